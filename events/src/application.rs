@@ -1,0 +1,71 @@
+//! What happens to the application library.
+
+use crate::node::{nullable, unchanged};
+use crate::{ApplicationId, Spec, UpdatePolicy};
+use serde::{Deserialize, Serialize};
+
+/// An application was added to the library.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplicationCreated {
+    /// The new application.
+    pub application_id: ApplicationId,
+    /// Its name, unique among applications.
+    pub name: String,
+    /// Whom it belongs to, as the client said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// What its containers are made from.
+    pub spec: Spec,
+    /// Whether it may launch containers.
+    pub is_enabled: bool,
+    /// Applications of which a container must be UP before one of this is launched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<ApplicationId>,
+    /// How many containers the daemon keeps of it; `None` when people create them one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// What a change does to its running containers.
+    #[serde(default)]
+    pub update_policy: UpdatePolicy,
+}
+
+/// An application was edited. Only what changed is there; `spec` is whole when any part of it did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplicationUpdated {
+    /// The application.
+    pub application_id: ApplicationId,
+    /// Its new name.
+    #[serde(default, skip_serializing_if = "unchanged")]
+    pub name: Option<String>,
+    /// Its new owner.
+    #[serde(default, skip_serializing_if = "unchanged", deserialize_with = "nullable")]
+    pub user_id: Option<Option<String>>,
+    /// Its new specification.
+    #[serde(default, skip_serializing_if = "unchanged")]
+    pub spec: Option<Spec>,
+    /// Whether it may launch containers, from now on.
+    #[serde(default, skip_serializing_if = "unchanged")]
+    pub is_enabled: Option<bool>,
+    /// Its new dependencies, all of them.
+    #[serde(default, skip_serializing_if = "unchanged")]
+    pub dependencies: Option<Vec<ApplicationId>>,
+    /// Its new update policy.
+    #[serde(default, skip_serializing_if = "unchanged")]
+    pub update_policy: Option<UpdatePolicy>,
+}
+
+/// An application was removed from the library.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplicationDeleted {
+    /// The application.
+    pub application_id: ApplicationId,
+}
+
+/// The wanted number of an application's containers was set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplicationScaled {
+    /// The application.
+    pub application_id: ApplicationId,
+    /// The number; `None` hands its containers back to people.
+    pub replicas: Option<u32>,
+}

@@ -1,0 +1,25 @@
+//! The vocabulary of kDaemon: every event that a log can hold, its envelope and its codec.
+//!
+//! An event is a fact in the past tense. It is never changed; when a kind gets a new shape its version goes
+//! up, and old ones are lifted to the new shape when they are read ([`Event::decode`]).
+//!
+//! Architecture Invariant: nothing here does I/O, reads a clock or draws a random number.
+
+pub mod application;
+pub mod cluster;
+pub mod container;
+mod digest;
+mod envelope;
+mod ids;
+pub mod node;
+mod spec;
+
+pub use digest::Digest;
+pub use envelope::{Actor, CodecError, Envelope, Event, Kind, RequestId};
+pub use ids::{
+    ApplicationId, ClusterId, CommitId, ContainerId, EventId, Generation, NodeId, Seq, Subject, Term,
+};
+pub use spec::{
+    Constraint, Endpoint, Environment, HealthCheck, MilliCpus, PortSpec, Protocol, PublishedPort, Resources,
+    RestartPolicy, Spec, SpecError, UpdatePolicy, Volume,
+};
