@@ -1,1 +1,20 @@
-//! x
+//! The folds: events go in; nodes, applications and containers come out.
+//!
+//! [`Cluster`] is the whole state. [`Cluster::apply`] folds one event into it and is total: no log, however
+//! odd, makes it fail or panic. The rows that the API answers and the tables hold are made from it.
+//!
+//! Architecture Invariant: nothing here does I/O, reads a clock or draws a random number. Folding the same
+//! log twice gives the same bytes.
+
+mod application;
+mod apply;
+mod cluster;
+mod container;
+mod node;
+mod rows;
+
+pub use application::Application;
+pub use cluster::{Cluster, Pause, Touched};
+pub use container::{Container, Desired, Phase, Placement, Retired, Status};
+pub use node::{Health, Node};
+pub use rows::{ApplicationRow, ContainerRow, EngineRow, NodeRow, PortRow, environment_text};

@@ -1,0 +1,383 @@
+//! The whole state, its indexes and its reading.
+
+use crate::{Application, Container, Desired, Node, Phase, Status};
+use chrono::{DateTime, Utc};
+use imbl::{OrdMap, OrdSet};
+use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, Protocol, Seq, Term};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The nodes, applications and containers of one moment.
+///
+/// Cloning it costs a few reference counts: the maps are persistent, so that the state of a moment can be
+/// kept by whoever reads it while the next one is being made.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cluster {
+    pub(crate) id: Option<ClusterId>,
+    pub(crate) seq: Seq,
+    pub(crate) at: Option<DateTime<Utc>>,
+    pub(crate) term: Term,
+    pub(crate) paused: Option<Pause>,
+    pub(crate) nodes: OrdMap<NodeId, Arc<Node>>,
+    pub(crate) applications: OrdMap<ApplicationId, Arc<Application>>,
+    pub(crate) containers: OrdMap<ContainerId, Arc<Container>>,
+    pub(crate) node_names: OrdMap<String, NodeId>,
+    pub(crate) application_names: OrdMap<String, ApplicationId>,
+    pub(crate) container_names: OrdMap<String, ContainerId>,
+    pub(crate) unsettled: OrdSet<ContainerId>,
+    pub(crate) migrating: OrdSet<ContainerId>,
+}
+
+/// Why nothing is moved at present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// In words.
+    pub reason: String,
+    /// The event that paused it.
+    pub seq: Seq,
+}
+
+/// What a stretch of events changed: whose rows are to be written, pushed, or read anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Nodes.
+    pub nodes: BTreeSet<NodeId>,
+    /// Applications.
+    pub applications: BTreeSet<ApplicationId>,
+    /// Containers.
+    pub containers: BTreeSet<ContainerId>,
+}
+
+impl Touched {
+    /// Adds what another stretch changed.
+    pub fn merge(&mut self, other: &Self) {
+        self.nodes.extend(&other.nodes);
+        self.applications.extend(&other.applications);
+        self.containers.extend(&other.containers);
+    }
+}
+
+impl Cluster {
+    /// The cluster's identity; `None` before its first event.
+    #[must_use]
+    pub fn id(&self) -> Option<ClusterId> {
+        self.id
+    }
+
+    /// The last event folded in.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// When the last event folded in was recorded.
+    #[must_use]
+    pub fn at(&self) -> Option<DateTime<Utc>> {
+        self.at
+    }
+
+    /// The term of the present leader.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// Why nothing is moved at present, if so.
+    #[must_use]
+    pub fn paused(&self) -> Option<&Pause> {
+        self.paused.as_ref()
+    }
+
+    /// A node by identity.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(&id)
+    }
+
+    /// An application by identity.
+    #[must_use]
+    pub fn application(&self, id: ApplicationId) -> Option<&Arc<Application>> {
+        self.applications.get(&id)
+    }
+
+    /// A container by identity.
+    #[must_use]
+    pub fn container(&self, id: ContainerId) -> Option<&Arc<Container>> {
+        self.containers.get(&id)
+    }
+
+    /// All nodes, by identity.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+
+    /// All applications, by identity.
+    pub fn applications(&self) -> impl ExactSizeIterator<Item = &Arc<Application>> {
+        self.applications.values()
+    }
+
+    /// All containers, by identity.
+    pub fn containers(&self) -> impl ExactSizeIterator<Item = &Arc<Container>> {
+        self.containers.values()
+    }
+
+    /// A node by the text of its identity, or by its name.
+    #[must_use]
+    pub fn find_node(&self, text: &str) -> Option<&Arc<Node>> {
+        let by_id = text.parse::<NodeId>().ok().and_then(|id| self.nodes.get(&id));
+        by_id.or_else(|| self.node_names.get(text).and_then(|id| self.nodes.get(id)))
+    }
+
+    /// An application by the text of its identity, or by its name.
+    #[must_use]
+    pub fn find_application(&self, text: &str) -> Option<&Arc<Application>> {
+        let by_id = text.parse::<ApplicationId>().ok().and_then(|id| self.applications.get(&id));
+        by_id.or_else(|| self.application_names.get(text).and_then(|id| self.applications.get(id)))
+    }
+
+    /// A container by the text of its identity, or by its name.
+    #[must_use]
+    pub fn find_container(&self, text: &str) -> Option<&Arc<Container>> {
+        let by_id = text.parse::<ContainerId>().ok().and_then(|id| self.containers.get(&id));
+        by_id.or_else(|| self.container_names.get(text).and_then(|id| self.containers.get(id)))
+    }
+
+    /// The containers that a reactor has something to do about.
+    pub fn unsettled(&self) -> impl Iterator<Item = &Arc<Container>> {
+        self.unsettled.iter().filter_map(|id| self.containers.get(id))
+    }
+
+    /// The containers that are being moved.
+    pub fn migrating(&self) -> impl ExactSizeIterator<Item = ContainerId> + '_ {
+        self.migrating.iter().copied()
+    }
+
+    /// Whether each application that this one depends on has a container that is UP; else the first that has not.
+    ///
+    /// # Errors
+    /// The name of the application that is waited for.
+    pub fn dependencies_are_up(&self, application: &Application) -> Result<(), String> {
+        for id in &application.dependencies {
+            match self.applications.get(id) {
+                Some(dependency) if dependency.up > 0 => {}
+                Some(dependency) => return Err(dependency.name.clone()),
+                None => return Err(id.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many nodes that once worked are down, of how many that once worked or wait for their first probe.
+    #[must_use]
+    pub fn failed_nodes(&self) -> (u32, u32) {
+        let mut down = 0;
+        let mut all = 0;
+        for node in self.nodes.values().filter(|node| node.was_up) {
+            all += 1;
+            down += u32::from(node.health == crate::Health::Down);
+        }
+        (down, all)
+    }
+
+    /// Changes one container and keeps every index in step with it. Nothing else writes to a container.
+    pub(crate) fn change_container(
+        &mut self,
+        id: ContainerId,
+        touched: &mut Touched,
+        change: impl FnOnce(&mut Container),
+    ) {
+        let Some(old) = self.containers.get(&id).cloned() else { return };
+        let mut new = (*old).clone();
+        change(&mut new);
+        new.seq = self.seq;
+        self.reindex(Some(&old), Some(&new), touched);
+        self.containers.insert(id, Arc::new(new));
+    }
+
+    /// Adds a container.
+    pub(crate) fn insert_container(&mut self, container: Container, touched: &mut Touched) {
+        let old = self.containers.get(&container.id).cloned();
+        self.reindex(old.as_deref(), Some(&container), touched);
+        self.containers.insert(container.id, Arc::new(container));
+    }
+
+    /// Takes a container away.
+    pub(crate) fn remove_container(&mut self, id: ContainerId, touched: &mut Touched) {
+        if let Some(old) = self.containers.remove(&id) {
+            self.reindex(Some(&old), None, touched);
+        }
+    }
+
+    /// Changes one node. Its indexes are written by [`Self::reindex`] alone.
+    pub(crate) fn change_node(&mut self, id: NodeId, touched: &mut Touched, change: impl FnOnce(&mut Node)) {
+        let seq = self.seq;
+        if let Some(node) = self.nodes.get_mut(&id) {
+            let node = Arc::make_mut(node);
+            change(node);
+            node.seq = seq;
+            touched.nodes.insert(id);
+        }
+    }
+
+    /// Changes what is counted about a node but not shown of it: its row stays as it was.
+    pub(crate) fn note_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            change(Arc::make_mut(node));
+        }
+    }
+
+    pub(crate) fn change_application(
+        &mut self,
+        id: ApplicationId,
+        touched: &mut Touched,
+        change: impl FnOnce(&mut Application),
+    ) {
+        let seq = self.seq;
+        if let Some(application) = self.applications.get_mut(&id) {
+            let application = Arc::make_mut(application);
+            change(application);
+            application.seq = seq;
+            touched.applications.insert(id);
+        }
+    }
+
+    /// Brings every index from what `old` contributed to what `new` contributes.
+    fn reindex(&mut self, old: Option<&Container>, new: Option<&Container>, touched: &mut Touched) {
+        let Some(id) = new.or(old).map(|container| container.id) else { return };
+        touched.containers.insert(id);
+
+        let name = |container: Option<&Container>| container.map(|c| c.name.clone());
+        if name(old) != name(new) {
+            if let Some(old) = old
+                && self.container_names.get(&old.name) == Some(&id)
+            {
+                self.container_names.remove(&old.name);
+            }
+            if let Some(new) = new {
+                self.container_names.insert(new.name.clone(), id);
+            }
+        }
+
+        set_member(&mut self.unsettled, id, new.is_some_and(Container::is_unsettled));
+        set_member(&mut self.migrating, id, new.is_some_and(|c| c.migrating.is_some()));
+
+        self.reindex_application(id, old, new);
+        self.reindex_residence(id, old, new, touched);
+        self.reindex_ports(id, old, new);
+        self.reindex_holds(id, old, new);
+    }
+
+    fn reindex_application(&mut self, id: ContainerId, old: Option<&Container>, new: Option<&Container>) {
+        let member = |container: Option<&Container>| {
+            container.and_then(|c| {
+                let up = c.status() == Status::Up && c.desired == Desired::Running;
+                c.application_id.map(|application| (application, up))
+            })
+        };
+        let (before, after) = (member(old), member(new));
+        if before == after {
+            return;
+        }
+        if let Some((application, up)) = before
+            && let Some(application) = self.applications.get_mut(&application)
+        {
+            let application = Arc::make_mut(application);
+            application.containers.remove(&id);
+            application.up = application.up.saturating_sub(u32::from(up));
+        }
+        if let Some((application, up)) = after
+            && let Some(application) = self.applications.get_mut(&application)
+        {
+            let application = Arc::make_mut(application);
+            application.containers.insert(id);
+            application.up += u32::from(up);
+        }
+    }
+
+    fn reindex_residence(
+        &mut self,
+        id: ContainerId,
+        old: Option<&Container>,
+        new: Option<&Container>,
+        touched: &mut Touched,
+    ) {
+        let residence = |container: Option<&Container>| {
+            container.and_then(Container::residence).map(|p| (p.node_id, p.spec.resources))
+        };
+        let (before, after) = (residence(old), residence(new));
+        if before == after {
+            return;
+        }
+        if let Some((node, resources)) = before {
+            self.change_node(node, touched, |node| {
+                node.residents.remove(&id);
+                let millicpus = resources.cpus.map_or(0, |cpus| cpus.0);
+                node.reserved_millicpus = node.reserved_millicpus.saturating_sub(millicpus);
+                let memory = resources.memory_bytes.unwrap_or(0);
+                node.reserved_memory_bytes = node.reserved_memory_bytes.saturating_sub(memory);
+            });
+        }
+        if let Some((node, resources)) = after {
+            self.change_node(node, touched, |node| {
+                node.residents.insert(id);
+                let millicpus = resources.cpus.map_or(0, |cpus| cpus.0);
+                node.reserved_millicpus = node.reserved_millicpus.saturating_add(millicpus);
+                let memory = resources.memory_bytes.unwrap_or(0);
+                node.reserved_memory_bytes = node.reserved_memory_bytes.saturating_add(memory);
+            });
+        }
+    }
+
+    fn reindex_holds(&mut self, id: ContainerId, old: Option<&Container>, new: Option<&Container>) {
+        let nodes = |container: Option<&Container>| -> BTreeSet<NodeId> {
+            let Some(container) = container else { return BTreeSet::new() };
+            let retired = container.retired.iter().map(|retired| retired.placement.node_id);
+            container.placement.iter().map(|placement| placement.node_id).chain(retired).collect()
+        };
+        let (before, after) = (nodes(old), nodes(new));
+        for node in before.difference(&after) {
+            self.note_node(*node, |node| {
+                node.holds.remove(&id);
+            });
+        }
+        for node in after.difference(&before) {
+            self.note_node(*node, |node| {
+                node.holds.insert(id);
+            });
+        }
+    }
+
+    /// A fixed port is taken by the wanted placement and, until it is removed, by every retired one too.
+    fn reindex_ports(&mut self, id: ContainerId, old: Option<&Container>, new: Option<&Container>) {
+        let claims = |container: Option<&Container>| -> BTreeSet<(NodeId, (Protocol, u16))> {
+            let Some(container) = container else { return BTreeSet::new() };
+            let wanted =
+                container.placement.iter().filter(|_| !matches!(container.phase, Phase::Down | Phase::Failed));
+            wanted
+                .chain(container.retired.iter().map(|retired| &retired.placement))
+                .flat_map(|p| p.spec.fixed_ports().map(|port| (p.node_id, port)))
+                .collect()
+        };
+        let (before, after) = (claims(old), claims(new));
+        for (node, port) in before.difference(&after) {
+            self.note_node(*node, |node| {
+                if node.ports.get(port) == Some(&id) {
+                    node.ports.remove(port);
+                }
+            });
+        }
+        for (node, port) in after.difference(&before) {
+            self.note_node(*node, |node| {
+                node.ports.insert(*port, id);
+            });
+        }
+    }
+}
+
+fn set_member(set: &mut OrdSet<ContainerId>, id: ContainerId, member: bool) {
+    if member {
+        set.insert(id);
+    } else {
+        set.remove(&id);
+    }
+}

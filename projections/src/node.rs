@@ -1,0 +1,97 @@
+//! The state of one node.
+
+use imbl::{OrdMap, OrdSet};
+use kdaemon_events::node::{Availability, EngineFacts, Orphan};
+use kdaemon_events::{ContainerId, Endpoint, NodeId, Protocol, Seq};
+use std::collections::BTreeMap;
+
+/// Whether a node works, concluded from several probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Health {
+    /// Not probed yet.
+    #[default]
+    Unknown,
+    /// It works.
+    Up,
+    /// It does not.
+    Down,
+}
+
+impl Health {
+    /// As the API writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "UNKNOWN",
+            Self::Up => "UP",
+            Self::Down => "DOWN",
+        }
+    }
+}
+
+/// A mounted node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Its identity.
+    pub id: NodeId,
+    /// Its name, unique among nodes.
+    pub name: String,
+    /// Whom it belongs to.
+    pub user_id: Option<String>,
+    /// Where its engine answers.
+    pub endpoint: Endpoint,
+    /// Labels for constraints.
+    pub labels: BTreeMap<String, String>,
+    /// How many containers it takes at most.
+    pub capacity: Option<u32>,
+    /// Whether the scheduler may use it.
+    pub availability: Availability,
+    /// Whether it is unmounted as soon as it is drained.
+    pub then_unmount: bool,
+    /// Whether it is drained and was told so.
+    pub drained: bool,
+    /// Whether it works.
+    pub health: Health,
+    /// Whether it ever worked: one that never did is not counted as failed when too many fail at once.
+    pub was_up: bool,
+    /// Why the last probe failed.
+    pub reason: Option<String>,
+    /// Failed probes in a row.
+    pub failures: u32,
+    /// Answered probes in a row.
+    pub successes: u32,
+    /// The last observation, which conclusions give as their cause.
+    pub observed: Seq,
+    /// When it was last judged unhealthy: the event that migrations give as their cause.
+    pub unhealthy_seq: Option<Seq>,
+    /// What its engine told about itself.
+    pub engine: Option<EngineFacts>,
+    /// The containers whose wanted placement is here.
+    pub residents: OrdSet<ContainerId>,
+    /// The containers of which it has anything at all: also stopped ones, and placements that were replaced.
+    pub holds: OrdSet<ContainerId>,
+    /// The fixed ports that are taken here, and by whom.
+    pub ports: OrdMap<(Protocol, u16), ContainerId>,
+    /// Processors reserved here, in thousandths.
+    pub reserved_millicpus: u64,
+    /// Memory reserved here, in bytes.
+    pub reserved_memory_bytes: u64,
+    /// Containers of ours that answer to no record and have to go.
+    pub orphans: OrdSet<Orphan>,
+    /// Its last change.
+    pub seq: Seq,
+}
+
+impl Node {
+    /// Whether the scheduler may place something here, constraints aside.
+    #[must_use]
+    pub fn is_eligible(&self) -> bool {
+        self.health == Health::Up && self.availability == Availability::Active
+    }
+
+    /// How many containers it has.
+    #[must_use]
+    pub fn container_count(&self) -> u32 {
+        u32::try_from(self.residents.len()).unwrap_or(u32::MAX)
+    }
+}

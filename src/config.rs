@@ -1,0 +1,542 @@
+//! What the daemon can be told: the settings, and where each may come from.
+//!
+//! Flags override `KDAEMON_*` environment variables, which override the file, which overrides the defaults. All
+//! settings stand in ONE table (`settings!`): the struct, the file's keys, the variables, the bounds and the test
+//! that holds `config/app.conf` to the truth all come from it. A new setting is one entry there and one line in
+//! `app.conf`.
+//!
+//! Reading is strict: an unknown key or variable, a key given twice or a value out of bounds stops the daemon with one
+//! sentence that says where it stands and what would be right. A typing error never quietly means "the default".
+
+#![allow(
+    clippy::doc_markdown,
+    rustdoc::broken_intra_doc_links,
+    reason = "comments here are also the texts of --help and of config/app.conf"
+)]
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+mod ini;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use value::{ByteSize, Invalid, LONGEST, parse_duration};
+
+use ini::Line;
+use value::{Value, days, hours, millis, minutes, parse_bind, quoted, seconds, within};
+
+/// The flags of `kdaemon serve`; what is not given here is taken from the environment, the file or the defaults.
+#[derive(Args, Debug, Default, Clone)]
+pub struct ServeArgs {
+    /// Read settings from this file; config/app.conf describes them all. Without it no file is read
+    /// [env: KDAEMON_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Listen on this address and port: 127.0.0.1:1337 or [::1]:1337; port 0 takes a free one [env: KDAEMON_BIND_IP,
+    /// KDAEMON_API_PORT]
+    #[arg(long, value_name = "IP:PORT", value_parser = parse_bind)]
+    pub bind: Option<SocketAddr>,
+
+    /// Keep the event log and all other data in this folder [env: KDAEMON_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Where the event log lives: in the data folder, or in a RethinkDB [env: KDAEMON_STORE]
+    #[arg(long, value_enum, value_name = "STORE")]
+    pub store: Option<StoreKind>,
+
+    /// Do not mount this machine's own Docker engine as a node [env: KDAEMON_LOCAL_NODE=false]
+    #[arg(long)]
+    pub no_local: bool,
+
+    /// How log lines are written to stderr [env: KDAEMON_LOG_FORMAT]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// Where the event log lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StoreKind {
+    /// SQLite in the data folder; nothing else to start.
+    Embedded,
+    /// A RethinkDB server, for several daemons.
+    Rethinkdb,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line, for log collectors.
+    Json,
+}
+
+/// How the scheduler scores the nodes that fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// The node with the fewest containers first.
+    Spread,
+}
+
+/// One entry of the table of settings.
+#[derive(Debug)]
+pub struct Setting {
+    /// The key in the file.
+    pub name: &'static str,
+    /// One line on what it does.
+    pub help: &'static str,
+    /// Its value in a configuration, as it would be written in the file.
+    pub get: fn(&Config) -> String,
+    /// Sets it from the file's or the environment's text; refuses what is malformed or out of bounds.
+    pub set: fn(&mut Config, &str) -> Result<(), Invalid>,
+}
+
+impl Setting {
+    /// The environment variable that sets it: `KDAEMON_` and the key in capitals.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("{PREFIX}{}", self.name.to_ascii_uppercase())
+    }
+}
+
+/// The table of settings: `/// help`, then `name: type = default, check;`. The first line of the comment is the help.
+macro_rules! settings {
+    ($( $(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr $(, $check:expr)?; )+) => {
+        /// Every setting of the daemon, checked. [`Config::load`] makes one; `Config::default()` has the defaults.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Config {
+            $(
+                $(#[doc = $doc])+
+                ///
+                #[doc = concat!("Default: `", stringify!($default), "`.")]
+                pub $name: $kind,
+            )+
+        }
+
+        /// All settings, in the order of `config/app.conf`.
+        pub const SETTINGS: &[Setting] = &[
+            $(
+                Setting {
+                    name: stringify!($name),
+                    help: [$($doc),+][0].trim_ascii(),
+                    get: |config| config.$name.show(),
+                    set: |config, text| {
+                        let value = <$kind as Value>::parse(text)?;
+                        $( let value = $check(value)?; )?
+                        config.$name = value;
+                        Ok(())
+                    },
+                },
+            )+
+        ];
+
+        impl Config {
+            /// The defaults that depend on nothing; [`Draft::finish`] settles those that depend on the surroundings.
+            fn built_in() -> Self {
+                Self { $( $name: $default, )+ }
+            }
+        }
+    };
+}
+
+settings! {
+    /// The address that the API listens on; see allow_unauthenticated
+    bind_ip: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    /// The port that the API listens on; 0 takes a free one
+    api_port: u16 = 1337;
+    /// The first part of the API's paths, as in /0.0/nodes
+    api_version: String = "0.0".to_owned(), value::path_segment;
+    /// Host names that the API answers to besides its own address: a, b, c
+    server_names: Vec<String> = Vec::new(), value::host_names;
+    /// Origins of web pages that may call the API: SCHEME://HOST:PORT, ...
+    cors_origins: Vec<String> = Vec::new(), value::origins;
+    /// true: whoever reaches the API may use it, from other machines too
+    allow_unauthenticated: bool = false;
+    /// The largest request body that is read, in bytes, KiB or MiB
+    max_body_bytes: ByteSize = ByteSize::mib(1), within(ByteSize::kib(1)..=ByteSize::mib(64));
+    /// A request that takes longer is answered with an error; not for streams
+    request_timeout: Duration = seconds(30), within(millis(100)..=hours(1));
+    /// Connections to the API at one time; more have to wait
+    max_connections: usize = 1024, within(1..=100_000);
+
+    /// Empty: $XDG_STATE_HOME/kdaemon, ~/.local/state/kdaemon, /var/lib/kdaemon
+    ///
+    /// The first of these whose variable is set, so the last is for a service without a HOME. Never empty in a
+    /// configuration that was loaded.
+    data_dir: PathBuf = PathBuf::new(), value::folder;
+    /// embedded or rethinkdb; not set: rethinkdb if rethinkdb_host is set
+    store: StoreKind = StoreKind::Embedded;
+    /// Its name or address, used with store = rethinkdb
+    rethinkdb_host: String = "127.0.0.1".to_owned(), value::host_name;
+    /// Its client driver port, used with store = rethinkdb
+    rethinkdb_port: u16 = 28015, within(1..=u16::MAX);
+    /// The database in it, used with store = rethinkdb
+    rethinkdb_dbname: String = "kdaemon".to_owned(), value::database_name;
+    /// How long single health observations are kept; other events stay for ever
+    observation_retention: Duration = days(7), within(minutes(1)..=days(3650));
+
+    /// Mounts this machine's own Docker engine as a node
+    local_node: bool = true;
+    /// Where that engine listens: unix://PATH, tcp://HOST:PORT, ssh://HOST
+    local_endpoint: String = "unix:///var/run/docker.sock".to_owned(), value::endpoint;
+
+    /// text for people, json for log collectors
+    log_format: LogFormat = LogFormat::Text;
+    /// off, error, warn, info, debug, trace; or by module: info,kdaemon=debug
+    log_level: String = "info".to_owned(), value::log_filter;
+
+    /// The pause between two probes of a node that answers
+    health_interval: Duration = seconds(2), within(millis(10)..=hours(1));
+    /// A probe that gets no answer for so long has failed
+    probe_timeout: Duration = seconds(2), within(millis(10)..=minutes(5));
+    /// The pause before a failed probe is repeated
+    probe_retry_interval: Duration = millis(500), within(millis(10)..=minutes(5));
+    /// So many failed probes in a row make a node unhealthy
+    unhealthy_after: u32 = 3, within(1..=100);
+    /// So many good probes in a row make it healthy again
+    healthy_after: u32 = 2, within(1..=100);
+
+    /// Tries to launch a container before it is FAILED
+    launch_attempts: u32 = 5, within(1..=100);
+    /// A try that takes longer has failed; the pull of the image not counted
+    launch_timeout: Duration = seconds(60), within(millis(100)..=hours(24));
+    /// A pull of an image that takes longer has failed
+    pull_timeout: Duration = minutes(10), within(seconds(1)..=hours(24));
+    /// What a container gets to end by itself before it is killed; 0s: nothing
+    stop_timeout: Duration = seconds(10), within(Duration::ZERO..=hours(1));
+    /// The pause between restarts doubles up to this
+    restart_pause_max: Duration = minutes(5), within(seconds(1)..=hours(24));
+
+    /// How a node is chosen among those that fit; spread: fewest containers
+    strategy: Strategy = Strategy::Spread;
+    /// Containers that are moved at one time to even out the load
+    max_migrations: usize = 8, within(1..=1000);
+    /// Engine requests that work on one node at one time
+    max_node_work: usize = 8, within(1..=1000);
+}
+
+impl Default for Config {
+    /// What a daemon runs with that is told nothing, in an empty environment.
+    fn default() -> Self {
+        Self { data_dir: default_data_dir(&Environment::default()), ..Self::built_in() }
+    }
+}
+
+impl Config {
+    /// Gathers the settings from the flags, the environment (`std::env::vars_os()`), the file that either names, and
+    /// the defaults, and checks them. Variables that do not begin with `KDAEMON_` are none of its business, but for
+    /// `XDG_STATE_HOME` and `HOME`. An empty variable counts as not set.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with where it stands and what is expected there.
+    pub fn load<K, V>(
+        args: &ServeArgs,
+        environment: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, ConfigError>
+    where
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let environment: Environment = environment
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        let mut draft = Draft { config: Self::built_in(), set_by: BTreeMap::new() };
+        if let Some(path) = args.config.as_deref().or_else(|| environment.path("KDAEMON_CONFIG")) {
+            draft.read_file(path)?;
+        }
+        draft.read_variables(&environment)?;
+        draft.read_flags(args)?;
+        draft.finish(&environment)
+    }
+
+    /// The address and port that the API is to listen on.
+    #[must_use]
+    pub const fn bind_address(&self) -> SocketAddr {
+        SocketAddr::new(self.bind_ip, self.api_port)
+    }
+}
+
+/// Why there is no configuration. Each message is one line, and says where it stands and what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that a flag or `KDAEMON_CONFIG` names cannot be read.
+    #[error("cannot read the configuration file {}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says. (Not called `source`: the message has it, it should not come twice.)
+        reason: io::Error,
+    },
+    /// A line of the file is neither a comment nor a section nor `key = value`.
+    #[error("{origin}: {problem}")]
+    Malformed {
+        /// The file and line.
+        origin: Origin,
+        /// What is wrong with the line.
+        problem: &'static str,
+    },
+    /// A section that is not `[default]`.
+    #[error("{origin}: unknown section {}: the only section is [default]", quoted(name))]
+    UnknownSection {
+        /// The file and line.
+        origin: Origin,
+        /// The section's name.
+        name: String,
+    },
+    /// A key of the file that is no setting.
+    #[error("{origin}: unknown setting {}: the nearest known one is {nearest}", quoted(name))]
+    UnknownKey {
+        /// The file and line.
+        origin: Origin,
+        /// The key as it is written.
+        name: String,
+        /// The known one that is most like it.
+        nearest: &'static str,
+    },
+    /// A `KDAEMON_*` variable that is no setting.
+    #[error("unknown environment variable {}: the nearest known one is {nearest}", quoted(name))]
+    UnknownVariable {
+        /// The variable.
+        name: String,
+        /// The known one that is most like it.
+        nearest: String,
+    },
+    /// A key that stands in the file twice: which one counts should not be a riddle.
+    #[error("{origin}: {name} is set a second time; it is already set at {first}: remove one of them")]
+    Repeated {
+        /// The file and line of the second.
+        origin: Origin,
+        /// The key.
+        name: &'static str,
+        /// The file and line of the first.
+        first: Origin,
+    },
+    /// A value that is malformed or out of bounds.
+    #[error("{}: {problem}", origin.with_key(name))]
+    Value {
+        /// Where the value was given.
+        origin: Origin,
+        /// The setting.
+        name: &'static str,
+        /// What is wrong, and what is expected.
+        problem: Invalid,
+    },
+    /// The API would be open to other machines, and nobody has said that this is meant.
+    #[error(
+        "{origin}: the API would listen on {ip}, where other machines can reach it, and it does not ask who calls: \
+         they could control every container. Listen on this machine alone (bind_ip = 127.0.0.1), or, if all who can \
+         reach {ip} are trusted, set allow_unauthenticated = true in the configuration file or \
+         KDAEMON_ALLOW_UNAUTHENTICATED=true in the environment"
+    )]
+    Exposed {
+        /// Where the address was given.
+        origin: Origin,
+        /// The address.
+        ip: IpAddr,
+    },
+}
+
+/// Where a setting was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nowhere: it is the default.
+    Default,
+    /// In the configuration file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// In this environment variable.
+    Variable(String),
+    /// As this flag.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag(flag) => f.write_str(flag),
+        }
+    }
+}
+
+impl Origin {
+    /// With the key, where it does not say by itself which setting it gives.
+    fn with_key(&self, key: &str) -> String {
+        match self {
+            Self::File { .. } | Self::Default => format!("{self}: {key}"),
+            Self::Variable(_) | Self::Flag(_) => self.to_string(),
+        }
+    }
+}
+
+/// What begins with this in the environment is meant for kDaemon.
+const PREFIX: &str = "KDAEMON_";
+/// Variables that are no settings of the daemon: the command line's and the test suite's.
+const NO_SETTINGS: [&str; 3] = ["KDAEMON_SERVER", "KDAEMON_CONFIG", "KDAEMON_LOG"];
+const NO_SETTINGS_PREFIXES: [&str; 2] = ["KDAEMON_TEST_", "KDAEMON_ENGINES"];
+
+/// The environment's variables that are not empty, in the order of their names: the first error is always the same one.
+#[derive(Default)]
+struct Environment(BTreeMap<OsString, OsString>);
+
+impl Environment {
+    fn path(&self, name: &str) -> Option<&Path> {
+        self.0.get(OsStr::new(name)).map(Path::new)
+    }
+}
+
+impl FromIterator<(OsString, OsString)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+/// A configuration in the making, which remembers who set what.
+struct Draft {
+    config: Config,
+    set_by: BTreeMap<&'static str, Origin>,
+}
+
+impl Draft {
+    fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let text =
+            ini::read(path).map_err(|reason| ConfigError::Unreadable { path: path.to_owned(), reason })?;
+        for (index, line) in text.lines().enumerate() {
+            let origin = Origin::File { path: path.to_owned(), line: index + 1 };
+            match ini::parse_line(line) {
+                Ok(Line::Blank) => {}
+                Ok(Line::Section(name)) if name.eq_ignore_ascii_case("default") => {}
+                Ok(Line::Section(name)) => {
+                    return Err(ConfigError::UnknownSection { origin, name: name.to_owned() });
+                }
+                Ok(Line::Entry(key, value)) => {
+                    let Some(setting) = find(key) else {
+                        let nearest = nearest(key).name;
+                        return Err(ConfigError::UnknownKey { origin, name: key.to_owned(), nearest });
+                    };
+                    if let Some(first) = self.set_by.get(setting.name).cloned() {
+                        return Err(ConfigError::Repeated { origin, name: setting.name, first });
+                    }
+                    self.set(setting, value, origin)?;
+                }
+                Err(problem) => return Err(ConfigError::Malformed { origin, problem }),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_variables(&mut self, environment: &Environment) -> Result<(), ConfigError> {
+        for (name, value) in &environment.0 {
+            let name = name.to_string_lossy();
+            let Some(key) = name.strip_prefix(PREFIX) else { continue };
+            if NO_SETTINGS.contains(&&*name) || NO_SETTINGS_PREFIXES.iter().any(|no| name.starts_with(no)) {
+                continue;
+            }
+            let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == name) else {
+                let nearest = nearest(key).variable();
+                return Err(ConfigError::UnknownVariable { name: name.into_owned(), nearest });
+            };
+            let origin = Origin::Variable(name.into_owned());
+            let Some(value) = value.to_str() else {
+                let problem = Invalid::new(&value.to_string_lossy(), "is not UTF-8");
+                return Err(ConfigError::Value { origin, name: setting.name, problem });
+            };
+            self.set(setting, value.trim(), origin)?;
+        }
+        Ok(())
+    }
+
+    fn read_flags(&mut self, args: &ServeArgs) -> Result<(), ConfigError> {
+        if let Some(address) = args.bind {
+            self.config.bind_ip = address.ip();
+            self.config.api_port = address.port();
+            self.set_by.insert("bind_ip", Origin::Flag("--bind"));
+        }
+        if let Some(data_dir) = &args.data_dir {
+            self.config.data_dir = value::folder(data_dir.clone()).map_err(|problem| ConfigError::Value {
+                origin: Origin::Flag("--data-dir"),
+                name: "data_dir",
+                problem,
+            })?;
+        }
+        if let Some(store) = args.store {
+            self.config.store = store;
+            self.set_by.insert("store", Origin::Flag("--store"));
+        }
+        if args.no_local {
+            self.config.local_node = false;
+        }
+        if let Some(log_format) = args.log_format {
+            self.config.log_format = log_format;
+        }
+        Ok(())
+    }
+
+    /// Settles what depends on other settings and on the surroundings, and checks what spans settings.
+    fn finish(mut self, environment: &Environment) -> Result<Config, ConfigError> {
+        if self.config.data_dir.as_os_str().is_empty() {
+            self.config.data_dir = default_data_dir(environment);
+        }
+        if self.set_by.contains_key("rethinkdb_host") && !self.set_by.contains_key("store") {
+            self.config.store = StoreKind::Rethinkdb;
+        }
+        let ip = self.config.bind_ip;
+        if !ip.to_canonical().is_loopback() && !self.config.allow_unauthenticated {
+            let origin = self.set_by.remove("bind_ip").unwrap_or(Origin::Default);
+            return Err(ConfigError::Exposed { origin, ip });
+        }
+        Ok(self.config)
+    }
+
+    fn set(&mut self, setting: &Setting, value: &str, origin: Origin) -> Result<(), ConfigError> {
+        match (setting.set)(&mut self.config, value) {
+            Ok(()) => {
+                self.set_by.insert(setting.name, origin);
+                Ok(())
+            }
+            Err(problem) => Err(ConfigError::Value { origin, name: setting.name, problem }),
+        }
+    }
+}
+
+fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The setting whose name is most like this one.
+fn nearest(name: &str) -> &'static Setting {
+    let name = name.to_ascii_lowercase();
+    let alike = |setting: &Setting| strsim::normalized_damerau_levenshtein(&name, setting.name);
+    SETTINGS
+        .iter()
+        .fold(&SETTINGS[0], |best, setting| if alike(setting) > alike(best) { setting } else { best })
+}
+
+/// The XDG base directory specification's state folder (it says to ignore relative paths), or the system's.
+fn default_data_dir(environment: &Environment) -> PathBuf {
+    let absolute = |name| environment.path(name).filter(|path| path.is_absolute());
+    match (absolute("XDG_STATE_HOME"), absolute("HOME")) {
+        (Some(state), _) => state.join("kdaemon"),
+        (None, Some(home)) => home.join(".local/state/kdaemon"),
+        (None, None) => PathBuf::from("/var/lib/kdaemon"),
+    }
+}

@@ -1,0 +1,386 @@
+//! The values of settings: how each type is read and written, and the checks that single settings have.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::{LogFormat, StoreKind, Strategy};
+
+/// Why a value is refused: one sentence that quotes it and says what is expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(String);
+
+impl Invalid {
+    /// The sentence: the text in quotes, then what is wrong with it.
+    pub(super) fn new(text: &str, problem: &str) -> Self {
+        Self(format!("{} {problem}", quoted(text)))
+    }
+}
+
+/// At most 80 characters of a text that somebody wrote, in quotes and with control characters escaped: fit for one line
+/// on a terminal.
+pub(super) fn quoted(text: &str) -> String {
+    let shown: String = text.chars().take(80).collect();
+    let cut = if shown.len() < text.len() { "…" } else { "" };
+    format!("{shown:?}{cut}")
+}
+
+/// A duration as the settings and the API write it: a whole number and `ms`, `s`, `m`, `h` or `d`; a plain `0` too.
+///
+/// # Errors
+/// What is no such text, and what is longer than [`LONGEST`]: no sum with a clock's time can overflow.
+pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
+    const EXPECTED: &str =
+        "is no duration: expected a whole number and a unit, such as 500ms, 2s, 10m, 6h or 7d";
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "" if number == "0" => 1,
+        "" if !number.is_empty() => {
+            return Err(Invalid::new(text, &format!("has no unit: expected {number}s for seconds")));
+        }
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(Invalid::new(text, EXPECTED)),
+    };
+    if number.is_empty() {
+        return Err(Invalid::new(text, EXPECTED));
+    }
+    let duration = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit_ms)).map(Duration::from_millis);
+    duration
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| Invalid::new(text, &format!("is too long: at most {}", LONGEST.show())))
+}
+
+/// The longest duration that can be written: a hundred years.
+pub const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
+
+/// A number of bytes, written as `64KiB`, `1MiB` or plain bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(usize);
+
+impl ByteSize {
+    pub(super) const fn kib(n: usize) -> Self {
+        Self(n << 10)
+    }
+
+    pub(super) const fn mib(n: usize) -> Self {
+        Self(n << 20)
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        self.0
+    }
+}
+
+/// The value of `--bind`.
+pub(super) fn parse_bind(text: &str) -> Result<SocketAddr, Invalid> {
+    text.parse().map_err(|_| {
+        Invalid::new(text, "is no IP address with a port: expected one such as 127.0.0.1:1337 or [::1]:1337")
+    })
+}
+
+pub(super) const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub(super) const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub(super) const fn minutes(n: u64) -> Duration {
+    seconds(n * 60)
+}
+
+pub(super) const fn hours(n: u64) -> Duration {
+    minutes(n * 60)
+}
+
+pub(super) const fn days(n: u64) -> Duration {
+    hours(n * 24)
+}
+
+/// A type that a setting can have: how its values are read and written.
+pub(super) trait Value: Sized {
+    fn parse(text: &str) -> Result<Self, Invalid>;
+    /// The text that `parse` makes this value of.
+    fn show(&self) -> String;
+}
+
+macro_rules! whole_numbers {
+    ($($kind:ty: $problem:literal),+) => {$(
+        impl Value for $kind {
+            fn parse(text: &str) -> Result<Self, Invalid> {
+                text.parse().map_err(|_| Invalid::new(text, $problem))
+            }
+
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        }
+    )+};
+}
+
+whole_numbers!(
+    u16: "is no port: expected a whole number from 0 to 65535",
+    u32: "is no whole number: expected one such as 3",
+    usize: "is no whole number: expected one such as 8"
+);
+
+impl Value for bool {
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Ok(true),
+            "false" | "no" | "off" | "0" => Ok(false),
+            _ => Err(Invalid::new(text, "is neither true nor false")),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for String {
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        Ok(text.to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Value for Vec<String> {
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+    }
+
+    fn show(&self) -> String {
+        self.join(", ")
+    }
+}
+
+impl Value for PathBuf {
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        Ok(Self::from(text))
+    }
+
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Value for IpAddr {
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        text.parse().map_err(|_| {
+            Invalid::new(
+                text,
+                "is no IP address: expected one such as 127.0.0.1, 0.0.0.0 or ::1; the port is api_port's",
+            )
+        })
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for Duration {
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        parse_duration(text)
+    }
+
+    /// In the largest unit that leaves no remainder.
+    fn show(&self) -> String {
+        let ms = self.as_millis();
+        let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+        match units.iter().find(|(_, unit_ms)| ms > 0 && ms.is_multiple_of(*unit_ms)) {
+            Some((unit, unit_ms)) => format!("{}{unit}", ms / unit_ms),
+            None if ms == 0 => "0s".to_owned(),
+            None => format!("{ms}ms"),
+        }
+    }
+}
+
+impl Value for ByteSize {
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        let (number, unit) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
+            (Some(number), _) => (number, 1 << 10),
+            (_, Some(number)) => (number, 1 << 20),
+            (None, None) => (text, 1),
+        };
+        let bytes = number.trim_end().parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
+        bytes.map(Self).ok_or_else(|| {
+            Invalid::new(text, "is no size: expected one such as 64KiB, 1MiB or 65536 (bytes)")
+        })
+    }
+
+    fn show(&self) -> String {
+        match self.0 {
+            bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
+            bytes if bytes > 0 && bytes.is_multiple_of(1 << 10) => format!("{}KiB", bytes >> 10),
+            bytes => bytes.to_string(),
+        }
+    }
+}
+
+macro_rules! choices {
+    ($($kind:ty),+) => {$(
+        impl Value for $kind {
+            fn parse(text: &str) -> Result<Self, Invalid> {
+                let choices = || Self::value_variants().iter().map(Self::show).collect::<Vec<_>>().join(" or ");
+                Self::from_str(text, false)
+                    .map_err(|_| Invalid::new(text, &format!("is no choice: expected {}", choices())))
+            }
+
+            fn show(&self) -> String {
+                self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+            }
+        }
+    )+};
+}
+
+choices!(StoreKind, LogFormat);
+
+impl Value for Strategy {
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "spread" => Ok(Self::Spread),
+            "binpack" | "resources" => {
+                Err(Invalid::new(text, "does not exist yet: this version has spread alone"))
+            }
+            _ => Err(Invalid::new(text, "is no strategy: expected spread")),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Spread => "spread".to_owned(),
+        }
+    }
+}
+
+/// The check that a value lies within bounds, both included.
+pub(super) fn within<T: Value + PartialOrd>(bounds: RangeInclusive<T>) -> impl Fn(T) -> Result<T, Invalid> {
+    move |value| {
+        if bounds.contains(&value) {
+            return Ok(value);
+        }
+        let problem =
+            format!("is out of bounds: expected {} to {}", bounds.start().show(), bounds.end().show());
+        Err(Invalid::new(&value.show(), &problem))
+    }
+}
+
+/// Part of a URL's path that hides no route outside the versioned API, such as /metrics.
+pub(super) fn path_segment(text: String) -> Result<String, Invalid> {
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    let number = text.strip_prefix('v').unwrap_or(&text);
+    if plain && text.len() <= 32 && number.starts_with(|c: char| c.is_ascii_digit()) {
+        return Ok(text);
+    }
+    Err(Invalid::new(
+        &text,
+        "is no version: expected one such as 0.0 or v1, of letters, digits, '.', '-' and '_'",
+    ))
+}
+
+/// A host's name or address without scheme and port, in lower case: names are the same in either (RFC 4343).
+pub(super) fn host_name(mut text: String) -> Result<String, Invalid> {
+    let name_like = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let is_name = (1..=253).contains(&text.len()) && text.chars().all(name_like);
+    if is_name || text.parse::<IpAddr>().is_ok() {
+        text.make_ascii_lowercase();
+        return Ok(text);
+    }
+    Err(Invalid::new(
+        &text,
+        "is no host: expected a name such as db.example.org or an IP address, without a port",
+    ))
+}
+
+pub(super) fn host_names(names: Vec<String>) -> Result<Vec<String>, Invalid> {
+    names.into_iter().map(host_name).collect()
+}
+
+/// Web origins as browsers send them (RFC 6454): scheme, host, port, and no more.
+pub(super) fn origins(origins: Vec<String>) -> Result<Vec<String>, Invalid> {
+    origins.into_iter().map(origin).collect()
+}
+
+fn origin(mut text: String) -> Result<String, Invalid> {
+    if text == "*" {
+        return Err(Invalid::new(
+            &text,
+            "would let every web page control the cluster: name the origins, comma separated",
+        ));
+    }
+    text.make_ascii_lowercase();
+    let authority =
+        text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    if authority.is_empty()
+        || authority.contains(|c: char| matches!(c, '/' | '?' | '#' | '@' | '*') || !c.is_ascii_graphic())
+    {
+        return Err(Invalid::new(
+            &text,
+            "is no origin: expected one such as https://ui.example.org:8443, without a path",
+        ));
+    }
+    Ok(text)
+}
+
+pub(super) fn database_name(text: String) -> Result<String, Invalid> {
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    if plain && (1..=64).contains(&text.len()) {
+        return Ok(text);
+    }
+    Err(Invalid::new(&text, "is no database name: expected up to 64 letters, digits, '-' and '_'"))
+}
+
+pub(super) fn folder(path: PathBuf) -> Result<PathBuf, Invalid> {
+    if path.starts_with("~") {
+        return Err(Invalid::new(
+            &path.show(),
+            "begins with ~, which is not expanded here: expected the whole path",
+        ));
+    }
+    Ok(path)
+}
+
+pub(super) fn endpoint(text: String) -> Result<String, Invalid> {
+    let known = ["unix:///", "tcp://", "ssh://"]
+        .iter()
+        .any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
+    if known && text.chars().all(|c| !c.is_whitespace() && !c.is_control()) {
+        return Ok(text);
+    }
+    Err(Invalid::new(&text, "is no endpoint: expected unix:///PATH, tcp://HOST:PORT or ssh://HOST"))
+}
+
+/// A filter of tracing's. That takes any lone word for the name of a module, a misspelt level too: so a level is
+/// asked for.
+pub(super) fn log_filter(text: String) -> Result<String, Invalid> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let level = |directive: &str| {
+        let level = directive.rsplit('=').next().unwrap_or_default().trim();
+        LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level))
+    };
+    // Spans in brackets have a grammar of their own, which tracing checks.
+    if text.contains('[') || text.split(',').all(level) {
+        return Ok(text);
+    }
+    Err(Invalid::new(
+        &text,
+        "is no log filter: expected off, error, warn, info, debug or trace, or info,MODULE=debug",
+    ))
+}

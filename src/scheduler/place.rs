@@ -1,0 +1,123 @@
+//! The choice of a node: filter, then the fewest containers; ties go to the lowest node id.
+
+use super::filter::{Misfit, check};
+use kdaemon_events::{ContainerId, NodeId, Spec};
+use kdaemon_projections::{Cluster, Container, Node};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What is to be placed.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Which container.
+    pub container: ContainerId,
+    /// What it is made from.
+    pub spec: &'a Spec,
+    /// The node that it is to leave, if any.
+    pub leaving: Option<NodeId>,
+    /// Nodes that were at fault before: taken only when no other fits.
+    pub avoid: &'a imbl::OrdSet<NodeId>,
+    /// The node that holds its volumes, once there is one.
+    pub bound_to: Option<NodeId>,
+}
+
+impl<'a> Request<'a> {
+    /// A request for a container as it stands, made from `spec`.
+    #[must_use]
+    pub fn new(container: &'a Container, spec: &'a Spec, leaving: Option<NodeId>) -> Self {
+        Self {
+            container: container.id,
+            spec,
+            leaving,
+            avoid: &container.avoid,
+            bound_to: container.bound_to.filter(|_| spec.is_bound_to_node()),
+        }
+    }
+}
+
+/// A node was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The node.
+    pub node_id: NodeId,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// No node fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoFit {
+    /// Each node's name and why it was refused.
+    pub reasons: Vec<(String, Misfit)>,
+}
+
+/// How many nodes a sentence names before it only counts.
+const NAMED: usize = 5;
+
+impl fmt::Display for NoFit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.reasons.is_empty() {
+            return f.write_str("no node fits: none is mounted");
+        }
+        f.write_str("no node fits: ")?;
+        if self.reasons.len() <= NAMED {
+            let each: Vec<_> = self.reasons.iter().map(|(name, misfit)| format!("{name} {misfit}")).collect();
+            return f.write_str(&each.join("; "));
+        }
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for (_, misfit) in &self.reasons {
+            // Numbers and names differ from node to node: only the sort of refusal is counted.
+            let sort = match misfit {
+                Misfit::Capacity(_) => "full".to_owned(),
+                Misfit::PortTaken(port, protocol, _) => format!("port {port}/{protocol} taken"),
+                Misfit::Cpus { .. } => "too few processors left".to_owned(),
+                Misfit::Memory { .. } => "too little memory left".to_owned(),
+                Misfit::VolumesElsewhere(node) => format!("volumes are on {node}"),
+                Misfit::Constraint(constraint) => format!("constraint {constraint} not satisfied"),
+                Misfit::Left => "is left".to_owned(),
+                other => other.to_string().trim_start_matches("is ").to_owned(),
+            };
+            *counts.entry(sort).or_default() += 1;
+        }
+        let each: Vec<_> = counts.iter().map(|(sort, count)| format!("{count} {sort}")).collect();
+        write!(f, "of {} nodes {}", self.reasons.len(), each.join(", "))
+    }
+}
+
+/// Chooses a node under the strategy `spread`: of the nodes that pass every filter, the one with the fewest
+/// containers; of equals, the one with the lowest id.
+///
+/// # Errors
+/// When no node fits: each node with the filter that refused it.
+pub fn place(cluster: &Cluster, request: Request<'_>) -> Result<Choice, NoFit> {
+    let bound_to = request.bound_to.and_then(|id| cluster.node(id));
+    let mut reasons = Vec::new();
+    let mut best: Option<(bool, u32, &Node)> = None;
+    let mut fitting = 0_usize;
+    for node in cluster.nodes() {
+        let checked = match bound_to {
+            Some(home) if home.id != node.id => Err(Misfit::VolumesElsewhere(home.name.clone())),
+            _ => check(node, request.container, request.spec, request.leaving),
+        };
+        if let Err(misfit) = checked {
+            reasons.push((node.name.clone(), misfit));
+            continue;
+        }
+        fitting += 1;
+        // Where it already lives it does not count against itself.
+        let count = node.container_count() - u32::from(node.residents.contains(&request.container));
+        let rank = (request.avoid.contains(&node.id), count);
+        if best.is_none_or(|(avoided, fewest, _)| rank < (avoided, fewest)) {
+            best = Some((rank.0, rank.1, node));
+        }
+    }
+    let Some((avoided, count, node)) = best else { return Err(NoFit { reasons }) };
+    let why = if bound_to.is_some() {
+        format!("{} holds its volumes", node.name)
+    } else if avoided {
+        format!("{} with {count} containers, though a launch failed there: no other node fits", node.name)
+    } else {
+        format!("{} has the fewest containers ({count}) of {fitting} nodes that fit", node.name)
+    };
+    Ok(Choice { node_id: node.id, why })
+}
