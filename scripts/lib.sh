@@ -1,0 +1,118 @@
+# shellcheck shell=bash
+# Shared by the scripts in this directory: `. "$(dirname "$0")/lib.sh"`. Defines functions and a few names, does nothing.
+
+# Where the state of test clusters lives (see scripts/engines). Lock files and stamps in it start with a dot.
+KD_ROOT=/run/kdaemon-engines
+
+# say WORDS…: tell the person, on standard error: standard output is for what another program reads.
+say() { printf '%s\n' "$*" >&2; }
+
+# die WORDS…: say why, and stop.
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+need_root() { [ "$(id -u)" = 0 ] || die "must run as root"; }
+
+# close_fds: closes every inherited descriptor but 0, 1 and 2, so that a process that outlives the script holds neither
+# its locks nor a pipe that somebody reads to the end. Only in a subshell that is about to exec.
+close_fds() {
+    local fd
+    for fd in "/proc/$BASHPID/fd/"*; do
+        fd=${fd##*/}
+        [ "$fd" -gt 2 ] 2>/dev/null && eval "exec $fd>&-"
+    done
+    return 0
+}
+
+# A process is told by its id and the time it started at (field 22 of stat), so that an id that was given out again
+# is not taken for it.
+# proc_mark PID: prints "PID STARTTIME", or fails when there is no such process (or it is a zombie).
+proc_mark() {
+    local stat rest
+    read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
+    rest=${stat##*) }
+    # shellcheck disable=SC2086
+    set -- "$1" $rest
+    [ "$2" != Z ] && [ "$2" != X ] || return 1
+    printf '%s %s\n' "$1" "${21}"
+}
+
+# proc_alive FILE: prints the id of the process whose mark FILE holds, or fails when it is gone.
+proc_alive() {
+    local mark pid
+    read -r mark 2>/dev/null <"$1" || return 1
+    pid=${mark%% *}
+    [ -n "$pid" ] && [ "$(proc_mark "$pid")" = "$mark" ] || return 1
+    printf '%s\n' "$pid"
+}
+
+# ---- packages -------------------------------------------------------------------------------------------------------
+
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+# apt_install PACKAGE…: installs those that are missing; does and says nothing when none is. The lists are fetched at most
+# once an hour, and no package starts a service.
+apt_install() {
+    local missing=() p
+    for p in "$@"; do installed "$p" || missing+=("$p"); done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    need_root
+    mkdir -p "$KD_ROOT"
+    (
+        exec 7>"$KD_ROOT/.apt.lock"
+        flock 7
+        # Another script may have installed them while this one waited.
+        for p in "${missing[@]}"; do installed "$p" || break; p=; done
+        [ -n "$p" ] || exit 0
+        say "installing ${missing[*]}"
+        log=$(mktemp)
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e "$policy" ]; then
+            # Without this, a package's script starts its service, or fails where there is no systemd to start it.
+            printf '#!/bin/sh\nexit 101\n' >"$policy"
+            chmod 755 "$policy"
+            trap 'rm -f "$policy" "$log"' EXIT
+        else
+            trap 'rm -f "$log"' EXIT
+        fi
+        export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+        stamp=$KD_ROOT/.apt-updated
+        if [ -z "$(find "$stamp" -mmin -60 2>/dev/null)" ]; then
+            apt-get -o DPkg::Lock::Timeout=300 update -qq >"$log" 2>&1 7>&- || { cat "$log" >&2; exit 1; }
+            touch "$stamp"
+        fi
+        apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" \
+            >"$log" 2>&1 </dev/null 7>&- || { tail -n 40 "$log" >&2; exit 1; }
+    ) || die "could not install ${missing[*]}"
+}
+
+# What each part of the test bench needs.
+install_engine() { apt_install docker.io iproute2 iptables curl util-linux; }
+install_busybox() { apt_install busybox-static curl; }
+install_registry() { apt_install docker-registry curl; }
+install_etcd() { apt_install etcd-server; }
+install_chromium() { apt_install chromium; }
+
+# ---- clusters -------------------------------------------------------------------------------------------------------
+
+# cluster_name: the cluster that KDAEMON_ENGINES names.
+cluster_name() {
+    local name=${KDAEMON_ENGINES:-default}
+    [[ $name =~ ^[a-z0-9][a-z0-9-]{0,31}$ ]] ||
+        die "KDAEMON_ENGINES: '$name' is no cluster name (a-z, 0-9 and -, at most 32 characters)"
+    printf '%s\n' "$name"
+}
+
+# curl_host HOST: sets CURL to the curl command and URL to the base address for an engine given as DOCKER_HOST gives it.
+curl_host() {
+    CURL=(curl --silent --show-error --noproxy '*')
+    case $1 in
+    unix://*) CURL+=(--unix-socket "${1#unix://}") URL=http://engine ;;
+    tcp://*) URL=http://${1#tcp://} ;;
+    http://* | https://*) URL=${1%/} ;;
+    *) die "'$1' is no engine address (tcp://, http:// or unix://)" ;;
+    esac
+    export URL
+}
