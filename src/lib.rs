@@ -1,3 +1,6 @@
 //! kDaemon: an event-sourced manager of containers over plain Docker engines.
 
+pub mod commands;
+pub mod config;
 pub mod engine;
+pub mod scheduler;

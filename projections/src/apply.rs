@@ -12,7 +12,7 @@ use kdaemon_events::container::{
     SeenState,
 };
 use kdaemon_events::node::{
-    Availability, NodeMounted, NodeObserved, NodeUnhealthy, NodeUpdated, ProbeOutcome,
+    Availability, NodeMounted, NodeObserved, Orphan, NodeUnhealthy, NodeUpdated, ProbeOutcome,
 };
 use kdaemon_events::{Envelope, Event, Generation, NodeId, Seq, Spec};
 use std::sync::Arc;
@@ -140,9 +140,13 @@ impl Cluster {
                 c.up_since = None;
                 c.forget_addresses();
             }),
-            Event::ContainerRemoved(e) => self.change_container(e.container_id, touched, |c| {
-                c.drop_placement(e.generation);
-            }),
+            Event::ContainerRemoved(e) => {
+                let orphan = Orphan { container_id: e.container_id, generation: e.generation };
+                self.note_node(e.node_id, |node| {
+                    node.orphans.remove(&orphan);
+                });
+                self.change_container(e.container_id, touched, |c| c.drop_placement(e.generation));
+            }
             Event::ContainerDeleted(e) => self.remove_container(e.container_id, touched),
             Event::ContainerAdopted(e) => self.container_adopted(e, touched),
 

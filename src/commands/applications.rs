@@ -1,0 +1,391 @@
+//! Decisions about the application library.
+
+use super::draft::Draft;
+use super::{Refusal, check_name, containers};
+use kdaemon_events::application::{
+    ApplicationCreated, ApplicationDeleted, ApplicationScaled, ApplicationUpdated,
+};
+use kdaemon_events::{
+    ApplicationId, Constraint, ContainerId, Environment, HealthCheck, PortSpec, Resources, RestartPolicy,
+    Spec, UpdatePolicy, Volume,
+};
+use kdaemon_projections::{Application, Container};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The most containers that one application can be scaled to: what one commit can create and launch.
+pub const REPLICAS_LIMIT: u32 = 300;
+
+/// Changes of a specification; `None` leaves a part as it is.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[allow(clippy::option_option, missing_docs)] // the fields are those of Spec
+pub struct SpecChanges {
+    pub docker_image: Option<String>,
+    pub exposed_ports: Option<Vec<PortSpec>>,
+    pub env_variables: Option<Environment>,
+    pub command: Option<Vec<String>>,
+    pub entrypoint: Option<Vec<String>>,
+    pub volumes: Option<Vec<Volume>>,
+    pub networks: Option<Vec<String>>,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub restart_policy: Option<RestartPolicy>,
+    pub resources: Option<Resources>,
+    pub constraints: Option<Vec<Constraint>>,
+    pub health_check: Option<Option<HealthCheck>>,
+    pub registry_auth: Option<Option<String>>,
+}
+
+impl SpecChanges {
+    /// The specification with these changes.
+    #[must_use]
+    pub fn on(self, spec: &Spec) -> Spec {
+        Spec {
+            docker_image: self.docker_image.unwrap_or_else(|| spec.docker_image.clone()),
+            exposed_ports: self.exposed_ports.unwrap_or_else(|| spec.exposed_ports.clone()),
+            env_variables: self.env_variables.unwrap_or_else(|| spec.env_variables.clone()),
+            command: self.command.unwrap_or_else(|| spec.command.clone()),
+            entrypoint: self.entrypoint.unwrap_or_else(|| spec.entrypoint.clone()),
+            volumes: self.volumes.unwrap_or_else(|| spec.volumes.clone()),
+            networks: self.networks.unwrap_or_else(|| spec.networks.clone()),
+            labels: self.labels.unwrap_or_else(|| spec.labels.clone()),
+            restart_policy: self.restart_policy.unwrap_or(spec.restart_policy),
+            resources: self.resources.unwrap_or(spec.resources),
+            constraints: self.constraints.unwrap_or_else(|| spec.constraints.clone()),
+            health_check: self.health_check.unwrap_or_else(|| spec.health_check.clone()),
+            registry_auth: self.registry_auth.unwrap_or_else(|| spec.registry_auth.clone()),
+        }
+    }
+}
+
+/// Adds an application to the library.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateApplication {
+    /// Its name.
+    pub name: String,
+    /// Whom it belongs to.
+    pub user_id: Option<String>,
+    /// Its specification, as changes of the empty one.
+    pub spec: SpecChanges,
+    /// Whether it may launch containers.
+    pub is_enabled: bool,
+    /// Names or ids of the applications that it needs.
+    pub dependencies: Vec<String>,
+    /// How many containers the daemon keeps of it.
+    pub replicas: Option<u32>,
+    /// What a change does to its running containers.
+    pub update_policy: UpdatePolicy,
+}
+
+/// Edits an application; `None` leaves a field as it is.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::option_option, missing_docs)] // the fields are those of CreateApplication
+pub struct UpdateApplication {
+    pub application_id: ApplicationId,
+    pub name: Option<String>,
+    pub user_id: Option<Option<String>>,
+    pub spec: SpecChanges,
+    pub is_enabled: Option<bool>,
+    pub dependencies: Option<Vec<String>>,
+    pub replicas: Option<Option<u32>>,
+    pub update_policy: Option<UpdatePolicy>,
+}
+
+pub(super) fn create(draft: &mut Draft<'_>, create: CreateApplication) -> Result<(), Refusal> {
+    check_free(draft, &create.name, None)?;
+    let spec = create.spec.on(&Spec::default());
+    check_spec(&spec)?;
+    check_replicas(create.replicas)?;
+    let application_id = ApplicationId(draft.identity());
+    let dependencies = resolve_dependencies(draft, application_id, &create.name, &create.dependencies)?;
+    draft.emit(ApplicationCreated {
+        application_id,
+        name: create.name,
+        user_id: create.user_id,
+        spec,
+        is_enabled: create.is_enabled,
+        dependencies,
+        replicas: create.replicas,
+        update_policy: create.update_policy,
+    });
+    keep_replicas(draft, application_id)
+}
+
+pub(super) fn update(draft: &mut Draft<'_>, update: UpdateApplication) -> Result<(), Refusal> {
+    let application = draft.application(update.application_id)?;
+    let id = application.id;
+    let name = update.name.filter(|name| *name != application.name);
+    if let Some(name) = &name {
+        check_free(draft, name, Some(id))?;
+    }
+    let spec = update.spec.on(&application.spec);
+    check_spec(&spec)?;
+    let dependencies = match update.dependencies {
+        None => None,
+        Some(names) => {
+            let own_name = name.as_deref().unwrap_or(&application.name);
+            Some(resolve_dependencies(draft, id, own_name, &names)?)
+        }
+    };
+    let event = ApplicationUpdated {
+        application_id: id,
+        name,
+        user_id: update.user_id.filter(|user_id| *user_id != application.user_id),
+        spec: Some(spec).filter(|spec| *spec != *application.spec),
+        is_enabled: update.is_enabled.filter(|enabled| *enabled != application.is_enabled),
+        dependencies: dependencies.filter(|dependencies| *dependencies != application.dependencies),
+        update_policy: update.update_policy.filter(|policy| *policy != application.update_policy),
+    };
+    let nothing = ApplicationUpdated {
+        application_id: id,
+        name: None,
+        user_id: None,
+        spec: None,
+        is_enabled: None,
+        dependencies: None,
+        update_policy: None,
+    };
+    if event != nothing {
+        draft.emit(event);
+    }
+    if let Some(replicas) = update.replicas.filter(|replicas| *replicas != application.replicas) {
+        check_replicas(replicas)?;
+        draft.emit(ApplicationScaled { application_id: id, replicas });
+    }
+    keep_replicas(draft, id)
+}
+
+pub(super) fn delete(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refusal> {
+    let application = draft.application(id)?;
+    if let Some(dependent) = draft.cluster().applications().find(|other| other.dependencies.contains(&id)) {
+        return Err(Refusal::conflict(format!(
+            "application `{}` depends on `{}`; take it out of its dependencies first",
+            dependent.name, application.name
+        )));
+    }
+    let containers = application
+        .containers
+        .iter()
+        .filter_map(|id| draft.cluster().container(*id))
+        .filter(|container| container.desired != kdaemon_projections::Desired::Deleted)
+        .count();
+    if containers > 0 {
+        return Err(Refusal::conflict(format!(
+            "application `{}` has {containers} containers; delete them first (or scale it to 0)",
+            application.name
+        )));
+    }
+    draft.emit(ApplicationDeleted { application_id: id });
+    Ok(())
+}
+
+pub(super) fn scale(draft: &mut Draft<'_>, id: ApplicationId, replicas: u32) -> Result<(), Refusal> {
+    let application = draft.application(id)?;
+    check_replicas(Some(replicas))?;
+    if !application.is_enabled && replicas > 0 {
+        return Err(Refusal::conflict(format!(
+            "application `{}` is disabled and launches nothing; enable it first (is_enabled = true)",
+            application.name
+        )));
+    }
+    if application.replicas != Some(replicas) {
+        draft.emit(ApplicationScaled { application_id: id, replicas: Some(replicas) });
+    }
+    keep_replicas(draft, id)
+}
+
+/// Makes and deletes containers until an application has as many as it is to have.
+///
+/// All of its containers count, also those that people made; only those that `replicas` made are deleted.
+pub(super) fn keep_replicas(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refusal> {
+    let Some(application) = draft.cluster().application(id).cloned() else { return Ok(()) };
+    let Some(wanted) = application.replicas else { return Ok(()) };
+    let alive: Vec<Arc<Container>> = application
+        .containers
+        .iter()
+        .filter_map(|id| draft.cluster().container(*id))
+        .filter(|container| container.desired != kdaemon_projections::Desired::Deleted)
+        .cloned()
+        .collect();
+    let have = u32::try_from(alive.len()).unwrap_or(u32::MAX);
+    if have < wanted && application.is_enabled {
+        for _ in have..wanted {
+            let name = free_name(draft, &application);
+            let container_id = ContainerId(draft.identity());
+            containers::create_replica(draft, container_id, name, id);
+            containers::start(draft, container_id, false)?;
+        }
+    }
+    for container in surplus(draft, alive, have.saturating_sub(wanted)) {
+        containers::delete(draft, container)?;
+    }
+    Ok(())
+}
+
+/// Which containers go when there are `count` too many: those that do not run, then those on the fullest
+/// nodes, then the youngest.
+fn surplus(draft: &Draft<'_>, alive: Vec<Arc<Container>>, count: u32) -> Vec<ContainerId> {
+    let mut candidates: Vec<_> = alive.into_iter().filter(|container| container.replica).collect();
+    candidates.sort_by_key(|container| {
+        let residence = container.residence().filter(|_| !container.lost);
+        let fullness = residence
+            .and_then(|placement| draft.cluster().node(placement.node_id))
+            .map_or(u32::MAX, |node| node.container_count());
+        (std::cmp::Reverse(fullness), std::cmp::Reverse(container.id))
+    });
+    candidates.into_iter().take(count as usize).map(|container| container.id).collect()
+}
+
+/// The first of `name-1`, `name-2`, … that no container has.
+pub(super) fn free_name(draft: &Draft<'_>, application: &Application) -> String {
+    let stem: String = application.name.chars().take(super::NAME_LIMIT - 8).collect();
+    (1_u64..)
+        .map(|number| format!("{stem}-{number}"))
+        .find(|name| draft.cluster().find_container(name).is_none())
+        .unwrap_or_default()
+}
+
+fn check_free(draft: &Draft<'_>, name: &str, except: Option<ApplicationId>) -> Result<(), Refusal> {
+    check_name(name)?;
+    match draft.cluster().find_application(name) {
+        Some(other) if Some(other.id) != except => {
+            Err(Refusal::conflict(format!("there is an application `{name}` already")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_replicas(replicas: Option<u32>) -> Result<(), Refusal> {
+    match replicas {
+        Some(replicas) if replicas > REPLICAS_LIMIT => Err(Refusal::invalid(
+            "replicas",
+            format!("{replicas} is more than the {REPLICAS_LIMIT} containers that one application can have"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_spec(spec: &Spec) -> Result<(), Refusal> {
+    let image = &spec.docker_image;
+    if image.is_empty() {
+        return Err(Refusal::invalid("docker_image", "an application needs an image, as in nginx:1.27".into()));
+    }
+    if image.len() > 512 || image.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Refusal::invalid("docker_image", format!("`{image}` is not the reference of an image")));
+    }
+    for name in spec.env_variables.keys() {
+        check_variable(name)?;
+    }
+    let mut published = BTreeSet::new();
+    let mut fixed = BTreeSet::new();
+    for port in &spec.exposed_ports {
+        let twice = !published.insert((port.protocol, port.container));
+        let host_twice = port.host.is_some_and(|host| !fixed.insert((port.protocol, host)));
+        if twice || host_twice {
+            return Err(Refusal::invalid("exposed_ports", format!("{port} is there twice")));
+        }
+    }
+    let mut targets = BTreeSet::new();
+    for volume in &spec.volumes {
+        if !targets.insert(&volume.target) {
+            return Err(Refusal::invalid("volumes", format!("two volumes are mounted at {}", volume.target)));
+        }
+    }
+    for network in &spec.networks {
+        let named = network.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && network.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        if !named {
+            return Err(Refusal::invalid("networks", format!("`{network}` is not the name of a network")));
+        }
+        // Both would give the container the node's own network or another container's.
+        if network == "host" || network == "none" {
+            return Err(Refusal::invalid(
+                "networks",
+                format!("`{network}` is not available: containers have a network of their own"),
+            ));
+        }
+    }
+    if let Some(label) = spec.labels.keys().find(|label| label.starts_with("io.kdaemon.") || label.is_empty()) {
+        return Err(Refusal::invalid("labels", format!("`{label}` is reserved for kDaemon")));
+    }
+    // The engine's own lower bound (moby: daemon/daemon_unix.go, linuxMinMemory).
+    if spec.resources.memory_bytes.is_some_and(|bytes| bytes < 6 * 1024 * 1024) {
+        return Err(Refusal::invalid("resources.memory_bytes", "6291456 (6 MiB) is the least that an engine takes".into()));
+    }
+    if spec.resources.cpus.is_some_and(|cpus| cpus.0 < 1) {
+        return Err(Refusal::invalid("resources.cpus", "0.001 is the least".into()));
+    }
+    if let Some(check) = &spec.health_check
+        && (check.command.is_empty() || check.interval_ms == 0 || check.timeout_ms == 0 || check.retries == 0)
+    {
+        return Err(Refusal::invalid(
+            "health_check",
+            "it needs a command, and interval_ms, timeout_ms and retries above 0".into(),
+        ));
+    }
+    // The name becomes part of a path on the daemon's machine.
+    if let Some(name) = &spec.registry_auth
+        && (name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'))
+    {
+        return Err(Refusal::invalid("registry_auth", "a name of letters, digits, - and _ is expected".into()));
+    }
+    Ok(())
+}
+
+/// Checks the name of an environment variable (POSIX: no `=`, no NUL).
+pub(super) fn check_variable(name: &str) -> Result<(), Refusal> {
+    if name.is_empty() || name.contains(['=', '\0']) || name.chars().any(char::is_whitespace) {
+        return Err(Refusal::invalid(
+            "env_variables",
+            format!("`{name}` is not the name of a variable; write NAME=value"),
+        ));
+    }
+    Ok(())
+}
+
+/// Finds the applications that are depended on, and refuses a circle.
+fn resolve_dependencies(
+    draft: &Draft<'_>,
+    id: ApplicationId,
+    own_name: &str,
+    names: &[String],
+) -> Result<Vec<ApplicationId>, Refusal> {
+    let mut dependencies: Vec<ApplicationId> = Vec::new();
+    for name in names {
+        if name == own_name || *name == id.to_string() {
+            return Err(Refusal::invalid("dependencies", "an application cannot depend on itself".into()));
+        }
+        let Some(dependency) = draft.cluster().find_application(name) else {
+            return Err(Refusal::invalid("dependencies", format!("there is no application `{name}`")));
+        };
+        if !dependencies.contains(&dependency.id) {
+            dependencies.push(dependency.id);
+        }
+    }
+    for dependency in &dependencies {
+        if let Some(path) = path_to(draft, *dependency, id) {
+            return Err(Refusal::invalid(
+                "dependencies",
+                format!("they would go in a circle: {own_name} -> {} -> {own_name}", path.join(" -> ")),
+            ));
+        }
+    }
+    Ok(dependencies)
+}
+
+/// The names on a way along dependencies from `from` to `to`, without `to`.
+fn path_to(draft: &Draft<'_>, from: ApplicationId, to: ApplicationId) -> Option<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![(from, Vec::new())];
+    while let Some((id, mut path)) = open.pop() {
+        if id == to {
+            return Some(path);
+        }
+        let Some(application) = draft.cluster().application(id) else { continue };
+        if !seen.insert(id) {
+            continue;
+        }
+        path.push(application.name.clone());
+        open.extend(application.dependencies.iter().map(|next| (*next, path.clone())));
+    }
+    None
+}

@@ -1,0 +1,160 @@
+//! Decisions that place and move containers: what the rebalancer and the launcher ask for.
+
+use super::draft::Draft;
+use super::{Refusal, cause_or, containers};
+use crate::scheduler::{self, Request};
+use kdaemon_events::cluster::RebalancePlanned;
+use kdaemon_events::container::{ContainerMigrationCommanded, MigrationReason};
+use kdaemon_events::node::Availability;
+use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq};
+use kdaemon_projections::{Container, Desired, Health, Phase};
+use std::sync::Arc;
+
+/// How many migrations one commit holds at most; the rest follows in the next.
+const BATCH: usize = 300;
+
+pub(super) fn place_waiting(draft: &mut Draft<'_>, id: ContainerId) -> Result<(), Refusal> {
+    let container = draft.container(id)?;
+    let due = container.not_before.is_none_or(|not_before| not_before <= draft.now);
+    if container.phase != Phase::Waiting || container.desired != Desired::Running || !due {
+        return Ok(());
+    }
+    let cause = cause_or(draft, container.cause);
+    if let Err(unplaced) = containers::place(draft, &container, cause.unwrap_or_default()) {
+        containers::wait(draft, &container, &unplaced.to_string(), cause);
+    }
+    Ok(())
+}
+
+pub(super) fn evacuate(draft: &mut Draft<'_>, id: NodeId) -> Result<(), Refusal> {
+    let node = draft.node(id)?;
+    let reason = match (node.health, node.availability) {
+        (Health::Down, _) => MigrationReason::Unhealthy,
+        (_, Availability::Draining) => MigrationReason::Drain,
+        _ => return Ok(()),
+    };
+    if reason == MigrationReason::Unhealthy && draft.cluster().paused().is_some() {
+        return Ok(());
+    }
+    // A drain is gentle; what is down already gains nothing by waiting.
+    let budget = match reason {
+        MigrationReason::Drain => free_moves(draft),
+        _ => BATCH,
+    };
+    let cause = if reason == MigrationReason::Unhealthy { node.unhealthy_seq } else { Some(node.seq) };
+    let mut moved = 0;
+    for id in &node.residents {
+        if moved == budget {
+            break;
+        }
+        let container = draft.container(*id)?;
+        if can_leave(&container) && migrate(draft, &container, reason, None, cause.or(draft.context.cause)) {
+            moved += 1;
+        }
+    }
+    Ok(())
+}
+
+fn can_leave(container: &Container) -> bool {
+    container.desired == Desired::Running
+        && matches!(container.phase, Phase::Placed | Phase::Up | Phase::Restarting)
+}
+
+fn free_moves(draft: &Draft<'_>) -> usize {
+    draft.context.policy.max_migrations.saturating_sub(draft.cluster().migrating().len())
+}
+
+pub(super) fn rebalance(draft: &mut Draft<'_>) -> Result<(), Refusal> {
+    if draft.cluster().paused().is_some() {
+        return Ok(());
+    }
+    let plan = scheduler::plan(draft.cluster());
+    let now = plan.moves.len().min(free_moves(draft));
+    if now == 0 {
+        return Ok(());
+    }
+    let remaining = u32::try_from(plan.moves.len() - now).unwrap_or(u32::MAX);
+    let moves = plan.moves[..now].to_vec();
+    let planned = draft.emit(RebalancePlanned { moves: moves.clone(), remaining, why: plan.why });
+    for step in moves {
+        let container = draft.container(step.container_id)?;
+        migrate(draft, &container, MigrationReason::Balance, Some(step.node_id), Some(planned));
+    }
+    Ok(())
+}
+
+/// Replaces containers that were made from an older specification, one at a time: the next only when all
+/// others run.
+pub(super) fn roll(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refusal> {
+    let application = draft.application(id)?;
+    let all: Vec<Arc<Container>> = application
+        .containers
+        .iter()
+        .filter_map(|id| draft.cluster().container(*id))
+        .filter(|container| container.desired == Desired::Running)
+        .cloned()
+        .collect();
+    if all.iter().any(|container| container.phase != Phase::Up || container.migrating.is_some()) {
+        return Ok(());
+    }
+    let outdated = all.iter().find(|container| is_outdated(draft.cluster(), container));
+    if let Some(container) = outdated {
+        migrate(draft, container, MigrationReason::Update, None, Some(application.seq));
+    }
+    Ok(())
+}
+
+/// Whether a running container was made from another specification than it would be now.
+#[must_use]
+pub(crate) fn is_outdated(cluster: &kdaemon_projections::Cluster, container: &Container) -> bool {
+    container.placement.as_ref().is_some_and(|placement| *placement.spec != *cluster.spec_of(container))
+}
+
+/// Commands one migration, to `target` or to the best node. Says whether it could.
+fn migrate(
+    draft: &mut Draft<'_>,
+    container: &Container,
+    reason: MigrationReason,
+    target: Option<NodeId>,
+    cause: Option<Seq>,
+) -> bool {
+    let Some(placement) = container.placement.clone() else { return false };
+    let spec = draft.cluster().spec_of(container);
+    // An update may stay where it is; everything else has to leave.
+    let leaving = (reason != MigrationReason::Update).then_some(placement.node_id);
+    let (node_id, why) = if let Some(node_id) = target {
+        (node_id, "the counts of containers are evened".to_owned())
+    } else {
+        match scheduler::place(draft.cluster(), Request::new(container, &spec, leaving)) {
+            Ok(choice) => (choice.node_id, choice.why),
+            Err(no_fit) => {
+                let sentence = match reason {
+                    MigrationReason::Unhealthy => format!("its node is unhealthy and {no_fit}"),
+                    MigrationReason::Drain => format!("its node is drained and {no_fit}"),
+                    _ => no_fit.to_string(),
+                };
+                containers::wait(draft, container, &sentence, cause);
+                return false;
+            }
+        }
+    };
+    let source_works = draft.cluster().node(placement.node_id).is_some_and(|node| node.health == Health::Up);
+    let same_node = placement.node_id == node_id;
+    let ports_clash = same_node && spec.fixed_ports().next().is_some();
+    let start_first =
+        source_works && container.phase == Phase::Up && !ports_clash && !spec.is_bound_to_node();
+    draft.emit_because(
+        ContainerMigrationCommanded {
+            container_id: container.id,
+            from_node_id: placement.node_id,
+            from_generation: placement.generation,
+            node_id,
+            generation: container.generation.next(),
+            reason,
+            start_first,
+            why,
+        },
+        cause,
+    );
+    true
+}

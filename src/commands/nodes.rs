@@ -1,0 +1,200 @@
+//! Decisions about nodes.
+
+use super::draft::Draft;
+use super::{Refusal, check_name};
+use kdaemon_events::node::{
+    Availability, NodeCordoned, NodeDrainStarted, NodeDrained, NodeMounted, NodeUncordoned, NodeUnmounted,
+    NodeUpdated,
+};
+use kdaemon_events::{Endpoint, NodeId, Seq};
+use kdaemon_projections::{Health, Node};
+use std::collections::BTreeMap;
+
+/// Mounts a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MountNode {
+    /// Its name; derived from its endpoint when there is none.
+    pub name: Option<String>,
+    /// Whom it belongs to.
+    pub user_id: Option<String>,
+    /// Where its engine answers.
+    pub endpoint: Endpoint,
+    /// Labels for constraints.
+    pub labels: BTreeMap<String, String>,
+    /// How many containers it takes at most.
+    pub capacity: Option<u32>,
+}
+
+/// Edits a node; `None` leaves a field as it is.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::option_option, missing_docs)] // the fields are those of MountNode
+pub struct UpdateNode {
+    pub node_id: NodeId,
+    pub name: Option<String>,
+    pub user_id: Option<Option<String>>,
+    pub endpoint: Option<Endpoint>,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub capacity: Option<Option<u32>>,
+}
+
+/// Two nodes with one engine would launch everything twice on it.
+fn check_endpoint(draft: &Draft<'_>, endpoint: &Endpoint, except: Option<NodeId>) -> Result<(), Refusal> {
+    let other = draft.cluster().nodes().find(|node| node.endpoint == *endpoint && Some(node.id) != except);
+    match other {
+        Some(node) => Err(Refusal::conflict(format!("the engine at {endpoint} is mounted as node `{}`", node.name))),
+        None => Ok(()),
+    }
+}
+
+fn check_free(draft: &Draft<'_>, name: &str, except: Option<NodeId>) -> Result<(), Refusal> {
+    check_name(name)?;
+    match draft.cluster().find_node(name) {
+        Some(other) if Some(other.id) != except => {
+            Err(Refusal::conflict(format!("there is a node `{name}` already")))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn mount(draft: &mut Draft<'_>, mount: MountNode) -> Result<(), Refusal> {
+    let name = mount.name.unwrap_or_else(|| match &mount.endpoint {
+        Endpoint::Tcp { host, .. } => host.clone(),
+        Endpoint::Unix { .. } => "local".to_owned(),
+    });
+    check_free(draft, &name, None)?;
+    check_endpoint(draft, &mount.endpoint, None)?;
+    let node_id = NodeId(draft.identity());
+    draft.emit(NodeMounted {
+        node_id,
+        name,
+        user_id: mount.user_id,
+        endpoint: mount.endpoint,
+        labels: mount.labels,
+        capacity: mount.capacity,
+    });
+    Ok(())
+}
+
+pub(super) fn update(draft: &mut Draft<'_>, update: UpdateNode) -> Result<(), Refusal> {
+    let node = draft.node(update.node_id)?;
+    let name = update.name.filter(|name| *name != node.name);
+    let endpoint = update.endpoint.filter(|endpoint| *endpoint != node.endpoint);
+    if let Some(name) = &name {
+        check_free(draft, name, Some(node.id))?;
+    }
+    if let Some(endpoint) = &endpoint {
+        check_endpoint(draft, endpoint, Some(node.id))?;
+    }
+    let event = NodeUpdated {
+        node_id: node.id,
+        name,
+        user_id: update.user_id.filter(|user_id| *user_id != node.user_id),
+        endpoint,
+        labels: update.labels.filter(|labels| *labels != node.labels),
+        capacity: update.capacity.filter(|capacity| *capacity != node.capacity),
+    };
+    let nothing = NodeUpdated {
+        node_id: node.id,
+        name: None,
+        user_id: None,
+        endpoint: None,
+        labels: None,
+        capacity: None,
+    };
+    if event != nothing {
+        draft.emit(event);
+    }
+    Ok(())
+}
+
+pub(super) fn cordon(draft: &mut Draft<'_>, id: NodeId) -> Result<(), Refusal> {
+    let node = draft.node(id)?;
+    match node.availability {
+        Availability::Cordoned => {}
+        Availability::Active => {
+            draft.emit(NodeCordoned { node_id: id });
+        }
+        Availability::Draining if node.then_unmount => {
+            return Err(Refusal::conflict(format!(
+                "node `{}` is being unmounted; uncordon it first to keep it",
+                node.name
+            )));
+        }
+        // Ends the drain where it stands: what is left stays.
+        Availability::Draining => {
+            draft.emit(NodeCordoned { node_id: id });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn uncordon(draft: &mut Draft<'_>, id: NodeId) -> Result<(), Refusal> {
+    if draft.node(id)?.availability != Availability::Active {
+        draft.emit(NodeUncordoned { node_id: id });
+    }
+    Ok(())
+}
+
+pub(super) fn drain(draft: &mut Draft<'_>, id: NodeId) -> Result<(), Refusal> {
+    if draft.node(id)?.availability != Availability::Draining {
+        let started = draft.emit(NodeDrainStarted { node_id: id, then_unmount: false });
+        end_drain_if_empty(draft, id, Some(started))?;
+    }
+    Ok(())
+}
+
+pub(super) fn unmount(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<(), Refusal> {
+    let node = draft.node(id)?;
+    if !node.residents.is_empty() && !force {
+        let mut names: Vec<_> = node
+            .residents
+            .iter()
+            .filter_map(|id| draft.cluster().container(*id))
+            .map(|container| container.name.clone())
+            .take(5)
+            .collect();
+        if node.residents.len() > names.len() {
+            names.push(format!("{} more", node.residents.len() - names.len()));
+        }
+        return Err(Refusal::conflict(format!(
+            "node `{}` has containers ({}); drain it first, or unmount it with ?force=true so that they migrate",
+            node.name,
+            names.join(", ")
+        )));
+    }
+    // What it holds can be moved and cleaned up only while it answers.
+    if node.health == Health::Up && !node.holds.is_empty() {
+        if !node.then_unmount {
+            draft.emit(NodeDrainStarted { node_id: id, then_unmount: true });
+        }
+    } else {
+        draft.emit(NodeUnmounted { node_id: id });
+    }
+    Ok(())
+}
+
+pub(super) fn finish_drain(draft: &mut Draft<'_>, id: NodeId) -> Result<(), Refusal> {
+    let node = draft.node(id)?;
+    if node.availability == Availability::Draining && !node.drained {
+        end_drain_if_empty(draft, id, None)?;
+    }
+    Ok(())
+}
+
+/// Whether a draining node has nothing left that could be moved or removed.
+#[must_use]
+pub(crate) fn is_empty(node: &Node) -> bool {
+    // A node that is being unmounted and does not answer will not be cleaned up by anybody.
+    node.holds.is_empty() || (node.then_unmount && node.residents.is_empty() && node.health != Health::Up)
+}
+
+fn end_drain_if_empty(draft: &mut Draft<'_>, id: NodeId, cause: Option<Seq>) -> Result<(), Refusal> {
+    let node = draft.node(id)?;
+    if is_empty(&node) {
+        let drained = draft.emit_because(NodeDrained { node_id: id }, cause.or(draft.context.cause));
+        if node.then_unmount {
+            draft.emit_because(NodeUnmounted { node_id: id }, Some(drained));
+        }
+    }
+    Ok(())
+}
