@@ -199,9 +199,9 @@ settings! {
     /// The pause between two probes of a node that answers
     health_interval: Duration = seconds(2), within(millis(10)..=hours(1));
     /// A probe that gets no answer for so long has failed
-    probe_timeout: Duration = seconds(2), within(millis(10)..=minutes(5));
+    probe_timeout: Duration = millis(1500), within(millis(10)..=minutes(5));
     /// The pause before a failed probe is repeated
-    probe_retry_interval: Duration = millis(500), within(millis(10)..=minutes(5));
+    probe_retry_interval: Duration = millis(250), within(millis(10)..=minutes(5));
     /// So many failed probes in a row make a node unhealthy
     unhealthy_after: u32 = 3, within(1..=100);
     /// So many good probes in a row make it healthy again

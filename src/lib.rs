@@ -3,4 +3,6 @@
 pub mod commands;
 pub mod config;
 pub mod engine;
+pub mod journal;
 pub mod scheduler;
+pub mod store;

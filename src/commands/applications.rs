@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The most containers that one application can be scaled to: what one commit can create and launch.
-pub const REPLICAS_LIMIT: u32 = 300;
+pub(crate) const REPLICAS_LIMIT: u32 = 300;
 
 /// Changes of a specification; `None` leaves a part as it is.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -267,7 +267,10 @@ fn check_replicas(replicas: Option<u32>) -> Result<(), Refusal> {
 fn check_spec(spec: &Spec) -> Result<(), Refusal> {
     let image = &spec.docker_image;
     if image.is_empty() {
-        return Err(Refusal::invalid("docker_image", "an application needs an image, as in nginx:1.27".into()));
+        return Err(Refusal::invalid(
+            "docker_image",
+            "an application needs an image, as in nginx:1.27".into(),
+        ));
     }
     if image.len() > 512 || image.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(Refusal::invalid("docker_image", format!("`{image}` is not the reference of an image")));
@@ -304,12 +307,16 @@ fn check_spec(spec: &Spec) -> Result<(), Refusal> {
             ));
         }
     }
-    if let Some(label) = spec.labels.keys().find(|label| label.starts_with("io.kdaemon.") || label.is_empty()) {
+    if let Some(label) = spec.labels.keys().find(|label| label.starts_with("io.kdaemon.") || label.is_empty())
+    {
         return Err(Refusal::invalid("labels", format!("`{label}` is reserved for kDaemon")));
     }
     // The engine's own lower bound (moby: daemon/daemon_unix.go, linuxMinMemory).
     if spec.resources.memory_bytes.is_some_and(|bytes| bytes < 6 * 1024 * 1024) {
-        return Err(Refusal::invalid("resources.memory_bytes", "6291456 (6 MiB) is the least that an engine takes".into()));
+        return Err(Refusal::invalid(
+            "resources.memory_bytes",
+            "6291456 (6 MiB) is the least that an engine takes".into(),
+        ));
     }
     if spec.resources.cpus.is_some_and(|cpus| cpus.0 < 1) {
         return Err(Refusal::invalid("resources.cpus", "0.001 is the least".into()));
@@ -326,7 +333,10 @@ fn check_spec(spec: &Spec) -> Result<(), Refusal> {
     if let Some(name) = &spec.registry_auth
         && (name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'))
     {
-        return Err(Refusal::invalid("registry_auth", "a name of letters, digits, - and _ is expected".into()));
+        return Err(Refusal::invalid(
+            "registry_auth",
+            "a name of letters, digits, - and _ is expected".into(),
+        ));
     }
     Ok(())
 }

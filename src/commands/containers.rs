@@ -83,8 +83,14 @@ pub(super) fn create(draft: &mut Draft<'_>, create: CreateContainer) -> Result<(
 }
 
 /// Makes a container record for an application's `replicas`.
-pub(super) fn create_replica(draft: &mut Draft<'_>, id: ContainerId, name: String, application: ApplicationId) {
-    let user_id = draft.cluster().application(application).and_then(|application| application.user_id.clone());
+pub(super) fn create_replica(
+    draft: &mut Draft<'_>,
+    id: ContainerId,
+    name: String,
+    application: ApplicationId,
+) {
+    let user_id =
+        draft.cluster().application(application).and_then(|application| application.user_id.clone());
     draft.emit(ContainerCreated {
         container_id: id,
         name,

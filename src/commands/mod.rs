@@ -193,7 +193,9 @@ fn check_name(name: &str) -> Result<(), Refusal> {
     if length == 0 || length > NAME_LIMIT || name.chars().any(char::is_control) || name.trim() != name {
         return Err(Refusal::invalid(
             "name",
-            format!("a name is printable text of 1 to {NAME_LIMIT} characters that neither begins nor ends with a space"),
+            format!(
+                "a name is printable text of 1 to {NAME_LIMIT} characters that neither begins nor ends with a space"
+            ),
         ));
     }
     // Things are looked up by id or by name: a name that reads as an id could hide another thing.

@@ -41,7 +41,9 @@ pub struct UpdateNode {
 fn check_endpoint(draft: &Draft<'_>, endpoint: &Endpoint, except: Option<NodeId>) -> Result<(), Refusal> {
     let other = draft.cluster().nodes().find(|node| node.endpoint == *endpoint && Some(node.id) != except);
     match other {
-        Some(node) => Err(Refusal::conflict(format!("the engine at {endpoint} is mounted as node `{}`", node.name))),
+        Some(node) => {
+            Err(Refusal::conflict(format!("the engine at {endpoint} is mounted as node `{}`", node.name)))
+        }
         None => Ok(()),
     }
 }

@@ -94,8 +94,7 @@ fn probe_failed(draft: &mut Draft<'_>, node: &Node, latency_ms: u32, reason: Str
     if !enough {
         return;
     }
-    let unhealthy =
-        draft.emit_because(NodeUnhealthy { node_id: node.id, failures, reason }, Some(observed));
+    let unhealthy = draft.emit_because(NodeUnhealthy { node_id: node.id, failures, reason }, Some(observed));
     let (down, nodes) = draft.cluster().failed_nodes();
     if down * 2 > nodes && nodes >= 3 && draft.cluster().paused().is_none() {
         let reason = format!(
@@ -134,8 +133,7 @@ fn probe_answered(
         return Ok(());
     }
     if node.health != Health::Up {
-        let returned =
-            draft.emit_because(NodeHealthy { node_id: node.id, successes }, Some(observed));
+        let returned = draft.emit_because(NodeHealthy { node_id: node.id, successes }, Some(observed));
         let (down, nodes) = draft.cluster().failed_nodes();
         if down * 2 <= nodes && draft.cluster().paused().is_some() {
             draft.emit_because(MigrationsResumed { unhealthy: down, nodes }, Some(returned));
@@ -253,11 +251,7 @@ fn wanted_seen(
     }
 }
 
-pub(super) fn launched(
-    draft: &mut Draft<'_>,
-    instance: Instance,
-    launched: Launched,
-) -> Result<(), Refusal> {
+pub(super) fn launched(draft: &mut Draft<'_>, instance: Instance, launched: Launched) -> Result<(), Refusal> {
     let Some((container, node_id)) = current(draft, instance) else { return Ok(()) };
     if !matches!(container.phase, Phase::Placed | Phase::Restarting) {
         return Ok(()); // stopped meanwhile: the launcher stops it
@@ -286,12 +280,18 @@ pub(super) fn launched(
 }
 
 /// Where the first published TCP port answers, in the order in which the application names its ports.
-fn access_link(draft: &Draft<'_>, container: &Container, node_id: NodeId, launched: &Launched) -> Option<String> {
+fn access_link(
+    draft: &Draft<'_>,
+    container: &Container,
+    node_id: NodeId,
+    launched: &Launched,
+) -> Option<String> {
     let node = draft.cluster().node(node_id)?;
     let spec = &container.placement.as_ref()?.spec;
-    let published = spec.exposed_ports.iter().filter(|port| port.protocol == Protocol::Tcp).find_map(|port| {
-        launched.ports.iter().find(|p| p.container == port.container && p.protocol == Protocol::Tcp)
-    })?;
+    let published =
+        spec.exposed_ports.iter().filter(|port| port.protocol == Protocol::Tcp).find_map(|port| {
+            launched.ports.iter().find(|p| p.container == port.container && p.protocol == Protocol::Tcp)
+        })?;
     let host = node.endpoint.host();
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     Some(format!("http://{host}:{}", published.host))
@@ -443,7 +443,8 @@ pub(super) fn stopped(draft: &mut Draft<'_>, instance: Instance, exit: Option<Ex
 pub(super) fn removed(draft: &mut Draft<'_>, instance: Instance, node_id: NodeId) -> Result<(), Refusal> {
     let Instance { container_id, generation } = instance;
     let container = draft.cluster().container(container_id).cloned();
-    let known = container.as_ref().and_then(|c| c.placement_of(generation)).is_some_and(|p| p.node_id == node_id);
+    let known =
+        container.as_ref().and_then(|c| c.placement_of(generation)).is_some_and(|p| p.node_id == node_id);
     let orphan = Orphan { container_id, generation };
     let orphaned = draft.cluster().node(node_id).is_some_and(|node| node.orphans.contains(&orphan));
     if !known && !orphaned {

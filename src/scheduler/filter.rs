@@ -52,7 +52,9 @@ impl fmt::Display for Misfit {
             Self::Draining => f.write_str("is draining"),
             Self::Constraint(constraint) => write!(f, "does not satisfy the constraint {constraint}"),
             Self::Capacity(capacity) => write!(f, "is full: its capacity is {capacity}"),
-            Self::PortTaken(port, protocol, by) => write!(f, "port {port}/{protocol} is taken by container {by}"),
+            Self::PortTaken(port, protocol, by) => {
+                write!(f, "port {port}/{protocol} is taken by container {by}")
+            }
             Self::Cpus { wanted, free } => write!(
                 f,
                 "has {} processors left to reserve, {} are wanted",

@@ -118,9 +118,7 @@ fn fits(
     let millicpus: u64 = others.iter().filter_map(|o| o.resources.cpus).map(|cpus| cpus.0).sum();
     let memory: u64 = others.iter().filter_map(|o| o.resources.memory_bytes).sum();
     let resources_fit = target.engine.as_ref().is_none_or(|engine| {
-        spec.resources
-            .cpus
-            .is_none_or(|cpus| cpus.0 + millicpus + target.reserved_millicpus <= engine.cpus.0)
+        spec.resources.cpus.is_none_or(|cpus| cpus.0 + millicpus + target.reserved_millicpus <= engine.cpus.0)
             && spec.resources.memory_bytes.is_none_or(|bytes| {
                 bytes.saturating_add(memory).saturating_add(target.reserved_memory_bytes)
                     <= engine.memory_bytes

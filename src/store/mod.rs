@@ -1,0 +1,243 @@
+//! The stores: where the log lives, and the tables folded from it.
+//!
+//! One trait; all stores pass one contract test suite (`tests/store`). An append is a compare-and-swap on
+//! the head of the log: it happens whole and durably, or not at all.
+
+mod memory;
+mod sqlite;
+
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use kdaemon_events::{CommitId, Digest, Envelope, Kind, Seq};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The most events that one commit holds.
+pub const COMMIT_EVENTS_LIMIT: usize = 1_000;
+/// The most bytes of events that one commit holds, a single larger event excepted.
+pub const COMMIT_BYTES_LIMIT: usize = 1_000_000;
+
+/// The end of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Head {
+    /// The last event.
+    pub seq: Seq,
+    /// How many commits there are.
+    pub commits: u64,
+    /// The last commit; `None` for an empty log.
+    pub commit_id: Option<CommitId>,
+    /// The last commit's digest; all zero for an empty log.
+    pub digest: Digest,
+}
+
+/// An event on its way into a store: its text, and what it is looked up by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its place in the log.
+    pub seq: Seq,
+    /// Its kind.
+    pub kind: Kind,
+    /// When it was recorded.
+    pub at: DateTime<Utc>,
+    /// Who did it, by name.
+    pub actor: String,
+    /// What it is about.
+    pub subjects: Vec<Uuid>,
+    /// Its JSON text: what is kept, and what its digest covers.
+    pub json: String,
+}
+
+impl StoredEvent {
+    /// Prepares an event for a store.
+    ///
+    /// # Errors
+    /// Never for an event of this vocabulary.
+    pub fn new(envelope: &Envelope) -> Result<Self, StoreError> {
+        Ok(Self {
+            seq: envelope.seq,
+            kind: envelope.event.kind(),
+            at: envelope.at,
+            actor: envelope.actor.name().to_owned(),
+            subjects: envelope.event.subjects().into_iter().map(kdaemon_events::Subject::uuid).collect(),
+            json: envelope.encode().map_err(|error| StoreError::Damaged(error.to_string()))?,
+        })
+    }
+}
+
+/// What a request with an `Idempotency-Key` was answered; becomes durable together with its events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The key.
+    pub key: String,
+    /// A digest of the request: another request with the same key is refused.
+    pub fingerprint: String,
+    /// When it was answered.
+    pub at: DateTime<Utc>,
+    /// The HTTP status.
+    pub status: u16,
+    /// The seq that the answer carried.
+    pub seq: Seq,
+    /// The body, as JSON text.
+    pub body: String,
+}
+
+/// A group of events that becomes durable together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Its identity: after a failure it tells whether the commit happened.
+    pub id: CommitId,
+    /// Its events; never empty.
+    pub events: Vec<StoredEvent>,
+    /// Answers to keep with it.
+    pub answers: Vec<Answer>,
+}
+
+impl Commit {
+    /// The head of the log after this commit on top of `head`.
+    #[must_use]
+    pub fn head_after(&self, head: &Head) -> Head {
+        let digests = self.events.iter().map(|event| Digest::of_event(event.json.as_bytes()));
+        Head {
+            seq: self.events.last().map_or(head.seq, |event| event.seq),
+            commits: head.commits + 1,
+            commit_id: Some(self.id),
+            digest: Digest::of_commit(head.digest, digests),
+        }
+    }
+}
+
+/// Which events to read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Only those after this one.
+    pub after: Seq,
+    /// At most so many.
+    pub limit: usize,
+    /// Only these kinds; empty for all.
+    pub kinds: Vec<Kind>,
+    /// Only those about this thing.
+    pub subject: Option<Uuid>,
+    /// Only those of this actor.
+    pub actor: Option<String>,
+    /// Only those recorded then or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Only those recorded before.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// An event's text with its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventText {
+    /// Its place.
+    pub seq: Seq,
+    /// Its JSON text.
+    pub json: String,
+}
+
+/// One of the tables that are folded from the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// `nodes`.
+    Nodes,
+    /// `applications`.
+    Applications,
+    /// `containers`.
+    Containers,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Nodes, Self::Applications, Self::Containers];
+
+    /// Its name in the store.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nodes => "nodes",
+            Self::Applications => "applications",
+            Self::Containers => "containers",
+        }
+    }
+}
+
+/// A change of one row of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowChange {
+    /// The table.
+    pub table: Table,
+    /// The row.
+    pub id: Uuid,
+    /// What it is now, as JSON text; `None`: it is gone.
+    pub json: Option<String>,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The log has another head than expected: somebody else appended. Nothing was written.
+    #[error("the log has moved on to event {}", actual.seq)]
+    Conflict {
+        /// Its head.
+        actual: Head,
+    },
+    /// The store cannot be reached or written at present. Whether an append happened may be unknown.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// What the store holds cannot be right.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// Another daemon has it.
+    #[error("{0}")]
+    InUse(String),
+}
+
+/// Where the log lives.
+#[async_trait]
+pub trait EventStore: Send + Sync + 'static {
+    /// What it is, for people: `sqlite:/var/lib/kdaemon/kdaemon.db`.
+    fn describe(&self) -> String;
+
+    /// The end of the log.
+    async fn head(&self) -> Result<Head, StoreError>;
+
+    /// Appends a commit if the log still ends at `expected`, and returns when it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the log has another head. After [`StoreError::Unavailable`] the caller
+    /// finds out from [`Self::head`] whether the commit happened.
+    async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError>;
+
+    /// The events after `after` in order, at most `limit`.
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError>;
+
+    /// The events that a query asks for, in order.
+    async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError>;
+
+    /// The answers kept since a time.
+    async fn answers(&self, since: DateTime<Utc>) -> Result<Vec<Answer>, StoreError>;
+
+    /// Writes rows of the tables, which then reflect the log up to `reflects`. Writing an older state over a
+    /// newer one does nothing.
+    async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError>;
+
+    /// Up to where the tables reflect the log.
+    async fn tables_reflect(&self) -> Result<Seq, StoreError>;
+
+    /// Empties the tables.
+    async fn drop_tables(&self) -> Result<(), StoreError>;
+
+    /// All rows of a table, by id.
+    async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError>;
+
+    /// Recomputes every digest from the first event on.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] names the first commit that does not fit.
+    async fn verify(&self) -> Result<Head, StoreError>;
+
+    /// Finishes what is under way and closes the store.
+    async fn close(&self);
+}

@@ -1,0 +1,558 @@
+//! The embedded store: SQLite (<https://sqlite.org/wal.html>), one file and its lock in the data folder.
+//!
+//! WAL with `synchronous=FULL`: a commit is on the disk before it is acknowledged. One thread writes; reads
+//! go through connections of their own that cannot write. An event is a row, its JSON kept as text, so that
+//! an operator can read the history with the `sqlite3` tool.
+
+use super::{Answer, Commit, EventQuery, EventStore, EventText, Head, RowChange, StoreError, Table};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use kdaemon_events::{CommitId, Digest, Seq};
+use rusqlite::types::Value;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params, params_from_iter};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+/// The file in the data folder.
+const FILE_NAME: &str = "kdaemon.db";
+const LOCK_NAME: &str = "kdaemon.lock";
+/// Marks a file as ours in SQLite's own header: "kDae".
+const APPLICATION_ID: i32 = 0x6b44_6165;
+/// The version of the layout below.
+const LAYOUT: i32 = 1;
+/// How many readers are kept open between reads.
+const READERS_KEPT: usize = 4;
+
+const SCHEMA: &str = "
+    CREATE TABLE commits (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL,
+        first_seq INTEGER NOT NULL,
+        last_seq INTEGER NOT NULL,
+        digest TEXT NOT NULL
+    );
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        at INTEGER NOT NULL, -- microseconds since 1970
+        actor TEXT NOT NULL,
+        json TEXT NOT NULL
+    );
+    CREATE INDEX events_by_kind ON events (kind, seq);
+    CREATE TABLE event_subjects (
+        subject TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        PRIMARY KEY (subject, seq)
+    ) WITHOUT ROWID;
+    CREATE TABLE answers (key TEXT PRIMARY KEY, at INTEGER NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE nodes (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE applications (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE containers (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE tables_reflect (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL);
+    INSERT INTO tables_reflect VALUES (1, 0);
+";
+
+/// The store.
+pub struct SqliteStore {
+    path: PathBuf,
+    writer: mpsc::UnboundedSender<Job>,
+    readers: Arc<Mutex<Vec<Connection>>>,
+}
+
+type Work = Box<dyn FnOnce(&mut Connection) + Send>;
+
+enum Job {
+    Do(Work),
+    Close(oneshot::Sender<()>),
+}
+
+impl SqliteStore {
+    /// Opens the store in a data folder, making both when they are not there.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another daemon has it; [`StoreError::Damaged`] when the file is not ours or
+    /// was cut; [`StoreError::Unavailable`] when the folder cannot be written.
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        make_private_dir(data_dir)?;
+        let lock = take_lock(data_dir)?;
+        let path = data_dir.join(FILE_NAME);
+        let connection = open_writer(&path)?;
+        let (writer, jobs) = mpsc::unbounded_channel();
+        std::thread::Builder::new()
+            .name("sqlite-writer".into())
+            .spawn(move || write_jobs(connection, lock, jobs))
+            .map_err(|error| StoreError::Unavailable(format!("its thread could not be started: {error}")))?;
+        Ok(Self { path, writer, readers: Arc::default() })
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Work = Box::new(move |connection| {
+            let _ = answer.send(work(connection)); // nobody waits any more: the work is done all the same
+        });
+        let closed = || StoreError::Unavailable("it is closed".to_owned());
+        self.writer.send(Job::Do(job)).map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    }
+
+    async fn read_with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let readers = Arc::clone(&self.readers);
+        let path = self.path.clone();
+        let outcome = tokio::task::spawn_blocking(move || {
+            let kept = readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match kept {
+                Some(connection) => connection,
+                None => open_reader(&path)?,
+            };
+            let result = work(&connection).map_err(|error| explain(&path, &error))?;
+            let mut readers = readers.lock().unwrap_or_else(PoisonError::into_inner);
+            if readers.len() < READERS_KEPT {
+                readers.push(connection);
+            }
+            Ok(result)
+        });
+        outcome.await.map_err(|error| StoreError::Unavailable(format!("a read was given up: {error}")))?
+    }
+}
+
+fn make_private_dir(data_dir: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|error| {
+        StoreError::Unavailable(format!(
+            "the data folder {} cannot be made ({error}); name another with --data-dir",
+            data_dir.display()
+        ))
+    })
+}
+
+fn take_lock(data_dir: &Path) -> Result<File, StoreError> {
+    let path = data_dir.join(LOCK_NAME);
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| {
+        StoreError::Unavailable(format!(
+            "the data folder {} cannot be written ({error}); make it writable or name another with --data-dir",
+            data_dir.display()
+        ))
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(format!(
+            "another kdaemon uses the data folder {}; stop it first, or name another folder with --data-dir",
+            data_dir.display()
+        ))),
+        Err(TryLockError::Error(error)) => {
+            Err(StoreError::Unavailable(format!("{} cannot be locked: {error}", path.display())))
+        }
+    }
+}
+
+/// What an error of SQLite means and what to do about it.
+fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
+    let file = path.display();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Unavailable(format!(
+            "the disk of {file} is full; nothing was written; free some space"
+        )),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            StoreError::Unavailable(format!("{file} cannot be written ({error}); check its owner and mode"))
+        }
+        Some(ErrorCode::CannotOpen) => StoreError::Unavailable(format!("{file} cannot be opened ({error})")),
+        Some(ErrorCode::NotADatabase) => StoreError::Damaged(format!(
+            "{file} is not a database of kDaemon; move it away, or name another folder with --data-dir"
+        )),
+        Some(ErrorCode::DatabaseCorrupt) => {
+            StoreError::Damaged(format!("{file} is damaged or was cut ({error}); restore it from a backup"))
+        }
+        _ => StoreError::Unavailable(format!("{file}: {error}")),
+    }
+}
+
+fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    let fail = |error: rusqlite::Error| explain(path, &error);
+    let mut connection = Connection::open(path).map_err(fail)?;
+    let application_id: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fail)?;
+    let layout: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).map_err(fail)?;
+    if tables > 0 && application_id != APPLICATION_ID {
+        return Err(StoreError::Damaged(format!(
+            "{} is a database of another program; move it away, or name another folder with --data-dir",
+            path.display()
+        )));
+    }
+    if layout > LAYOUT {
+        return Err(StoreError::Damaged(format!(
+            "{} was written by a newer kDaemon (layout {layout}, this one knows {LAYOUT}); use that one",
+            path.display()
+        )));
+    }
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
+    connection.pragma_update(None, "cache_size", -16_384).map_err(fail)?; // KiB
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000).map_err(fail)?; // pages
+    if tables == 0 {
+        let transaction = connection.transaction().map_err(fail)?;
+        transaction.execute_batch(SCHEMA).map_err(fail)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
+        transaction.pragma_update(None, "user_version", LAYOUT).map_err(fail)?;
+        transaction.commit().map_err(fail)?;
+    }
+    check_density(&connection, path)?;
+    Ok(connection)
+}
+
+/// A log with a hole was cut or edited: it is better not to start on it than to forget what it held.
+fn check_density(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let (count, first, last): (i64, i64, i64) = connection
+        .query_row("SELECT count(*), coalesce(min(seq), 1), coalesce(max(seq), 0) FROM events", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .map_err(|error| explain(path, &error))?;
+    let head = read_head(connection).map_err(|error| explain(path, &error))?;
+    if first != 1 || count != last || head.seq.0 != last.unsigned_abs() {
+        return Err(StoreError::Damaged(format!(
+            "the log in {} has holes ({count} events from {first} to {last}, the last commit ends at {}); restore it from a backup",
+            path.display(),
+            head.seq
+        )));
+    }
+    Ok(())
+}
+
+fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| explain(path, &error))?;
+    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(|error| explain(path, &error))?;
+    Ok(connection)
+}
+
+/// The writer's thread: it owns the connection and the lock until it is told to close.
+fn write_jobs(mut connection: Connection, lock: File, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    while let Some(job) = jobs.blocking_recv() {
+        match job {
+            Job::Do(work) => work(&mut connection),
+            Job::Close(done) => {
+                drop(connection); // checkpoints the WAL
+                drop(lock);
+                let _ = done.send(());
+                return;
+            }
+        }
+    }
+}
+
+fn read_head(connection: &Connection) -> Result<Head, rusqlite::Error> {
+    let last = connection
+        .prepare_cached("SELECT number, id, last_seq, digest FROM commits ORDER BY number DESC LIMIT 1")?
+        .query_row([], |row| {
+            Ok(Head {
+                commits: row.get::<_, i64>(0)?.unsigned_abs(),
+                commit_id: Some(parsed(row, 1)?),
+                seq: Seq(row.get::<_, i64>(2)?.unsigned_abs()),
+                digest: parsed(row, 3)?,
+            })
+        })
+        .optional()?;
+    Ok(last.unwrap_or_default())
+}
+
+fn parsed<T: FromStr>(row: &rusqlite::Row<'_>, column: usize) -> Result<T, rusqlite::Error>
+where
+    T::Err: std::fmt::Display,
+{
+    let text: String = row.get(column)?;
+    text.parse().map_err(|error: T::Err| {
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Text,
+            error.to_string().into(),
+        )
+    })
+}
+
+fn number(seq: Seq) -> i64 {
+    i64::try_from(seq.0).unwrap_or(i64::MAX)
+}
+
+fn append(connection: &mut Connection, expected: &Head, commit: &Commit) -> Result<Head, AppendError> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let actual = read_head(&transaction)?;
+    if actual != *expected {
+        return Err(AppendError::Conflict(actual));
+    }
+    let head = commit.head_after(expected);
+    {
+        let mut event = transaction
+            .prepare_cached("INSERT INTO events (seq, kind, at, actor, json) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        let mut subject = transaction
+            .prepare_cached("INSERT OR IGNORE INTO event_subjects (subject, seq) VALUES (?1, ?2)")?;
+        for stored in &commit.events {
+            event.execute(params![
+                number(stored.seq),
+                stored.kind.as_str(),
+                stored.at.timestamp_micros(),
+                stored.actor,
+                stored.json
+            ])?;
+            for id in &stored.subjects {
+                subject.execute(params![id.to_string(), number(stored.seq)])?;
+            }
+        }
+        let mut answer = transaction
+            .prepare_cached("INSERT OR REPLACE INTO answers (key, at, json) VALUES (?1, ?2, ?3)")?;
+        for kept in &commit.answers {
+            let json = serde_json::to_string(kept).unwrap_or_default();
+            answer.execute(params![kept.key, kept.at.timestamp_micros(), json])?;
+        }
+        transaction
+            .prepare_cached(
+                "INSERT INTO commits (number, id, first_seq, last_seq, digest) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                i64::try_from(head.commits).unwrap_or(i64::MAX),
+                commit.id.to_string(),
+                number(expected.seq.next()),
+                number(head.seq),
+                head.digest.to_string()
+            ])?;
+    }
+    transaction.commit()?;
+    Ok(head)
+}
+
+enum AppendError {
+    Conflict(Head),
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for AppendError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// The text of a query and its parameters.
+fn compose(query: &EventQuery) -> (String, Vec<Value>) {
+    let mut values = vec![Value::Integer(number(query.after))];
+    let mut sql = String::from(if query.subject.is_some() {
+        "SELECT e.seq, e.json FROM event_subjects s JOIN events e ON e.seq = s.seq WHERE s.seq > ?1"
+    } else {
+        "SELECT e.seq, e.json FROM events e WHERE e.seq > ?1"
+    });
+    let mut add = |condition: &str, value: Value| {
+        values.push(value);
+        sql.push_str(&condition.replace('?', &format!("?{}", values.len())));
+    };
+    if let Some(subject) = query.subject {
+        add(" AND s.subject = ?", Value::Text(subject.to_string()));
+    }
+    if let Some(actor) = &query.actor {
+        add(" AND e.actor = ?", Value::Text(actor.clone()));
+    }
+    if let Some(since) = query.since {
+        add(" AND e.at >= ?", Value::Integer(since.timestamp_micros()));
+    }
+    if let Some(until) = query.until {
+        add(" AND e.at < ?", Value::Integer(until.timestamp_micros()));
+    }
+    if !query.kinds.is_empty() {
+        // Names from our own vocabulary: nothing in them needs quoting.
+        let names: Vec<_> = query.kinds.iter().map(|kind| format!("'{kind}'")).collect();
+        sql.push_str(&format!(" AND e.kind IN ({})", names.join(",")));
+    }
+    let order = if query.subject.is_some() { "s.seq" } else { "e.seq" };
+    sql.push_str(&format!(" ORDER BY {order} LIMIT {}", query.limit));
+    (sql, values)
+}
+
+fn event_text(row: &rusqlite::Row<'_>) -> Result<EventText, rusqlite::Error> {
+    Ok(EventText { seq: Seq(row.get::<_, i64>(0)?.unsigned_abs()), json: row.get(1)? })
+}
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    fn describe(&self) -> String {
+        format!("sqlite:{}", self.path.display())
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        let path = self.path.clone();
+        // Through the writer: after a failed append this must not see a moment before it.
+        self.write(move |connection| read_head(connection).map_err(|error| explain(&path, &error))).await
+    }
+
+    async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
+        let (path, expected) = (self.path.clone(), *expected);
+        self.write(move |connection| {
+            append(connection, &expected, &commit).map_err(|error| match error {
+                AppendError::Conflict(actual) => StoreError::Conflict { actual },
+                AppendError::Sqlite(error) => explain(&path, &error),
+            })
+        })
+        .await
+    }
+
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {
+        self.query(EventQuery { after, limit, ..EventQuery::default() }).await
+    }
+
+    async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
+        self.read_with(move |connection| {
+            let (sql, values) = compose(&query);
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params_from_iter(values), event_text)?;
+            rows.collect()
+        })
+        .await
+    }
+
+    async fn answers(&self, since: DateTime<Utc>) -> Result<Vec<Answer>, StoreError> {
+        self.read_with(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT json FROM answers WHERE at >= ?1")?;
+            let texts = statement.query_map([since.timestamp_micros()], |row| row.get::<_, String>(0))?;
+            let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
+            Ok(texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
+        })
+        .await
+    }
+
+    async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        self.write(move |connection| {
+            write_rows(connection, reflects, &changes).map_err(|error| explain(&path, &error))
+        })
+        .await
+    }
+
+    async fn tables_reflect(&self) -> Result<Seq, StoreError> {
+        self.read_with(|connection| {
+            let seq: i64 = connection.query_row("SELECT seq FROM tables_reflect", [], |row| row.get(0))?;
+            Ok(Seq(seq.unsigned_abs()))
+        })
+        .await
+    }
+
+    async fn drop_tables(&self) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        self.write(move |connection| {
+            let batch = "BEGIN; DELETE FROM nodes; DELETE FROM applications; DELETE FROM containers;
+                         UPDATE tables_reflect SET seq = 0; COMMIT;";
+            connection.execute_batch(batch).map_err(|error| explain(&path, &error))
+        })
+        .await
+    }
+
+    async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
+        self.read_with(move |connection| {
+            let sql = format!("SELECT id, json FROM {} ORDER BY id", table.name());
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map([], |row| Ok((parsed(row, 0)?, row.get(1)?)))?;
+            rows.collect()
+        })
+        .await
+    }
+
+    async fn verify(&self) -> Result<Head, StoreError> {
+        let path = self.path.clone();
+        let checked = self.read_with(|connection| Ok(verify(connection))).await?;
+        checked.map_err(|error| match error {
+            VerifyError::Sqlite(error) => explain(&path, &error),
+            VerifyError::Differs(what) => StoreError::Damaged(what),
+        })
+    }
+
+    async fn close(&self) {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let (done, closed) = oneshot::channel();
+        if self.writer.send(Job::Close(done)).is_ok() {
+            let _ = closed.await;
+        }
+    }
+}
+
+fn write_rows(
+    connection: &mut Connection,
+    reflects: Seq,
+    changes: &[RowChange],
+) -> Result<(), rusqlite::Error> {
+    let transaction = connection.transaction()?;
+    let newer = transaction
+        .execute("UPDATE tables_reflect SET seq = ?1 WHERE seq <= ?1", params![number(reflects)])?;
+    if newer == 0 {
+        return Ok(());
+    }
+    for change in changes {
+        let table = change.table.name();
+        match &change.json {
+            Some(json) => transaction
+                .prepare_cached(&format!("INSERT OR REPLACE INTO {table} (id, json) VALUES (?1, ?2)"))?
+                .execute(params![change.id.to_string(), json])?,
+            None => transaction
+                .prepare_cached(&format!("DELETE FROM {table} WHERE id = ?1"))?
+                .execute(params![change.id.to_string()])?,
+        };
+    }
+    transaction.commit()
+}
+
+enum VerifyError {
+    Sqlite(rusqlite::Error),
+    Differs(String),
+}
+
+impl From<rusqlite::Error> for VerifyError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+fn verify(connection: &Connection) -> Result<Head, VerifyError> {
+    let mut commits =
+        connection.prepare("SELECT number, id, first_seq, last_seq, digest FROM commits ORDER BY number")?;
+    let mut events = connection.prepare("SELECT seq, json FROM events ORDER BY seq")?;
+    let mut events = events.query([])?;
+    let mut commits = commits.query([])?;
+    let mut head = Head::default();
+    while let Some(row) = commits.next()? {
+        let number = row.get::<_, i64>(0)?.unsigned_abs();
+        let (first, last) = (row.get::<_, i64>(2)?.unsigned_abs(), row.get::<_, i64>(3)?.unsigned_abs());
+        if number != head.commits + 1 || first != head.seq.0 + 1 || last < first {
+            return Err(VerifyError::Differs(format!(
+                "commit {} is missing or out of order",
+                head.commits + 1
+            )));
+        }
+        let mut digests = Vec::new();
+        for seq in first..=last {
+            let event = events.next()?.map(event_text).transpose()?;
+            match event {
+                Some(event) if event.seq.0 == seq => digests.push(Digest::of_event(event.json.as_bytes())),
+                _ => return Err(VerifyError::Differs(format!("event {seq} of commit {number} is missing"))),
+            }
+        }
+        let digest = Digest::of_commit(head.digest, digests);
+        if digest != parsed::<Digest>(row, 4)? {
+            return Err(VerifyError::Differs(format!(
+                "commit {number} (events {first} to {last}) does not fit its digest: it was altered"
+            )));
+        }
+        let commit_id: CommitId = parsed(row, 1)?;
+        head = Head { seq: Seq(last), commits: number, commit_id: Some(commit_id), digest };
+    }
+    match events.next()? {
+        Some(_) => {
+            Err(VerifyError::Differs(format!("there are events after {} that belong to no commit", head.seq)))
+        }
+        None => Ok(head),
+    }
+}
