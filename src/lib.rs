@@ -4,5 +4,6 @@ pub mod commands;
 pub mod config;
 pub mod engine;
 pub mod journal;
+pub mod reactors;
 pub mod scheduler;
 pub mod store;

@@ -18,6 +18,8 @@ mod refusal;
 pub use applications::{CreateApplication, SpecChanges, UpdateApplication};
 pub use containers::{CreateContainer, UpdateContainer};
 pub use draft::{Context, Decision, Policy, Precondition};
+pub(crate) use moves::is_outdated;
+pub(crate) use nodes::is_empty;
 pub use nodes::{MountNode, UpdateNode};
 pub use observations::{Listed, Probe, ProbeResult, Seen};
 pub use refusal::{NodeReason, Refusal};

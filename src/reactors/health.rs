@@ -1,0 +1,240 @@
+//! The health reactor: it probes every node, follows its engine's events, and reports what it saw.
+//!
+//! What the observations mean is decided elsewhere (`commands/observations.rs`): here is nothing but asking
+//! and reporting. How often a node failed in a row is counted in the log, not here.
+
+use super::Hub;
+use crate::commands::{Command, Instance, Listed, Probe, ProbeResult, Seen};
+use crate::engine::{Engine, EngineError, EngineEvent, Exit, Identity, Running};
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use kdaemon_events::{Endpoint, NodeId};
+use kdaemon_projections::{Cluster, Desired, Health, Phase};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Every so many probes ask what runs there, even while the event stream tells of changes.
+const LIST_EVERY: u32 = 5;
+/// How long a list or the engine's facts may take: more than a ping, for a node that is busy is not dead.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the end of a process waits for its launch to be recorded.
+const SETTLE: Duration = Duration::from_secs(60);
+
+/// Keeps one follower per mounted node.
+pub(super) async fn run(hub: Hub) {
+    let mut states = hub.journal.watch();
+    let mut followers: HashMap<NodeId, (Endpoint, CancellationToken)> = HashMap::new();
+    loop {
+        let cluster = Arc::clone(&states.borrow_and_update());
+        followers.retain(|id, (endpoint, cancel)| {
+            let same = cluster.node(*id).is_some_and(|node| node.endpoint == *endpoint);
+            if !same {
+                cancel.cancel();
+            }
+            same
+        });
+        for node in cluster.nodes() {
+            followers.entry(node.id).or_insert_with(|| {
+                let cancel = hub.cancel.child_token();
+                let follower =
+                    Follower::new(hub.clone(), node.id, node.endpoint.clone(), offset(&hub, node.id, cluster.nodes().len()));
+                let token = cancel.clone();
+                hub.tracker.spawn(async move {
+                    let _ = token.run_until_cancelled_owned(follower.run()).await;
+                });
+                (node.endpoint.clone(), cancel)
+            });
+        }
+        tokio::select! {
+            () = hub.cancel.cancelled() => return,
+            changed = states.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Spreads the probes of many nodes over the interval, so that they do not all come at once.
+fn offset(hub: &Hub, node: NodeId, nodes: usize) -> Duration {
+    if nodes < 32 {
+        return Duration::ZERO;
+    }
+    let share = u32::from(node.0.as_bytes()[15]);
+    hub.settings.health_interval * share / 256
+}
+
+type EventStream = BoxStream<'static, Result<EngineEvent, EngineError>>;
+
+struct Follower {
+    hub: Hub,
+    node_id: NodeId,
+    endpoint: Endpoint,
+    engine: Arc<dyn Engine>,
+    events: Option<EventStream>,
+    until_list: u32,
+    offset: Duration,
+}
+
+impl Follower {
+    fn new(hub: Hub, node_id: NodeId, endpoint: Endpoint, offset: Duration) -> Self {
+        let engine = hub.engines.client(&endpoint);
+        Self { hub, node_id, endpoint, engine, events: None, until_list: 0, offset }
+    }
+
+    async fn run(mut self) {
+        tokio::time::sleep(self.offset).await;
+        loop {
+            let began = Instant::now();
+            let failed = self.probe().await;
+            let pause = match failed {
+                // A node that is judged already is not asked in haste.
+                true if self.is_up() => self.hub.settings.probe_retry_interval,
+                _ => self.hub.settings.health_interval.saturating_sub(began.elapsed()),
+            };
+            self.follow_events(Instant::now() + pause).await;
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        self.hub.journal.cluster().node(self.node_id).is_some_and(|node| node.health == Health::Up)
+    }
+
+    /// One probe; says whether it failed.
+    async fn probe(&mut self) -> bool {
+        let began = Instant::now();
+        let result = self.ask().await;
+        let failed = matches!(result, ProbeResult::Failed(_));
+        if failed {
+            self.events = None;
+        }
+        let probe = Probe {
+            node_id: self.node_id,
+            endpoint: self.endpoint.clone(),
+            latency: began.elapsed(),
+            result,
+        };
+        self.hub.report(Command::RecordProbe(probe), None).await;
+        failed
+    }
+
+    async fn ask(&mut self) -> ProbeResult {
+        let timeout = self.hub.settings.probe_timeout;
+        match tokio::time::timeout(timeout, self.engine.ping()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return ProbeResult::Failed(error.to_string()),
+            Err(_) => return ProbeResult::Failed(format!("no answer within {} ms", timeout.as_millis())),
+        }
+        self.until_list = self.until_list.saturating_sub(1);
+        if self.until_list > 0 && self.events.is_some() && self.is_up() {
+            return ProbeResult::Answered { engine: None, listed: None };
+        }
+        match tokio::time::timeout(LIST_TIMEOUT, self.look_closer()).await {
+            Ok(Ok(result)) => {
+                self.until_list = LIST_EVERY;
+                result
+            }
+            Ok(Err(error)) => ProbeResult::Failed(error.to_string()),
+            Err(_) => ProbeResult::Failed(format!(
+                "it answers a ping, but did not tell what runs there within {} s",
+                LIST_TIMEOUT.as_secs()
+            )),
+        }
+    }
+
+    /// Asks what the engine is and what runs there, and begins to follow its events.
+    async fn look_closer(&mut self) -> Result<ProbeResult, EngineError> {
+        let cluster = self.hub.journal.cluster();
+        let Some(cluster_id) = cluster.id() else {
+            return Ok(ProbeResult::Answered { engine: None, listed: None });
+        };
+        // First the stream, then the list: what changes in between is in the stream.
+        if self.events.is_none() {
+            self.events = Some(self.engine.events(cluster_id).await?);
+        }
+        let known = cluster.node(self.node_id).is_some_and(|node| {
+            node.engine.is_some() && node.health == Health::Up
+        });
+        let engine = if known { None } else { Some(self.engine.facts().await?) };
+        let as_of = self.hub.journal.cluster().seq();
+        let listing = self.engine.list(cluster_id).await?;
+        let own = listing
+            .own
+            .into_iter()
+            .map(|listed| Seen { instance: instance(listed.identity), running: listed.running })
+            .collect();
+        Ok(ProbeResult::Answered { engine, listed: Some(Listed { own, foreign: listing.foreign, as_of }) })
+    }
+
+    /// Handles what the engine tells until it is time for the next probe. The end of the stream is a sign
+    /// of trouble: the probe comes at once then.
+    async fn follow_events(&mut self, until: Instant) {
+        let Some(events) = &mut self.events else {
+            tokio::time::sleep_until(until).await;
+            return;
+        };
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return,
+                event = events.next() => match event {
+                    Some(Ok(event)) => {
+                        let (hub, engine) = (self.hub.clone(), Arc::clone(&self.engine));
+                        self.hub.spawn(async move { react(&hub, engine, event).await });
+                    }
+                    Some(Err(_)) | None => {
+                        self.events = None;
+                        return;
+                    }
+                },
+            }
+        }
+    }
+}
+
+fn instance(identity: Identity) -> Instance {
+    Instance { container_id: identity.container, generation: identity.generation }
+}
+
+async fn react(hub: &Hub, engine: Arc<dyn Engine>, event: EngineEvent) {
+    match event {
+        EngineEvent::Started(_) => {}
+        EngineEvent::Died(identity, exit) => died(hub, engine, identity, exit).await,
+        EngineEvent::Removed(identity) => {
+            hub.report(Command::RecordMissing(instance(identity)), None).await;
+        }
+        EngineEvent::Health(identity, healthy) => {
+            hub.report(Command::RecordHealth(instance(identity), healthy), None).await;
+        }
+    }
+}
+
+/// A process ended. Its launch may not be recorded yet, and the news may be older than a start that
+/// followed it: so the launch is waited for, and the engine asked how things stand now.
+async fn died(hub: &Hub, engine: Arc<dyn Engine>, identity: Identity, exit: Exit) {
+    let instance = instance(identity);
+    let mut states = hub.journal.watch();
+    let settled = async { states.wait_for(|cluster| !is_starting(cluster, instance)).await.is_ok() };
+    if tokio::time::timeout(SETTLE, settled).await != Ok(true) {
+        return;
+    }
+    let concerns_us = hub.journal.cluster().container(instance.container_id).is_some_and(|container| {
+        container.phase == Phase::Up && container.desired == Desired::Running
+    });
+    if !concerns_us {
+        return;
+    }
+    let command = match engine.inspect(identity).await {
+        Ok(Some(inspected)) if inspected.running == Running::Running => return,
+        Ok(Some(inspected)) => Command::RecordExited(instance, Some(inspected.exit.unwrap_or(exit))),
+        Ok(None) => Command::RecordMissing(instance),
+        Err(_) => return, // the next probe finds out
+    };
+    hub.report(command, None).await;
+}
+
+fn is_starting(cluster: &Cluster, instance: Instance) -> bool {
+    cluster.container(instance.container_id).is_some_and(|container| {
+        matches!(container.phase, Phase::Placed | Phase::Restarting)
+            && container.placement.as_ref().is_some_and(|p| p.generation == instance.generation)
+    })
+}

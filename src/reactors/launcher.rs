@@ -1,0 +1,232 @@
+//! The launcher: it has waiting containers placed, and placed ones started; it starts again what ended, and
+//! stops what is to be stopped.
+
+use super::Hub;
+use super::work::{Guard, Work};
+use crate::commands::{Command, Instance, LaunchFailure};
+use crate::engine::{Engine, EngineError, LaunchOrder};
+use chrono::{DateTime, Utc};
+use kdaemon_events::ContainerId;
+use kdaemon_projections::{Cluster, Container, Desired, Health, Phase, Placement};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many containers are worked on at once over all nodes; each node's engine has its own, smaller bound.
+const TASKS_LIMIT: usize = 256;
+/// How long after a vain look for a node the next one is: a change that could help is seen so soon.
+const PLACE_AGAIN: Duration = Duration::from_millis(250);
+/// How long after a failed stop the next try is.
+const STOP_AGAIN: Duration = Duration::from_secs(1);
+/// The state is looked at so often even when nothing seems to happen.
+const PERIOD: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Task {
+    Place(ContainerId),
+    Launch(Instance),
+    Start(Instance),
+    Stop(Instance),
+}
+
+pub(super) async fn run(hub: Hub) {
+    let work: Arc<Work<Task>> = Arc::new(Work::new());
+    let mut states = hub.journal.watch();
+    loop {
+        let cluster = Arc::clone(&states.borrow_and_update());
+        let mut wake = tokio::time::Instant::now() + PERIOD;
+        // What cannot be recorded is not begun.
+        if hub.journal.trouble().is_none() {
+            let now = hub.journal.now();
+            for container in cluster.unsettled() {
+                if let Some(not_before) = begin(&hub, &work, &cluster, container, now) {
+                    let pause = (not_before - now).to_std().unwrap_or_default();
+                    wake = wake.min(tokio::time::Instant::now() + pause);
+                }
+            }
+        }
+        wake = work.next_pause_end().map_or(wake, |end| wake.min(end));
+        tokio::select! {
+            () = hub.cancel.cancelled() => return,
+            changed = states.changed() => if changed.is_err() { return },
+            () = work.done.notified() => {}
+            () = tokio::time::sleep_until(wake) => {}
+        }
+    }
+}
+
+/// Begins what is to be done about a container; if it is too early, says when it is time.
+fn begin(
+    hub: &Hub,
+    work: &Arc<Work<Task>>,
+    cluster: &Arc<Cluster>,
+    container: &Arc<Container>,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let task = match (container.phase, &container.placement) {
+        (Phase::Waiting, _) if container.desired == Desired::Running => Task::Place(container.id),
+        (Phase::Placed, Some(placement)) => Task::Launch(instance(container, placement)),
+        (Phase::Restarting, Some(placement)) => Task::Start(instance(container, placement)),
+        (Phase::Stopping, Some(placement)) => Task::Stop(instance(container, placement)),
+        _ => return None,
+    };
+    if let Some(not_before) = container.not_before.filter(|not_before| *not_before > now) {
+        return Some(not_before);
+    }
+    if work.running() >= TASKS_LIMIT {
+        return None; // a task that ends wakes this reactor
+    }
+    if let Task::Place(id) = task {
+        let mut guard = work.begin(task)?;
+        let hub = hub.clone();
+        hub.clone().spawn(async move {
+            let outcome = hub.report(Command::PlaceContainer(id), None).await;
+            let placed = outcome.is_some_and(|outcome| {
+                outcome.cluster.container(id).is_some_and(|container| container.phase == Phase::Placed)
+            });
+            if !placed {
+                guard.pause_for(PLACE_AGAIN);
+            }
+        });
+        return None;
+    }
+    if matches!(task, Task::Launch(_)) && must_wait_for_removal(cluster, container) {
+        return None;
+    }
+    let node_id = container.placement.as_ref()?.node_id;
+    let engine = hub.engine_of(cluster, node_id)?;
+    let guard = work.begin(task)?;
+    let (hub, cluster, container) = (hub.clone(), Arc::clone(cluster), Arc::clone(container));
+    hub.clone().spawn(async move {
+        match task {
+            Task::Launch(instance) => launch(&hub, engine, &cluster, &container, instance, guard).await,
+            Task::Start(instance) => start(&hub, engine, &cluster, &container, instance, guard).await,
+            Task::Stop(instance) => stop(&hub, engine, &cluster, instance, guard).await,
+            Task::Place(_) => {}
+        }
+    });
+    None
+}
+
+fn instance(container: &Container, placement: &Placement) -> Instance {
+    Instance { container_id: container.id, generation: placement.generation }
+}
+
+/// Whether an older placement has to go first: it may still run, on a node where it can be removed, and does
+/// not serve until this one is up. Two of them must never run at once.
+fn must_wait_for_removal(cluster: &Cluster, container: &Container) -> bool {
+    let Some(placement) = &container.placement else { return false };
+    container.retired.iter().any(|retired| {
+        let reachable =
+            cluster.node(retired.placement.node_id).is_some_and(|node| node.health == Health::Up);
+        let in_the_way =
+            retired.placement.engine_id.is_some() || retired.placement.node_id == placement.node_id;
+        !retired.held && reachable && in_the_way
+    })
+}
+
+async fn launch(
+    hub: &Hub,
+    engine: Arc<dyn Engine>,
+    cluster: &Cluster,
+    container: &Container,
+    instance: Instance,
+    _guard: Guard<Task>,
+) {
+    let Some(placement) = &container.placement else { return };
+    let Some(identity) = hub.identity(cluster, instance.container_id, instance.generation) else { return };
+    let credentials = match &placement.spec.registry_auth {
+        None => None,
+        Some(name) => match hub.credentials(name).await {
+            Ok(credentials) => Some(credentials),
+            Err(reason) => {
+                let failure = LaunchFailure { reason, node_fault: false };
+                hub.report(Command::RecordLaunchFailed(instance, failure), None).await;
+                return;
+            }
+        },
+    };
+    let spec = Arc::clone(&placement.spec);
+    let order = LaunchOrder { identity, name: container.name.clone(), spec, credentials };
+    let result = tokio::select! {
+        result = engine.launch(&order) => result,
+        () = superseded(hub, instance) => return,
+    };
+    report_launch(hub, instance, result).await;
+}
+
+async fn start(
+    hub: &Hub,
+    engine: Arc<dyn Engine>,
+    cluster: &Cluster,
+    container: &Container,
+    instance: Instance,
+    _guard: Guard<Task>,
+) {
+    let Some(identity) = hub.identity(cluster, instance.container_id, instance.generation) else { return };
+    let unhealthy = container.unhealthy;
+    let restart = async {
+        if unhealthy {
+            engine.stop(identity).await?;
+        }
+        engine.start(identity).await
+    };
+    let result = tokio::select! {
+        result = restart => result,
+        () = superseded(hub, instance) => return,
+    };
+    match result {
+        Err(EngineError::NotFound(_)) => {
+            hub.report(Command::RecordMissing(instance), None).await;
+        }
+        result => report_launch(hub, instance, result).await,
+    }
+}
+
+async fn report_launch(
+    hub: &Hub,
+    instance: Instance,
+    result: Result<crate::engine::Launched, EngineError>,
+) {
+    let command = match result {
+        Ok(launched) => Command::RecordLaunched(instance, launched),
+        Err(error) => {
+            let node_fault = matches!(error, EngineError::Unreachable(_) | EngineError::NodeFault(_));
+            let failure = LaunchFailure { reason: error.to_string(), node_fault };
+            Command::RecordLaunchFailed(instance, failure)
+        }
+    };
+    hub.report(command, None).await;
+}
+
+async fn stop(
+    hub: &Hub,
+    engine: Arc<dyn Engine>,
+    cluster: &Cluster,
+    instance: Instance,
+    mut guard: Guard<Task>,
+) {
+    let Some(identity) = hub.identity(cluster, instance.container_id, instance.generation) else { return };
+    match engine.stop(identity).await {
+        Ok(exit) => {
+            hub.report(Command::RecordStopped(instance, exit), None).await;
+        }
+        Err(error) => {
+            tracing::warn!(container = %instance.container_id, %error, "could not be stopped yet");
+            guard.pause_for(STOP_AGAIN);
+        }
+    }
+}
+
+/// Returns when the placement is not what is wanted any more: a long pull need not be waited for.
+async fn superseded(hub: &Hub, instance: Instance) {
+    let mut states = hub.journal.watch();
+    let is_wanted = |cluster: &Arc<Cluster>| {
+        cluster.container(instance.container_id).is_some_and(|container| {
+            container.desired == Desired::Running
+                && container.placement.as_ref().is_some_and(|p| p.generation == instance.generation)
+        })
+    };
+    if states.wait_for(|cluster| !is_wanted(cluster)).await.is_err() {
+        std::future::pending::<()>().await; // the journal is closed: the reactors are about to stop
+    }
+}

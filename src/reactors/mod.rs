@@ -1,0 +1,163 @@
+//! The reactors: they follow the journal, act on engines, and submit what they saw as commands.
+//!
+//! A reactor is a function of the state: woken by a change or by its period, it looks what is to be done,
+//! does it, and reports. It can be killed at any instruction and started again; what it keeps in memory (what
+//! is under way, what to pause for) only saves work. No reactor calls another.
+
+mod health;
+mod janitor;
+mod launcher;
+mod projector;
+mod rebalancer;
+mod work;
+
+pub use projector::{bring_up_to_date, rebuild};
+
+use crate::commands::Command;
+use crate::engine::{Credentials, Engine, Engines, Identity};
+use crate::journal::{Journal, Outcome, Submission, SubmitError};
+use kdaemon_events::{Actor, ContainerId, Generation, NodeId, Seq, Term};
+use kdaemon_projections::{Cluster, Health};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How the reactors go about their work.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How often a node is probed.
+    pub health_interval: Duration,
+    /// How long a probe waits for its answer.
+    pub probe_timeout: Duration,
+    /// The pause before a failed probe is repeated.
+    pub probe_retry_interval: Duration,
+    /// How long the counts of containers must have been uneven, and unchanged, before they are evened.
+    pub rebalance_after: Duration,
+    /// Whether uneven counts are evened at all without being asked.
+    pub rebalance: bool,
+    /// The folder of registry credentials: `NAME.json` with `username` and `password`.
+    pub registry_auth_dir: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            health_interval: Duration::from_secs(2),
+            probe_timeout: Duration::from_millis(1_500),
+            probe_retry_interval: Duration::from_millis(250),
+            rebalance_after: Duration::from_secs(1),
+            rebalance: true,
+            registry_auth_dir: None,
+        }
+    }
+}
+
+/// The running reactors.
+pub struct Reactors {
+    cancel: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Reactors {
+    /// Starts all reactors under a term of leadership.
+    #[must_use]
+    pub fn start(journal: Journal, engines: Arc<dyn Engines>, settings: Settings, term: Term) -> Self {
+        let cancel = CancellationToken::new();
+        let tracker = TaskTracker::new();
+        let hub = |name: &'static str| Hub {
+            name,
+            journal: journal.clone(),
+            engines: Arc::clone(&engines),
+            settings: Arc::new(settings.clone()),
+            term,
+            cancel: cancel.clone(),
+            tracker: tracker.clone(),
+        };
+        tracker.spawn(health::run(hub("health")));
+        tracker.spawn(launcher::run(hub("launcher")));
+        tracker.spawn(rebalancer::run(hub("rebalancer")));
+        tracker.spawn(janitor::run(hub("janitor")));
+        tracker.spawn(projector::run(hub("projector")));
+        Self { cancel, tracker }
+    }
+
+    /// Stops all reactors and waits for them. What they were doing on engines is found and finished by the
+    /// next ones.
+    pub async fn stop(self) {
+        self.cancel.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+/// What a reactor has at hand.
+#[derive(Clone)]
+struct Hub {
+    name: &'static str,
+    journal: Journal,
+    engines: Arc<dyn Engines>,
+    settings: Arc<Settings>,
+    term: Term,
+    cancel: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Hub {
+    /// Runs a task until it is done or the reactors stop.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let cancel = self.cancel.clone();
+        self.tracker.spawn(async move {
+            let _ = cancel.run_until_cancelled_owned(task).await;
+        });
+    }
+
+    /// Reports something; when the store is away, as long as it takes.
+    async fn report(&self, command: Command, cause: Option<Seq>) -> Option<Outcome> {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let mut submission = Submission::new(command.clone(), Actor::reactor(self.name));
+            submission.term = Some(self.term);
+            submission.cause = cause;
+            match self.journal.submit_patiently(submission).await {
+                Ok(outcome) => return Some(outcome),
+                Err(SubmitError::Refused(refusal)) => {
+                    // The state moved on under it: what it reports is no longer of interest.
+                    tracing::debug!(reactor = self.name, %refusal, "refused");
+                    return None;
+                }
+                Err(error) => {
+                    tracing::warn!(reactor = self.name, %error, "not recorded yet");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                }
+            }
+        }
+    }
+
+    /// The engine of a node that works.
+    fn engine_of(&self, cluster: &Cluster, node: NodeId) -> Option<Arc<dyn Engine>> {
+        let node = cluster.node(node).filter(|node| node.health == Health::Up)?;
+        Some(self.engines.client(&node.endpoint))
+    }
+
+    fn identity(&self, cluster: &Cluster, container: ContainerId, generation: Generation) -> Option<Identity> {
+        cluster.id().map(|cluster| Identity { cluster, container, generation })
+    }
+
+    /// Registry credentials by name. Read each time: they may have been changed.
+    async fn credentials(&self, name: &str) -> Result<Credentials, String> {
+        let Some(dir) = &self.settings.registry_auth_dir else {
+            return Err(format!("registry_auth names `{name}`, but this daemon has no folder of credentials"));
+        };
+        let path = dir.join(format!("{name}.json"));
+        let text = tokio::fs::read(&path).await.map_err(|error| {
+            format!("registry_auth names `{name}`, but {} cannot be read: {error}", path.display())
+        })?;
+        // The parser's own message could quote the secret.
+        serde_json::from_slice(&text).map_err(|_| {
+            format!("{} is not {{\"username\": …, \"password\": …}}", path.display())
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! The projector: it keeps the tables `nodes`, `applications` and `containers` in the store as the log has
+//! them. They are for people and tools that look into the store; the daemon itself never reads them back.
+
+use super::Hub;
+use crate::journal::{Lagged, fold_log};
+use crate::store::{EventStore, RowChange, StoreError, Table};
+use kdaemon_events::{ApplicationId, ContainerId, NodeId};
+use kdaemon_projections::{ApplicationRow, Cluster, ContainerRow, NodeRow, Touched};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Changes are gathered so long before they are written: the tables lag the log by at most this and a write.
+const GATHER: Duration = Duration::from_millis(250);
+/// The pause after the store refused a write.
+const AGAIN: Duration = Duration::from_secs(2);
+/// How many rows one transaction writes.
+const BATCH: usize = 5_000;
+
+pub(super) async fn run(hub: Hub) {
+    let store = std::sync::Arc::clone(hub.journal.store());
+    'anew: loop {
+        let mut subscription = hub.journal.subscribe();
+        if let Err(error) = bring_up_to_date(store.as_ref(), &subscription.cluster).await {
+            tracing::warn!(%error, "the tables cannot be written yet");
+            tokio::select! {
+                () = hub.cancel.cancelled() => return,
+                () = tokio::time::sleep(AGAIN) => continue 'anew,
+            }
+        }
+        let mut touched = Touched::default();
+        let mut write_at: Option<tokio::time::Instant> = None;
+        loop {
+            let due = write_at.unwrap_or_else(|| tokio::time::Instant::now() + Duration::from_secs(3_600));
+            tokio::select! {
+                next = subscription.next() => match next {
+                    Ok(Some(committed)) => {
+                        touched.merge(&committed.touched);
+                        if touched != Touched::default() {
+                            write_at.get_or_insert_with(|| tokio::time::Instant::now() + GATHER);
+                        }
+                    }
+                    Ok(None) => return,
+                    Err(Lagged) => continue 'anew,
+                },
+                () = tokio::time::sleep_until(due), if write_at.is_some() => {
+                    write_at = None;
+                    let cluster = &subscription.cluster;
+                    let changes = changes(cluster, &std::mem::take(&mut touched));
+                    if store.write_rows(cluster.seq(), changes).await.is_err() {
+                        continue 'anew;
+                    }
+                }
+                () = hub.cancel.cancelled() => {
+                    let cluster = hub.journal.cluster();
+                    if let Err(error) = bring_up_to_date(store.as_ref(), &cluster).await {
+                        tracing::warn!(%error, "the tables were not written; the next start does it");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Writes every row that changed since the tables were written last.
+///
+/// # Errors
+/// When the store fails; what was written stands.
+pub async fn bring_up_to_date(store: &dyn EventStore, cluster: &Cluster) -> Result<(), StoreError> {
+    let reflected = store.tables_reflect().await?;
+    if reflected == cluster.seq() {
+        return Ok(());
+    }
+    let mut touched = Touched::default();
+    touched.nodes.extend(cluster.nodes().filter(|row| row.seq > reflected).map(|row| row.id));
+    touched.applications.extend(cluster.applications().filter(|row| row.seq > reflected).map(|row| row.id));
+    touched.containers.extend(cluster.containers().filter(|row| row.seq > reflected).map(|row| row.id));
+    // Rows of what was deleted meanwhile.
+    let ids = |rows: Vec<(Uuid, String)>| rows.into_iter().map(|(id, _)| id);
+    let gone = ids(store.read_table(Table::Nodes).await?).map(NodeId);
+    touched.nodes.extend(gone.filter(|id| cluster.node(*id).is_none()));
+    let gone = ids(store.read_table(Table::Applications).await?).map(ApplicationId);
+    touched.applications.extend(gone.filter(|id| cluster.application(*id).is_none()));
+    let gone = ids(store.read_table(Table::Containers).await?).map(ContainerId);
+    touched.containers.extend(gone.filter(|id| cluster.container(*id).is_none()));
+
+    let changes = changes(cluster, &touched);
+    let batches = changes.len().div_ceil(BATCH).max(1);
+    let mut rest = changes.into_iter();
+    for batch in 1..=batches {
+        let rows: Vec<_> = rest.by_ref().take(BATCH).collect();
+        // Only with the last batch do the tables reflect this state.
+        let reflects = if batch == batches { cluster.seq() } else { reflected };
+        store.write_rows(reflects, rows).await?;
+    }
+    Ok(())
+}
+
+/// Drops the tables and folds them from the log anew. Returns how many rows they have.
+///
+/// # Errors
+/// When the store fails or the log cannot be folded.
+pub async fn rebuild(store: &dyn EventStore) -> Result<usize, StoreError> {
+    let (cluster, _) = fold_log(store).await?;
+    store.drop_tables().await?;
+    bring_up_to_date(store, &cluster).await?;
+    Ok(cluster.nodes().len() + cluster.applications().len() + cluster.containers().len())
+}
+
+fn changes(cluster: &Cluster, touched: &Touched) -> Vec<RowChange> {
+    let json = |row: Option<String>, table, id| RowChange { table, id, json: row };
+    let nodes: BTreeSet<_> = touched.nodes.iter().copied().collect();
+    let nodes = nodes.into_iter().map(|id| {
+        json(cluster.node(id).and_then(|node| text(&NodeRow::from(&**node))), Table::Nodes, id.0)
+    });
+    let applications = touched.applications.iter().map(|id| {
+        let row = cluster.application(*id).and_then(|a| text(&ApplicationRow::new(cluster, a)));
+        json(row, Table::Applications, id.0)
+    });
+    let containers = touched.containers.iter().map(|id| {
+        let row = cluster.container(*id).and_then(|c| text(&ContainerRow::from(&**c)));
+        json(row, Table::Containers, id.0)
+    });
+    nodes.chain(applications).chain(containers).collect()
+}
+
+fn text(row: &impl Serialize) -> Option<String> {
+    serde_json::to_string(row).ok()
+}

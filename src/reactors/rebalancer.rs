@@ -1,0 +1,128 @@
+//! The rebalancer: it has containers moved off nodes that are unhealthy or drained, evens the counts of
+//! containers, and rolls out changes of applications.
+
+use super::Hub;
+use crate::commands::{Command, is_empty, is_outdated};
+use kdaemon_events::node::Availability;
+use kdaemon_events::{ApplicationId, NodeId, UpdatePolicy};
+use kdaemon_projections::{Cluster, Desired, Health};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long after a vain try the same is tried again while the state changes.
+const AGAIN: Duration = Duration::from_millis(500);
+/// The state is looked at so often even when nothing seems to happen.
+const PERIOD: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(hub: Hub) {
+    let mut states = hub.journal.watch();
+    let mut pauses: BTreeMap<NodeId, Instant> = BTreeMap::new();
+    let mut balance = Balance::default();
+    loop {
+        let cluster = Arc::clone(&states.borrow_and_update());
+        let now = Instant::now();
+        let mut wake = now + PERIOD;
+        pauses.retain(|_, until| *until > now);
+
+        for node in cluster.nodes() {
+            let Some(command) = due(&cluster, node) else { continue };
+            if let Some(until) = pauses.get(&node.id) {
+                wake = wake.min(*until);
+                continue;
+            }
+            let cause = node.unhealthy_seq;
+            let moved = hub.report(command, cause).await.is_some_and(|outcome| !outcome.events.is_empty());
+            if !moved {
+                pauses.insert(node.id, now + AGAIN);
+                wake = wake.min(now + AGAIN);
+            }
+        }
+        for application in outdated_applications(&cluster) {
+            hub.report(Command::RollApplication(application), None).await;
+        }
+        if hub.settings.rebalance
+            && let Some(at) = balance.consider(&cluster, now, hub.settings.rebalance_after)
+        {
+            if at <= now {
+                hub.report(Command::Rebalance, None).await;
+                balance.tried(now);
+            }
+            wake = wake.min(at.max(now + AGAIN));
+        }
+
+        tokio::select! {
+            () = hub.cancel.cancelled() => return,
+            changed = states.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep_until(wake) => {}
+        }
+    }
+}
+
+/// What is to be done about a node.
+fn due(cluster: &Cluster, node: &kdaemon_projections::Node) -> Option<Command> {
+    let draining = node.availability == Availability::Draining;
+    let unhealthy = node.health == Health::Down && cluster.paused().is_none();
+    let may_move = |id| {
+        cluster.container(id).is_some_and(|c: &Arc<_>| c.desired == Desired::Running)
+    };
+    if (draining || unhealthy) && node.residents.iter().any(|id| may_move(*id)) {
+        return Some(Command::EvacuateNode(node.id));
+    }
+    (draining && !node.drained && is_empty(node)).then_some(Command::FinishDrain(node.id))
+}
+
+/// Applications that are updated by replacing their containers, and have some to replace. Those whose
+/// containers do not all run wait until they do.
+fn outdated_applications(cluster: &Cluster) -> BTreeSet<ApplicationId> {
+    let rolling = cluster.applications().filter(|application| {
+        application.update_policy == UpdatePolicy::Rolling && application.is_enabled
+    });
+    rolling
+        .filter(|application| {
+            let containers: Vec<_> =
+                application.containers.iter().filter_map(|id| cluster.container(*id)).collect();
+            containers.iter().any(|container| {
+                container.desired == Desired::Running && is_outdated(cluster, container)
+            }) && containers.iter().all(|container| {
+                container.desired != Desired::Running
+                    || (container.phase == kdaemon_projections::Phase::Up && container.migrating.is_none())
+            })
+        })
+        .map(|application| application.id)
+        .collect()
+}
+
+/// Remembers since when the counts are as they are, so that only lasting unevenness is acted on.
+#[derive(Default)]
+struct Balance {
+    counts: Vec<(NodeId, u32, bool)>,
+    since: Option<Instant>,
+    tried: Option<Instant>,
+}
+
+impl Balance {
+    /// When the counts are to be evened, if they are uneven.
+    fn consider(&mut self, cluster: &Cluster, now: Instant, after: Duration) -> Option<Instant> {
+        let counts: Vec<_> =
+            cluster.nodes().map(|node| (node.id, node.container_count(), node.is_eligible())).collect();
+        if counts != self.counts {
+            self.counts = counts;
+            self.since = Some(now);
+            self.tried = None;
+        }
+        let eligible = self.counts.iter().filter(|(_, _, eligible)| *eligible).map(|(_, count, _)| *count);
+        let (least, most) = (eligible.clone().min()?, eligible.max()?);
+        if most - least <= 1 || cluster.paused().is_some() {
+            return None;
+        }
+        let since = self.since.unwrap_or(now) + after;
+        // Uneven, and it could not be helped (constraints, moves under way): not asked again at once.
+        Some(self.tried.map_or(since, |tried| since.max(tried + after)))
+    }
+
+    fn tried(&mut self, now: Instant) {
+        self.tried = Some(now);
+    }
+}
