@@ -4,6 +4,7 @@
 //! Every call has a time limit of its own inside the implementation and can be cancelled by dropping its future.
 
 pub mod docker;
+pub mod simulated;
 
 use async_trait::async_trait;
 use bytes::Bytes;
