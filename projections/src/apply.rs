@@ -8,8 +8,8 @@ use crate::{Application, Container, Desired, Health, Node, Phase, Placement, Ret
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::container::{
     ContainerAdopted, ContainerCreated, ContainerExited, ContainerLaunchFailed, ContainerLaunched,
-    ContainerMigrationCommanded, ContainerObserved, ContainerPlaced, ContainerStopRequested, ContainerUpdated,
-    SeenState,
+    ContainerMigrationCommanded, ContainerObserved, ContainerPlaced, ContainerStopRequested,
+    ContainerUpdated, SeenState,
 };
 use kdaemon_events::node::{
     Availability, NodeMounted, NodeObserved, NodeUnhealthy, NodeUpdated, ProbeOutcome,
@@ -531,7 +531,8 @@ impl Cluster {
     ) {
         let Some(container) = self.containers.get(&e.container_id) else { return };
         let placement = self.new_placement(container, e.generation, e.node_id);
-        let from = self.nodes.get(&e.from_node_id).map_or_else(|| e.from_node_id.to_string(), |n| n.name.clone());
+        let from =
+            self.nodes.get(&e.from_node_id).map_or_else(|| e.from_node_id.to_string(), |n| n.name.clone());
         let to = self.nodes.get(&e.node_id).map_or_else(|| e.node_id.to_string(), |n| n.name.clone());
         self.change_container(e.container_id, touched, |c| {
             c.retire_placement(e.start_first);
@@ -570,7 +571,8 @@ impl Cluster {
         let seq = self.seq;
         self.change_container(e.container_id, touched, |c| {
             if !c.is_current(e.generation) {
-                let Some(index) = c.retired.iter().position(|r| r.placement.generation == e.generation) else {
+                let Some(index) = c.retired.iter().position(|r| r.placement.generation == e.generation)
+                else {
                     return;
                 };
                 let adopted = c.retired.remove(index).placement;

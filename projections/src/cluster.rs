@@ -351,8 +351,10 @@ impl Cluster {
     fn reindex_ports(&mut self, id: ContainerId, old: Option<&Container>, new: Option<&Container>) {
         let claims = |container: Option<&Container>| -> BTreeSet<(NodeId, (Protocol, u16))> {
             let Some(container) = container else { return BTreeSet::new() };
-            let wanted =
-                container.placement.iter().filter(|_| !matches!(container.phase, Phase::Down | Phase::Failed));
+            let wanted = container
+                .placement
+                .iter()
+                .filter(|_| !matches!(container.phase, Phase::Down | Phase::Failed));
             wanted
                 .chain(container.retired.iter().map(|retired| &retired.placement))
                 .flat_map(|p| p.spec.fixed_ports().map(|port| (p.node_id, port)))

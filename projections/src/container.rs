@@ -3,9 +3,7 @@
 use chrono::{DateTime, Utc};
 use imbl::OrdSet;
 use kdaemon_events::container::MigrationReason;
-use kdaemon_events::{
-    ApplicationId, ContainerId, Environment, Generation, NodeId, PublishedPort, Seq, Spec,
-};
+use kdaemon_events::{ApplicationId, ContainerId, Environment, Generation, NodeId, PublishedPort, Seq, Spec};
 use std::sync::Arc;
 
 /// What people want of a container.
@@ -175,7 +173,9 @@ impl Container {
         }
         match self.phase {
             Phase::Created => Status::Created,
-            Phase::Waiting | Phase::Placed | Phase::Restarting if self.is_served_by_predecessor() => Status::Up,
+            Phase::Waiting | Phase::Placed | Phase::Restarting if self.is_served_by_predecessor() => {
+                Status::Up
+            }
             Phase::Waiting | Phase::Placed | Phase::Restarting => Status::Launching,
             Phase::Up => Status::Up,
             Phase::Stopping | Phase::Deleting => Status::Stopping,

@@ -77,9 +77,9 @@ fn step(info: CreateImageInfo) -> (Option<String>, Option<String>, Option<i64>) 
 
 fn stalled(image: &str, pull: Duration, idle: Duration, whole: bool) -> EngineError {
     EngineError::NodeFault(if whole {
-        format!("the pull of {image} was not done after {} s", pull.as_secs())
+        format!("the pull of {image} was not done after {} ms", pull.as_millis())
     } else {
-        format!("the pull of {image} made no progress for {} s", idle.as_secs())
+        format!("the pull of {image} made no progress for {} ms", idle.as_millis())
     })
 }
 

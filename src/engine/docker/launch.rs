@@ -1,6 +1,6 @@
 //! Launching: from an order to a container that runs, once per identity however often it is asked for.
 
-use super::{Bound, DockerEngine, Failure, Found, PAUSE, identity_of, image};
+use super::{Bound, DockerEngine, Failure, Found, PAUSE, identity_of, image, network};
 use crate::engine::{EngineError, Identity, LaunchOrder, Launched, engine_name, identity_labels};
 use bollard::models::{
     ContainerCreateBody, ContainerSummaryStateEnum as ListedState, HealthConfig, HostConfig,
@@ -21,6 +21,7 @@ enum Made {
 
 impl DockerEngine {
     pub(super) async fn launch_order(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {
+        network::check_names(&order.spec.networks)?;
         // In a round in which somebody else was faster, the next one finds what they made. That they take it
         // away again each time is not to be expected.
         for _ in 0..3 {

@@ -10,6 +10,19 @@ use std::collections::HashMap;
 /// Those that every engine has.
 const BUILT_IN: [&str; 4] = ["bridge", "host", "none", "default"];
 
+/// Refuses what is not the name of a network.
+pub(super) fn check_names(names: &[String]) -> Result<(), EngineError> {
+    let named = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+    };
+    // `container:…` for one would join a network that belongs to somebody else.
+    if let Some(name) = names.iter().find(|name| !named(name)) {
+        return Err(EngineError::Rejected(format!("`{name}` is not the name of a network")));
+    }
+    Ok(())
+}
+
 impl DockerEngine {
     /// Sees to it that the networks are there; makes bridges, with the cluster's label, in place of missing ones.
     pub(super) async fn ensure_networks(
@@ -17,14 +30,6 @@ impl DockerEngine {
         cluster: ClusterId,
         names: &[String],
     ) -> Result<(), EngineError> {
-        let named = |name: &str| {
-            name.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
-        };
-        // `container:…` for one would join a network that belongs to somebody else.
-        if let Some(name) = names.iter().find(|name| !named(name)) {
-            return Err(EngineError::Rejected(format!("`{name}` is not the name of a network")));
-        }
         for name in names.iter().filter(|name| !BUILT_IN.contains(&name.as_str())) {
             let _alone = self.networks.lock().await;
             if self.networks_named(name).await?.is_empty() {
