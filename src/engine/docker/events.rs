@@ -1,7 +1,8 @@
 //! The engine's own news about our containers.
 
+use super::answers::identity_of;
 use super::wire::Answered;
-use super::{DockerEngine, Failure, identity_of, wire};
+use super::{DockerEngine, Failure, wire};
 use crate::engine::{EngineError, EngineEvent, Exit, Identity, LABEL_CLUSTER};
 use bollard::errors::Error;
 use bollard::models::EventMessage;

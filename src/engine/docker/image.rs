@@ -38,7 +38,7 @@ impl DockerEngine {
 
     async fn pull(&self, image: &str, credentials: Option<&Credentials>) -> Result<(), EngineError> {
         // Never closed, so there is always a permit to be had.
-        let _permit = self.streams.acquire().await.ok();
+        let _permit = self.pulls.acquire().await.ok();
         let options = CreateImageOptions { from_image: Some(image.to_owned()), ..Default::default() };
         let credentials = credentials.map(|credentials| DockerCredentials {
             username: Some(credentials.username.clone()),

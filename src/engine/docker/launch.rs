@@ -1,6 +1,7 @@
 //! Launching: from an order to a container that runs, once per identity however often it is asked for.
 
-use super::{Bound, DockerEngine, Failure, Found, PAUSE, identity_of, image, network};
+use super::answers::identity_of;
+use super::{Bound, DockerEngine, Failure, Found, PAUSE, image, network};
 use crate::engine::{EngineError, Identity, LaunchOrder, Launched, engine_name, identity_labels};
 use bollard::models::{
     ContainerCreateBody, ContainerSummaryStateEnum as ListedState, HealthConfig, HostConfig,
@@ -46,7 +47,7 @@ impl DockerEngine {
     async fn sweep(&self, found: &Found) -> Result<(), EngineError> {
         match self.remove_raw(&found.id).await {
             Err(failure) if !failure.is_not_found() && !failure.is_being_removed() => Err(failure.error),
-            _ => self.wait_until_gone(found.identity).await,
+            _ => self.wait_until_gone(found.identity, std::slice::from_ref(found)).await,
         }
     }
 

@@ -6,6 +6,7 @@
 //!
 //! Podman answers the same API; where it differs it is served as well as possible.
 
+mod answers;
 mod events;
 mod failure;
 mod image;
@@ -18,24 +19,21 @@ use crate::engine::{
     Engine, EngineError, EngineEvent, Engines, Exit, Identity, Inspected, LABEL_CLUSTER, LABEL_CONTAINER,
     LABEL_GENERATION, LaunchOrder, Launched, Listed, Listing, LogRequest, Running, Stats,
 };
+use answers::{exit, found, launched, running, running_when_listed};
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::models::{
-    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as State, ContainerSummary,
-    ContainerSummaryStateEnum as ListedState, NetworkSettings,
-};
+use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum as ListedState};
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptions, RemoveContainerOptions, StartContainerOptions,
     StopContainerOptions,
 };
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use failure::Failure;
 use futures_util::stream::BoxStream;
 use kdaemon_events::node::EngineFacts;
-use kdaemon_events::{ClusterId, ContainerId, Endpoint, Generation, MilliCpus, Protocol, PublishedPort};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use kdaemon_events::{ClusterId, Endpoint, MilliCpus};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -65,7 +63,9 @@ pub struct Limits {
     pub stop: Duration,
     /// How many changes are asked of one engine at a time, and as many questions.
     pub max_work: usize,
-    /// How many streams of one engine are open at a time: pulls, logs. Events are not counted.
+    /// How many pulls of one engine run at a time.
+    pub max_pulls: usize,
+    /// How many containers' output is read from one engine at a time.
     pub max_streams: usize,
 }
 
@@ -81,6 +81,7 @@ impl Default for Limits {
             stop_grace: Duration::from_secs(10),
             stop: Duration::from_secs(15),
             max_work: 16,
+            max_pulls: 4,
             max_streams: 32,
         }
     }
@@ -126,7 +127,9 @@ struct DockerEngine {
     questions: Semaphore,
     /// Bounds changes.
     changes: Semaphore,
-    /// Bounds pulls and logs; the streams keep their permits.
+    /// Bounds pulls.
+    pulls: Semaphore,
+    /// Bounds the reading of output; the streams keep their permits.
     streams: Arc<Semaphore>,
     /// Held while networks are looked for and made: Docker lets two of them have one name.
     networks: tokio::sync::Mutex<()>,
@@ -159,6 +162,7 @@ impl DockerEngine {
             client,
             questions: Semaphore::new(limits.max_work.max(1)),
             changes: Semaphore::new(limits.max_work.max(1)),
+            pulls: Semaphore::new(limits.max_pulls.max(1)),
             streams: Arc::new(Semaphore::new(limits.max_streams.max(1))),
             networks: tokio::sync::Mutex::default(),
         }
@@ -224,10 +228,10 @@ impl DockerEngine {
         self.find_one(identity).await?.ok_or_else(|| absent(identity))
     }
 
-    /// Waits until the engine has finished removing all containers with this identity.
-    async fn wait_until_gone(&self, identity: Identity) -> Result<(), EngineError> {
+    /// Waits until the engine has finished removing these containers, which have this identity.
+    async fn wait_until_gone(&self, identity: Identity, going: &[Found]) -> Result<(), EngineError> {
         let deadline = Instant::now() + self.limits.request;
-        while !self.find(identity).await?.is_empty() {
+        while self.find(identity).await?.iter().any(|left| going.iter().any(|going| going.id == left.id)) {
             if Instant::now() >= deadline {
                 return Err(EngineError::NodeFault(format!(
                     "the engine has not finished removing the container within {} ms",
@@ -359,7 +363,8 @@ impl Engine for DockerEngine {
     }
 
     async fn remove(&self, identity: Identity) -> Result<(), EngineError> {
-        for found in self.find(identity).await? {
+        let going = self.find(identity).await?;
+        for found in &going {
             if running_when_listed(found.state) == Running::Running {
                 // Whatever keeps it from ending in peace, it is removed by force; but not by an engine that is silent.
                 if let Err(Failure { status: None, error }) = self.stop_raw(&found.id).await {
@@ -371,7 +376,7 @@ impl Engine for DockerEngine {
                 removed => removed?,
             }
         }
-        self.wait_until_gone(identity).await
+        if going.is_empty() { Ok(()) } else { self.wait_until_gone(identity, &going).await }
     }
 
     async fn inspect(&self, identity: Identity) -> Result<Option<Inspected>, EngineError> {
@@ -412,82 +417,4 @@ fn absent(identity: Identity) -> EngineError {
 
 fn absent_by_id(id: &str) -> Failure {
     Failure { status: Some(404), error: EngineError::NotFound(format!("the engine has no container {id}")) }
-}
-
-/// Who a container says that it is. `None`: it is not one of ours, of any cluster.
-fn identity_of(labels: &HashMap<String, String>) -> Option<Identity> {
-    let label = |name: &str| labels.get(name).map(String::as_str);
-    Some(Identity {
-        cluster: label(LABEL_CLUSTER)?.parse().ok()?,
-        container: label(LABEL_CONTAINER)?.parse::<ContainerId>().ok()?,
-        generation: Generation(label(LABEL_GENERATION)?.parse().ok()?),
-    })
-}
-
-fn found(summary: ContainerSummary) -> Option<Found> {
-    let identity = identity_of(summary.labels.as_ref()?)?;
-    Some(Found { id: summary.id?, identity, state: summary.state.unwrap_or(ListedState::EMPTY) })
-}
-
-fn running_when_listed(state: ListedState) -> Running {
-    match state {
-        ListedState::CREATED | ListedState::EMPTY => Running::Created,
-        ListedState::EXITED | ListedState::DEAD | ListedState::REMOVING => Running::Exited,
-        _ => Running::Running,
-    }
-}
-
-fn running(state: Option<&ContainerState>) -> Running {
-    match state.and_then(|state| state.status) {
-        None | Some(State::CREATED | State::EMPTY) => Running::Created,
-        Some(State::EXITED | State::DEAD | State::REMOVING) => Running::Exited,
-        Some(_) => Running::Running,
-    }
-}
-
-fn exit(state: Option<&ContainerState>) -> Option<Exit> {
-    let state = state.filter(|state| running(Some(state)) == Running::Exited)?;
-    Some(Exit { code: state.exit_code.unwrap_or(0), out_of_memory: state.oom_killed.unwrap_or(false) })
-}
-
-fn launched(inspected: &ContainerInspectResponse) -> Launched {
-    let started_at = inspected.state.as_ref().and_then(|state| state.started_at.as_deref());
-    Launched {
-        engine_id: inspected.id.clone().unwrap_or_default(),
-        image_id: inspected.image.clone().unwrap_or_default(),
-        ports: published(inspected.network_settings.as_ref()),
-        started_at: started_at.and_then(time_of),
-    }
-}
-
-/// A time as engines write it. The year 1 is Go's way to say "never".
-fn time_of(text: &str) -> Option<DateTime<Utc>> {
-    let time = DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc);
-    (time.timestamp() > 0).then_some(time)
-}
-
-/// The ports as published: each once, though the engine tells one for IPv4 and one for IPv6. Where their
-/// numbers differ (the engine chose them, and chose twice) the one for IPv4 counts.
-fn published(settings: Option<&NetworkSettings>) -> Vec<PublishedPort> {
-    let Some(ports) = settings.and_then(|settings| settings.ports.as_ref()) else { return Vec::new() };
-    let mut all = BTreeSet::new();
-    for (inner, bindings) in ports {
-        let (number, protocol) = inner.split_once('/').unwrap_or((inner, "tcp"));
-        let protocol = match protocol {
-            "tcp" => Protocol::Tcp,
-            "udp" => Protocol::Udp,
-            _ => continue,
-        };
-        let Ok(container) = number.parse() else { continue };
-        let hosts = |ipv6: bool| {
-            let bindings = bindings.iter().flatten();
-            bindings
-                .filter(move |binding| binding.host_ip.as_deref().is_some_and(|ip| ip.contains(':')) == ipv6)
-                .filter_map(|binding| binding.host_port.as_deref()?.parse::<u16>().ok())
-                .filter(|port| *port > 0)
-        };
-        let ipv6 = hosts(false).next().is_none();
-        all.extend(hosts(ipv6).map(|host| PublishedPort { container, host, protocol }));
-    }
-    all.into_iter().collect()
 }

@@ -1,8 +1,9 @@
 //! What a container writes, and what it uses.
 
+use super::answers::time_of;
 use super::events::{opened, until_error};
 use super::wire::Answered;
-use super::{DockerEngine, Failure, absent_by_id, time_of, wire};
+use super::{DockerEngine, Failure, absent_by_id, wire};
 use crate::engine::{EngineError, LogRequest, Stats};
 use bollard::models::{ContainerMemoryStats, ContainerStatsResponse};
 use bollard::query_parameters::{LogsOptions, StatsOptions};
