@@ -1,0 +1,123 @@
+//! What an engine's answers mean.
+
+use super::Found;
+use crate::engine::{Exit, Identity, LABEL_CLUSTER, LABEL_CONTAINER, LABEL_GENERATION, Launched, Running};
+use bollard::models::{
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as State, ContainerSummary,
+    ContainerSummaryStateEnum as ListedState, NetworkSettings,
+};
+use chrono::{DateTime, Utc};
+use kdaemon_events::{ContainerId, Generation, Protocol, PublishedPort};
+use std::collections::{BTreeSet, HashMap};
+
+/// Who a container says that it is. `None`: it is not one of ours, of any cluster.
+pub(super) fn identity_of(labels: &HashMap<String, String>) -> Option<Identity> {
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    Some(Identity {
+        cluster: label(LABEL_CLUSTER)?.parse().ok()?,
+        container: label(LABEL_CONTAINER)?.parse::<ContainerId>().ok()?,
+        generation: Generation(label(LABEL_GENERATION)?.parse().ok()?),
+    })
+}
+
+pub(super) fn found(summary: ContainerSummary) -> Option<Found> {
+    let identity = identity_of(summary.labels.as_ref()?)?;
+    Some(Found { id: summary.id?, identity, state: summary.state.unwrap_or(ListedState::EMPTY) })
+}
+
+pub(super) fn running_when_listed(state: ListedState) -> Running {
+    match state {
+        ListedState::CREATED | ListedState::EMPTY => Running::Created,
+        ListedState::EXITED | ListedState::DEAD | ListedState::REMOVING => Running::Exited,
+        _ => Running::Running,
+    }
+}
+
+pub(super) fn running(state: Option<&ContainerState>) -> Running {
+    match state.and_then(|state| state.status) {
+        None | Some(State::CREATED | State::EMPTY) => Running::Created,
+        Some(State::EXITED | State::DEAD | State::REMOVING) => Running::Exited,
+        Some(_) => Running::Running,
+    }
+}
+
+pub(super) fn exit(state: Option<&ContainerState>) -> Option<Exit> {
+    let state = state.filter(|state| running(Some(state)) == Running::Exited)?;
+    Some(Exit { code: state.exit_code.unwrap_or(0), out_of_memory: state.oom_killed.unwrap_or(false) })
+}
+
+pub(super) fn launched(inspected: &ContainerInspectResponse) -> Launched {
+    let started_at = inspected.state.as_ref().and_then(|state| state.started_at.as_deref());
+    Launched {
+        engine_id: inspected.id.clone().unwrap_or_default(),
+        image_id: inspected.image.clone().unwrap_or_default(),
+        ports: published(inspected.network_settings.as_ref()),
+        started_at: started_at.and_then(time_of),
+    }
+}
+
+/// A time as engines write it. The year 1 is Go's way to say "never".
+pub(super) fn time_of(text: &str) -> Option<DateTime<Utc>> {
+    let time = DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc);
+    (time.timestamp() > 0).then_some(time)
+}
+
+/// The ports as published: each once, though the engine tells one for IPv4 and one for IPv6. Where their
+/// numbers differ (the engine chose them, and chose twice) the one for IPv4 counts.
+fn published(settings: Option<&NetworkSettings>) -> Vec<PublishedPort> {
+    let Some(ports) = settings.and_then(|settings| settings.ports.as_ref()) else { return Vec::new() };
+    let mut all = BTreeSet::new();
+    for (inner, bindings) in ports {
+        let (number, protocol) = inner.split_once('/').unwrap_or((inner, "tcp"));
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            _ => continue,
+        };
+        let Ok(container) = number.parse() else { continue };
+        let hosts = |ipv6: bool| {
+            let bindings = bindings.iter().flatten();
+            bindings
+                .filter(move |binding| binding.host_ip.as_deref().is_some_and(|ip| ip.contains(':')) == ipv6)
+                .filter_map(|binding| binding.host_port.as_deref()?.parse::<u16>().ok())
+                .filter(|port| *port > 0)
+        };
+        let ipv6 = hosts(false).next().is_none();
+        all.extend(hosts(ipv6).map(|host| PublishedPort { container, host, protocol }));
+    }
+    all.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{published, time_of};
+    use bollard::models::{NetworkSettings, PortBinding};
+
+    fn ports(inner: &str, bindings: &[(&str, &str)]) -> Vec<u16> {
+        let bindings = bindings.iter().map(|(ip, port)| PortBinding {
+            host_ip: Some((*ip).to_owned()),
+            host_port: Some((*port).to_owned()),
+        });
+        let ports = Some([(inner.to_owned(), Some(bindings.collect()))].into());
+        published(Some(&NetworkSettings { ports, ..Default::default() }))
+            .iter()
+            .map(|port| port.host)
+            .collect()
+    }
+
+    #[test]
+    fn a_port_for_both_kinds_of_address_is_one_port() {
+        assert_eq!(ports("80/tcp", &[("0.0.0.0", "8080"), ("::", "8080")]), [8080]);
+        assert_eq!(ports("80/tcp", &[("0.0.0.0", "49153"), ("::", "49154")]), [49153]);
+        assert_eq!(ports("80/tcp", &[("::", "8080")]), [8080]);
+        assert_eq!(ports("80/tcp", &[("0.0.0.0", "1"), ("0.0.0.0", "2"), ("::", "1"), ("::", "2")]), [1, 2]);
+        assert_eq!(ports("80/tcp", &[]), [0; 0]);
+        assert_eq!(ports("80/sctp", &[("0.0.0.0", "8080")]), [0; 0]);
+    }
+
+    #[test]
+    fn the_year_1_is_never() {
+        assert_eq!(time_of("0001-01-01T00:00:00Z"), None);
+        assert!(time_of("2026-11-22T10:36:59.726501026Z").is_some());
+    }
+}

@@ -1,0 +1,145 @@
+//! Images: their names, and how they get onto an engine.
+
+use super::{DockerEngine, Failure};
+use crate::engine::{Credentials, EngineError, LaunchOrder};
+use bollard::auth::DockerCredentials;
+use bollard::models::CreateImageInfo;
+use bollard::query_parameters::CreateImageOptions;
+use futures_util::StreamExt;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+impl DockerEngine {
+    /// Sees to it that the image is on the engine, pulling it when it is not.
+    pub(super) async fn ensure_image(&self, order: &LaunchOrder) -> Result<(), EngineError> {
+        let image = reference(&order.spec.docker_image)?;
+        if self.has_image(image).await? {
+            return Ok(());
+        }
+        let pulled = self.pull(&tagged(image), order.credentials.as_ref()).await;
+        // A pull may end with an error that does not matter, or hide one that does: what counts is the image.
+        if self.has_image(image).await? {
+            return Ok(());
+        }
+        Err(match pulled {
+            Err(error) => error,
+            Ok(()) => EngineError::NodeFault(format!("the engine pulled {image}, but does not have it")),
+        })
+    }
+
+    async fn has_image(&self, image: &str) -> Result<bool, Failure> {
+        match self.question(self.docker()?.inspect_image(image)).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is_not_found() => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn pull(&self, image: &str, credentials: Option<&Credentials>) -> Result<(), EngineError> {
+        // Never closed, so there is always a permit to be had.
+        let _permit = self.pulls.acquire().await.ok();
+        let options = CreateImageOptions { from_image: Some(image.to_owned()), ..Default::default() };
+        let credentials = credentials.map(|credentials| DockerCredentials {
+            username: Some(credentials.username.clone()),
+            password: Some(credentials.password.clone()),
+            serveraddress: Some(registry(image).to_owned()),
+            ..Default::default()
+        });
+        let mut progress = pin!(self.docker()?.create_image(Some(options), None, credentials));
+        let end = Instant::now() + self.limits.pull;
+        let mut before = None;
+        let mut idle_end = Instant::now() + self.limits.idle;
+        loop {
+            match timeout_at(end.min(idle_end), progress.next()).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(Err(error))) => return Err(Failure::from(error).error),
+                Ok(Some(Ok(now))) => {
+                    // An engine repeats itself while nothing comes: that is no progress.
+                    let now = Some(step(now));
+                    if now != before {
+                        idle_end = Instant::now() + self.limits.idle;
+                        before = now;
+                    }
+                }
+                Err(_) => {
+                    return Err(stalled(image, self.limits.pull, self.limits.idle, Instant::now() >= end));
+                }
+            }
+        }
+    }
+}
+
+/// What tells one message of a pull from another.
+fn step(info: CreateImageInfo) -> (Option<String>, Option<String>, Option<i64>) {
+    (info.id, info.status, info.progress_detail.and_then(|detail| detail.current))
+}
+
+fn stalled(image: &str, pull: Duration, idle: Duration, whole: bool) -> EngineError {
+    EngineError::NodeFault(if whole {
+        format!("the pull of {image} was not done after {} ms", pull.as_millis())
+    } else {
+        format!("the pull of {image} made no progress for {} ms", idle.as_millis())
+    })
+}
+
+/// An image's reference or id, as it may stand in a request's path.
+pub(super) fn reference(image: &str) -> Result<&str, EngineError> {
+    let image = image.trim();
+    // Docker's grammar is narrower and the engine holds to it; this keeps to one path of one request.
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:@+".contains(c);
+    let well_formed = !image.is_empty()
+        && image.chars().all(allowed)
+        && image.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    if well_formed {
+        Ok(image)
+    } else {
+        Err(EngineError::Rejected(format!("`{image}` is not a reference of an image")))
+    }
+}
+
+/// The reference with the tag that Docker's command line adds by itself: without one, an engine pulls all tags
+/// that there are.
+fn tagged(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
+}
+
+/// The registry that an image comes from: what stands before the first slash, when it looks like a host.
+fn registry(image: &str) -> &str {
+    match image.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        _ => "https://index.docker.io/v1/",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{reference, registry, tagged};
+
+    #[test]
+    fn a_reference_gets_the_tag_that_docker_would_give_it() {
+        for (image, wanted) in [
+            ("ghost", "ghost:latest"),
+            ("ghost:5", "ghost:5"),
+            ("reg.example:5000/a/ghost", "reg.example:5000/a/ghost:latest"),
+            ("ghost@sha256:00ff", "ghost@sha256:00ff"),
+        ] {
+            assert_eq!(reference(image).map(tagged).as_deref(), Ok(wanted));
+        }
+    }
+
+    #[test]
+    fn what_would_change_the_request_is_no_reference() {
+        for image in ["", "a b", "../containers/json", "a/../b", "/a", "a/", "a?x=1", "a#b", "a%2fb", "ü"] {
+            assert!(reference(image).is_err(), "{image}");
+        }
+    }
+
+    #[test]
+    fn the_registry_is_what_stands_before_the_first_slash() {
+        assert_eq!(registry("10.93.1.1:5000/x:1"), "10.93.1.1:5000");
+        assert_eq!(registry("library/ghost:1"), "https://index.docker.io/v1/");
+        assert_eq!(registry("ghost:1"), "https://index.docker.io/v1/");
+    }
+}

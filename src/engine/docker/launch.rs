@@ -1,0 +1,231 @@
+//! Launching: from an order to a container that runs, once per identity however often it is asked for.
+
+use super::answers::identity_of;
+use super::{Bound, DockerEngine, Failure, Found, PAUSE, image, network};
+use crate::engine::{EngineError, Identity, LaunchOrder, Launched, engine_name, identity_labels};
+use bollard::models::{
+    ContainerCreateBody, ContainerSummaryStateEnum as ListedState, HealthConfig, HostConfig,
+    NetworkConnectRequest, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+};
+use bollard::query_parameters::CreateContainerOptions;
+use kdaemon_events::{HealthCheck, Spec};
+use std::collections::HashMap;
+use tokio::time::{Instant, sleep};
+
+/// What became of an attempt to make a container.
+enum Made {
+    /// It is there, with this id, and was never started.
+    Fresh(String),
+    /// Somebody else made it at the same time.
+    Already,
+}
+
+impl DockerEngine {
+    pub(super) async fn launch_order(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {
+        network::check_names(&order.spec.networks)?;
+        // In a round in which somebody else was faster, the next one finds what they made. That they take it
+        // away again each time is not to be expected.
+        for _ in 0..3 {
+            match self.find_one(order.identity).await? {
+                Some(found) if matches!(found.state, ListedState::REMOVING | ListedState::DEAD) => {
+                    self.sweep(&found).await?;
+                }
+                Some(found) => return self.bring_up(&found, order).await,
+                None => {}
+            }
+            self.ensure_image(order).await?;
+            self.ensure_networks(order.identity.cluster, &order.spec.networks).await?;
+            match self.make(order).await? {
+                Made::Fresh(id) => return self.finish(&id, order).await,
+                Made::Already => {}
+            }
+        }
+        Err(EngineError::NodeFault("the container is made and removed by somebody else all the time".into()))
+    }
+
+    /// Gets rid of a container that cannot be started any more, or waits until others have.
+    async fn sweep(&self, found: &Found) -> Result<(), EngineError> {
+        match self.remove_raw(&found.id).await {
+            Err(failure) if !failure.is_not_found() && !failure.is_being_removed() => Err(failure.error),
+            _ => self.wait_until_gone(found.identity, std::slice::from_ref(found)).await,
+        }
+    }
+
+    /// Starts a container that an earlier launch left, unless it runs.
+    async fn bring_up(&self, found: &Found, order: &LaunchOrder) -> Result<Launched, EngineError> {
+        match found.state {
+            // The earlier launch may have been interrupted anywhere behind the creation.
+            ListedState::CREATED => self.finish(&found.id, order).await,
+            ListedState::EXITED => {
+                self.start_raw(&found.id).await.map_err(gone_is_a_fault)?;
+                self.after_start(&found.id).await
+            }
+            _ => self.after_start(&found.id).await,
+        }
+    }
+
+    /// Joins the networks and starts. What cannot be started is removed again, so that the next attempt, here
+    /// or on another node, meets nothing of it.
+    async fn finish(&self, id: &str, order: &LaunchOrder) -> Result<Launched, EngineError> {
+        let started = async {
+            self.join_networks(id, &order.spec).await?;
+            self.start_raw(id).await
+        };
+        if let Err(failure) = started.await {
+            // Without an answer it may well have been started: the next launch finds it.
+            if !matches!(failure.error, EngineError::Unreachable(_))
+                && let Err(left) = self.remove_raw(id).await
+            {
+                tracing::warn!(endpoint = %self.endpoint, container = id, error = %left.error,
+                    "a container that could not be started could not be removed either");
+            }
+            return Err(gone_is_a_fault(failure));
+        }
+        self.after_start(id).await
+    }
+
+    /// Joins all networks but the first one, which a container is made with.
+    async fn join_networks(&self, id: &str, spec: &Spec) -> Result<(), Failure> {
+        if spec.networks.len() < 2 {
+            return Ok(());
+        }
+        let inspected = self.inspect_raw(id).await?;
+        let joined = inspected.and_then(|inspected| inspected.network_settings?.networks).unwrap_or_default();
+        for network in spec.networks.iter().skip(1).filter(|network| !joined.contains_key(*network)) {
+            let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: None };
+            match self.change(self.docker()?.connect_network(network, request)).await {
+                // Another launch of the same container was faster.
+                Err(failure) if failure.error.to_string().contains("already exists") => {}
+                joined => joined?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the container under the first of its names that is free.
+    async fn make(&self, order: &LaunchOrder) -> Result<Made, EngineError> {
+        for name in names(order) {
+            let deadline = Instant::now() + self.limits.request;
+            loop {
+                let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
+                let request = self.docker()?.create_container(Some(options), body(order)?);
+                match self.call(Bound::Change, self.limits.launch, request).await {
+                    Ok(made) => return Ok(Made::Fresh(made.id)),
+                    Err(failure) if failure.is_name_conflict() => {}
+                    Err(failure) => return Err(gone_is_a_fault(failure)),
+                }
+                match self.holder(&name).await? {
+                    Holder::Is(Some(identity)) if identity == order.identity => return Ok(Made::Already),
+                    Holder::Is(_) => break,
+                    // A name is taken a moment before its container can be seen, and that may be one of the
+                    // same identity, of a launch that runs at this moment. To go on to the next name now would
+                    // make a second one.
+                    Holder::Unseen if Instant::now() < deadline => sleep(PAUSE).await,
+                    Holder::Unseen => break,
+                }
+            }
+        }
+        Err(EngineError::NodeFault(format!(
+            "the names {} all belong to other containers of the node",
+            names(order).join(", ")
+        )))
+    }
+
+    /// Who has the name.
+    async fn holder(&self, name: &str) -> Result<Holder, EngineError> {
+        let Some(inspected) = self.inspect_raw(name).await? else { return Ok(Holder::Unseen) };
+        // What looks like the beginning of an id finds a container by its id.
+        if inspected.name.as_deref().map(|found| found.trim_start_matches('/')) != Some(name) {
+            return Ok(Holder::Unseen);
+        }
+        let labels = inspected.config.and_then(|config| config.labels).unwrap_or_default();
+        Ok(Holder::Is(identity_of(&labels)))
+    }
+}
+
+/// Whose a name is.
+enum Holder {
+    /// That of a container, of this identity or a foreign one.
+    Is(Option<Identity>),
+    /// No container's that could be seen.
+    Unseen,
+}
+
+/// The names to try, in this order. They follow from the identity alone, so that two launches of one container
+/// always meet at the same name, where the engine lets only one of them in.
+fn names(order: &LaunchOrder) -> [String; 3] {
+    let Identity { container, generation, .. } = order.identity;
+    let name = engine_name(&order.name, container);
+    let id = container.0.simple().to_string();
+    let digits = &id[id.len() - 8..];
+    [name.clone(), format!("{name}-g{generation}"), format!("{name}-{digits}-g{generation}")]
+}
+
+/// "No such container" while one is being launched: not the order is wrong, somebody took it away.
+fn gone_is_a_fault(failure: Failure) -> EngineError {
+    match failure.error {
+        EngineError::NotFound(sentence) => EngineError::NodeFault(sentence),
+        other => other,
+    }
+}
+
+/// The order in the engine's words.
+fn body(order: &LaunchOrder) -> Result<ContainerCreateBody, EngineError> {
+    let spec = &order.spec;
+    // What identifies it comes last: no label of an application takes its place.
+    let mut labels: HashMap<String, String> = spec.labels.clone().into_iter().collect();
+    labels.extend(identity_labels(order.identity, &order.name));
+
+    let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
+    for port in &spec.exposed_ports {
+        let inner = format!("{}/{}", port.container, port.protocol);
+        // No address: all of the node's. No port: the engine chooses.
+        let host_port = port.host.map(|port| port.to_string()).unwrap_or_default();
+        let binding = PortBinding { host_ip: None, host_port: Some(host_port) };
+        bindings.entry(inner).or_default().get_or_insert_default().push(binding);
+    }
+    let exposed: Vec<String> = bindings.keys().cloned().collect();
+
+    let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+    Ok(ContainerCreateBody {
+        image: Some(image::reference(&spec.docker_image)?.to_owned()),
+        labels: Some(labels),
+        env: Some(spec.env_variables.iter().map(|(key, value)| format!("{key}={value}")).collect()),
+        cmd: some(&spec.command),
+        entrypoint: some(&spec.entrypoint),
+        healthcheck: spec.health_check.as_ref().map(health_check),
+        exposed_ports: (!exposed.is_empty()).then_some(exposed),
+        host_config: Some(HostConfig {
+            // `-v`, in the words of Docker's command line: what is missing on the node is made.
+            binds: Some(spec.volumes.iter().map(ToString::to_string).collect()),
+            port_bindings: (!bindings.is_empty()).then_some(bindings),
+            network_mode: spec.networks.first().cloned(),
+            nano_cpus: spec.resources.cpus.map(|cpus| whole(cpus.0.saturating_mul(1_000_000))),
+            memory: spec.resources.memory_bytes.map(whole),
+            // The daemon decides about restarts. An engine that did would start what was moved away already.
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyNameEnum::NO),
+                maximum_retry_count: None,
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    })
+}
+
+fn health_check(check: &HealthCheck) -> HealthConfig {
+    let how = if check.command.len() == 1 { "CMD-SHELL" } else { "CMD" };
+    let nanoseconds = |ms: u64| Some(whole(ms.saturating_mul(1_000_000)));
+    HealthConfig {
+        test: Some(std::iter::once(how.to_owned()).chain(check.command.iter().cloned()).collect()),
+        interval: nanoseconds(check.interval_ms),
+        timeout: nanoseconds(check.timeout_ms),
+        retries: Some(i64::from(check.retries)),
+        start_period: nanoseconds(check.start_period_ms),
+        start_interval: None,
+    }
+}
+
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,420 @@
+//! The Docker Engine API, through bollard: what a [`Engine`] is made of for real.
+//!
+//! A container is found by its labels and never by its name: each call first asks the engine for the containers
+//! with the identity's labels, checks the labels of what it was given, and goes on with the engine's own id. So
+//! nothing that is not ours can be meant by a request.
+//!
+//! Podman answers the same API; where it differs it is served as well as possible.
+
+mod answers;
+mod events;
+mod failure;
+mod image;
+mod launch;
+mod network;
+mod output;
+mod wire;
+
+use crate::engine::{
+    Engine, EngineError, EngineEvent, Engines, Exit, Identity, Inspected, LABEL_CLUSTER, LABEL_CONTAINER,
+    LABEL_GENERATION, LaunchOrder, Launched, Listed, Listing, LogRequest, Running, Stats,
+};
+use answers::{exit, found, launched, running, running_when_listed};
+use async_trait::async_trait;
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum as ListedState};
+use bollard::query_parameters::{
+    InspectContainerOptions, ListContainersOptions, RemoveContainerOptions, StartContainerOptions,
+    StopContainerOptions,
+};
+use bytes::Bytes;
+use failure::Failure;
+use futures_util::stream::BoxStream;
+use kdaemon_events::node::EngineFacts;
+use kdaemon_events::{ClusterId, Endpoint, MilliCpus};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long to wait before looking again for something that an engine is about to finish.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long an engine may take for what, and how much is asked of it at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For a TCP connection.
+    pub connect: Duration,
+    /// For the answer to a ping.
+    pub probe: Duration,
+    /// For the answer to any request that is quick by nature: list, inspect, remove, …
+    pub request: Duration,
+    /// For creating a container, and again for starting it.
+    pub launch: Duration,
+    /// For a whole pull of an image.
+    pub pull: Duration,
+    /// For a pull that makes no progress, and for the output of a container that stalls.
+    pub idle: Duration,
+    /// The grace time: from the signal to end until the container is killed. Docker's own default.
+    pub stop_grace: Duration,
+    /// For an answer to a stop, beyond the grace time.
+    pub stop: Duration,
+    /// How many changes are asked of one engine at a time, and as many questions.
+    pub max_work: usize,
+    /// How many pulls of one engine run at a time.
+    pub max_pulls: usize,
+    /// How many containers' output is read from one engine at a time.
+    pub max_streams: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            probe: Duration::from_millis(1500),
+            request: Duration::from_secs(15),
+            launch: Duration::from_secs(60),
+            pull: Duration::from_secs(15 * 60),
+            idle: Duration::from_secs(60),
+            stop_grace: Duration::from_secs(10),
+            stop: Duration::from_secs(15),
+            max_work: 16,
+            max_pulls: 4,
+            max_streams: 32,
+        }
+    }
+}
+
+/// Clients for real engines: one per endpoint, as long as somebody holds it.
+#[derive(Debug)]
+pub struct DockerEngines {
+    limits: Limits,
+    /// So that the bounds of one engine hold however many parts of the daemon speak to it.
+    known: Mutex<BTreeMap<Endpoint, Weak<DockerEngine>>>,
+}
+
+impl DockerEngines {
+    /// Clients that keep to `limits`.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, known: Mutex::default() }
+    }
+}
+
+impl Engines for DockerEngines {
+    fn client(&self, endpoint: &Endpoint) -> Arc<dyn Engine> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = known.get(endpoint).and_then(Weak::upgrade) {
+            return engine;
+        }
+        known.retain(|_, engine| engine.strong_count() > 0);
+        let engine = Arc::new(DockerEngine::new(endpoint.clone(), self.limits));
+        known.insert(endpoint.clone(), Arc::downgrade(&engine));
+        engine
+    }
+}
+
+/// One engine.
+#[derive(Debug)]
+struct DockerEngine {
+    endpoint: Endpoint,
+    limits: Limits,
+    /// Making it fails only for an endpoint that no request can be written for.
+    client: Result<Docker, EngineError>,
+    /// Bounds questions. Apart from `changes`, so that looking at a busy engine never waits for its work.
+    questions: Semaphore,
+    /// Bounds changes.
+    changes: Semaphore,
+    /// Bounds pulls.
+    pulls: Semaphore,
+    /// Bounds the reading of output; the streams keep their permits.
+    streams: Arc<Semaphore>,
+    /// Held while networks are looked for and made: Docker lets two of them have one name.
+    networks: tokio::sync::Mutex<()>,
+}
+
+/// Which bound a request counts against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    /// None: a probe says whether the engine answers, not whether it is busy with us.
+    Probe,
+    Question,
+    Change,
+}
+
+/// A container of ours, found on the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    id: String,
+    identity: Identity,
+    state: ListedState,
+}
+
+impl DockerEngine {
+    fn new(endpoint: Endpoint, limits: Limits) -> Self {
+        let client = wire::client(&endpoint, &limits, wire::Answered::default())
+            .map_err(|error| Failure::from(error).error);
+        Self {
+            endpoint,
+            limits,
+            client,
+            questions: Semaphore::new(limits.max_work.max(1)),
+            changes: Semaphore::new(limits.max_work.max(1)),
+            pulls: Semaphore::new(limits.max_pulls.max(1)),
+            streams: Arc::new(Semaphore::new(limits.max_streams.max(1))),
+            networks: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn docker(&self) -> Result<&Docker, Failure> {
+        self.client.as_ref().map_err(|error| Failure { status: None, error: error.clone() })
+    }
+
+    /// One request. Waiting for its turn does not count against `limit`: whoever is before it has a limit too.
+    async fn call<T>(
+        &self,
+        bound: Bound,
+        limit: Duration,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Failure> {
+        // The semaphores are never closed, so there is always a permit to be had.
+        let _permit = match bound {
+            Bound::Probe => None,
+            Bound::Question => self.questions.acquire().await.ok(),
+            Bound::Change => self.changes.acquire().await.ok(),
+        };
+        match timeout(limit, request).await {
+            Ok(answer) => answer.map_err(Failure::from),
+            Err(_) => Err(Failure::late(limit)),
+        }
+    }
+
+    async fn question<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+        self.call(Bound::Question, self.limits.request, request).await
+    }
+
+    async fn change<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+        self.call(Bound::Change, self.limits.request, request).await
+    }
+
+    async fn containers(
+        &self,
+        filters: Option<HashMap<String, Vec<String>>>,
+    ) -> Result<Vec<ContainerSummary>, Failure> {
+        let options = ListContainersOptions { all: true, filters, ..Default::default() };
+        self.question(self.docker()?.list_containers(Some(options))).await
+    }
+
+    /// The containers with this identity: one, or none. (More only when somebody copied our labels by hand.)
+    async fn find(&self, identity: Identity) -> Result<Vec<Found>, Failure> {
+        let labels = vec![
+            format!("{LABEL_CLUSTER}={}", identity.cluster),
+            format!("{LABEL_CONTAINER}={}", identity.container),
+            format!("{LABEL_GENERATION}={}", identity.generation),
+        ];
+        let listed = self.containers(Some(HashMap::from([("label".to_owned(), labels)]))).await?;
+        // Whatever a filter may mean to the engine, the labels decide.
+        Ok(listed.into_iter().filter_map(found).filter(|found| found.identity == identity).collect())
+    }
+
+    /// The engine's id of the container with this identity.
+    async fn find_one(&self, identity: Identity) -> Result<Option<Found>, Failure> {
+        Ok(self.find(identity).await?.into_iter().next())
+    }
+
+    async fn must_find(&self, identity: Identity) -> Result<Found, EngineError> {
+        self.find_one(identity).await?.ok_or_else(|| absent(identity))
+    }
+
+    /// Waits until the engine has finished removing these containers, which have this identity.
+    async fn wait_until_gone(&self, identity: Identity, going: &[Found]) -> Result<(), EngineError> {
+        let deadline = Instant::now() + self.limits.request;
+        while self.find(identity).await?.iter().any(|left| going.iter().any(|going| going.id == left.id)) {
+            if Instant::now() >= deadline {
+                return Err(EngineError::NodeFault(format!(
+                    "the engine has not finished removing the container within {} ms",
+                    self.limits.request.as_millis()
+                )));
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// By the engine's id or by name. `None`: there is no such container.
+    async fn inspect_raw(&self, id: &str) -> Result<Option<ContainerInspectResponse>, Failure> {
+        let request = self.docker()?.inspect_container(id, None::<InspectContainerOptions>);
+        match self.question(request).await {
+            Ok(inspected) => Ok(Some(inspected)),
+            Err(failure) if failure.is_not_found() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn start_raw(&self, id: &str) -> Result<(), Failure> {
+        let request = self.docker()?.start_container(id, None::<StartContainerOptions>);
+        self.call(Bound::Change, self.limits.launch, request).await
+    }
+
+    async fn stop_raw(&self, id: &str) -> Result<(), Failure> {
+        let grace_s = i32::try_from(self.limits.stop_grace.as_secs()).unwrap_or(i32::MAX);
+        let options = StopContainerOptions { t: Some(grace_s), ..Default::default() };
+        let request = self.docker()?.stop_container(id, Some(options));
+        self.call(Bound::Change, self.limits.stop_grace + self.limits.stop, request).await
+    }
+
+    /// With its anonymous volumes, running or not.
+    async fn remove_raw(&self, id: &str) -> Result<(), Failure> {
+        let options = RemoveContainerOptions { v: true, force: true, ..Default::default() };
+        self.change(self.docker()?.remove_container(id, Some(options))).await
+    }
+
+    /// What the container is now that it was started, even if it ended at once: the event stream tells that.
+    async fn after_start(&self, id: &str) -> Result<Launched, EngineError> {
+        match self.inspect_raw(id).await? {
+            Some(inspected) => Ok(launched(&inspected)),
+            None => {
+                Err(EngineError::NodeFault("the container was removed while it was being started".into()))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for DockerEngine {
+    async fn ping(&self) -> Result<(), EngineError> {
+        let limit = self.limits.probe;
+        match self.call(Bound::Probe, limit, self.docker()?.ping()).await {
+            Ok(answer) if answer.trim() == "OK" => Ok(()),
+            Ok(_) => Err(failure::no_engine("it does not answer a ping with OK")),
+            // An engine that is there answers a ping; so who answers anything else is no engine, or a sick one.
+            Err(Failure { status: Some(status), error }) => {
+                Err(failure::no_engine(&format!("HTTP status {status}, {error}")))
+            }
+            Err(failure) => Err(failure.error),
+        }
+    }
+
+    async fn facts(&self) -> Result<EngineFacts, EngineError> {
+        let docker = self.docker()?;
+        // Keeps bollard from using what an older engine does not know, should it come to ask for a version.
+        let negotiated = self.question(docker.clone().negotiate_version()).await?;
+        let version = self.question(negotiated.version()).await?;
+        let info = self.question(negotiated.info()).await?;
+        let podman = version
+            .components
+            .iter()
+            .flatten()
+            .any(|component| component.name.to_lowercase().contains("podman"));
+        let processors = u64::try_from(info.ncpu.unwrap_or(0)).unwrap_or(0);
+        Ok(EngineFacts {
+            kind: if podman { "podman" } else { "docker" }.to_owned(),
+            version: version.version.unwrap_or_default(),
+            api_version: version.api_version.unwrap_or_default(),
+            cpus: MilliCpus(processors * 1000),
+            memory_bytes: u64::try_from(info.mem_total.unwrap_or(0)).unwrap_or(0),
+            platform: format!(
+                "{}/{}",
+                version.os.as_deref().unwrap_or("linux"),
+                version.arch.as_deref().unwrap_or("unknown")
+            ),
+            // Podman answers with another id each time it is asked.
+            engine_id: if podman { self.endpoint.to_string() } else { info.id.unwrap_or_default() },
+        })
+    }
+
+    async fn list(&self, cluster: ClusterId) -> Result<Listing, EngineError> {
+        let mut listing = Listing::default();
+        for container in self.containers(None).await? {
+            match found(container) {
+                Some(Found { id, identity, state }) if identity.cluster == cluster => {
+                    listing.own.push(Listed { identity, engine_id: id, running: running_when_listed(state) });
+                }
+                _ => listing.foreign = listing.foreign.saturating_add(1),
+            }
+        }
+        listing.own.sort_by(|a, b| (a.identity, &a.engine_id).cmp(&(b.identity, &b.engine_id)));
+        Ok(listing)
+    }
+
+    async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {
+        self.launch_order(order).await
+    }
+
+    async fn start(&self, identity: Identity) -> Result<Launched, EngineError> {
+        let found = self.must_find(identity).await?;
+        // The engine answers "not modified" when it runs already.
+        self.start_raw(&found.id).await?;
+        self.after_start(&found.id).await
+    }
+
+    async fn stop(&self, identity: Identity) -> Result<Option<Exit>, EngineError> {
+        let Some(found) = self.find_one(identity).await? else { return Ok(None) };
+        if running_when_listed(found.state) == Running::Running {
+            match self.stop_raw(&found.id).await {
+                Err(failure) if failure.is_not_found() => return Ok(None),
+                stopped => stopped?,
+            }
+        }
+        let inspected = self.inspect_raw(&found.id).await?;
+        Ok(inspected.and_then(|inspected| exit(inspected.state.as_ref())))
+    }
+
+    async fn remove(&self, identity: Identity) -> Result<(), EngineError> {
+        let going = self.find(identity).await?;
+        for found in &going {
+            if running_when_listed(found.state) == Running::Running {
+                // Whatever keeps it from ending in peace, it is removed by force; but not by an engine that is silent.
+                if let Err(Failure { status: None, error }) = self.stop_raw(&found.id).await {
+                    return Err(error);
+                }
+            }
+            match self.remove_raw(&found.id).await {
+                Err(failure) if failure.is_not_found() || failure.is_being_removed() => {}
+                removed => removed?,
+            }
+        }
+        if going.is_empty() { Ok(()) } else { self.wait_until_gone(identity, &going).await }
+    }
+
+    async fn inspect(&self, identity: Identity) -> Result<Option<Inspected>, EngineError> {
+        let Some(found) = self.find_one(identity).await? else { return Ok(None) };
+        Ok(self.inspect_raw(&found.id).await?.map(|inspected| Inspected {
+            launched: launched(&inspected),
+            running: running(inspected.state.as_ref()),
+            exit: exit(inspected.state.as_ref()),
+        }))
+    }
+
+    async fn events(
+        &self,
+        cluster: ClusterId,
+    ) -> Result<BoxStream<'static, Result<EngineEvent, EngineError>>, EngineError> {
+        Ok(self.subscribe(cluster).await?)
+    }
+
+    async fn logs(
+        &self,
+        identity: Identity,
+        request: LogRequest,
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
+        let found = self.must_find(identity).await?;
+        self.read_logs(&found.id, request).await
+    }
+
+    async fn stats(&self, identity: Identity) -> Result<Stats, EngineError> {
+        let found = self.must_find(identity).await?;
+        Ok(self.measure(&found.id).await?)
+    }
+}
+
+fn absent(identity: Identity) -> EngineError {
+    let Identity { container, generation, .. } = identity;
+    EngineError::NotFound(format!("the engine has no container {container} of generation {generation}"))
+}
+
+fn absent_by_id(id: &str) -> Failure {
+    Failure { status: Some(404), error: EngineError::NotFound(format!("the engine has no container {id}")) }
+}

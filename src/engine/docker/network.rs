@@ -1,0 +1,79 @@
+//! Networks: made when a container wants to join one that is not there.
+
+use super::DockerEngine;
+use crate::engine::{EngineError, LABEL_CLUSTER};
+use bollard::models::NetworkCreateRequest;
+use bollard::query_parameters::ListNetworksOptions;
+use kdaemon_events::ClusterId;
+use std::collections::HashMap;
+
+/// Those that every engine has.
+const BUILT_IN: [&str; 4] = ["bridge", "host", "none", "default"];
+
+/// Refuses what is not the name of a network.
+pub(super) fn check_names(names: &[String]) -> Result<(), EngineError> {
+    let named = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+    };
+    // `container:…` for one would join a network that belongs to somebody else.
+    if let Some(name) = names.iter().find(|name| !named(name)) {
+        return Err(EngineError::Rejected(format!("`{name}` is not the name of a network")));
+    }
+    Ok(())
+}
+
+impl DockerEngine {
+    /// Sees to it that the networks are there; makes bridges, with the cluster's label, in place of missing ones.
+    pub(super) async fn ensure_networks(
+        &self,
+        cluster: ClusterId,
+        names: &[String],
+    ) -> Result<(), EngineError> {
+        for name in names.iter().filter(|name| !BUILT_IN.contains(&name.as_str())) {
+            let _alone = self.networks.lock().await;
+            if self.networks_named(name).await?.is_empty() {
+                self.make_network(cluster, name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_network(&self, cluster: ClusterId, name: &str) -> Result<(), EngineError> {
+        let request = NetworkCreateRequest {
+            name: name.to_owned(),
+            driver: Some("bridge".to_owned()),
+            labels: Some(HashMap::from([(LABEL_CLUSTER.to_owned(), cluster.to_string())])),
+            ..Default::default()
+        };
+        let own = match self.change(self.docker()?.create_network(request)).await {
+            Ok(made) => made.id,
+            Err(failure) if failure.status == Some(409) => return Ok(()),
+            Err(failure) => return Err(failure.error),
+        };
+        // Engines before 25 let two networks have one name, which no container can join then. When another
+        // daemon made one at the same time, the one with the smaller id stays: both daemons see it alike.
+        if self.networks_named(name).await?.first().is_some_and(|first| *first != own) {
+            match self.change(self.docker()?.remove_network(&own)).await {
+                Err(failure) if !failure.is_not_found() => return Err(failure.error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The ids of all networks with exactly this name, in order.
+    async fn networks_named(&self, name: &str) -> Result<Vec<String>, EngineError> {
+        // The filter finds parts of names as well.
+        let filters = HashMap::from([("name".to_owned(), vec![name.to_owned()])]);
+        let options = ListNetworksOptions { filters: Some(filters) };
+        let networks = self.question(self.docker()?.list_networks(Some(options))).await?;
+        let mut ids: Vec<String> = networks
+            .into_iter()
+            .filter(|network| network.name.as_deref() == Some(name))
+            .filter_map(|network| network.id)
+            .collect();
+        ids.sort();
+        Ok(ids)
+    }
+}

@@ -1,0 +1,235 @@
+//! What answers where an engine should, and is none: small TCP servers.
+
+use kdaemon::engine::docker::{DockerEngines, Limits};
+use kdaemon::engine::{Credentials, Engine, EngineError, Engines, Identity, LaunchOrder};
+use kdaemon_events::{ClusterId, ContainerId, Endpoint, Generation, Spec};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// A server on loopback that reads a request's head, tells it, and answers with what `answer` makes of it.
+/// `None`: it never answers.
+async fn server(
+    answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+) -> (Arc<dyn Engine>, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (heads, told) = mpsc::unbounded_channel();
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, Arc::clone(&answer), heads.clone()));
+        }
+    });
+    (client(Endpoint::tcp("127.0.0.1", port).unwrap()), told)
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    answer: Arc<impl Fn(&str) -> Option<String>>,
+    heads: mpsc::UnboundedSender<String>,
+) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    match answer(&head) {
+        Some(answer) => {
+            let _ = heads.send(head);
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+        None => {
+            let _ = heads.send(head);
+            // Holds the connection until the client has enough.
+            let _ = stream.read_u8().await;
+        }
+    }
+}
+
+fn client(endpoint: Endpoint) -> Arc<dyn Engine> {
+    let limits = Limits {
+        connect: Duration::from_millis(400),
+        probe: Duration::from_millis(300),
+        request: Duration::from_millis(500),
+        pull: Duration::from_secs(5),
+        idle: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    DockerEngines::new(limits).client(&endpoint)
+}
+
+fn http(status: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn order() -> LaunchOrder {
+    let identity = Identity {
+        cluster: ClusterId(Uuid::nil()),
+        container: ContainerId(Uuid::nil()),
+        generation: Generation(1),
+    };
+    let spec = Spec { docker_image: "reg.example:5000/x:1".into(), ..Default::default() };
+    LaunchOrder { identity, name: "x".into(), spec: Arc::new(spec), credentials: None }
+}
+
+fn unreachable<T: std::fmt::Debug>(answer: Result<T, EngineError>) -> String {
+    match answer {
+        Err(EngineError::Unreachable(sentence)) => sentence,
+        other => panic!("not unreachable: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_is_unreachable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let sentence = unreachable(client(Endpoint::tcp("127.0.0.1", port).unwrap()).ping().await);
+    assert!(sentence.starts_with("no connection: Connection refused"), "{sentence}");
+}
+
+#[tokio::test]
+async fn a_socket_that_is_not_there_is_unreachable() {
+    let sentence = unreachable(client("unix:///nowhere/docker.sock".parse().unwrap()).ping().await);
+    assert!(sentence.starts_with("no connection: No such file or directory"), "{sentence}");
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_exist_is_unreachable() {
+    let engine = client(Endpoint::tcp("no-such-host.invalid", 2375).unwrap());
+    unreachable(engine.ping().await);
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_unreachable_when_the_time_is_over() {
+    let (engine, _told) = server(|_| None).await;
+    let begin = Instant::now();
+    assert_eq!(unreachable(engine.ping().await), "no answer within 300 ms");
+    assert!(begin.elapsed() < Duration::from_secs(3));
+    let cluster = ClusterId(Uuid::nil());
+    assert_eq!(unreachable(engine.list(cluster).await), "no answer within 500 ms");
+    assert_eq!(unreachable(engine.facts().await), "no answer within 500 ms");
+    assert_eq!(unreachable(engine.launch(&order()).await), "no answer within 500 ms");
+    assert_eq!(unreachable(engine.events(cluster).await.map(drop)), "no answer within 500 ms");
+}
+
+#[tokio::test]
+async fn a_server_that_talks_nonsense_is_unreachable() {
+    for nonsense in
+        ["SSH-2.0-OpenSSH_9.2\r\n", "\0\0\0\0", "", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nOK"]
+    {
+        let (engine, _told) = server(move |_| Some(nonsense.to_owned())).await;
+        unreachable(engine.ping().await);
+        unreachable(engine.list(ClusterId(Uuid::nil())).await);
+        unreachable(engine.facts().await);
+    }
+}
+
+#[tokio::test]
+async fn a_web_server_is_not_an_engine() {
+    for (status, body) in
+        [("200 OK", "<html>hello</html>"), ("404 Not Found", "404 page not found"), ("302 Found", "")]
+    {
+        let (engine, _told) = server(move |_| Some(http(status, body))).await;
+        let sentence = unreachable(engine.ping().await);
+        assert!(sentence.starts_with("what answers there is not a container engine"), "{sentence}");
+        unreachable(engine.list(ClusterId(Uuid::nil())).await);
+    }
+}
+
+/// An engine that has no containers and no images, and sends `pull` for a pull.
+fn empty_engine(head: &str, pull: Option<&str>) -> Option<String> {
+    let path = head.split(' ').nth(1).unwrap();
+    if path.starts_with("/containers/json") {
+        Some(http("200 OK", "[]"))
+    } else if path.starts_with("/images/create") {
+        pull.map(str::to_owned)
+    } else {
+        Some(http("404 Not Found", r#"{"message":"No such image: x"}"#))
+    }
+}
+
+#[tokio::test]
+async fn credentials_are_sent_in_the_alphabet_that_engines_read() {
+    let (engine, mut told) =
+        server(|head| empty_engine(head, Some(&http("404 Not Found", r#"{"message":"manifest unknown"}"#))))
+            .await;
+    let mut order = order();
+    // In base64 these give `+` and `/`, in the alphabet for URLs `-` and `_`.
+    order.credentials = Some(Credentials { username: "anna".into(), password: "~~~???>>>".into() });
+    let refused = engine.launch(&order).await;
+    assert!(matches!(refused, Err(EngineError::Rejected(_))), "{refused:?}");
+    let head = loop {
+        let head = told.recv().await.unwrap();
+        if head.starts_with("POST /images/create") {
+            break head;
+        }
+    };
+    assert!(head.contains("fromImage=reg.example%3A5000%2Fx%3A1"), "{head}");
+    let header = head.lines().find_map(|line| line.strip_prefix("x-registry-auth: ")).expect("the header");
+    assert!(header.contains(['-', '_']) && !header.contains(['+', '/']), "{header}");
+}
+
+#[tokio::test]
+async fn a_pull_that_stands_still_is_the_nodes_fault() {
+    let (engine, _told) = server(|head| empty_engine(head, None)).await;
+    let EngineError::NodeFault(sentence) = engine.launch(&order()).await.unwrap_err() else {
+        panic!("no node fault")
+    };
+    assert_eq!(sentence, "the pull of reg.example:5000/x:1 made no progress for 300 ms");
+}
+
+#[tokio::test]
+async fn a_pull_that_says_it_went_well_is_not_believed() {
+    let (engine, _told) = server(|head| {
+        empty_engine(head, Some(&http("200 OK", "{\"status\":\"Status: Downloaded newer image\"}\n")))
+    })
+    .await;
+    let refused = engine.launch(&order()).await;
+    assert!(matches!(refused, Err(EngineError::NodeFault(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_error_inside_of_a_pull_is_told_in_the_engines_words() {
+    let body = "{\"status\":\"Pulling\"}\n{\"errorDetail\":{\"message\":\"no space left on device\"},\"error\":\"no space left on device\"}\n";
+    let (engine, _told) = server(move |head| empty_engine(head, Some(&http("200 OK", body)))).await;
+    assert_eq!(engine.launch(&order()).await, Err(EngineError::NodeFault("no space left on device".into())));
+}
+
+#[tokio::test]
+async fn a_name_that_would_change_the_request_never_leaves_the_daemon() {
+    let (engine, mut told) = server(|head| empty_engine(head, None)).await;
+    for (image, network) in
+        [("x/../../containers/json?all=1", "net"), ("x:1", "container:foreign"), ("x:1", "a/../b")]
+    {
+        let mut order = order();
+        let spec = Arc::make_mut(&mut order.spec);
+        spec.docker_image = image.into();
+        spec.networks = vec![network.into()];
+        let refused = engine.launch(&order).await;
+        assert!(matches!(refused, Err(EngineError::Rejected(_))), "{refused:?}");
+    }
+    drop(engine);
+    while let Ok(head) = told.try_recv() {
+        assert!(!head.contains("foreign") && !head.contains(".."), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_shared_as_long_as_somebody_holds_it() {
+    let engines = DockerEngines::new(Limits::default());
+    let endpoint = Endpoint::tcp("127.0.0.1", 1).unwrap();
+    let first = engines.client(&endpoint);
+    assert!(Arc::ptr_eq(&first, &engines.client(&endpoint)));
+}
