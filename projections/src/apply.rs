@@ -186,6 +186,7 @@ impl Cluster {
             successes: 0,
             observed: self.seq,
             unhealthy_seq: None,
+            faulted_at: None,
             engine: None,
             residents: OrdSet::new(),
             holds: OrdSet::new(),
@@ -412,6 +413,7 @@ impl Cluster {
     }
 
     fn container_launched(&mut self, e: &ContainerLaunched, envelope: &Envelope, touched: &mut Touched) {
+        self.note_node(e.node_id, |node| node.faulted_at = None);
         self.change_container(e.container_id, touched, |c| {
             if !c.is_current(e.generation) {
                 return;
@@ -442,6 +444,10 @@ impl Cluster {
     }
 
     fn container_launch_failed(&mut self, e: &ContainerLaunchFailed, seq: Seq, touched: &mut Touched) {
+        if let Some(node_id) = e.node_id.filter(|_| e.node_fault) {
+            let at = self.at;
+            self.note_node(node_id, |node| node.faulted_at = at);
+        }
         self.change_container(e.container_id, touched, |c| {
             c.reason = Some(e.reason.clone());
             c.cause = seq;

@@ -1,5 +1,6 @@
 //! The state of one node.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::node::{Availability, EngineFacts, Orphan};
 use kdaemon_events::{ContainerId, Endpoint, NodeId, Protocol, Seq};
@@ -64,6 +65,8 @@ pub struct Node {
     pub observed: Seq,
     /// When it was last judged unhealthy: the event that migrations give as their cause.
     pub unhealthy_seq: Option<Seq>,
+    /// When a launch last failed here through the node's fault; forgotten when one succeeds.
+    pub faulted_at: Option<DateTime<Utc>>,
     /// What its engine told about itself.
     pub engine: Option<EngineFacts>,
     /// The containers whose wanted placement is here.
@@ -87,6 +90,14 @@ impl Node {
     #[must_use]
     pub fn is_eligible(&self) -> bool {
         self.health == Health::Up && self.availability == Availability::Active
+    }
+
+    /// Whether a launch failed here through the node's fault (its disk is full, a port is taken by somebody
+    /// else, …) so shortly before `now` that others are to be preferred.
+    #[must_use]
+    pub fn is_faulty(&self, now: Option<DateTime<Utc>>) -> bool {
+        const REMEMBERED: TimeDelta = TimeDelta::minutes(5);
+        matches!((self.faulted_at, now), (Some(fault), Some(now)) if now - fault < REMEMBERED)
     }
 
     /// How many containers it has.

@@ -39,8 +39,12 @@ pub(super) async fn run(hub: Hub) {
         for node in cluster.nodes() {
             followers.entry(node.id).or_insert_with(|| {
                 let cancel = hub.cancel.child_token();
-                let follower =
-                    Follower::new(hub.clone(), node.id, node.endpoint.clone(), offset(&hub, node.id, cluster.nodes().len()));
+                let follower = Follower::new(
+                    hub.clone(),
+                    node.id,
+                    node.endpoint.clone(),
+                    offset(&hub, node.id, cluster.nodes().len()),
+                );
                 let token = cancel.clone();
                 hub.tracker.spawn(async move {
                     let _ = token.run_until_cancelled_owned(follower.run()).await;
@@ -152,9 +156,8 @@ impl Follower {
         if self.events.is_none() {
             self.events = Some(self.engine.events(cluster_id).await?);
         }
-        let known = cluster.node(self.node_id).is_some_and(|node| {
-            node.engine.is_some() && node.health == Health::Up
-        });
+        let known =
+            cluster.node(self.node_id).is_some_and(|node| node.engine.is_some() && node.health == Health::Up);
         let engine = if known { None } else { Some(self.engine.facts().await?) };
         let as_of = self.hub.journal.cluster().seq();
         let listing = self.engine.list(cluster_id).await?;
@@ -217,9 +220,11 @@ async fn died(hub: &Hub, engine: Arc<dyn Engine>, identity: Identity, exit: Exit
     if tokio::time::timeout(SETTLE, settled).await != Ok(true) {
         return;
     }
-    let concerns_us = hub.journal.cluster().container(instance.container_id).is_some_and(|container| {
-        container.phase == Phase::Up && container.desired == Desired::Running
-    });
+    let concerns_us = hub
+        .journal
+        .cluster()
+        .container(instance.container_id)
+        .is_some_and(|container| container.phase == Phase::Up && container.desired == Desired::Running);
     if !concerns_us {
         return;
     }

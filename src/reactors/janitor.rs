@@ -58,8 +58,7 @@ fn due(cluster: &Cluster) -> Vec<Task> {
         let before = tasks.len();
         for retired in container.retired.iter().filter(|retired| !retired.held) {
             let Some(node_id) = Some(retired.placement.node_id).filter(|id| is_up(*id)) else { continue };
-            let instance =
-                Instance { container_id: container.id, generation: retired.placement.generation };
+            let instance = Instance { container_id: container.id, generation: retired.placement.generation };
             tasks.push(Task::Remove(instance, node_id));
         }
         if container.desired == Desired::Deleted && tasks.len() == before {
@@ -72,14 +71,14 @@ fn due(cluster: &Cluster) -> Vec<Task> {
             tasks.push(Task::Remove(instance, node.id));
         }
         if node.availability == Availability::Draining {
-            let stopped = node.holds.iter().filter_map(|id| cluster.container(*id)).filter(|container| {
-                matches!(container.phase, Phase::Down | Phase::Failed | Phase::Waiting)
-            });
+            let stopped =
+                node.holds.iter().filter_map(|id| cluster.container(*id)).filter(|container| {
+                    matches!(container.phase, Phase::Down | Phase::Failed | Phase::Waiting)
+                });
             for container in stopped {
                 let here = container.placement.as_ref().filter(|p| p.node_id == node.id);
                 tasks.extend(here.map(|placement| {
-                    let instance =
-                        Instance { container_id: container.id, generation: placement.generation };
+                    let instance = Instance { container_id: container.id, generation: placement.generation };
                     Task::Remove(instance, node.id)
                 }));
             }
@@ -98,7 +97,8 @@ fn begin(hub: &Hub, work: &Arc<Work<Task>>, cluster: &Arc<Cluster>, task: Task) 
             }
             Task::Remove(instance, node_id) => {
                 let Some(engine) = hub.engine_of(&cluster, node_id) else { return };
-                let Some(identity) = hub.identity(&cluster, instance.container_id, instance.generation) else {
+                let Some(identity) = hub.identity(&cluster, instance.container_id, instance.generation)
+                else {
                     return;
                 };
                 match engine.remove(identity).await {

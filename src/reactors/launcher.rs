@@ -116,8 +116,7 @@ fn instance(container: &Container, placement: &Placement) -> Instance {
 fn must_wait_for_removal(cluster: &Cluster, container: &Container) -> bool {
     let Some(placement) = &container.placement else { return false };
     container.retired.iter().any(|retired| {
-        let reachable =
-            cluster.node(retired.placement.node_id).is_some_and(|node| node.health == Health::Up);
+        let reachable = cluster.node(retired.placement.node_id).is_some_and(|node| node.health == Health::Up);
         let in_the_way =
             retired.placement.engine_id.is_some() || retired.placement.node_id == placement.node_id;
         !retired.held && reachable && in_the_way
@@ -182,11 +181,7 @@ async fn start(
     }
 }
 
-async fn report_launch(
-    hub: &Hub,
-    instance: Instance,
-    result: Result<crate::engine::Launched, EngineError>,
-) {
+async fn report_launch(hub: &Hub, instance: Instance, result: Result<crate::engine::Launched, EngineError>) {
     let command = match result {
         Ok(launched) => Command::RecordLaunched(instance, launched),
         Err(error) => {

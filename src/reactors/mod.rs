@@ -142,22 +142,28 @@ impl Hub {
         Some(self.engines.client(&node.endpoint))
     }
 
-    fn identity(&self, cluster: &Cluster, container: ContainerId, generation: Generation) -> Option<Identity> {
+    fn identity(
+        &self,
+        cluster: &Cluster,
+        container: ContainerId,
+        generation: Generation,
+    ) -> Option<Identity> {
         cluster.id().map(|cluster| Identity { cluster, container, generation })
     }
 
     /// Registry credentials by name. Read each time: they may have been changed.
     async fn credentials(&self, name: &str) -> Result<Credentials, String> {
         let Some(dir) = &self.settings.registry_auth_dir else {
-            return Err(format!("registry_auth names `{name}`, but this daemon has no folder of credentials"));
+            return Err(format!(
+                "registry_auth names `{name}`, but this daemon has no folder of credentials"
+            ));
         };
         let path = dir.join(format!("{name}.json"));
         let text = tokio::fs::read(&path).await.map_err(|error| {
             format!("registry_auth names `{name}`, but {} cannot be read: {error}", path.display())
         })?;
         // The parser's own message could quote the secret.
-        serde_json::from_slice(&text).map_err(|_| {
-            format!("{} is not {{\"username\": …, \"password\": …}}", path.display())
-        })
+        serde_json::from_slice(&text)
+            .map_err(|_| format!("{} is not {{\"username\": …, \"password\": …}}", path.display()))
     }
 }

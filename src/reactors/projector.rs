@@ -112,9 +112,9 @@ pub async fn rebuild(store: &dyn EventStore) -> Result<usize, StoreError> {
 fn changes(cluster: &Cluster, touched: &Touched) -> Vec<RowChange> {
     let json = |row: Option<String>, table, id| RowChange { table, id, json: row };
     let nodes: BTreeSet<_> = touched.nodes.iter().copied().collect();
-    let nodes = nodes.into_iter().map(|id| {
-        json(cluster.node(id).and_then(|node| text(&NodeRow::from(&**node))), Table::Nodes, id.0)
-    });
+    let nodes = nodes
+        .into_iter()
+        .map(|id| json(cluster.node(id).and_then(|node| text(&NodeRow::from(&**node))), Table::Nodes, id.0));
     let applications = touched.applications.iter().map(|id| {
         let row = cluster.application(*id).and_then(|a| text(&ApplicationRow::new(cluster, a)));
         json(row, Table::Applications, id.0)

@@ -64,9 +64,7 @@ pub(super) async fn run(hub: Hub) {
 fn due(cluster: &Cluster, node: &kdaemon_projections::Node) -> Option<Command> {
     let draining = node.availability == Availability::Draining;
     let unhealthy = node.health == Health::Down && cluster.paused().is_none();
-    let may_move = |id| {
-        cluster.container(id).is_some_and(|c: &Arc<_>| c.desired == Desired::Running)
-    };
+    let may_move = |id| cluster.container(id).is_some_and(|c: &Arc<_>| c.desired == Desired::Running);
     if (draining || unhealthy) && node.residents.iter().any(|id| may_move(*id)) {
         return Some(Command::EvacuateNode(node.id));
     }
@@ -76,19 +74,21 @@ fn due(cluster: &Cluster, node: &kdaemon_projections::Node) -> Option<Command> {
 /// Applications that are updated by replacing their containers, and have some to replace. Those whose
 /// containers do not all run wait until they do.
 fn outdated_applications(cluster: &Cluster) -> BTreeSet<ApplicationId> {
-    let rolling = cluster.applications().filter(|application| {
-        application.update_policy == UpdatePolicy::Rolling && application.is_enabled
-    });
+    let rolling = cluster
+        .applications()
+        .filter(|application| application.update_policy == UpdatePolicy::Rolling && application.is_enabled);
     rolling
         .filter(|application| {
             let containers: Vec<_> =
                 application.containers.iter().filter_map(|id| cluster.container(*id)).collect();
-            containers.iter().any(|container| {
-                container.desired == Desired::Running && is_outdated(cluster, container)
-            }) && containers.iter().all(|container| {
-                container.desired != Desired::Running
-                    || (container.phase == kdaemon_projections::Phase::Up && container.migrating.is_none())
-            })
+            containers
+                .iter()
+                .any(|container| container.desired == Desired::Running && is_outdated(cluster, container))
+                && containers.iter().all(|container| {
+                    container.desired != Desired::Running
+                        || (container.phase == kdaemon_projections::Phase::Up
+                            && container.migrating.is_none())
+                })
         })
         .map(|application| application.id)
         .collect()

@@ -85,7 +85,8 @@ impl fmt::Display for NoFit {
 }
 
 /// Chooses a node under the strategy `spread`: of the nodes that pass every filter, the one with the fewest
-/// containers; of equals, the one with the lowest id.
+/// containers; of equals, the one with the lowest id. Where a launch failed lately through the node's fault
+/// comes last.
 ///
 /// # Errors
 /// When no node fits: each node with the filter that refused it.
@@ -106,7 +107,8 @@ pub fn place(cluster: &Cluster, request: Request<'_>) -> Result<Choice, NoFit> {
         fitting += 1;
         // Where it already lives it does not count against itself.
         let count = node.container_count() - u32::from(node.residents.contains(&request.container));
-        let rank = (request.avoid.contains(&node.id), count);
+        let faulty = request.avoid.contains(&node.id) || node.is_faulty(cluster.at());
+        let rank = (faulty, count);
         if best.is_none_or(|(avoided, fewest, _)| rank < (avoided, fewest)) {
             best = Some((rank.0, rank.1, node));
         }
@@ -115,7 +117,10 @@ pub fn place(cluster: &Cluster, request: Request<'_>) -> Result<Choice, NoFit> {
     let why = if bound_to.is_some() {
         format!("{} holds its volumes", node.name)
     } else if avoided {
-        format!("{} with {count} containers, though a launch failed there: no other node fits", node.name)
+        format!(
+            "{} with {count} containers, though a launch failed there lately: no other node fits",
+            node.name
+        )
     } else {
         format!("{} has the fewest containers ({count}) of {fitting} nodes that fit", node.name)
     };

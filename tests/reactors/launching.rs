@@ -1,0 +1,208 @@
+//! Launching, stopping, deleting, and what happens when containers end.
+
+use crate::harness::{World, forever};
+use kdaemon::commands::{Command, SpecChanges};
+use kdaemon::engine::{EngineError, Identity};
+use kdaemon_events::RestartPolicy;
+use kdaemon_projections::{Phase, Status};
+use std::time::Duration;
+
+fn identity(world: &World, id: kdaemon_events::ContainerId) -> Identity {
+    let container = world.get(id);
+    Identity {
+        cluster: world.journal.cluster().id().unwrap(),
+        container: id,
+        generation: container.placement.as_ref().unwrap().generation,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn containers_are_launched_evenly_over_the_nodes() {
+    let world = World::with_nodes(3).await;
+    world.application("web", forever(), Some(9)).await;
+    world.until("nine are UP", |c| c.containers().filter(|c| c.status() == Status::Up).count() == 9).await;
+    assert_eq!(world.counts(), vec![3, 3, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_container_is_down_and_a_launch_brings_it_back_as_a_new_generation() {
+    let world = World::with_nodes(2).await;
+    world.application("web", forever(), None).await;
+    let id = world.running("web-a", "web").await;
+    world.submit(Command::StopContainer(id)).await.unwrap();
+    world.until_status(id, Status::Down).await;
+    assert_eq!(world.counts().iter().sum::<u32>(), 0);
+    world.submit(Command::LaunchContainer(id)).await.unwrap();
+    world.until_status(id, Status::Up).await;
+    let cluster = world.at_rest().await;
+    assert_eq!(cluster.container(id).unwrap().generation.0, 2);
+    assert_eq!(world.engines.places_of(id).len(), 1, "the first generation was removed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_container_is_gone_from_its_node_and_from_the_state() {
+    let world = World::with_nodes(2).await;
+    world.application("web", forever(), None).await;
+    let id = world.running("web-a", "web").await;
+    world.submit(Command::DeleteContainer(id)).await.unwrap();
+    world.until("it is gone", |c| c.container(id).is_none()).await;
+    assert!(world.engines.places_of(id).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_container_is_back_within_two_seconds() {
+    let world = World::with_nodes(2).await;
+    world.application("web", forever(), None).await;
+    let id = world.running("web-a", "web").await;
+    let number = if world.get(id).placement.as_ref().unwrap().node_id == world.node(1) { 1 } else { 2 };
+    let killed = tokio::time::Instant::now();
+    world.machine(number).kill_container(identity(&world, id), 137).unwrap();
+    world
+        .until("it was started again", |c| {
+            c.container(id).is_some_and(|c| c.restarts == 1 && c.phase == Phase::Up)
+        })
+        .await;
+    assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
+    assert_eq!(world.get(id).generation.0, 1, "it was started where it was");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_somebody_removed_comes_back() {
+    let world = World::with_nodes(2).await;
+    world.application("web", forever(), None).await;
+    let id = world.running("web-a", "web").await;
+    let number = if world.get(id).placement.as_ref().unwrap().node_id == world.node(1) { 1 } else { 2 };
+    world.machine(number).remove_container(identity(&world, id)).unwrap();
+    world
+        .until("a second generation is UP", |c| {
+            c.container(id).is_some_and(|c| c.generation.0 == 2 && c.phase == Phase::Up)
+        })
+        .await;
+    assert_eq!(world.engines.places_of(id).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_keeps_exiting_is_started_with_growing_pauses() {
+    let world = World::with_nodes(1).await;
+    let spec = SpecChanges { command: Some(vec!["sh".into(), "-c".into(), "exit 3".into()]), ..forever() };
+    world.application("bad", spec, None).await;
+    let id = world.container("bad-a", "bad").await;
+    world.submit(Command::LaunchContainer(id)).await.unwrap();
+    world.until("it was started five times", |c| c.container(id).is_some_and(|c| c.restarts >= 5)).await;
+    let exits: Vec<_> = world
+        .events()
+        .await
+        .into_iter()
+        .filter_map(|e| match e.event {
+            kdaemon_events::Event::ContainerExited(exit) => {
+                Some((exit.restart_at.unwrap() - e.at).num_seconds())
+            }
+            _ => None,
+        })
+        .take(5)
+        .collect();
+    assert_eq!(exits, vec![0, 1, 2, 4, 8]);
+    assert!(world.get(id).reason.as_ref().unwrap().contains("exited with code 3"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_with_restart_policy_no_stays_down_and_says_why() {
+    let world = World::with_nodes(1).await;
+    let spec = SpecChanges {
+        command: Some(vec!["sh".into(), "-c".into(), "exit 3".into()]),
+        restart_policy: Some(RestartPolicy::No),
+        ..forever()
+    };
+    world.application("job", spec, None).await;
+    let id = world.container("job-a", "job").await;
+    world.submit(Command::LaunchContainer(id)).await.unwrap();
+    world.until_status(id, Status::Down).await;
+    assert_eq!(world.get(id).reason.as_deref(), Some("it exited with code 3"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_launch_is_retried_and_then_failed_in_the_engines_words() {
+    let world = World::with_nodes(2).await;
+    world.engines.lacks_image("no/such-image");
+    let spec = SpecChanges { docker_image: Some("no/such-image".into()), ..forever() };
+    world.application("typo", spec, None).await;
+    let id = world.container("typo-a", "typo").await;
+    world.submit(Command::LaunchContainer(id)).await.unwrap();
+    world.until_status(id, Status::Failed).await;
+    assert_eq!(world.count("ContainerLaunchFailed").await, 5);
+    assert!(world.get(id).reason.as_ref().unwrap().contains("no/such-image"));
+    world.at_rest().await;
+    assert_eq!(world.counts().iter().sum::<u32>(), 0, "a failed container is nobody's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_at_fault_is_avoided() {
+    let world = World::with_nodes(2).await;
+    world.machine(1).full_disk();
+    world.application("web", forever(), None).await;
+    for number in 0..4 {
+        world.running(&format!("web-{number}"), "web").await;
+    }
+    let full = world.node(1);
+    assert!(world.journal.cluster().containers().all(|c| c.placement.as_ref().unwrap().node_id != full));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_that_times_out_though_it_succeeded_leaves_no_second_container() {
+    let world = World::with_nodes(1).await;
+    world.machine(1).launch_succeeds_but_times_out(1);
+    world.application("web", forever(), None).await;
+    let id = world.running("web-a", "web").await;
+    world.at_rest().await;
+    assert_eq!(world.engines.places_of(id).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_waits_for_those_it_depends_on() {
+    let world = World::with_nodes(1).await;
+    world.application("db", forever(), None).await;
+    world.application_depending_on("web", forever(), None, &["db"]).await;
+    let web = world.container("web-a", "web").await;
+    world.submit(Command::LaunchContainer(web)).await.unwrap();
+    assert_eq!(world.get(web).status(), Status::Launching);
+    assert!(world.get(web).reason.as_ref().unwrap().contains("waits for application `db`"));
+    world.running("db-a", "db").await;
+    world.until_status(web, Status::Up).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn scaling_makes_and_deletes_containers() {
+    let world = World::with_nodes(3).await;
+    let id = world.application("web", forever(), Some(3)).await;
+    world.until("three are UP", |c| c.application(id).unwrap().up == 3).await;
+    world.submit(Command::ScaleApplication { application_id: id, replicas: 7 }).await.unwrap();
+    world.until("seven are UP", |c| c.application(id).unwrap().up == 7).await;
+    world.submit(Command::ScaleApplication { application_id: id, replicas: 2 }).await.unwrap();
+    world.until("two are left", |c| c.containers().len() == 2).await;
+    world.at_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_stops_nothing_for_ever() {
+    let world = World::with_nodes(2).await;
+    world.application("web", forever(), None).await;
+    let id = world.running("web-a", "web").await;
+    world.store.set_unavailable(Some("the disk is full"));
+    let refused = world.submit(Command::StopContainer(id)).await;
+    assert!(matches!(refused, Err(kdaemon::journal::SubmitError::Unavailable(_))));
+    assert_eq!(world.get(id).status(), Status::Up, "nothing was done");
+    world.store.set_unavailable(None);
+    world.submit(Command::StopContainer(id)).await.unwrap();
+    world.until_status(id, Status::Down).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engines_error_is_told_as_it_is() {
+    let world = World::with_nodes(1).await;
+    world.machine(1).fail_next_launches(9, EngineError::Rejected("exec: \"nope\": not found".into()));
+    world.application("web", forever(), None).await;
+    let id = world.container("web-a", "web").await;
+    world.submit(Command::LaunchContainer(id)).await.unwrap();
+    world.until_status(id, Status::Failed).await;
+    assert_eq!(world.get(id).reason.as_deref(), Some("exec: \"nope\": not found"));
+}

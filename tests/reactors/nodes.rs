@@ -1,0 +1,192 @@
+//! What happens to nodes, and to their containers with them.
+
+use crate::harness::{World, forever};
+use kdaemon::commands::Command;
+use kdaemon::engine::simulated::Crash;
+use kdaemon_events::node::Availability;
+use kdaemon_projections::{Health, Status};
+use std::time::Duration;
+
+async fn with_containers(nodes: usize, containers: u32) -> World {
+    let world = World::with_nodes(nodes).await;
+    world.application("web", forever(), Some(containers)).await;
+    world.until("all are UP", |c| c.applications().all(|a| a.up == containers)).await;
+    world.at_rest().await;
+    world
+}
+
+fn all_up_elsewhere(cluster: &kdaemon_projections::Cluster, failed: kdaemon_events::NodeId) -> bool {
+    cluster
+        .containers()
+        .all(|c| c.status() == Status::Up && c.placement.as_ref().is_some_and(|p| p.node_id != failed))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_address_is_mounted_and_down_with_the_reason() {
+    let world = World::empty().await;
+    let id = world.mount(9).await;
+    let cluster = world.until("it is DOWN", |c| c.node(id).is_some_and(|n| n.health == Health::Down)).await;
+    assert!(cluster.node(id).unwrap().reason.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_containers_of_a_crashed_engine_are_up_elsewhere_within_five_seconds() {
+    let world = with_containers(4, 12).await;
+    let failed = world.node(2);
+    let began = tokio::time::Instant::now();
+    world.machine(2).crash(Crash::Machine);
+    world.until("all are UP elsewhere", |c| all_up_elsewhere(c, failed)).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(world.count("ContainerMigrationCommanded").await, 3);
+    // Each migration answers the event that judged the node.
+    let events = world.events().await;
+    let judged = events.iter().find(|e| e.event.kind().as_str() == "NodeUnhealthy").unwrap().seq;
+    for event in events.iter().filter(|e| e.event.kind().as_str() == "ContainerMigrationCommanded") {
+        assert_eq!(event.cause, Some(judged));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_link_is_noticed_and_healed_within_twelve_seconds_and_stale_containers_go() {
+    let world = with_containers(4, 12).await;
+    let failed = world.node(3);
+    let began = tokio::time::Instant::now();
+    world.machine(3).cut();
+    world.until("all are UP elsewhere", |c| all_up_elsewhere(c, failed)).await;
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    world.machine(3).heal();
+    world.until("balanced again", |c| c.nodes().all(|n| n.container_count() == 3 && n.is_eligible())).await;
+    world.at_rest().await;
+    for container in world.journal.cluster().containers() {
+        assert_eq!(world.engines.places_of(container.id).len(), 1, "{} runs once", container.name);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_returns_keeps_its_unreplaced_containers() {
+    // One node only: there is nowhere to move to.
+    let world = with_containers(1, 3).await;
+    world.machine(1).cut();
+    world.until("they are LOST", |c| c.containers().all(|c| c.status() == Status::Lost)).await;
+    world.machine(1).heal();
+    world.until("they are UP", |c| c.containers().all(|c| c.status() == Status::Up)).await;
+    assert_eq!(world.count("ContainerAdopted").await, 3);
+    assert!(world.journal.cluster().containers().all(|c| c.generation.0 == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_restarts_has_its_containers_started_again() {
+    let world = with_containers(1, 3).await;
+    world.machine(1).crash(Crash::Machine);
+    world.until("they are LOST", |c| c.containers().all(|c| c.status() == Status::Lost)).await;
+    world.machine(1).start();
+    world.until("they are UP", |c| c.containers().all(|c| c.status() == Status::Up)).await;
+    assert!(world.journal.cluster().containers().all(|c| c.generation.0 == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_lost_its_disk_has_its_containers_launched_anew() {
+    let world = with_containers(2, 6).await;
+    world.machine(1).lose_disk();
+    world
+        .until("six are UP again", |c| {
+            c.containers().all(|c| c.status() == Status::Up)
+                && c.containers().filter(|c| c.generation.0 > 1).count() == 3
+        })
+        .await;
+    world.at_rest().await;
+    assert_eq!(world.counts(), vec![3, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mounted_node_takes_its_share() {
+    let world = with_containers(2, 12).await;
+    world.add_machine(3);
+    world.mount(3).await;
+    world.until("even", |c| c.nodes().all(|n| n.container_count() == 4)).await;
+    world.at_rest().await;
+    assert_eq!(world.count("ContainerMigrationCommanded").await, 4, "the fewest moves");
+    assert!(world.count("RebalancePlanned").await >= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_empties_a_node_without_ever_stopping_service() {
+    let world = with_containers(3, 9).await;
+    let node = world.node(1);
+    let mut subscription = world.journal.subscribe();
+    world.submit(Command::DrainNode(node)).await.unwrap();
+    loop {
+        let committed = subscription.next().await.unwrap().unwrap();
+        assert!(
+            committed.cluster.containers().all(|c| c.status() == Status::Up),
+            "a container was not served"
+        );
+        if committed.cluster.node(node).is_some_and(|n| n.drained) {
+            break;
+        }
+    }
+    let cluster = world.at_rest().await;
+    assert_eq!(cluster.node(node).unwrap().availability, Availability::Draining);
+    assert_eq!(cluster.node(node).unwrap().container_count(), 0);
+    assert!(world.engines.containers(&World::endpoint(1)).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unmount_is_refused_while_containers_are_there_and_forced_they_migrate() {
+    let world = with_containers(2, 4).await;
+    let node = world.node(1);
+    assert!(world.submit(Command::UnmountNode { node_id: node, force: false }).await.is_err());
+    world.submit(Command::UnmountNode { node_id: node, force: true }).await.unwrap();
+    world.until("it is gone", |c| c.node(node).is_none()).await;
+    world.until("all are UP", |c| c.containers().all(|c| c.status() == Status::Up)).await;
+    assert_eq!(world.counts(), vec![4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_most_nodes_fail_at_once_nothing_moves_until_they_are_back() {
+    let world = with_containers(4, 8).await;
+    for number in 1..=3 {
+        world.machine(number).cut();
+    }
+    world.until("moving is paused", |c| c.paused().is_some()).await;
+    world.until("three are DOWN", |c| c.nodes().filter(|n| n.health == Health::Down).count() == 3).await;
+    let moved = world.count("ContainerMigrationCommanded").await;
+    for number in 1..=3 {
+        world.machine(number).heal();
+    }
+    world.until("moving goes on", |c| c.paused().is_none()).await;
+    world.until("all are UP", |c| c.containers().all(|c| c.status() == Status::Up)).await;
+    world.at_rest().await;
+    assert!(moved <= 2, "at most those of the first node that was judged before the brake: {moved}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn orphans_are_removed_and_foreign_containers_are_not() {
+    let world = with_containers(1, 1).await;
+    let id = world.journal.cluster().containers().next().unwrap().id;
+    world.machine(1).run_foreign("somebody-elses", &[]).unwrap();
+    // Deleted while its node cannot be reached: the record goes at once, the container when it can.
+    world.machine(1).cut();
+    world.until("LOST", |c| c.containers().all(|c| c.status() == Status::Lost)).await;
+    let application = world.journal.cluster().find_application("web").unwrap().id;
+    world.submit(Command::ScaleApplication { application_id: application, replicas: 0 }).await.unwrap();
+    world.until("the record is gone", |c| c.container(id).is_none()).await;
+    assert_eq!(world.engines.places_of(id).len(), 1);
+    world.machine(1).heal();
+    world.until_engines("the orphan is gone", |engines| engines.places_of(id).is_empty()).await;
+    assert_eq!(world.machine(1).foreign().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_is_killed_finds_everything_as_it_was() {
+    let mut world = with_containers(3, 9).await;
+    let before = world.journal.cluster();
+    world.crash_and_restart().await;
+    world.at_rest().await;
+    let after = world.journal.cluster();
+    for container in before.containers() {
+        let now = after.container(container.id).unwrap();
+        assert_eq!(now.generation, container.generation);
+        assert_eq!(world.engines.places_of(container.id).len(), 1);
+    }
+}
