@@ -5,6 +5,9 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub(crate) mod daemon;
+pub(crate) mod engine_api;
+
 use kdaemon_events::Endpoint;
 use std::path::PathBuf;
 use std::process::Command;

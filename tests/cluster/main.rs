@@ -1,0 +1,73 @@
+//! The daemon, as its users have it, on real Docker engines: black box, over HTTP alone.
+//!
+//! Where real engines cannot be started (no root, no dockerd) each test is left out, and one line says so.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod containers;
+mod crashes;
+mod nodes;
+
+use serde_json::json;
+use support::Cluster;
+use support::daemon::Daemon;
+use support::engine_api::EngineApi;
+
+/// A daemon with so many real engines mounted as `node-1` …, and an application `web` that serves HTTP.
+struct Site {
+    cluster: Cluster,
+    daemon: Daemon,
+    image: String,
+}
+
+impl Site {
+    async fn with_engines(count: usize) -> Option<Self> {
+        let (cluster, image) = tokio::task::spawn_blocking(move || {
+            let cluster = Cluster::up(count)?;
+            let image = cluster.image("kdaemon/web");
+            Some((cluster, image))
+        })
+        .await
+        .expect("engines")?;
+        let daemon = Daemon::start().await;
+        for number in 1..=count {
+            daemon.mount(&format!("node-{number}"), &cluster.endpoint(number).to_string()).await;
+        }
+        daemon
+            .post(
+                "/applications/create",
+                json!({"name": "web", "docker_image": image, "exposed_ports": "80", "user_id": "u1"}),
+            )
+            .await;
+        Some(Self { cluster, daemon, image })
+    }
+
+    fn engine(&self, number: usize) -> EngineApi {
+        EngineApi::new(&self.cluster.endpoint(number))
+    }
+
+    async fn node_id(&self, number: usize) -> String {
+        self.daemon.get(&format!("/nodes/node-{number}")).await["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Creates and launches a container and waits until it is UP.
+    async fn launch(&self, name: &str) -> serde_json::Value {
+        self.daemon.post("/containers/create", json!({"name": name, "application_id": "web"})).await;
+        self.daemon.post(&format!("/containers/launch/{name}?wait=30s"), json!({})).await;
+        self.daemon.until(&format!("/containers/{name}"), "it is UP", |c| c["status"] == "UP").await
+    }
+
+    /// On which engines a record has a container, running or not, and how many run.
+    async fn places(&self, id: &str, engines: std::ops::RangeInclusive<usize>) -> (usize, usize) {
+        let mut all = 0;
+        let mut running = 0;
+        for number in engines {
+            for container in self.engine(number).of_record(id).await {
+                all += 1;
+                running += usize::from(container["State"] == "running");
+            }
+        }
+        (all, running)
+    }
+}

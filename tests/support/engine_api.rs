@@ -1,0 +1,54 @@
+//! The engine's own API, past the daemon: to look what really runs, and to interfere.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)] // each test binary uses its own part
+
+use kdaemon_events::Endpoint;
+use serde_json::{Value, json};
+
+/// One engine, asked directly.
+pub(crate) struct EngineApi {
+    address: String,
+    client: reqwest::Client,
+}
+
+impl EngineApi {
+    pub(crate) fn new(endpoint: &Endpoint) -> Self {
+        let address = endpoint.to_string().replace("tcp://", "http://");
+        Self { address, client: reqwest::Client::new() }
+    }
+
+    /// All containers, running or not.
+    pub(crate) async fn all(&self) -> Vec<Value> {
+        let url = format!("{}/containers/json?all=true", self.address);
+        self.client.get(url).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// The containers of one record of ours, running or not.
+    pub(crate) async fn of_record(&self, id: &str) -> Vec<Value> {
+        let all = self.all().await;
+        all.into_iter().filter(|c| c["Labels"]["io.kdaemon.container"] == id).collect()
+    }
+
+    /// Kills the process of a container.
+    pub(crate) async fn kill(&self, engine_id: &str) {
+        let url = format!("{}/containers/{engine_id}/kill", self.address);
+        assert!(self.client.post(url).send().await.unwrap().status().is_success());
+    }
+
+    /// Removes a container, running or not.
+    pub(crate) async fn remove(&self, engine_id: &str) {
+        let url = format!("{}/containers/{engine_id}?force=true", self.address);
+        assert!(self.client.delete(url).send().await.unwrap().status().is_success());
+    }
+
+    /// Runs a container that is not ours.
+    pub(crate) async fn run_foreign(&self, name: &str, image: &str, labels: Value) -> String {
+        let url = format!("{}/containers/create?name={name}", self.address);
+        let body = json!({"Image": image, "Labels": labels});
+        let made: Value = self.client.post(url).json(&body).send().await.unwrap().json().await.unwrap();
+        let id = made["Id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+        let url = format!("{}/containers/{id}/start", self.address);
+        assert!(self.client.post(url).send().await.unwrap().status().is_success());
+        id
+    }
+}
