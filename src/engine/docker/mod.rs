@@ -376,9 +376,10 @@ impl Engine for DockerEngine {
         let going = self.find(identity).await?;
         for found in &going {
             if running_when_listed(found.state) == Running::Running {
-                // Whatever keeps it from ending in peace, it is removed by force; but not by an engine that is silent.
-                if let Err(Failure { status: None, error }) = self.stop_raw(&found.id).await {
-                    return Err(error);
+                // Whatever keeps it from ending in peace, it is removed by force. If the engine is away, that tells.
+                if let Err(Failure { error, .. }) = self.stop_raw(&found.id).await {
+                    tracing::debug!(endpoint = %self.endpoint, container = found.id, %error,
+                        "could not be stopped, is removed by force");
                 }
             }
             match self.remove_raw(&found.id).await {
