@@ -64,7 +64,6 @@ pub(crate) use each_scenario;
 macro_rules! define_run_all {
     ($($scenario:ident),+ $(,)?) => {
         /// Runs all scenarios, one after another.
-        #[allow(dead_code)] // by those who want it as one test
         pub(crate) async fn run_all(engine: Arc<dyn Engine>, env: &Env) {
             $(
                 eprintln!(concat!("scenario ", stringify!($scenario)));

@@ -5,5 +5,6 @@
 mod conformance;
 mod docker;
 mod doubles;
+mod given;
 #[path = "../support/mod.rs"]
 mod support;

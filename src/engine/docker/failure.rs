@@ -35,6 +35,12 @@ impl Failure {
             && self.error.to_string().contains("name")
     }
 
+    /// Whether the engine named a state of a container that bollard does not know: Podman's `stopped`, which
+    /// lasts from the end of a process until Podman has cleaned up behind it.
+    pub(super) fn is_passing_state(&self) -> bool {
+        self.status.is_none() && self.error.to_string().contains("unknown variant `stopp")
+    }
+
     /// Whether somebody else removes the container right now.
     pub(super) fn is_being_removed(&self) -> bool {
         self.status == Some(409) && self.error.to_string().contains("already in progress")

@@ -204,7 +204,13 @@ impl DockerEngine {
         filters: Option<HashMap<String, Vec<String>>>,
     ) -> Result<Vec<ContainerSummary>, Failure> {
         let options = ListContainersOptions { all: true, filters, ..Default::default() };
-        self.question(self.docker()?.list_containers(Some(options))).await
+        let deadline = Instant::now() + self.limits.request;
+        loop {
+            match self.question(self.docker()?.list_containers(Some(options.clone()))).await {
+                Err(failure) if failure.is_passing_state() && Instant::now() < deadline => sleep(PAUSE).await,
+                listed => return listed,
+            }
+        }
     }
 
     /// The containers with this identity: one, or none. (More only when somebody copied our labels by hand.)
@@ -245,11 +251,15 @@ impl DockerEngine {
 
     /// By the engine's id or by name. `None`: there is no such container.
     async fn inspect_raw(&self, id: &str) -> Result<Option<ContainerInspectResponse>, Failure> {
-        let request = self.docker()?.inspect_container(id, None::<InspectContainerOptions>);
-        match self.question(request).await {
-            Ok(inspected) => Ok(Some(inspected)),
-            Err(failure) if failure.is_not_found() => Ok(None),
-            Err(failure) => Err(failure),
+        let deadline = Instant::now() + self.limits.request;
+        loop {
+            let request = self.docker()?.inspect_container(id, None::<InspectContainerOptions>);
+            match self.question(request).await {
+                Ok(inspected) => return Ok(Some(inspected)),
+                Err(failure) if failure.is_not_found() => return Ok(None),
+                Err(failure) if failure.is_passing_state() && Instant::now() < deadline => sleep(PAUSE).await,
+                Err(failure) => return Err(failure),
+            }
         }
     }
 
@@ -366,9 +376,10 @@ impl Engine for DockerEngine {
         let going = self.find(identity).await?;
         for found in &going {
             if running_when_listed(found.state) == Running::Running {
-                // Whatever keeps it from ending in peace, it is removed by force; but not by an engine that is silent.
-                if let Err(Failure { status: None, error }) = self.stop_raw(&found.id).await {
-                    return Err(error);
+                // Whatever keeps it from ending in peace, it is removed by force. If the engine is away, that tells.
+                if let Err(Failure { error, .. }) = self.stop_raw(&found.id).await {
+                    tracing::debug!(endpoint = %self.endpoint, container = found.id, %error,
+                        "could not be stopped, is removed by force");
                 }
             }
             match self.remove_raw(&found.id).await {

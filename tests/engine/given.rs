@@ -1,0 +1,28 @@
+//! The suite against an engine that somebody names: Podman, another version of Docker.
+//!
+//! `KDAEMON_TEST_ENDPOINT=unix:///run/podman/podman.sock cargo test --test engine given`. It needs an image with a
+//! busybox: `scripts/image localhost/kdaemon/busybox unix:///run/podman/podman.sock`, or what `KDAEMON_TEST_IMAGE` names.
+
+use crate::conformance::{Env, run_all};
+use kdaemon::engine::Engines;
+use kdaemon::engine::docker::{DockerEngines, Limits};
+
+#[tokio::test]
+async fn the_engine_that_was_named_passes_the_suite() {
+    let Ok(endpoint) = std::env::var("KDAEMON_TEST_ENDPOINT") else {
+        eprintln!("left out, the suite against an engine of yours: KDAEMON_TEST_ENDPOINT names none");
+        return;
+    };
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+    let env = Env {
+        image: std::env::var("KDAEMON_TEST_IMAGE").unwrap_or_else(|_| "localhost/kdaemon/busybox".to_owned()),
+        // Each engine knows this for a name that no registry can have.
+        missing_image: "kDaemon/Missing".to_owned(),
+        forever: words(&["sleep", "1000000"]),
+        exits_with_3: words(&["sh", "-c", "exit 3"]),
+        writes_three_lines: words(&["sh", "-c", "echo one; echo two; echo three"]),
+        missing_command: words(&["no-such-command"]),
+        free_port: 20080,
+    };
+    run_all(DockerEngines::new(Limits::default()).client(&endpoint.parse().unwrap()), &env).await;
+}
