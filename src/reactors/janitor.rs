@@ -42,7 +42,6 @@ pub(super) async fn run(hub: Hub) {
         let period = tokio::time::Instant::now() + PERIOD;
         let wake = work.next_pause_end().map_or(period, |end| period.min(end));
         tokio::select! {
-            () = hub.cancel.cancelled() => return,
             changed = states.changed() => if changed.is_err() { return },
             () = work.done.notified() => {}
             () = tokio::time::sleep_until(wake) => {}

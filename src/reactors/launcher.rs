@@ -46,7 +46,6 @@ pub(super) async fn run(hub: Hub) {
         }
         wake = work.next_pause_end().map_or(wake, |end| wake.min(end));
         tokio::select! {
-            () = hub.cancel.cancelled() => return,
             changed = states.changed() => if changed.is_err() { return },
             () = work.done.notified() => {}
             () = tokio::time::sleep_until(wake) => {}

@@ -75,10 +75,11 @@ impl Reactors {
             cancel: cancel.clone(),
             tracker: tracker.clone(),
         };
-        tracker.spawn(health::run(hub("health")));
-        tracker.spawn(launcher::run(hub("launcher")));
-        tracker.spawn(rebalancer::run(hub("rebalancer")));
-        tracker.spawn(janitor::run(hub("janitor")));
+        hub("health").spawn(health::run(hub("health")));
+        hub("launcher").spawn(launcher::run(hub("launcher")));
+        hub("rebalancer").spawn(rebalancer::run(hub("rebalancer")));
+        hub("janitor").spawn(janitor::run(hub("janitor")));
+        // Ends by itself, after it has written what is still to be written.
         tracker.spawn(projector::run(hub("projector")));
         Self { cancel, tracker }
     }

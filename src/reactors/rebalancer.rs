@@ -53,7 +53,6 @@ pub(super) async fn run(hub: Hub) {
         }
 
         tokio::select! {
-            () = hub.cancel.cancelled() => return,
             changed = states.changed() => if changed.is_err() { return },
             () = tokio::time::sleep_until(wake) => {}
         }

@@ -111,7 +111,10 @@ async fn an_image_is_pulled_from_a_registry_and_one_that_no_registry_has_fails_i
 
     let registry = image.split('/').next().unwrap();
     site.daemon
-        .post("/applications/create", json!({"name": "typo", "docker_image": format!("{registry}/no/such:image")}))
+        .post(
+            "/applications/create",
+            json!({"name": "typo", "docker_image": format!("{registry}/no/such:image")}),
+        )
         .await;
     site.daemon.post("/containers/create", json!({"name": "t", "application_id": "typo"})).await;
     let (status, problem) =

@@ -34,9 +34,9 @@ impl Trap {
         let Some(((method, part), armed_when)) = *self.armed.lock().unwrap() else { return false };
         let text = String::from_utf8_lossy(chunk);
         armed_when == when
-            && text.lines().any(|line| {
-                line.starts_with(method) && line.contains(part) && line.ends_with("HTTP/1.1")
-            })
+            && text
+                .lines()
+                .any(|line| line.starts_with(method) && line.contains(part) && line.ends_with("HTTP/1.1"))
     }
 
     fn spring(&self) {
@@ -141,8 +141,10 @@ async fn killed_at_any_step_of_a_launch_the_container_runs_exactly_once() {
             }
             let path = format!("/containers/{name}");
             site.daemon.until(&path, "it is UP", |c| c["status"] == "UP").await;
-            eventually("it runs exactly once", async || (site.places(&id, 1..=1).await == (1, 1)).then_some(()))
-                .await;
+            eventually("it runs exactly once", async || {
+                (site.places(&id, 1..=1).await == (1, 1)).then_some(())
+            })
+            .await;
         }
     }
 }
@@ -173,8 +175,10 @@ async fn killed_at_any_step_of_a_migration_the_container_runs_exactly_once() {
                     c["status"] == "UP" && c["node_id"] != from.as_str() && c["reason"].is_null()
                 })
                 .await;
-            eventually("it runs exactly once", async || (site.places(&id, 1..=2).await == (1, 1)).then_some(()))
-                .await;
+            eventually("it runs exactly once", async || {
+                (site.places(&id, 1..=2).await == (1, 1)).then_some(())
+            })
+            .await;
             site.daemon.post(&format!("/nodes/uncordon/{from}"), json!({})).await;
         }
     }

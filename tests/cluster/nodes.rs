@@ -23,9 +23,9 @@ async fn an_engine_that_is_killed_loses_its_containers_to_others_and_gets_its_sh
     tokio::task::block_in_place(|| site.cluster.start(2));
     site.daemon
         .until("/nodes", "two on each", |nodes| {
-            nodes.as_array().is_some_and(|nodes| {
-                nodes.iter().all(|n| n["container_count"] == 2 && n["state"] == "UP")
-            })
+            nodes
+                .as_array()
+                .is_some_and(|nodes| nodes.iter().all(|n| n["container_count"] == 2 && n["state"] == "UP"))
         })
         .await;
     for container in site.daemon.until_all_up(6).await {

@@ -190,3 +190,35 @@ async fn a_daemon_that_is_killed_finds_everything_as_it_was() {
         assert_eq!(world.engines.places_of(container.id).len(), 1);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_any_moment_of_a_launch_each_container_runs_exactly_once() {
+    for moment_ms in (0..2_500).step_by(61) {
+        let mut world = World::with_nodes(2).await;
+        world.application("web", forever(), Some(4)).await;
+        tokio::time::sleep(Duration::from_millis(moment_ms)).await;
+        world.crash_and_restart().await;
+        world.until("all are UP", |c| c.applications().all(|a| a.up == 4)).await;
+        world.at_rest().await;
+        for container in world.journal.cluster().containers() {
+            assert_eq!(world.engines.places_of(container.id).len(), 1, "killed after {moment_ms} ms");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_any_moment_of_a_migration_each_container_runs_exactly_once() {
+    for moment_ms in (0..4_000).step_by(97) {
+        let mut world = with_containers(3, 6).await;
+        let drained = world.node(1);
+        world.submit(Command::DrainNode(drained)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(moment_ms)).await;
+        world.crash_and_restart().await;
+        world.until("it is drained", |c| c.node(drained).is_some_and(|n| n.drained)).await;
+        world.at_rest().await;
+        assert!(all_up_elsewhere(&world.journal.cluster(), drained));
+        for container in world.journal.cluster().containers() {
+            assert_eq!(world.engines.places_of(container.id).len(), 1, "killed after {moment_ms} ms");
+        }
+    }
+}

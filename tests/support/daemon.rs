@@ -79,7 +79,8 @@ impl Daemon {
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line).map(|_| line)
         });
-        let line = tokio::time::timeout(DEADLINE, line).await.expect("it says where it listens").unwrap().unwrap();
+        let line =
+            tokio::time::timeout(DEADLINE, line).await.expect("it says where it listens").unwrap().unwrap();
         let Some(address) = line.trim().strip_prefix("kdaemon listens on ") else {
             panic!("it did not start: {line:?}\n{}", self.log.lock().unwrap());
         };
@@ -172,9 +173,8 @@ impl Daemon {
     pub(crate) async fn until_all_up(&self, count: usize) -> Vec<Value> {
         let all = self
             .until("/containers", "all are UP", |all| {
-                all.as_array().is_some_and(|all| {
-                    all.len() == count && all.iter().all(|c| c["status"] == "UP")
-                })
+                all.as_array()
+                    .is_some_and(|all| all.len() == count && all.iter().all(|c| c["status"] == "UP"))
             })
             .await;
         all.as_array().cloned().unwrap_or_default()
