@@ -11,6 +11,7 @@ use crate::store::{EventStore, SqliteStore, StoreError};
 use kdaemon_events::{Actor, ClusterId, Endpoint, SpecError};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -39,6 +40,9 @@ pub enum DaemonError {
     /// The store that the configuration names is not there yet.
     #[error("store = rethinkdb is not available in this version; use store = embedded")]
     NoRethinkdb,
+    /// There is no log where one is expected.
+    #[error("there is no log in {0}; name the daemon's data folder with --data-dir", .0.display())]
+    NoLog(PathBuf),
     /// `local_endpoint` is wrong.
     #[error("local_endpoint: {0}")]
     LocalEndpoint(#[from] SpecError),
@@ -56,6 +60,17 @@ pub fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonError> {
         StoreKind::Embedded => Ok(Arc::new(SqliteStore::open(&config.data_dir)?)),
         StoreKind::Rethinkdb => Err(DaemonError::NoRethinkdb),
     }
+}
+
+/// Opens the store of a daemon that has run before.
+///
+/// # Errors
+/// As [`open_store`], and when there is none.
+pub fn open_existing_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonError> {
+    if config.store == StoreKind::Embedded && !SqliteStore::exists(&config.data_dir) {
+        return Err(DaemonError::NoLog(config.data_dir.clone()));
+    }
+    open_store(config)
 }
 
 /// Runs the daemon until `shutdown` is cancelled. `ready` is called with the address once it answers.

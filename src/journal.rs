@@ -48,6 +48,9 @@ impl Ambient for Machine {
     }
 }
 
+/// Makes the status and the body of an answer from what was decided.
+pub type MakeAnswer = Box<dyn FnOnce(&Decision) -> (u16, String) + Send>;
+
 /// An answer that is to be kept under an `Idempotency-Key`.
 pub struct Keep {
     /// The key.
@@ -55,7 +58,7 @@ pub struct Keep {
     /// A digest of the request.
     pub fingerprint: String,
     /// Makes status and body from what was decided.
-    pub answer: Box<dyn FnOnce(&Decision) -> (u16, String) + Send>,
+    pub answer: MakeAnswer,
 }
 
 /// A command with who asks and why.

@@ -130,6 +130,11 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Whether the decision leaves no room in a commit for much more: what is not urgent waits then.
+    pub(super) fn is_long(&self) -> bool {
+        self.events.len() >= 900
+    }
+
     pub(super) fn cluster(&self) -> &Cluster {
         &self.cluster
     }

@@ -168,6 +168,9 @@ fn compare(draft: &mut Draft<'_>, node_id: NodeId, listed: &Listed, observed: Se
         listed.own.iter().map(|seen| (seen.instance, seen.running)).collect();
     let node = draft.node(node_id)?;
     for id in &node.holds {
+        if draft.is_long() {
+            break; // the next list shows the rest
+        }
         let container = draft.container(*id)?;
         // A LOST container has not changed since its node failed; all others must be older than the list.
         if container.seq > listed.as_of && !container.lost {

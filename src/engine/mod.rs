@@ -255,7 +255,7 @@ pub fn engine_name(name: &str, container: ContainerId) -> String {
     }
     let mut derived: String = name.chars().map(|c| if allowed(c) { c } else { '-' }).take(100).collect();
     if !starts_well {
-        derived.insert_str(0, "k");
+        derived.insert(0, 'k');
     }
     // The id's last digits: the first ones of a UUIDv7 are the time, alike for those made together.
     let id = container.0.simple().to_string();

@@ -89,6 +89,12 @@ impl SqliteStore {
         Ok(Self { path, writer, readers: Arc::default() })
     }
 
+    /// Whether a data folder holds a store.
+    #[must_use]
+    pub fn exists(data_dir: &Path) -> bool {
+        data_dir.join(FILE_NAME).exists()
+    }
+
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,

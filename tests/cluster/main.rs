@@ -2,6 +2,8 @@
 //!
 //! Where real engines cannot be started (no root, no dockerd) each test is left out, and one line says so.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
