@@ -126,7 +126,7 @@ async fn serve(
     served.map_err(DaemonError::Serve)
 }
 
-/// Mounts this machine's own engine as the node `local`, when it answers and was never mounted.
+/// Mounts this machine's own engine as the node `local`, when it answers and is not mounted yet.
 async fn mount_local_engine(
     config: &Config,
     journal: &Journal,

@@ -214,9 +214,13 @@ impl Cluster {
             set(&mut node.capacity, e.capacity.as_ref());
             if let Some(endpoint) = &e.endpoint {
                 node.endpoint = endpoint.clone();
-                // Another address may be another engine: what was counted of the old one says nothing of it.
+                // Another address may be another engine: what is known of the old one says nothing of it.
                 node.failures = 0;
                 node.successes = 0;
+                node.health = Health::Unknown;
+                node.engine = None;
+                node.reason = None;
+                node.orphans = OrdSet::new();
             }
         });
     }

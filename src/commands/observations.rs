@@ -72,8 +72,28 @@ pub(super) fn probe(draft: &mut Draft<'_>, probe: Probe) -> Result<(), Refusal> 
             probe_failed(draft, &node, latency_ms, reason);
             Ok(())
         }
-        ProbeResult::Answered { engine, listed } => probe_answered(draft, &node, latency_ms, engine, listed),
+        ProbeResult::Answered { engine, listed } => {
+            if let Some(other) = engine.as_ref().and_then(|engine| twin(draft, &node, engine)) {
+                // Each would take the other's containers for orphans.
+                let reason = format!(
+                    "its engine has the same id as that of node `{other}`: it is the same engine under another address (unmount one of them), or a copy of its machine (give it an id of its own: remove /etc/docker/key.json and engine-id below Docker's data root, and restart it)"
+                );
+                probe_failed(draft, &node, latency_ms, reason);
+                return Ok(());
+            }
+            probe_answered(draft, &node, latency_ms, engine, listed)
+        }
     }
+}
+
+/// The name of another node that has this engine.
+fn twin(draft: &Draft<'_>, node: &Node, engine: &EngineFacts) -> Option<String> {
+    let has_it = |other: &&std::sync::Arc<Node>| {
+        other.id != node.id
+            && !engine.engine_id.is_empty()
+            && other.engine.as_ref().is_some_and(|facts| facts.engine_id == engine.engine_id)
+    };
+    draft.cluster().nodes().find(has_it).map(|other| other.name.clone())
 }
 
 fn probe_failed(draft: &mut Draft<'_>, node: &Node, latency_ms: u32, reason: String) {

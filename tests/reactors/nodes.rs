@@ -222,3 +222,26 @@ async fn killed_at_any_moment_of_a_migration_each_container_runs_exactly_once() 
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_address_is_another_engine_until_it_proves_to_be_the_same() {
+    let world = with_containers(2, 2).await;
+    world.add_machine(7);
+    let node = world.node(1);
+    let update = kdaemon::commands::UpdateNode {
+        node_id: node,
+        name: None,
+        user_id: None,
+        endpoint: Some(World::endpoint(7)),
+        labels: None,
+        capacity: None,
+    };
+    world.submit(Command::UpdateNode(update)).await.unwrap();
+    world
+        .until("what is not there is launched anew", |c| {
+            c.containers().all(|c| c.status() == Status::Up) && c.nodes().all(|n| n.container_count() == 1)
+        })
+        .await;
+    world.at_rest().await;
+    assert_eq!(world.engines.running(&World::endpoint(7)).len(), 1);
+}
