@@ -238,10 +238,10 @@ async fn a_changed_address_is_another_engine_until_it_proves_to_be_the_same() {
     };
     world.submit(Command::UpdateNode(update)).await.unwrap();
     world
-        .until("what is not there is launched anew", |c| {
-            c.containers().all(|c| c.status() == Status::Up) && c.nodes().all(|n| n.container_count() == 1)
+        .until_engines("what is not there is launched anew", |engines| {
+            engines.running(&World::endpoint(7)).len() == 1
         })
         .await;
-    world.at_rest().await;
-    assert_eq!(world.engines.running(&World::endpoint(7)).len(), 1);
+    world.until("all are UP", |c| c.containers().all(|c| c.status() == Status::Up)).await;
+    assert_eq!(world.counts(), vec![1, 1]);
 }
