@@ -1,5 +1,6 @@
 //! kDaemon: an event-sourced manager of containers over plain Docker engines.
 
+pub mod api;
 pub mod commands;
 pub mod config;
 pub mod engine;
