@@ -1,7 +1,9 @@
 //! kDaemon: an event-sourced manager of containers over plain Docker engines.
 
+pub mod api;
 pub mod commands;
 pub mod config;
+pub mod daemon;
 pub mod engine;
 pub mod journal;
 pub mod reactors;

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, Protocol, Seq, Term};
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// The nodes, applications and containers of one moment.
@@ -119,6 +120,21 @@ impl Cluster {
     /// All containers, by identity.
     pub fn containers(&self) -> impl ExactSizeIterator<Item = &Arc<Container>> {
         self.containers.values()
+    }
+
+    /// The nodes whose identity is higher than `id`; all of them for `None`.
+    pub fn nodes_after(&self, id: Option<NodeId>) -> impl Iterator<Item = &Arc<Node>> {
+        after(&self.nodes, id)
+    }
+
+    /// The applications whose identity is higher than `id`; all of them for `None`.
+    pub fn applications_after(&self, id: Option<ApplicationId>) -> impl Iterator<Item = &Arc<Application>> {
+        after(&self.applications, id)
+    }
+
+    /// The containers whose identity is higher than `id`; all of them for `None`.
+    pub fn containers_after(&self, id: Option<ContainerId>) -> impl Iterator<Item = &Arc<Container>> {
+        after(&self.containers, id)
     }
 
     /// A node by the text of its identity, or by its name.
@@ -374,6 +390,10 @@ impl Cluster {
             });
         }
     }
+}
+
+fn after<K: Ord + Clone, V: Clone>(map: &OrdMap<K, V>, key: Option<K>) -> impl Iterator<Item = &V> {
+    map.range((key.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).map(|(_, value)| value)
 }
 
 fn set_member(set: &mut OrdSet<ContainerId>, id: ContainerId, member: bool) {

@@ -210,6 +210,13 @@ impl Container {
         }
     }
 
+    /// The placement that people can reach: while a predecessor serves, that is the one.
+    #[must_use]
+    pub fn serving(&self) -> Option<&Placement> {
+        let predecessor = self.retired.iter().find(|retired| retired.held).map(|retired| &retired.placement);
+        predecessor.or(self.placement.as_ref())
+    }
+
     /// The placement with this generation, wanted or retired.
     #[must_use]
     pub fn placement_of(&self, generation: Generation) -> Option<&Placement> {

@@ -237,13 +237,7 @@ impl ApplicationRow {
 
 impl From<&Container> for ContainerRow {
     fn from(container: &Container) -> Self {
-        // While a predecessor serves, it is the one that people can reach.
-        let serving = container
-            .retired
-            .iter()
-            .find(|retired| retired.held)
-            .map(|retired| &retired.placement)
-            .or(container.placement.as_ref());
+        let serving = container.serving();
         Self {
             id: container.id.0,
             node_id: container.placement.as_ref().map(|p| p.node_id.0),

@@ -1,0 +1,163 @@
+//! The routes of the log.
+
+use super::input::{Query, QueryFields, Which};
+use super::problem::{Problem, Sort};
+use super::resource::{ReadQuery, answer, page_size, state};
+use super::shapes::{Many, Moment, Text, Whole};
+use super::{Answered, Api};
+use crate::store::{EventQuery, EventText};
+use axum::extract::State;
+use axum::http::StatusCode;
+use kdaemon_events::{Kind, Seq};
+use kdaemon_projections::Cluster;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(page)).routes(routes!(one))
+}
+
+/// How many events a page has when nobody says.
+const DEFAULT_PAGE: usize = 100;
+
+/// Which events to answer.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct PageQuery {
+    /// Only those behind this one.
+    #[param(value_type = Option<u64>)]
+    after: Option<Whole>,
+    /// At most so many: 1 to 10,000; 100 without it.
+    #[param(value_type = Option<u64>)]
+    limit: Option<Whole>,
+    /// Only these kinds: several are separated by commas, or the parameter is repeated.
+    #[serde(default, deserialize_with = "kinds")]
+    #[param(value_type = Option<String>)]
+    kind: Vec<Kind>,
+    /// Only those about this thing: an id, also of something that is gone, or a name.
+    subject: Option<String>,
+    /// Only those of this actor, by name.
+    #[param(value_type = Option<String>)]
+    actor: Option<Text>,
+    /// Only those recorded then or later (RFC 3339).
+    #[param(value_type = Option<String>)]
+    since: Option<Moment>,
+    /// Only those recorded before (RFC 3339).
+    #[param(value_type = Option<String>)]
+    until: Option<Moment>,
+    /// Waits for a log that includes this event.
+    #[param(value_type = Option<u64>)]
+    min_seq: Option<Whole>,
+}
+
+impl QueryFields for PageQuery {
+    const REPEATABLE: &'static [&'static str] = &["kind"];
+}
+
+/// Reads kinds of event; of an unknown one the nearest known one is named.
+pub(super) fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Kind>, D::Error> {
+    let Many(names) = Many::<String>::deserialize(deserializer)?;
+    let kind = |name: String| {
+        name.parse().map_err(|_| {
+            let likeness = |kind: &Kind| strsim::normalized_damerau_levenshtein(&name, kind.as_str());
+            let nearest = Kind::ALL.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+            let hint = nearest.map(|nearest| format!("; the nearest known one is `{nearest}`"));
+            let hint = hint.unwrap_or_default();
+            serde::de::Error::custom(format!("unknown kind of event `{name}`{hint}"))
+        })
+    };
+    names.into_iter().map(kind).collect()
+}
+
+/// The id of the thing that a `subject` means.
+pub(super) fn subject(cluster: &Cluster, text: &str) -> Result<Uuid, Problem> {
+    let node = || cluster.find_node(text).map(|node| node.id.0);
+    let application = || cluster.find_application(text).map(|application| application.id.0);
+    let container = || cluster.find_container(text).map(|container| container.id.0);
+    match Uuid::parse_str(text) {
+        Ok(id) => Ok(id),
+        Err(_) => node()
+            .or_else(application)
+            .or_else(container)
+            .ok_or_else(|| Problem::not_found("node, application or container", text)),
+    }
+}
+
+/// The JSON of stored events, as it was written.
+pub(super) fn raw(events: Vec<EventText>) -> Result<Vec<Box<RawValue>>, Problem> {
+    events
+        .into_iter()
+        .map(|event| {
+            let seq = event.seq;
+            RawValue::from_string(event.json)
+                .map_err(|error| Problem::new(Sort::Internal, format!("event {seq}: {error}")))
+        })
+        .collect()
+}
+
+/// A page of the log.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventPage)]
+struct Page {
+    /// In the order in which they happened.
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<Box<RawValue>>,
+    /// The `after` of the next page; null when there is none yet.
+    next: Option<u64>,
+    /// The last event of the log.
+    head: u64,
+}
+
+/// The log
+#[utoipa::path(get, path = "/events", tag = "events", params(PageQuery),
+    responses((status = 200, description = "A page of it", body = Page)))]
+async fn page(State(api): State<Api>, Query(query): Query<PageQuery>) -> Answered {
+    let limit = query.limit.map_or(Ok(DEFAULT_PAGE), page_size)?;
+    let cluster = state(&api, query.min_seq).await?;
+    let subject = query.subject.as_deref().map(|text| subject(&cluster, text)).transpose()?;
+    let asked = EventQuery {
+        after: Seq(query.after.map_or(0, |after| after.0)),
+        limit: limit + 1, // one more tells whether there is another page
+        kinds: query.kind,
+        subject,
+        actor: query.actor.map(|actor| actor.0),
+        since: query.since.map(|since| since.0),
+        until: query.until.map(|until| until.0),
+    };
+    let mut events = api.journal.store().query(asked).await?;
+    let has_more = events.len() > limit;
+    events.truncate(limit);
+    let last = events.last().map(|event| event.seq);
+    // What was appended since the state was taken may be on the page already.
+    let head = last.unwrap_or_default().max(cluster.seq());
+    let next = last.filter(|_| has_more).map(|seq| seq.0);
+    let page = Page { events: raw(events)?, next, head: head.0 };
+    Ok(answer(StatusCode::OK, head, super::resource::json(&page)))
+}
+
+/// One event
+#[utoipa::path(get, path = "/events/{seq}", tag = "events", params(("seq" = u64, Path, description = "Its place in the log"), ReadQuery),
+    responses((status = 200, description = "The event", body = Object)))]
+async fn one(State(api): State<Api>, Which(which): Which, Query(query): Query<ReadQuery>) -> Answered {
+    let seq: u64 =
+        which.parse().map_err(|_| Problem::invalid("seq", format!("`{which}` is not a number")))?;
+    let cluster = state(&api, query.min_seq).await?;
+    let found = match seq.checked_sub(1).filter(|before| i64::try_from(*before).is_ok()) {
+        Some(before) => api.journal.store().read(Seq(before), 1).await?,
+        None => Vec::new(),
+    };
+    match found.into_iter().next().filter(|event| event.seq.0 == seq) {
+        Some(event) => Ok(answer(StatusCode::OK, cluster.seq(), event.json)),
+        None => Err(Problem::new(
+            Sort::NotFound,
+            format!(
+                "there is no event {seq}: the log ends at {}, and old observations are pruned",
+                cluster.seq()
+            ),
+        )),
+    }
+}

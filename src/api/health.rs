@@ -1,0 +1,208 @@
+//! Whether the daemon lives, whether it is ready, and its numbers for Prometheus.
+
+use super::problem::{Problem, Sort};
+use super::resource::{answer, json};
+use super::{Answered, Api};
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use kdaemon_projections::{Cluster, Health, Status};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+use std::time::Duration;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz)).routes(routes!(metrics))
+}
+
+/// How the daemon is.
+#[derive(Serialize, ToSchema)]
+struct Liveness {
+    /// `ok`
+    status: &'static str,
+    /// The last event of the log.
+    seq: u64,
+}
+
+/// Whether the daemon lives
+#[utoipa::path(get, path = "/healthz", tag = "daemon", responses((status = 200, description = "It lives", body = Liveness)))]
+async fn healthz(State(api): State<Api>) -> Response {
+    let seq = api.journal.cluster().seq();
+    answer(StatusCode::OK, seq, json(&Liveness { status: "ok", seq: seq.0 }))
+}
+
+/// Whether the daemon takes commands
+#[utoipa::path(get, path = "/readyz", tag = "daemon", responses((status = 200, description = "It does", body = Liveness)))]
+async fn readyz(State(api): State<Api>) -> Answered {
+    let cluster = api.journal.cluster();
+    if api.shutdown.is_cancelled() {
+        return Err(Problem::new(Sort::Unavailable, "the daemon is stopping"));
+    }
+    if let Some(trouble) = api.journal.trouble() {
+        return Err(Problem::new(Sort::Unavailable, format!("the log cannot be written: {trouble}")));
+    }
+    if cluster.id().is_none() {
+        return Err(Problem::new(Sort::Unavailable, "the daemon is starting: there is no cluster yet"));
+    }
+    let seq = cluster.seq();
+    Ok(answer(StatusCode::OK, seq, json(&Liveness { status: "ok", seq: seq.0 })))
+}
+
+/// The daemon's numbers, for Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "daemon",
+    responses((status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text")))]
+async fn metrics(State(api): State<Api>) -> Answered {
+    let cluster = api.journal.cluster();
+    let text = api.metrics.text(&cluster, api.journal.waiting(), api.journal.trouble().is_none())?;
+    let mut response = answer(StatusCode::OK, cluster.seq(), text);
+    let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    Ok(response)
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabel {
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+    method: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    route: String,
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Clone)]
+struct Latencies;
+
+impl MetricConstructor<Histogram> for Latencies {
+    fn new_metric(&self) -> Histogram {
+        // From reads out of memory to answers that wait for something.
+        Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0])
+    }
+}
+
+/// The daemon's numbers.
+pub(super) struct Metrics {
+    registry: Registry,
+    nodes: Family<StateLabel, Gauge>,
+    containers: Family<StatusLabel, Gauge>,
+    applications: Gauge,
+    events: Gauge,
+    waiting: Gauge,
+    writable: Gauge,
+    requests: Family<AnswerLabels, Counter>,
+    latencies: Family<RouteLabels, Histogram, Latencies>,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("kdaemon"),
+            nodes: Family::default(),
+            containers: Family::default(),
+            applications: Gauge::default(),
+            events: Gauge::default(),
+            waiting: Gauge::default(),
+            writable: Gauge::default(),
+            requests: Family::default(),
+            latencies: Family::new_with_constructor(Latencies),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("nodes", "Mounted nodes by state", metrics.nodes.clone());
+        registry.register("containers", "Containers by status", metrics.containers.clone());
+        registry.register("applications", "Applications of the library", metrics.applications.clone());
+        registry.register("journal_seq", "The seq of the last event of the log", metrics.events.clone());
+        registry.register("commands_waiting", "Commands that wait for the journal", metrics.waiting.clone());
+        registry.register("journal_writable", "1 while the log can be written", metrics.writable.clone());
+        registry.register("http_requests", "Requests that were answered", metrics.requests.clone());
+        registry.register(
+            "http_request_duration_seconds",
+            "Time until an answer began",
+            metrics.latencies.clone(),
+        );
+        metrics
+    }
+
+    /// Counts an answer.
+    pub(super) fn answered(&self, route: &str, method: &Method, status: StatusCode, after: Duration) {
+        let method = known_method(method);
+        let route = route.to_owned();
+        let labels = AnswerLabels { route: route.clone(), method, status: status.as_u16() };
+        self.requests.get_or_create(&labels).inc();
+        self.latencies.get_or_create(&RouteLabels { route, method }).observe(after.as_secs_f64());
+    }
+
+    fn text(&self, cluster: &Cluster, waiting: usize, writable: bool) -> Result<String, Problem> {
+        for state in [Health::Unknown, Health::Up, Health::Down] {
+            let count = cluster.nodes().filter(|node| node.health == state).count();
+            self.nodes.get_or_create(&StateLabel { state: state.as_str() }).set(gauge(count));
+        }
+        let mut counts = [0; STATUSES.len()];
+        for container in cluster.containers() {
+            let status = container.status();
+            if let Some(index) = STATUSES.iter().position(|known| *known == status) {
+                counts[index] += 1;
+            }
+        }
+        for (status, count) in STATUSES.iter().zip(counts) {
+            self.containers.get_or_create(&StatusLabel { status: status.as_str() }).set(gauge(count));
+        }
+        self.applications.set(gauge(cluster.applications().len()));
+        self.events.set(i64::try_from(cluster.seq().0).unwrap_or(i64::MAX));
+        self.waiting.set(gauge(waiting));
+        self.writable.set(i64::from(writable));
+        let mut text = String::new();
+        encode(&mut text, &self.registry)
+            .map_err(|error| Problem::new(Sort::Internal, format!("the metrics: {error}")))?;
+        Ok(text)
+    }
+}
+
+const STATUSES: [Status; 7] = [
+    Status::Created,
+    Status::Launching,
+    Status::Up,
+    Status::Stopping,
+    Status::Down,
+    Status::Failed,
+    Status::Lost,
+];
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Clients can invent methods; each would be a time series of its own.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::PUT => "PUT",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

@@ -1,0 +1,265 @@
+//! Reading requests: bodies and query strings become typed values, or a problem that names the field.
+//!
+//! One way for both: the names are held against those that the type's own schema declares (so what
+//! `/openapi.json` says is what is accepted), then serde reads the values. The shapes that values may have
+//! are in [`super::shapes`].
+
+use super::Api;
+use super::problem::{Problem, Sort};
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use utoipa::openapi::path::ParameterIn;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema};
+
+/// The names that a request may use.
+pub(super) struct Known {
+    settable: Vec<String>,
+    /// Set by the daemon alone: ignored, so that a row that was read can be sent back.
+    ignored: Vec<String>,
+}
+
+impl Known {
+    /// The fields of a body; those that its row has besides are ignored.
+    pub(super) fn of<B: PartialSchema, R: PartialSchema>() -> Self {
+        let settable = properties(B::schema());
+        let ignored = properties(R::schema()).into_iter().filter(|name| !settable.contains(name)).collect();
+        Self { settable, ignored }
+    }
+
+    /// The fields of a body that has no row.
+    pub(super) fn of_body<B: PartialSchema>() -> Self {
+        Self { settable: properties(B::schema()), ignored: Vec::new() }
+    }
+
+    fn of_query<Q: IntoParams>() -> Self {
+        let parameters = Q::into_params(|| Some(ParameterIn::Query));
+        Self {
+            settable: parameters.into_iter().map(|parameter| parameter.name).collect(),
+            ignored: Vec::new(),
+        }
+    }
+
+    fn check(&self, name: &str, noun: &str) -> Result<(), Problem> {
+        if self.settable.iter().chain(&self.ignored).any(|known| known == name) {
+            return Ok(());
+        }
+        Err(unknown(name, noun, self.settable.iter().chain(&self.ignored).map(String::as_str)))
+    }
+}
+
+fn properties(schema: RefOr<Schema>) -> Vec<String> {
+    match schema {
+        RefOr::T(Schema::Object(object)) => object.properties.into_keys().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The problem of a name that nobody knows: names the known one that is most like it.
+pub(super) fn unknown<'a>(name: &str, noun: &str, known: impl Iterator<Item = &'a str>) -> Problem {
+    let likeness = |candidate: &str| strsim::normalized_damerau_levenshtein(name, candidate);
+    let nearest = known.fold(None, |best: Option<&str>, candidate| match best {
+        Some(best) if likeness(best) >= likeness(candidate) => Some(best),
+        _ => Some(candidate),
+    });
+    let hint = nearest.map(|nearest| format!("; the nearest known one is `{nearest}`")).unwrap_or_default();
+    Problem::invalid(name, format!("unknown {noun} `{name}`{hint}"))
+}
+
+/// Reads a value; what is wrong is told with the path to it.
+fn read<T: DeserializeOwned>(value: Map<String, Value>) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(Value::Object(value)).map_err(|error| {
+        let field = error.path().to_string();
+        let text = error.into_inner().to_string();
+        match (field.as_str(), missing_field(&text)) {
+            (_, Some(missing)) => {
+                let field = if field == "." { missing.to_owned() } else { format!("{field}.{missing}") };
+                Problem::invalid(field, format!("{missing} is missing"))
+            }
+            (".", None) => Problem::new(Sort::Invalid, text),
+            (_, None) => Problem::invalid(field, text),
+        }
+    })
+}
+
+fn missing_field(text: &str) -> Option<&str> {
+    text.strip_prefix("missing field `")?.split('`').next()
+}
+
+/// A body that knows the names of its fields.
+pub(super) trait Fields: DeserializeOwned + 'static {
+    fn known() -> &'static Known;
+}
+
+/// A request's body, read; and a digest of its bytes.
+pub(super) struct Input<T> {
+    pub(super) value: T,
+    pub(super) digest: blake3::Hash,
+}
+
+impl<T: Fields> FromRequest<Api> for Input<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let limit = api.config.max_body_bytes.bytes();
+        let media = Media::of(&parts.headers)?;
+        let bytes = bounded(&parts.headers, body, limit).await?;
+        let value: Value = serde_json::from_slice(&bytes).map_err(|error| match media {
+            // `curl -d` says that it is a form; users of 0.0 send JSON with it.
+            Media::Form => Problem::new(
+                Sort::UnsupportedMediaType,
+                "the body is not JSON; send JSON with Content-Type: application/json",
+            ),
+            _ if bytes.is_empty() => {
+                Problem::new(Sort::Malformed, "the body is empty; a JSON object is expected")
+            }
+            _ => Problem::new(Sort::Malformed, format!("the body is not JSON: {error}")),
+        })?;
+        let Value::Object(map) = value else {
+            return Err(Problem::new(Sort::Invalid, "the body is JSON, but not an object"));
+        };
+        for name in map.keys() {
+            T::known().check(name, "field")?;
+        }
+        Ok(Self { value: read(map)?, digest: blake3::hash(&bytes) })
+    }
+}
+
+/// What a body claims to be.
+enum Media {
+    Json,
+    Form,
+}
+
+impl Media {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Self::Json) };
+        let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
+        let mut parts = text.split(';').map(str::trim);
+        let essence = parts.next().unwrap_or_default();
+        let foreign_charset = parts
+            .filter_map(|parameter| parameter.strip_prefix("charset="))
+            .any(|charset| !matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii"));
+        match essence {
+            _ if foreign_charset => {}
+            "application/x-www-form-urlencoded" => return Ok(Self::Form),
+            "application/json" | "text/json" | "" => return Ok(Self::Json),
+            other if other.starts_with("application/") && other.ends_with("+json") => return Ok(Self::Json),
+            _ => {}
+        }
+        Err(Problem::new(
+            Sort::UnsupportedMediaType,
+            format!("`{text}` is not read here; send JSON in UTF-8 with Content-Type: application/json"),
+        ))
+    }
+}
+
+async fn bounded(headers: &HeaderMap, body: Body, limit: usize) -> Result<bytes::Bytes, Problem> {
+    let too_large =
+        || Problem::new(Sort::TooLarge, format!("at most {limit} bytes are read (max_body_bytes)"));
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    to_bytes(body, limit).await.map_err(|error| {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(cause) = source {
+            if cause.to_string().contains("length limit exceeded") {
+                return too_large();
+            }
+            source = cause.source();
+        }
+        Problem::new(Sort::Malformed, format!("the body could not be read: {error}"))
+    })
+}
+
+/// The pairs of a query string, in order.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pairs(pub(super) Vec<(String, String)>);
+
+impl Pairs {
+    pub(super) fn of(parts: &Parts) -> Result<Self, Problem> {
+        axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map(|query| Self(query.0))
+            .map_err(|error| Problem::new(Sort::Malformed, format!("the query string: {error}")))
+    }
+
+    /// Reads those that `Q` knows; the others are handed back.
+    pub(super) fn read<Q: QueryFields>(self) -> Result<(Q, Vec<(String, String)>), Problem> {
+        let known = Known::of_query::<Q>();
+        let mut values = Map::new();
+        let mut rest = Vec::new();
+        for (name, value) in self.0 {
+            if !known.settable.contains(&name) {
+                rest.push((name, value));
+                continue;
+            }
+            match values.get_mut(&name) {
+                None => {
+                    values.insert(name, Value::String(value));
+                }
+                Some(Value::String(earlier)) if Q::REPEATABLE.contains(&name.as_str()) => {
+                    earlier.push(',');
+                    earlier.push_str(&value);
+                }
+                Some(_) => return Err(Problem::invalid(&name, format!("`{name}` is given twice"))),
+            }
+        }
+        Ok((read(values)?, rest))
+    }
+}
+
+/// The parameters of a query string.
+pub(super) trait QueryFields: DeserializeOwned + IntoParams {
+    /// Those that may be given several times: they are taken as a comma-separated list.
+    const REPEATABLE: &'static [&'static str] = &[];
+}
+
+/// A query string, read. What is in it and not known is refused: a misspelt `dry_run` must not do it.
+pub(super) struct Query<Q>(pub(super) Q);
+
+impl<Q: QueryFields> FromRequestParts<Api> for Query<Q> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _api: &Api) -> Result<Self, Problem> {
+        let (query, rest) = Pairs::of(parts)?.read::<Q>()?;
+        match rest.first() {
+            None => Ok(Self(query)),
+            Some((name, _)) => Err(unknown_parameter(name, &Known::of_query::<Q>().settable)),
+        }
+    }
+}
+
+/// The problem of a query parameter that is not known here.
+pub(super) fn unknown_parameter(name: &str, known: &[String]) -> Problem {
+    if name == "seq" || name == "at" {
+        let detail = format!("`{name}` (the state of another time) is not available in this version");
+        return Problem::invalid(name, detail);
+    }
+    unknown(name, "parameter", known.iter().map(String::as_str))
+}
+
+/// The names of the parameters of `Q`.
+pub(super) fn parameter_names<Q: IntoParams>() -> Vec<String> {
+    Known::of_query::<Q>().settable
+}
+
+/// The part of the path that says which one: an id or a name, percent-decoded.
+pub(super) struct Which(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Which {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        axum::extract::Path::<String>::from_request_parts(parts, state)
+            .await
+            .map(|path| Self(path.0))
+            .map_err(|error| Problem::from_plain(StatusCode::BAD_REQUEST, error.body_text()))
+    }
+}

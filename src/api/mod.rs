@@ -1,0 +1,108 @@
+//! The HTTP API: the contract with people, scripts and the command line.
+//!
+//! One file per resource. Around the handlers: [`guard`] (what every request passes), [`input`] and [`shapes`]
+//! (reading requests), [`resource`] (finding, reading, listing), [`command`] (how commands are answered),
+//! [`problem`] (errors). A handler reads its request, names a command or a question, and leaves the rest to them.
+//!
+//! Architecture Invariant: the API decides nothing. Whether a command may happen is said by `commands`, and
+//! what there is to see by the projections.
+
+mod applications;
+mod command;
+mod containers;
+mod events;
+mod guard;
+mod health;
+mod input;
+mod nodes;
+mod openapi;
+mod problem;
+mod resource;
+mod serve;
+mod shapes;
+
+pub use serve::serve;
+
+use crate::config::Config;
+use crate::engine::Engines;
+use crate::journal::Journal;
+use axum::Router;
+use axum::extract::Request;
+use axum::http::HeaderName;
+use axum::middleware::{from_fn_with_state, map_request};
+use axum::response::Response;
+use problem::{Problem, Sort};
+use std::sync::{Arc, OnceLock};
+use tokio_util::sync::CancellationToken;
+use tower::Layer as _;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+
+/// The seq of the state that an answer shows, or of a command's last event.
+const SEQ_HEADER: HeaderName = HeaderName::from_static("x-kdaemon-seq");
+/// The request's id.
+const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What a handler answers.
+type Answered = Result<Response, Problem>;
+
+/// What the handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    journal: Journal,
+    engines: Arc<dyn Engines>,
+    config: Arc<Config>,
+    /// Cancelled when the daemon stops: streams end, waiting commands are answered.
+    shutdown: CancellationToken,
+    metrics: Arc<health::Metrics>,
+    /// `/openapi.json`, once the router is made.
+    document: Arc<OnceLock<bytes::Bytes>>,
+}
+
+impl Api {
+    /// The API of a daemon, which ends when `shutdown` is cancelled.
+    #[must_use]
+    pub fn new(
+        journal: Journal,
+        engines: Arc<dyn Engines>,
+        config: Arc<Config>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let metrics = Arc::new(health::Metrics::new());
+        Self { journal, engines, config, shutdown, metrics, document: Arc::default() }
+    }
+}
+
+/// All routes, with everything around them.
+pub fn router(api: Api) -> Router {
+    let versioned = OpenApiRouter::new()
+        .merge(nodes::routes())
+        .merge(applications::routes())
+        .merge(containers::routes())
+        .merge(events::routes());
+    let (router, document) = OpenApiRouter::new()
+        .merge(health::routes())
+        .merge(openapi::routes())
+        .nest(&format!("/{}", api.config.api_version), versioned)
+        .split_for_parts();
+    openapi::complete(document, &api.document);
+    let mut router = router
+        .fallback(no_such_route)
+        .layer(from_fn_with_state(api.clone(), guard::limit_time))
+        .layer(CatchPanicLayer::custom(guard::panicked));
+    if let Some(cors) = guard::cors(&api) {
+        router = router.layer(cors);
+    }
+    let router = router
+        .layer(from_fn_with_state(api.clone(), guard::check_host))
+        .layer(from_fn_with_state(api.clone(), guard::dress))
+        .with_state(api);
+    // Routing happens before a router's own layers: what changes the path has to stand around it.
+    let router = map_request(async |request| guard::without_trailing_slash(request)).layer(router);
+    Router::new().fallback_service(router)
+}
+
+async fn no_such_route(request: Request) -> Problem {
+    let path = guard::original_path(&request.into_parts().0);
+    Problem::new(Sort::NoSuchRoute, format!("there is no route `{path}`; /openapi.json has them all"))
+}

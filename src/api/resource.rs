@@ -1,0 +1,516 @@
+//! What nodes, applications and containers have in common: they are found by id or name, read one by one, and
+//! listed.
+
+use super::input::{Pairs, QueryFields, parameter_names, unknown, unknown_parameter};
+use super::problem::{Problem, Sort};
+use super::shapes::Whole;
+use super::{Api, SEQ_HEADER};
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq, Subject};
+use kdaemon_projections::{Application, ApplicationRow, Cluster, Container, ContainerRow, Node, NodeRow};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+/// Nodes, applications or containers.
+pub(super) trait Resource: Send + Sync + 'static {
+    type Item: Send + Sync;
+    type Row: Serialize + Clone + Send + Sync + 'static;
+    /// One of them, in words and in routes.
+    const KIND: &'static str;
+    /// All of them, in words and in routes.
+    const PLURAL: &'static str;
+    /// The fields by which lists are filtered.
+    const FILTERS: &'static [&'static str];
+
+    fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Self::Item>>;
+    fn by_id(cluster: &Cluster, id: Uuid) -> Option<&Arc<Self::Item>>;
+    /// Those with a higher id, by id.
+    fn after(cluster: &Cluster, id: Option<Uuid>) -> impl Iterator<Item = &Arc<Self::Item>>;
+    fn row(cluster: &Cluster, item: &Self::Item) -> Self::Row;
+    fn id(item: &Self::Item) -> Uuid;
+    fn seq(item: &Self::Item) -> Seq;
+    fn labels(item: &Self::Item) -> Option<&BTreeMap<String, String>>;
+    fn subject(id: Uuid) -> Subject;
+    /// Shows in the last row of one that is gone that it is.
+    fn mark_deleted(_row: &mut Self::Row) {}
+}
+
+pub(super) struct Nodes;
+pub(super) struct Applications;
+pub(super) struct Containers;
+
+impl Resource for Nodes {
+    type Item = Node;
+    type Row = NodeRow;
+    const KIND: &'static str = "node";
+    const PLURAL: &'static str = "nodes";
+    const FILTERS: &'static [&'static str] = &[
+        "id",
+        "name",
+        "user_id",
+        "d_ipaddr",
+        "d_port",
+        "endpoint",
+        "container_count",
+        "state",
+        "reason",
+        "capacity",
+        "availability",
+    ];
+
+    fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Node>> {
+        cluster.find_node(text)
+    }
+    fn by_id(cluster: &Cluster, id: Uuid) -> Option<&Arc<Node>> {
+        cluster.node(NodeId(id))
+    }
+    fn after(cluster: &Cluster, id: Option<Uuid>) -> impl Iterator<Item = &Arc<Node>> {
+        cluster.nodes_after(id.map(NodeId))
+    }
+    fn row(_cluster: &Cluster, node: &Node) -> NodeRow {
+        NodeRow::from(node)
+    }
+    fn id(node: &Node) -> Uuid {
+        node.id.0
+    }
+    fn seq(node: &Node) -> Seq {
+        node.seq
+    }
+    fn labels(node: &Node) -> Option<&BTreeMap<String, String>> {
+        Some(&node.labels)
+    }
+    fn subject(id: Uuid) -> Subject {
+        Subject::Node(NodeId(id))
+    }
+}
+
+impl Resource for Applications {
+    type Item = Application;
+    type Row = ApplicationRow;
+    const KIND: &'static str = "application";
+    const PLURAL: &'static str = "applications";
+    const FILTERS: &'static [&'static str] = &[
+        "id",
+        "name",
+        "user_id",
+        "exposed_ports",
+        "docker_image",
+        "is_enabled",
+        "env_variables",
+        "restart_policy",
+        "replicas",
+        "update_policy",
+        "registry_auth",
+    ];
+
+    fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Application>> {
+        cluster.find_application(text)
+    }
+    fn by_id(cluster: &Cluster, id: Uuid) -> Option<&Arc<Application>> {
+        cluster.application(ApplicationId(id))
+    }
+    fn after(cluster: &Cluster, id: Option<Uuid>) -> impl Iterator<Item = &Arc<Application>> {
+        cluster.applications_after(id.map(ApplicationId))
+    }
+    fn row(cluster: &Cluster, application: &Application) -> ApplicationRow {
+        ApplicationRow::new(cluster, application)
+    }
+    fn id(application: &Application) -> Uuid {
+        application.id.0
+    }
+    fn seq(application: &Application) -> Seq {
+        application.seq
+    }
+    fn labels(application: &Application) -> Option<&BTreeMap<String, String>> {
+        Some(&application.spec.labels)
+    }
+    fn subject(id: Uuid) -> Subject {
+        Subject::Application(ApplicationId(id))
+    }
+}
+
+impl Resource for Containers {
+    type Item = Container;
+    type Row = ContainerRow;
+    const KIND: &'static str = "container";
+    const PLURAL: &'static str = "containers";
+    const FILTERS: &'static [&'static str] = &[
+        "id",
+        "node_id",
+        "application_id",
+        "user_id",
+        "name",
+        "env_variables",
+        "container_id",
+        "balance",
+        "status",
+        "reason",
+        "access_link",
+        "generation",
+        "desired",
+        "restarts",
+    ];
+
+    fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Container>> {
+        cluster.find_container(text)
+    }
+    fn by_id(cluster: &Cluster, id: Uuid) -> Option<&Arc<Container>> {
+        cluster.container(ContainerId(id))
+    }
+    fn after(cluster: &Cluster, id: Option<Uuid>) -> impl Iterator<Item = &Arc<Container>> {
+        cluster.containers_after(id.map(ContainerId))
+    }
+    fn row(_cluster: &Cluster, container: &Container) -> ContainerRow {
+        ContainerRow::from(container)
+    }
+    fn id(container: &Container) -> Uuid {
+        container.id.0
+    }
+    fn seq(container: &Container) -> Seq {
+        container.seq
+    }
+    fn labels(_container: &Container) -> Option<&BTreeMap<String, String>> {
+        None
+    }
+    fn subject(id: Uuid) -> Subject {
+        Subject::Container(ContainerId(id))
+    }
+    fn mark_deleted(row: &mut ContainerRow) {
+        row.desired = "deleted";
+    }
+}
+
+/// The id that a text stands for: that of the thing with this id or name, or the text itself when it is an id.
+pub(super) fn resolve<R: Resource>(cluster: &Cluster, text: &str) -> Result<Uuid, Problem> {
+    match R::find(cluster, text) {
+        Some(item) => Ok(R::id(item)),
+        None => Uuid::parse_str(text).map_err(|_| Problem::not_found(R::KIND, text)),
+    }
+}
+
+/// The JSON text of a row.
+pub(super) fn json(row: &impl Serialize) -> String {
+    serde_json::to_string(row).unwrap_or_default() // text keys: cannot fail
+}
+
+/// An answer in JSON that shows the state at `seq`.
+pub(super) fn answer(status: StatusCode, seq: Seq, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(SEQ_HEADER, HeaderValue::from(seq.0));
+    response
+}
+
+/// The entity tag of a thing whose last change was `seq`.
+pub(super) fn etag(seq: Seq) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("\"{seq}\"")).ok()
+}
+
+/// How far beyond the end of the log a `min_seq` may be: more is a mistake, not a race.
+const MIN_SEQ_AHEAD: u64 = 100_000;
+
+/// The present state, or as soon as it is there the one that includes `min_seq`.
+pub(super) async fn state(api: &Api, min_seq: Option<Whole>) -> Result<Arc<Cluster>, Problem> {
+    let cluster = api.journal.cluster();
+    let Some(Whole(wanted)) = min_seq.filter(|wanted| wanted.0 > cluster.seq().0) else { return Ok(cluster) };
+    if wanted > cluster.seq().0.saturating_add(MIN_SEQ_AHEAD) {
+        let detail = format!("{wanted} is far beyond the end of the log, which is {}", cluster.seq());
+        return Err(Problem::invalid("min_seq", detail));
+    }
+    // A little less than the whole request may take.
+    let patience = api.config.request_timeout.mul_f64(0.9).min(Duration::from_secs(30));
+    match tokio::time::timeout(patience, api.journal.reached(Seq(wanted))).await {
+        Ok(cluster) if cluster.seq().0 >= wanted => Ok(cluster),
+        _ => Err(Problem::new(
+            Sort::Timeout,
+            format!(
+                "the state of event {wanted} is not there yet; the log ends at {}",
+                api.journal.cluster().seq()
+            ),
+        )),
+    }
+}
+
+/// What every reading takes.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReadQuery {
+    /// Waits for a state that includes this event.
+    #[param(value_type = Option<u64>)]
+    pub(super) min_seq: Option<Whole>,
+}
+
+impl QueryFields for ReadQuery {}
+
+/// Answers one thing.
+pub(super) async fn get<R: Resource>(
+    api: &Api,
+    which: &str,
+    query: &ReadQuery,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let cluster = state(api, query.min_seq).await?;
+    let item = R::find(&cluster, which).ok_or_else(|| Problem::not_found(R::KIND, which))?;
+    let tag = etag(R::seq(item));
+    let is_known = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|known| known.trim().trim_start_matches("W/"))
+        .any(|known| known == "*" || tag.as_ref().is_some_and(|tag| tag.as_bytes() == known.as_bytes()));
+    let mut response = if is_known {
+        let mut response = answer(StatusCode::NOT_MODIFIED, cluster.seq(), Body::empty());
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response
+    } else {
+        answer(StatusCode::OK, cluster.seq(), json(&R::row(&cluster, item)))
+    };
+    response.headers_mut().extend(tag.map(|tag| (header::ETAG, tag)));
+    Ok(response)
+}
+
+/// What every list takes; besides, every field of a row is a filter.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageQuery {
+    /// At most so many (1 to 10,000); all of them without it. The `Link` header has the address of the next page.
+    #[param(value_type = Option<u64>)]
+    limit: Option<Whole>,
+    /// Only those behind this one, by id: where the page before ended.
+    after: Option<String>,
+    /// Waits for a state that includes this event.
+    #[param(value_type = Option<u64>)]
+    min_seq: Option<Whole>,
+}
+
+impl QueryFields for PageQuery {}
+
+/// The most that a page holds.
+pub(super) const PAGE_LIMIT: u64 = 10_000;
+
+/// Checks the size of a page.
+pub(super) fn page_size(limit: Whole) -> Result<usize, Problem> {
+    match usize::try_from(limit.0) {
+        Ok(size) if (1..=PAGE_LIMIT).contains(&limit.0) => Ok(size),
+        _ => Err(Problem::invalid("limit", format!("a limit is a number from 1 to {PAGE_LIMIT}"))),
+    }
+}
+
+/// A list's query string, read.
+pub(super) struct ListQuery {
+    page: PageQuery,
+    /// Field and value.
+    filters: Vec<(String, String)>,
+    path: String,
+}
+
+impl FromRequestParts<Api> for ListQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _api: &Api) -> Result<Self, Problem> {
+        let (page, filters) = Pairs::of(parts)?.read::<PageQuery>()?;
+        Ok(Self { page, filters, path: super::guard::original_path(parts) })
+    }
+}
+
+/// Which rows are wanted.
+struct Filter {
+    fields: BTreeMap<String, Vec<Value>>,
+    /// A label, and its value if one is asked for.
+    labels: Vec<(String, Option<String>)>,
+}
+
+impl Filter {
+    fn new<R: Resource>(cluster: &Cluster, pairs: &[(String, String)]) -> Result<Self, Problem> {
+        let mut filter = Self { fields: BTreeMap::new(), labels: Vec::new() };
+        let has_labels = R::PLURAL != Containers::PLURAL;
+        for (name, text) in pairs {
+            if name == "label" && has_labels {
+                let (label, value) = match text.split_once('=') {
+                    Some((label, value)) => (label, Some(value.trim_start_matches('=').to_owned())),
+                    None => (text.as_str(), None),
+                };
+                filter.labels.push((label.to_owned(), value));
+            } else if R::FILTERS.contains(&name.as_str()) {
+                filter.fields.entry(name.clone()).or_default().push(wanted(cluster, name, text));
+            } else if name == "seq" || name == "at" {
+                return Err(unknown_parameter(name, &[]));
+            } else {
+                let parameters = parameter_names::<PageQuery>();
+                let known = R::FILTERS.iter().copied().chain(parameters.iter().map(String::as_str));
+                return Err(unknown(name, "filter", known.chain(has_labels.then_some("label"))));
+            }
+        }
+        Ok(filter)
+    }
+
+    fn admits<R: Resource>(&self, item: &R::Item, row: &R::Row) -> bool {
+        let labelled = self.labels.iter().all(|(label, value)| {
+            R::labels(item)
+                .and_then(|labels| labels.get(label))
+                .is_some_and(|actual| value.as_ref().is_none_or(|value| value == actual))
+        });
+        if !labelled || self.fields.is_empty() {
+            return labelled;
+        }
+        let Ok(Value::Object(row)) = serde_json::to_value(row) else { return false };
+        self.fields.iter().all(|(name, values)| {
+            let actual = row.get(name).unwrap_or(&Value::Null);
+            let text = match actual {
+                Value::String(text) => Value::String(text.clone()),
+                Value::Null => Value::String(String::new()),
+                other => Value::String(other.to_string()),
+            };
+            values.contains(&text)
+        })
+    }
+}
+
+/// The value that a filter asks for: things are meant by id or by name.
+fn wanted(cluster: &Cluster, field: &str, text: &str) -> Value {
+    let id = match field {
+        "node_id" => cluster.find_node(text).map(|node| node.id.to_string()),
+        "application_id" => cluster.find_application(text).map(|application| application.id.to_string()),
+        _ => None,
+    };
+    let text = if text == "null" { "" } else { text };
+    Value::String(id.unwrap_or_else(|| text.to_owned()))
+}
+
+/// Answers a list: a page of it, or the whole of it in pieces as the client takes them.
+pub(super) async fn list<R: Resource>(api: &Api, query: ListQuery) -> Result<Response, Problem> {
+    let cluster = state(api, query.page.min_seq).await?;
+    let filter = Filter::new::<R>(&cluster, &query.filters)?;
+    let after = query.page.after.as_deref().map(|text| resolve::<R>(&cluster, text)).transpose();
+    let after =
+        after.map_err(|_| Problem::invalid("after", format!("`after` is the id of a {}", R::KIND)))?;
+    let seq = cluster.seq();
+    let mut listing =
+        Listing::<R> { resource: PhantomData, cluster, filter, last: after, begun: false, done: false };
+    let Some(limit) = query.page.limit else {
+        let first = listing.piece();
+        if listing.done {
+            return Ok(answer(StatusCode::OK, seq, first));
+        }
+        let pieces = stream::unfold((Some(first), listing), |(first, mut listing)| async move {
+            let piece = match first {
+                Some(first) => first,
+                None if listing.done => return None,
+                None => {
+                    tokio::task::yield_now().await;
+                    listing.piece()
+                }
+            };
+            Some((Ok::<_, std::convert::Infallible>(piece), (None, listing)))
+        });
+        return Ok(answer(StatusCode::OK, seq, Body::from_stream(pieces)));
+    };
+    let (body, next) = listing.page(page_size(limit)?);
+    let mut response = answer(StatusCode::OK, seq, body);
+    if let Some(next) = next {
+        let mut link = format!("<{}?limit={}&after={next}", query.path, limit.0);
+        for (name, value) in &query.filters {
+            let _ = write!(link, "&{}={}", percent_encode(name), percent_encode(value));
+        }
+        link.push_str(">; rel=\"next\"");
+        response.headers_mut().extend(HeaderValue::try_from(link).ok().map(|link| (header::LINK, link)));
+    }
+    Ok(response)
+}
+
+/// A list on its way out.
+struct Listing<R> {
+    resource: PhantomData<R>,
+    cluster: Arc<Cluster>,
+    filter: Filter,
+    last: Option<Uuid>,
+    begun: bool,
+    done: bool,
+}
+
+/// A piece of a streamed list is about so long, in bytes.
+const PIECE: usize = 64 * 1024;
+/// So many rows are looked at for one piece at most: a list is long work, and others want to be answered too.
+const PIECE_ROWS: usize = 2_000;
+
+impl<R: Resource> Listing<R> {
+    /// The next piece of the array. The last one closes it.
+    fn piece(&mut self) -> Bytes {
+        let mut text = Vec::with_capacity(PIECE + 4096);
+        if !self.begun {
+            text.push(b'[');
+        }
+        let mut looked_at = 0;
+        self.done = true;
+        for item in R::after(&self.cluster, self.last) {
+            if looked_at == PIECE_ROWS || text.len() >= PIECE {
+                self.done = false;
+                break;
+            }
+            looked_at += 1;
+            self.last = Some(R::id(item));
+            let row = R::row(&self.cluster, item);
+            if !self.filter.admits::<R>(item, &row) {
+                continue;
+            }
+            if self.begun {
+                text.push(b',');
+            }
+            self.begun = true;
+            let _ = serde_json::to_writer(&mut text, &row); // into memory: cannot fail
+        }
+        if self.done {
+            text.push(b']');
+        } else if !self.begun {
+            text.clear(); // nothing matched yet: the array opens with its first row
+        }
+        text.into()
+    }
+
+    /// At most `limit` rows, and after which one the next page begins.
+    fn page(&mut self, limit: usize) -> (Bytes, Option<Uuid>) {
+        let mut rows = Vec::new();
+        let mut next = None;
+        for item in R::after(&self.cluster, self.last) {
+            let row = R::row(&self.cluster, item);
+            if !self.filter.admits::<R>(item, &row) {
+                continue;
+            }
+            if rows.len() == limit {
+                next = self.last;
+                break;
+            }
+            self.last = Some(R::id(item));
+            rows.push(row);
+        }
+        (serde_json::to_vec(&rows).unwrap_or_default().into(), next)
+    }
+}
+
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(byte as char);
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
