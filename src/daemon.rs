@@ -41,8 +41,11 @@ pub enum DaemonError {
     #[error("store = rethinkdb is not available in this version; use store = embedded")]
     NoRethinkdb,
     /// There is no log where one is expected.
-    #[error("there is no log in {0}; name the daemon's data folder with --data-dir", .0.display())]
-    NoLog(PathBuf),
+    #[error("there is no log in {}; name the daemon's data folder with --data-dir", folder.display())]
+    NoLog {
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
     /// `local_endpoint` is wrong.
     #[error("local_endpoint: {0}")]
     LocalEndpoint(#[from] SpecError),
@@ -68,7 +71,7 @@ pub fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonError> {
 /// As [`open_store`], and when there is none.
 pub fn open_existing_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonError> {
     if config.store == StoreKind::Embedded && !SqliteStore::exists(&config.data_dir) {
-        return Err(DaemonError::NoLog(config.data_dir.clone()));
+        return Err(DaemonError::NoLog { folder: config.data_dir.clone() });
     }
     open_store(config)
 }
