@@ -130,7 +130,7 @@ impl<'de> Deserialize<'de> for Flag {
 }
 
 /// A whole number: `3` or `"3"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Whole(pub(super) u64);
 
 impl<'de> Deserialize<'de> for Whole {
