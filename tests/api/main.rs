@@ -1,0 +1,14 @@
+//! The API as its clients see it: every row of the contract, and what goes wrong.
+
+mod applications;
+mod commands;
+mod containers;
+mod events;
+mod guards;
+mod harness;
+mod lists;
+mod nodes;
+mod openapi;
+mod serving;
+mod streams;
+mod websocket;
