@@ -73,8 +73,9 @@ pub struct Node {
     pub residents: OrdSet<ContainerId>,
     /// The containers of which it has anything at all: also stopped ones, and placements that were replaced.
     pub holds: OrdSet<ContainerId>,
-    /// The fixed ports that are taken here, and by whom.
-    pub ports: OrdMap<(Protocol, u16), ContainerId>,
+    /// The fixed ports that are taken here, and by whom: more than one while a placement that was stopped and
+    /// replaced still waits for its removal beside the one that took its port meanwhile.
+    pub ports: OrdMap<(Protocol, u16), OrdSet<ContainerId>>,
     /// Processors reserved here, in thousandths.
     pub reserved_millicpus: u64,
     /// Memory reserved here, in bytes.

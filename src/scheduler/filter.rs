@@ -101,10 +101,9 @@ pub(super) fn check(
         return Err(Misfit::Capacity(capacity));
     }
     for (protocol, port) in spec.fixed_ports() {
-        if let Some(by) = node.ports.get(&(protocol, port))
-            && *by != container
-        {
-            return Err(Misfit::PortTaken(port, protocol, *by));
+        let taken_by = node.ports.get(&(protocol, port)).into_iter().flatten();
+        if let Some(by) = taken_by.copied().find(|by| *by != container) {
+            return Err(Misfit::PortTaken(port, protocol, by));
         }
     }
     let Some(engine) = node.engine.as_ref().filter(|_| !is_resident) else { return Ok(()) };
