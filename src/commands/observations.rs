@@ -182,7 +182,8 @@ fn compare(draft: &mut Draft<'_>, node_id: NodeId, listed: &Listed, observed: Se
         for generation in retired_here {
             retired_seen(draft, *id, generation, node_id, &seen, observed)?;
         }
-        let container = draft.container(*id)?;
+        // Deleted just now, if this was the last that was left of it.
+        let Ok(container) = draft.container(*id) else { continue };
         if let Some(placement) = container.placement.as_ref().filter(|p| p.node_id == node_id) {
             let instance = Instance { container_id: *id, generation: placement.generation };
             wanted_seen(draft, &container, instance, node_id, seen.get(&instance).copied(), observed);
@@ -199,7 +200,7 @@ fn retired_seen(
     seen: &BTreeMap<Instance, Running>,
     observed: Seq,
 ) -> Result<(), Refusal> {
-    let container = draft.container(container_id)?;
+    let Ok(container) = draft.container(container_id) else { return Ok(()) };
     match seen.get(&Instance { container_id, generation }) {
         // Nothing has replaced it yet: it is kept.
         Some(Running::Running)
