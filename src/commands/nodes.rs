@@ -1,7 +1,7 @@
 //! Decisions about nodes.
 
 use super::draft::Draft;
-use super::{Refusal, check_name};
+use super::{Refusal, check_name, observations};
 use kdaemon_events::node::{
     Availability, NodeCordoned, NodeDrainStarted, NodeDrained, NodeMounted, NodeUncordoned, NodeUnmounted,
     NodeUpdated,
@@ -170,7 +170,8 @@ pub(super) fn unmount(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<
             draft.emit(NodeDrainStarted { node_id: id, then_unmount: true });
         }
     } else {
-        draft.emit(NodeUnmounted { node_id: id });
+        let unmounted = draft.emit(NodeUnmounted { node_id: id });
+        observations::resume_migrations(draft, unmounted);
     }
     Ok(())
 }
@@ -195,7 +196,8 @@ fn end_drain_if_empty(draft: &mut Draft<'_>, id: NodeId, cause: Option<Seq>) -> 
     if is_empty(&node) {
         let drained = draft.emit_because(NodeDrained { node_id: id }, cause.or(draft.context.cause));
         if node.then_unmount {
-            draft.emit_because(NodeUnmounted { node_id: id }, Some(drained));
+            let unmounted = draft.emit_because(NodeUnmounted { node_id: id }, Some(drained));
+            observations::resume_migrations(draft, unmounted);
         }
     }
     Ok(())

@@ -134,14 +134,19 @@ fn probe_answered(
     }
     if node.health != Health::Up {
         let returned = draft.emit_because(NodeHealthy { node_id: node.id, successes }, Some(observed));
-        let (down, nodes) = draft.cluster().failed_nodes();
-        if down * 2 <= nodes && draft.cluster().paused().is_some() {
-            draft.emit_because(MigrationsResumed { unhealthy: down, nodes }, Some(returned));
-        }
+        resume_migrations(draft, returned);
     }
     match listed {
         Some(listed) => compare(draft, node.id, &listed, observed),
         None => Ok(()),
+    }
+}
+
+/// Ends the pause of migrations when, after `cause`, at most half of the nodes are unhealthy.
+pub(super) fn resume_migrations(draft: &mut Draft<'_>, cause: Seq) {
+    let (unhealthy, nodes) = draft.cluster().failed_nodes();
+    if unhealthy * 2 <= nodes && draft.cluster().paused().is_some() {
+        draft.emit_because(MigrationsResumed { unhealthy, nodes }, Some(cause));
     }
 }
 
