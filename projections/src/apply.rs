@@ -589,6 +589,10 @@ impl Cluster {
                 c.retire_placement(false);
                 c.placement = Some(adopted);
             }
+            // It runs: no predecessor has to serve for it any longer.
+            for retired in &mut c.retired {
+                retired.held = false;
+            }
             c.lost = false;
             c.migrating = None;
             c.reason = None;
