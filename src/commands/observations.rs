@@ -365,15 +365,15 @@ fn process_ended(
 ) {
     let policy = container.placement.as_ref().map(|p| p.spec.restart_policy).unwrap_or_default();
     let failed = exit.is_none_or(|exit| exit.code != 0);
+    let stable = container.up_since.is_some_and(|since| (draft.now - since).num_seconds() >= 60);
+    let quick_exits = if stable || container.lost { 0 } else { container.quick_exits };
     let again = match policy {
         RestartPolicy::Always => true,
         RestartPolicy::No => container.lost, // its node went down under it: it did not end by itself
         RestartPolicy::OnFailure { max } => {
-            failed && max.is_none_or(|max| container.quick_exits < max || container.lost)
+            failed && max.is_none_or(|max| quick_exits < max || container.lost)
         }
     };
-    let stable = container.up_since.is_some_and(|since| (draft.now - since).num_seconds() >= 60);
-    let quick_exits = if stable || container.lost { 0 } else { container.quick_exits };
     // The first start again is immediate; a container that keeps exiting waits longer each time.
     let pause = match quick_exits {
         0 => Duration::ZERO,
