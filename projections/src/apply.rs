@@ -50,11 +50,13 @@ impl Cluster {
                 node.availability = Availability::Active;
                 node.then_unmount = false;
                 node.drained = false;
+                node.drain_seq = None;
             }),
             Event::NodeDrainStarted(e) => self.change_node(e.node_id, touched, |node| {
                 node.availability = Availability::Draining;
                 node.then_unmount |= e.then_unmount;
                 node.drained = false;
+                node.drain_seq = Some(envelope.seq);
             }),
             Event::NodeDrained(e) => self.change_node(e.node_id, touched, |node| node.drained = true),
             Event::NodeUnmounted(e) => self.node_unmounted(e.node_id, touched),
@@ -186,6 +188,7 @@ impl Cluster {
             successes: 0,
             observed: self.seq,
             unhealthy_seq: None,
+            drain_seq: None,
             faulted_at: None,
             engine: None,
             residents: OrdSet::new(),

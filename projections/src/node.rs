@@ -65,6 +65,8 @@ pub struct Node {
     pub observed: Seq,
     /// When it was last judged unhealthy: the event that migrations give as their cause.
     pub unhealthy_seq: Option<Seq>,
+    /// When its drain began: the event that migrations away from it and its end give as their cause.
+    pub drain_seq: Option<Seq>,
     /// When a launch last failed here through the node's fault; forgotten when one succeeds.
     pub faulted_at: Option<DateTime<Utc>>,
     /// What its engine told about itself.
