@@ -2,7 +2,7 @@
 
 use super::filter::check;
 use kdaemon_events::cluster::Move;
-use kdaemon_events::{ContainerId, NodeId};
+use kdaemon_events::{ContainerId, NodeId, Resources};
 use kdaemon_projections::{Cluster, Container, Desired, Node, Phase};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -103,7 +103,7 @@ fn fits(
     count: u32,
 ) -> bool {
     let spec = cluster.spec_of(container);
-    if check(target, container.id, &spec, None).is_err() {
+    if check(target, container.id, &spec, None, Resources::default()).is_err() {
         return false;
     }
     let Some(taken) = taken else { return true };
