@@ -216,7 +216,7 @@ pub(super) fn keep_replicas(draft: &mut Draft<'_>, id: ApplicationId) -> Result<
         }
     }
     for container in surplus(draft, alive, have.saturating_sub(wanted)) {
-        containers::delete(draft, container)?;
+        containers::take_away(draft, container)?;
     }
     Ok(())
 }

@@ -262,13 +262,18 @@ pub(super) fn delete(draft: &mut Draft<'_>, id: ContainerId) -> Result<(), Refus
     if container.desired == Desired::Deleted {
         return Ok(());
     }
-    draft.emit(ContainerStopRequested { container_id: id, then_delete: true });
-    finish_delete(draft, id)?;
+    take_away(draft, id)?;
     // What people take away is made anew as long as its application is to have so many.
     match container.application_id {
         Some(application) if container.replica => applications::keep_replicas(draft, application),
         _ => Ok(()),
     }
+}
+
+/// Has a container removed and deleted, without asking whether its application then has too few.
+pub(super) fn take_away(draft: &mut Draft<'_>, id: ContainerId) -> Result<(), Refusal> {
+    draft.emit(ContainerStopRequested { container_id: id, then_delete: true });
+    finish_delete(draft, id)
 }
 
 /// Deletes the record when nothing of it is left on a node that could be cleaned up. What is left on others
