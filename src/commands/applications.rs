@@ -208,11 +208,10 @@ pub(super) fn keep_replicas(draft: &mut Draft<'_>, id: ApplicationId) -> Result<
         .collect();
     let have = u32::try_from(alive.len()).unwrap_or(u32::MAX);
     if have < wanted && application.is_enabled {
+        let cause = draft.last().unwrap_or(application.seq);
         for _ in have..wanted {
             let name = free_name(draft, &application);
-            let container_id = ContainerId(draft.identity());
-            containers::create_replica(draft, container_id, name, id);
-            containers::start(draft, container_id, false)?;
+            containers::launch_replica(draft, name, &application, cause)?;
         }
     }
     for container in surplus(draft, alive, have.saturating_sub(wanted)) {
