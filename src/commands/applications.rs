@@ -198,7 +198,8 @@ pub(super) fn scale(draft: &mut Draft<'_>, id: ApplicationId, replicas: u32) -> 
 /// All of its containers count, also those that people made; only those that `replicas` made are deleted.
 pub(super) fn keep_replicas(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refusal> {
     let Some(application) = draft.cluster().application(id).cloned() else { return Ok(()) };
-    let Some(wanted) = application.replicas else { return Ok(()) };
+    // No log, however odd, makes one decision endless.
+    let Some(wanted) = application.replicas.map(|wanted| wanted.min(REPLICAS_LIMIT)) else { return Ok(()) };
     let alive: Vec<Arc<Container>> = application
         .containers
         .iter()
