@@ -1,8 +1,8 @@
 //! The HTTP API: the contract with people, scripts and the command line.
 //!
-//! One file per resource. Around the handlers: [`guard`] (what every request passes), [`input`] and [`shapes`]
-//! (reading requests), [`resource`] (finding, reading, listing), [`command`] (how commands are answered),
-//! [`problem`] (errors). A handler reads its request, names a command or a question, and leaves the rest to them.
+//! One file per resource. Around the handlers: `guard` (what every request passes), `input` and `shapes`
+//! (reading requests), `resource` (finding, reading, listing), `command` (how commands are answered),
+//! `problem` (errors). A handler reads its request, names a command or a question, and leaves the rest to them.
 //!
 //! Architecture Invariant: the API decides nothing. Whether a command may happen is said by `commands`, and
 //! what there is to see by the projections.

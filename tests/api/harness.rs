@@ -4,7 +4,7 @@
 use kdaemon::api::Api;
 use kdaemon::commands::{Command, Instance, LaunchFailure, Policy, Probe, ProbeResult};
 use kdaemon::config::Config;
-use kdaemon::engine::simulated::{Machine as Engine, SimulatedEngines, SimulatedMachine, Timing};
+use kdaemon::engine::simulated::{Limits, Machine as Engine, SimulatedEngines, SimulatedMachine, Timing};
 use kdaemon::engine::{Engines as _, Exit, Identity, LaunchOrder, Launched};
 use kdaemon::journal::{Journal, Machine, Outcome, Submission};
 use kdaemon::store::MemoryStore;
@@ -98,7 +98,8 @@ impl World {
         let journal = Journal::open(Arc::clone(&store) as _, Arc::new(Machine), policy).await.unwrap();
         let create = Command::CreateCluster(ClusterId(Uuid::new_v4()));
         journal.submit(Submission::new(create, Actor::Anonymous)).await.unwrap();
-        let engines = SimulatedEngines::new(7);
+        let impatient = Limits { read: Duration::from_millis(100), ..Limits::default() };
+        let engines = SimulatedEngines::with_limits(7, impatient);
         let shutdown = CancellationToken::new();
         let api = Api::new(journal.clone(), Arc::new(engines.clone()), Arc::new(config), shutdown.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

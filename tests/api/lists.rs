@@ -106,7 +106,7 @@ async fn a_long_list_comes_in_pieces_and_is_whole() {
                 user_id: None,
                 application: None,
                 env_variables: std::collections::BTreeMap::from([("A".into(), "x".repeat(100))]),
-                balance: number % 2 == 0,
+                balance: number.is_multiple_of(2),
             };
             world.tell(kdaemon::commands::Command::CreateContainer(create)).await;
         }

@@ -1,5 +1,7 @@
 //! The API as its clients see it: every row of the contract, and what goes wrong.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod applications;
 mod commands;
 mod containers;

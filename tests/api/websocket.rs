@@ -126,7 +126,7 @@ async fn an_oversized_message_ends_the_socket() {
 #[tokio::test]
 async fn pages_of_other_origins_get_no_socket() {
     let world = World::with(|config| config.cors_origins = vec!["https://ui.example".into()]).await;
-    let open = |origin: String| async {
+    let open = async |origin: String| {
         let mut request = format!("ws://{}/ws", world.address).into_client_request().unwrap();
         request.headers_mut().insert("origin", origin.parse().unwrap());
         connect_async(request).await.map(|_| ())
