@@ -1,4 +1,5 @@
 use crate::harness::{Answer, World};
+use kdaemon_projections::Desired;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -36,15 +37,15 @@ async fn a_container_goes_through_its_life() {
     let down = world.command("POST", "/containers/stop/w1").await.expect(200);
     assert_eq!(down["status"], "DOWN");
 
-    world.command("DELETE", "/containers/delete/w1").await.expect(202);
     let waiting = world.request("DELETE", "/containers/delete/w1?wait=20s").send();
-    let (answer, ()) = tokio::join!(waiting, world.remove_retired(container));
-    let gone = Answer::of(answer.unwrap()).await;
-    // The record may have been gone before the second command came.
-    if gone.status == 200 {
-        let last = gone.expect(200);
-        assert_eq!((&last["name"], &last["desired"]), (&json!("w1"), &json!("deleted")));
-    }
+    let (answer, ()) = tokio::join!(waiting, async {
+        world.until(|cluster| cluster.container(container).unwrap().desired == Desired::Deleted).await;
+        let going = world.command("DELETE", "/containers/delete/w1").await.expect(202);
+        assert_eq!((&going["status"], &going["desired"]), (&json!("STOPPING"), &json!("deleted")));
+        world.remove_retired(container).await;
+    });
+    let last = Answer::of(answer.unwrap()).await.expect(200);
+    assert_eq!((&last["name"], &last["desired"]), (&json!("w1"), &json!("deleted")));
     world.get("/containers/w1").await.expect(404);
 }
 
