@@ -32,7 +32,7 @@ mod value;
 pub use value::{ByteSize, Invalid, LONGEST, parse_duration};
 
 use ini::Line;
-use value::{Value, days, hours, millis, minutes, parse_bind, quoted, seconds, within};
+use value::{Value, hours, millis, minutes, parse_bind, quoted, seconds, within};
 
 /// The flags of `kdaemon serve`; what is not given here is taken from the environment, the file or the defaults.
 #[derive(Args, Debug, Default, Clone)]
@@ -183,12 +183,10 @@ settings! {
     rethinkdb_port: u16 = 28015, within(1..=u16::MAX);
     /// The database in it, used with store = rethinkdb
     rethinkdb_dbname: String = "kdaemon".to_owned(), value::database_name;
-    /// How long single health observations are kept; other events stay for ever
-    observation_retention: Duration = days(7), within(minutes(1)..=days(3650));
 
     /// Mounts this machine's own Docker engine as a node
     local_node: bool = true;
-    /// Where that engine listens: unix://PATH, tcp://HOST:PORT, ssh://HOST
+    /// Where that engine listens: unix://PATH or tcp://HOST:PORT
     local_endpoint: String = "unix:///var/run/docker.sock".to_owned(), value::endpoint;
 
     /// text for people, json for log collectors

@@ -83,7 +83,6 @@ fn without_being_told_anything_the_defaults_hold() {
     assert_eq!(config, Config::default());
     assert_eq!(config.bind_address(), "127.0.0.1:1337".parse().unwrap());
     assert_eq!((config.store, config.local_node), (StoreKind::Embedded, true));
-    assert_eq!(config.observation_retention, Duration::from_secs(7 * 24 * 60 * 60));
     assert_eq!(config.max_body_bytes.bytes(), 1_048_576);
 }
 
@@ -264,7 +263,6 @@ fn a_wrong_value_says_where_it_is_what_is_wrong_and_what_is_expected() {
         ("rethinkdb_host", "", "without a port"),
         ("rethinkdb_port", "0", "1 to 65535"),
         ("rethinkdb_dbname", "a b", "letters, digits"),
-        ("observation_retention", "0d", "1m to 3650d"),
         ("local_node", "2", "true nor false"),
         ("local_endpoint", "/var/run/docker.sock", "unix:///PATH"),
         ("local_endpoint", "tcp://", "tcp://HOST:PORT"),

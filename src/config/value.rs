@@ -105,10 +105,6 @@ pub(super) const fn hours(n: u64) -> Duration {
     minutes(n * 60)
 }
 
-pub(super) const fn days(n: u64) -> Duration {
-    hours(n * 24)
-}
-
 /// A type that a setting can have: how its values are read and written.
 pub(super) trait Value: Sized {
     fn parse(text: &str) -> Result<Self, Invalid>;
@@ -358,13 +354,12 @@ pub(super) fn folder(path: PathBuf) -> Result<PathBuf, Invalid> {
 }
 
 pub(super) fn endpoint(text: String) -> Result<String, Invalid> {
-    let known = ["unix:///", "tcp://", "ssh://"]
-        .iter()
-        .any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
+    let known =
+        ["unix:///", "tcp://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
     if known && text.chars().all(|c| !c.is_whitespace() && !c.is_control()) {
         return Ok(text);
     }
-    Err(Invalid::new(&text, "is no endpoint: expected unix:///PATH, tcp://HOST:PORT or ssh://HOST"))
+    Err(Invalid::new(&text, "is no endpoint: expected unix:///PATH or tcp://HOST:PORT"))
 }
 
 /// A filter of tracing's. That takes any lone word for the name of a module, a misspelt level too: so a level is
