@@ -391,6 +391,8 @@ struct Pending {
     answers: Vec<Answer>,
     /// Who waits for it, and for which of its events.
     replies: Vec<(Reply, std::ops::Range<usize>)>,
+    /// Who asked for what it holds an answer to, and what they are told once that is durable.
+    repeats: Vec<(Reply, SubmitError)>,
 }
 
 impl Pending {
@@ -403,6 +405,7 @@ impl Pending {
             bytes: 0,
             answers: Vec::new(),
             replies: Vec::new(),
+            repeats: Vec::new(),
         }
     }
 
@@ -447,7 +450,7 @@ impl Writer {
             for message in batch.drain(..) {
                 match message {
                     Message::Submit(submission, reply) => {
-                        let Some(decided) = self.decide(&pending, *submission, reply) else { continue };
+                        let Some(decided) = self.decide(&mut pending, *submission, reply) else { continue };
                         if !pending.has_room_for(&decided) {
                             // What was decided stands on it: if it fails, that fails with it.
                             let full = std::mem::replace(&mut pending, Pending::on(&self.cluster));
@@ -475,21 +478,24 @@ impl Writer {
     }
 
     /// Decides a command; a refusal is answered at once.
-    fn decide(&self, pending: &Pending, submission: Submission, reply: Reply) -> Option<Decided> {
+    fn decide(&self, pending: &mut Pending, submission: Submission, reply: Reply) -> Option<Decided> {
         let context = context(&submission, self.ambient.as_ref(), &self.policy);
         if let Some(keep) = &submission.keep {
-            let earlier = self
-                .answers
-                .get(&keep.key)
-                .or_else(|| pending.answers.iter().find(|answer| answer.key == keep.key))
-                .filter(|answer| answer.at + ANSWERS_KEPT > context.now);
-            if let Some(earlier) = earlier {
-                let error = if earlier.fingerprint == keep.fingerprint {
+            let repeated = |earlier: &Answer| {
+                if earlier.fingerprint == keep.fingerprint {
                     SubmitError::Repeated(Box::new(earlier.clone()))
                 } else {
                     SubmitError::KeyReused
-                };
-                let _ = reply.send(Err(error));
+                }
+            };
+            let durable = self.answers.get(&keep.key);
+            if let Some(earlier) = durable.filter(|answer| answer.at + ANSWERS_KEPT > context.now) {
+                let _ = reply.send(Err(repeated(earlier)));
+                return None;
+            }
+            // Answered in this very commit: that can be said only when it is durable.
+            if let Some(earlier) = pending.answers.iter().find(|answer| answer.key == keep.key) {
+                pending.repeats.push((reply, repeated(earlier)));
                 return None;
             }
         }
@@ -520,7 +526,7 @@ impl Writer {
 
     /// Makes a commit durable, publishes the state that it leads to, and answers those who wait for it.
     async fn commit(&mut self, pending: Pending) -> Result<(), SubmitError> {
-        let Pending { cluster, touched, events, stored, answers, replies, .. } = pending;
+        let Pending { cluster, touched, events, stored, answers, replies, repeats, .. } = pending;
         let events: Arc<[Envelope]> = events.into();
         if !events.is_empty() {
             let commit =
@@ -529,7 +535,8 @@ impl Writer {
                 tracing::error!(%error, "the log cannot be written");
                 self.trouble.send_replace(Some(error.to_string()));
                 let error = SubmitError::Unavailable(error.to_string());
-                for (reply, _) in replies {
+                let repeated = repeats.into_iter().map(|(reply, _)| reply);
+                for reply in replies.into_iter().map(|(reply, _)| reply).chain(repeated) {
                     let _ = reply.send(Err(error.clone()));
                 }
                 return Err(error);
@@ -550,6 +557,9 @@ impl Writer {
             let seq = mine.last().map_or(self.cluster.seq(), |envelope| envelope.seq);
             let outcome = Outcome { events: mine.into(), cluster: Arc::clone(&self.cluster), seq };
             let _ = reply.send(Ok(outcome)); // the caller went away; what it asked for is done
+        }
+        for (reply, repeated) in repeats {
+            let _ = reply.send(Err(repeated));
         }
         Ok(())
     }

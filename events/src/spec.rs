@@ -151,7 +151,7 @@ impl FromStr for Volume {
                 "`{text}` is not a volume ({why}); write name:/path or /path/on/node:/path, with :ro behind it to forbid writing"
             ))
         };
-        let mut parts = text.trim().split(':');
+        let mut parts = text.split(':').map(str::trim);
         let (Some(source), Some(target)) = (parts.next(), parts.next()) else {
             return Err(refuse("it has no target"));
         };
@@ -272,10 +272,12 @@ impl FromStr for Constraint {
             }
             Ok(key.to_owned())
         };
-        if let Some((key, value)) = text.split_once("==") {
-            Ok(Self::Equals(label(key)?, value.trim().to_owned()))
-        } else if let Some((key, value)) = text.split_once("!=") {
-            Ok(Self::Differs(label(key)?, value.trim().to_owned()))
+        // The first operator counts: what follows it is the value, whatever it holds.
+        let (equals, differs) = (text.find("=="), text.find("!="));
+        if let Some(at) = equals.filter(|at| differs.is_none_or(|differs| *at < differs)) {
+            Ok(Self::Equals(label(&text[..at])?, text[at + 2..].trim().to_owned()))
+        } else if let Some(at) = differs {
+            Ok(Self::Differs(label(&text[..at])?, text[at + 2..].trim().to_owned()))
         } else if let Some(key) = text.trim().strip_prefix('!') {
             Ok(Self::Lacks(label(key)?))
         } else {

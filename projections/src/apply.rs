@@ -204,11 +204,11 @@ impl Cluster {
     }
 
     fn node_updated(&mut self, e: &NodeUpdated, touched: &mut Touched) {
-        if let Some(name) = &e.name {
-            if let Some(old) = self.nodes.get(&e.node_id) {
-                self.node_names.remove(&old.name);
-                self.node_names.insert(name.clone(), e.node_id);
-            }
+        if let Some(name) = &e.name
+            && let Some(old) = self.nodes.get(&e.node_id)
+        {
+            self.node_names.remove(&old.name);
+            self.node_names.insert(name.clone(), e.node_id);
         }
         self.change_node(e.node_id, touched, |node| {
             set(&mut node.name, e.name.as_ref());

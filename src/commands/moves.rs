@@ -94,10 +94,19 @@ pub(super) fn roll(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refus
         .filter(|container| container.desired == Desired::Running)
         .cloned()
         .collect();
-    if all.iter().any(|container| container.phase != Phase::Up || container.migrating.is_some()) {
+    if all
+        .iter()
+        .any(|container| container.phase != Phase::Up || container.lost || container.migrating.is_some())
+    {
         return Ok(());
     }
-    let outdated = all.iter().find(|container| is_outdated(draft.cluster(), container));
+    // What leaves a drained node is made anew by that, and the two must not take turns in saying for what it waits.
+    let is_draining = |container: &Container| {
+        let node = container.placement.as_ref().and_then(|placement| draft.cluster().node(placement.node_id));
+        node.is_some_and(|node| node.availability == Availability::Draining)
+    };
+    let outdated =
+        all.iter().find(|container| is_outdated(draft.cluster(), container) && !is_draining(container));
     if let Some(container) = outdated {
         migrate(draft, container, MigrationReason::Update, None, Some(application.seq));
     }

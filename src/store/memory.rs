@@ -80,7 +80,10 @@ impl EventStore for MemoryStore {
         let head = commit.head_after(expected);
         inner.commits.push((head.seq, head.digest));
         inner.events.extend(commit.events);
-        inner.answers.extend(commit.answers);
+        for answer in commit.answers {
+            inner.answers.retain(|earlier| earlier.key != answer.key);
+            inner.answers.push(answer);
+        }
         inner.head = head;
         Ok(head)
     }

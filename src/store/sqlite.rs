@@ -4,12 +4,15 @@
 //! go through connections of their own that cannot write. An event is a row, its JSON kept as text, so that
 //! an operator can read the history with the `sqlite3` tool.
 
-use super::{Answer, Commit, EventQuery, EventStore, EventText, Head, RowChange, StoreError, Table};
+use super::{
+    Answer, Commit, EventQuery, EventStore, EventText, Head, RowChange, StoreError, StoredEvent, Table,
+};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use kdaemon_events::{CommitId, Digest, Seq};
+use kdaemon_events::{CommitId, Digest, Envelope, Seq};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params, params_from_iter};
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -347,6 +350,11 @@ impl From<rusqlite::Error> for AppendError {
     }
 }
 
+/// Microseconds, rounded up: a time between two of them is after the first and before the second.
+fn micros_up(time: DateTime<Utc>) -> i64 {
+    time.timestamp_micros() + i64::from(!time.timestamp_subsec_nanos().is_multiple_of(1_000))
+}
+
 /// The text of a query and its parameters.
 fn compose(query: &EventQuery) -> (String, Vec<Value>) {
     let mut values = vec![Value::Integer(number(query.after))];
@@ -366,10 +374,10 @@ fn compose(query: &EventQuery) -> (String, Vec<Value>) {
         add(" AND e.actor = ?", Value::Text(actor.clone()));
     }
     if let Some(since) = query.since {
-        add(" AND e.at >= ?", Value::Integer(since.timestamp_micros()));
+        add(" AND e.at >= ?", Value::Integer(micros_up(since)));
     }
     if let Some(until) = query.until {
-        add(" AND e.at < ?", Value::Integer(until.timestamp_micros()));
+        add(" AND e.at < ?", Value::Integer(micros_up(until)));
     }
     if !query.kinds.is_empty() {
         // Names from our own vocabulary: nothing in them needs quoting.
@@ -377,7 +385,8 @@ fn compose(query: &EventQuery) -> (String, Vec<Value>) {
         sql.push_str(&format!(" AND e.kind IN ({})", names.join(",")));
     }
     let order = if query.subject.is_some() { "s.seq" } else { "e.seq" };
-    sql.push_str(&format!(" ORDER BY {order} LIMIT {}", query.limit));
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX); // a larger number is none for SQLite
+    sql.push_str(&format!(" ORDER BY {order} LIMIT {limit}"));
     (sql, values)
 }
 
@@ -525,7 +534,10 @@ impl From<rusqlite::Error> for VerifyError {
 fn verify(connection: &Connection) -> Result<Head, VerifyError> {
     let mut commits =
         connection.prepare("SELECT number, id, first_seq, last_seq, digest FROM commits ORDER BY number")?;
-    let mut events = connection.prepare("SELECT seq, json FROM events ORDER BY seq")?;
+    let mut events = connection.prepare("SELECT seq, json, kind, at, actor FROM events ORDER BY seq")?;
+    let mut subjects_found =
+        connection.prepare("SELECT count(*) FROM event_subjects WHERE subject = ?1 AND seq = ?2")?;
+    let mut subjects_of_events = 0;
     let mut events = events.query([])?;
     let mut commits = commits.query([])?;
     let mut head = Head::default();
@@ -538,22 +550,49 @@ fn verify(connection: &Connection) -> Result<Head, VerifyError> {
                 head.commits + 1
             )));
         }
-        let mut digests = Vec::new();
+        let mut texts = Vec::new();
+        let mut columns = Vec::new();
         for seq in first..=last {
-            let event = events.next()?.map(event_text).transpose()?;
-            match event {
-                Some(event) if event.seq.0 == seq => digests.push(Digest::of_event(event.json.as_bytes())),
+            match events.next()? {
+                Some(row) if row.get::<_, i64>(0)?.unsigned_abs() == seq => {
+                    texts.push(event_text(row)?);
+                    columns.push((row.get::<_, String>(2)?, row.get::<_, i64>(3)?, row.get::<_, String>(4)?));
+                }
                 _ => return Err(VerifyError::Differs(format!("event {seq} of commit {number} is missing"))),
             }
         }
-        let digest = Digest::of_commit(head.digest, digests);
+        let digest =
+            Digest::of_commit(head.digest, texts.iter().map(|text| Digest::of_event(text.json.as_bytes())));
         if digest != parsed::<Digest>(row, 4)? {
             return Err(VerifyError::Differs(format!(
                 "commit {number} (events {first} to {last}) does not fit its digest: it was altered"
             )));
         }
+        for (text, (kind, at, actor)) in texts.iter().zip(columns) {
+            let differs =
+                |what: &str| VerifyError::Differs(format!("event {} of commit {number}: {what}", text.seq));
+            let event = Envelope::decode(&text.json).map_err(|error| differs(&error.to_string()))?;
+            let event = StoredEvent::new(&event).map_err(|error| differs(&error.to_string()))?;
+            if kind != event.kind.as_str() || at != event.at.timestamp_micros() || actor != event.actor {
+                return Err(differs("its columns are not as the event says: they were altered"));
+            }
+            let subjects: BTreeSet<_> = event.subjects.iter().collect();
+            for subject in &subjects {
+                let found: i64 = subjects_found
+                    .query_row(params![subject.to_string(), self::number(text.seq)], |row| row.get(0))?;
+                if found == 0 {
+                    return Err(differs("it is missing from the index of subjects"));
+                }
+            }
+            subjects_of_events += subjects.len();
+        }
         let commit_id: CommitId = parsed(row, 1)?;
         head = Head { seq: Seq(last), commits: number, commit_id: Some(commit_id), digest };
+    }
+    let subjects: i64 = connection.query_row("SELECT count(*) FROM event_subjects", [], |row| row.get(0))?;
+    if usize::try_from(subjects) != Ok(subjects_of_events) {
+        let what = "the index of subjects has rows that belong to no event: it was altered".to_owned();
+        return Err(VerifyError::Differs(what));
     }
     match events.next()? {
         Some(_) => {

@@ -1,0 +1,85 @@
+//! Recomputes every index of the state from its containers, and compares.
+
+use kdaemon_events::{ContainerId, NodeId, Protocol};
+use kdaemon_projections::{Cluster, Container, Desired, Phase, Status};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Panics when an index is not what its containers say.
+#[track_caller]
+pub fn indexes(cluster: &Cluster) {
+    for node in cluster.nodes() {
+        let residents: Vec<&Container> = cluster
+            .containers()
+            .map(|c| &**c)
+            .filter(|c| c.residence().is_some_and(|p| p.node_id == node.id))
+            .collect();
+        let expected: BTreeSet<ContainerId> = residents.iter().map(|c| c.id).collect();
+        let actual: BTreeSet<ContainerId> = node.residents.iter().copied().collect();
+        assert_eq!(actual, expected, "residents of {}", node.name);
+        let specs = || residents.iter().filter_map(|c| c.residence()).map(|p| &p.spec.resources);
+        let millicpus: u64 = specs().filter_map(|r| r.cpus).map(|cpus| cpus.0).sum();
+        assert_eq!(node.reserved_millicpus, millicpus, "processors reserved on {}", node.name);
+        let memory: u64 = specs().filter_map(|r| r.memory_bytes).sum();
+        assert_eq!(node.reserved_memory_bytes, memory, "memory reserved on {}", node.name);
+
+        let expected: BTreeSet<ContainerId> =
+            cluster.containers().filter(|c| held_nodes(c).contains(&node.id)).map(|c| c.id).collect();
+        let actual: BTreeSet<ContainerId> = node.holds.iter().copied().collect();
+        assert_eq!(actual, expected, "what {} holds", node.name);
+
+        let actual: BTreeMap<(Protocol, u16), BTreeSet<ContainerId>> =
+            node.ports.iter().map(|(port, by)| (*port, by.iter().copied().collect())).collect();
+        assert_eq!(actual, claims(cluster, node.id), "ports of {}", node.name);
+
+        assert_eq!(cluster.find_node(&node.name).map(|n| n.id), Some(node.id), "the name of a node");
+    }
+    for application in cluster.applications() {
+        let own: Vec<_> = cluster.containers().filter(|c| c.application_id == Some(application.id)).collect();
+        let expected: BTreeSet<ContainerId> = own.iter().map(|c| c.id).collect();
+        let actual: BTreeSet<ContainerId> = application.containers.iter().copied().collect();
+        assert_eq!(actual, expected, "containers of {}", application.name);
+        let up = own.iter().filter(|c| c.status() == Status::Up && c.desired == Desired::Running).count();
+        assert_eq!(application.up as usize, up, "containers of {} that are UP", application.name);
+        let found = cluster.find_application(&application.name).map(|a| a.id);
+        assert_eq!(found, Some(application.id), "the name of an application");
+    }
+    for container in cluster.containers() {
+        let found = cluster.find_container(&container.name).map(|c| c.id);
+        assert_eq!(found, Some(container.id), "the name of a container");
+        let highest = container
+            .placement
+            .iter()
+            .chain(container.retired.iter().map(|retired| &retired.placement))
+            .map(|placement| placement.generation)
+            .max()
+            .unwrap_or_default();
+        assert!(highest <= container.generation, "{} has a generation never given", container.name);
+    }
+    let unsettled: Vec<_> = cluster.unsettled().map(|c| c.id).collect();
+    let expected: Vec<_> = cluster.containers().filter(|c| c.is_unsettled()).map(|c| c.id).collect();
+    assert_eq!(unsettled, expected, "unsettled containers");
+    let migrating: Vec<_> = cluster.migrating().collect();
+    let expected: Vec<_> = cluster.containers().filter(|c| c.migrating.is_some()).map(|c| c.id).collect();
+    assert_eq!(migrating, expected, "migrating containers");
+}
+
+fn held_nodes(container: &Container) -> BTreeSet<NodeId> {
+    let retired = container.retired.iter().map(|retired| retired.placement.node_id);
+    container.placement.iter().map(|placement| placement.node_id).chain(retired).collect()
+}
+
+/// Who claims which fixed port of a node.
+fn claims(cluster: &Cluster, node: NodeId) -> BTreeMap<(Protocol, u16), BTreeSet<ContainerId>> {
+    let mut claims: BTreeMap<(Protocol, u16), BTreeSet<ContainerId>> = BTreeMap::new();
+    for container in cluster.containers() {
+        let wanted =
+            container.placement.iter().filter(|_| !matches!(container.phase, Phase::Down | Phase::Failed));
+        let retired = container.retired.iter().map(|retired| &retired.placement);
+        for placement in wanted.chain(retired).filter(|placement| placement.node_id == node) {
+            for port in placement.spec.fixed_ports() {
+                claims.entry(port).or_default().insert(container.id);
+            }
+        }
+    }
+    claims
+}

@@ -1,0 +1,17 @@
+//! The decisions: given events, when a command comes, then exactly these events or this refusal.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod applications;
+mod arbitrary;
+mod check;
+mod containers;
+mod context;
+mod fixture;
+mod moves;
+mod nodes;
+mod observations;
+mod placement;
+mod probes;
+mod properties;
+mod world;

@@ -1,0 +1,334 @@
+//! What holds whatever happens: properties over random clusters, commands and logs.
+
+use crate::arbitrary;
+use crate::check;
+use crate::fixture::{Given, container, node};
+use crate::world::{Op, World, op};
+use kdaemon::commands::{Command, Instance, LaunchFailure, Listed, Probe, ProbeResult, Seen, decide};
+use kdaemon::engine::{Exit, Launched, Running};
+use kdaemon::scheduler::plan;
+use kdaemon_events::container::{
+    ContainerLaunched, ContainerMigrationCommanded, ContainerRemoved, MigrationReason,
+};
+use kdaemon_events::node::ProbeOutcome;
+use kdaemon_events::{
+    ApplicationId, Constraint, ContainerId, Endpoint, Envelope, Event, Generation, Kind, NodeId, PortSpec,
+    RestartPolicy, Seq, Volume,
+};
+use kdaemon_projections::{Cluster, Touched};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use std::time::Duration;
+use uuid::Uuid;
+
+proptest! {
+    #[test]
+    fn every_decision_keeps_every_rule_and_all_comes_to_rest(ops in vec(op(false), 1..70)) {
+        let mut world = World::new();
+        for op in &ops {
+            world.act(op);
+        }
+        world.settle();
+        world.check_settled();
+        let folded = Cluster::default().fold(&world.log);
+        prop_assert!(folded == world.cluster, "the state is the fold of the log");
+    }
+
+    #[test]
+    fn without_constraints_the_spread_ends_within_one(ops in vec(op(true), 1..70)) {
+        let mut world = World::new();
+        for op in &ops {
+            world.act(op);
+        }
+        world.settle();
+        world.check_settled();
+        let (least, most) = world.spread();
+        // While migrations are paused nothing is evened.
+        prop_assert!(world.cluster.paused().is_some() || most - least <= 1, "from {least} to {most}");
+    }
+
+    #[test]
+    fn a_plan_evens_the_counts_with_the_fewest_moves_and_leaves_nothing_to_plan(counts in vec(0_usize..9, 1..8)) {
+        let mut given = Given::cluster().application("web");
+        for (n, count) in counts.iter().enumerate() {
+            given = given.node(&format!("n{n}")).up();
+            for c in 0..*count {
+                given = given.container(&format!("c{n}-{c}")).up_on(&format!("n{n}"));
+            }
+        }
+        let first = plan(&given.cluster);
+
+        let (total, nodes) = (counts.iter().sum::<usize>(), counts.len());
+        let mut sorted = counts.clone();
+        sorted.sort_unstable_by(|a, b| b.cmp(a));
+        let target = |rank: usize| total / nodes + usize::from(rank < total % nodes);
+        let fewest: usize = sorted.iter().enumerate().map(|(rank, count)| count.saturating_sub(target(rank))).sum();
+        let within_one = sorted[0] - sorted[nodes - 1] <= 1;
+        prop_assert_eq!(first.moves.len(), if within_one { 0 } else { fewest });
+
+        for step in &first.moves {
+            let (container_id, generation) = (step.container_id, Generation(2));
+            given = given
+                .event(ContainerMigrationCommanded {
+                    container_id,
+                    from_node_id: step.from_node_id,
+                    from_generation: Generation(1),
+                    node_id: step.node_id,
+                    generation,
+                    reason: MigrationReason::Balance,
+                    start_first: true,
+                    why: String::new(),
+                })
+                .event(ContainerLaunched {
+                    container_id,
+                    generation,
+                    node_id: step.node_id,
+                    engine_id: String::new(),
+                    image_id: String::new(),
+                    ports: Vec::new(),
+                    access_link: None,
+                })
+                .event(ContainerRemoved { container_id, generation: Generation(1), node_id: step.from_node_id });
+        }
+        check::indexes(&given.cluster);
+        let after: Vec<_> = given.cluster.nodes().map(|node| node.container_count()).collect();
+        prop_assert!(after.iter().max().unwrap() - after.iter().min().unwrap() <= 1, "{after:?}");
+        prop_assert_eq!(plan(&given.cluster).moves, []);
+    }
+
+    #[test]
+    fn any_log_can_be_folded_in_pieces_or_whole(log in arbitrary::log(0..120), cut in any::<prop::sample::Index>()) {
+        let mut touched = Touched::default();
+        let mut whole = Cluster::default();
+        for envelope in &log {
+            whole.apply(envelope, &mut touched);
+        }
+        let (first, second) = log.split_at(cut.index(log.len() + 1));
+        let pieces = Cluster::default().fold(first).fold(second);
+        prop_assert!(pieces == whole);
+        let mut merged = Touched::default();
+        let mut again = Cluster::default();
+        for envelope in &log {
+            let mut one = Touched::default();
+            again.apply(envelope, &mut one);
+            merged.merge(&one);
+        }
+        prop_assert_eq!(merged, touched);
+        // Reading the state of an odd log fails no more than folding it.
+        for id in whole.containers().map(|c| c.id) {
+            let c = whole.container(id).unwrap();
+            let _ = (c.status(), c.is_unsettled(), whole.spec_of(c), kdaemon_projections::ContainerRow::from(&**c));
+        }
+        let _ = (whole.unsettled().count(), whole.failed_nodes(), plan(&whole));
+    }
+
+    #[test]
+    fn any_command_on_any_state_is_decided_or_refused(log in arbitrary::log(0..120)) {
+        let cluster = Cluster::default().fold(&log);
+        let context = Given::cluster().context;
+        for command in commands() {
+            if let Ok(decision) = decide(&cluster, command, &context) {
+                prop_assert!(cluster.clone().fold(&decision.events) == decision.cluster);
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_about_what_is_not_there_changes_nothing(events in vec(arbitrary::event(), 1..20)) {
+        let about_nothing = events.into_iter().filter(|event| {
+            !matches!(
+                event.kind(),
+                Kind::ClusterCreated | Kind::LeaderElected | Kind::MigrationsPaused | Kind::MigrationsResumed
+                    | Kind::NodeMounted | Kind::ApplicationCreated | Kind::ContainerCreated
+            )
+        });
+        for event in about_nothing {
+            let mut given = Given::nothing();
+            given = given.event(event.clone());
+            let mut empty = Given::nothing().event(kdaemon_events::cluster::TokenRevoked { name: String::new() });
+            empty.context = given.context.clone();
+            prop_assert!(given.cluster == empty.cluster, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_specification_reads_back_as_the_same(
+        port in "[0-9]{1,5}(:[0-9]{1,5})?(/tcp|/udp)?",
+        volume in "([a-z. ]{1,4}|/[a-z/ ]{0,4}):[/a-z ]{1,5}(:ro|:rw| )?",
+        policy in "no|always|on-failure(:[+0-9]{1,4})?",
+        constraint in "!?[a-c ]{1,3}|[a-c ]{1,3}(==|!=)[a-c=! ]{0,4}",
+        endpoint in "(tcp|unix)://[a-z0-9.:/\\[\\]-]{1,12}(:[0-9]{1,5})?/?",
+    ) {
+        reads_back::<PortSpec>(&port)?;
+        reads_back::<Volume>(&volume)?;
+        reads_back::<RestartPolicy>(&policy)?;
+        reads_back::<Constraint>(&constraint)?;
+        reads_back::<Endpoint>(&endpoint)?;
+    }
+}
+
+fn reads_back<T>(text: &str) -> Result<(), TestCaseError>
+where
+    T: std::str::FromStr<Err: std::fmt::Debug> + std::fmt::Display + PartialEq + std::fmt::Debug,
+{
+    if let Ok(value) = text.parse::<T>() {
+        let written = value.to_string();
+        let read = written.parse::<T>();
+        prop_assert!(read.as_ref().is_ok_and(|read| *read == value), "{text:?} -> {written:?} -> {read:?}");
+    }
+    Ok(())
+}
+
+/// Each kind by itself, so that none is drawn too rarely.
+#[test]
+fn every_kind_of_event_survives_its_json_text() {
+    for kind in Kind::ALL {
+        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+            cases: 64,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        });
+        let strategy = arbitrary::envelope(arbitrary::event_of(*kind));
+        let outcome = runner.run(&strategy, |envelope| {
+            prop_assert_eq!(envelope.event.kind(), *kind);
+            let json = envelope.encode().unwrap();
+            prop_assert!(!json.contains('\n'), "one event is one line");
+            let read =
+                Envelope::decode(&json).map_err(|error| TestCaseError::fail(format!("{error}: {json}")))?;
+            prop_assert_eq!(&read, &envelope);
+            prop_assert_eq!(read.encode().unwrap(), json);
+            Ok(())
+        });
+        outcome.unwrap_or_else(|error| panic!("{kind}: {error}"));
+    }
+}
+
+#[test]
+fn ops_reach_every_kind_of_event_that_containers_have() {
+    // The sequences above are worth what they reach.
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut reached = std::collections::BTreeSet::new();
+    for _ in 0..150 {
+        let ops = vec(op(false), 60..70).new_tree(&mut runner).unwrap().current();
+        let mut world = World::new();
+        ops.iter().for_each(|op: &Op| world.act(op));
+        world.settle();
+        reached.extend(world.log.iter().map(|envelope| envelope.event.kind()));
+    }
+    let missing: Vec<_> = Kind::ALL
+        .iter()
+        .filter(|kind| !reached.contains(kind))
+        .filter(|kind| {
+            !matches!(
+                kind,
+                Kind::LeaderElected
+                    | Kind::NodeUpdated
+                    | Kind::ContainerHealthy
+                    | Kind::ObservationsPruned
+                    | Kind::TokenCreated
+                    | Kind::TokenRevoked
+            )
+        })
+        .collect();
+    assert_eq!(missing, [] as [&Kind; 0]);
+}
+
+/// Every command that reactors and people have, about every id of the pool.
+fn commands() -> Vec<Command> {
+    let mut commands = vec![
+        Command::CreateCluster(kdaemon_events::ClusterId(Uuid::nil())),
+        Command::BecomeLeader { term: kdaemon_events::Term(1), daemon: String::new() },
+        Command::MountNode(crate::fixture::mount("a")),
+        Command::Rebalance,
+    ];
+    for id in (0..6).map(Uuid::from_u128) {
+        let (node_id, application_id, container_id) = (NodeId(id), ApplicationId(id), ContainerId(id));
+        commands.extend([
+            Command::CordonNode(node_id),
+            Command::UncordonNode(node_id),
+            Command::DrainNode(node_id),
+            Command::UnmountNode { node_id, force: true },
+            Command::FinishDrain(node_id),
+            Command::EvacuateNode(node_id),
+            Command::UpdateNode(kdaemon::commands::UpdateNode {
+                node_id,
+                endpoint: Some(crate::fixture::endpoint("new")),
+                ..crate::fixture::update_node("x")
+            }),
+            Command::DeleteApplication(application_id),
+            Command::ScaleApplication { application_id, replicas: 3 },
+            Command::ScaleApplication { application_id, replicas: 0 },
+            Command::RollApplication(application_id),
+            Command::UpdateApplication(Box::new(kdaemon::commands::UpdateApplication {
+                application_id,
+                is_enabled: Some(true),
+                ..crate::fixture::update_application("x")
+            })),
+            Command::LaunchContainer(container_id),
+            Command::StopContainer(container_id),
+            Command::DeleteContainer(container_id),
+            Command::PlaceContainer(container_id),
+            Command::FinishDelete(container_id),
+        ]);
+        for generation in (0..5).map(Generation) {
+            let instance = Instance { container_id, generation };
+            let failure = |node_fault| LaunchFailure { reason: "x".into(), node_fault };
+            let launched =
+                Launched { engine_id: "e".into(), image_id: "i".into(), ports: Vec::new(), started_at: None };
+            commands.extend([
+                Command::RecordLaunched(instance, launched),
+                Command::RecordLaunchFailed(instance, failure(true)),
+                Command::RecordLaunchFailed(instance, failure(false)),
+                Command::RecordExited(instance, Some(Exit { code: 1, out_of_memory: false })),
+                Command::RecordMissing(instance),
+                Command::RecordHealth(instance, false),
+                Command::RecordHealth(instance, true),
+                Command::RecordStopped(instance, None),
+                Command::RecordRemoved(instance, node_id),
+            ]);
+        }
+    }
+    commands
+}
+
+proptest! {
+    #[test]
+    fn any_probe_on_any_state_is_recorded(
+        log in arbitrary::log(0..120),
+        seen in vec((arbitrary::container_id(), arbitrary::generation(), 0_u8..3), 0..6),
+        as_of in 0_u64..130,
+    ) {
+        let cluster = Cluster::default().fold(&log);
+        let context = Given::cluster().context;
+        let own: Vec<_> = seen
+            .into_iter()
+            .map(|(container_id, generation, running)| Seen {
+                instance: Instance { container_id, generation },
+                running: [Running::Created, Running::Running, Running::Exited][usize::from(running)],
+            })
+            .collect();
+        for node in cluster.nodes() {
+            let listed = Listed { own: own.clone(), foreign: 1, as_of: Seq(as_of) };
+            let results = [
+                ProbeResult::Failed("x".into()),
+                ProbeResult::Answered { engine: None, listed: None },
+                ProbeResult::Answered { engine: None, listed: Some(listed) },
+            ];
+            for result in results {
+                let answered = !matches!(result, ProbeResult::Failed(_));
+                let endpoint = node.endpoint.clone();
+                let probe = Probe { node_id: node.id, endpoint, latency: Duration::ZERO, result };
+                let decision = decide(&cluster, Command::RecordProbe(probe), &context);
+                let decision = decision.map_err(|refusal| TestCaseError::fail(refusal.to_string()))?;
+                let Event::NodeObserved(observed) = &decision.events[0].event else { panic!("not observed") };
+                prop_assert_eq!(matches!(observed.outcome, ProbeOutcome::Answered { .. }), answered);
+            }
+        }
+    }
+}
+
+#[test]
+fn names_in_these_tests_sort_as_their_ids_do() {
+    assert!(node("a") < node("b") && container("c1") < container("c2"));
+}

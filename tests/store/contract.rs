@@ -1,0 +1,367 @@
+//! What every store keeps to. Each test runs against each of them.
+
+use crate::events::*;
+use chrono::TimeDelta;
+use kdaemon::store::{
+    Commit, EventQuery, EventStore, Head, MemoryStore, RowChange, SqliteStore, StoreError, Table,
+};
+use kdaemon_events::{Actor, CommitId, Digest, Envelope, Kind, Seq};
+use proptest::prelude::*;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Runs a test against an empty store of each sort.
+fn every_store<F: Future<Output = ()>>(test: impl Fn(Arc<dyn EventStore>) -> F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        test(Arc::new(MemoryStore::new())).await;
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(folder.path()).unwrap());
+        test(Arc::clone(&store) as Arc<dyn EventStore>).await;
+        store.close().await;
+    });
+}
+
+#[test]
+fn an_empty_store_has_nothing() {
+    every_store(async |store| {
+        assert_eq!(store.head().await.unwrap(), Head::default());
+        assert_eq!(store.read(Seq(0), 10).await.unwrap(), []);
+        assert_eq!(store.verify().await.unwrap(), Head::default());
+        assert_eq!(store.answers(at(0)).await.unwrap(), []);
+        assert_eq!(store.tables_reflect().await.unwrap(), Seq(0));
+        assert_eq!(store.read_table(Table::Nodes).await.unwrap(), []);
+        assert!(!store.describe().is_empty());
+    });
+}
+
+#[test]
+fn a_commit_is_appended_to_the_head_that_it_expects() {
+    every_store(async |store| {
+        let first = commit(&Head::default(), vec![token("a"), token("b")]);
+        let head = store.append(&Head::default(), first.clone()).await.unwrap();
+        assert_eq!(head, first.head_after(&Head::default()));
+        assert_eq!((head.seq, head.commits, head.commit_id), (Seq(2), 1, Some(first.id)));
+        assert_eq!(store.head().await.unwrap(), head);
+        let second = commit(&head, vec![token("c")]);
+        let next = store.append(&head, second.clone()).await.unwrap();
+        assert_eq!((next.seq, next.commits, next.commit_id), (Seq(3), 2, Some(second.id)));
+        assert_ne!(next.digest, head.digest);
+        assert_eq!(store.verify().await.unwrap(), next);
+    });
+}
+
+#[test]
+fn an_append_to_another_head_conflicts_and_writes_nothing() {
+    every_store(async |store| {
+        let old = fill(&*store, 1).await;
+        let head = fill(&*store, 1).await;
+        let elsewhere = [
+            Head::default(),
+            old,
+            Head { digest: Digest([7; 32]), ..head },
+            Head { commit_id: Some(CommitId(Uuid::nil())), ..head },
+            Head { commits: 9, ..head },
+            Head { seq: Seq(9), ..head },
+        ];
+        for expected in elsewhere {
+            let conflict = store.append(&expected, commit(&expected, vec![token("x")])).await;
+            assert_eq!(conflict, Err(StoreError::Conflict { actual: head }));
+        }
+        assert_eq!(store.head().await.unwrap(), head);
+        assert_eq!(store.read(Seq(0), 10).await.unwrap().len(), 2);
+        assert_eq!(store.verify().await.unwrap(), head);
+    });
+}
+
+#[test]
+fn of_many_that_append_at_once_one_wins_each_place() {
+    every_store(async |store| {
+        let tasks: Vec<_> = (0..8)
+            .map(|writer| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move {
+                    let mut won = 0;
+                    while won < 10 {
+                        let head = store.head().await.unwrap();
+                        let next = commit(&head, vec![token(&format!("w{writer}-{won}"))]);
+                        match store.append(&head, next).await {
+                            Ok(_) => won += 1,
+                            Err(StoreError::Conflict { .. }) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let head = store.verify().await.unwrap();
+        assert_eq!((head.seq, head.commits), (Seq(80), 80));
+    });
+}
+
+#[test]
+fn events_are_read_in_dense_order_page_by_page() {
+    every_store(async |store| {
+        let mut head = Head::default();
+        let mut texts = Vec::new();
+        for size in [1, 7, 2, 90, 1] {
+            let commit = commit(&head, (0..size).map(|i| token(&format!("t{i}"))).collect());
+            texts.extend(commit.events.iter().map(|event| event.json.clone()));
+            head = store.append(&head, commit).await.unwrap();
+        }
+        let mut after = Seq(0);
+        let mut read = Vec::new();
+        loop {
+            let page = store.read(after, 13).await.unwrap();
+            assert!(page.len() == 13 || page.last().is_none_or(|last| last.seq == head.seq));
+            let Some(last) = page.last() else { break };
+            after = last.seq;
+            read.extend(page);
+        }
+        let seqs: Vec<_> = read.iter().map(|text| text.seq.0).collect();
+        assert_eq!(seqs, (1..=101).collect::<Vec<_>>());
+        assert!(read.iter().map(|text| &text.json).eq(texts.iter()), "the text comes back as it was");
+        assert_eq!(store.read(head.seq, 10).await.unwrap(), []);
+        assert_eq!(store.read(Seq(u64::MAX), 10).await.unwrap(), []);
+        assert_eq!(store.read(Seq(0), 0).await.unwrap(), []);
+        assert_eq!(store.read(Seq(0), usize::MAX).await.unwrap().len(), 101);
+    });
+}
+
+#[test]
+fn what_is_read_decodes_to_what_was_written() {
+    every_store(async |store| {
+        let events = vec![migration(1, 1), observed(2), token("'; DROP TABLE events; --")];
+        store.append(&Head::default(), commit(&Head::default(), events.clone())).await.unwrap();
+        let read = store.read(Seq(0), 10).await.unwrap();
+        let read: Vec<_> = read.iter().map(|text| Envelope::decode(&text.json).unwrap().event).collect();
+        assert_eq!(read, events);
+    });
+}
+
+/// A log in which each filter tells some from the rest. Event n is recorded n seconds after the beginning.
+async fn varied(store: &dyn EventStore) {
+    let alice = || Actor::Token { name: "alice".into() };
+    let events = [
+        (alice(), token("a")),                      // 1
+        (alice(), cordoned(1)),                     // 2
+        (Actor::reactor("health"), observed(1)),    // 3
+        (Actor::reactor("health"), observed(2)),    // 4
+        (Actor::Anonymous, cordoned(2)),            // 5
+        (Actor::reactor("mover"), migration(1, 2)), // 6
+        (Actor::reactor("mover"), migration(2, 2)), // 7
+        (alice(), cordoned(1)),                     // 8
+    ];
+    let mut seq = Seq(0);
+    let events = events.into_iter().map(|(actor, event)| {
+        seq = seq.next();
+        stored(seq, actor, event)
+    });
+    let commit = Commit { id: CommitId(Uuid::new_v4()), events: events.collect(), answers: Vec::new() };
+    store.append(&Head::default(), commit).await.unwrap();
+}
+
+#[test]
+fn each_filter_of_a_query_finds_its_events() {
+    every_store(async |store| {
+        varied(&*store).await;
+        let find = async |query: EventQuery| seqs(&*store, query).await;
+        assert_eq!(find(all()).await, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(find(EventQuery { limit: 3, ..all() }).await, [1, 2, 3]);
+        assert_eq!(find(EventQuery { limit: 0, ..all() }).await, [] as [u64; 0]);
+        assert_eq!(find(EventQuery { after: Seq(6), ..all() }).await, [7, 8]);
+        assert_eq!(find(EventQuery { kinds: vec![Kind::NodeCordoned], ..all() }).await, [2, 5, 8]);
+        let kinds = vec![Kind::NodeObserved, Kind::TokenCreated, Kind::TokenRevoked];
+        assert_eq!(find(EventQuery { kinds, ..all() }).await, [1, 3, 4]);
+        // Also by a thing that an event is not about in the first place, and once when it is so twice.
+        assert_eq!(find(EventQuery { subject: Some(node(1).0), ..all() }).await, [2, 3, 6, 8]);
+        assert_eq!(find(EventQuery { subject: Some(node(2).0), ..all() }).await, [4, 5, 6, 7]);
+        assert_eq!(find(EventQuery { subject: Some(Uuid::from_u128(900)), ..all() }).await, [6, 7]);
+        assert_eq!(find(EventQuery { subject: Some(Uuid::nil()), ..all() }).await, [] as [u64; 0]);
+        assert_eq!(find(EventQuery { actor: Some("alice".into()), ..all() }).await, [1, 2, 8]);
+        assert_eq!(find(EventQuery { actor: Some("anonymous".into()), ..all() }).await, [5]);
+        assert_eq!(find(EventQuery { actor: Some("' OR 1=1 --".into()), ..all() }).await, [] as [u64; 0]);
+        assert_eq!(find(EventQuery { since: Some(at(7)), ..all() }).await, [7, 8]);
+        assert_eq!(find(EventQuery { until: Some(at(3)), ..all() }).await, [1, 2]);
+        assert_eq!(find(EventQuery { since: Some(at(3)), until: Some(at(5)), ..all() }).await, [3, 4]);
+    });
+}
+
+#[test]
+fn a_time_between_two_microseconds_is_before_the_second() {
+    every_store(async |store| {
+        varied(&*store).await;
+        let just_after = Some(at(3) + TimeDelta::nanoseconds(1));
+        assert_eq!(seqs(&*store, EventQuery { until: just_after, ..all() }).await, [1, 2, 3]);
+        assert_eq!(seqs(&*store, EventQuery { since: just_after, limit: 1, ..all() }).await, [4]);
+    });
+}
+
+#[test]
+fn filters_combine_alike_in_every_store() {
+    let query = || {
+        (
+            (0_u64..9, 0_usize..9, prop::sample::subsequence(&Kind::ALL[2..8], 0..4)),
+            prop::option::of(prop::sample::select(vec![1_u128, 2, 900, 5])),
+            prop::option::of(prop::sample::select(vec!["alice", "health", "mover", "nobody"])),
+            (prop::option::of(0_u64..9), prop::option::of(0_u64..9)),
+        )
+            .prop_map(|((after, limit, kinds), subject, actor, (since, until))| EventQuery {
+                after: Seq(after),
+                limit,
+                kinds,
+                subject: subject.map(Uuid::from_u128),
+                actor: actor.map(ToOwned::to_owned),
+                since: since.map(at),
+                until: until.map(at),
+            })
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let memory = MemoryStore::new();
+    let sqlite = SqliteStore::open(folder.path()).unwrap();
+    runtime.block_on(async {
+        varied(&memory).await;
+        varied(&sqlite).await;
+    });
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(512)
+    });
+    runner
+        .run(&query(), |query| {
+            let found = runtime
+                .block_on(async { (seqs(&memory, query.clone()).await, seqs(&sqlite, query.clone()).await) });
+            prop_assert_eq!(&found.0, &found.1);
+            // And as the log itself has it.
+            prop_assert!(found.0.is_sorted() && found.0.len() <= query.limit);
+            prop_assert!(found.0.iter().all(|seq| *seq > query.after.0));
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn answers_are_kept_with_their_commit_and_only_with_it() {
+    every_store(async |store| {
+        let with = |head: &Head, answers| Commit { answers, ..commit(head, vec![token("a")]) };
+        let early = answer("k1", at(10), "\"'");
+        let late = answer("k2", at(20), "{}");
+        let head = store
+            .append(&Head::default(), with(&Head::default(), vec![early.clone(), late.clone()]))
+            .await
+            .unwrap();
+        let lost = with(&Head::default(), vec![answer("k3", at(30), "")]);
+        assert!(store.append(&Head::default(), lost).await.is_err());
+        let kept = async |since| {
+            let mut kept = store.answers(since).await.unwrap();
+            kept.sort_by(|a, b| a.key.cmp(&b.key));
+            kept
+        };
+        assert_eq!(kept(at(0)).await, [early.clone(), late.clone()]);
+        assert_eq!(kept(at(10)).await, [early, late.clone()]);
+        assert_eq!(kept(at(11)).await, [late.clone()]);
+        assert_eq!(kept(at(21)).await, []);
+        // A key that is used again, long after, has its last answer.
+        let again = answer("k1", at(90_000), "again");
+        store.append(&head, with(&head, vec![again.clone()])).await.unwrap();
+        assert_eq!(kept(at(0)).await, [again, late]);
+    });
+}
+
+fn row(table: Table, id: u128, json: Option<&str>) -> RowChange {
+    RowChange { table, id: Uuid::from_u128(id), json: json.map(ToOwned::to_owned) }
+}
+
+#[test]
+fn rows_are_written_read_replaced_and_removed() {
+    every_store(async |store| {
+        let rows = async |table| {
+            let rows = store.read_table(table).await.unwrap();
+            rows.into_iter().map(|(id, json)| (id.as_u128(), json)).collect::<Vec<_>>()
+        };
+        let changes = vec![
+            row(Table::Nodes, 2, Some("n2")),
+            row(Table::Nodes, 1, Some("n1")),
+            row(Table::Applications, 1, Some("a1")),
+            row(Table::Containers, 1, Some("c1")),
+        ];
+        store.write_rows(Seq(5), changes).await.unwrap();
+        assert_eq!(store.tables_reflect().await.unwrap(), Seq(5));
+        assert_eq!(rows(Table::Nodes).await, [(1, "n1".into()), (2, "n2".into())]);
+        assert_eq!(rows(Table::Applications).await, [(1, "a1".into())]);
+        assert_eq!(rows(Table::Containers).await, [(1, "c1".into())]);
+        let changes =
+            vec![row(Table::Nodes, 1, Some("n1'")), row(Table::Nodes, 2, None), row(Table::Nodes, 9, None)];
+        store.write_rows(Seq(6), changes).await.unwrap();
+        assert_eq!(rows(Table::Nodes).await, [(1, "n1'".into())]);
+        assert_eq!(rows(Table::Containers).await, [(1, "c1".into())]);
+    });
+}
+
+#[test]
+fn an_older_state_of_the_tables_never_overwrites_a_newer_one() {
+    every_store(async |store| {
+        store.write_rows(Seq(5), vec![row(Table::Nodes, 1, Some("new"))]).await.unwrap();
+        let older = vec![row(Table::Nodes, 1, Some("old")), row(Table::Nodes, 2, Some("old"))];
+        store.write_rows(Seq(4), older).await.unwrap();
+        assert_eq!(store.tables_reflect().await.unwrap(), Seq(5));
+        assert_eq!(store.read_table(Table::Nodes).await.unwrap(), [(Uuid::from_u128(1), "new".into())]);
+        // The rest of the same state follows.
+        store.write_rows(Seq(5), vec![row(Table::Nodes, 2, Some("new"))]).await.unwrap();
+        assert_eq!(store.read_table(Table::Nodes).await.unwrap().len(), 2);
+    });
+}
+
+#[test]
+fn dropped_tables_are_empty_and_the_log_is_not() {
+    every_store(async |store| {
+        let head = fill(&*store, 3).await;
+        for table in Table::ALL {
+            store.write_rows(Seq(3), vec![row(table, 1, Some("x"))]).await.unwrap();
+        }
+        store.drop_tables().await.unwrap();
+        assert_eq!(store.tables_reflect().await.unwrap(), Seq(0));
+        for table in Table::ALL {
+            assert_eq!(store.read_table(table).await.unwrap(), []);
+        }
+        assert_eq!(store.verify().await.unwrap(), head);
+        store.write_rows(Seq(1), vec![row(Table::Nodes, 1, Some("anew"))]).await.unwrap();
+        assert_eq!(store.tables_reflect().await.unwrap(), Seq(1));
+    });
+}
+
+#[test]
+fn a_large_commit_is_whole() {
+    every_store(async |store| {
+        let events = (0..1_000).map(|i| token(&format!("{i}{}", "x".repeat(900)))).collect();
+        let head = store.append(&Head::default(), commit(&Head::default(), events)).await.unwrap();
+        assert_eq!(head.seq, Seq(1_000));
+        assert_eq!(store.verify().await.unwrap(), head);
+        assert_eq!(store.read(Seq(0), 2_000).await.unwrap().len(), 1_000);
+    });
+}
+
+#[test]
+fn a_reader_never_sees_a_part_of_a_commit() {
+    every_store(async |store| {
+        let writer = {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let mut head = Head::default();
+                for _ in 0..60 {
+                    head = store.append(&head, commit(&head, vec![token("a"); 7])).await.unwrap();
+                }
+            })
+        };
+        while !writer.is_finished() {
+            let read = store.read(Seq(0), usize::MAX).await.unwrap();
+            assert_eq!(read.len() % 7, 0);
+            assert!(read.iter().zip(1..).all(|(text, seq)| text.seq == Seq(seq)));
+        }
+        writer.await.unwrap();
+    });
+}

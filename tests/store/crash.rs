@@ -1,0 +1,77 @@
+//! `kill -9` at any moment: what was acknowledged is there.
+
+use crate::events::*;
+use kdaemon::store::{EventStore, SqliteStore};
+use kdaemon_events::Seq;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+const FOLDER: &str = "KDAEMON_TEST_STORE_CRASH";
+const ACKNOWLEDGED: &str = "acknowledged ";
+
+/// The process that is killed: this test binary again, writing until it dies.
+#[test]
+fn writes_until_it_is_killed() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(&PathBuf::from(folder)).unwrap();
+        let mut head = store.head().await.unwrap();
+        let mut out = std::io::stdout();
+        loop {
+            let size = usize::try_from(head.commits % 5 + 1).unwrap();
+            let events = vec![token(&"x".repeat(500 * size)); size];
+            head = store.append(&head, commit(&head, events)).await.unwrap();
+            writeln!(out, "{ACKNOWLEDGED}{}", head.seq).unwrap();
+            out.flush().unwrap();
+        }
+    });
+}
+
+#[test]
+fn no_acknowledged_commit_is_lost_when_the_process_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut last = Seq(0);
+    for round in 0..12 {
+        // A number of its own each time: the moment falls anywhere in a write.
+        let wait_for = 1 + u128::from(uuid::Uuid::new_v4().as_u128() as u64 % 60);
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "crash::writes_until_it_is_killed", "--nocapture"])
+            .env(FOLDER, folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut acknowledged = Seq(0);
+        let mut count = 0;
+        // All that it says before it dies counts, also what it says while the kill is on its way.
+        while let Some(line) = lines.next().and_then(Result::ok) {
+            // The harness has its own line before the first.
+            let Some((_, seq)) = line.split_once(ACKNOWLEDGED) else { continue };
+            let Ok(seq) = seq.parse() else { continue };
+            acknowledged = Seq(seq);
+            count += 1;
+            if count == wait_for {
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        assert!(count >= wait_for, "round {round}: it ended by itself after {count} of {wait_for} commits");
+        let head = runtime.block_on(async {
+            let store = SqliteStore::open(folder.path()).unwrap();
+            let head = store.verify().await.unwrap();
+            store.close().await;
+            head
+        });
+        assert!(
+            head.seq >= acknowledged,
+            "round {round}: {acknowledged} was acknowledged, {} is there",
+            head.seq
+        );
+        assert!(head.seq > last);
+        last = head.seq;
+    }
+}

@@ -1,0 +1,130 @@
+//! Disks that cannot be written and disks that are full. They need mounts, and so root; where that is not
+//! possible they are left out, and say so.
+
+use crate::events::*;
+use kdaemon::store::{Commit, EventStore, SqliteStore, StoreError};
+use std::path::Path;
+use std::process::Command;
+
+/// A mount that ends with this.
+struct Mount(tempfile::TempDir);
+
+impl Mount {
+    fn new(arguments: &[&str]) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Command::new("mount").args(arguments).arg(folder.path()).output();
+        match output {
+            Ok(output) if output.status.success() => Some(Self(folder)),
+            Ok(output) => {
+                let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                eprintln!("left out, a test with a disk of its own: {why}");
+                None
+            }
+            Err(error) => {
+                eprintln!("left out, a test with a disk of its own: mount: {error}");
+                None
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn again(&self, options: &str) {
+        let status = Command::new("mount").args(["-o", options]).arg(self.path()).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily: a failed test may have files open there.
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_named() {
+    let Some(disk) = Mount::new(&["-t", "tmpfs", "-o", "size=8m", "kdaemon-test"]) else { return };
+    let store = SqliteStore::open(disk.path()).unwrap();
+    fill(&store, 2).await;
+    store.close().await;
+    disk.again("remount,ro");
+    for folder in [disk.path().to_owned(), disk.path().join("new")] {
+        let Err(error) = SqliteStore::open(&folder) else { panic!("it opened") };
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(&folder.display().to_string()), "{text}");
+        assert!(text.contains("Read-only file system") && text.contains("--data-dir"), "{text}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for folder in [file.path().to_owned(), file.path().join("below"), Path::new("/proc/kdaemon").to_owned()] {
+        let Err(error) = SqliteStore::open(&folder) else { panic!("it opened") };
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        assert!(error.to_string().contains(&folder.display().to_string()), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_and_is_got_over() {
+    let Some(disk) = Mount::new(&["-t", "tmpfs", "-o", "size=3m", "kdaemon-test"]) else { return };
+    let store = SqliteStore::open(disk.path()).unwrap();
+    let mut head = fill(&store, 3).await;
+    let large = |head: &_| Commit {
+        answers: vec![answer("k", at(1), "{}")],
+        ..commit(head, vec![token(&"x".repeat(100_000)); 3])
+    };
+    let error = loop {
+        match store.append(&head, large(&head)).await {
+            Ok(next) => head = next,
+            Err(error) => break error,
+        }
+        assert!(head.seq.0 < 100, "the disk is never full");
+    };
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert!(error.to_string().contains("full"), "{error}");
+    // Nothing of it is there, and all that was there is.
+    for _ in 0..3 {
+        assert_eq!(store.head().await.unwrap(), head);
+        assert_eq!(store.verify().await.unwrap(), head);
+        assert!(store.append(&head, large(&head)).await.is_err());
+    }
+    // There is room again.
+    disk.again("remount,size=64m");
+    let head = store.append(&head, large(&head)).await.unwrap();
+    assert_eq!(store.verify().await.unwrap(), head);
+    store.close().await;
+    let store = SqliteStore::open(disk.path()).unwrap();
+    assert_eq!(store.verify().await.unwrap(), head);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_store_on_a_full_disk_can_be_read() {
+    let Some(disk) = Mount::new(&["-t", "tmpfs", "-o", "size=3m", "kdaemon-test"]) else { return };
+    let store = SqliteStore::open(disk.path()).unwrap();
+    let head = fill(&store, 3).await;
+    store.close().await;
+    let ballast = disk.path().join("ballast");
+    let mut size = 3_000_000;
+    while size > 0 && std::fs::write(&ballast, vec![1; size]).is_err() {
+        size -= 4_096;
+    }
+    match SqliteStore::open(disk.path()) {
+        Ok(store) => {
+            assert_eq!(store.verify().await.unwrap(), head);
+            store.close().await;
+        }
+        // Its shared memory needs a page of the disk.
+        Err(error) => assert!(error.to_string().contains("full"), "{error}"),
+    }
+    std::fs::remove_file(&ballast).unwrap();
+    let store = SqliteStore::open(disk.path()).unwrap();
+    assert_eq!(store.verify().await.unwrap(), head);
+    store.close().await;
+}

@@ -1,0 +1,94 @@
+//! Commits for the tests.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use kdaemon::store::{Answer, Commit, EventQuery, EventStore, Head, StoredEvent};
+use kdaemon_events::cluster::TokenCreated;
+use kdaemon_events::container::ContainerMigrationCommanded;
+use kdaemon_events::container::MigrationReason;
+use kdaemon_events::node::{NodeCordoned, NodeObserved, ProbeOutcome};
+use kdaemon_events::{
+    Actor, CommitId, ContainerId, Envelope, Event, EventId, Generation, NodeId, RequestId, Seq,
+};
+use uuid::Uuid;
+
+pub fn node(number: u128) -> NodeId {
+    NodeId(Uuid::from_u128(number))
+}
+
+/// A second after the one before, counted from the first event.
+pub fn at(seq: u64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000, 0).unwrap() + TimeDelta::seconds(i64::try_from(seq).unwrap())
+}
+
+pub fn stored(seq: Seq, actor: Actor, event: impl Into<Event>) -> StoredEvent {
+    let envelope = Envelope {
+        seq,
+        id: EventId(Uuid::new_v4()),
+        at: at(seq.0),
+        actor,
+        request_id: Some(RequestId("r".into())),
+        cause: None,
+        event: event.into(),
+    };
+    StoredEvent::new(&envelope).unwrap()
+}
+
+pub fn token(name: &str) -> Event {
+    TokenCreated { name: name.into() }.into()
+}
+
+pub fn cordoned(number: u128) -> Event {
+    NodeCordoned { node_id: node(number) }.into()
+}
+
+pub fn observed(number: u128) -> Event {
+    let outcome = ProbeOutcome::Answered { running: None, foreign: None };
+    NodeObserved { node_id: node(number), outcome, latency_ms: 1, engine: None, orphans: Vec::new() }.into()
+}
+
+/// About a container and two nodes, which may be the same one.
+pub fn migration(from: u128, to: u128) -> Event {
+    ContainerMigrationCommanded {
+        container_id: ContainerId(Uuid::from_u128(900)),
+        from_node_id: node(from),
+        from_generation: Generation(1),
+        node_id: node(to),
+        generation: Generation(2),
+        reason: MigrationReason::Update,
+        start_first: false,
+        why: "it's 'quoted' — \u{1F980}\n".into(),
+    }
+    .into()
+}
+
+/// A commit of these events on top of a head.
+pub fn commit(head: &Head, events: Vec<Event>) -> Commit {
+    let mut seq = head.seq;
+    let events = events.into_iter().map(|event| {
+        seq = seq.next();
+        stored(seq, Actor::Anonymous, event)
+    });
+    Commit { id: CommitId(Uuid::new_v4()), events: events.collect(), answers: Vec::new() }
+}
+
+pub fn answer(key: &str, at: DateTime<Utc>, body: &str) -> Answer {
+    Answer { key: key.into(), fingerprint: "f".into(), at, status: 201, seq: Seq(1), body: body.into() }
+}
+
+/// Appends so many commits of one event each.
+pub async fn fill(store: &dyn EventStore, commits: u64) -> Head {
+    let mut head = store.head().await.unwrap();
+    for number in 0..commits {
+        head = store.append(&head, commit(&head, vec![token(&format!("t{number}"))])).await.unwrap();
+    }
+    head
+}
+
+/// The seqs that a query finds.
+pub async fn seqs(store: &dyn EventStore, query: EventQuery) -> Vec<u64> {
+    store.query(query).await.unwrap().into_iter().map(|text| text.seq.0).collect()
+}
+
+pub fn all() -> EventQuery {
+    EventQuery { limit: usize::MAX, ..EventQuery::default() }
+}

@@ -1,0 +1,9 @@
+//! The stores: one contract that all of them keep, and what only a store on a disk can meet.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod contract;
+mod crash;
+mod disk;
+mod events;
+mod sqlite;

@@ -1,0 +1,259 @@
+//! The embedded store: what can be wrong with its folder and its file.
+
+use crate::events::*;
+use kdaemon::journal::fold_log;
+use kdaemon::store::{Commit, EventStore, Head, RowChange, SqliteStore, StoreError, Table};
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join("kdaemon.db")
+}
+
+/// A folder with a log of so many commits, closed in good order.
+async fn written(commits: u64) -> (tempfile::TempDir, Head) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path()).unwrap();
+    let head = fill(&store, commits).await;
+    store.close().await;
+    (folder, head)
+}
+
+fn damage(folder: &Path, sql: &str) {
+    Connection::open(file(folder)).unwrap().execute_batch(sql).unwrap();
+}
+
+#[track_caller]
+fn refused(folder: &Path) -> StoreError {
+    match SqliteStore::open(folder) {
+        Ok(_) => panic!("it opened"),
+        Err(error) => error,
+    }
+}
+
+/// The message says what is wrong, where, and what to do.
+#[track_caller]
+fn says(error: &StoreError, parts: &[&str]) {
+    let text = error.to_string();
+    for part in parts {
+        assert!(text.contains(part), "`{text}` does not say `{part}`");
+    }
+}
+
+#[tokio::test]
+async fn all_is_there_when_it_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path()).unwrap();
+    let head = fill(&store, 3).await;
+    let with_answer = Commit { answers: vec![answer("k", at(1), "{}")], ..commit(&head, vec![token("x")]) };
+    let head = store.append(&head, with_answer).await.unwrap();
+    let row = RowChange { table: Table::Nodes, id: Uuid::from_u128(1), json: Some("{}".into()) };
+    store.write_rows(head.seq, vec![row]).await.unwrap();
+    store.close().await;
+    let store = SqliteStore::open(folder.path()).unwrap();
+    assert_eq!(store.head().await.unwrap(), head);
+    assert_eq!(store.verify().await.unwrap(), head);
+    assert_eq!(store.answers(at(0)).await.unwrap(), [answer("k", at(1), "{}")]);
+    assert_eq!(store.tables_reflect().await.unwrap(), head.seq);
+    assert_eq!(store.read_table(Table::Nodes).await.unwrap().len(), 1);
+    let head = store.append(&head, commit(&head, vec![token("y")])).await.unwrap();
+    assert_eq!(store.verify().await.unwrap(), head);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn its_folder_is_made_and_is_nobody_elses() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("a/b");
+    let store = SqliteStore::open(&inner).unwrap();
+    assert_eq!(std::fs::metadata(&inner).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(store.describe(), format!("sqlite:{}", file(&inner).display()));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_folder_is_used_by_one_daemon_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path()).unwrap();
+    let error = refused(folder.path());
+    assert!(matches!(error, StoreError::InUse(_)), "{error:?}");
+    says(
+        &error,
+        &["another kdaemon uses the data folder", &folder.path().display().to_string(), "--data-dir"],
+    );
+    let head = fill(&store, 1).await;
+    store.close().await;
+    let store = SqliteStore::open(folder.path()).unwrap();
+    assert_eq!(store.head().await.unwrap(), head);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_closed_store_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path()).unwrap();
+    store.close().await;
+    assert!(matches!(store.head().await, Err(StoreError::Unavailable(_))));
+    let append = store.append(&Head::default(), commit(&Head::default(), vec![token("x")])).await;
+    says(&append.unwrap_err(), &["it is closed"]);
+    store.close().await;
+}
+
+#[test]
+fn the_database_of_another_program_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    damage(folder.path(), "CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);");
+    let error = refused(folder.path());
+    assert!(matches!(error, StoreError::Damaged(_)), "{error:?}");
+    says(&error, &["database of another program", "kdaemon.db", "--data-dir"]);
+    let theirs: i64 = Connection::open(file(folder.path()))
+        .unwrap()
+        .query_row("SELECT count(*) FROM theirs", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(theirs, 1);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "This is not a database. ".repeat(400);
+    std::fs::write(file(folder.path()), &text).unwrap();
+    let error = refused(folder.path());
+    assert!(matches!(error, StoreError::Damaged(_)), "{error:?}");
+    says(&error, &["is not a database of kDaemon", "--data-dir"]);
+    assert_eq!(std::fs::read_to_string(file(folder.path())).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_kdaemon_is_left_to_it() {
+    let (folder, _) = written(1).await;
+    damage(folder.path(), "PRAGMA user_version = 2");
+    says(&refused(folder.path()), &["newer kDaemon", "layout 2", "use that one"]);
+}
+
+/// What a daemon does when it starts: it opens the store and folds its log.
+async fn start(folder: &Path) -> Result<Head, StoreError> {
+    let store = SqliteStore::open(folder)?;
+    let folded = fold_log(&store).await;
+    let verified = store.verify().await;
+    store.close().await;
+    folded?;
+    verified
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_is_not_started_on() {
+    let (folder, head) = written(400).await;
+    let whole = std::fs::read(file(folder.path())).unwrap();
+    for eighths in 1..8 {
+        let length = whole.len() * eighths / 8;
+        for cut in [length, length / 4_096 * 4_096] {
+            std::fs::write(file(folder.path()), &whole[..cut]).unwrap();
+            let started = start(folder.path()).await;
+            assert!(matches!(started, Err(StoreError::Damaged(_))), "cut at {cut}: {started:?}");
+        }
+    }
+    says(&start(folder.path()).await.unwrap_err(), &["kdaemon.db", "restore it from a backup"]);
+    std::fs::write(file(folder.path()), &whole).unwrap();
+    assert_eq!(start(folder.path()).await.unwrap(), head);
+}
+
+#[tokio::test]
+async fn of_a_cut_write_ahead_log_whole_commits_remain() {
+    // A copy of the files of a running store is what a crash leaves.
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path()).unwrap();
+    let head = fill(&store, 30).await;
+    let wal = std::fs::read(folder.path().join("kdaemon.db-wal")).unwrap();
+    let base = std::fs::read(file(folder.path())).unwrap();
+    store.close().await;
+    let copy = |length: usize| {
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::write(file(copy.path()), &base).unwrap();
+        std::fs::write(copy.path().join("kdaemon.db-wal"), &wal[..length]).unwrap();
+        copy
+    };
+    let whole = copy(wal.len());
+    assert_eq!(start(whole.path()).await.unwrap(), head);
+    let mut seen = std::collections::BTreeSet::new();
+    for part in 0..64 {
+        let copy = copy(wal.len() * part / 64);
+        let head = start(copy.path()).await.unwrap();
+        seen.insert(head.seq);
+        assert_eq!(head.seq.0, head.commits, "each commit had one event");
+    }
+    assert!(seen.len() > 10, "the cuts fell between different commits: {seen:?}");
+}
+
+#[tokio::test]
+async fn a_deleted_event_is_noticed_when_the_store_is_opened() {
+    for sql in [
+        "DELETE FROM events WHERE seq = 3",
+        "DELETE FROM events WHERE seq = 1",
+        "DELETE FROM events WHERE seq = 5",
+        "DELETE FROM events",
+        "DELETE FROM commits WHERE number = 5",
+        "UPDATE events SET seq = 77 WHERE seq = 5",
+    ] {
+        let (folder, _) = written(5).await;
+        damage(folder.path(), sql);
+        let error = refused(folder.path());
+        assert!(matches!(error, StoreError::Damaged(_)), "{sql}: {error:?}");
+        says(&error, &["holes", "restore it from a backup"]);
+    }
+}
+
+#[tokio::test]
+async fn an_altered_log_is_noticed_by_verification_which_names_the_commit() {
+    for (sql, named) in [
+        (
+            "UPDATE events SET json = replace(json, '\"t2\"', '\"t9\"') WHERE seq = 3",
+            "commit 3 (events 3 to 3)",
+        ),
+        ("UPDATE events SET json = json || ' ' WHERE seq = 1", "commit 1 (events 1 to 1)"),
+        (
+            "UPDATE commits SET digest = (SELECT digest FROM commits WHERE number = 1) WHERE number = 4",
+            "commit 4",
+        ),
+        ("UPDATE commits SET digest = 'nonsense' WHERE number = 4", "nonsense"),
+        ("DELETE FROM commits WHERE number = 2", "commit 2 is missing"),
+        // Two events change places.
+        (
+            "UPDATE events SET seq = 100 WHERE seq = 2; UPDATE events SET seq = 2 WHERE seq = 3;
+             UPDATE events SET seq = 3 WHERE seq = 100;",
+            "commit 2 (events 2 to 2)",
+        ),
+        // The columns that queries look at tell another story than the event.
+        ("UPDATE events SET actor = 'mallory' WHERE seq = 4", "event 4"),
+        ("UPDATE events SET kind = 'TokenRevoked' WHERE seq = 4", "event 4"),
+        ("UPDATE events SET at = at + 1 WHERE seq = 4", "event 4"),
+        (
+            "INSERT INTO event_subjects VALUES ('00000000-0000-0000-0000-000000000001', 4)",
+            "index of subjects",
+        ),
+        ("DELETE FROM event_subjects WHERE seq = 6", "event 6"),
+    ] {
+        let (folder, head) = written(5).await;
+        let store = SqliteStore::open(folder.path()).unwrap();
+        store.append(&head, commit(&head, vec![migration(1, 1), observed(1)])).await.unwrap();
+        store.close().await;
+        damage(folder.path(), sql);
+        let store = SqliteStore::open(folder.path()).unwrap();
+        let error = store.verify().await.unwrap_err();
+        says(&error, &[named]);
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_stops_the_start_and_is_named() {
+    let (folder, _) = written(5).await;
+    damage(
+        folder.path(),
+        "UPDATE events SET json = replace(json, 'TokenCreated', 'TokenForged') WHERE seq = 3",
+    );
+    let error = start(folder.path()).await.unwrap_err();
+    says(&error, &["event 3", "TokenForged", "newer kDaemon"]);
+}
