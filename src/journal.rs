@@ -339,11 +339,17 @@ fn context(submission: &Submission, ambient: &dyn Ambient, policy: &Arc<Policy>)
 pub async fn fold_log(store: &dyn EventStore) -> Result<(Cluster, Head), StoreError> {
     let head = store.head().await?;
     let mut cluster = Cluster::default();
-    catch_up(store, &mut cluster, head.seq).await?;
+    catch_up(store, &mut cluster, head.seq, drop).await?;
     Ok((cluster, head))
 }
 
-async fn catch_up(store: &dyn EventStore, cluster: &mut Cluster, until: Seq) -> Result<Touched, StoreError> {
+/// Folds what the state lacks, up to `until`, and hands each event on.
+async fn catch_up(
+    store: &dyn EventStore,
+    cluster: &mut Cluster,
+    until: Seq,
+    mut folded: impl FnMut(Envelope),
+) -> Result<Touched, StoreError> {
     let mut touched = Touched::default();
     while cluster.seq() < until {
         let page = store.read(cluster.seq(), PAGE).await?;
@@ -357,6 +363,7 @@ async fn catch_up(store: &dyn EventStore, cluster: &mut Cluster, until: Seq) -> 
                 return Err(StoreError::Damaged(format!("event {} is missing", cluster.seq().next())));
             }
             cluster.apply(&envelope, &mut touched);
+            folded(envelope);
         }
     }
     Ok(touched)
@@ -601,12 +608,16 @@ impl Writer {
             return Ok(());
         }
         let mut cluster = (*self.cluster).clone();
-        let touched = catch_up(self.store.as_ref(), &mut cluster, head.seq).await?;
+        let mut events = Vec::new();
+        let keep = |envelope| events.push(envelope);
+        let touched = catch_up(self.store.as_ref(), &mut cluster, head.seq, keep).await?;
+        let answers = self.store.answers(self.ambient.now() - ANSWERS_KEPT).await?;
         self.unsettled = None;
         self.head = head;
         self.cluster = Arc::new(cluster);
+        self.answers.extend(answers.into_iter().map(|answer| (answer.key.clone(), answer)));
         self.state.send_replace(Arc::clone(&self.cluster));
-        let committed = Committed { events: Arc::new([]), touched, cluster: Arc::clone(&self.cluster) };
+        let committed = Committed { events: events.into(), touched, cluster: Arc::clone(&self.cluster) };
         if let Some(feed) = &*self.feed.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = feed.send(Arc::new(committed));
         }
