@@ -201,6 +201,7 @@ impl Journal {
             unsettled: None,
             cluster,
             answers: answers.into_iter().map(|answer| (answer.key.clone(), answer)).collect(),
+            forget_at: 1_000,
             state: state_writer,
             feed: Arc::clone(&feed),
             trouble: trouble_writer,
@@ -378,6 +379,8 @@ struct Writer {
     unsettled: Option<CommitId>,
     cluster: Arc<Cluster>,
     answers: HashMap<String, Answer>,
+    /// With so many answers the old ones are forgotten.
+    forget_at: usize,
     state: watch::Sender<Arc<Cluster>>,
     feed: Arc<Mutex<Option<broadcast::Sender<Arc<Committed>>>>>,
     trouble: watch::Sender<Option<String>>,
@@ -625,10 +628,11 @@ impl Writer {
     }
 
     fn forget_old_answers(&mut self) {
-        // Now and then is enough; each look at a key checks its age.
-        if self.answers.len() > 1_000 && self.answers.len().is_power_of_two() {
+        // When they have doubled is soon enough; each look at a key checks its age.
+        if self.answers.len() >= self.forget_at {
             let oldest = self.ambient.now() - ANSWERS_KEPT;
             self.answers.retain(|_, answer| answer.at > oldest);
+            self.forget_at = (self.answers.len() * 2).max(1_000);
         }
     }
 }
