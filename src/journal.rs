@@ -204,6 +204,7 @@ impl Journal {
             unsettled: None,
             cluster,
             answers: answers.into_iter().map(|answer| (answer.key.clone(), answer)).collect(),
+            forget_at: 1_000,
             state: state_writer,
             feed: Arc::clone(&feed),
             trouble: trouble_writer,
@@ -342,11 +343,17 @@ fn context(submission: &Submission, ambient: &dyn Ambient, policy: &Arc<Policy>)
 pub async fn fold_log(store: &dyn EventStore) -> Result<(Cluster, Head), StoreError> {
     let head = store.head().await?;
     let mut cluster = Cluster::default();
-    catch_up(store, &mut cluster, head.seq).await?;
+    catch_up(store, &mut cluster, head.seq, drop).await?;
     Ok((cluster, head))
 }
 
-async fn catch_up(store: &dyn EventStore, cluster: &mut Cluster, until: Seq) -> Result<Touched, StoreError> {
+/// Folds what the state lacks, up to `until`, and hands each event on.
+async fn catch_up(
+    store: &dyn EventStore,
+    cluster: &mut Cluster,
+    until: Seq,
+    mut folded: impl FnMut(Envelope),
+) -> Result<Touched, StoreError> {
     let mut touched = Touched::default();
     while cluster.seq() < until {
         let page = store.read(cluster.seq(), PAGE).await?;
@@ -360,6 +367,7 @@ async fn catch_up(store: &dyn EventStore, cluster: &mut Cluster, until: Seq) -> 
                 return Err(StoreError::Damaged(format!("event {} is missing", cluster.seq().next())));
             }
             cluster.apply(&envelope, &mut touched);
+            folded(envelope);
         }
     }
     Ok(touched)
@@ -374,6 +382,8 @@ struct Writer {
     unsettled: Option<CommitId>,
     cluster: Arc<Cluster>,
     answers: HashMap<String, Answer>,
+    /// With so many answers the old ones are forgotten.
+    forget_at: usize,
     state: watch::Sender<Arc<Cluster>>,
     feed: Arc<Mutex<Option<broadcast::Sender<Arc<Committed>>>>>,
     trouble: watch::Sender<Option<String>>,
@@ -604,12 +614,16 @@ impl Writer {
             return Ok(());
         }
         let mut cluster = (*self.cluster).clone();
-        let touched = catch_up(self.store.as_ref(), &mut cluster, head.seq).await?;
+        let mut events = Vec::new();
+        let keep = |envelope| events.push(envelope);
+        let touched = catch_up(self.store.as_ref(), &mut cluster, head.seq, keep).await?;
+        let answers = self.store.answers(self.ambient.now() - ANSWERS_KEPT).await?;
         self.unsettled = None;
         self.head = head;
         self.cluster = Arc::new(cluster);
+        self.answers.extend(answers.into_iter().map(|answer| (answer.key.clone(), answer)));
         self.state.send_replace(Arc::clone(&self.cluster));
-        let committed = Committed { events: Arc::new([]), touched, cluster: Arc::clone(&self.cluster) };
+        let committed = Committed { events: events.into(), touched, cluster: Arc::clone(&self.cluster) };
         if let Some(feed) = &*self.feed.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = feed.send(Arc::new(committed));
         }
@@ -617,10 +631,11 @@ impl Writer {
     }
 
     fn forget_old_answers(&mut self) {
-        // Now and then is enough; each look at a key checks its age.
-        if self.answers.len() > 1_000 && self.answers.len().is_power_of_two() {
+        // When they have doubled is soon enough; each look at a key checks its age.
+        if self.answers.len() >= self.forget_at {
             let oldest = self.ambient.now() - ANSWERS_KEPT;
             self.answers.retain(|_, answer| answer.at > oldest);
+            self.forget_at = (self.answers.len() * 2).max(1_000);
         }
     }
 }
