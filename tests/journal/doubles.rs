@@ -1,0 +1,236 @@
+//! A store that fails on demand, a clock that is set by hand, and a journal on both.
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use kdaemon::commands::{Command, Decision, MountNode, Policy, UpdateNode};
+use kdaemon::journal::{Ambient, Journal, Keep, Outcome, Submission, SubmitError, fold_log};
+use kdaemon::store::{
+    Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RowChange, StoreError, Table,
+};
+use kdaemon_events::{Actor, ClusterId, NodeId, Seq};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::{Mutex as Gate, OwnedMutexGuard};
+use uuid::Uuid;
+
+/// A clock that is set by hand, and numbers in a row for random ones.
+pub struct Clock {
+    micros: AtomicI64,
+    drawn: AtomicU64,
+}
+
+impl Clock {
+    pub fn advance(&self, by: TimeDelta) {
+        self.micros.fetch_add(by.num_microseconds().unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Ambient for Clock {
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(self.micros.load(Ordering::SeqCst)).unwrap()
+    }
+    fn random(&self) -> Uuid {
+        Uuid::from_u128(u128::from(self.drawn.fetch_add(1, Ordering::SeqCst)) + 1)
+    }
+}
+
+/// How the next call goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The append fails and nothing is written.
+    BeforeWriting,
+    /// The append is written, and its answer is lost.
+    AfterWriting,
+}
+
+/// A memory store that fails on demand and can be held up.
+#[derive(Default)]
+pub struct Faulty {
+    pub inner: MemoryStore,
+    appends: Mutex<VecDeque<Fault>>,
+    /// So many looks at the head fail.
+    pub heads_lost: AtomicU64,
+    gate: Arc<Gate<()>>,
+    /// How many appends were begun.
+    begun: AtomicU64,
+}
+
+impl Faulty {
+    pub fn fail_next_append(&self, fault: Fault) {
+        self.appends.lock().unwrap().push_back(fault);
+    }
+}
+
+fn lost() -> StoreError {
+    StoreError::Unavailable("the cable was pulled".to_owned())
+}
+
+#[async_trait]
+impl EventStore for Faulty {
+    fn describe(&self) -> String {
+        "faulty".to_owned()
+    }
+    async fn head(&self) -> Result<Head, StoreError> {
+        let fails =
+            self.heads_lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if fails.is_ok() { Err(lost()) } else { self.inner.head().await }
+    }
+    async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        drop(self.gate.lock().await);
+        let fault = self.appends.lock().unwrap().pop_front();
+        match fault {
+            None => self.inner.append(expected, commit).await,
+            Some(Fault::BeforeWriting) => Err(lost()),
+            Some(Fault::AfterWriting) => {
+                self.inner.append(expected, commit).await?;
+                Err(lost())
+            }
+        }
+    }
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {
+        self.inner.read(after, limit).await
+    }
+    async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
+        self.inner.query(query).await
+    }
+    async fn answers(&self, since: DateTime<Utc>) -> Result<Vec<Answer>, StoreError> {
+        self.inner.answers(since).await
+    }
+    async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
+        self.inner.write_rows(reflects, changes).await
+    }
+    async fn tables_reflect(&self) -> Result<Seq, StoreError> {
+        self.inner.tables_reflect().await
+    }
+    async fn drop_tables(&self) -> Result<(), StoreError> {
+        self.inner.drop_tables().await
+    }
+    async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
+        self.inner.read_table(table).await
+    }
+    async fn verify(&self) -> Result<Head, StoreError> {
+        self.inner.verify().await
+    }
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+/// A command whose answer is not there yet.
+pub type Sent = tokio::task::JoinHandle<Result<Outcome, SubmitError>>;
+
+/// A journal on a faulty store.
+pub struct Desk {
+    pub journal: Journal,
+    pub store: Arc<Faulty>,
+    pub clock: Arc<Clock>,
+}
+
+impl Desk {
+    /// With a cluster in it: event 1.
+    pub async fn open() -> Self {
+        let store = Arc::new(Faulty::default());
+        let clock =
+            Arc::new(Clock { micros: AtomicI64::new(1_700_000_000_000_000), drawn: AtomicU64::new(0) });
+        let journal = start(&store, &clock).await;
+        let desk = Self { journal, store, clock };
+        desk.submit(Command::CreateCluster(ClusterId(Uuid::nil()))).await.unwrap();
+        desk
+    }
+
+    /// As after the daemon was stopped and started.
+    pub async fn reopen(&mut self) {
+        self.journal.close().await;
+        self.journal = start(&self.store, &self.clock).await;
+    }
+
+    pub async fn submit(&self, command: Command) -> Result<Outcome, SubmitError> {
+        self.journal.submit(Submission::new(command, Actor::Anonymous)).await
+    }
+
+    /// Submits without waiting for the answer.
+    pub fn send(&self, command: Command) -> Sent {
+        self.send_keyed(command, None)
+    }
+
+    pub fn send_keyed(&self, command: Command, key: Option<(&str, &str)>) -> Sent {
+        let journal = self.journal.clone();
+        let submission = keyed(command, key);
+        tokio::spawn(async move { journal.submit(submission).await })
+    }
+
+    /// Holds up the writer: a first command is being written until the guard is dropped, and what comes after
+    /// it waits.
+    pub async fn hold(&self, first: Command) -> (OwnedMutexGuard<()>, Sent) {
+        let gate = Arc::clone(&self.store.gate).lock_owned().await;
+        let begun = self.store.begun.load(Ordering::SeqCst);
+        let first = self.send(first);
+        until("the first is being written", || self.store.begun.load(Ordering::SeqCst) > begun).await;
+        (gate, first)
+    }
+
+    pub async fn commits(&self) -> u64 {
+        self.store.inner.head().await.unwrap().commits
+    }
+
+    pub fn has_node(&self, name: &str) -> bool {
+        self.journal.cluster().find_node(name).is_some()
+    }
+
+    /// The published state is the fold of the log, and the log is whole.
+    pub async fn check(&self) {
+        let (cluster, head) = fold_log(&self.store.inner).await.unwrap();
+        assert!(cluster == *self.journal.cluster(), "the published state is not the fold of the log");
+        assert_eq!(self.store.verify().await.unwrap(), head);
+        assert_eq!(cluster.seq(), head.seq);
+    }
+}
+
+async fn start(store: &Arc<Faulty>, clock: &Arc<Clock>) -> Journal {
+    let (store, clock) = (Arc::clone(store), Arc::clone(clock));
+    Journal::open(store, clock, Arc::new(Policy::default())).await.unwrap()
+}
+
+/// A command whose answer is kept under a key for a request.
+pub fn keyed(command: Command, key: Option<(&str, &str)>) -> Submission {
+    let keep = key.map(|(key, fingerprint)| Keep {
+        key: key.to_owned(),
+        fingerprint: fingerprint.to_owned(),
+        answer: Box::new(|decision: &Decision| (201, format!("{} events", decision.events.len()))),
+    });
+    Submission { keep, ..Submission::new(command, Actor::Anonymous) }
+}
+
+pub fn mount(name: &str) -> Command {
+    Command::MountNode(MountNode {
+        name: Some(name.to_owned()),
+        user_id: None,
+        endpoint: format!("tcp://{name}:2375").parse().unwrap(),
+        labels: BTreeMap::new(),
+        capacity: None,
+    })
+}
+
+/// An update of so many bytes.
+pub fn label(node_id: NodeId, mark: &str, bytes: usize) -> Command {
+    Command::UpdateNode(UpdateNode {
+        node_id,
+        name: None,
+        user_id: None,
+        endpoint: None,
+        labels: Some([(mark.to_owned(), "x".repeat(bytes))].into()),
+        capacity: None,
+    })
+}
+
+/// Waits for a condition, and lets others work meanwhile.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,235 @@
+//! A store that fails: nothing is shown that may be lost, nothing is lost that was shown.
+
+use crate::doubles::*;
+use kdaemon::commands::Policy;
+use kdaemon::journal::{Journal, Machine, SubmitError};
+use kdaemon::store::{Commit, EventStore as _, Head, MemoryStore, StoreError, StoredEvent};
+use kdaemon_events::cluster::TokenCreated;
+use kdaemon_events::{Actor, CommitId, Envelope, EventId, Kind, Seq};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use uuid::Uuid;
+
+#[track_caller]
+fn unavailable<T: std::fmt::Debug>(outcome: Result<T, SubmitError>) -> String {
+    match outcome {
+        Err(SubmitError::Unavailable(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn while_the_store_is_away_nothing_happens_and_it_says_so() {
+    let desk = Desk::open().await;
+    let mut feed = desk.journal.subscribe();
+    desk.store.inner.set_unavailable(Some("the disk is on fire"));
+    let why = unavailable(desk.submit(mount("a")).await);
+    assert_eq!(why, "the store is not available: the disk is on fire");
+    assert_eq!(desk.journal.trouble(), Some(why));
+    assert!(!desk.has_node("a"));
+    assert_eq!(desk.journal.cluster().seq(), Seq(1));
+    desk.store.inner.set_unavailable(None);
+    desk.submit(mount("b")).await.unwrap();
+    assert_eq!(desk.journal.trouble(), None);
+    // The first that subscribers hear of is what happened first.
+    let committed = feed.next().await.unwrap().unwrap();
+    assert_eq!(committed.events[0].seq, Seq(2));
+    assert!(committed.cluster.find_node("b").is_some());
+    assert!(!desk.has_node("a"));
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_fails_for_all_that_are_in_it() {
+    let desk = Desk::open().await;
+    let (gate, first) = desk.hold(mount("first")).await;
+    let all: Vec<_> = (0..20).map(|n| desk.send(mount(&format!("n{n}")))).collect();
+    until("all wait", || desk.journal.waiting() >= 20).await;
+    // The first passes, theirs does not.
+    desk.store.fail_next_append(Fault::BeforeWriting);
+    desk.store.fail_next_append(Fault::BeforeWriting);
+    drop(gate);
+    unavailable(first.await.unwrap());
+    for task in all {
+        unavailable(task.await.unwrap());
+    }
+    assert_eq!(desk.journal.cluster().seq(), Seq(1));
+    desk.submit(mount("n0")).await.unwrap();
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn what_stood_on_a_full_commit_fails_with_it() {
+    let desk = Desk::open().await;
+    let node = desk.submit(mount("a")).await.unwrap().cluster.find_node("a").unwrap().id;
+    let (gate, first) = desk.hold(mount("first")).await;
+    // Two commits' worth; the first of them fails.
+    let all: Vec<_> = (0..4).map(|n| desk.send(label(node, &format!("l{n}"), 400_000))).collect();
+    until("all wait", || desk.journal.waiting() >= 4).await;
+    desk.store.fail_next_append(Fault::AfterWriting); // settled at once: this one succeeds
+    desk.store.fail_next_append(Fault::BeforeWriting);
+    drop(gate);
+    first.await.unwrap().unwrap();
+    let mut done = 0;
+    for task in all {
+        done += usize::from(task.await.unwrap().is_ok());
+    }
+    assert_eq!(done, 1, "two were in the commit that failed, one stood on it, the last came after");
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn an_append_whose_answer_was_lost_but_which_happened_succeeds() {
+    let desk = Desk::open().await;
+    desk.store.fail_next_append(Fault::AfterWriting);
+    let outcome = desk.submit(mount("a")).await.unwrap();
+    assert_eq!(outcome.seq, Seq(2));
+    assert_eq!(desk.journal.trouble(), None);
+    desk.submit(mount("b")).await.unwrap();
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn an_append_of_which_nothing_is_known_is_settled_by_reading_back() {
+    let desk = Desk::open().await;
+    let mut feed = desk.journal.subscribe();
+    desk.store.fail_next_append(Fault::AfterWriting);
+    desk.store.heads_lost.store(1, Ordering::SeqCst);
+    unavailable(desk.submit(mount("a")).await);
+    assert!(!desk.has_node("a"), "not known to be durable, so not shown");
+    // It turns out to have happened.
+    let why = unavailable(desk.submit(mount("b")).await);
+    assert!(why.contains("send the command again"), "{why}");
+    assert!(desk.has_node("a") && !desk.has_node("b"));
+    desk.submit(mount("b")).await.unwrap();
+    assert_eq!(desk.journal.trouble(), None);
+    // Subscribers hear of both, in order and with their events.
+    for seq in [2, 3] {
+        let committed = feed.next().await.unwrap().unwrap();
+        assert_eq!(committed.events.iter().map(|e| e.seq).collect::<Vec<_>>(), [Seq(seq)]);
+        assert_eq!(committed.touched.nodes.len(), 1);
+    }
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn an_append_of_which_nothing_is_known_may_not_have_happened() {
+    let desk = Desk::open().await;
+    desk.store.fail_next_append(Fault::BeforeWriting);
+    desk.store.heads_lost.store(1, Ordering::SeqCst);
+    unavailable(desk.submit(mount("a")).await);
+    desk.submit(mount("b")).await.unwrap();
+    assert!(!desk.has_node("a"));
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn nothing_is_written_until_an_unknown_append_is_settled() {
+    let desk = Desk::open().await;
+    desk.store.fail_next_append(Fault::AfterWriting);
+    desk.store.heads_lost.store(4, Ordering::SeqCst);
+    for name in ["a", "b", "c", "d"] {
+        unavailable(desk.submit(mount(name)).await);
+        assert_eq!(desk.store.inner.head().await.unwrap().seq, Seq(2));
+        assert!(desk.journal.trouble().is_some());
+    }
+    unavailable(desk.submit(mount("e")).await);
+    desk.submit(mount("e")).await.unwrap();
+    assert!(desk.has_node("a") && desk.has_node("e") && !desk.has_node("b"));
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn a_log_that_another_wrote_to_is_not_written_over() {
+    let desk = Desk::open().await;
+    let head = desk.store.inner.head().await.unwrap();
+    desk.store.inner.append(&head, token(head.seq.next(), "theirs")).await.unwrap();
+    let why = unavailable(desk.submit(mount("a")).await);
+    assert_eq!(why, "the log has moved on to event 2");
+    assert!(!desk.has_node("a"));
+    assert_eq!(desk.store.inner.head().await.unwrap().seq, Seq(2));
+}
+
+fn token(seq: Seq, name: &str) -> Commit {
+    let envelope = Envelope {
+        seq,
+        id: EventId(Uuid::from_u128(9)),
+        at: chrono::DateTime::UNIX_EPOCH,
+        actor: Actor::Anonymous,
+        request_id: None,
+        cause: None,
+        event: TokenCreated { name: name.into() }.into(),
+    };
+    let events = vec![StoredEvent::new(&envelope).unwrap()];
+    Commit { id: CommitId(Uuid::from_u128(u128::from(seq.0))), events, answers: Vec::new() }
+}
+
+/// Opens a journal on a log that cannot be right.
+async fn refused(change: impl FnOnce(&mut StoredEvent)) -> StoreError {
+    let store = MemoryStore::new();
+    let mut commit = token(Seq(1), "a");
+    change(&mut commit.events[0]);
+    store.append(&Head::default(), commit).await.unwrap();
+    match Journal::open(Arc::new(store), Arc::new(Machine), Arc::new(Policy::default())).await {
+        Ok(_) => panic!("it opened"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_makes_no_sense_is_not_started_on() {
+    let hole = refused(|event| event.seq = Seq(2)).await;
+    assert_eq!(hole, StoreError::Damaged("event 1 is missing".into()));
+    let nonsense = refused(|event| event.json = "{".into()).await;
+    assert!(nonsense.to_string().contains("event 1: the text is not an event"), "{nonsense}");
+    let unknown = refused(|event| event.json = event.json.replace("TokenCreated", "TokenForged")).await;
+    assert!(unknown.to_string().contains("use that or a newer one"), "{unknown}");
+    let newer = refused(|event| event.json = event.json.replace("\"v\":1", "\"v\":2")).await;
+    let text = format!("version 2 of {} is newer than this kDaemon knows (1)", Kind::TokenCreated);
+    assert!(newer.to_string().contains(&text), "{newer}");
+    let renumbered = refused(|event| event.json = event.json.replace("\"seq\":1", "\"seq\":7")).await;
+    assert_eq!(renumbered, StoreError::Damaged("event 1 is missing".into()));
+}
+
+#[tokio::test]
+async fn whatever_fails_when_the_state_is_the_fold_of_the_log() {
+    // A row of faults, drawn from a seed, with commands and starts between.
+    for seed in 0_u64..40 {
+        let mut desk = Desk::open().await;
+        let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut draw = |limit: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % limit
+        };
+        let mut acknowledged = Vec::new();
+        for step in 0..60 {
+            match draw(8) {
+                0 => desk.store.fail_next_append(Fault::BeforeWriting),
+                1 => desk.store.fail_next_append(Fault::AfterWriting),
+                2 => desk.store.heads_lost.store(draw(3), Ordering::SeqCst),
+                3 if draw(4) == 0 => {
+                    desk.store.heads_lost.store(0, Ordering::SeqCst);
+                    desk.reopen().await;
+                }
+                _ => {
+                    let names: Vec<_> = (0..=draw(4)).map(|n| format!("s{step}-{n}")).collect();
+                    let all: Vec<_> = names.iter().map(|name| desk.send(mount(name))).collect();
+                    for (name, task) in names.into_iter().zip(all) {
+                        if task.await.unwrap().is_ok() {
+                            acknowledged.push(name);
+                        }
+                    }
+                }
+            }
+            for name in &acknowledged {
+                assert!(desk.has_node(name), "seed {seed}, step {step}: {name} was acknowledged and is gone");
+            }
+        }
+        desk.store.heads_lost.store(0, Ordering::SeqCst);
+        desk.reopen().await;
+        desk.check().await;
+        assert!(acknowledged.iter().all(|name| desk.has_node(name)), "seed {seed}");
+    }
+}

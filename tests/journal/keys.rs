@@ -1,0 +1,121 @@
+//! Idempotency keys: a request that is sent again is not carried out again.
+
+use crate::doubles::*;
+use chrono::TimeDelta;
+use kdaemon::commands::Command;
+use kdaemon::journal::{Outcome, SubmitError};
+use kdaemon::store::Answer;
+
+async fn send(desk: &Desk, command: Command, key: &str, request: &str) -> Result<Outcome, SubmitError> {
+    desk.send_keyed(command, Some((key, request))).await.unwrap()
+}
+
+#[track_caller]
+fn repeated(outcome: Result<Outcome, SubmitError>) -> Answer {
+    match outcome {
+        Err(SubmitError::Repeated(answer)) => *answer,
+        other => panic!("not a repetition: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_same_request_gets_the_same_answer_and_is_done_once() {
+    let desk = Desk::open().await;
+    let first = send(&desk, mount("a"), "k", "mount a").await.unwrap();
+    let answer = repeated(send(&desk, mount("a"), "k", "mount a").await);
+    assert_eq!((answer.status, answer.body.as_str(), answer.seq), (201, "1 events", first.seq));
+    assert_eq!(desk.commits().await, 2);
+    // Another key is another request.
+    assert!(matches!(send(&desk, mount("a"), "l", "mount a").await, Err(SubmitError::Refused(_))));
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn a_key_is_not_taken_for_another_request() {
+    let desk = Desk::open().await;
+    send(&desk, mount("a"), "k", "mount a").await.unwrap();
+    assert!(matches!(send(&desk, mount("b"), "k", "mount b").await, Err(SubmitError::KeyReused)));
+    assert!(!desk.has_node("b"));
+}
+
+#[tokio::test]
+async fn keys_outlive_the_daemon() {
+    let mut desk = Desk::open().await;
+    let first = send(&desk, mount("a"), "k", "mount a").await.unwrap();
+    desk.reopen().await;
+    assert_eq!(repeated(send(&desk, mount("a"), "k", "mount a").await).seq, first.seq);
+    assert!(matches!(send(&desk, mount("b"), "k", "mount b").await, Err(SubmitError::KeyReused)));
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn keys_are_forgotten_after_a_day() {
+    let mut desk = Desk::open().await;
+    send(&desk, mount("a"), "k", "mount a").await.unwrap();
+    desk.clock.advance(TimeDelta::hours(24) - TimeDelta::seconds(1));
+    repeated(send(&desk, mount("a"), "k", "mount a").await);
+    desk.clock.advance(TimeDelta::seconds(1));
+    send(&desk, mount("b"), "k", "mount b").await.unwrap();
+    // And the new one counts, also after a start.
+    assert!(matches!(send(&desk, mount("a"), "k", "mount a").await, Err(SubmitError::KeyReused)));
+    desk.reopen().await;
+    repeated(send(&desk, mount("b"), "k", "mount b").await);
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn what_was_refused_or_did_nothing_is_not_remembered() {
+    let desk = Desk::open().await;
+    let node = desk.submit(mount("a")).await.unwrap().cluster.find_node("a").unwrap().id;
+    assert!(matches!(send(&desk, mount("a"), "k", "mount a").await, Err(SubmitError::Refused(_))));
+    send(&desk, Command::UncordonNode(node), "k", "uncordon").await.unwrap();
+    send(&desk, mount("b"), "k", "mount b").await.unwrap();
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn the_same_request_twice_at_once_is_done_once() {
+    let desk = Desk::open().await;
+    let (gate, _first) = desk.hold(mount("first")).await;
+    let both = [0, 1].map(|_| desk.send_keyed(mount("a"), Some(("k", "mount a"))));
+    let other = desk.send_keyed(mount("b"), Some(("k", "mount b")));
+    until("all wait", || desk.journal.waiting() >= 3).await;
+    drop(gate);
+    let [one, two] = both;
+    let (one, two, other) = (one.await.unwrap(), two.await.unwrap(), other.await.unwrap());
+    let done = [&one, &two, &other].into_iter().filter(|outcome| outcome.is_ok()).count();
+    assert_eq!(done, 1, "{one:?} {two:?} {other:?}");
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn a_repetition_is_not_answered_before_its_first_answer_is_durable() {
+    let desk = Desk::open().await;
+    let (gate, first) = desk.hold(mount("first")).await;
+    let both = [0, 1].map(|_| desk.send_keyed(mount("a"), Some(("k", "mount a"))));
+    until("both wait", || desk.journal.waiting() >= 2).await;
+    desk.store.fail_next_append(Fault::BeforeWriting);
+    desk.store.fail_next_append(Fault::BeforeWriting);
+    drop(gate);
+    assert!(first.await.unwrap().is_err());
+    for task in both {
+        let outcome = task.await.unwrap();
+        assert!(matches!(outcome, Err(SubmitError::Unavailable(_))), "nothing was done: {outcome:?}");
+    }
+    // So it is done when it is asked again.
+    send(&desk, mount("a"), "k", "mount a").await.unwrap();
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn a_request_whose_answer_was_lost_is_not_done_again() {
+    use std::sync::atomic::Ordering;
+    let desk = Desk::open().await;
+    desk.store.fail_next_append(Fault::AfterWriting);
+    desk.store.heads_lost.store(1, Ordering::SeqCst);
+    assert!(matches!(send(&desk, mount("a"), "k", "mount a").await, Err(SubmitError::Unavailable(_))));
+    // The next command finds out that it had been written.
+    assert!(matches!(desk.submit(mount("b")).await, Err(SubmitError::Unavailable(_))));
+    assert_eq!(repeated(send(&desk, mount("a"), "k", "mount a").await).body, "1 events");
+    desk.check().await;
+}
