@@ -4,21 +4,21 @@
 //! go through connections of their own that cannot write. An event is a row, its JSON kept as text, so that
 //! an operator can read the history with the `sqlite3` tool.
 
-use super::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, RowChange, StoreError, StoredEvent, Table,
-};
+mod verify;
+
+use super::{Answer, Commit, EventQuery, EventStore, EventText, Head, RowChange, StoreError, Table};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use kdaemon_events::{CommitId, Digest, Envelope, Seq};
+use kdaemon_events::Seq;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params, params_from_iter};
-use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
+use verify::{VerifyError, verify};
 
 /// The file in the data folder.
 const FILE_NAME: &str = "kdaemon.db";
@@ -518,86 +518,4 @@ fn write_rows(
         };
     }
     transaction.commit()
-}
-
-enum VerifyError {
-    Sqlite(rusqlite::Error),
-    Differs(String),
-}
-
-impl From<rusqlite::Error> for VerifyError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-fn verify(connection: &Connection) -> Result<Head, VerifyError> {
-    let mut commits =
-        connection.prepare("SELECT number, id, first_seq, last_seq, digest FROM commits ORDER BY number")?;
-    let mut events = connection.prepare("SELECT seq, json, kind, at, actor FROM events ORDER BY seq")?;
-    let mut subjects_found =
-        connection.prepare("SELECT count(*) FROM event_subjects WHERE subject = ?1 AND seq = ?2")?;
-    let mut subjects_of_events = 0;
-    let mut events = events.query([])?;
-    let mut commits = commits.query([])?;
-    let mut head = Head::default();
-    while let Some(row) = commits.next()? {
-        let number = row.get::<_, i64>(0)?.unsigned_abs();
-        let (first, last) = (row.get::<_, i64>(2)?.unsigned_abs(), row.get::<_, i64>(3)?.unsigned_abs());
-        if number != head.commits + 1 || first != head.seq.0 + 1 || last < first {
-            return Err(VerifyError::Differs(format!(
-                "commit {} is missing or out of order",
-                head.commits + 1
-            )));
-        }
-        let mut texts = Vec::new();
-        let mut columns = Vec::new();
-        for seq in first..=last {
-            match events.next()? {
-                Some(row) if row.get::<_, i64>(0)?.unsigned_abs() == seq => {
-                    texts.push(event_text(row)?);
-                    columns.push((row.get::<_, String>(2)?, row.get::<_, i64>(3)?, row.get::<_, String>(4)?));
-                }
-                _ => return Err(VerifyError::Differs(format!("event {seq} of commit {number} is missing"))),
-            }
-        }
-        let digest =
-            Digest::of_commit(head.digest, texts.iter().map(|text| Digest::of_event(text.json.as_bytes())));
-        if digest != parsed::<Digest>(row, 4)? {
-            return Err(VerifyError::Differs(format!(
-                "commit {number} (events {first} to {last}) does not fit its digest: it was altered"
-            )));
-        }
-        for (text, (kind, at, actor)) in texts.iter().zip(columns) {
-            let differs =
-                |what: &str| VerifyError::Differs(format!("event {} of commit {number}: {what}", text.seq));
-            let event = Envelope::decode(&text.json).map_err(|error| differs(&error.to_string()))?;
-            let event = StoredEvent::new(&event).map_err(|error| differs(&error.to_string()))?;
-            if kind != event.kind.as_str() || at != event.at.timestamp_micros() || actor != event.actor {
-                return Err(differs("its columns are not as the event says: they were altered"));
-            }
-            let subjects: BTreeSet<_> = event.subjects.iter().collect();
-            for subject in &subjects {
-                let found: i64 = subjects_found
-                    .query_row(params![subject.to_string(), self::number(text.seq)], |row| row.get(0))?;
-                if found == 0 {
-                    return Err(differs("it is missing from the index of subjects"));
-                }
-            }
-            subjects_of_events += subjects.len();
-        }
-        let commit_id: CommitId = parsed(row, 1)?;
-        head = Head { seq: Seq(last), commits: number, commit_id: Some(commit_id), digest };
-    }
-    let subjects: i64 = connection.query_row("SELECT count(*) FROM event_subjects", [], |row| row.get(0))?;
-    if usize::try_from(subjects) != Ok(subjects_of_events) {
-        let what = "the index of subjects has rows that belong to no event: it was altered".to_owned();
-        return Err(VerifyError::Differs(what));
-    }
-    match events.next()? {
-        Some(_) => {
-            Err(VerifyError::Differs(format!("there are events after {} that belong to no commit", head.seq)))
-        }
-        None => Ok(head),
-    }
 }
