@@ -1,0 +1,232 @@
+//! The repository's own rules.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+use kdaemon_events::Kind;
+use std::path::{Path, PathBuf};
+
+/// All sources of the program: not its tests.
+const SOURCES: [&str; 3] = ["src", "events/src", "projections/src"];
+/// What decides and folds: pure.
+const PURE: [&str; 4] = ["events/src", "projections/src", "src/commands", "src/scheduler"];
+/// Files that may be longer than the rest, and why.
+const LONG: [(&str, &str); 1] = [("projections/src/apply.rs", "one fold, an arm for each kind of event")];
+const LINES_LIMIT: usize = 600;
+
+struct Source {
+    /// From the repository's root.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// Its lines with their numbers, without comments and without a module of tests at its end.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let tests_at = self.text.find("#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
+        self.text[..tests_at]
+            .lines()
+            .enumerate()
+            .map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
+    }
+
+    fn is_test(&self) -> bool {
+        self.path.ends_with("/tests.rs")
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(below: &str) -> Vec<Source> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(below)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let path = path.strip_prefix(root()).unwrap().display().to_string();
+                found.push(Source { path, text });
+            }
+        }
+    }
+    assert!(!found.is_empty(), "nothing below {below}");
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+fn all() -> impl Iterator<Item = Source> {
+    SOURCES.into_iter().flat_map(sources)
+}
+
+#[track_caller]
+fn none(rule: &str, breaches: &[String]) {
+    assert!(breaches.is_empty(), "{rule}:\n{}", breaches.join("\n"));
+}
+
+#[test]
+fn what_decides_and_folds_knows_no_clock_no_randomness_and_no_io() {
+    // An address is a value: std::net::IpAddr may be parsed anywhere.
+    let forbidden = [
+        "tokio",
+        "Utc::now",
+        "Local::now",
+        "SystemTime",
+        "Instant",
+        "std::fs",
+        "File::",
+        "TcpStream",
+        "UdpSocket",
+        "std::net::{",
+        "std::process",
+        "std::env",
+        "std::thread",
+        "new_v4",
+        "now_v7",
+        "rand::",
+        "println!",
+        "HashMap", // its order is drawn at random
+        "HashSet",
+    ];
+    let mut breaches = Vec::new();
+    for source in PURE.into_iter().flat_map(sources) {
+        for (number, line) in source.code() {
+            for word in forbidden.iter().filter(|word| line.contains(**word)) {
+                breaches.push(format!("{}:{number}: {word}", source.path));
+            }
+        }
+    }
+    none("these are pure", &breaches);
+}
+
+#[test]
+fn the_pure_crates_depend_on_nothing_that_does_io() {
+    for manifest in ["events/Cargo.toml", "projections/Cargo.toml"] {
+        let text = std::fs::read_to_string(root().join(manifest)).unwrap();
+        let (dependencies, _) = text.split_once("[dev-dependencies]").unwrap();
+        let allowed = [
+            "kdaemon-events",
+            "blake3",
+            "chrono",
+            "imbl",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "uuid",
+            "utoipa",
+        ];
+        let (_, dependencies) = dependencies.split_once("[dependencies]").unwrap();
+        for line in dependencies.lines().filter(|line| !line.trim().is_empty()) {
+            let name = line.split(['.', ' ', '=']).next().unwrap();
+            assert!(allowed.contains(&name), "{manifest} depends on {name}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_unwrapped_without_a_proof() {
+    // A comment that says why it "cannot fail", in the same or the line before, is the proof.
+    let mut breaches = Vec::new();
+    for source in all().filter(|source| !source.is_test()) {
+        let lines: Vec<_> = source.text.lines().collect();
+        for (number, line) in source.code() {
+            let unwraps = [".unwrap()", ".expect(", "panic!(", "unreachable!(", "todo!(", "unimplemented!("];
+            if unwraps.iter().any(|unwrap| line.contains(unwrap)) {
+                let near = &lines[number.saturating_sub(2)..number];
+                if !near.iter().any(|line| line.contains("//") && line.contains("cannot fail")) {
+                    breaches.push(format!("{}:{number}: {}", source.path, line.trim()));
+                }
+            }
+        }
+    }
+    none("handle it, or prove in a comment that it cannot fail", &breaches);
+}
+
+#[test]
+fn a_file_holds_one_concept() {
+    let mut breaches = Vec::new();
+    for source in all() {
+        let lines = source.text.lines().count();
+        if lines >= LINES_LIMIT && !LONG.iter().any(|(path, _)| *path == source.path) {
+            breaches.push(format!("{}: {lines} lines", source.path));
+        }
+    }
+    none("files of 600 lines and more hold two concepts (or are listed here, with the reason)", &breaches);
+    for (path, _) in LONG {
+        let lines = std::fs::read_to_string(root().join(path)).unwrap().lines().count();
+        assert!(lines >= LINES_LIMIT, "{path} is short enough now: take it off the list");
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let mut breaches = Vec::new();
+    for source in all().filter(|source| !source.is_test()) {
+        if !source.text.starts_with("//!") && !source.text.starts_with("#![doc") {
+            breaches.push(source.path);
+        }
+    }
+    none("a file begins with a line on what it is", &breaches);
+}
+
+#[test]
+fn every_kind_of_event_and_every_field_of_it_is_documented() {
+    let files = sources("events/src");
+    for kind in Kind::ALL {
+        let declaration = format!("pub struct {kind} {{");
+        let found = files.iter().find_map(|file| {
+            let lines: Vec<_> = file.text.lines().map(str::trim).collect();
+            lines
+                .iter()
+                .position(|line| *line == declaration)
+                .map(|at| (file.path.clone(), lines[..at].join("\n"), lines[at..].join("\n")))
+        });
+        let Some((path, before, after)) = found else { panic!("{kind} has no struct of its name") };
+        let documented = |text: &str| {
+            let mut lines = text.lines().rev().skip_while(|line| line.starts_with("#["));
+            lines.next().is_some_and(|line| line.starts_with("/// ") && line.len() > 12)
+        };
+        assert!(documented(&before), "{path}: {kind} has no line on what happened");
+        let body = after.split_once("\n}").unwrap().0;
+        for (at, _) in body.match_indices("\npub ") {
+            assert!(documented(&body[..at]), "{path}: a field of {kind} has no line on what it is");
+        }
+    }
+}
+
+#[test]
+fn kinds_have_names_that_read_as_facts() {
+    for kind in Kind::ALL {
+        let name = kind.as_str();
+        let past = ["ed", "Lost", "Healthy", "Unhealthy"].iter().any(|end| name.ends_with(end));
+        assert!(past, "{name} is not in the past tense");
+        assert!(name.chars().all(|c| c.is_ascii_alphanumeric()) && name.starts_with(char::is_uppercase));
+        assert!(kind.version() >= 1);
+        assert_eq!(name.parse::<Kind>().unwrap(), *kind);
+    }
+}
+
+#[test]
+fn tests_of_decisions_stores_and_the_journal_never_sleep() {
+    let mut breaches = Vec::new();
+    for source in ["tests/commands", "tests/store", "tests/journal"].into_iter().flat_map(sources) {
+        for (number, line) in source.code().filter(|(_, line)| line.contains("sleep(")) {
+            breaches.push(format!("{}:{number}: {}", source.path, line.trim()));
+        }
+    }
+    none("wait for what is to happen, with a deadline", &breaches);
+}
+
+#[test]
+fn unsafe_code_is_forbidden_in_every_crate() {
+    let text = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(text.contains("unsafe_code = \"forbid\""));
+    for manifest in ["Cargo.toml", "events/Cargo.toml", "projections/Cargo.toml"] {
+        let text = std::fs::read_to_string(root().join(manifest)).unwrap();
+        assert!(text.contains("[lints]\nworkspace = true"), "{manifest} does not take the workspace's lints");
+    }
+    assert!(Path::new(&root()).join("rustfmt.toml").exists());
+}
