@@ -50,11 +50,13 @@ impl Cluster {
                 node.availability = Availability::Active;
                 node.then_unmount = false;
                 node.drained = false;
+                node.drain_seq = None;
             }),
             Event::NodeDrainStarted(e) => self.change_node(e.node_id, touched, |node| {
                 node.availability = Availability::Draining;
                 node.then_unmount |= e.then_unmount;
                 node.drained = false;
+                node.drain_seq = Some(envelope.seq);
             }),
             Event::NodeDrained(e) => self.change_node(e.node_id, touched, |node| node.drained = true),
             Event::NodeUnmounted(e) => self.node_unmounted(e.node_id, touched),
@@ -186,6 +188,7 @@ impl Cluster {
             successes: 0,
             observed: self.seq,
             unhealthy_seq: None,
+            drain_seq: None,
             faulted_at: None,
             engine: None,
             residents: OrdSet::new(),
@@ -204,8 +207,8 @@ impl Cluster {
         if let Some(name) = &e.name {
             if let Some(old) = self.nodes.get(&e.node_id) {
                 self.node_names.remove(&old.name);
+                self.node_names.insert(name.clone(), e.node_id);
             }
-            self.node_names.insert(name.clone(), e.node_id);
         }
         self.change_node(e.node_id, touched, |node| {
             set(&mut node.name, e.name.as_ref());
@@ -592,6 +595,10 @@ impl Cluster {
                 let adopted = c.retired.remove(index).placement;
                 c.retire_placement(false);
                 c.placement = Some(adopted);
+            }
+            // It runs: no predecessor has to serve for it any longer.
+            for retired in &mut c.retired {
+                retired.held = false;
             }
             c.lost = false;
             c.migrating = None;

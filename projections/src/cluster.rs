@@ -379,14 +379,16 @@ impl Cluster {
         let (before, after) = (claims(old), claims(new));
         for (node, port) in before.difference(&after) {
             self.note_node(*node, |node| {
-                if node.ports.get(port) == Some(&id) {
-                    node.ports.remove(port);
+                let Some(mut by) = node.ports.remove(port) else { return };
+                by.remove(&id);
+                if !by.is_empty() {
+                    node.ports.insert(*port, by);
                 }
             });
         }
         for (node, port) in after.difference(&before) {
             self.note_node(*node, |node| {
-                node.ports.insert(*port, id);
+                node.ports.entry(*port).or_default().insert(id);
             });
         }
     }

@@ -65,6 +65,8 @@ pub struct Node {
     pub observed: Seq,
     /// When it was last judged unhealthy: the event that migrations give as their cause.
     pub unhealthy_seq: Option<Seq>,
+    /// When its drain began: the event that migrations away from it and its end give as their cause.
+    pub drain_seq: Option<Seq>,
     /// When a launch last failed here through the node's fault; forgotten when one succeeds.
     pub faulted_at: Option<DateTime<Utc>>,
     /// What its engine told about itself.
@@ -73,8 +75,9 @@ pub struct Node {
     pub residents: OrdSet<ContainerId>,
     /// The containers of which it has anything at all: also stopped ones, and placements that were replaced.
     pub holds: OrdSet<ContainerId>,
-    /// The fixed ports that are taken here, and by whom.
-    pub ports: OrdMap<(Protocol, u16), ContainerId>,
+    /// The fixed ports that are taken here, and by whom: more than one while a placement that was stopped and
+    /// replaced still waits for its removal beside the one that took its port meanwhile.
+    pub ports: OrdMap<(Protocol, u16), OrdSet<ContainerId>>,
     /// Processors reserved here, in thousandths.
     pub reserved_millicpus: u64,
     /// Memory reserved here, in bytes.

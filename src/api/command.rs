@@ -65,9 +65,11 @@ pub(super) enum Progress {
 
 /// What there is to answer about a command, on one state.
 pub(super) struct Shown {
-    progress: Progress,
-    body: String,
-    tag: Option<Seq>,
+    pub(super) progress: Progress,
+    /// In JSON.
+    pub(super) body: String,
+    /// The last change of the thing that is shown.
+    pub(super) tag: Option<Seq>,
 }
 
 /// Shows what became of a command. It is asked again and again while somebody waits, with newer states.
@@ -387,54 +389,4 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
             format!("a key is printable ASCII text of 1 to {KEY_LIMIT} characters"),
         )),
     }
-}
-
-/// The moves of a rebalance.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Rebalance {
-    /// Those that have begun.
-    #[schema(value_type = Vec<Object>)]
-    pub(super) moves: Vec<kdaemon_events::cluster::Move>,
-    /// How many more are needed afterwards.
-    pub(super) remaining: u32,
-    /// Why, in words.
-    pub(super) why: String,
-}
-
-/// Shows the moves of a rebalance.
-#[derive(Clone)]
-pub(super) struct Moves;
-
-impl Show for Moves {
-    const DONE: StatusCode = StatusCode::OK;
-
-    fn show(&mut self, cluster: &Cluster, events: &[Envelope]) -> Shown {
-        let planned = events.iter().find_map(|envelope| match &envelope.event {
-            kdaemon_events::Event::RebalancePlanned(planned) => Some(planned),
-            _ => None,
-        });
-        let rebalance = match planned {
-            Some(planned) => Rebalance {
-                moves: planned.moves.clone(),
-                remaining: planned.remaining,
-                why: planned.why.clone(),
-            },
-            None => nothing_to_move(cluster),
-        };
-        let is_moving = rebalance.moves.iter().any(|step| {
-            cluster.container(step.container_id).is_some_and(|container| container.migrating.is_some())
-        });
-        let progress = if is_moving { Progress::Going } else { Progress::Done };
-        Shown { progress, body: json(&rebalance), tag: None }
-    }
-}
-
-fn nothing_to_move(cluster: &Cluster) -> Rebalance {
-    let plan = crate::scheduler::plan(cluster);
-    let remaining = u32::try_from(plan.moves.len()).unwrap_or(u32::MAX);
-    let why = match remaining {
-        0 => "the counts of containers are as even as they can be".to_owned(),
-        _ => format!("{}; as many containers as may move at a time are moving already", plan.why),
-    };
-    Rebalance { moves: Vec::new(), remaining, why }
 }

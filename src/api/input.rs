@@ -116,10 +116,10 @@ impl<T: Fields> FromRequest<Api> for Input<T> {
                 Sort::UnsupportedMediaType,
                 "the body is not JSON; send JSON with Content-Type: application/json",
             ),
-            _ if bytes.is_empty() => {
+            Media::Json if bytes.is_empty() => {
                 Problem::new(Sort::Malformed, "the body is empty; a JSON object is expected")
             }
-            _ => Problem::new(Sort::Malformed, format!("the body is not JSON: {error}")),
+            Media::Json => Problem::new(Sort::Malformed, format!("the body is not JSON: {error}")),
         })?;
         let Value::Object(map) = value else {
             return Err(Problem::new(Sort::Invalid, "the body is JSON, but not an object"));

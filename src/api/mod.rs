@@ -1,8 +1,8 @@
 //! The HTTP API: the contract with people, scripts and the command line.
 //!
-//! One file per resource. Around the handlers: [`guard`] (what every request passes), [`input`] and [`shapes`]
-//! (reading requests), [`resource`] (finding, reading, listing), [`command`] (how commands are answered),
-//! [`problem`] (errors). A handler reads its request, names a command or a question, and leaves the rest to them.
+//! One file per resource. Around the handlers: `guard` (what every request passes), `input` and `shapes`
+//! (reading requests), `resource` (finding, reading, listing), `command` (how commands are answered),
+//! `problem` (errors). A handler reads its request, names a command or a question, and leaves the rest to them.
 //!
 //! Architecture Invariant: the API decides nothing. Whether a command may happen is said by `commands`, and
 //! what there is to see by the projections.
@@ -13,13 +13,18 @@ mod containers;
 mod events;
 mod guard;
 mod health;
+mod history;
+mod home;
 mod input;
 mod nodes;
 mod openapi;
 mod problem;
+mod rebalance;
 mod resource;
 mod serve;
 mod shapes;
+mod stream;
+mod websocket;
 
 pub use serve::serve;
 
@@ -79,10 +84,15 @@ pub fn router(api: Api) -> Router {
         .merge(nodes::routes())
         .merge(applications::routes())
         .merge(containers::routes())
-        .merge(events::routes());
+        .merge(rebalance::routes())
+        .merge(events::routes())
+        .merge(stream::routes())
+        .merge(history::routes());
     let (router, document) = OpenApiRouter::new()
         .merge(health::routes())
         .merge(openapi::routes())
+        .merge(home::routes())
+        .merge(websocket::routes())
         .nest(&format!("/{}", api.config.api_version), versioned)
         .split_for_parts();
     openapi::complete(document, &api.document);

@@ -24,7 +24,7 @@ async fn document(State(api): State<Api>) -> Response {
     answer(StatusCode::OK, api.journal.cluster().seq(), api.document.get().cloned().unwrap_or_default())
 }
 
-/// Completes the document: who we are, and that every operation may answer a problem.
+/// Completes the document: who we are, a name for each operation, and that each may answer a problem.
 pub(super) fn complete(mut document: OpenApi, into: &OnceLock<bytes::Bytes>) {
     document.info = InfoBuilder::new()
         .title("kDaemon")
@@ -47,6 +47,9 @@ pub(super) fn complete(mut document: OpenApi, into: &OnceLock<bytes::Bytes>) {
                 .content(MEDIA_TYPE, ContentBuilder::new().schema(Some(problem)).build())
                 .build();
             operation.responses.responses.insert("default".to_owned(), RefOr::T(response));
+            // Handlers are named within their resource: `create` of nodes is `nodes_create`.
+            let tag = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
+            operation.operation_id = operation.operation_id.take().map(|name| format!("{tag}_{name}"));
         }
     }
     let _ = into.set(json(&document).into()); // made once

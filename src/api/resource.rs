@@ -456,14 +456,12 @@ impl<R: Resource> Listing<R> {
         if !self.begun {
             text.push(b'[');
         }
-        let mut looked_at = 0;
         self.done = true;
-        for item in R::after(&self.cluster, self.last) {
+        for (looked_at, item) in R::after(&self.cluster, self.last).enumerate() {
             if looked_at == PIECE_ROWS || text.len() >= PIECE {
                 self.done = false;
                 break;
             }
-            looked_at += 1;
             self.last = Some(R::id(item));
             let row = R::row(&self.cluster, item);
             if !self.filter.admits::<R>(item, &row) {

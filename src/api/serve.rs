@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 /// What requests under way get to end by themselves when the daemon stops.
@@ -30,8 +30,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(listener: TcpListener, api: Api) -> io::Result<()> {
     listener.local_addr()?;
     let shutdown = api.shutdown.clone();
-    let places = Arc::new(Semaphore::new(api.config.max_connections));
-    let connections = TaskTracker::new();
+    let max_connections = api.config.max_connections;
+    let places = Arc::new(Semaphore::new(max_connections));
     let router = router(api);
     loop {
         // A connection that has no place is not accepted yet: it waits in the listener's backlog.
@@ -54,12 +54,14 @@ pub async fn serve(listener: TcpListener, api: Api) -> io::Result<()> {
         let Ok(local) = stream.local_addr() else { continue };
         let connection = Connection { local, _permit: Arc::new(permit) };
         let shutdown = shutdown.clone();
-        connections.spawn(converse(stream, connection, router.clone(), shutdown));
+        tokio::spawn(converse(stream, connection, router.clone(), shutdown));
     }
     drop(listener);
-    connections.close();
-    if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
-        tracing::warn!(left = connections.len(), "connections were cut off: they did not end in time");
+    // All places are free again when every connection has ended, those that became WebSockets too.
+    let all = u32::try_from(max_connections).unwrap_or(u32::MAX);
+    if tokio::time::timeout(GRACE, places.acquire_many(all)).await.is_err() {
+        let left = max_connections - places.available_permits();
+        tracing::warn!(left, "connections were cut off: they did not end in time");
     }
     Ok(())
 }
@@ -68,7 +70,7 @@ async fn converse(
     stream: TcpStream,
     connection: Connection,
     router: axum::Router,
-    shutdown: tokio_util::sync::CancellationToken,
+    shutdown: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true); // slower without, not wrong
     let service = router.map_request(move |mut request: Request<Incoming>| {

@@ -198,7 +198,8 @@ pub(super) fn scale(draft: &mut Draft<'_>, id: ApplicationId, replicas: u32) -> 
 /// All of its containers count, also those that people made; only those that `replicas` made are deleted.
 pub(super) fn keep_replicas(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refusal> {
     let Some(application) = draft.cluster().application(id).cloned() else { return Ok(()) };
-    let Some(wanted) = application.replicas else { return Ok(()) };
+    // No log, however odd, makes one decision endless.
+    let Some(wanted) = application.replicas.map(|wanted| wanted.min(REPLICAS_LIMIT)) else { return Ok(()) };
     let alive: Vec<Arc<Container>> = application
         .containers
         .iter()
@@ -208,15 +209,14 @@ pub(super) fn keep_replicas(draft: &mut Draft<'_>, id: ApplicationId) -> Result<
         .collect();
     let have = u32::try_from(alive.len()).unwrap_or(u32::MAX);
     if have < wanted && application.is_enabled {
+        let cause = draft.last().unwrap_or(application.seq);
         for _ in have..wanted {
             let name = free_name(draft, &application);
-            let container_id = ContainerId(draft.identity());
-            containers::create_replica(draft, container_id, name, id);
-            containers::start(draft, container_id, false)?;
+            containers::launch_replica(draft, name, &application, cause)?;
         }
     }
     for container in surplus(draft, alive, have.saturating_sub(wanted)) {
-        containers::delete(draft, container)?;
+        containers::take_away(draft, container)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use kdaemon_events::container::{
     ContainerStopRequested, ContainerStopped, ContainerUpdated,
 };
 use kdaemon_events::{ApplicationId, ContainerId, Environment, Seq};
-use kdaemon_projections::{Container, Desired, Health, Phase};
+use kdaemon_projections::{Application, Container, Desired, Health, Phase};
 
 /// Makes a container record.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,24 +82,25 @@ pub(super) fn create(draft: &mut Draft<'_>, create: CreateContainer) -> Result<(
     Ok(())
 }
 
-/// Makes a container record for an application's `replicas`.
-pub(super) fn create_replica(
+/// Makes and launches a container for an application's `replicas`. It waits when no node fits.
+pub(super) fn launch_replica(
     draft: &mut Draft<'_>,
-    id: ContainerId,
     name: String,
-    application: ApplicationId,
-) {
-    let user_id =
-        draft.cluster().application(application).and_then(|application| application.user_id.clone());
-    draft.emit(ContainerCreated {
-        container_id: id,
+    application: &Application,
+    cause: Seq,
+) -> Result<(), Refusal> {
+    let container_id = ContainerId(draft.identity());
+    let created = ContainerCreated {
+        container_id,
         name,
-        user_id,
-        application_id: Some(application),
+        user_id: application.user_id.clone(),
+        application_id: Some(application.id),
         env_variables: Environment::new(),
         balance: true,
         replica: true,
-    });
+    };
+    let created = draft.emit_because(created, Some(cause));
+    start(draft, container_id, false, Some(created))
 }
 
 pub(super) fn update(draft: &mut Draft<'_>, update: UpdateContainer) -> Result<(), Refusal> {
@@ -154,12 +155,12 @@ fn refuse_if_deleting(container: &Container) -> Result<(), Refusal> {
 }
 
 pub(super) fn launch(draft: &mut Draft<'_>, id: ContainerId) -> Result<(), Refusal> {
-    start(draft, id, true)
+    start(draft, id, true, draft.context.cause)
 }
 
 /// Launches a container. When `now` is set and no node fits it is refused, with a reason for each node;
 /// else it waits for a node.
-pub(super) fn start(draft: &mut Draft<'_>, id: ContainerId, now: bool) -> Result<(), Refusal> {
+fn start(draft: &mut Draft<'_>, id: ContainerId, now: bool, cause: Option<Seq>) -> Result<(), Refusal> {
     let container = draft.container(id)?;
     refuse_if_deleting(&container)?;
     let Some(application) = container.application_id.and_then(|id| draft.cluster().application(id)).cloned()
@@ -180,7 +181,7 @@ pub(super) fn start(draft: &mut Draft<'_>, id: ContainerId, now: bool) -> Result
     if launching_or_up && container.desired == Desired::Running {
         return Ok(());
     }
-    let cause = draft.emit(ContainerLaunchRequested { container_id: id });
+    let cause = draft.emit_because(ContainerLaunchRequested { container_id: id }, cause);
     let container = draft.container(id)?;
     match place(draft, &container, cause) {
         Err(Unplaced::NoFit(no_fit)) if now => Err(no_fit.into()),
@@ -262,13 +263,18 @@ pub(super) fn delete(draft: &mut Draft<'_>, id: ContainerId) -> Result<(), Refus
     if container.desired == Desired::Deleted {
         return Ok(());
     }
-    draft.emit(ContainerStopRequested { container_id: id, then_delete: true });
-    finish_delete(draft, id)?;
+    take_away(draft, id)?;
     // What people take away is made anew as long as its application is to have so many.
     match container.application_id {
         Some(application) if container.replica => applications::keep_replicas(draft, application),
         _ => Ok(()),
     }
+}
+
+/// Has a container removed and deleted, without asking whether its application then has too few.
+pub(super) fn take_away(draft: &mut Draft<'_>, id: ContainerId) -> Result<(), Refusal> {
+    draft.emit(ContainerStopRequested { container_id: id, then_delete: true });
+    finish_delete(draft, id)
 }
 
 /// Deletes the record when nothing of it is left on a node that could be cleaned up. What is left on others

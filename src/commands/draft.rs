@@ -112,7 +112,7 @@ pub(super) struct Draft<'a> {
     cluster: Cluster,
     events: Vec<Envelope>,
     touched: Touched,
-    identities: u64,
+    identities: u16,
 }
 
 impl<'a> Draft<'a> {
@@ -128,6 +128,11 @@ impl<'a> Draft<'a> {
             touched: Touched::default(),
             identities: 0,
         }
+    }
+
+    /// The last event of the decision so far.
+    pub(super) fn last(&self) -> Option<Seq> {
+        self.events.last().map(|envelope| envelope.seq)
     }
 
     /// Whether the decision leaves no room in a commit for much more: what is not urgent waits then.
@@ -161,16 +166,18 @@ impl<'a> Draft<'a> {
         seq
     }
 
-    /// The next identity (UUIDv7, RFC 9562): the time of the decision, and bits derived from its seed.
+    /// The next identity (UUIDv7, RFC 9562): the time of the decision, a counter, so that what one decision
+    /// makes sorts in the order in which it was made, and bits derived from the decision's seed.
     pub(super) fn identity(&mut self) -> Uuid {
-        self.identities += 1;
+        self.identities = self.identities.wrapping_add(1);
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.context.seed.as_bytes());
         hasher.update(&self.identities.to_le_bytes());
-        let mut random = [0; 10];
-        hasher.finalize_xof().fill(&mut random);
+        let mut bits = [0; 10];
+        hasher.finalize_xof().fill(&mut bits);
+        bits[..2].copy_from_slice(&self.identities.to_be_bytes());
         let millis = u64::try_from(self.now.timestamp_millis()).unwrap_or(0);
-        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+        uuid::Builder::from_unix_timestamp_millis(millis, &bits).into_uuid()
     }
 
     pub(super) fn node(&self, id: NodeId) -> Result<Arc<Node>, Refusal> {

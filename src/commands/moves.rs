@@ -41,7 +41,7 @@ pub(super) fn evacuate(draft: &mut Draft<'_>, id: NodeId) -> Result<(), Refusal>
         MigrationReason::Drain => free_moves(draft),
         _ => BATCH,
     };
-    let cause = if reason == MigrationReason::Unhealthy { node.unhealthy_seq } else { Some(node.seq) };
+    let cause = if reason == MigrationReason::Unhealthy { node.unhealthy_seq } else { node.drain_seq };
     let mut moved = 0;
     for id in &node.residents {
         if moved == budget {

@@ -1,12 +1,12 @@
 //! Decisions about nodes.
 
 use super::draft::Draft;
-use super::{Refusal, check_name};
+use super::{Refusal, check_name, observations};
 use kdaemon_events::node::{
     Availability, NodeCordoned, NodeDrainStarted, NodeDrained, NodeMounted, NodeUncordoned, NodeUnmounted,
     NodeUpdated,
 };
-use kdaemon_events::{Endpoint, NodeId, Seq};
+use kdaemon_events::{Endpoint, NodeId};
 use kdaemon_projections::{Health, Node};
 use std::collections::BTreeMap;
 
@@ -139,8 +139,8 @@ pub(super) fn uncordon(draft: &mut Draft<'_>, id: NodeId) -> Result<(), Refusal>
 
 pub(super) fn drain(draft: &mut Draft<'_>, id: NodeId) -> Result<(), Refusal> {
     if draft.node(id)?.availability != Availability::Draining {
-        let started = draft.emit(NodeDrainStarted { node_id: id, then_unmount: false });
-        end_drain_if_empty(draft, id, Some(started))?;
+        draft.emit(NodeDrainStarted { node_id: id, then_unmount: false });
+        end_drain_if_empty(draft, id)?;
     }
     Ok(())
 }
@@ -170,7 +170,8 @@ pub(super) fn unmount(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<
             draft.emit(NodeDrainStarted { node_id: id, then_unmount: true });
         }
     } else {
-        draft.emit(NodeUnmounted { node_id: id });
+        let unmounted = draft.emit(NodeUnmounted { node_id: id });
+        observations::resume_migrations(draft, unmounted);
     }
     Ok(())
 }
@@ -178,7 +179,7 @@ pub(super) fn unmount(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<
 pub(super) fn finish_drain(draft: &mut Draft<'_>, id: NodeId) -> Result<(), Refusal> {
     let node = draft.node(id)?;
     if node.availability == Availability::Draining && !node.drained {
-        end_drain_if_empty(draft, id, None)?;
+        end_drain_if_empty(draft, id)?;
     }
     Ok(())
 }
@@ -190,12 +191,13 @@ pub(crate) fn is_empty(node: &Node) -> bool {
     node.holds.is_empty() || (node.then_unmount && node.residents.is_empty() && node.health != Health::Up)
 }
 
-fn end_drain_if_empty(draft: &mut Draft<'_>, id: NodeId, cause: Option<Seq>) -> Result<(), Refusal> {
+fn end_drain_if_empty(draft: &mut Draft<'_>, id: NodeId) -> Result<(), Refusal> {
     let node = draft.node(id)?;
     if is_empty(&node) {
-        let drained = draft.emit_because(NodeDrained { node_id: id }, cause.or(draft.context.cause));
+        let drained = draft.emit_because(NodeDrained { node_id: id }, node.drain_seq.or(draft.context.cause));
         if node.then_unmount {
-            draft.emit_because(NodeUnmounted { node_id: id }, Some(drained));
+            let unmounted = draft.emit_because(NodeUnmounted { node_id: id }, Some(drained));
+            observations::resume_migrations(draft, unmounted);
         }
     }
     Ok(())

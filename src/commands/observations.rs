@@ -154,14 +154,19 @@ fn probe_answered(
     }
     if node.health != Health::Up {
         let returned = draft.emit_because(NodeHealthy { node_id: node.id, successes }, Some(observed));
-        let (down, nodes) = draft.cluster().failed_nodes();
-        if down * 2 <= nodes && draft.cluster().paused().is_some() {
-            draft.emit_because(MigrationsResumed { unhealthy: down, nodes }, Some(returned));
-        }
+        resume_migrations(draft, returned);
     }
     match listed {
         Some(listed) => compare(draft, node.id, &listed, observed),
         None => Ok(()),
+    }
+}
+
+/// Ends the pause of migrations when, after `cause`, at most half of the nodes are unhealthy.
+pub(super) fn resume_migrations(draft: &mut Draft<'_>, cause: Seq) {
+    let (unhealthy, nodes) = draft.cluster().failed_nodes();
+    if unhealthy * 2 <= nodes && draft.cluster().paused().is_some() {
+        draft.emit_because(MigrationsResumed { unhealthy, nodes }, Some(cause));
     }
 }
 
@@ -205,7 +210,8 @@ fn compare(draft: &mut Draft<'_>, node_id: NodeId, listed: &Listed, observed: Se
         for generation in retired_here {
             retired_seen(draft, *id, generation, node_id, &seen, observed)?;
         }
-        let container = draft.container(*id)?;
+        // Deleted just now, if this was the last that was left of it.
+        let Ok(container) = draft.container(*id) else { continue };
         if let Some(placement) = container.placement.as_ref().filter(|p| p.node_id == node_id) {
             let instance = Instance { container_id: *id, generation: placement.generation };
             wanted_seen(draft, &container, instance, node_id, seen.get(&instance).copied(), observed);
@@ -222,7 +228,7 @@ fn retired_seen(
     seen: &BTreeMap<Instance, Running>,
     observed: Seq,
 ) -> Result<(), Refusal> {
-    let container = draft.container(container_id)?;
+    let Ok(container) = draft.container(container_id) else { return Ok(()) };
     match seen.get(&Instance { container_id, generation }) {
         // Nothing has replaced it yet: it is kept.
         Some(Running::Running)
@@ -382,15 +388,15 @@ fn process_ended(
 ) {
     let policy = container.placement.as_ref().map(|p| p.spec.restart_policy).unwrap_or_default();
     let failed = exit.is_none_or(|exit| exit.code != 0);
+    let stable = container.up_since.is_some_and(|since| (draft.now - since).num_seconds() >= 60);
+    let quick_exits = if stable || container.lost { 0 } else { container.quick_exits };
     let again = match policy {
         RestartPolicy::Always => true,
         RestartPolicy::No => container.lost, // its node went down under it: it did not end by itself
         RestartPolicy::OnFailure { max } => {
-            failed && max.is_none_or(|max| container.quick_exits < max || container.lost)
+            failed && max.is_none_or(|max| quick_exits < max || container.lost)
         }
     };
-    let stable = container.up_since.is_some_and(|since| (draft.now - since).num_seconds() >= 60);
-    let quick_exits = if stable || container.lost { 0 } else { container.quick_exits };
     // The first start again is immediate; a container that keeps exiting waits longer each time.
     let pause = match quick_exits {
         0 => Duration::ZERO,

@@ -1,7 +1,7 @@
 //! Filters: why a node cannot take a container.
 
 use kdaemon_events::node::Availability;
-use kdaemon_events::{ContainerId, MilliCpus, NodeId, Protocol, Spec};
+use kdaemon_events::{ContainerId, MilliCpus, NodeId, Protocol, Resources, Spec};
 use kdaemon_projections::{Health, Node};
 use std::fmt;
 
@@ -71,11 +71,13 @@ impl fmt::Display for Misfit {
 }
 
 /// Checks whether `node` may take a container made from `spec`; the first filter that refuses is the answer.
+/// `own` is what the container itself has reserved there already: it is free for it to use.
 pub(super) fn check(
     node: &Node,
     container: ContainerId,
     spec: &Spec,
     leaving: Option<NodeId>,
+    own: Resources,
 ) -> Result<(), Misfit> {
     match node.health {
         Health::Unknown => return Err(Misfit::Unprobed),
@@ -101,21 +103,22 @@ pub(super) fn check(
         return Err(Misfit::Capacity(capacity));
     }
     for (protocol, port) in spec.fixed_ports() {
-        if let Some(by) = node.ports.get(&(protocol, port))
-            && *by != container
-        {
-            return Err(Misfit::PortTaken(port, protocol, *by));
+        let taken_by = node.ports.get(&(protocol, port)).into_iter().flatten();
+        if let Some(by) = taken_by.copied().find(|by| *by != container) {
+            return Err(Misfit::PortTaken(port, protocol, by));
         }
     }
-    let Some(engine) = node.engine.as_ref().filter(|_| !is_resident) else { return Ok(()) };
+    let Some(engine) = &node.engine else { return Ok(()) };
     if let Some(MilliCpus(wanted)) = spec.resources.cpus {
-        let free = engine.cpus.0.saturating_sub(node.reserved_millicpus);
+        let reserved = node.reserved_millicpus.saturating_sub(own.cpus.map_or(0, |cpus| cpus.0));
+        let free = engine.cpus.0.saturating_sub(reserved);
         if wanted > free {
             return Err(Misfit::Cpus { wanted, free });
         }
     }
     if let Some(wanted) = spec.resources.memory_bytes {
-        let free = engine.memory_bytes.saturating_sub(node.reserved_memory_bytes);
+        let reserved = node.reserved_memory_bytes.saturating_sub(own.memory_bytes.unwrap_or(0));
+        let free = engine.memory_bytes.saturating_sub(reserved);
         if wanted > free {
             return Err(Misfit::Memory { wanted, free });
         }

@@ -2,7 +2,7 @@
 
 use super::filter::{Misfit, check};
 use kdaemon_events::{ContainerId, NodeId, Spec};
-use kdaemon_projections::{Cluster, Container, Node};
+use kdaemon_projections::{Cluster, Container, Node, Placement};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -19,6 +19,8 @@ pub struct Request<'a> {
     pub avoid: &'a imbl::OrdSet<NodeId>,
     /// The node that holds its volumes, once there is one.
     pub bound_to: Option<NodeId>,
+    /// Where it is now: what it has reserved there is free for it.
+    pub residence: Option<&'a Placement>,
 }
 
 impl<'a> Request<'a> {
@@ -31,6 +33,7 @@ impl<'a> Request<'a> {
             leaving,
             avoid: &container.avoid,
             bound_to: container.bound_to.filter(|_| spec.is_bound_to_node()),
+            residence: container.residence(),
         }
     }
 }
@@ -98,7 +101,11 @@ pub fn place(cluster: &Cluster, request: Request<'_>) -> Result<Choice, NoFit> {
     for node in cluster.nodes() {
         let checked = match bound_to {
             Some(home) if home.id != node.id => Err(Misfit::VolumesElsewhere(home.name.clone())),
-            _ => check(node, request.container, request.spec, request.leaving),
+            _ => {
+                let own = request.residence.filter(|residence| residence.node_id == node.id);
+                let own = own.map(|residence| residence.spec.resources).unwrap_or_default();
+                check(node, request.container, request.spec, request.leaving, own)
+            }
         };
         if let Err(misfit) = checked {
             reasons.push((node.name.clone(), misfit));

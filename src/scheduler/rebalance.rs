@@ -2,7 +2,7 @@
 
 use super::filter::check;
 use kdaemon_events::cluster::Move;
-use kdaemon_events::{ContainerId, NodeId};
+use kdaemon_events::{ContainerId, NodeId, Resources};
 use kdaemon_projections::{Cluster, Container, Desired, Node, Phase};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -103,7 +103,7 @@ fn fits(
     count: u32,
 ) -> bool {
     let spec = cluster.spec_of(container);
-    if check(target, container.id, &spec, None).is_err() {
+    if check(target, container.id, &spec, None, Resources::default()).is_err() {
         return false;
     }
     let Some(taken) = taken else { return true };
@@ -116,14 +116,15 @@ fn fits(
     let ports_clash = spec
         .fixed_ports()
         .any(|port| others.iter().any(|other| other.fixed_ports().any(|taken_port| taken_port == port)));
-    let millicpus: u64 = others.iter().filter_map(|o| o.resources.cpus).map(|cpus| cpus.0).sum();
-    let memory: u64 = others.iter().filter_map(|o| o.resources.memory_bytes).sum();
+    let all = |amounts: &mut dyn Iterator<Item = u64>| amounts.fold(0, u64::saturating_add);
+    let millicpus = all(&mut others.iter().filter_map(|o| o.resources.cpus).map(|cpus| cpus.0));
+    let memory = all(&mut others.iter().filter_map(|o| o.resources.memory_bytes));
     let resources_fit = target.engine.as_ref().is_none_or(|engine| {
-        spec.resources.cpus.is_none_or(|cpus| cpus.0 + millicpus + target.reserved_millicpus <= engine.cpus.0)
-            && spec.resources.memory_bytes.is_none_or(|bytes| {
-                bytes.saturating_add(memory).saturating_add(target.reserved_memory_bytes)
-                    <= engine.memory_bytes
-            })
+        spec.resources.cpus.is_none_or(|cpus| {
+            cpus.0.saturating_add(millicpus).saturating_add(target.reserved_millicpus) <= engine.cpus.0
+        }) && spec.resources.memory_bytes.is_none_or(|bytes| {
+            bytes.saturating_add(memory).saturating_add(target.reserved_memory_bytes) <= engine.memory_bytes
+        })
     });
     !ports_clash && resources_fit
 }

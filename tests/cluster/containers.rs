@@ -91,7 +91,7 @@ async fn an_image_is_pulled_from_a_registry_and_one_that_no_registry_has_fails_i
     let Some(site) = Site::with_engines(2).await else { return };
     let image = tokio::task::block_in_place(|| {
         site.cluster.registry();
-        site.cluster.push(1, &site.image, "pulled")
+        site.cluster.push(1, "kdaemon/web", "latest")
     });
     site.daemon
         .post(

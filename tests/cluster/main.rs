@@ -27,7 +27,7 @@ impl Site {
     async fn with_engines(count: usize) -> Option<Self> {
         let (cluster, image) = tokio::task::spawn_blocking(move || {
             let cluster = Cluster::up(count)?;
-            let image = cluster.image("kdaemon/web");
+            let image = cluster.image("kdaemon/web:latest");
             Some((cluster, image))
         })
         .await

@@ -45,6 +45,22 @@ impl Daemon {
         daemon
     }
 
+    /// Starts one on a given data folder.
+    pub(crate) async fn start_on(data_dir: &Path) -> Self {
+        let mut daemon = Self {
+            child: None,
+            data_dir: data_dir.to_owned(),
+            arguments: vec!["--no-local".to_owned()],
+            environment: Vec::new(),
+            address: String::new(),
+            client: reqwest::Client::new(),
+            log: Arc::default(),
+            _owned_dir: None,
+        };
+        daemon.begin().await;
+        daemon
+    }
+
     pub(crate) fn data_dir(&self) -> &Path {
         &self.data_dir
     }

@@ -1,0 +1,282 @@
+//! The history of one thing: its events, and what each of them changed about it.
+//!
+//! The events that bear on the thing are folded into a small cluster of their own; its row before and after
+//! each event tells the changes.
+
+use super::input::{Query, QueryFields, Which};
+use super::problem::{Problem, Sort};
+use super::resource::{
+    Applications, Containers, Nodes, PAGE_LIMIT, Resource, answer, json, page_size, resolve, state,
+};
+use super::shapes::{Flag, Whole};
+use super::{Answered, Api};
+use crate::store::{EventQuery, EventText};
+use axum::extract::State;
+use axum::http::StatusCode;
+use kdaemon_events::{Envelope, Event, Kind, Seq, Subject};
+use kdaemon_projections::{Cluster, Touched};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(of_node))
+        .routes(routes!(of_application))
+        .routes(routes!(of_container))
+}
+
+/// Which part of a history to answer.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct HistoryQuery {
+    /// Also the raw observations that changed nothing.
+    #[param(value_type = Option<bool>)]
+    observations: Option<Flag>,
+    /// Only events behind this one.
+    #[param(value_type = Option<u64>)]
+    after: Option<Whole>,
+    /// At most so many: 1 to 10,000, which it is without it.
+    #[param(value_type = Option<u64>)]
+    limit: Option<Whole>,
+    /// Waits for a log that includes this event.
+    #[param(value_type = Option<u64>)]
+    min_seq: Option<Whole>,
+}
+
+impl QueryFields for HistoryQuery {}
+
+/// The history of one thing, from birth to deletion.
+#[derive(Serialize, ToSchema)]
+struct History {
+    /// The thing.
+    id: Uuid,
+    /// Its name, or the last one that it had.
+    name: String,
+    /// Each event with `changes`: per field, what it was and what it became.
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<Box<RawValue>>,
+    /// The `after` of what follows, when there is more.
+    next: Option<u64>,
+}
+
+/// The history of a node
+#[utoipa::path(get, path = "/history/nodes/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), HistoryQuery),
+    responses((status = 200, description = "From its mounting on", body = History)))]
+async fn of_node(State(api): State<Api>, Which(which): Which, Query(query): Query<HistoryQuery>) -> Answered {
+    history::<Nodes>(&api, &which, query).await
+}
+
+/// The history of an application
+#[utoipa::path(get, path = "/history/applications/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), HistoryQuery),
+    responses((status = 200, description = "From its creation on", body = History)))]
+async fn of_application(
+    State(api): State<Api>,
+    Which(which): Which,
+    Query(query): Query<HistoryQuery>,
+) -> Answered {
+    history::<Applications>(&api, &which, query).await
+}
+
+/// The history of a container
+#[utoipa::path(get, path = "/history/containers/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), HistoryQuery),
+    responses((status = 200, description = "From its creation on", body = History)))]
+async fn of_container(
+    State(api): State<Api>,
+    Which(which): Which,
+    Query(query): Query<HistoryQuery>,
+) -> Answered {
+    history::<Containers>(&api, &which, query).await
+}
+
+async fn history<R: Resource>(api: &Api, which: &str, query: HistoryQuery) -> Answered {
+    let limit = query.limit.map_or(page_size(Whole(PAGE_LIMIT)), page_size)?;
+    let observations = query.observations == Some(Flag(true));
+    let cluster = state(api, query.min_seq).await?;
+    let id = resolve::<R>(&cluster, which)?;
+    let mut record = Record { api, until: cluster.seq(), observations, events: BTreeMap::new() };
+    record.gather(R::subject(id)).await?;
+    if !record.events.values().any(|event| is_birth_of(&event.envelope.event, R::subject(id))) {
+        return Err(Problem::not_found(R::KIND, which));
+    }
+    let Told { name, mut events } = tell::<R>(record, id, query.after.map_or(Seq(0), |after| Seq(after.0)))?;
+    let next = (events.len() > limit).then(|| events[limit - 1].0.0);
+    events.truncate(limit);
+    let events = events.into_iter().map(|(_, text)| text).collect();
+    Ok(answer(StatusCode::OK, cluster.seq(), json(&History { id, name, events, next })))
+}
+
+fn is_birth_of(event: &Event, subject: Subject) -> bool {
+    matches!(event, Event::NodeMounted(_) | Event::ApplicationCreated(_) | Event::ContainerCreated(_))
+        && event.subjects().first() == Some(&subject)
+}
+
+/// An event with its text as it was written.
+struct Recorded {
+    text: EventText,
+    envelope: Envelope,
+}
+
+/// The events that bear on one thing.
+struct Record<'a> {
+    api: &'a Api,
+    until: Seq,
+    observations: bool,
+    events: BTreeMap<Seq, Recorded>,
+}
+
+/// How many events are read at a time.
+const PAGE: usize = 10_000;
+
+impl Record<'_> {
+    /// Gathers the events of a thing, and those of others that its row shows something of.
+    async fn gather(&mut self, subject: Subject) -> Result<(), Problem> {
+        self.read(subject.uuid(), &[]).await?;
+        let mentioned: BTreeSet<Subject> =
+            self.events.values().flat_map(|event| mentions(&event.envelope.event)).collect();
+        for other in mentioned {
+            match (subject, other) {
+                (own, other) if own == other => {}
+                // A node shows how many containers it has, which all of their events can change.
+                (Subject::Node(_), Subject::Container(id)) => self.read(id.0, &[]).await?,
+                // A container is made from its application, and is lost with its node; an application shows
+                // the names of others.
+                (Subject::Container(_) | Subject::Application(_), Subject::Application(id)) => {
+                    self.read(id.0, APPLICATION_KINDS).await?;
+                }
+                (Subject::Container(_), Subject::Node(id)) => self.read(id.0, NODE_KINDS).await?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, subject: Uuid, kinds: &[Kind]) -> Result<(), Problem> {
+        let mut after = Seq(0);
+        loop {
+            let query = EventQuery {
+                after,
+                limit: PAGE,
+                kinds: kinds.to_vec(),
+                subject: Some(subject),
+                ..EventQuery::default()
+            };
+            let page = self.api.journal.store().query(query).await?;
+            let is_last = page.len() < PAGE;
+            for text in page {
+                after = text.seq;
+                // Most observations change nothing, and there are many of them.
+                let is_noise = !self.observations && is_bare_observation(&text.json);
+                if is_noise || text.seq > self.until || self.events.contains_key(&text.seq) {
+                    continue;
+                }
+                let envelope = Envelope::decode(&text.json)
+                    .map_err(|error| Problem::new(Sort::Internal, format!("event {}: {error}", text.seq)))?;
+                self.events.insert(text.seq, Recorded { text, envelope });
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What a container's application and an application's dependencies bring about.
+const APPLICATION_KINDS: &[Kind] =
+    &[Kind::ApplicationCreated, Kind::ApplicationUpdated, Kind::ApplicationDeleted];
+/// What a node brings about in its containers.
+const NODE_KINDS: &[Kind] =
+    &[Kind::NodeMounted, Kind::NodeUpdated, Kind::NodeHealthy, Kind::NodeUnhealthy, Kind::NodeUnmounted];
+
+/// An observation that says nothing new about the engine. A look at the text spares reading it.
+fn is_bare_observation(json: &str) -> bool {
+    json.contains("\"kind\":\"NodeObserved\"") && !json.contains("\"engine\":{")
+}
+
+/// All that an event speaks of.
+fn mentions(event: &Event) -> Vec<Subject> {
+    let mut subjects = event.subjects();
+    let applications = match event {
+        Event::ContainerUpdated(e) => e.application_id.flatten().into_iter().collect(),
+        Event::ApplicationCreated(e) => e.dependencies.clone(),
+        Event::ApplicationUpdated(e) => e.dependencies.clone().unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    subjects.extend(applications.into_iter().map(Subject::Application));
+    subjects
+}
+
+/// A history as it is told.
+struct Told {
+    name: String,
+    events: Vec<(Seq, Box<RawValue>)>,
+}
+
+/// Folds the events, and tells those that are about the thing or changed it.
+fn tell<R: Resource>(record: Record<'_>, id: Uuid, after: Seq) -> Result<Told, Problem> {
+    let mut cluster = Cluster::default();
+    let mut touched = Touched::default();
+    let mut before = None;
+    let mut told = Told { name: String::new(), events: Vec::new() };
+    for (seq, Recorded { text, envelope }) in record.events {
+        cluster.apply(&envelope, &mut touched);
+        let row = R::by_id(&cluster, id).and_then(|item| object(&R::row(&cluster, item)));
+        if let Some(name) = row.as_ref().and_then(|row| row.get("name")).and_then(Value::as_str) {
+            name.clone_into(&mut told.name);
+        }
+        let changes = difference(before.as_ref(), row.as_ref());
+        before = row;
+        let is_own = envelope.event.subjects().iter().any(|subject| subject.uuid() == id);
+        if seq > after && (is_own || !changes.is_empty()) {
+            told.events.push((seq, with_changes(text, &changes)?));
+        }
+    }
+    Ok(told)
+}
+
+fn object(row: &impl Serialize) -> Option<Map<String, Value>> {
+    match serde_json::to_value(row) {
+        Ok(Value::Object(row)) => Some(row),
+        _ => None,
+    }
+}
+
+/// What a field was and what it became.
+#[derive(Serialize)]
+struct Change {
+    from: Value,
+    to: Value,
+}
+
+/// The fields in which two rows differ, apart from `seq`.
+fn difference(
+    before: Option<&Map<String, Value>>,
+    after: Option<&Map<String, Value>>,
+) -> BTreeMap<String, Change> {
+    let value = |row: Option<&Map<String, Value>>, field: &str| {
+        row.and_then(|row| row.get(field)).cloned().unwrap_or(Value::Null)
+    };
+    let Some(fields) = after.or(before) else { return BTreeMap::new() };
+    fields
+        .keys()
+        .filter(|field| *field != "seq")
+        .map(|field| (field.clone(), Change { from: value(before, field), to: value(after, field) }))
+        .filter(|(_, change)| change.from != change.to)
+        .collect()
+}
+
+/// The event as it was written, with `changes` behind its own fields.
+fn with_changes(text: EventText, changes: &BTreeMap<String, Change>) -> Result<Box<RawValue>, Problem> {
+    let mut written = text.json;
+    written.truncate(written.trim_end().len().saturating_sub(1)); // the closing brace
+    written.push_str(",\"changes\":");
+    written.push_str(&json(changes));
+    written.push('}');
+    RawValue::from_string(written)
+        .map_err(|error| Problem::new(Sort::Internal, format!("event {}: {error}", text.seq)))
+}

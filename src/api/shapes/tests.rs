@@ -1,0 +1,92 @@
+#![allow(clippy::unwrap_used)]
+
+use super::words::split_words;
+use super::*;
+use kdaemon_events::Environment;
+use kdaemon_projections::environment_text;
+use serde_json::{Value, from_value, json};
+
+fn variables(text: &str) -> Vec<(String, String)> {
+    let Variables(variables) = from_value(Value::String(text.to_owned())).unwrap();
+    variables.into_iter().collect()
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn variables_are_split_at_commas_before_a_name() {
+    assert_eq!(variables("A=1,B=2"), pairs(&[("A", "1"), ("B", "2")]));
+    assert_eq!(variables("A=1, B=2,"), pairs(&[("A", "1"), ("B", "2")]));
+    assert_eq!(variables("HOSTS=a,b,c,X=1"), pairs(&[("HOSTS", "a,b,c"), ("X", "1")]));
+    assert_eq!(variables(r"A=1\,B=2"), pairs(&[("A", "1,B=2")]));
+    assert_eq!(variables(r"P=C:\dir,B=2"), pairs(&[("B", "2"), ("P", r"C:\dir")]));
+    assert_eq!(variables("URL=http://h?a=b&c=d"), pairs(&[("URL", "http://h?a=b&c=d")]));
+    assert_eq!(variables(""), pairs(&[]));
+    assert!(from_value::<Variables>(json!("A")).is_err());
+}
+
+#[test]
+fn the_text_of_variables_reads_back_as_the_same() {
+    for value in ["", ",", "\\", "a,B=2", "\\,", "a\\", "x\\\\,y=", " , =", "é,ü=1", ",,,"] {
+        let environment = Environment::from([
+            ("A".to_owned(), value.to_owned()),
+            ("B".to_owned(), value.to_owned()),
+            ("_c.d-e".to_owned(), value.to_owned()),
+        ]);
+        let Variables(read) = from_value(Value::String(environment_text(&environment))).unwrap();
+        assert_eq!(read, environment, "{value:?}");
+    }
+}
+
+#[test]
+fn variables_are_lists_and_objects_too() {
+    let Variables(list) = from_value(json!(["A=1", "B=x,y=z"])).unwrap();
+    assert_eq!(list.into_iter().collect::<Vec<_>>(), pairs(&[("A", "1"), ("B", "x,y=z")]));
+    let Variables(object) = from_value(json!({"A": 1, "B": true, "C": "x"})).unwrap();
+    assert_eq!(object.into_iter().collect::<Vec<_>>(), pairs(&[("A", "1"), ("B", "true"), ("C", "x")]));
+    assert!(from_value::<Variables>(json!({"A": null})).is_err());
+    assert!(from_value::<Variables>(json!(["A"])).is_err());
+    assert!(from_value::<Variables>(json!(7)).is_err());
+}
+
+#[test]
+fn a_line_is_split_into_words_as_a_shell_does() {
+    let words = |line: &str| split_words(line);
+    assert_eq!(words("sleep  100").unwrap(), ["sleep", "100"]);
+    assert_eq!(words(r#"sh -c 'echo "a b"' """#).unwrap(), ["sh", "-c", r#"echo "a b""#, ""]);
+    assert_eq!(words(r#"a\ b "c\"d" e"f g"h"#).unwrap(), ["a b", "c\"d", "ef gh"]);
+    assert_eq!(words("").unwrap(), Vec::<String>::new());
+    assert!(words("a 'b").is_err());
+    assert!(words("a \"b").is_err());
+    assert!(words("a\\").is_err());
+}
+
+#[test]
+fn bytes_have_units() {
+    let bytes = |value: Value| from_value::<Bytes>(value).map(|bytes| bytes.0).ok();
+    assert_eq!(bytes(json!(7)), Some(7));
+    assert_eq!(bytes(json!("64MiB")), Some(64 << 20));
+    assert_eq!(bytes(json!("64m")), Some(64 << 20));
+    assert_eq!(bytes(json!("1 GB")), Some(1 << 30));
+    assert_eq!(bytes(json!("x")), None);
+    assert_eq!(bytes(json!(-1)), None);
+    assert_eq!(bytes(json!("99999999999999999999")), None);
+}
+
+#[test]
+fn many_are_a_list_or_a_text_with_commas() {
+    let ports = |value: Value| {
+        from_value::<Many<PortSpec>>(value)
+            .map(|many| many.0.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let expected: Vec<String> = vec!["2368".into(), "53/udp".into(), "8080:80".into()];
+    assert_eq!(ports(json!("2368,53/udp, 8080:80")).unwrap(), expected);
+    assert_eq!(ports(json!([2368, "53/udp", "8080:80"])).unwrap(), expected);
+    assert_eq!(ports(json!(80)).unwrap(), vec!["80".to_owned()]);
+    assert!(ports(json!(0)).is_err());
+    assert!(ports(json!(["80", true])).is_err());
+    assert!(from_value::<Many<String>>(json!(7)).is_err());
+    assert_eq!(from_value::<Many<String>>(json!("")).unwrap().0, Vec::<String>::new());
+}

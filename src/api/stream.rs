@@ -1,0 +1,186 @@
+//! The log as it grows: Server-Sent Events.
+
+use super::events::{kinds, subject};
+use super::input::{Query, QueryFields};
+use super::problem::Problem;
+use super::resource::state;
+use super::shapes::Whole;
+use super::{Answered, Api, SEQ_HEADER};
+use crate::journal::{Committed, Lagged, Subscription};
+use crate::store::{EventQuery, EventText, StoreError};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::IntoResponse as _;
+use axum::response::sse::{Event as Message, KeepAlive, Sse};
+use futures_util::{Stream, StreamExt as _, stream};
+use kdaemon_events::{Envelope, Kind, Seq};
+use serde::Deserialize;
+use std::collections::VecDeque;
+use std::time::Duration;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(stream_events))
+}
+
+/// How often something is sent at least, so that a dead connection is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How many events are read from the store at a time.
+const PAGE: usize = 1_000;
+
+/// Which events to follow.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct StreamQuery {
+    /// Begins behind this one; without it, with the next one that happens. `Last-Event-ID` goes before it.
+    #[param(value_type = Option<u64>)]
+    after: Option<Whole>,
+    /// Only these kinds: several are separated by commas, or the parameter is repeated.
+    #[serde(default, deserialize_with = "kinds")]
+    #[param(value_type = Option<String>)]
+    kind: Vec<Kind>,
+    /// Only those about this thing: an id or a name.
+    subject: Option<String>,
+    /// Waits for a log that includes this event.
+    #[param(value_type = Option<u64>)]
+    min_seq: Option<Whole>,
+}
+
+impl QueryFields for StreamQuery {
+    const REPEATABLE: &'static [&'static str] = &["kind"];
+}
+
+/// The log as it grows
+///
+/// Server-Sent Events: `id` is the seq, `data` the event. Resumes by `Last-Event-ID`.
+#[utoipa::path(get, path = "/events/stream", tag = "events", params(StreamQuery),
+    responses((status = 200, description = "Events, without end", body = String, content_type = "text/event-stream")))]
+async fn stream_events(
+    State(api): State<Api>,
+    Query(query): Query<StreamQuery>,
+    headers: HeaderMap,
+) -> Answered {
+    let after = match headers.get("last-event-id").filter(|value| !value.is_empty()) {
+        Some(value) => Some(last_event_id(value)?),
+        None => query.after,
+    };
+    // Whoever has seen an event that we do not have yet is not to be told older ones again.
+    let cluster = state(&api, after.max(query.min_seq)).await?;
+    let subject = query.subject.as_deref().map(|text| subject(&cluster, text)).transpose()?;
+    let subscription = api.journal.subscribe();
+    let position = after.map_or(subscription.cluster.seq(), |after| Seq(after.0));
+    let follower = Follower::new(api.clone(), subscription, position, query.kind, subject);
+    // Without a name of their own, so that a browser's `onmessage` gets them all.
+    let messages = follower.into_stream().map(|event| {
+        Ok::<_, std::convert::Infallible>(Message::default().id(event.seq.to_string()).data(event.json))
+    });
+    let messages = messages.take_until(api.shutdown.clone().cancelled_owned());
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive");
+    let mut response = Sse::new(messages).keep_alive(keep_alive).into_response();
+    response.headers_mut().insert(SEQ_HEADER, HeaderValue::from(cluster.seq().0));
+    Ok(response)
+}
+
+fn last_event_id(value: &HeaderValue) -> Result<Whole, Problem> {
+    let seq = value.to_str().ok().and_then(|text| text.parse().ok());
+    seq.map(Whole).ok_or_else(|| Problem::invalid("Last-Event-ID", "it is the seq of an event, a number"))
+}
+
+/// Follows the log from a position on: reads the store until it meets the live feed, and goes back to the
+/// store whenever it missed something there.
+struct Follower {
+    api: Api,
+    subscription: Subscription,
+    /// Everything up to here was handed on, or was not asked for.
+    position: Seq,
+    kinds: Vec<Kind>,
+    subject: Option<Uuid>,
+    ready: VecDeque<EventText>,
+}
+
+impl Follower {
+    fn new(
+        api: Api,
+        subscription: Subscription,
+        position: Seq,
+        kinds: Vec<Kind>,
+        subject: Option<Uuid>,
+    ) -> Self {
+        Self { api, subscription, position, kinds, subject, ready: VecDeque::new() }
+    }
+
+    fn into_stream(self) -> impl Stream<Item = EventText> {
+        stream::unfold(self, |mut follower| async move {
+            match follower.next().await {
+                Ok(event) => event.map(|event| (event, follower)),
+                Err(error) => {
+                    // The client resumes where it was; until then there is nothing to tell it.
+                    tracing::warn!(%error, "an event stream ended");
+                    None
+                }
+            }
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<EventText>, StoreError> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
+            let known = self.subscription.cluster.seq();
+            if self.position < known {
+                self.read_store(known).await?;
+                continue;
+            }
+            match self.subscription.next().await {
+                Ok(Some(committed)) => self.take(&committed),
+                Ok(None) => return Ok(None),
+                Err(Lagged) => self.subscription = self.api.journal.subscribe(),
+            }
+        }
+    }
+
+    /// Takes what was committed, unless something before it is missing: then the store is read.
+    fn take(&mut self, committed: &Committed) {
+        let follows = committed.events.first().is_some_and(|first| first.seq == self.position.next());
+        if !follows {
+            return;
+        }
+        for envelope in committed.events.iter() {
+            self.position = envelope.seq;
+            if self.is_wanted(envelope)
+                && let Ok(json) = envelope.encode()
+            {
+                self.ready.push_back(EventText { seq: envelope.seq, json });
+            }
+        }
+    }
+
+    fn is_wanted(&self, envelope: &Envelope) -> bool {
+        let subjects = envelope.event.subjects();
+        (self.kinds.is_empty() || self.kinds.contains(&envelope.event.kind()))
+            && self.subject.is_none_or(|wanted| subjects.iter().any(|subject| subject.uuid() == wanted))
+    }
+
+    /// Reads the next page of the store, of which the log goes at least up to `known`.
+    async fn read_store(&mut self, known: Seq) -> Result<(), StoreError> {
+        let query = EventQuery {
+            after: self.position,
+            limit: PAGE,
+            kinds: self.kinds.clone(),
+            subject: self.subject,
+            ..EventQuery::default()
+        };
+        let page = self.api.journal.store().query(query).await?;
+        let is_last = page.len() < PAGE;
+        self.position = page.last().map_or(self.position, |last| last.seq);
+        self.ready.extend(page);
+        if is_last {
+            self.position = self.position.max(known);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! The log, and the history of single things.
+
+use crate::harness::World;
+use serde_json::{Value, json};
+
+fn seqs(page: &Value) -> Vec<u64> {
+    page["events"].as_array().unwrap().iter().map(|event| event["seq"].as_u64().unwrap()).collect()
+}
+
+fn kinds(page: &Value) -> Vec<&str> {
+    page["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_log_is_read_in_pages() {
+    let world = World::new().await;
+    for number in 0..10 {
+        world.post("/containers/create", json!({"name": format!("c{number}")})).await.expect(201);
+    }
+    let head = world.head();
+    let whole = world.get("/events").await.expect(200);
+    assert_eq!(seqs(&whole), (1..=head).collect::<Vec<_>>());
+    assert_eq!((&whole["next"], &whole["head"]), (&Value::Null, &json!(head)));
+    let mut seen = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = world.get(&format!("/events?limit=4&after={after}")).await.expect(200);
+        assert!(seqs(&page).len() <= 4);
+        seen.extend(seqs(&page));
+        match page["next"].as_u64() {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    assert_eq!(seen, (1..=head).collect::<Vec<_>>());
+    let beyond = world.get("/events?after=1000").await.expect(200);
+    assert_eq!((seqs(&beyond), &beyond["next"], &beyond["head"]), (vec![], &Value::Null, &json!(head)));
+    for limit in ["0", "10001", "x", "-1"] {
+        assert_eq!(world.get(&format!("/events?limit={limit}")).await.expect(422)["field"], "limit");
+    }
+    world.get("/events?limit=10000").await.expect(200);
+    assert_eq!(world.get("/events?after=-1").await.expect(422)["field"], "after");
+    assert_eq!(world.get("/events?kinds=NodeMounted").await.expect(422)["field"], "kinds");
+}
+
+#[tokio::test]
+async fn a_page_has_a_hundred_events_when_nobody_says() {
+    let world = World::new().await;
+    for number in 0..100 {
+        world.post("/containers/create", json!({"name": format!("c{number}")})).await.expect(201);
+    }
+    let page = world.get("/events").await.expect(200);
+    assert_eq!((seqs(&page).len(), &page["next"], &page["head"]), (100, &json!(100), &json!(101)));
+}
+
+#[tokio::test]
+async fn the_log_is_filtered() {
+    let world = World::new().await;
+    let node = world.node("n1").await;
+    world.application("web").await;
+    let container = world.running("w1", "web").await;
+    let mounted = world.get("/events?kind=NodeMounted").await.expect(200);
+    assert_eq!(kinds(&mounted), ["NodeMounted"]);
+    for query in ["kind=NodeMounted,ContainerCreated", "kind=NodeMounted&kind=ContainerCreated"] {
+        let both = world.get(&format!("/events?{query}")).await.expect(200);
+        assert_eq!(kinds(&both), ["NodeMounted", "ContainerCreated"]);
+    }
+    let problem = world.get("/events?kind=NodeMount").await.expect(422);
+    assert_eq!(problem["field"], "kind");
+    assert!(problem["detail"].as_str().unwrap().contains("NodeMounted"), "{problem}");
+
+    let by_id = world.get(&format!("/events?subject={container}")).await.expect(200);
+    assert!(kinds(&by_id).contains(&"ContainerLaunched") && !kinds(&by_id).contains(&"NodeMounted"));
+    assert_eq!(world.get("/events?subject=w1").await.expect(200), by_id);
+    let of_node = world.get("/events?subject=n1&kind=ContainerPlaced").await.expect(200);
+    assert_eq!(of_node["events"][0]["data"]["node_id"], node.to_string());
+    let nobody = format!("/events?subject={}", uuid::Uuid::new_v4());
+    assert_eq!(seqs(&world.get(&nobody).await.expect(200)), Vec::<u64>::new());
+    world.get("/events?subject=nope").await.expect(404);
+
+    let told = world.get("/events?actor=test").await.expect(200);
+    assert!(told["events"].as_array().unwrap().iter().all(|event| event["actor"]["name"] == "test"));
+    let people = world.get("/events?actor=anonymous").await.expect(200);
+    assert_eq!(seqs(&told).len() + seqs(&people).len(), usize::try_from(world.head()).unwrap());
+
+    let at = mounted["events"][0]["at"].as_str().unwrap();
+    let since = world.get(&format!("/events?since={at}")).await.expect(200);
+    let until = world.get(&format!("/events?until={}", at.replace('Z', "%2B00:00"))).await.expect(200);
+    assert!(seqs(&since).contains(&2) && !seqs(&until).contains(&2));
+    assert_eq!(world.get("/events?since=yesterday").await.expect(422)["field"], "since");
+}
+
+#[tokio::test]
+async fn events_are_answered_as_they_were_written() {
+    let world = World::new().await;
+    world.node("n1").await;
+    let event = world.get("/events/2").await;
+    let parsed = event.expect(200);
+    for field in ["seq", "id", "at", "actor", "request_id", "cause", "kind", "v", "data"] {
+        assert!(parsed.get(field).is_some(), "{field}: {parsed}");
+    }
+    let page = world.get("/events?limit=1&after=1").await;
+    assert!(page.text.contains(&event.text), "byte for byte");
+    for (which, status) in [("0", 404), ("999", 404), ("99999999999999999999", 422), ("x", 422), ("-1", 422)]
+    {
+        world.get(&format!("/events/{which}")).await.expect(status);
+    }
+    world.get("/events/18446744073709551615").await.expect(404);
+}
+
+#[tokio::test]
+async fn the_history_of_a_container_tells_what_each_event_changed() {
+    let world = World::new().await;
+    let node = world.node("n1").await;
+    world.application("web").await;
+    let id = world.running("w1", "web").await;
+    world.fail(node).await;
+    let history = world.get("/history/containers/w1").await.expect(200);
+    assert_eq!((&history["id"], &history["name"]), (&json!(id.to_string()), &json!("w1")));
+    assert_eq!(
+        kinds(&history),
+        [
+            "ContainerCreated",
+            "ContainerLaunchRequested",
+            "ContainerPlaced",
+            "ContainerLaunched",
+            "NodeUnhealthy"
+        ]
+    );
+    let changes = |index: usize| &history["events"][index]["changes"];
+    assert_eq!(changes(0)["name"], json!({"from": null, "to": "w1"}));
+    assert_eq!(changes(1)["status"], json!({"from": "CREATED", "to": "LAUNCHING"}));
+    assert_eq!(changes(2)["node_id"], json!({"from": null, "to": node.to_string()}));
+    assert_eq!(changes(3)["status"], json!({"from": "LAUNCHING", "to": "UP"}));
+    assert!(changes(3).get("seq").is_none() && changes(3).get("name").is_none());
+    assert_eq!(changes(4)["status"], json!({"from": "UP", "to": "LOST"}));
+
+    world.command("DELETE", "/containers/delete/w1").await;
+    world.remove_retired(id).await;
+    world.get("/history/containers/w1").await.expect(404);
+    let whole = world.get(&format!("/history/containers/{id}")).await.expect(200);
+    assert_eq!((&whole["name"], *kinds(&whole).last().unwrap()), (&json!("w1"), "ContainerDeleted"));
+    let last = whole["events"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["changes"]["name"], json!({"from": "w1", "to": null}));
+    let page = world.get(&format!("/history/containers/{id}?limit=2")).await.expect(200);
+    assert_eq!(seqs(&page), seqs(&whole)[..2]);
+    let rest = world.get(&format!("/history/containers/{id}?after={}", page["next"])).await.expect(200);
+    assert_eq!(seqs(&rest), seqs(&whole)[2..]);
+    assert_eq!(rest["next"], Value::Null);
+}
+
+#[tokio::test]
+async fn the_history_of_a_node_counts_its_containers_and_leaves_out_noise() {
+    let world = World::new().await;
+    let node = world.node("n1").await;
+    world.application("web").await;
+    let id = world.running("w1", "web").await;
+    for _ in 0..5 {
+        world.probe(node, true).await;
+    }
+    world.command("POST", "/containers/stop/w1").await.expect(202);
+    world.record_stopped(id).await;
+    let history = world.get("/history/nodes/n1").await.expect(200);
+    let told = kinds(&history);
+    assert_eq!(told.iter().filter(|kind| **kind == "NodeObserved").count(), 1, "the first one: {told:?}");
+    assert_eq!(history["events"][0]["changes"]["state"], json!({"from": null, "to": "UNKNOWN"}));
+    let counts: Vec<_> = history["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|event| event["changes"].get("container_count"))
+        .map(|change| change["to"].as_u64().unwrap())
+        .collect();
+    assert_eq!(counts, [0, 1, 0]);
+    let all = world.get("/history/nodes/n1?observations=true").await.expect(200);
+    assert_eq!(kinds(&all).iter().filter(|kind| **kind == "NodeObserved").count(), 6);
+    world.get(&format!("/history/nodes/{id}")).await.expect(404);
+    world.get("/history/nodes/nope").await.expect(404);
+    world.get(&format!("/history/nodes/{}", uuid::Uuid::new_v4())).await.expect(404);
+    world.get("/history/planets/n1").await.expect(404);
+}
+
+#[tokio::test]
+async fn the_history_of_an_application_tells_its_edits() {
+    let world = World::new().await;
+    world.application("db").await;
+    let body = json!({"name": "web", "docker_image": "a", "dependencies": ["db"]});
+    let id = world.post("/applications/create", body).await.expect(201)["id"].clone();
+    world.patch("/applications/update/web", json!({"docker_image": "b", "name": "site"})).await.expect(200);
+    world.patch("/applications/update/db", json!({"name": "store"})).await.expect(200);
+    let history = world.get("/history/applications/site").await.expect(200);
+    assert_eq!(kinds(&history), ["ApplicationCreated", "ApplicationUpdated", "ApplicationUpdated"]);
+    assert_eq!(history["events"][0]["changes"]["dependencies"]["to"], json!(["db"]));
+    let edit = &history["events"][1]["changes"];
+    assert_eq!(edit["docker_image"], json!({"from": "a", "to": "b"}));
+    assert_eq!(edit["name"], json!({"from": "web", "to": "site"}));
+    assert_eq!(history["events"][2]["changes"]["dependencies"], json!({"from": ["db"], "to": ["store"]}));
+    world.command("DELETE", "/applications/delete/site").await.expect(200);
+    let path = format!("/history/applications/{}", id.as_str().unwrap());
+    let history = world.get(&path).await.expect(200);
+    assert_eq!(*kinds(&history).last().unwrap(), "ApplicationDeleted");
+}

@@ -1,0 +1,16 @@
+//! The API as its clients see it: every row of the contract, and what goes wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod applications;
+mod commands;
+mod containers;
+mod events;
+mod guards;
+mod harness;
+mod lists;
+mod nodes;
+mod openapi;
+mod serving;
+mod streams;
+mod websocket;

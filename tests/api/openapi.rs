@@ -1,0 +1,144 @@
+//! The description of the API, and the addresses outside of it.
+
+use crate::harness::World;
+use serde_json::Value;
+
+/// Every route of the contract that there is so far.
+const ROUTES: &[(&str, &[&str])] = &[
+    ("/", &["get"]),
+    ("/healthz", &["get"]),
+    ("/readyz", &["get"]),
+    ("/metrics", &["get"]),
+    ("/openapi.json", &["get"]),
+    ("/ws", &["get"]),
+    ("/0.0/nodes", &["get"]),
+    ("/0.0/nodes/{id}", &["get"]),
+    ("/0.0/nodes/create", &["post"]),
+    ("/0.0/nodes/update/{id}", &["patch"]),
+    ("/0.0/nodes/delete/{id}", &["delete"]),
+    ("/0.0/nodes/cordon/{id}", &["post"]),
+    ("/0.0/nodes/uncordon/{id}", &["post"]),
+    ("/0.0/nodes/drain/{id}", &["post"]),
+    ("/0.0/applications", &["get"]),
+    ("/0.0/applications/{id}", &["get"]),
+    ("/0.0/applications/create", &["post"]),
+    ("/0.0/applications/update/{id}", &["patch"]),
+    ("/0.0/applications/delete/{id}", &["delete"]),
+    ("/0.0/applications/scale/{id}", &["post"]),
+    ("/0.0/containers", &["get"]),
+    ("/0.0/containers/{id}", &["get"]),
+    ("/0.0/containers/create", &["post"]),
+    ("/0.0/containers/launch/{id}", &["post"]),
+    ("/0.0/container/launch/{id}", &["post"]),
+    ("/0.0/containers/stop/{id}", &["post"]),
+    ("/0.0/containers/update/{id}", &["patch"]),
+    ("/0.0/containers/delete/{id}", &["delete"]),
+    ("/0.0/containers/{id}/logs", &["get"]),
+    ("/0.0/containers/{id}/stats", &["get"]),
+    ("/0.0/rebalance", &["post"]),
+    ("/0.0/events", &["get"]),
+    ("/0.0/events/{seq}", &["get"]),
+    ("/0.0/events/stream", &["get"]),
+    ("/0.0/history/nodes/{id}", &["get"]),
+    ("/0.0/history/applications/{id}", &["get"]),
+    ("/0.0/history/containers/{id}", &["get"]),
+];
+
+#[tokio::test]
+async fn the_document_has_every_route_and_no_other() {
+    let world = World::new().await;
+    let document = world.get_raw("/openapi.json").await.expect(200);
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["info"]["title"], "kDaemon");
+    let paths = document["paths"].as_object().unwrap();
+    for (path, methods) in ROUTES {
+        let operations = paths.get(*path).unwrap_or_else(|| panic!("{path} is missing")).as_object().unwrap();
+        assert_eq!(operations.keys().collect::<Vec<_>>(), *methods, "{path}");
+        for operation in operations.values() {
+            assert!(operation["summary"].is_string() && operation["operationId"].is_string(), "{path}");
+            let problem = &operation["responses"]["default"]["content"]["application/problem+json"]["schema"];
+            assert_eq!(problem["$ref"], "#/components/schemas/Problem", "{path}");
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+                assert!(parameters.iter().any(|parameter| parameter["name"] == name), "{path}: {name}");
+            }
+        }
+    }
+    let known: Vec<_> = ROUTES.iter().map(|(path, _)| *path).collect();
+    assert!(paths.keys().all(|path| known.contains(&path.as_str())), "{:?}", paths.keys());
+    let ids: Vec<_> = paths
+        .values()
+        .flat_map(|path| path.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len(), "operation ids are unique: {ids:?}");
+}
+
+#[tokio::test]
+async fn every_reference_of_the_document_is_there() {
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.get("$ref").and_then(Value::as_str));
+                map.values().for_each(|value| references(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let world = World::new().await;
+    let document = world.get_raw("/openapi.json").await.expect(200);
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 50);
+    for reference in found {
+        let pointer = reference.trim_start_matches('#');
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+    let schemas = &document["components"]["schemas"];
+    for (schema, field) in
+        [("Node", "container_count"), ("ContainerInput", "application_id"), ("Problem", "reasons")]
+    {
+        assert!(schemas[schema]["properties"][field].is_object(), "{schema}.{field}");
+    }
+}
+
+#[tokio::test]
+async fn the_numbers_of_the_daemon_are_told_to_prometheus() {
+    let world = World::new().await;
+    world.node("n1").await;
+    world.application("web").await;
+    world.running("w1", "web").await;
+    world.get("/nodes/nope").await.expect(404);
+    let metrics = world.get_raw("/metrics").await;
+    assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
+    let head = world.head();
+    for line in [
+        "kdaemon_nodes{state=\"UP\"} 1".to_owned(),
+        "kdaemon_nodes{state=\"DOWN\"} 0".to_owned(),
+        "kdaemon_containers{status=\"UP\"} 1".to_owned(),
+        "kdaemon_containers{status=\"FAILED\"} 0".to_owned(),
+        "kdaemon_applications 1".to_owned(),
+        format!("kdaemon_journal_seq {head}"),
+        "kdaemon_commands_waiting 0".to_owned(),
+        "kdaemon_journal_writable 1".to_owned(),
+        "kdaemon_http_requests_total{route=\"/0.0/nodes/{id}\",method=\"GET\",status=\"404\"} 1".to_owned(),
+        "kdaemon_http_requests_total{route=\"/0.0/nodes/create\",method=\"POST\",status=\"201\"} 1"
+            .to_owned(),
+    ] {
+        assert!(metrics.text.lines().any(|found| found == line), "{line} is not in\n{}", metrics.text);
+    }
+    assert!(metrics.text.contains("kdaemon_http_request_duration_seconds_bucket"));
+    assert!(metrics.text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn health_is_told_without_a_version() {
+    let world = World::new().await;
+    assert_eq!(world.get_raw("/healthz").await.expect(200)["status"], "ok");
+    assert_eq!(world.get_raw("/readyz").await.expect(200)["seq"], world.head());
+    let home = world.get_raw("/").await;
+    assert!(home.header("content-type").starts_with("text/html"));
+    assert!(home.text.contains("/0.0/nodes") && home.text.contains("/openapi.json"));
+}

@@ -1,0 +1,300 @@
+//! The program as a process: how it starts, stops, is killed, and what it says when it cannot do its work.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use reqwest::Method;
+use serde_json::json;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use support::Cluster;
+use support::daemon::Daemon;
+
+fn kdaemon(arguments: &[&str], data_dir: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kdaemon"))
+        .args(arguments)
+        .arg("--data-dir")
+        .arg(data_dir)
+        .output()
+        .expect("it runs")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+}
+
+async fn create_container(daemon: &Daemon, name: &str) -> bool {
+    let (status, _) = daemon.ask(Method::POST, "/containers/create", Some(json!({"name": name}))).await;
+    status == 201
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_starts_without_any_configuration_and_keeps_its_log_in_the_state_folder() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join("state");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kdaemon"))
+        .args(["serve", "--no-local", "--bind", "127.0.0.1:0"])
+        .env_clear()
+        .env("XDG_STATE_HOME", &state)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = child.stdout.take().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+    let address =
+        line.trim().strip_prefix("kdaemon listens on ").expect("one line with the address").to_owned();
+    assert_eq!(reqwest::get(format!("{address}/healthz")).await.unwrap().status(), 200);
+    assert!(state.join("kdaemon/kdaemon.db").exists());
+    signal(child.id(), "TERM");
+    assert!(child.wait().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_stops_cleanly_on_sigterm_and_sigint_and_goes_on_where_it_was() {
+    let mut daemon = Daemon::start().await;
+    for (number, name) in ["TERM", "INT"].iter().enumerate() {
+        assert!(create_container(&daemon, &format!("c-{number}")).await);
+        signal(daemon.pid(), name);
+        assert_eq!(daemon.ended().await, Some(0), "after SIG{name}");
+        daemon.begin().await;
+        assert_eq!(daemon.get("/containers").await.as_array().unwrap().len(), number + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_on_the_same_data_folder_is_refused() {
+    let daemon = Daemon::start().await;
+    let output = daemon.command().output().unwrap();
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains("another kdaemon uses the data folder"), "{}", stderr(&output));
+    assert_eq!(stderr(&output).trim().lines().count(), 1, "one clear line: {}", stderr(&output));
+}
+
+#[test]
+fn listening_on_more_than_loopback_is_refused_until_it_is_said_aloud() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = kdaemon(&["serve", "--no-local", "--bind", "0.0.0.0:0"], dir.path());
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains("allow_unauthenticated"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_store_that_is_not_there_yet_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = kdaemon(&["serve", "--no-local", "--store", "rethinkdb"], dir.path());
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains("rethinkdb is not available"), "{}", stderr(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_is_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let output = kdaemon(&["serve", "--no-local", "--bind", &address], dir.path());
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains(&format!("cannot listen on {address}")), "{}", stderr(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_clients_write_it_loses_nothing_that_it_acknowledged() {
+    let mut daemon = Daemon::start().await;
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    for life in 0..4 {
+        let url = daemon.url("/containers/create");
+        let mut clients = Vec::new();
+        for client in 0..8 {
+            let (url, acknowledged) = (url.clone(), Arc::clone(&acknowledged));
+            clients.push(tokio::spawn(async move {
+                let http = reqwest::Client::new();
+                for number in 0.. {
+                    let name = format!("c-{life}-{client}-{number}");
+                    match http.post(&url).json(&json!({"name": name})).send().await {
+                        Ok(answer) if answer.status() == 201 => acknowledged.lock().unwrap().push(name),
+                        _ => return,
+                    }
+                }
+            }));
+        }
+        let enough = (life + 1) * 100;
+        support::eventually("enough was written", async || {
+            (acknowledged.lock().unwrap().len() >= enough).then_some(())
+        })
+        .await;
+        daemon.kill();
+        for client in clients {
+            client.await.unwrap();
+        }
+        daemon.begin().await;
+    }
+    let all = daemon.get("/containers").await;
+    let names: std::collections::BTreeSet<_> =
+        all.as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().to_owned()).collect();
+    for name in acknowledged.lock().unwrap().iter() {
+        assert!(names.contains(name), "{name} was acknowledged and is lost");
+    }
+    daemon.kill();
+    let verified = kdaemon(&["verify"], daemon.data_dir());
+    assert!(verified.status.success(), "{}", stderr(&verified));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rebuild_folds_dropped_tables_anew_and_verify_finds_what_was_altered() {
+    let mut daemon = Daemon::start().await;
+    for name in ["a", "b", "c"] {
+        assert!(create_container(&daemon, name).await);
+    }
+    let rows = daemon.get("/containers").await;
+    signal(daemon.pid(), "TERM");
+    daemon.ended().await;
+    let file = daemon.data_dir().join("kdaemon.db");
+
+    let table = || -> Vec<serde_json::Value> {
+        let database = rusqlite::Connection::open(&file).unwrap();
+        let mut statement = database.prepare("SELECT json FROM containers ORDER BY id").unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        rows.map(|json| serde_json::from_str(&json.unwrap()).unwrap()).collect()
+    };
+    assert_eq!(json!(table()), rows, "the projector has written what the API answers");
+    rusqlite::Connection::open(&file).unwrap().execute("DELETE FROM containers", []).unwrap();
+    let rebuilt = kdaemon(&["rebuild"], daemon.data_dir());
+    assert!(rebuilt.status.success(), "{}", stderr(&rebuilt));
+    assert_eq!(json!(table()), rows);
+
+    let verified = kdaemon(&["verify"], daemon.data_dir());
+    assert!(verified.status.success());
+    rusqlite::Connection::open(&file)
+        .unwrap()
+        .execute("UPDATE events SET json = replace(json, '\"name\":\"b\"', '\"name\":\"x\"')", [])
+        .unwrap();
+    let verified = kdaemon(&["verify"], daemon.data_dir());
+    assert!(!verified.status.success());
+    assert!(stderr(&verified).contains("altered"), "{}", stderr(&verified));
+}
+
+#[test]
+fn verify_and_rebuild_say_when_there_is_no_log() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["verify", "rebuild"] {
+        let output = kdaemon(&[command], dir.path());
+        assert!(!output.status.success());
+        assert!(stderr(&output).contains("there is no log in"), "{}", stderr(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_and_foreign_files_are_refused_with_what_to_do() {
+    let mut daemon = Daemon::start().await;
+    for number in 0..200 {
+        assert!(create_container(&daemon, &format!("c-{number}")).await);
+    }
+    signal(daemon.pid(), "TERM");
+    daemon.ended().await;
+    let file = daemon.data_dir().join("kdaemon.db");
+    let whole = std::fs::read(&file).unwrap();
+
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let output = daemon.command().output().unwrap();
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains("restore it from a backup"), "cut: {}", stderr(&output));
+
+    std::fs::write(&file, "this is a shopping list, and not a short one at all\n".repeat(40)).unwrap();
+    let output = daemon.command().output().unwrap();
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains("not a database of kDaemon"), "no database: {}", stderr(&output));
+
+    std::fs::remove_file(&file).unwrap();
+    rusqlite::Connection::open(&file).unwrap().execute_batch("CREATE TABLE recipes (name TEXT)").unwrap();
+    let output = daemon.command().output().unwrap();
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains("another program"), "another's: {}", stderr(&output));
+
+    std::fs::write(&file, &whole).unwrap();
+    daemon.begin().await;
+    assert_eq!(daemon.get("/containers").await.as_array().unwrap().len(), 200);
+}
+
+/// A small file system in memory, unmounted when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mounted() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(dir.path())
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !mounted {
+            eprintln!("left out, a full disk: mounting a tmpfs needs root");
+            return None;
+        }
+        Some(Self(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_commands_loses_nothing_and_is_recovered_from() {
+    let Some(disk) = SmallDisk::mounted() else { return };
+    let filler = disk.0.path().join("filler");
+    let mut daemon = Daemon::start_on(&disk.0.path().join("state")).await;
+    assert!(create_container(&daemon, "first").await);
+    std::fs::write(&filler, vec![0; 600 * 1024]).unwrap();
+    let mut acknowledged = 1;
+    let mut refusal = None;
+    for number in 0..20_000 {
+        let (status, problem) = daemon
+            .ask(Method::POST, "/containers/create", Some(json!({"name": format!("c-{number}")})))
+            .await;
+        if status == 201 {
+            acknowledged += 1;
+        } else {
+            refusal = Some((status, problem));
+            break;
+        }
+    }
+    let (status, problem) = refusal.expect("the disk is full at some time");
+    assert_eq!(status, 503, "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("is full")), "{problem}");
+    assert_eq!(
+        daemon.get("/containers").await.as_array().unwrap().len(),
+        acknowledged,
+        "it can still be read"
+    );
+
+    std::fs::remove_file(&filler).unwrap();
+    assert!(create_container(&daemon, "after").await, "it works again by itself");
+    daemon.kill();
+    daemon.begin().await;
+    assert_eq!(daemon.get("/containers").await.as_array().unwrap().len(), acknowledged + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_machines_own_engine_is_mounted_as_local() {
+    let Some(cluster) = tokio::task::block_in_place(|| Cluster::up(1)) else { return };
+    let socket = cluster.socket(1).to_string();
+    let daemon = Daemon::start_with(&[], &[("KDAEMON_LOCAL_ENDPOINT", &socket)]).await;
+    let node = daemon.until("/nodes/local", "it is UP", |node| node["state"] == "UP").await;
+    assert_eq!(node["endpoint"], socket.as_str());
+    assert_eq!(node["engine"]["kind"], "docker");
+
+    // The same engine under another address would have two masters.
+    let tcp = cluster.endpoint(1).to_string();
+    daemon.post("/nodes/create", json!({"name": "again", "endpoint": tcp})).await;
+    let twin = daemon.until("/nodes/again", "it is DOWN", |node| node["state"] == "DOWN").await;
+    assert!(twin["reason"].as_str().unwrap().contains("same id as that of node `local`"), "{twin}");
+}
