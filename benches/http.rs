@@ -71,7 +71,7 @@ impl Connection {
     }
 
     fn fill(&mut self) -> io::Result<()> {
-        let mut piece = [0; 16 * 1024];
+        let mut piece = [0; 4 * 1024];
         match self.stream.read(&mut piece)? {
             0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
             length => {

@@ -18,6 +18,10 @@ mod support;
 
 use figures::Table;
 
+/// The same as the program's: `scale` runs the daemon in this one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The benches by name, in the order in which they run.
 const BENCHES: [(&str, fn(&mut Table)); 4] = [
     ("launch", launch::run),

@@ -62,7 +62,7 @@ impl Cluster {
             Event::NodeUnmounted(e) => self.node_unmounted(e.node_id, touched),
 
             Event::ApplicationCreated(e) => {
-                self.application_names.insert(e.name.clone(), e.application_id);
+                self.application_names.insert(e.name.as_str().into(), e.application_id);
                 self.applications.insert(
                     e.application_id,
                     Arc::new(Application {
@@ -84,7 +84,7 @@ impl Cluster {
             Event::ApplicationUpdated(e) => self.application_updated(e, touched),
             Event::ApplicationDeleted(e) => {
                 if let Some(old) = self.applications.remove(&e.application_id) {
-                    self.application_names.remove(&old.name);
+                    self.application_names.remove(old.name.as_str());
                     touched.applications.insert(e.application_id);
                 }
             }
@@ -170,7 +170,7 @@ impl Cluster {
     }
 
     fn node_mounted(&mut self, e: &NodeMounted, touched: &mut Touched) {
-        self.node_names.insert(e.name.clone(), e.node_id);
+        self.node_names.insert(e.name.as_str().into(), e.node_id);
         let node = Node {
             id: e.node_id,
             name: e.name.clone(),
@@ -200,14 +200,15 @@ impl Cluster {
             seq: self.seq,
         };
         self.nodes.insert(e.node_id, Arc::new(node));
+        self.reindex_node(e.node_id);
         touched.nodes.insert(e.node_id);
     }
 
     fn node_updated(&mut self, e: &NodeUpdated, touched: &mut Touched) {
         if let Some(name) = &e.name {
             if let Some(old) = self.nodes.get(&e.node_id) {
-                self.node_names.remove(&old.name);
-                self.node_names.insert(name.clone(), e.node_id);
+                self.node_names.remove(old.name.as_str());
+                self.node_names.insert(name.as_str().into(), e.node_id);
             }
         }
         self.change_node(e.node_id, touched, |node| {
@@ -302,10 +303,11 @@ impl Cluster {
                 }
             });
         }
-        if self.node_names.get(&node.name) == Some(&id) {
-            self.node_names.remove(&node.name);
+        if self.node_names.get(node.name.as_str()) == Some(&id) {
+            self.node_names.remove(node.name.as_str());
         }
         self.nodes.remove(&id);
+        self.reindex_node(id);
         touched.nodes.insert(id);
     }
 
@@ -317,8 +319,8 @@ impl Cluster {
         if let Some(name) = &e.name
             && let Some(old) = self.applications.get(&e.application_id).cloned()
         {
-            self.application_names.remove(&old.name);
-            self.application_names.insert(name.clone(), e.application_id);
+            self.application_names.remove(old.name.as_str());
+            self.application_names.insert(name.as_str().into(), e.application_id);
             // Rows of its dependents show its name.
             let dependents: Vec<_> = self
                 .applications
