@@ -78,9 +78,6 @@ pub fn open_existing_store(config: &Config) -> Result<Arc<dyn EventStore>, Daemo
 
 /// Runs the daemon until `shutdown` is cancelled. `ready` is called with the address once it answers.
 ///
-/// Start: store, journal, leadership, listening, this machine's engine, reactors. Stop, in the other
-/// direction: no new requests, those under way are answered, reactors, journal, store.
-///
 /// # Errors
 /// When it cannot start; the message says what to do.
 pub async fn run(
@@ -88,16 +85,34 @@ pub async fn run(
     shutdown: CancellationToken,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), DaemonError> {
+    let engines = Arc::new(DockerEngines::new(limits(&config)));
+    run_on(engines, config, shutdown, ready).await
+}
+
+/// As [`run`], on engines that somebody brings.
+///
+/// Start: store, journal, leadership, listening, this machine's engine, reactors. Stop, in the other
+/// direction: no new requests, those under way are answered, reactors, journal, store.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(
+    engines: Arc<dyn Engines>,
+    config: Config,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), DaemonError> {
     let config = Arc::new(config);
     let store = open_store(&config)?;
     let journal = Journal::open(Arc::clone(&store), Arc::new(Machine), Arc::new(policy(&config))).await?;
-    let result = serve(&config, &journal, shutdown, ready).await;
+    let result = serve(engines, &config, &journal, shutdown, ready).await;
     journal.close().await;
     store.close().await;
     result
 }
 
 async fn serve(
+    engines: Arc<dyn Engines>,
     config: &Arc<Config>,
     journal: &Journal,
     shutdown: CancellationToken,
@@ -117,7 +132,6 @@ async fn serve(
     let listener =
         TcpListener::bind(address).await.map_err(|error| DaemonError::Listen { address, error })?;
     let address = listener.local_addr().map_err(|error| DaemonError::Listen { address, error })?;
-    let engines: Arc<dyn Engines> = Arc::new(DockerEngines::new(limits(config)));
     if config.local_node {
         mount_local_engine(config, journal, engines.as_ref()).await?;
     }

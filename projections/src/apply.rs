@@ -3,18 +3,15 @@
 //! Each arm takes the event as a fact and never asks whether it should have happened: that was decided
 //! before it was recorded. An event about something that is not there changes nothing.
 
+mod containers;
+
 use crate::cluster::{Cluster, Pause, Touched};
-use crate::{Application, Container, Desired, Health, Node, Phase, Placement, Retired};
+use crate::{Application, Desired, Health, Node, Phase};
 use imbl::{OrdMap, OrdSet};
-use kdaemon_events::container::{
-    ContainerAdopted, ContainerCreated, ContainerExited, ContainerLaunchFailed, ContainerLaunched,
-    ContainerMigrationCommanded, ContainerObserved, ContainerPlaced, ContainerStopRequested,
-    ContainerUpdated, SeenState,
-};
 use kdaemon_events::node::{
     Availability, NodeMounted, NodeObserved, NodeUnhealthy, NodeUpdated, Orphan, ProbeOutcome,
 };
-use kdaemon_events::{Envelope, Event, Generation, NodeId, Seq, Spec};
+use kdaemon_events::{Envelope, Event, NodeId, Seq};
 use std::sync::Arc;
 
 impl Cluster {
@@ -62,7 +59,7 @@ impl Cluster {
             Event::NodeUnmounted(e) => self.node_unmounted(e.node_id, touched),
 
             Event::ApplicationCreated(e) => {
-                self.application_names.insert(e.name.clone(), e.application_id);
+                self.application_names.insert(e.name.as_str().into(), e.application_id);
                 self.applications.insert(
                     e.application_id,
                     Arc::new(Application {
@@ -84,7 +81,7 @@ impl Cluster {
             Event::ApplicationUpdated(e) => self.application_updated(e, touched),
             Event::ApplicationDeleted(e) => {
                 if let Some(old) = self.applications.remove(&e.application_id) {
-                    self.application_names.remove(&old.name);
+                    self.application_names.remove(old.name.as_str());
                     touched.applications.insert(e.application_id);
                 }
             }
@@ -170,7 +167,7 @@ impl Cluster {
     }
 
     fn node_mounted(&mut self, e: &NodeMounted, touched: &mut Touched) {
-        self.node_names.insert(e.name.clone(), e.node_id);
+        self.node_names.insert(e.name.as_str().into(), e.node_id);
         let node = Node {
             id: e.node_id,
             name: e.name.clone(),
@@ -200,6 +197,7 @@ impl Cluster {
             seq: self.seq,
         };
         self.nodes.insert(e.node_id, Arc::new(node));
+        self.reindex_node(e.node_id);
         touched.nodes.insert(e.node_id);
     }
 
@@ -207,8 +205,8 @@ impl Cluster {
         if let Some(name) = &e.name
             && let Some(old) = self.nodes.get(&e.node_id)
         {
-            self.node_names.remove(&old.name);
-            self.node_names.insert(name.clone(), e.node_id);
+            self.node_names.remove(old.name.as_str());
+            self.node_names.insert(name.as_str().into(), e.node_id);
         }
         self.change_node(e.node_id, touched, |node| {
             set(&mut node.name, e.name.as_ref());
@@ -302,10 +300,11 @@ impl Cluster {
                 }
             });
         }
-        if self.node_names.get(&node.name) == Some(&id) {
-            self.node_names.remove(&node.name);
+        if self.node_names.get(node.name.as_str()) == Some(&id) {
+            self.node_names.remove(node.name.as_str());
         }
         self.nodes.remove(&id);
+        self.reindex_node(id);
         touched.nodes.insert(id);
     }
 
@@ -317,8 +316,8 @@ impl Cluster {
         if let Some(name) = &e.name
             && let Some(old) = self.applications.get(&e.application_id).cloned()
         {
-            self.application_names.remove(&old.name);
-            self.application_names.insert(name.clone(), e.application_id);
+            self.application_names.remove(old.name.as_str());
+            self.application_names.insert(name.as_str().into(), e.application_id);
             // Rows of its dependents show its name.
             let dependents: Vec<_> = self
                 .applications
@@ -340,321 +339,6 @@ impl Cluster {
                 application.spec = Arc::new(spec.clone());
             }
         });
-    }
-
-    fn container_created(&mut self, e: &ContainerCreated, seq: Seq, touched: &mut Touched) {
-        let container = Container {
-            id: e.container_id,
-            name: e.name.clone(),
-            user_id: e.user_id.clone(),
-            application_id: e.application_id,
-            env_variables: e.env_variables.clone(),
-            balance: e.balance,
-            replica: e.replica,
-            desired: Desired::Stopped,
-            phase: Phase::Created,
-            lost: false,
-            generation: Generation::default(),
-            placement: None,
-            retired: Vec::new(),
-            migrating: None,
-            reason: None,
-            attempts: 0,
-            avoid: OrdSet::new(),
-            not_before: None,
-            unhealthy: false,
-            restarts: 0,
-            quick_exits: 0,
-            up_since: None,
-            bound_to: None,
-            cause: seq,
-            seq,
-        };
-        self.insert_container(container, touched);
-    }
-
-    fn container_updated(&mut self, e: &ContainerUpdated, touched: &mut Touched) {
-        self.change_container(e.container_id, touched, |c| {
-            set(&mut c.name, e.name.as_ref());
-            set(&mut c.user_id, e.user_id.as_ref());
-            set(&mut c.application_id, e.application_id.as_ref());
-            set(&mut c.env_variables, e.env_variables.as_ref());
-            set(&mut c.balance, e.balance.as_ref());
-        });
-    }
-
-    /// What a container is made from now: its application's specification with its own variables on top.
-    /// Containers without variables of their own share the application's.
-    #[must_use]
-    pub fn spec_of(&self, container: &Container) -> Arc<Spec> {
-        let Some(application) = container.application_id.and_then(|id| self.applications.get(&id)) else {
-            return Arc::default();
-        };
-        if container.env_variables.is_empty() {
-            return Arc::clone(&application.spec);
-        }
-        let mut spec = (*application.spec).clone();
-        spec.env_variables.extend(container.env_variables.clone());
-        Arc::new(spec)
-    }
-
-    fn new_placement(&self, container: &Container, generation: Generation, node_id: NodeId) -> Placement {
-        Placement {
-            generation,
-            node_id,
-            spec: self.spec_of(container),
-            engine_id: None,
-            ports: Vec::new(),
-            access_link: None,
-        }
-    }
-
-    fn container_placed(&mut self, e: &ContainerPlaced, seq: Seq, touched: &mut Touched) {
-        let Some(container) = self.containers.get(&e.container_id) else { return };
-        let placement = self.new_placement(container, e.generation, e.node_id);
-        self.change_container(e.container_id, touched, |c| {
-            c.retire_placement(false);
-            c.place(placement);
-            c.cause = seq;
-        });
-    }
-
-    fn container_launched(&mut self, e: &ContainerLaunched, envelope: &Envelope, touched: &mut Touched) {
-        self.note_node(e.node_id, |node| node.faulted_at = None);
-        self.change_container(e.container_id, touched, |c| {
-            if !c.is_current(e.generation) {
-                return;
-            }
-            if let Some(placement) = &mut c.placement {
-                placement.engine_id = Some(e.engine_id.as_str().into());
-                placement.ports.clone_from(&e.ports);
-                placement.access_link = e.access_link.as_deref().map(Into::into);
-                if placement.spec.is_bound_to_node() {
-                    c.bound_to = Some(placement.node_id);
-                }
-            }
-            if matches!(c.phase, Phase::Placed | Phase::Restarting | Phase::Up | Phase::Waiting) {
-                c.phase = Phase::Up;
-            }
-            c.lost = false;
-            c.reason = None;
-            c.attempts = 0;
-            c.avoid = OrdSet::new();
-            c.not_before = None;
-            c.unhealthy = false;
-            c.up_since = Some(envelope.at);
-            for retired in &mut c.retired {
-                retired.held = false;
-            }
-            c.cause = envelope.seq;
-        });
-    }
-
-    fn container_launch_failed(&mut self, e: &ContainerLaunchFailed, seq: Seq, touched: &mut Touched) {
-        if let Some(node_id) = e.node_id.filter(|_| e.node_fault) {
-            let at = self.at;
-            self.note_node(node_id, |node| node.faulted_at = at);
-        }
-        self.change_container(e.container_id, touched, |c| {
-            c.reason = Some(e.reason.clone());
-            c.cause = seq;
-            if e.attempt == 0 {
-                return; // no node fits: it goes on waiting, and now says for what
-            }
-            if e.generation.is_some_and(|generation| !c.is_current(generation)) {
-                return;
-            }
-            c.attempts = e.attempt;
-            c.not_before = e.retry_at;
-            if e.retry_at.is_none() {
-                c.phase = Phase::Failed;
-                c.migrating = None;
-                c.retire_placement(false);
-                for retired in &mut c.retired {
-                    retired.held = false;
-                }
-            } else if e.node_fault {
-                c.phase = Phase::Waiting;
-                if let Some(node) = e.node_id {
-                    c.avoid.insert(node);
-                }
-                c.retire_placement(false);
-            }
-        });
-    }
-
-    fn container_observed(&mut self, e: &ContainerObserved, seq: Seq, touched: &mut Touched) {
-        self.change_container(e.container_id, touched, |c| match e.state {
-            SeenState::Missing => {
-                let was_current = c.is_current(e.generation);
-                c.drop_placement(e.generation);
-                if was_current {
-                    c.lost = false;
-                    c.cause = seq;
-                    c.up_since = None;
-                    if c.desired == Desired::Running {
-                        c.phase = Phase::Waiting;
-                        c.not_before = None;
-                        c.reason = Some("it was removed from its node; it is launched again".into());
-                    }
-                }
-            }
-            SeenState::Running => {
-                if c.is_current(e.generation) && c.desired == Desired::Stopped && c.phase == Phase::Down {
-                    c.phase = Phase::Stopping;
-                    c.reason = Some("somebody started it on its node; it is stopped again".into());
-                    c.cause = seq;
-                }
-            }
-            SeenState::Stopped => {}
-        });
-    }
-
-    fn container_exited(&mut self, e: &ContainerExited, envelope: &Envelope, touched: &mut Touched) {
-        self.change_container(e.container_id, touched, |c| {
-            if !c.is_current(e.generation) {
-                return;
-            }
-            let how = match (e.exit_code, e.out_of_memory) {
-                (Some(code), true) => format!("it ran out of memory (exit code {code})"),
-                (Some(code), false) => format!("it exited with code {code}"),
-                (None, _) => "it does not run any more".to_owned(),
-            };
-            // Long enough up to be called stable: the pauses begin anew.
-            let stable = c.up_since.is_some_and(|since| (envelope.at - since).num_seconds() >= 60);
-            c.quick_exits = if stable { 1 } else { c.quick_exits.saturating_add(1) };
-            c.lost = false;
-            c.up_since = None;
-            c.cause = envelope.seq;
-            if let Some(restart_at) = e.restart_at {
-                c.phase = Phase::Restarting;
-                c.restarts = c.restarts.saturating_add(1);
-                c.not_before = Some(restart_at);
-                c.reason = Some(format!("{how}; start {} follows", c.restarts));
-            } else {
-                c.phase = Phase::Down;
-                c.desired = Desired::Stopped;
-                c.reason = Some(how);
-                c.forget_addresses();
-            }
-        });
-    }
-
-    fn container_migration_commanded(
-        &mut self,
-        e: &ContainerMigrationCommanded,
-        seq: Seq,
-        touched: &mut Touched,
-    ) {
-        let Some(container) = self.containers.get(&e.container_id) else { return };
-        let placement = self.new_placement(container, e.generation, e.node_id);
-        let from =
-            self.nodes.get(&e.from_node_id).map_or_else(|| e.from_node_id.to_string(), |n| n.name.clone());
-        let to = self.nodes.get(&e.node_id).map_or_else(|| e.node_id.to_string(), |n| n.name.clone());
-        self.change_container(e.container_id, touched, |c| {
-            c.retire_placement(e.start_first);
-            c.place(placement);
-            c.attempts = 0;
-            c.avoid = OrdSet::new();
-            c.migrating = Some(e.reason);
-            c.cause = seq;
-            c.reason = Some(format!("it moves from {from} to {to}"));
-        });
-    }
-
-    fn container_stop_requested(&mut self, e: &ContainerStopRequested, seq: Seq, touched: &mut Touched) {
-        self.change_container(e.container_id, touched, |c| {
-            c.cause = seq;
-            c.migrating = None;
-            c.not_before = None;
-            c.reason = None;
-            for retired in &mut c.retired {
-                retired.held = false;
-            }
-            if e.then_delete {
-                c.desired = Desired::Deleted;
-                c.phase = Phase::Deleting;
-                c.lost = false;
-                c.retire_placement(false);
-            } else {
-                c.desired = Desired::Stopped;
-                c.phase = Phase::Stopping;
-            }
-        });
-    }
-
-    fn container_adopted(&mut self, e: &ContainerAdopted, touched: &mut Touched) {
-        let at = self.at;
-        let seq = self.seq;
-        self.change_container(e.container_id, touched, |c| {
-            if !c.is_current(e.generation) {
-                let Some(index) = c.retired.iter().position(|r| r.placement.generation == e.generation)
-                else {
-                    return;
-                };
-                let adopted = c.retired.remove(index).placement;
-                c.retire_placement(false);
-                c.placement = Some(adopted);
-            }
-            // It runs: no predecessor has to serve for it any longer.
-            for retired in &mut c.retired {
-                retired.held = false;
-            }
-            c.lost = false;
-            c.migrating = None;
-            c.reason = None;
-            c.attempts = 0;
-            c.not_before = None;
-            c.cause = seq;
-            if c.desired == Desired::Running {
-                c.phase = Phase::Up;
-                c.up_since = at;
-            }
-        });
-    }
-}
-
-impl Container {
-    /// Whether this generation is the wanted placement.
-    fn is_current(&self, generation: Generation) -> bool {
-        self.placement.as_ref().is_some_and(|p| p.generation == generation)
-    }
-
-    fn place(&mut self, placement: Placement) {
-        self.generation = self.generation.max(placement.generation);
-        self.placement = Some(placement);
-        self.phase = Phase::Placed;
-        self.lost = false;
-        self.not_before = None;
-        self.reason = None;
-        self.up_since = None;
-    }
-
-    fn retire_placement(&mut self, held: bool) {
-        if let Some(placement) = self.placement.take() {
-            self.retired.push(Retired { placement, held });
-        }
-    }
-
-    fn release_held_on(&mut self, node: NodeId) {
-        for retired in self.retired.iter_mut().filter(|retired| retired.placement.node_id == node) {
-            retired.held = false;
-        }
-    }
-
-    fn drop_placement(&mut self, generation: Generation) {
-        self.retired.retain(|retired| retired.placement.generation != generation);
-        if self.is_current(generation) {
-            self.placement = None;
-        }
-    }
-
-    /// What does not run answers nowhere.
-    fn forget_addresses(&mut self) {
-        if let Some(placement) = &mut self.placement {
-            placement.ports.clear();
-            placement.access_link = None;
-        }
     }
 }
 

@@ -22,10 +22,11 @@ pub struct Cluster {
     pub(crate) nodes: OrdMap<NodeId, Arc<Node>>,
     pub(crate) applications: OrdMap<ApplicationId, Arc<Application>>,
     pub(crate) containers: OrdMap<ContainerId, Arc<Container>>,
-    pub(crate) node_names: OrdMap<String, NodeId>,
-    pub(crate) application_names: OrdMap<String, ApplicationId>,
-    pub(crate) container_names: OrdMap<String, ContainerId>,
+    pub(crate) node_names: OrdMap<Arc<str>, NodeId>,
+    pub(crate) application_names: OrdMap<Arc<str>, ApplicationId>,
+    pub(crate) container_names: OrdMap<Arc<str>, ContainerId>,
     pub(crate) unsettled: OrdSet<ContainerId>,
+    pub(crate) unsettled_nodes: OrdSet<NodeId>,
     pub(crate) migrating: OrdSet<ContainerId>,
 }
 
@@ -163,6 +164,11 @@ impl Cluster {
         self.unsettled.iter().filter_map(|id| self.containers.get(id))
     }
 
+    /// The nodes that a reactor may have something to do about.
+    pub fn unsettled_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.unsettled_nodes.iter().filter_map(|id| self.nodes.get(id))
+    }
+
     /// The containers that are being moved.
     pub fn migrating(&self) -> impl ExactSizeIterator<Item = ContainerId> + '_ {
         self.migrating.iter().copied()
@@ -233,12 +239,26 @@ impl Cluster {
             node.seq = seq;
             touched.nodes.insert(id);
         }
+        self.reindex_node(id);
     }
 
     /// Changes what is counted about a node but not shown of it: its row stays as it was.
     pub(crate) fn note_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
         if let Some(node) = self.nodes.get_mut(&id) {
             change(Arc::make_mut(node));
+        }
+        self.reindex_node(id);
+    }
+
+    /// Brings the indexes of nodes in step with one that has changed, came or went.
+    pub(crate) fn reindex_node(&mut self, id: NodeId) {
+        let is_unsettled = self.nodes.get(&id).is_some_and(|node| node.is_unsettled());
+        if is_unsettled != self.unsettled_nodes.contains(&id) {
+            if is_unsettled {
+                self.unsettled_nodes.insert(id);
+            } else {
+                self.unsettled_nodes.remove(&id);
+            }
         }
     }
 
@@ -262,15 +282,14 @@ impl Cluster {
         let Some(id) = new.or(old).map(|container| container.id) else { return };
         touched.containers.insert(id);
 
-        let name = |container: Option<&Container>| container.map(|c| c.name.clone());
-        if name(old) != name(new) {
+        if old.map(|c| &c.name) != new.map(|c| &c.name) {
             if let Some(old) = old
-                && self.container_names.get(&old.name) == Some(&id)
+                && self.container_names.get(old.name.as_str()) == Some(&id)
             {
-                self.container_names.remove(&old.name);
+                self.container_names.remove(old.name.as_str());
             }
             if let Some(new) = new {
-                self.container_names.insert(new.name.clone(), id);
+                self.container_names.insert(new.name.as_str().into(), id);
             }
         }
 

@@ -103,6 +103,12 @@ impl Node {
         matches!((self.faulted_at, now), (Some(fault), Some(now)) if now - fault < REMEMBERED)
     }
 
+    /// Whether a reactor may have something to do about it: to move what it has, or to remove orphans.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        self.health == Health::Down || self.availability == Availability::Draining || !self.orphans.is_empty()
+    }
+
     /// How many containers it has.
     #[must_use]
     pub fn container_count(&self) -> u32 {

@@ -62,7 +62,8 @@ pub(super) fn without_trailing_slash(mut request: Request) -> Request {
     request
 }
 
-/// The outermost layer: gives the request its id, and the answer its headers and, if it is an error, its body.
+/// The outermost layer: gives the request its id, lets it through if its sender may ask, and gives the answer its
+/// headers and, if it is an error, its body.
 pub(super) async fn dress(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let given = request.headers().get(&REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
@@ -74,7 +75,10 @@ pub(super) async fn dress(State(api): State<Api>, mut request: Request, next: Ne
     request.extensions_mut().insert(RequestId(id.clone()));
     request.extensions_mut().insert(Instance(instance.clone()));
 
-    let response = next.run(request).await;
+    let response = match refuse(&api, &request) {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    };
     let mut response = as_problem(response, &instance, &id).await;
     let headers = response.headers_mut();
     headers.entry(&SEQ_HEADER).or_insert_with(|| HeaderValue::from(api.journal.cluster().seq().0));
@@ -131,18 +135,15 @@ pub(super) fn panicked(_panic: Box<dyn std::any::Any + Send>) -> Response {
 
 /// Only names of this daemon are answered to: a web page that has its own name resolve to this address (DNS
 /// rebinding) does not get through. And only its own pages, or those that `cors_origins` names, may command.
-pub(super) async fn check_host(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let refusal = match foreign_host(&api, &request) {
+fn refuse(api: &Api, request: &Request) -> Option<Problem> {
+    let detail = match foreign_host(api, request) {
         Some(host) => Some(format!("`{host}` is not a name of this daemon; server_names may add it")),
-        None if is_plain_read(&request) => None,
-        None => foreign_origin(&api, request.headers()).map(|origin| {
+        None if is_plain_read(request) => None,
+        None => foreign_origin(api, request.headers()).map(|origin| {
             format!("pages of {origin} may not command this daemon; cors_origins may allow it")
         }),
     };
-    match refusal {
-        Some(detail) => Problem::new(Sort::Forbidden, detail).into_response(),
-        None => next.run(request).await,
-    }
+    detail.map(|detail| Problem::new(Sort::Forbidden, detail))
 }
 
 /// A reading whose answer a page of another origin never sees: browsers keep it from them.

@@ -192,9 +192,12 @@ impl Pairs {
 
     /// Reads those that `Q` knows; the others are handed back.
     pub(super) fn read<Q: QueryFields>(self) -> Result<(Q, Vec<(String, String)>), Problem> {
-        let known = Known::of_query::<Q>();
         let mut values = Map::new();
         let mut rest = Vec::new();
+        if self.0.is_empty() {
+            return Ok((read(values)?, rest)); // as it mostly is
+        }
+        let known = Known::of_query::<Q>();
         for (name, value) in self.0 {
             if !known.settable.contains(&name) {
                 rest.push((name, value));

@@ -51,17 +51,27 @@ const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// What a handler answers.
 type Answered = Result<Response, Problem>;
 
-/// What the handlers work with. Cheap to clone.
+/// What the handlers work with. Cheap to clone, for every layer around a handler has its own.
 #[derive(Clone)]
-pub struct Api {
+pub struct Api(Arc<Shared>);
+
+/// What all clones of an [`Api`] share.
+pub struct Shared {
     journal: Journal,
     engines: Arc<dyn Engines>,
     config: Arc<Config>,
     /// Cancelled when the daemon stops: streams end, waiting commands are answered.
     shutdown: CancellationToken,
-    metrics: Arc<health::Metrics>,
+    metrics: health::Metrics,
     /// `/openapi.json`, once the router is made.
     document: Arc<OnceLock<bytes::Bytes>>,
+}
+
+impl std::ops::Deref for Api {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl Api {
@@ -73,8 +83,8 @@ impl Api {
         config: Arc<Config>,
         shutdown: CancellationToken,
     ) -> Self {
-        let metrics = Arc::new(health::Metrics::new());
-        Self { journal, engines, config, shutdown, metrics, document: Arc::default() }
+        let metrics = health::Metrics::new();
+        Self(Arc::new(Shared { journal, engines, config, shutdown, metrics, document: Arc::default() }))
     }
 }
 
@@ -103,10 +113,7 @@ pub fn router(api: Api) -> Router {
     if let Some(cors) = guard::cors(&api) {
         router = router.layer(cors);
     }
-    let router = router
-        .layer(from_fn_with_state(api.clone(), guard::check_host))
-        .layer(from_fn_with_state(api.clone(), guard::dress))
-        .with_state(api);
+    let router = router.layer(from_fn_with_state(api.clone(), guard::dress)).with_state(api);
     // Routing happens before a router's own layers: what changes the path has to stand around it.
     let router = map_request(async |request| guard::without_trailing_slash(request)).layer(router);
     Router::new().fallback_service(router)

@@ -6,11 +6,12 @@
 use super::Hub;
 use crate::commands::{Command, Instance, Listed, Probe, ProbeResult, Seen};
 use crate::engine::{Engine, EngineError, EngineEvent, Exit, Identity, Running};
+use crate::journal::Lagged;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use kdaemon_events::{Endpoint, NodeId};
 use kdaemon_projections::{Cluster, Desired, Health, Phase};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -25,36 +26,63 @@ const SETTLE: Duration = Duration::from_secs(60);
 
 /// Keeps one follower per mounted node.
 pub(super) async fn run(hub: Hub) {
-    let mut states = hub.journal.watch();
-    let mut followers: HashMap<NodeId, (Endpoint, CancellationToken)> = HashMap::new();
+    let mut followers = Followers { hub: hub.clone(), by_node: HashMap::new() };
     loop {
-        let cluster = Arc::clone(&states.borrow_and_update());
-        followers.retain(|id, (endpoint, cancel)| {
-            let same = cluster.node(*id).is_some_and(|node| node.endpoint == *endpoint);
-            if !same {
-                cancel.cancel();
+        let mut subscription = hub.journal.subscribe();
+        followers.follow_all(&subscription.cluster);
+        // With many nodes most commits are observations, which change nothing here: only what they touched is
+        // looked at.
+        loop {
+            match subscription.next().await {
+                Ok(Some(committed)) => {
+                    for id in &committed.touched.nodes {
+                        followers.follow(&committed.cluster, *id);
+                    }
+                }
+                Ok(None) => return,
+                Err(Lagged) => break,
             }
-            same
-        });
-        for node in cluster.nodes() {
-            followers.entry(node.id).or_insert_with(|| {
-                let cancel = hub.cancel.child_token();
-                let follower = Follower::new(
-                    hub.clone(),
-                    node.id,
-                    node.endpoint.clone(),
-                    offset(&hub, node.id, cluster.nodes().len()),
-                );
-                let token = cancel.clone();
-                hub.tracker.spawn(async move {
-                    let _ = token.run_until_cancelled_owned(follower.run()).await;
-                });
-                (node.endpoint.clone(), cancel)
+        }
+    }
+}
+
+/// One follower per mounted node.
+struct Followers {
+    hub: Hub,
+    by_node: HashMap<NodeId, (Endpoint, CancellationToken)>,
+}
+
+impl Followers {
+    /// Brings all of them in step with the state.
+    fn follow_all(&mut self, cluster: &Cluster) {
+        let followed = self.by_node.keys().copied();
+        let all: BTreeSet<NodeId> = followed.chain(cluster.nodes().map(|node| node.id)).collect();
+        for id in all {
+            self.follow(cluster, id);
+        }
+    }
+
+    /// Brings one in step with the state: it is there when its node is, with the endpoint that the node has.
+    fn follow(&mut self, cluster: &Cluster, id: NodeId) {
+        let node = cluster.node(id);
+        let is_same = |endpoint: &Endpoint| node.is_some_and(|node| node.endpoint == *endpoint);
+        if let Some((endpoint, cancel)) = self.by_node.get(&id)
+            && !is_same(endpoint)
+        {
+            cancel.cancel();
+            self.by_node.remove(&id);
+        }
+        let Some(node) = node else { return };
+        self.by_node.entry(id).or_insert_with(|| {
+            let cancel = self.hub.cancel.child_token();
+            let offset = offset(&self.hub, id, cluster.nodes().len());
+            let follower = Follower::new(self.hub.clone(), id, node.endpoint.clone(), offset);
+            let token = cancel.clone();
+            self.hub.tracker.spawn(async move {
+                let _ = token.run_until_cancelled_owned(follower.run()).await;
             });
-        }
-        tokio::select! {
-            changed = states.changed() => if changed.is_err() { return },
-        }
+            (node.endpoint.clone(), cancel)
+        });
     }
 }
 

@@ -64,7 +64,7 @@ fn due(cluster: &Cluster) -> Vec<Task> {
             tasks.push(Task::FinishDelete(container.id));
         }
     }
-    for node in cluster.nodes().filter(|node| node.health == Health::Up) {
+    for node in cluster.unsettled_nodes().filter(|node| node.health == Health::Up) {
         for orphan in &node.orphans {
             let instance = Instance { container_id: orphan.container_id, generation: orphan.generation };
             tasks.push(Task::Remove(instance, node.id));

@@ -4,7 +4,7 @@
 use super::Hub;
 use crate::commands::{Command, is_empty, is_outdated};
 use kdaemon_events::node::Availability;
-use kdaemon_events::{ApplicationId, NodeId, UpdatePolicy};
+use kdaemon_events::{ApplicationId, NodeId, Seq, UpdatePolicy};
 use kdaemon_projections::{Cluster, Desired, Health};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,6 +13,9 @@ use tokio::time::Instant;
 
 /// How long after a vain try the same is tried again while the state changes.
 const AGAIN: Duration = Duration::from_millis(500);
+/// What is not urgent and takes a look at everything there is (are the counts even, is an application outdated)
+/// is done so often at most: in a large cluster the state changes hundreds of times in a second.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The state is looked at so often even when nothing seems to happen.
 const PERIOD: Duration = Duration::from_secs(5);
 
@@ -20,13 +23,16 @@ pub(super) async fn run(hub: Hub) {
     let mut states = hub.journal.watch();
     let mut pauses: BTreeMap<NodeId, Instant> = BTreeMap::new();
     let mut balance = Balance::default();
+    // When all applications and all nodes are looked at the next time, and up to where that was done.
+    let (mut look_at, mut looked_at) = (Instant::now(), Seq(0));
+    let mut even_at: Option<Instant> = None;
     loop {
         let cluster = Arc::clone(&states.borrow_and_update());
         let now = Instant::now();
         let mut wake = now + PERIOD;
         pauses.retain(|_, until| *until > now);
 
-        for node in cluster.nodes() {
+        for node in cluster.unsettled_nodes() {
             let Some(command) = due(&cluster, node) else { continue };
             if let Some(until) = pauses.get(&node.id) {
                 wake = wake.min(*until);
@@ -39,18 +45,27 @@ pub(super) async fn run(hub: Hub) {
                 wake = wake.min(now + AGAIN);
             }
         }
-        for application in outdated_applications(&cluster) {
-            hub.report(Command::RollApplication(application), None).await;
-        }
-        if hub.settings.rebalance
-            && let Some(at) = balance.consider(&cluster, now, hub.settings.rebalance_after)
-        {
-            if at <= now {
-                hub.report(Command::Rebalance, None).await;
-                balance.tried(now);
+        if now >= look_at {
+            look_at = now + LOOK_EVERY;
+            looked_at = cluster.seq();
+            even_at = None;
+            for application in outdated_applications(&cluster) {
+                hub.report(Command::RollApplication(application), None).await;
             }
-            wake = wake.min(at.max(now + AGAIN));
+            if hub.settings.rebalance
+                && let Some(at) = balance.consider(&cluster, now, hub.settings.rebalance_after)
+            {
+                if at <= now {
+                    hub.report(Command::Rebalance, None).await;
+                    balance.tried(now);
+                }
+                even_at = Some(at.max(now + AGAIN));
+            }
         }
+        if looked_at < cluster.seq() {
+            wake = wake.min(look_at);
+        }
+        wake = even_at.map_or(wake, |at| wake.min(at));
 
         tokio::select! {
             changed = states.changed() => if changed.is_err() { return },

@@ -95,10 +95,11 @@ pub(super) fn check(
     if let Some(constraint) = spec.constraints.iter().find(|constraint| !constraint.admits(&node.labels)) {
         return Err(Misfit::Constraint(constraint.to_string()));
     }
-    let is_resident = node.residents.contains(&container);
+    // Asked only where it matters: a cluster may have a thousand nodes.
+    let is_resident = || node.residents.contains(&container);
     if let Some(capacity) = node.capacity
-        && !is_resident
         && node.container_count() >= capacity
+        && !is_resident()
     {
         return Err(Misfit::Capacity(capacity));
     }

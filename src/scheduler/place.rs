@@ -95,6 +95,7 @@ impl fmt::Display for NoFit {
 /// When no node fits: each node with the filter that refused it.
 pub fn place(cluster: &Cluster, request: Request<'_>) -> Result<Choice, NoFit> {
     let bound_to = request.bound_to.and_then(|id| cluster.node(id));
+    let lives_on = cluster.container(request.container).and_then(|c| c.residence()).map(|p| p.node_id);
     let mut reasons = Vec::new();
     let mut best: Option<(bool, u32, &Node)> = None;
     let mut fitting = 0_usize;
@@ -113,7 +114,7 @@ pub fn place(cluster: &Cluster, request: Request<'_>) -> Result<Choice, NoFit> {
         }
         fitting += 1;
         // Where it already lives it does not count against itself.
-        let count = node.container_count() - u32::from(node.residents.contains(&request.container));
+        let count = node.container_count().saturating_sub(u32::from(lives_on == Some(node.id)));
         let faulty = request.avoid.contains(&node.id) || node.is_faulty(cluster.at());
         let rank = (faulty, count);
         if best.is_none_or(|(avoided, fewest, _)| rank < (avoided, fewest)) {

@@ -1,0 +1,242 @@
+//! The load tool: HTTP/1.1 over connections that are kept, as bare as can be, so that what is measured is the
+//! server. Each client is a thread that waits for its answers.
+
+use serde_json::Value;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+/// How long an answer may take before the bench gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One connection.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    address: SocketAddr,
+    buffer: Vec<u8>,
+}
+
+/// An answer.
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    pub(crate) body: &'a [u8],
+}
+
+impl Answer<'_> {
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The body as JSON; `null` when it is none.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(self.body).unwrap_or_default()
+    }
+}
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, address, buffer: Vec::new() })
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(crate) fn ask(&mut self, method: &str, path: &str, body: &str) -> io::Result<Answer<'_>> {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        self.stream.write_all(request.as_bytes())?;
+        self.buffer.clear();
+        let head_end = loop {
+            if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
+                break end + 4;
+            }
+            self.fill()?;
+        };
+        let head = Head::read(&self.buffer[..head_end])?;
+        let body = match head.length {
+            Length::Known(length) => {
+                while self.buffer.len() < head_end + length {
+                    self.fill()?;
+                }
+                head_end..head_end + length
+            }
+            Length::Chunked => self.read_chunks(head_end)?,
+        };
+        Ok(Answer { status: head.status, body: &self.buffer[body] })
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        let mut piece = [0; 4 * 1024];
+        match self.stream.read(&mut piece)? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
+            length => {
+                self.buffer.extend_from_slice(&piece[..length]);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads the chunks that begin at `start` and puts them together there.
+    fn read_chunks(&mut self, start: usize) -> io::Result<std::ops::Range<usize>> {
+        let (mut whole, mut at) = (Vec::new(), start);
+        loop {
+            let line_end = loop {
+                match find(&self.buffer[at..], b"\r\n") {
+                    Some(end) => break at + end,
+                    None => self.fill()?,
+                }
+            };
+            let size = std::str::from_utf8(&self.buffer[at..line_end]).unwrap_or_default();
+            let size = usize::from_str_radix(size.trim(), 16).map_err(|_| malformed("a chunk's size"))?;
+            let from = line_end + 2;
+            while self.buffer.len() < from + size + 2 {
+                self.fill()?;
+            }
+            if size == 0 {
+                self.buffer.truncate(start);
+                self.buffer.extend_from_slice(&whole);
+                return Ok(start..self.buffer.len());
+            }
+            whole.extend_from_slice(&self.buffer[from..from + size]);
+            at = from + size + 2;
+        }
+    }
+}
+
+enum Length {
+    Known(usize),
+    Chunked,
+}
+
+struct Head {
+    status: u16,
+    length: Length,
+}
+
+impl Head {
+    fn read(text: &[u8]) -> io::Result<Self> {
+        let text = std::str::from_utf8(text).map_err(|_| malformed("the head"))?;
+        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| malformed("the status line"))?;
+        let field = |name: &str| {
+            text.lines().skip(1).find_map(|line| {
+                let (found, value) = line.split_once(':')?;
+                found.eq_ignore_ascii_case(name).then(|| value.trim())
+            })
+        };
+        let length = match field("content-length") {
+            Some(length) => Length::Known(length.parse().map_err(|_| malformed("content-length"))?),
+            None if field("transfer-encoding").is_some() => Length::Chunked,
+            None => Length::Known(0),
+        };
+        Ok(Self { status, length })
+    }
+}
+
+fn malformed(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the answer is malformed: {what}"))
+}
+
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    text.windows(what.len()).position(|window| window == what)
+}
+
+/// A request of the load.
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) body: String,
+}
+
+/// What a load brought.
+pub(crate) struct Load {
+    /// Answered requests per second.
+    pub(crate) per_second: f64,
+    /// How long each took.
+    pub(crate) latencies: Vec<Duration>,
+}
+
+/// Has `clients` clients POST as fast as they are answered, for `warm_up` and then for `measured`.
+/// `request` makes the n-th request of a client.
+pub(crate) fn post_as_fast_as_answered(
+    address: SocketAddr,
+    clients: usize,
+    (warm_up, measured): (Duration, Duration),
+    request: impl Fn(usize, usize) -> Request + Sync,
+) -> Load {
+    let ready = Barrier::new(clients);
+    let one = |client: usize| -> Vec<Duration> {
+        let mut connection = Connection::open(address).expect("the server accepts connections");
+        let mut latencies = Vec::new();
+        ready.wait();
+        let began = Instant::now();
+        for number in 0.. {
+            let sent = Instant::now();
+            if sent - began >= warm_up + measured {
+                break;
+            }
+            let Request { path, body } = request(client, number);
+            let answer = connection.ask("POST", &path, &body).expect("an answer");
+            assert!(
+                answer.is_success(),
+                "{path}: {} {}",
+                answer.status,
+                String::from_utf8_lossy(answer.body)
+            );
+            let answered = Instant::now();
+            if answered - began >= warm_up && answered - began < warm_up + measured {
+                latencies.push(answered - sent);
+            }
+        }
+        latencies
+    };
+    let latencies: Vec<Duration> = std::thread::scope(|scope| {
+        let one = &one;
+        let threads: Vec<_> = (0..clients).map(|client| scope.spawn(move || one(client))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a client")).collect()
+    });
+    #[allow(clippy::cast_precision_loss)] // far below 2^52
+    let per_second = latencies.len() as f64 / measured.as_secs_f64();
+    Load { per_second, latencies }
+}
+
+/// Has each of `clients` clients GET `path()` once every `interval` for `duration`, whether or not the answer
+/// before came in time: a late answer counts from when its request was due.
+pub(crate) fn get_at_intervals(
+    address: SocketAddr,
+    clients: u32,
+    interval: Duration,
+    duration: Duration,
+    path: impl Fn(u32, u32) -> String + Sync,
+) -> Vec<Duration> {
+    let one = |client: u32| -> Vec<Duration> {
+        let mut connection = Connection::open(address).expect("the server accepts connections");
+        let began = Instant::now() + interval * client / clients;
+        let mut latencies = Vec::new();
+        for number in 0.. {
+            let due = began + interval * number;
+            if due - began >= duration {
+                break;
+            }
+            let path = path(client, number);
+            let pause = due.saturating_duration_since(Instant::now());
+            let is_late = pause.is_zero();
+            std::thread::sleep(pause);
+            // That this thread was woken late is not the server's doing.
+            let from = if is_late { due } else { Instant::now() };
+            let answer = connection.ask("GET", &path, "").expect("an answer");
+            assert!(answer.is_success(), "{path}: {}", answer.status);
+            latencies.push(from.elapsed());
+        }
+        latencies
+    };
+    std::thread::scope(|scope| {
+        let one = &one;
+        let threads: Vec<_> = (0..clients).map(|client| scope.spawn(move || one(client))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a client")).collect()
+    })
+}
