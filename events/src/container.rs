@@ -141,7 +141,7 @@ pub struct ContainerObserved {
     pub state: SeenState,
 }
 
-/// Its process ended by itself.
+/// Its process ended by itself: that of its placement, or of one that was replaced and still served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerExited {
     /// The container.

@@ -10,7 +10,7 @@ use kdaemon_events::container::{
 };
 use kdaemon_events::node::{EngineFacts, NodeHealthy, NodeObserved, NodeUnhealthy, Orphan, ProbeOutcome};
 use kdaemon_events::{ContainerId, Endpoint, NodeId, Protocol, RestartPolicy, Seq};
-use kdaemon_projections::{Container, Desired, Health, Node, Phase};
+use kdaemon_projections::{Container, Desired, Health, Node, Phase, Retired};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -238,7 +238,10 @@ fn retired_seen(
         {
             draft.emit_because(ContainerAdopted { container_id, generation, node_id }, Some(observed));
         }
-        Some(_) => {}
+        Some(Running::Running) => {}
+        Some(Running::Exited | Running::Created) => {
+            predecessor_ended(draft, Instance { container_id, generation }, None, Some(observed));
+        }
         None => {
             draft.emit_because(ContainerRemoved { container_id, generation, node_id }, Some(observed));
             containers::finish_delete(draft, container_id)?;
@@ -370,11 +373,37 @@ pub(super) fn launch_failed(
 }
 
 pub(super) fn exited(draft: &mut Draft<'_>, instance: Instance, exit: Option<Exit>) -> Result<(), Refusal> {
-    let Some((container, node_id)) = current(draft, instance) else { return Ok(()) };
+    let Some((container, node_id)) = current(draft, instance) else {
+        predecessor_ended(draft, instance, exit, draft.context.cause);
+        return Ok(());
+    };
     if container.phase == Phase::Up && container.desired == Desired::Running {
         process_ended(draft, &container, instance, node_id, exit, draft.context.cause);
     }
     Ok(())
+}
+
+/// A placement that served until its successor is up ended: it serves no longer, and is not started again.
+fn predecessor_ended(draft: &mut Draft<'_>, instance: Instance, exit: Option<Exit>, cause: Option<Seq>) {
+    let Some(node_id) = serving(draft, instance) else { return };
+    draft.emit_because(
+        ContainerExited {
+            container_id: instance.container_id,
+            generation: instance.generation,
+            node_id,
+            exit_code: exit.map(|exit| exit.code),
+            out_of_memory: exit.is_some_and(|exit| exit.out_of_memory),
+            restart_at: None,
+        },
+        cause,
+    );
+}
+
+/// The node of a placement that was replaced and serves until its successor is up.
+fn serving(draft: &Draft<'_>, instance: Instance) -> Option<NodeId> {
+    let container = draft.cluster().container(instance.container_id)?;
+    let serves = |retired: &&Retired| retired.held && retired.placement.generation == instance.generation;
+    container.retired.iter().find(serves).map(|retired| retired.placement.node_id)
 }
 
 /// A process ended by itself: whether and when it is started again is the restart policy's to say.
@@ -423,7 +452,7 @@ pub(super) fn missing(draft: &mut Draft<'_>, instance: Instance) -> Result<(), R
     let is_wanted = container.placement.as_ref().is_some_and(|p| p.generation == instance.generation);
     // While it is launched or stopped its launcher knows better.
     let settled = matches!(container.phase, Phase::Up | Phase::Down | Phase::Restarting);
-    if is_wanted && settled {
+    if (is_wanted && settled) || serving(draft, instance).is_some() {
         draft.emit(ContainerObserved {
             container_id: container.id,
             generation: instance.generation,

@@ -204,6 +204,10 @@ impl Cluster {
     ) {
         self.change_container(e.container_id, touched, |c| {
             if !c.is_current(e.generation) {
+                // A predecessor that ended serves no longer.
+                for retired in c.retired.iter_mut().filter(|r| r.placement.generation == e.generation) {
+                    retired.held = false;
+                }
                 return;
             }
             let how = match (e.exit_code, e.out_of_memory) {
