@@ -48,9 +48,8 @@ fn reports_about_another_generation_are_ignored() {
         launched("c", 1),
         launched("c", 3),
         launch_failed("c", 1, true),
-        exited("c", 1, 1),
+        exited("c", 3, 1),
         health("c", false),
-        missing("c", 1),
         missing("c", 9),
         Command::RecordStopped(instance("c", 1), None),
         Command::RecordRemoved(instance("c", 1), node("b")),
@@ -68,6 +67,29 @@ fn reports_about_another_generation_are_ignored() {
     ] {
         web().when(command).then_nothing();
     }
+}
+
+#[test]
+fn a_predecessor_that_ends_serves_no_longer() {
+    use kdaemon::engine::Running;
+    let given = || web().container("c").up_on("a").moving_to("b", MigrationReason::Balance, true);
+    assert_eq!(given().cluster.container(container("c")).unwrap().status().as_str(), "UP");
+    let ended = [
+        (exited("c", 1, 7), "ContainerExited container=c exit_code=7 generation=1 node=a"),
+        (missing("c", 1), "ContainerObserved container=c generation=1 node=a state=missing"),
+    ];
+    for (command, event) in ended {
+        let then = given().when(command).then([event]);
+        assert_eq!(then.container("c").status().as_str(), "LAUNCHING");
+        assert_eq!(then.container("c").placement.as_ref().unwrap().generation.0, 2, "the move goes on");
+    }
+    let then = given().when(probe_finding("a", [("c", 1, Running::Exited)]));
+    let then = then.then_kinds(["NodeObserved", "ContainerExited"]).because(["nothing", "NodeObserved a"]);
+    assert_eq!(then.container("c").status().as_str(), "LAUNCHING");
+    // Then there is nothing to go back to.
+    let given = given().launch_failed(4, false).when(exited("c", 1, 7)).and_given();
+    let then = given.when(launch_failed("c", 2, false)).then_kinds(["ContainerLaunchFailed"]);
+    assert_eq!(then.container("c").status().as_str(), "FAILED");
 }
 
 #[test]

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 proptest! {
     #[test]
-    fn every_decision_keeps_every_rule_and_all_comes_to_rest(ops in vec(op(false), 1..70)) {
+    fn every_decision_keeps_every_rule_and_all_comes_to_rest(ops in vec(op(false), 1..50)) {
         let mut world = World::new();
         for op in &ops {
             world.act(op);
@@ -36,7 +36,7 @@ proptest! {
     }
 
     #[test]
-    fn without_constraints_the_spread_ends_within_one(ops in vec(op(true), 1..70)) {
+    fn without_constraints_the_spread_ends_within_one(ops in vec(op(true), 1..50)) {
         let mut world = World::new();
         for op in &ops {
             world.act(op);
@@ -98,7 +98,7 @@ proptest! {
     }
 
     #[test]
-    fn any_log_can_be_folded_in_pieces_or_whole(log in arbitrary::log(0..120), cut in any::<prop::sample::Index>()) {
+    fn any_log_can_be_folded_in_pieces_or_whole(log in arbitrary::log(0..80), cut in any::<prop::sample::Index>()) {
         let mut touched = Touched::default();
         let mut whole = Cluster::default();
         for envelope in &log {
@@ -124,7 +124,7 @@ proptest! {
     }
 
     #[test]
-    fn any_command_on_any_state_is_decided_or_refused(log in arbitrary::log(0..120)) {
+    fn any_command_on_any_state_is_decided_or_refused(log in arbitrary::log(0..80)) {
         let cluster = Cluster::default().fold(&log);
         let context = Given::cluster().context;
         for command in commands() {
@@ -295,9 +295,9 @@ fn commands() -> Vec<Command> {
 proptest! {
     #[test]
     fn any_probe_on_any_state_is_recorded(
-        log in arbitrary::log(0..120),
+        log in arbitrary::log(0..80),
         seen in vec((arbitrary::container_id(), arbitrary::generation(), 0_u8..3), 0..6),
-        as_of in 0_u64..130,
+        as_of in 0_u64..90,
     ) {
         let cluster = Cluster::default().fold(&log);
         let context = Given::cluster().context;
