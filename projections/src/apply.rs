@@ -34,6 +34,7 @@ impl Cluster {
                 self.change_node(e.node_id, touched, |node| {
                     node.health = Health::Up;
                     node.was_up = true;
+                    node.faults = OrdMap::new();
                     node.reason = None;
                     node.unhealthy_seq = None;
                 });
@@ -186,7 +187,7 @@ impl Cluster {
             observed: self.seq,
             unhealthy_seq: None,
             drain_seq: None,
-            faulted_at: None,
+            faults: OrdMap::new(),
             engine: None,
             residents: OrdSet::new(),
             holds: OrdSet::new(),

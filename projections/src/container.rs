@@ -184,6 +184,13 @@ impl Container {
         }
     }
 
+    /// Whether it has run so long that the next end of its process is not one more of a series (Docker's own
+    /// measure: 10 seconds).
+    #[must_use]
+    pub fn is_stable(&self, now: DateTime<Utc>) -> bool {
+        self.up_since.is_some_and(|since| (now - since).num_seconds() >= 10)
+    }
+
     /// Whether an older placement still runs in place of the wanted one.
     #[must_use]
     pub fn is_served_by_predecessor(&self) -> bool {

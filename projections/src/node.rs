@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::node::{Availability, EngineFacts, Orphan};
-use kdaemon_events::{ContainerId, Endpoint, NodeId, Protocol, Seq};
+use kdaemon_events::{ApplicationId, ContainerId, Endpoint, NodeId, Protocol, Seq};
 use std::collections::BTreeMap;
 
 /// Whether a node works, concluded from several probes.
@@ -67,8 +67,9 @@ pub struct Node {
     pub unhealthy_seq: Option<Seq>,
     /// When its drain began: the event that migrations away from it and its end give as their cause.
     pub drain_seq: Option<Seq>,
-    /// When a launch last failed here through the node's fault; forgotten when one succeeds.
-    pub faulted_at: Option<DateTime<Utc>>,
+    /// Which applications could not be launched here through the node's fault, and when that was last. Forgotten
+    /// when a launch succeeds, and when the node returns.
+    pub faults: OrdMap<ApplicationId, DateTime<Utc>>,
     /// What its engine told about itself.
     pub engine: Option<EngineFacts>,
     /// The containers whose wanted placement is here.
@@ -95,12 +96,14 @@ impl Node {
         self.health == Health::Up && self.availability == Availability::Active
     }
 
-    /// Whether a launch failed here through the node's fault (its disk is full, a port is taken by somebody
-    /// else, …) so shortly before `now` that others are to be preferred.
+    /// Whether a launch of this application failed here through the node's fault (its disk is full, a port is
+    /// taken by somebody else, it cannot reach the registry, …) so shortly before `now` that others are to be
+    /// preferred. Other applications are not concerned: the fault may lie in what only this one asks for.
     #[must_use]
-    pub fn is_faulty(&self, now: Option<DateTime<Utc>>) -> bool {
+    pub fn is_faulty(&self, application: Option<ApplicationId>, now: Option<DateTime<Utc>>) -> bool {
         const REMEMBERED: TimeDelta = TimeDelta::minutes(5);
-        matches!((self.faulted_at, now), (Some(fault), Some(now)) if now - fault < REMEMBERED)
+        let fault = application.and_then(|application| self.faults.get(&application));
+        matches!((fault, now), (Some(fault), Some(now)) if now - *fault < REMEMBERED)
     }
 
     /// Whether a reactor may have something to do about it: to move what it has, or to remove orphans.

@@ -249,14 +249,24 @@ fn scaled(cluster: &Cluster, id: Uuid) -> Progress {
     let mut up = 0;
     let mut going = false;
     for container in application.containers.iter().filter_map(|id| cluster.container(*id)) {
-        match container.status() {
-            _ if container.desired == Desired::Deleted => going = true,
-            Status::Up if container.phase == Phase::Up && container.migrating.is_none() => up += 1,
-            Status::Failed | Status::Down if container.replica => {
-                let reason = container.reason.as_deref().unwrap_or("it does not run");
+        match (container.desired, container.status()) {
+            (Desired::Deleted, _) => going = true,
+            (Desired::Running, Status::Up)
+                if container.phase == Phase::Up && container.migrating.is_none() =>
+            {
+                up += 1;
+            }
+            (Desired::Running, Status::Failed) => {
+                let reason = container.reason.as_deref().unwrap_or("it could not be launched");
                 return Progress::Failed(format!("container `{}`: {reason}", container.name));
             }
-            _ => going |= container.replica,
+            (Desired::Running, _) => going = true,
+            // One that ended by itself, as its restart policy allows, will not run; others were stopped before.
+            (Desired::Stopped, Status::Down) if container.replica && container.reason.is_some() => {
+                let reason = container.reason.as_deref().unwrap_or_default();
+                return Progress::Failed(format!("container `{}`: {reason}", container.name));
+            }
+            (Desired::Stopped, _) => {}
         }
     }
     if going || application.replicas.is_some_and(|wanted| up < wanted) {

@@ -9,7 +9,7 @@ use kdaemon_events::{
     ApplicationId, Constraint, ContainerId, Environment, HealthCheck, PortSpec, Resources, RestartPolicy,
     Spec, UpdatePolicy, Volume,
 };
-use kdaemon_projections::{Application, Container};
+use kdaemon_projections::{Application, Container, Desired, Status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -144,14 +144,16 @@ pub(super) fn update(draft: &mut Draft<'_>, update: UpdateApplication) -> Result
         dependencies: None,
         update_policy: None,
     };
+    let is_enabled_now = event.is_enabled == Some(true);
     if event != nothing {
         draft.emit(event);
     }
-    if let Some(replicas) = update.replicas.filter(|replicas| *replicas != application.replicas) {
+    let replicas = update.replicas.filter(|replicas| *replicas != application.replicas);
+    if let Some(replicas) = replicas {
         check_replicas(replicas)?;
         draft.emit(ApplicationScaled { application_id: id, replicas });
     }
-    keep_replicas(draft, id)
+    if replicas.is_some() || is_enabled_now { keep_replicas(draft, id) } else { Ok(()) }
 }
 
 pub(super) fn delete(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refusal> {
@@ -166,11 +168,11 @@ pub(super) fn delete(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Ref
         .containers
         .iter()
         .filter_map(|id| draft.cluster().container(*id))
-        .filter(|container| container.desired != kdaemon_projections::Desired::Deleted)
+        .filter(|container| container.desired != Desired::Deleted)
         .count();
     if containers > 0 {
         return Err(Refusal::conflict(format!(
-            "application `{}` has {containers} containers; delete them first (or scale it to 0)",
+            "application `{}` has {containers} containers; delete them first",
             application.name
         )));
     }
@@ -193,46 +195,73 @@ pub(super) fn scale(draft: &mut Draft<'_>, id: ApplicationId, replicas: u32) -> 
     keep_replicas(draft, id)
 }
 
-/// Makes and deletes containers until an application has as many as it is to have.
+/// Makes, launches and deletes containers until as many of an application are to run as are wanted.
 ///
-/// All of its containers count, also those that people made; only those that `replicas` made are deleted.
-pub(super) fn keep_replicas(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refusal> {
+/// Every container that is to run counts, whoever made it. Records that do not run count only if `replicas`
+/// made them: they are launched before new ones are made, and go before running ones do.
+fn keep_replicas(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refusal> {
     let Some(application) = draft.cluster().application(id).cloned() else { return Ok(()) };
     // No log, however odd, makes one decision endless.
-    let Some(wanted) = application.replicas.map(|wanted| wanted.min(REPLICAS_LIMIT)) else { return Ok(()) };
-    let alive: Vec<Arc<Container>> = application
-        .containers
-        .iter()
-        .filter_map(|id| draft.cluster().container(*id))
-        .filter(|container| container.desired != kdaemon_projections::Desired::Deleted)
-        .cloned()
-        .collect();
-    let have = u32::try_from(alive.len()).unwrap_or(u32::MAX);
-    if have < wanted && application.is_enabled {
-        let cause = draft.last().unwrap_or(application.seq);
-        for _ in have..wanted {
+    let Some(wanted) = application.replicas.map(|wanted| wanted.min(REPLICAS_LIMIT) as usize) else {
+        return Ok(());
+    };
+    let (running, idle) = members(draft, &application);
+    let cause = draft.last().unwrap_or(application.seq);
+    if running.len() < wanted && application.is_enabled {
+        let again: Vec<_> = idle.iter().take(wanted - running.len()).collect();
+        for container in &again {
+            containers::launch_again(draft, container.id, cause)?;
+        }
+        for _ in running.len() + again.len()..wanted {
             let name = free_name(draft, &application);
             containers::launch_replica(draft, name, &application, cause)?;
         }
-    }
-    for container in surplus(draft, alive, have.saturating_sub(wanted)) {
-        containers::take_away(draft, container)?;
+    } else if running.len() >= wanted {
+        let count = running.len() - wanted;
+        for container in idle.iter().map(|container| container.id).chain(surplus(draft, running, count)) {
+            containers::take_away(draft, container)?;
+        }
     }
     Ok(())
 }
 
-/// Which containers go when there are `count` too many: those that do not run, then those on the fullest
-/// nodes, then the youngest.
-fn surplus(draft: &Draft<'_>, alive: Vec<Arc<Container>>, count: u32) -> Vec<ContainerId> {
-    let mut candidates: Vec<_> = alive.into_iter().filter(|container| container.replica).collect();
+/// Makes a container in place of a replica that somebody deleted, as long as there are too few.
+pub(super) fn replace_replica(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refusal> {
+    let Some(application) = draft.cluster().application(id).cloned() else { return Ok(()) };
+    let (running, idle) = members(draft, &application);
+    // One that somebody stopped is not replaced: it is there, and stopped on purpose.
+    let have = running.len() + idle.len();
+    let is_lacking = application.replicas.is_some_and(|wanted| have < wanted.min(REPLICAS_LIMIT) as usize);
+    if is_lacking && application.is_enabled {
+        let cause = draft.last().unwrap_or(application.seq);
+        let name = free_name(draft, &application);
+        containers::launch_replica(draft, name, &application, cause)?;
+    }
+    Ok(())
+}
+
+/// The containers of an application that are to run, and those that `replicas` made and somebody stopped.
+fn members(draft: &Draft<'_>, application: &Application) -> (Vec<Arc<Container>>, Vec<Arc<Container>>) {
+    let all = application.containers.iter().filter_map(|id| draft.cluster().container(*id)).cloned();
+    let alive = all.filter(|container| container.desired != Desired::Deleted);
+    let (running, idle): (Vec<_>, Vec<_>) =
+        alive.partition(|container| container.desired == Desired::Running);
+    (running, idle.into_iter().filter(|container| container.replica).collect())
+}
+
+/// Which of the containers that are to run go when there are `count` too many: those that are not up first,
+/// then those that `replicas` made, then those on the fullest nodes, then the youngest.
+fn surplus(draft: &Draft<'_>, running: Vec<Arc<Container>>, count: usize) -> Vec<ContainerId> {
+    let mut candidates = running;
     candidates.sort_by_key(|container| {
-        let residence = container.residence().filter(|_| !container.lost);
-        let fullness = residence
+        let is_up = container.status() == Status::Up;
+        let fullness = container
+            .residence()
             .and_then(|placement| draft.cluster().node(placement.node_id))
             .map_or(u32::MAX, |node| node.container_count());
-        (std::cmp::Reverse(fullness), std::cmp::Reverse(container.id))
+        (is_up, !container.replica, std::cmp::Reverse(fullness), std::cmp::Reverse(container.id))
     });
-    candidates.into_iter().take(count as usize).map(|container| container.id).collect()
+    candidates.into_iter().take(count).map(|container| container.id).collect()
 }
 
 /// The first of `name-1`, `name-2`, … that no container has.

@@ -158,6 +158,11 @@ pub(super) fn launch(draft: &mut Draft<'_>, id: ContainerId) -> Result<(), Refus
     start(draft, id, true, draft.context.cause)
 }
 
+/// Launches a replica that was stopped. It waits when no node fits.
+pub(super) fn launch_again(draft: &mut Draft<'_>, id: ContainerId, cause: Seq) -> Result<(), Refusal> {
+    start(draft, id, false, Some(cause))
+}
+
 /// Launches a container. When `now` is set and no node fits it is refused, with a reason for each node;
 /// else it waits for a node.
 fn start(draft: &mut Draft<'_>, id: ContainerId, now: bool, cause: Option<Seq>) -> Result<(), Refusal> {
@@ -266,7 +271,7 @@ pub(super) fn delete(draft: &mut Draft<'_>, id: ContainerId) -> Result<(), Refus
     take_away(draft, id)?;
     // What people take away is made anew as long as its application is to have so many.
     match container.application_id {
-        Some(application) if container.replica => applications::keep_replicas(draft, application),
+        Some(application) if container.replica => applications::replace_replica(draft, application),
         _ => Ok(()),
     }
 }

@@ -37,17 +37,6 @@ pub struct UpdateNode {
     pub capacity: Option<Option<u32>>,
 }
 
-/// Two nodes with one engine would launch everything twice on it.
-fn check_endpoint(draft: &Draft<'_>, endpoint: &Endpoint, except: Option<NodeId>) -> Result<(), Refusal> {
-    let other = draft.cluster().nodes().find(|node| node.endpoint == *endpoint && Some(node.id) != except);
-    match other {
-        Some(node) => {
-            Err(Refusal::conflict(format!("the engine at {endpoint} is mounted as node `{}`", node.name)))
-        }
-        None => Ok(()),
-    }
-}
-
 fn check_free(draft: &Draft<'_>, name: &str, except: Option<NodeId>) -> Result<(), Refusal> {
     check_name(name)?;
     match draft.cluster().find_node(name) {
@@ -64,7 +53,6 @@ pub(super) fn mount(draft: &mut Draft<'_>, mount: MountNode) -> Result<(), Refus
         Endpoint::Unix { .. } => "local".to_owned(),
     });
     check_free(draft, &name, None)?;
-    check_endpoint(draft, &mount.endpoint, None)?;
     let node_id = NodeId(draft.identity());
     draft.emit(NodeMounted {
         node_id,
@@ -83,9 +71,6 @@ pub(super) fn update(draft: &mut Draft<'_>, update: UpdateNode) -> Result<(), Re
     let endpoint = update.endpoint.filter(|endpoint| *endpoint != node.endpoint);
     if let Some(name) = &name {
         check_free(draft, name, Some(node.id))?;
-    }
-    if let Some(endpoint) = &endpoint {
-        check_endpoint(draft, endpoint, Some(node.id))?;
     }
     let event = NodeUpdated {
         node_id: node.id,

@@ -417,8 +417,8 @@ fn process_ended(
 ) {
     let policy = container.placement.as_ref().map(|p| p.spec.restart_policy).unwrap_or_default();
     let failed = exit.is_none_or(|exit| exit.code != 0);
-    let stable = container.up_since.is_some_and(|since| (draft.now - since).num_seconds() >= 60);
-    let quick_exits = if stable || container.lost { 0 } else { container.quick_exits };
+    let quick_exits =
+        if container.is_stable(draft.now) || container.lost { 0 } else { container.quick_exits };
     let again = match policy {
         RestartPolicy::Always => true,
         RestartPolicy::No => container.lost, // its node went down under it: it did not end by itself

@@ -1,7 +1,7 @@
 //! The choice of a node: filter, then the fewest containers; ties go to the lowest node id.
 
 use super::filter::{Misfit, check};
-use kdaemon_events::{ContainerId, NodeId, Spec};
+use kdaemon_events::{ApplicationId, ContainerId, NodeId, Spec};
 use kdaemon_projections::{Cluster, Container, Node, Placement};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +11,8 @@ use std::fmt;
 pub struct Request<'a> {
     /// Which container.
     pub container: ContainerId,
+    /// Its application.
+    pub application: Option<ApplicationId>,
     /// What it is made from.
     pub spec: &'a Spec,
     /// The node that it is to leave, if any.
@@ -29,6 +31,7 @@ impl<'a> Request<'a> {
     pub fn new(container: &'a Container, spec: &'a Spec, leaving: Option<NodeId>) -> Self {
         Self {
             container: container.id,
+            application: container.application_id,
             spec,
             leaving,
             avoid: &container.avoid,
@@ -99,6 +102,7 @@ pub fn place(cluster: &Cluster, request: Request<'_>) -> Result<Choice, NoFit> {
     let mut reasons = Vec::new();
     let mut best: Option<(bool, u32, &Node)> = None;
     let mut fitting = 0_usize;
+    let mut faulty_ones = 0_usize;
     for node in cluster.nodes() {
         let checked = match bound_to {
             Some(home) if home.id != node.id => Err(Misfit::VolumesElsewhere(home.name.clone())),
@@ -115,7 +119,8 @@ pub fn place(cluster: &Cluster, request: Request<'_>) -> Result<Choice, NoFit> {
         fitting += 1;
         // Where it already lives it does not count against itself.
         let count = node.container_count().saturating_sub(u32::from(lives_on == Some(node.id)));
-        let faulty = request.avoid.contains(&node.id) || node.is_faulty(cluster.at());
+        let faulty = request.avoid.contains(&node.id) || node.is_faulty(request.application, cluster.at());
+        faulty_ones += usize::from(faulty);
         let rank = (faulty, count);
         if best.is_none_or(|(avoided, fewest, _)| rank < (avoided, fewest)) {
             best = Some((rank.0, rank.1, node));
@@ -130,7 +135,15 @@ pub fn place(cluster: &Cluster, request: Request<'_>) -> Result<Choice, NoFit> {
             node.name
         )
     } else {
-        format!("{} has the fewest containers ({count}) of {fitting} nodes that fit", node.name)
+        let nodes = match fitting - faulty_ones {
+            1 => "1 node that fits".to_owned(),
+            several => format!("{several} nodes that fit"),
+        };
+        let passed_over = match faulty_ones {
+            0 => String::new(),
+            some => format!(" (passed over: {some}, where a launch failed lately)"),
+        };
+        format!("{} has the fewest containers ({count}) of {nodes}{passed_over}", node.name)
     };
     Ok(Choice { node_id: node.id, why })
 }

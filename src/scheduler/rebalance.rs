@@ -34,8 +34,7 @@ fn is_movable(container: &Container) -> bool {
 /// move, the next best is taken as long as it still evens.
 #[must_use]
 pub fn plan(cluster: &Cluster) -> Plan {
-    let nodes: Vec<&Arc<Node>> =
-        cluster.nodes().filter(|node| node.is_eligible() && !node.is_faulty(cluster.at())).collect();
+    let nodes: Vec<&Arc<Node>> = cluster.nodes().filter(|node| node.is_eligible()).collect();
     let mut counts: BTreeMap<NodeId, u32> =
         nodes.iter().map(|node| (node.id, node.container_count())).collect();
     let (Some(fewest), Some(most)) = (counts.values().min().copied(), counts.values().max().copied()) else {

@@ -52,11 +52,15 @@ const SCHEMA: &str = "
         PRIMARY KEY (subject, seq)
     ) WITHOUT ROWID;
     CREATE TABLE answers (key TEXT PRIMARY KEY, at INTEGER NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE nodes (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE applications (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE containers (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE tables_reflect (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL);
     INSERT INTO tables_reflect VALUES (1, 0);
+";
+
+/// The tables that are folded from the log. Whoever drops one gets it back.
+const FOLDED: &str = "
+    CREATE TABLE IF NOT EXISTS nodes (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS applications (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
 ";
 
 /// The store.
@@ -212,12 +216,29 @@ fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     if tables == 0 {
         let transaction = connection.transaction().map_err(fail)?;
         transaction.execute_batch(SCHEMA).map_err(fail)?;
+        transaction.execute_batch(FOLDED).map_err(fail)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
         transaction.pragma_update(None, "user_version", LAYOUT).map_err(fail)?;
         transaction.commit().map_err(fail)?;
     }
     check_density(&connection, path)?;
+    restore_folded(&mut connection).map_err(fail)?;
     Ok(connection)
+}
+
+/// Makes folded tables that somebody dropped anew; all of them are to be written from the log then.
+fn restore_folded(connection: &mut Connection) -> Result<(), rusqlite::Error> {
+    let transaction = connection.transaction()?;
+    let there: i64 = transaction.query_row(
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('nodes', 'applications', 'containers')",
+        [],
+        |row| row.get(0),
+    )?;
+    if there < 3 {
+        transaction.execute_batch(FOLDED)?;
+        transaction.execute("UPDATE tables_reflect SET seq = 0", [])?;
+    }
+    transaction.commit()
 }
 
 /// A log with a hole was cut or edited: it is better not to start on it than to forget what it held.

@@ -182,7 +182,7 @@ fn an_application_with_containers_or_dependents_is_not_deleted() {
     given()
         .running(["c1", "c2"], "a")
         .when(delete_application("web"))
-        .then_refused("application `web` has 2 containers; delete them first (or scale it to 0)");
+        .then_refused("application `web` has 2 containers; delete them first");
     given().when(delete_application("web")).then(["ApplicationDeleted application=web"]);
     // One that is on its way out does not hold its application.
     given()
@@ -238,14 +238,59 @@ fn replicas_wait_when_no_node_fits() {
 }
 
 #[test]
-fn containers_that_people_made_count_but_are_never_deleted_by_scaling() {
-    let given = || Given::cluster().nodes(["a"]).application("web").container("mine").replica("r");
-    given().when(scale("web", 2)).then(["ApplicationScaled application=web replicas=2"]);
+fn whoever_made_it_what_is_to_run_counts_and_what_is_not_does_not() {
+    let given =
+        || Given::cluster().nodes(["a"]).application("web").container("mine").up_on("a").container("idle");
+    given().when(scale("web", 1)).then(["ApplicationScaled application=web replicas=1"]);
+    let then = given().when(scale("web", 2)).then_kinds([
+        "ApplicationScaled",
+        "ContainerCreated",
+        "ContainerLaunchRequested",
+        "ContainerPlaced",
+    ]);
+    assert_eq!(
+        then.container("idle").status().as_str(),
+        "CREATED",
+        "what people made and did not launch is theirs"
+    );
     given().when(scale("web", 0)).then([
         "ApplicationScaled application=web replicas=0",
-        "ContainerStopRequested container=r then_delete=true",
-        "ContainerDeleted container=r",
+        "ContainerStopRequested container=mine then_delete=true",
     ]);
+}
+
+#[test]
+fn a_replica_that_people_stopped_is_launched_before_another_is_made_and_goes_before_a_running_one() {
+    let given = || Given::cluster().nodes(["a"]).application("web").replica("r1").up_on("a").replica("r2");
+    given().when(scale("web", 2)).then_kinds([
+        "ApplicationScaled",
+        "ContainerLaunchRequested",
+        "ContainerPlaced",
+    ]);
+    given().when(scale("web", 1)).then([
+        "ApplicationScaled application=web replicas=1",
+        "ContainerStopRequested container=r2 then_delete=true",
+        "ContainerDeleted container=r2",
+    ]);
+}
+
+#[test]
+fn deleting_one_container_deletes_no_other() {
+    let given = Given::cluster()
+        .nodes(["a"])
+        .application("web")
+        .container("h1")
+        .up_on("a")
+        .container("h2")
+        .up_on("a");
+    let then = given.when(scale("web", 2)).and_when(scale("web", 3)).then_kinds([
+        "ApplicationScaled",
+        "ContainerCreated",
+        "ContainerLaunchRequested",
+        "ContainerPlaced",
+    ]);
+    let given = then.and_given().container("h3").up_on("a");
+    given.when(delete("h3")).then(["ContainerStopRequested container=h3 then_delete=true"]);
 }
 
 #[test]
@@ -289,7 +334,7 @@ fn a_replica_that_people_delete_is_made_anew() {
         "ContainerStopRequested container=web-1 then_delete=true",
         "ContainerCreated application=web balance=true container=web-2 name=web-2 replica=true",
         "ContainerLaunchRequested container=web-2",
-        "ContainerPlaced container=web-2 generation=1 node=a why=a has the fewest containers (0) of 1 nodes that fit",
+        "ContainerPlaced container=web-2 generation=1 node=a why=a has the fewest containers (0) of 1 node that fits",
     ]);
 }
 

@@ -235,7 +235,7 @@ fn what_claims_a_fixed_port_is_stopped_before_its_update_starts_on_the_same_node
     given
         .when(roll())
         .then(["ContainerMigrationCommanded container=c from_generation=1 from_node=a generation=2 node=a \
-         reason=update start_first=false why=a has the fewest containers (0) of 1 nodes that fit"]);
+         reason=update start_first=false why=a has the fewest containers (0) of 1 node that fits"]);
 }
 
 #[test]

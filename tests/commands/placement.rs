@@ -176,12 +176,16 @@ fn a_node_where_launches_failed_lately_is_taken_only_when_no_other_fits() {
     };
     faulty().when(launch("c")).then([
         "ContainerLaunchRequested container=c",
-        "ContainerPlaced container=c generation=1 node=b why=b has the fewest containers (2) of 2 nodes that fit",
+        "ContainerPlaced container=c generation=1 node=b why=b has the fewest containers (2) of 1 node that fits \
+         (passed over: 1, where a launch failed lately)",
     ]);
     faulty().node_down("b").when(launch("c")).then([
         "ContainerLaunchRequested container=c",
         "ContainerPlaced container=c generation=1 node=a why=a with 0 containers, though a launch failed there lately: no other node fits",
     ]);
+    // Other applications are not concerned, and a node that returns begins anew.
+    let then = faulty().application("other").container("o").when(launch("o"));
+    assert_eq!(then.container("o").placement.as_ref().unwrap().node_id, node("a"));
     // It is forgotten after five minutes, or when a launch succeeds there.
     let later = faulty().seconds_later(301).event(NodeUpdated {
         node_id: node("b"),

@@ -169,6 +169,17 @@ async fn rebuild_folds_dropped_tables_anew_and_verify_finds_what_was_altered() {
     assert!(rebuilt.status.success(), "{}", stderr(&rebuilt));
     assert_eq!(json!(table()), rows);
 
+    // Whole tables dropped come back too, by a rebuild or by the daemon itself.
+    rusqlite::Connection::open(&file).unwrap().execute("DROP TABLE containers", []).unwrap();
+    let rebuilt = kdaemon(&["rebuild"], daemon.data_dir());
+    assert!(rebuilt.status.success(), "{}", stderr(&rebuilt));
+    assert_eq!(json!(table()), rows);
+    rusqlite::Connection::open(&file).unwrap().execute("DROP TABLE containers", []).unwrap();
+    daemon.begin().await;
+    signal(daemon.pid(), "TERM");
+    daemon.ended().await;
+    assert_eq!(json!(table()), rows);
+
     let verified = kdaemon(&["verify"], daemon.data_dir());
     assert!(verified.status.success());
     rusqlite::Connection::open(&file)

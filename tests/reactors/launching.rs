@@ -206,3 +206,14 @@ async fn an_engines_error_is_told_as_it_is() {
     world.until_status(id, Status::Failed).await;
     assert_eq!(world.get(id).reason.as_deref(), Some("exec: \"nope\": not found"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_cannot_be_had_concerns_no_other_application() {
+    let world = World::with_nodes(3).await;
+    world.machine(1).fail_next_launches(2, EngineError::NodeFault("no route to its registry".into()));
+    world.application("unlucky", forever(), None).await;
+    world.running("unlucky-a", "unlucky").await;
+    world.application("web", forever(), Some(5)).await;
+    world.until("all are UP", |c| c.containers().all(|c| c.status() == Status::Up)).await;
+    assert_eq!(world.counts(), vec![2, 2, 2]);
+}

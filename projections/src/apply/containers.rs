@@ -101,7 +101,11 @@ impl Cluster {
         envelope: &Envelope,
         touched: &mut Touched,
     ) {
-        self.note_node(e.node_id, |node| node.faulted_at = None);
+        if let Some(application) = self.containers.get(&e.container_id).and_then(|c| c.application_id) {
+            self.note_node(e.node_id, |node| {
+                node.faults.remove(&application);
+            });
+        }
         self.change_container(e.container_id, touched, |c| {
             if !c.is_current(e.generation) {
                 return;
@@ -137,9 +141,13 @@ impl Cluster {
         seq: Seq,
         touched: &mut Touched,
     ) {
-        if let Some(node_id) = e.node_id.filter(|_| e.node_fault) {
-            let at = self.at;
-            self.note_node(node_id, |node| node.faulted_at = at);
+        let application = self.containers.get(&e.container_id).and_then(|c| c.application_id);
+        if let (Some(node_id), Some(application), Some(at)) = (e.node_id, application, self.at)
+            && e.node_fault
+        {
+            self.note_node(node_id, |node| {
+                node.faults.insert(application, at);
+            });
         }
         self.change_container(e.container_id, touched, |c| {
             c.reason = Some(e.reason.clone());
@@ -216,7 +224,7 @@ impl Cluster {
                 (None, _) => "it does not run any more".to_owned(),
             };
             // Long enough up to be called stable: the pauses begin anew.
-            let stable = c.up_since.is_some_and(|since| (envelope.at - since).num_seconds() >= 60);
+            let stable = c.is_stable(envelope.at);
             c.quick_exits = if stable { 1 } else { c.quick_exits.saturating_add(1) };
             c.lost = false;
             c.up_since = None;
