@@ -4,7 +4,7 @@ use super::command::{Call, CommandQuery, Created, DryRun, Progress, settled};
 use super::input::{Fields, Input, Known, Query, QueryFields, Which};
 use super::problem::{Problem, Sort};
 use super::resource::{Containers, ListQuery, PageQuery, ReadQuery, answer, get, json, list, resolve};
-use super::shapes::{Flag, Moment, Span, Text, Variables, Whole, filled, nullable, optional_text};
+use super::shapes::{Balance, Flag, Moment, Span, Text, Variables, Whole, filled, nullable, optional_text};
 use super::{Answered, Api, SEQ_HEADER};
 use crate::commands::{Command, CreateContainer, UpdateContainer};
 use crate::engine::{Engine, Identity, LogRequest, Stats};
@@ -55,8 +55,9 @@ struct Body {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Variables>)]
     env_variables: Option<Option<Variables>>,
-    /// Whether the rebalancer may move it for the sake of balance.
-    balance: Option<Flag>,
+    /// Whether the rebalancer may move it for the sake of balance: `false` pins it to its node. A number, as
+    /// clients of 0.0 send it (`0`, `0.5`), has no meaning for placement: any number is `true`.
+    balance: Option<Balance>,
 }
 
 impl Fields for Body {

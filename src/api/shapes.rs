@@ -4,9 +4,11 @@
 
 #[cfg(test)]
 mod tests;
+mod numbers;
 mod variables;
 mod words;
 
+pub(super) use numbers::{Balance, Count};
 pub(super) use variables::Variables;
 pub(super) use words::Words;
 
@@ -56,6 +58,8 @@ schema! {
     Text: String | Number;
     Flag: Boolean | String | Integer;
     Whole: Integer | String;
+    Count: Integer | String;
+    Balance: Boolean | Number | String;
     Span: String | Integer;
     Many<T>: String | Array;
     Variables: String | Array | Object;

@@ -90,6 +90,30 @@ async fn an_application_is_given_later() {
 }
 
 #[tokio::test]
+async fn a_number_for_balance_pins_nothing() {
+    let world = World::new().await;
+    world.post("/containers/create", json!({"name": "c", "balance": 0})).await.expect(201);
+    assert_eq!(world.get("/containers/c").await.expect(200)["balance"], true);
+    for (balance, movable) in [
+        (json!(false), false),
+        (json!(0), true),
+        (json!("false"), false),
+        (json!(0.5), true),
+        (json!("False"), false),
+        (json!(-1), true),
+        (json!(false), false),
+        (json!("0"), true),
+    ] {
+        let row = world.patch("/containers/update/c", json!({"balance": balance})).await.expect(200);
+        assert_eq!(row["balance"], movable, "{balance}");
+    }
+    for balance in [json!("perhaps"), json!([]), json!("")] {
+        let problem = world.patch("/containers/update/c", json!({"balance": balance})).await.expect(422);
+        assert_eq!(problem["field"], "balance");
+    }
+}
+
+#[tokio::test]
 async fn a_nameless_container_is_named_after_its_application() {
     let world = World::new().await;
     world.application("web").await;
