@@ -131,7 +131,7 @@ impl Fields for Body {
 impl Body {
     fn spec(&mut self) -> SpecChanges {
         SpecChanges {
-            docker_image: self.docker_image.take(),
+            docker_image: filled(self.docker_image.take()),
             exposed_ports: self.exposed_ports.take().map(|ports| ports.unwrap_or_default().0),
             env_variables: self.env_variables.take().map(|variables| variables.unwrap_or_default().0),
             command: self.command.take().map(|words| words.unwrap_or_default().0),
@@ -176,7 +176,7 @@ async fn update(call: Call, Which(which): Which, input: Input<Body>) -> Answered
     let update = UpdateApplication {
         application_id: ApplicationId(id),
         spec: body.spec(),
-        name: body.name,
+        name: filled(body.name),
         user_id: optional_text(body.user_id),
         is_enabled: body.is_enabled.map(|flag| flag.0),
         dependencies: body.dependencies.map(|names| names.unwrap_or_default().0),

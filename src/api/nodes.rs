@@ -4,7 +4,7 @@ use super::command::{Call, CommandQuery, Created, DryRun, Progress, settled};
 use super::input::{Fields, Input, Known, Query, Which};
 use super::problem::Problem;
 use super::resource::{ListQuery, Nodes, PageQuery, ReadQuery, get, list, resolve};
-use super::shapes::{Text, Whole, filled, nullable, optional_text};
+use super::shapes::{Text, Whole, filled, nullable, optional_text, unless_empty};
 use super::{Answered, Api};
 use crate::commands::{Command, MountNode, UpdateNode};
 use axum::extract::State;
@@ -46,6 +46,8 @@ struct Body {
     /// The host of its engine: an IPv4 or IPv6 address, or a name.
     d_ipaddr: Option<String>,
     /// The port of its engine.
+    #[serde(default, deserialize_with = "unless_empty")]
+    #[schema(value_type = Option<Whole>)]
     d_port: Option<Whole>,
     /// Where its engine answers, instead of `d_ipaddr` and `d_port`: `tcp://HOST:PORT` or `unix:///PATH`.
     endpoint: Option<String>,
@@ -137,7 +139,7 @@ async fn update(call: Call, Which(which): Which, input: Input<Body>) -> Answered
     let update = UpdateNode {
         node_id: NodeId(id),
         endpoint: body.endpoint(cluster.node(NodeId(id)).map(|node| &node.endpoint))?,
-        name: body.name,
+        name: filled(body.name),
         user_id: optional_text(body.user_id),
         labels: body.labels,
         capacity: body.capacity,

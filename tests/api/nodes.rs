@@ -126,6 +126,29 @@ async fn a_row_that_was_read_can_be_edited_and_sent_back() {
 }
 
 #[tokio::test]
+async fn what_is_empty_in_an_edit_stays_as_it_is() {
+    let world = World::new().await;
+    world.node("n1").await;
+    let node = world.get("/nodes/n1").await.expect(200);
+    let empty = json!({"name": "", "d_ipaddr": "", "d_port": "", "endpoint": ""});
+    assert_eq!(world.patch("/nodes/update/n1", empty).await.expect(200), node);
+    let port = json!({"name": "", "d_ipaddr": "", "d_port": "99", "endpoint": ""});
+    assert_eq!(world.patch("/nodes/update/n1", port).await.expect(200)["endpoint"], "tcp://n1:99");
+
+    world.application("web").await;
+    let application = world.get("/applications/web").await.expect(200);
+    let empty = json!({"name": "", "docker_image": ""});
+    assert_eq!(world.patch("/applications/update/web", empty).await.expect(200), application);
+
+    world.container("c", "web").await;
+    let container = world.get("/containers/c").await.expect(200);
+    let empty = json!({"name": "", "application_id": ""});
+    assert_eq!(world.patch("/containers/update/c", empty).await.expect(200), container);
+    let reset = world.patch("/containers/update/c", json!({"application_id": null})).await.expect(200);
+    assert_eq!(reset["application_id"], Value::Null);
+}
+
+#[tokio::test]
 async fn names_are_unique_and_any_printable_text() {
     let world = World::new().await;
     let name = "Größe 漢字/?#%&+ x";
