@@ -4,7 +4,7 @@ use super::command::{Call, CommandQuery, Created, DryRun, Progress, settled};
 use super::input::{Fields, Input, Known, Query, Which};
 use super::problem::Problem;
 use super::resource::{ListQuery, Nodes, PageQuery, ReadQuery, get, list, resolve};
-use super::shapes::{Text, Whole, filled, nullable, optional_text, unless_empty};
+use super::shapes::{Count, Text, Whole, filled, nullable, optional_text, unless_empty};
 use super::{Answered, Api};
 use crate::commands::{Command, MountNode, UpdateNode};
 use axum::extract::State;
@@ -58,8 +58,8 @@ struct Body {
     labels: Option<BTreeMap<String, String>>,
     /// How many containers it takes at most; null for no such limit.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<u32>)]
-    capacity: Option<Option<u32>>,
+    #[schema(value_type = Option<Count>)]
+    capacity: Option<Option<Count>>,
 }
 
 impl Fields for Body {
@@ -124,7 +124,7 @@ async fn create(call: Call, input: Input<Body>) -> Answered {
         name: filled(body.name),
         user_id: optional_text(body.user_id).flatten(),
         labels: body.labels.unwrap_or_default(),
-        capacity: body.capacity.flatten(),
+        capacity: body.capacity.flatten().map(|capacity| capacity.0),
     };
     call.run(Command::MountNode(mount), None, Created::<Nodes>::new(), Some(digest)).await
 }
@@ -142,7 +142,7 @@ async fn update(call: Call, Which(which): Which, input: Input<Body>) -> Answered
         name: filled(body.name),
         user_id: optional_text(body.user_id),
         labels: body.labels,
-        capacity: body.capacity,
+        capacity: body.capacity.map(|capacity| capacity.map(|capacity| capacity.0)),
     };
     call.run_on::<Nodes>(id, Command::UpdateNode(update), settled, Some(digest)).await
 }

@@ -32,6 +32,8 @@ async fn a_node_is_mounted_read_edited_and_unmounted() {
     let reset = world.patch("/nodes/update/n2", json!({"capacity": null, "user_id": ""})).await.expect(200);
     assert_eq!((&reset["capacity"], &reset["user_id"]), (&Value::Null, &Value::Null));
     assert_eq!(reset["labels"], json!({"zone": "a"}), "what is not named stays");
+    let text = world.patch("/nodes/update/n2", json!({"capacity": "7"})).await.expect(200);
+    assert_eq!(text["capacity"], 7);
 
     let gone = world.command("DELETE", "/nodes/delete/n2").await.expect(200);
     assert_eq!(gone["id"], row["id"]);
