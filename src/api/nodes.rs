@@ -54,8 +54,10 @@ struct Body {
     /// Not available in this version: only null.
     #[schema(value_type = Option<Object>)]
     tls: Option<Value>,
-    /// Labels for constraints.
-    labels: Option<BTreeMap<String, String>>,
+    /// Labels for constraints; null clears them.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    labels: Option<Option<BTreeMap<String, String>>>,
     /// How many containers it takes at most; null for no such limit.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Count>)]
@@ -123,7 +125,7 @@ async fn create(call: Call, input: Input<Body>) -> Answered {
         endpoint: body.endpoint(None)?.ok_or_else(missing)?,
         name: filled(body.name),
         user_id: optional_text(body.user_id).flatten(),
-        labels: body.labels.unwrap_or_default(),
+        labels: body.labels.flatten().unwrap_or_default(),
         capacity: body.capacity.flatten().map(|capacity| capacity.0),
     };
     call.run(Command::MountNode(mount), None, Created::<Nodes>::new(), Some(digest)).await
@@ -141,7 +143,7 @@ async fn update(call: Call, Which(which): Which, input: Input<Body>) -> Answered
         endpoint: body.endpoint(cluster.node(NodeId(id)).map(|node| &node.endpoint))?,
         name: filled(body.name),
         user_id: optional_text(body.user_id),
-        labels: body.labels,
+        labels: body.labels.map(Option::unwrap_or_default),
         capacity: body.capacity.map(|capacity| capacity.map(|capacity| capacity.0)),
     };
     call.run_on::<Nodes>(id, Command::UpdateNode(update), settled, Some(digest)).await

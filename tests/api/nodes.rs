@@ -34,6 +34,8 @@ async fn a_node_is_mounted_read_edited_and_unmounted() {
     assert_eq!(reset["labels"], json!({"zone": "a"}), "what is not named stays");
     let text = world.patch("/nodes/update/n2", json!({"capacity": "7"})).await.expect(200);
     assert_eq!(text["capacity"], 7);
+    let cleared = world.patch("/nodes/update/n2", json!({"labels": null})).await.expect(200);
+    assert_eq!((&cleared["labels"], &cleared["capacity"]), (&json!({}), &json!(7)));
 
     let gone = world.command("DELETE", "/nodes/delete/n2").await.expect(200);
     assert_eq!(gone["id"], row["id"]);
