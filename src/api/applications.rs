@@ -4,7 +4,7 @@ use super::command::{Call, CommandQuery, Created, DryRun, Progress, settled};
 use super::input::{Fields, Input, Known, Query, Which};
 use super::problem::Problem;
 use super::resource::{Applications, ListQuery, PageQuery, ReadQuery, get, list, resolve};
-use super::shapes::{Check, Flag, Limits, Many, Text, Variables, Words, filled, nullable, optional_text};
+use super::shapes::{Check, Count, Flag, Limits, Many, Text, Variables, Words, filled, nullable, optional_text};
 use super::{Answered, Api};
 use crate::commands::{Command, CreateApplication, SpecChanges, UpdateApplication};
 use axum::extract::State;
@@ -95,8 +95,8 @@ struct Body {
     health_check: Option<Option<Check>>,
     /// How many containers the daemon keeps of it; null: people create them one by one.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<u32>)]
-    replicas: Option<Option<u32>>,
+    #[schema(value_type = Option<Count>)]
+    replicas: Option<Option<Count>>,
     /// What a change does to running containers: `manual` or `rolling`.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
@@ -131,7 +131,7 @@ impl Fields for Body {
 impl Body {
     fn spec(&mut self) -> SpecChanges {
         SpecChanges {
-            docker_image: self.docker_image.take(),
+            docker_image: filled(self.docker_image.take()),
             exposed_ports: self.exposed_ports.take().map(|ports| ports.unwrap_or_default().0),
             env_variables: self.env_variables.take().map(|variables| variables.unwrap_or_default().0),
             command: self.command.take().map(|words| words.unwrap_or_default().0),
@@ -160,7 +160,7 @@ async fn create(call: Call, input: Input<Body>) -> Answered {
         user_id: optional_text(body.user_id).flatten(),
         is_enabled: body.is_enabled.is_none_or(|flag| flag.0),
         dependencies: body.dependencies.flatten().unwrap_or_default().0,
-        replicas: body.replicas.flatten(),
+        replicas: body.replicas.flatten().map(|replicas| replicas.0),
         update_policy: body.update_policy.flatten().unwrap_or_default(),
     };
     let command = Command::CreateApplication(create);
@@ -176,11 +176,11 @@ async fn update(call: Call, Which(which): Which, input: Input<Body>) -> Answered
     let update = UpdateApplication {
         application_id: ApplicationId(id),
         spec: body.spec(),
-        name: body.name,
+        name: filled(body.name),
         user_id: optional_text(body.user_id),
         is_enabled: body.is_enabled.map(|flag| flag.0),
         dependencies: body.dependencies.map(|names| names.unwrap_or_default().0),
-        replicas: body.replicas,
+        replicas: body.replicas.map(|replicas| replicas.map(|replicas| replicas.0)),
         update_policy: body.update_policy.map(Option::unwrap_or_default),
     };
     let command = Command::UpdateApplication(Box::new(update));
@@ -221,7 +221,7 @@ async fn all(State(api): State<Api>, query: ListQuery) -> Answered {
 #[schema(as = Scale)]
 struct Scale {
     /// How many containers the daemon keeps of it.
-    replicas: u32,
+    replicas: Count,
 }
 
 impl Fields for Scale {
@@ -235,7 +235,7 @@ impl Fields for Scale {
 #[utoipa::path(post, path = "/applications/scale/{id}", tag = "applications", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = Scale,
     responses((status = 200, description = "It has so many", body = ApplicationRow), (status = 202, description = "They are being launched or deleted", body = ApplicationRow)))]
 async fn scale(call: Call, Which(which): Which, input: Input<Scale>) -> Answered {
-    let Input { value: Scale { replicas }, digest } = input;
+    let Input { value: Scale { replicas: Count(replicas) }, digest } = input;
     let id = resolve::<Applications>(&call.api.journal.cluster(), &which)?;
     let command = Command::ScaleApplication { application_id: ApplicationId(id), replicas };
     call.run_on::<Applications>(id, command, scaled, Some(digest)).await

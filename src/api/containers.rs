@@ -4,7 +4,7 @@ use super::command::{Call, CommandQuery, Created, DryRun, Progress, settled};
 use super::input::{Fields, Input, Known, Query, QueryFields, Which};
 use super::problem::{Problem, Sort};
 use super::resource::{Containers, ListQuery, PageQuery, ReadQuery, answer, get, json, list, resolve};
-use super::shapes::{Flag, Moment, Span, Text, Variables, Whole, filled, nullable, optional_text};
+use super::shapes::{Balance, Flag, Moment, Span, Text, Variables, Whole, edited_text, filled, nullable, optional_text};
 use super::{Answered, Api, SEQ_HEADER};
 use crate::commands::{Command, CreateContainer, UpdateContainer};
 use crate::engine::{Engine, Identity, LogRequest, Stats};
@@ -55,8 +55,9 @@ struct Body {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Variables>)]
     env_variables: Option<Option<Variables>>,
-    /// Whether the rebalancer may move it for the sake of balance.
-    balance: Option<Flag>,
+    /// Whether the rebalancer may move it for the sake of balance: `false` pins it to its node. A number, as
+    /// clients of 0.0 send it (`0`, `0.5`), has no meaning for placement: any number is `true`.
+    balance: Option<Balance>,
 }
 
 impl Fields for Body {
@@ -110,9 +111,9 @@ async fn update(call: Call, Which(which): Which, input: Input<Body>) -> Answered
     let id = resolve::<Containers>(&call.api.journal.cluster(), &which)?;
     let update = UpdateContainer {
         container_id: ContainerId(id),
-        name: body.name,
+        name: filled(body.name),
         user_id: optional_text(body.user_id),
-        application: optional_text(body.application_id),
+        application: edited_text(body.application_id),
         env_variables: body.env_variables.map(|variables| variables.unwrap_or_default().0),
         balance: body.balance.map(|flag| flag.0),
     };

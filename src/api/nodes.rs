@@ -4,7 +4,7 @@ use super::command::{Call, CommandQuery, Created, DryRun, Progress, settled};
 use super::input::{Fields, Input, Known, Query, Which};
 use super::problem::Problem;
 use super::resource::{ListQuery, Nodes, PageQuery, ReadQuery, get, list, resolve};
-use super::shapes::{Text, Whole, filled, nullable, optional_text};
+use super::shapes::{Count, Text, Whole, filled, nullable, optional_text, unless_empty};
 use super::{Answered, Api};
 use crate::commands::{Command, MountNode, UpdateNode};
 use axum::extract::State;
@@ -46,18 +46,22 @@ struct Body {
     /// The host of its engine: an IPv4 or IPv6 address, or a name.
     d_ipaddr: Option<String>,
     /// The port of its engine.
+    #[serde(default, deserialize_with = "unless_empty")]
+    #[schema(value_type = Option<Whole>)]
     d_port: Option<Whole>,
     /// Where its engine answers, instead of `d_ipaddr` and `d_port`: `tcp://HOST:PORT` or `unix:///PATH`.
     endpoint: Option<String>,
     /// Not available in this version: only null.
     #[schema(value_type = Option<Object>)]
     tls: Option<Value>,
-    /// Labels for constraints.
-    labels: Option<BTreeMap<String, String>>,
+    /// Labels for constraints; null clears them.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    labels: Option<Option<BTreeMap<String, String>>>,
     /// How many containers it takes at most; null for no such limit.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<u32>)]
-    capacity: Option<Option<u32>>,
+    #[schema(value_type = Option<Count>)]
+    capacity: Option<Option<Count>>,
 }
 
 impl Fields for Body {
@@ -121,8 +125,8 @@ async fn create(call: Call, input: Input<Body>) -> Answered {
         endpoint: body.endpoint(None)?.ok_or_else(missing)?,
         name: filled(body.name),
         user_id: optional_text(body.user_id).flatten(),
-        labels: body.labels.unwrap_or_default(),
-        capacity: body.capacity.flatten(),
+        labels: body.labels.flatten().unwrap_or_default(),
+        capacity: body.capacity.flatten().map(|capacity| capacity.0),
     };
     call.run(Command::MountNode(mount), None, Created::<Nodes>::new(), Some(digest)).await
 }
@@ -137,10 +141,10 @@ async fn update(call: Call, Which(which): Which, input: Input<Body>) -> Answered
     let update = UpdateNode {
         node_id: NodeId(id),
         endpoint: body.endpoint(cluster.node(NodeId(id)).map(|node| &node.endpoint))?,
-        name: body.name,
+        name: filled(body.name),
         user_id: optional_text(body.user_id),
-        labels: body.labels,
-        capacity: body.capacity,
+        labels: body.labels.map(Option::unwrap_or_default),
+        capacity: body.capacity.map(|capacity| capacity.map(|capacity| capacity.0)),
     };
     call.run_on::<Nodes>(id, Command::UpdateNode(update), settled, Some(digest)).await
 }

@@ -4,9 +4,11 @@
 
 #[cfg(test)]
 mod tests;
+mod numbers;
 mod variables;
 mod words;
 
+pub(super) use numbers::{Balance, Count};
 pub(super) use variables::Variables;
 pub(super) use words::Words;
 
@@ -56,6 +58,8 @@ schema! {
     Text: String | Number;
     Flag: Boolean | String | Integer;
     Whole: Integer | String;
+    Count: Integer | String;
+    Balance: Boolean | Number | String;
     Span: String | Integer;
     Many<T>: String | Array;
     Variables: String | Array | Object;
@@ -101,6 +105,24 @@ pub(super) fn optional_text(text: Option<Option<Text>>) -> Option<Option<String>
 /// An optional text of which an empty one means that it is not there.
 pub(super) fn filled(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
+}
+
+/// The edit of an optional text: clients of 0.0 send an empty one for what stays as it is; `null` resets.
+pub(super) fn edited_text(text: Option<Option<Text>>) -> Option<Option<String>> {
+    text.filter(|text| text.as_ref().is_none_or(|text| !text.0.is_empty())).map(|text| text.map(|text| text.0))
+}
+
+/// Reads a value of which an empty text means that it is not there.
+pub(super) fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let value = serde_json::Value::deserialize(deserializer)?;
+    if value.as_str().is_some_and(str::is_empty) {
+        return Ok(None);
+    }
+    Option::<T>::deserialize(value).map_err(de::Error::custom)
 }
 
 /// Yes or no: `true`, `"true"`, `1`.

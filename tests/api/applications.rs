@@ -115,7 +115,9 @@ async fn what_cannot_be_an_application_is_refused_with_the_path_of_the_field() {
         (with("health_check", json!({"command": "x", "interval": "soon"})), "health_check.interval"),
         (with("replicas", json!(-1)), "replicas"),
         (with("replicas", json!(1.5)), "replicas"),
-        (with("replicas", json!("3")), "replicas"),
+        (with("replicas", json!("three")), "replicas"),
+        (with("replicas", json!("")), "replicas"),
+        (with("replicas", json!(4_294_967_296_u64)), "replicas"),
         (with("replicas", json!(301)), "replicas"),
         (with("update_policy", json!("never")), "update_policy"),
         (with("registry_auth", json!("../x")), "registry_auth"),
@@ -165,10 +167,14 @@ async fn scaling_answers_when_all_replicas_are_up() {
     let down = world.post("/applications/scale/web", json!({"replicas": 1})).await.expect(202);
     assert_eq!(down["replicas"], 1);
     for body in
-        [json!({}), json!({"replicas": null}), json!({"replicas": "2"}), json!({"replicas": 1, "x": 1})]
+        [json!({}), json!({"replicas": null}), json!({"replicas": "x"}), json!({"replicas": 1, "x": 1})]
     {
         world.post("/applications/scale/web", body).await.expect(422);
     }
+    let text = world.post("/applications/scale/web", json!({"replicas": "1"})).await;
+    assert_eq!(text.json()["replicas"], 1);
+    let text = world.patch("/applications/update/web", json!({"replicas": "0"})).await.expect(200);
+    assert_eq!(text["replicas"], 0);
     assert_eq!(world.post("/applications/scale/web", json!({})).await.expect(422)["field"], "replicas");
     world.post("/applications/scale/nope", json!({"replicas": 1})).await.expect(404);
 }

@@ -46,6 +46,7 @@ async fn a_container_goes_through_its_life() {
     });
     let last = Answer::of(answer.unwrap()).await.expect(200);
     assert_eq!((&last["name"], &last["desired"]), (&json!("w1"), &json!("deleted")));
+    assert_eq!(last["status"], "DOWN", "it stops no more");
     world.get("/containers/w1").await.expect(404);
 }
 
@@ -87,6 +88,30 @@ async fn an_application_is_given_later() {
     let row =
         world.patch("/containers/update/c", json!({"balance": 1, "env_variables": {}})).await.expect(200);
     assert_eq!((&row["balance"], &row["env_variables"]), (&json!(true), &json!("")));
+}
+
+#[tokio::test]
+async fn a_number_for_balance_pins_nothing() {
+    let world = World::new().await;
+    world.post("/containers/create", json!({"name": "c", "balance": 0})).await.expect(201);
+    assert_eq!(world.get("/containers/c").await.expect(200)["balance"], true);
+    for (balance, movable) in [
+        (json!(false), false),
+        (json!(0), true),
+        (json!("false"), false),
+        (json!(0.5), true),
+        (json!("False"), false),
+        (json!(-1), true),
+        (json!(false), false),
+        (json!("0"), true),
+    ] {
+        let row = world.patch("/containers/update/c", json!({"balance": balance})).await.expect(200);
+        assert_eq!(row["balance"], movable, "{balance}");
+    }
+    for balance in [json!("perhaps"), json!([]), json!("")] {
+        let problem = world.patch("/containers/update/c", json!({"balance": balance})).await.expect(422);
+        assert_eq!(problem["field"], "balance");
+    }
 }
 
 #[tokio::test]

@@ -32,6 +32,10 @@ async fn a_node_is_mounted_read_edited_and_unmounted() {
     let reset = world.patch("/nodes/update/n2", json!({"capacity": null, "user_id": ""})).await.expect(200);
     assert_eq!((&reset["capacity"], &reset["user_id"]), (&Value::Null, &Value::Null));
     assert_eq!(reset["labels"], json!({"zone": "a"}), "what is not named stays");
+    let text = world.patch("/nodes/update/n2", json!({"capacity": "7"})).await.expect(200);
+    assert_eq!(text["capacity"], 7);
+    let cleared = world.patch("/nodes/update/n2", json!({"labels": null})).await.expect(200);
+    assert_eq!((&cleared["labels"], &cleared["capacity"]), (&json!({}), &json!(7)));
 
     let gone = world.command("DELETE", "/nodes/delete/n2").await.expect(200);
     assert_eq!(gone["id"], row["id"]);
@@ -123,6 +127,29 @@ async fn a_row_that_was_read_can_be_edited_and_sent_back() {
     assert_eq!(same, edited, "nothing changed, so nothing happened");
     let one = world.patch("/nodes/update/n1", json!({"d_ipaddr": "n9"})).await.expect(200);
     assert_eq!(one["endpoint"], "tcp://n9:9999", "one of the two is enough to edit it");
+}
+
+#[tokio::test]
+async fn what_is_empty_in_an_edit_stays_as_it_is() {
+    let world = World::new().await;
+    world.node("n1").await;
+    let node = world.get("/nodes/n1").await.expect(200);
+    let empty = json!({"name": "", "d_ipaddr": "", "d_port": "", "endpoint": ""});
+    assert_eq!(world.patch("/nodes/update/n1", empty).await.expect(200), node);
+    let port = json!({"name": "", "d_ipaddr": "", "d_port": "99", "endpoint": ""});
+    assert_eq!(world.patch("/nodes/update/n1", port).await.expect(200)["endpoint"], "tcp://n1:99");
+
+    world.application("web").await;
+    let application = world.get("/applications/web").await.expect(200);
+    let empty = json!({"name": "", "docker_image": ""});
+    assert_eq!(world.patch("/applications/update/web", empty).await.expect(200), application);
+
+    world.container("c", "web").await;
+    let container = world.get("/containers/c").await.expect(200);
+    let empty = json!({"name": "", "application_id": ""});
+    assert_eq!(world.patch("/containers/update/c", empty).await.expect(200), container);
+    let reset = world.patch("/containers/update/c", json!({"application_id": null})).await.expect(200);
+    assert_eq!(reset["application_id"], Value::Null);
 }
 
 #[tokio::test]
