@@ -22,8 +22,11 @@ use figures::Table;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Runs, and enters what it measured.
+type Bench = fn(&mut Table);
+
 /// The benches by name, in the order in which they run.
-const BENCHES: [(&str, fn(&mut Table)); 4] =
+const BENCHES: [(&str, Bench); 4] =
     [("launch", launch::run), ("recovery", recovery::run), ("journal", journal::run), ("scale", scale::run)];
 
 fn main() -> std::process::ExitCode {

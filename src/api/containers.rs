@@ -4,7 +4,9 @@ use super::command::{Call, CommandQuery, Created, DryRun, Progress, settled};
 use super::input::{Fields, Input, Known, Query, QueryFields, Which};
 use super::problem::{Problem, Sort};
 use super::resource::{Containers, ListQuery, PageQuery, ReadQuery, answer, get, json, list, resolve};
-use super::shapes::{Balance, Flag, Moment, Span, Text, Variables, Whole, edited_text, filled, nullable, optional_text};
+use super::shapes::{
+    Balance, Flag, Moment, Span, Text, Variables, Whole, edited_text, filled, nullable, optional_text,
+};
 use super::{Answered, Api, SEQ_HEADER};
 use crate::commands::{Command, CreateContainer, UpdateContainer};
 use crate::engine::{Engine, Identity, LogRequest, Stats};

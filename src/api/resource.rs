@@ -13,7 +13,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq, Subject};
-use kdaemon_projections::{Application, ApplicationRow, Cluster, Container, ContainerRow, Node, NodeRow, Status};
+use kdaemon_projections::{
+    Application, ApplicationRow, Cluster, Container, ContainerRow, Node, NodeRow, Status,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
