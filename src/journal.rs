@@ -174,6 +174,7 @@ pub struct Journal {
 
 enum Message {
     Submit(Box<Submission>, oneshot::Sender<Result<Outcome, SubmitError>>),
+    Amend { key: String, status: u16, seq: Seq, body: String },
     Close(oneshot::Sender<()>),
 }
 
@@ -235,6 +236,15 @@ impl Journal {
             return Err(closed());
         }
         answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Puts another answer in the place of the one that is kept under an `Idempotency-Key`: that of a caller who
+    /// waited until it was done. Who repeats the request afterwards gets this one.
+    ///
+    /// Only in memory. The store keeps the answer of the commit: after a restart a repeat gets that.
+    pub async fn amend_answer(&self, key: String, status: u16, seq: Seq, body: String) {
+        // A journal that is closed answers nobody any more.
+        let _ = self.queue.send(Message::Amend { key, status, seq, body }).await;
     }
 
     /// Decides a command on the present state without doing anything.

@@ -4,14 +4,14 @@ use super::input::{Query, QueryFields};
 use super::problem::{Problem, Sort};
 use super::resource::{Resource, answer, etag, json};
 use super::shapes::{Flag, Span};
-use super::{Api, guard};
+use super::{Api, SEQ_HEADER, guard};
 use crate::commands::{Command, Decision, Precondition};
 use crate::journal::{Keep, Submission, SubmitError};
 use crate::store::Answer;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use kdaemon_events::{Actor, Envelope, RequestId, Seq, Subject};
 use kdaemon_projections::Cluster;
 use serde::{Deserialize, Serialize};
@@ -250,7 +250,13 @@ impl Call {
         let shown = kept.try_recv().unwrap_or_else(|_| show.show(&outcome.cluster, &outcome.events));
         match self.query.wait()? {
             Some(wait) if shown.progress != Progress::Done => {
-                self.wait(wait, outcome.seq, show, &outcome.events).await
+                let waited = self.wait(wait, outcome.seq, show.clone(), &outcome.events).await;
+                // Without events nothing was kept: what is under the key then is not this command's.
+                if let Some(key) = self.key.clone().filter(|_| !outcome.events.is_empty()) {
+                    let (status, body) = (waited.status::<S>().as_u16(), waited.body().to_owned());
+                    self.api.journal.amend_answer(key, status, waited.seq, body).await;
+                }
+                Ok(waited.answer(|shown, seq| self.answer(&show, shown, seq)))
             }
             _ => Ok(self.answer(&show, shown, outcome.seq)),
         }
@@ -294,10 +300,18 @@ impl Call {
 
     fn repeat<S: Show>(&self, show: &S, earlier: Answer) -> Response {
         let status = StatusCode::from_u16(earlier.status).unwrap_or(StatusCode::OK);
+        if status == StatusCode::CONFLICT {
+            return failed(earlier.body, earlier.seq);
+        }
         let location =
             (status == StatusCode::CREATED).then(|| show.location(&self.api, &earlier.body)).flatten();
+        // What is gone has no version any more.
+        let is_gone = self.target.starts_with("DELETE ") && status == StatusCode::OK;
+        let tag = seq_of(&earlier.body).filter(|_| !is_gone).and_then(etag);
         let mut response = answer(status, earlier.seq, earlier.body);
-        response.headers_mut().extend(location.map(|location| (header::LOCATION, location)));
+        let headers = response.headers_mut();
+        headers.extend(tag.map(|tag| (header::ETAG, tag)));
+        headers.extend(location.map(|location| (header::LOCATION, location)));
         response
     }
 
@@ -308,7 +322,7 @@ impl Call {
         since: Seq,
         mut show: S,
         events: &[Envelope],
-    ) -> Result<Response, Problem> {
+    ) -> Waited {
         let deadline = tokio::time::sleep(wait);
         tokio::pin!(deadline);
         let mut states = self.api.journal.watch();
@@ -316,10 +330,8 @@ impl Call {
             let cluster = states.borrow_and_update().clone();
             let seq = cluster.seq().max(since);
             let shown = show.show(&cluster, events);
-            match &shown.progress {
-                Progress::Going => {}
-                Progress::Done => return Ok(self.answer(&show, shown, seq)),
-                Progress::Failed(reason) => return Err(Problem::conflict(reason.clone())),
+            if shown.progress != Progress::Going {
+                return Waited { shown, seq };
             }
             let is_over = tokio::select! {
                 changed = states.changed() => changed.is_err(),
@@ -327,7 +339,7 @@ impl Call {
                 () = self.api.shutdown.cancelled() => true,
             };
             if is_over {
-                return Ok(self.answer(&show, shown, seq));
+                return Waited { shown, seq };
             }
         }
     }
@@ -345,6 +357,52 @@ impl Call {
             None => Err(Problem::new(Sort::Changed, format!("its entity tag is \"{actual}\""))),
         }
     }
+}
+
+/// What was seen last by who waited.
+struct Waited {
+    shown: Shown,
+    seq: Seq,
+}
+
+impl Waited {
+    fn status<S: Show>(&self) -> StatusCode {
+        match self.shown.progress {
+            Progress::Failed(_) => StatusCode::CONFLICT,
+            _ => status::<S>(&self.shown),
+        }
+    }
+
+    /// The body; of a failure the reason alone, for a problem also tells the request that it answers.
+    fn body(&self) -> &str {
+        match &self.shown.progress {
+            Progress::Failed(reason) => reason,
+            _ => &self.shown.body,
+        }
+    }
+
+    fn answer(self, otherwise: impl FnOnce(Shown, Seq) -> Response) -> Response {
+        match self.shown.progress {
+            Progress::Failed(reason) => failed(reason, self.seq),
+            _ => otherwise(self.shown, self.seq),
+        }
+    }
+}
+
+/// The answer about what did not become as was wanted.
+fn failed(reason: String, seq: Seq) -> Response {
+    let mut response = Problem::conflict(reason).into_response();
+    response.headers_mut().insert(SEQ_HEADER, HeaderValue::from(seq.0));
+    response
+}
+
+/// The last change of the thing whose row this is.
+fn seq_of(row: &str) -> Option<Seq> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        seq: u64,
+    }
+    serde_json::from_str::<Versioned>(row).ok().map(|row| Seq(row.seq))
 }
 
 fn status<S: Show>(shown: &Shown) -> StatusCode {

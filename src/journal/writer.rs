@@ -115,6 +115,12 @@ impl Writer {
                         }
                         pending.add(decided);
                     }
+                    Message::Amend { key, status, seq, body } => {
+                        // Whoever amends was answered, so its own answer is durable and in here.
+                        if let Some(answer) = self.answers.get_mut(&key) {
+                            *answer = Answer { status, seq, body, ..answer.clone() };
+                        }
+                    }
                     Message::Close(done) => close = Some(done),
                 }
             }

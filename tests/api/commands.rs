@@ -109,6 +109,7 @@ async fn a_repeated_request_is_answered_as_the_first_time() {
     let second = send("/nodes/create", "k1", body.clone()).await;
     assert_eq!(second.expect(201), first.json());
     assert_eq!((second.seq(), second.header("location")), (head, first.header("location")));
+    assert_eq!(second.header("etag"), first.header("etag"));
     assert_eq!(world.get("/nodes").await.expect(200).as_array().unwrap().len(), 1);
 
     let other = send("/nodes/create", "k1", json!({"name": "n2", "endpoint": "tcp://n2:1"})).await;
@@ -140,6 +141,57 @@ async fn a_repeated_launch_answers_as_the_first_time_whatever_happened_since() {
     world.command("DELETE", "/containers/delete/w1").await;
     world.remove_retired(id).await;
     assert_eq!(send().await.expect(202), first.json(), "though it is gone");
+}
+
+#[tokio::test]
+async fn who_waited_is_answered_the_same_when_it_asks_again() {
+    let world = World::new().await;
+    world.node("n1").await;
+    world.application("web").await;
+    let send = |method: &'static str, path: &'static str| {
+        let request = world.request(method, path).header("idempotency-key", path);
+        async { Answer::of(request.send().await.unwrap()).await }
+    };
+    let up = world.container("up", "web").await;
+    let launch = || send("POST", "/containers/launch/up?wait=20s");
+    let (first, ()) = tokio::join!(launch(), async {
+        world.until(|cluster| cluster.container(up).unwrap().placement.is_some()).await;
+        world.launch_placed(up).await;
+    });
+    assert_eq!(first.expect(200)["status"], "UP");
+    world.command("POST", "/containers/stop/up").await.expect(202);
+    let again = launch().await;
+    assert_eq!(again.expect(200), first.json());
+    assert_eq!((again.seq(), again.header("etag")), (first.seq(), first.header("etag")));
+
+    let failing = world.container("failing", "web").await;
+    let launch = || send("POST", "/containers/launch/failing?wait=20s");
+    let (first, ()) = tokio::join!(launch(), async {
+        world.until(|cluster| cluster.container(failing).unwrap().placement.is_some()).await;
+        world.fail_launch(failing, "no such image").await;
+    });
+    let problem = first.expect(409);
+    let again = launch().await;
+    assert_eq!((&again.expect(409)["detail"], again.seq()), (&problem["detail"], first.seq()));
+
+    world.container("slow", "web").await;
+    let first = send("POST", "/containers/launch/slow?wait=1ms").await;
+    let again = send("POST", "/containers/launch/slow?wait=1ms").await;
+    assert_eq!((again.expect(202), again.seq()), (first.expect(202), first.seq()));
+
+    let path = format!("/containers/delete/{up}?wait=20s"); // by id: what is gone has no name any more
+    let delete = || async {
+        let request = world.request("DELETE", &path).header("idempotency-key", "delete");
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let (first, ()) = tokio::join!(delete(), async {
+        world.until(|cluster| cluster.container(up).unwrap().desired.as_str() == "deleted").await;
+        world.remove_retired(up).await;
+    });
+    assert_eq!(first.expect(200)["name"], "up");
+    let again = delete().await;
+    assert_eq!((again.expect(200), again.headers.get("etag")), (first.json(), None));
+    assert_eq!(first.headers.get("etag"), None);
 }
 
 #[tokio::test]
