@@ -13,7 +13,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq, Subject};
-use kdaemon_projections::{Application, ApplicationRow, Cluster, Container, ContainerRow, Node, NodeRow};
+use kdaemon_projections::{Application, ApplicationRow, Cluster, Container, ContainerRow, Node, NodeRow, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -190,6 +190,7 @@ impl Resource for Containers {
     }
     fn mark_deleted(row: &mut ContainerRow) {
         row.desired = "deleted";
+        row.status = Status::Down.as_str();
     }
 }
 

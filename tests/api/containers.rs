@@ -46,6 +46,7 @@ async fn a_container_goes_through_its_life() {
     });
     let last = Answer::of(answer.unwrap()).await.expect(200);
     assert_eq!((&last["name"], &last["desired"]), (&json!("w1"), &json!("deleted")));
+    assert_eq!(last["status"], "DOWN", "it stops no more");
     world.get("/containers/w1").await.expect(404);
 }
 
