@@ -5,10 +5,12 @@
 #[cfg(test)]
 mod tests;
 mod numbers;
+mod past;
 mod variables;
 mod words;
 
 pub(super) use numbers::{Balance, Count};
+pub(super) use past::{Past, Tail};
 pub(super) use variables::Variables;
 pub(super) use words::Words;
 
