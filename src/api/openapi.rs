@@ -7,6 +7,7 @@ use super::resource::{Applications, Containers, Nodes, Resource, answer, json};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, ParameterStyle, PathItem};
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Type};
@@ -60,10 +61,25 @@ pub(super) fn complete(mut document: OpenApi, into: &OnceLock<bytes::Bytes>) {
             operation.operation_id = operation.operation_id.take().map(|name| format!("{tag}_{name}"));
         }
         if let (Some(filter), Some(list)) = (filter_of(path), &mut item.get) {
-            list.parameters.get_or_insert_default().push(filter);
+            list.parameters.get_or_insert_default().push(RefOr::T(filter));
         }
     }
     let _ = into.set(json(&document).into()); // made once
+}
+
+/// The methods of each route, in words.
+pub(super) fn methods(document: &OpenApi) -> BTreeMap<String, String> {
+    let of = |item: &PathItem| {
+        let known = [
+            ("GET, HEAD", item.get.is_some()),
+            ("POST", item.post.is_some()),
+            ("PATCH", item.patch.is_some()),
+            ("DELETE", item.delete.is_some()),
+        ];
+        let has: Vec<_> = known.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect();
+        has.join(", ")
+    };
+    document.paths.paths.iter().map(|(path, item)| (path.clone(), of(item))).collect()
 }
 
 fn text() -> RefOr<Schema> {
@@ -71,7 +87,11 @@ fn text() -> RefOr<Schema> {
 }
 
 fn has_parameter(operation: &Operation, name: &str) -> bool {
-    operation.parameters.iter().flatten().any(|parameter| parameter.name == name)
+    let is_it = |parameter: &RefOr<Parameter>| match parameter {
+        RefOr::T(parameter) => parameter.name == name,
+        RefOr::Ref(_) => false,
+    };
+    operation.parameters.iter().flatten().any(is_it)
 }
 
 /// What holds for every command: its headers, and that a dry run answers 200 with the events.
@@ -79,7 +99,7 @@ fn complete_command(operation: &mut Operation) {
     let about_one = has_parameter(operation, "id");
     let header = |name: &str, description: &str| {
         let header = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header);
-        header.description(Some(description)).schema(Some(text())).build()
+        RefOr::T(header.description(Some(description)).schema(Some(text())).build())
     };
     let parameters = operation.parameters.get_or_insert_default();
     parameters.push(header(
@@ -97,7 +117,10 @@ fn complete_command(operation: &mut Operation) {
         RefOr::T(ResponseBuilder::new().description("What a dry run would append").build())
     });
     let RefOr::T(done) = done else { return };
-    let content = done.content.entry("application/json".to_owned()).or_default();
+    let content = done.content.entry("application/json".to_owned());
+    let RefOr::T(content) = content.or_insert_with(|| RefOr::T(ContentBuilder::new().build())) else {
+        return;
+    };
     content.schema = Some(match content.schema.take() {
         Some(row) if row != dry_run() => {
             done.description.push_str("; of a dry run: what it would append");
@@ -118,8 +141,8 @@ fn tell_headers(operation: &mut Operation) {
         let RefOr::T(response) = response else { continue };
         for (name, kind, description) in &headers {
             let schema = ObjectBuilder::new().schema_type(kind.clone());
-            let header = HeaderBuilder::new().schema(schema).description(Some(*description)).build();
-            response.headers.insert((*name).to_owned(), header);
+            let header = HeaderBuilder::new().schema(Some(schema)).description(Some(*description)).build();
+            response.headers.insert((*name).to_owned(), RefOr::T(header));
         }
     }
 }

@@ -132,7 +132,7 @@ async fn what_commands_and_lists_have_in_common_is_in_the_document() {
             assert!(is_told, "{path}: {schema}");
         }
     }
-    assert_eq!(commands, 16);
+    assert_eq!(commands, 17);
     let rebalance = &document["paths"]["/0.0/rebalance"]["post"]["responses"]["200"]["content"];
     let shapes = &rebalance["application/json"]["schema"]["oneOf"];
     assert_eq!(shapes[0]["$ref"], "#/components/schemas/Rebalance");
