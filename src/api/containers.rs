@@ -5,7 +5,7 @@ use super::input::{Fields, Input, Known, Query, QueryFields, Which};
 use super::problem::{Problem, Sort};
 use super::resource::{Containers, ListQuery, PageQuery, ReadQuery, answer, get, json, list, resolve};
 use super::shapes::{
-    Balance, Flag, Moment, Span, Text, Variables, Whole, edited_text, filled, nullable, optional_text,
+    Balance, Flag, Past, Tail, Text, Variables, edited_text, filled, nullable, optional_text,
 };
 use super::{Answered, Api, SEQ_HEADER};
 use crate::commands::{Command, CreateContainer, UpdateContainer};
@@ -14,7 +14,6 @@ use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use chrono::TimeDelta;
 use futures_util::StreamExt as _;
 use kdaemon_events::{ContainerId, Seq};
 use kdaemon_projections::{Cluster, ContainerRow, Desired, Phase};
@@ -200,41 +199,26 @@ struct LogQuery {
     /// Goes on as new output comes.
     #[param(value_type = Option<bool>)]
     follow: Option<Flag>,
-    /// Only the last so many lines.
-    #[param(value_type = Option<u32>)]
-    tail: Option<Whole>,
-    /// Only what was written since then (RFC 3339), or in the last `10m`.
-    since: Option<String>,
+    /// Only the last so many lines; `all` is everything, as without it.
+    #[param(value_type = Option<String>)]
+    tail: Option<Tail>,
+    /// Only what was written since then (RFC 3339, or a Unix time in seconds), or in the last `10m`.
+    #[param(value_type = Option<String>)]
+    since: Option<Past>,
 }
 
 impl QueryFields for LogQuery {}
 
 impl LogQuery {
-    fn request(&self, api: &Api) -> Result<LogRequest, Problem> {
-        let since = match &self.since {
-            None => None,
-            Some(text) => Some(parse_since(api, text)?),
-        };
-        Ok(LogRequest {
+    fn request(&self, api: &Api) -> LogRequest {
+        LogRequest {
             follow: self.follow == Some(Flag(true)),
-            tail: self.tail.map(|Whole(lines)| u32::try_from(lines).unwrap_or(u32::MAX)),
-            since,
-        })
-    }
-}
-
-fn parse_since(api: &Api, text: &str) -> Result<chrono::DateTime<chrono::Utc>, Problem> {
-    let value = serde_json::Value::String(text.to_owned());
-    let moment = serde_json::from_value::<Moment>(value.clone()).map(|moment| moment.0);
-    let ago = serde_json::from_value::<Span>(value).ok().map(Span::or_seconds);
-    let ago = ago.and_then(|ago| TimeDelta::from_std(ago).ok());
-    match (moment, ago) {
-        (Ok(moment), _) => Ok(moment),
-        (_, Some(ago)) => Ok(api.journal.now() - ago),
-        _ => Err(Problem::invalid(
-            "since",
-            format!("`{text}` is neither a moment (2026-01-31T12:00:00Z) nor a duration (10m)"),
-        )),
+            tail: self.tail.and_then(|tail| match tail {
+                Tail::All => None,
+                Tail::Last(lines) => Some(lines),
+            }),
+            since: self.since.map(|since| since.moment(api.journal.now())),
+        }
     }
 }
 
@@ -244,7 +228,7 @@ fn parse_since(api: &Api, text: &str) -> Result<chrono::DateTime<chrono::Utc>, P
 #[utoipa::path(get, path = "/containers/{id}/logs", tag = "containers", params(("id" = String, Path, description = "Id or name"), LogQuery),
     responses((status = 200, description = "The output", body = String, content_type = "text/plain")))]
 async fn logs(State(api): State<Api>, Which(which): Which, Query(query): Query<LogQuery>) -> Answered {
-    let request = query.request(&api)?;
+    let request = query.request(&api);
     let (engine, identity, seq) = serving(&api, &which)?;
     let output = engine.logs(identity, request).await?;
     let mut response =

@@ -3,7 +3,7 @@
 use super::input::{Query, QueryFields, Which};
 use super::problem::{Problem, Sort};
 use super::resource::{ReadQuery, answer, page_size, state};
-use super::shapes::{Many, Moment, Text, Whole};
+use super::shapes::{Many, Past, Text, Whole};
 use super::{Answered, Api};
 use crate::store::{EventQuery, EventText};
 use axum::extract::State;
@@ -43,12 +43,12 @@ struct PageQuery {
     /// Only those of this actor, by name.
     #[param(value_type = Option<String>)]
     actor: Option<Text>,
-    /// Only those recorded then or later (RFC 3339).
+    /// Only those recorded then or later: RFC 3339, a Unix time in seconds, or how long ago (`10m`).
     #[param(value_type = Option<String>)]
-    since: Option<Moment>,
-    /// Only those recorded before (RFC 3339).
+    since: Option<Past>,
+    /// Only those recorded before; written as `since`.
     #[param(value_type = Option<String>)]
-    until: Option<Moment>,
+    until: Option<Past>,
     /// Waits for a log that includes this event.
     #[param(value_type = Option<u64>)]
     min_seq: Option<Whole>,
@@ -119,14 +119,15 @@ async fn page(State(api): State<Api>, Query(query): Query<PageQuery>) -> Answere
     let limit = query.limit.map_or(Ok(DEFAULT_PAGE), page_size)?;
     let cluster = state(&api, query.min_seq).await?;
     let subject = query.subject.as_deref().map(|text| subject(&cluster, text)).transpose()?;
+    let now = api.journal.now();
     let asked = EventQuery {
         after: Seq(query.after.map_or(0, |after| after.0)),
         limit: limit + 1, // one more tells whether there is another page
         kinds: query.kind,
         subject,
         actor: query.actor.map(|actor| actor.0),
-        since: query.since.map(|since| since.0),
-        until: query.until.map(|until| until.0),
+        since: query.since.map(|since| since.moment(now)),
+        until: query.until.map(|until| until.moment(now)),
     };
     let mut events = api.journal.store().query(asked).await?;
     let has_more = events.len() > limit;

@@ -36,6 +36,8 @@ pub(super) trait Resource: Send + Sync + 'static {
     const PLURAL: &'static str;
     /// The fields by which lists are filtered.
     const FILTERS: &'static [&'static str];
+    /// Those that have one of a few values, with these.
+    const CHOICES: &'static [(&'static str, &'static [&'static str])];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Self::Item>>;
     fn by_id(cluster: &Cluster, id: Uuid) -> Option<&Arc<Self::Item>>;
@@ -72,6 +74,8 @@ impl Resource for Nodes {
         "capacity",
         "availability",
     ];
+    const CHOICES: &'static [(&'static str, &'static [&'static str])] =
+        &[("state", &["UP", "DOWN", "UNKNOWN"]), ("availability", &["active", "cordoned", "draining"])];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Node>> {
         cluster.find_node(text)
@@ -117,6 +121,8 @@ impl Resource for Applications {
         "update_policy",
         "registry_auth",
     ];
+    const CHOICES: &'static [(&'static str, &'static [&'static str])] =
+        &[("is_enabled", &["true", "false"]), ("update_policy", &["manual", "rolling"])];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Application>> {
         cluster.find_application(text)
@@ -164,6 +170,11 @@ impl Resource for Containers {
         "generation",
         "desired",
         "restarts",
+    ];
+    const CHOICES: &'static [(&'static str, &'static [&'static str])] = &[
+        ("status", &["CREATED", "LAUNCHING", "UP", "STOPPING", "DOWN", "FAILED", "LOST"]),
+        ("desired", &["running", "stopped", "deleted"]),
+        ("balance", &["true", "false"]),
     ];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Container>> {
@@ -230,11 +241,16 @@ const MIN_SEQ_AHEAD: u64 = 100_000;
 
 /// The present state, or as soon as it is there the one that includes `min_seq`.
 pub(super) async fn state(api: &Api, min_seq: Option<Whole>) -> Result<Arc<Cluster>, Problem> {
+    state_at(api, min_seq, "min_seq").await
+}
+
+/// As [`state`], for an event that the parameter `field` names.
+pub(super) async fn state_at(api: &Api, seq: Option<Whole>, field: &str) -> Result<Arc<Cluster>, Problem> {
     let cluster = api.journal.cluster();
-    let Some(Whole(wanted)) = min_seq.filter(|wanted| wanted.0 > cluster.seq().0) else { return Ok(cluster) };
+    let Some(Whole(wanted)) = seq.filter(|wanted| wanted.0 > cluster.seq().0) else { return Ok(cluster) };
     if wanted > cluster.seq().0.saturating_add(MIN_SEQ_AHEAD) {
         let detail = format!("{wanted} is far beyond the end of the log, which is {}", cluster.seq());
-        return Err(Problem::invalid("min_seq", detail));
+        return Err(Problem::invalid(field, detail));
     }
     // A little less than the whole request may take.
     let patience = api.config.request_timeout.mul_f64(0.9).min(Duration::from_secs(30));
@@ -352,7 +368,7 @@ impl Filter {
                 };
                 filter.labels.push((label.to_owned(), value));
             } else if R::FILTERS.contains(&name.as_str()) {
-                filter.fields.entry(name.clone()).or_default().push(wanted(cluster, name, text));
+                filter.fields.entry(name.clone()).or_default().push(wanted::<R>(cluster, name, text)?);
             } else if name == "seq" || name == "at" {
                 return Err(unknown_parameter(name, &[]));
             } else {
@@ -387,14 +403,21 @@ impl Filter {
 }
 
 /// The value that a filter asks for: things are meant by id or by name.
-fn wanted(cluster: &Cluster, field: &str, text: &str) -> Value {
+fn wanted<R: Resource>(cluster: &Cluster, field: &str, text: &str) -> Result<Value, Problem> {
+    if let Some((_, known)) = R::CHOICES.iter().find(|(name, _)| *name == field) {
+        let choice = known.iter().find(|known| known.eq_ignore_ascii_case(text));
+        return choice.map(|choice| Value::String((*choice).to_owned())).ok_or_else(|| {
+            let known = known.join(", ");
+            Problem::invalid(field, format!("`{text}` is no {field} of a {}; there are {known}", R::KIND))
+        });
+    }
     let id = match field {
         "node_id" => cluster.find_node(text).map(|node| node.id.to_string()),
         "application_id" => cluster.find_application(text).map(|application| application.id.to_string()),
         _ => None,
     };
     let text = if text == "null" { "" } else { text };
-    Value::String(id.unwrap_or_else(|| text.to_owned()))
+    Ok(Value::String(id.unwrap_or_else(|| text.to_owned())))
 }
 
 /// Answers a list: a page of it, or the whole of it in pieces as the client takes them.

@@ -3,12 +3,14 @@
 //! Each type reads all of its shapes, and its schema says so.
 
 mod numbers;
+mod past;
 #[cfg(test)]
 mod tests;
 mod variables;
 mod words;
 
 pub(super) use numbers::{Balance, Count};
+pub(super) use past::{Past, Tail};
 pub(super) use variables::Variables;
 pub(super) use words::Words;
 

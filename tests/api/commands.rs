@@ -179,7 +179,11 @@ async fn who_waited_is_answered_the_same_when_it_asks_again() {
     let again = send("POST", "/containers/launch/slow?wait=1ms").await;
     assert_eq!((again.expect(202), again.seq()), (first.expect(202), first.seq()));
 
-    let delete = || send("DELETE", "/containers/delete/up?wait=20s");
+    let path = format!("/containers/delete/{up}?wait=20s"); // by id: what is gone has no name any more
+    let delete = || async {
+        let request = world.request("DELETE", &path).header("idempotency-key", "delete");
+        Answer::of(request.send().await.unwrap()).await
+    };
     let (first, ()) = tokio::join!(delete(), async {
         world.until(|cluster| cluster.container(up).unwrap().desired.as_str() == "deleted").await;
         world.remove_retired(up).await;

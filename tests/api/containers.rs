@@ -224,6 +224,9 @@ async fn output_is_streamed_and_use_is_told() {
     let since = format!("/containers/w1/logs?since={began}");
     assert_eq!(world.get(&since).await.status, 200, "a + that is not encoded is understood");
     world.get("/containers/w1/logs?since=10m").await;
+    assert_eq!(world.get("/containers/w1/logs?tail=all").await.text, "one\ntwo\nthree\n");
+    assert_eq!(world.get("/containers/w1/logs?since=1000000000&tail=all").await.text, "one\ntwo\nthree\n");
+    assert_eq!(world.get("/containers/w1/logs?since=4000000000").await.text, "");
     assert_eq!(world.get("/containers/w1/logs?since=2020-01-01T00:00:00Z&follow=false").await.status, 200);
     for (query, field) in
         [("tail=x", "tail"), ("since=soon", "since"), ("follow=2", "follow"), ("tial=1", "tial")]

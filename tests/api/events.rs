@@ -87,6 +87,16 @@ async fn the_log_is_filtered() {
     let since = world.get(&format!("/events?since={at}")).await.expect(200);
     let until = world.get(&format!("/events?until={}", at.replace('Z', "%2B00:00"))).await.expect(200);
     assert!(seqs(&since).contains(&2) && !seqs(&until).contains(&2));
+    for (query, all) in [
+        ("since=10m", true),
+        ("since=1600000000", true),
+        ("since=4000000000", false),
+        ("until=10m", false),
+        ("until=4000000000&since=600", true),
+    ] {
+        let count = seqs(&world.get(&format!("/events?{query}")).await.expect(200)).len();
+        assert_eq!(count, if all { usize::try_from(world.head()).unwrap() } else { 0 }, "{query}");
+    }
     assert_eq!(world.get("/events?since=yesterday").await.expect(422)["field"], "since");
 }
 
