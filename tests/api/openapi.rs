@@ -105,6 +105,45 @@ async fn every_reference_of_the_document_is_there() {
 }
 
 #[tokio::test]
+async fn what_commands_and_lists_have_in_common_is_in_the_document() {
+    let world = World::new().await;
+    let document = world.get_raw("/openapi.json").await.expect(200);
+    let parameters = |operation: &Value| -> Vec<String> {
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        parameters.iter().map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut commands = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for operation in operations.as_object().unwrap().values() {
+            for response in operation["responses"].as_object().unwrap().values() {
+                assert!(response["headers"]["X-KDaemon-Seq"].is_object(), "{path}: {response}");
+            }
+            let names = parameters(operation);
+            let has = |name: &str| names.iter().any(|known| known == name);
+            if !has("dry_run") {
+                continue;
+            }
+            commands += 1;
+            assert!(has("Idempotency-Key"), "{path}");
+            assert_eq!(has("If-Match"), path.contains("{id}"), "{path}");
+            let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+            let dry_run = "#/components/schemas/DryRun";
+            let is_told = schema["$ref"] == dry_run || schema["oneOf"][1]["$ref"] == dry_run;
+            assert!(is_told, "{path}: {schema}");
+        }
+    }
+    assert_eq!(commands, 17);
+    let rebalance = &document["paths"]["/0.0/rebalance"]["post"]["responses"]["200"]["content"];
+    let shapes = &rebalance["application/json"]["schema"]["oneOf"];
+    assert_eq!(shapes[0]["$ref"], "#/components/schemas/Rebalance");
+    for (path, word) in [("nodes", "`state`"), ("applications", "`label`"), ("containers", "`status`")] {
+        let list = &document["paths"][format!("/0.0/{path}")]["get"]["parameters"];
+        let filter = list.as_array().unwrap().iter().find(|parameter| parameter["name"] == "filter").unwrap();
+        assert!(filter["description"].as_str().unwrap().contains(word), "{filter}");
+    }
+}
+
+#[tokio::test]
 async fn the_numbers_of_the_daemon_are_told_to_prometheus() {
     let world = World::new().await;
     world.node("n1").await;
