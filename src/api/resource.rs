@@ -34,6 +34,8 @@ pub(super) trait Resource: Send + Sync + 'static {
     const PLURAL: &'static str;
     /// The fields by which lists are filtered.
     const FILTERS: &'static [&'static str];
+    /// Those that have one of a few values, with these.
+    const CHOICES: &'static [(&'static str, &'static [&'static str])];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Self::Item>>;
     fn by_id(cluster: &Cluster, id: Uuid) -> Option<&Arc<Self::Item>>;
@@ -69,6 +71,10 @@ impl Resource for Nodes {
         "reason",
         "capacity",
         "availability",
+    ];
+    const CHOICES: &'static [(&'static str, &'static [&'static str])] = &[
+        ("state", &["UP", "DOWN", "UNKNOWN"]),
+        ("availability", &["active", "cordoned", "draining"]),
     ];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Node>> {
@@ -115,6 +121,8 @@ impl Resource for Applications {
         "update_policy",
         "registry_auth",
     ];
+    const CHOICES: &'static [(&'static str, &'static [&'static str])] =
+        &[("is_enabled", &["true", "false"]), ("update_policy", &["manual", "rolling"])];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Application>> {
         cluster.find_application(text)
@@ -162,6 +170,11 @@ impl Resource for Containers {
         "generation",
         "desired",
         "restarts",
+    ];
+    const CHOICES: &'static [(&'static str, &'static [&'static str])] = &[
+        ("status", &["CREATED", "LAUNCHING", "UP", "STOPPING", "DOWN", "FAILED", "LOST"]),
+        ("desired", &["running", "stopped", "deleted"]),
+        ("balance", &["true", "false"]),
     ];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Container>> {
@@ -350,7 +363,7 @@ impl Filter {
                 };
                 filter.labels.push((label.to_owned(), value));
             } else if R::FILTERS.contains(&name.as_str()) {
-                filter.fields.entry(name.clone()).or_default().push(wanted(cluster, name, text));
+                filter.fields.entry(name.clone()).or_default().push(wanted::<R>(cluster, name, text)?);
             } else if name == "seq" || name == "at" {
                 return Err(unknown_parameter(name, &[]));
             } else {
@@ -385,14 +398,21 @@ impl Filter {
 }
 
 /// The value that a filter asks for: things are meant by id or by name.
-fn wanted(cluster: &Cluster, field: &str, text: &str) -> Value {
+fn wanted<R: Resource>(cluster: &Cluster, field: &str, text: &str) -> Result<Value, Problem> {
+    if let Some((_, known)) = R::CHOICES.iter().find(|(name, _)| *name == field) {
+        let choice = known.iter().find(|known| known.eq_ignore_ascii_case(text));
+        return choice.map(|choice| Value::String((*choice).to_owned())).ok_or_else(|| {
+            let known = known.join(", ");
+            Problem::invalid(field, format!("`{text}` is no {field} of a {}; there are {known}", R::KIND))
+        });
+    }
     let id = match field {
         "node_id" => cluster.find_node(text).map(|node| node.id.to_string()),
         "application_id" => cluster.find_application(text).map(|application| application.id.to_string()),
         _ => None,
     };
     let text = if text == "null" { "" } else { text };
-    Value::String(id.unwrap_or_else(|| text.to_owned()))
+    Ok(Value::String(id.unwrap_or_else(|| text.to_owned())))
 }
 
 /// Answers a list: a page of it, or the whole of it in pieces as the client takes them.

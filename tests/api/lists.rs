@@ -56,6 +56,8 @@ async fn lists_are_filtered_by_their_fields() {
         ("name=n2&name=n4", vec!["n2", "n4"]),
         ("state=UNKNOWN&d_ipaddr=n5", vec!["n5"]),
         ("state=UP", vec![]),
+        ("state=unknown&capacity=5", vec!["n5"]),
+        ("availability=Active&capacity=5", vec!["n5"]),
         ("user_id=null&capacity=1", vec!["n1"]),
         ("user_id=&capacity=1", vec!["n1"]),
         ("availability=active&container_count=0&capacity=2", vec!["n2"]),
@@ -65,6 +67,19 @@ async fn lists_are_filtered_by_their_fields() {
     let problem = world.get("/nodes?stat=UP").await.expect(422);
     assert_eq!(problem["field"], "stat");
     assert!(problem["detail"].as_str().unwrap().contains("`state`"), "{problem}");
+    for (list, field, known) in [
+        ("nodes", "state", "UP, DOWN, UNKNOWN"),
+        ("nodes", "availability", "cordoned"),
+        ("containers", "status", "CREATED, LAUNCHING, UP, STOPPING, DOWN, FAILED, LOST"),
+        ("containers", "desired", "running"),
+        ("containers", "balance", "true, false"),
+        ("applications", "update_policy", "manual, rolling"),
+        ("applications", "is_enabled", "true, false"),
+    ] {
+        let problem = world.get(&format!("/{list}?{field}=BOGUS")).await.expect(422);
+        assert_eq!(problem["field"], field);
+        assert!(problem["detail"].as_str().unwrap().contains(known), "{problem}");
+    }
     assert_eq!(world.get("/containers?label=a").await.expect(422)["field"], "label");
     for path in ["/nodes?seq=1", "/nodes?at=2026-01-01T00:00:00Z", "/nodes/n1?seq=1", "/nodes/n1?at=x"] {
         let problem = world.get(path).await.expect(422);
