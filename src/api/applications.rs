@@ -4,7 +4,9 @@ use super::command::{Call, CommandQuery, Created, DryRun, Progress, settled};
 use super::input::{Fields, Input, Known, Query, Which};
 use super::problem::Problem;
 use super::resource::{Applications, ListQuery, PageQuery, ReadQuery, get, list, resolve};
-use super::shapes::{Check, Count, Flag, Limits, Many, Text, Variables, Words, filled, nullable, optional_text};
+use super::shapes::{
+    Check, Count, Flag, Limits, Many, Text, Variables, Words, filled, nullable, optional_text,
+};
 use super::{Answered, Api};
 use crate::commands::{Command, CreateApplication, SpecChanges, UpdateApplication};
 use axum::extract::State;

@@ -316,13 +316,7 @@ impl Call {
     }
 
     /// Waits until it is done, has failed, or the time is over.
-    async fn wait<S: Show>(
-        &self,
-        wait: Duration,
-        since: Seq,
-        mut show: S,
-        events: &[Envelope],
-    ) -> Waited {
+    async fn wait<S: Show>(&self, wait: Duration, since: Seq, mut show: S, events: &[Envelope]) -> Waited {
         let deadline = tokio::time::sleep(wait);
         tokio::pin!(deadline);
         let mut states = self.api.journal.watch();

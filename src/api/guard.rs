@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderValue, Method, Uri, Version};
+use axum::http::{Extensions, HeaderValue, Method, StatusCode, Uri, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use kdaemon_events::RequestId;
@@ -79,7 +79,9 @@ pub(super) async fn dress(State(api): State<Api>, mut request: Request, next: Ne
         Some(problem) => problem.into_response(),
         None => next.run(request).await,
     };
-    let mut response = as_problem(response, &instance, &id).await;
+    // The Allow header is written outside of all layers: the methods have to come from elsewhere.
+    let allowed = route.as_ref().and_then(|route| api.methods.get()?.get(route.as_str()));
+    let mut response = as_problem(response, &instance, &id, allowed.map(String::as_str)).await;
     let headers = response.headers_mut();
     headers.entry(&SEQ_HEADER).or_insert_with(|| HeaderValue::from(api.journal.cluster().seq().0));
     headers.extend(HeaderValue::try_from(id).ok().map(|id| (REQUEST_ID_HEADER, id)));
@@ -104,7 +106,7 @@ fn harden(headers: &mut HeaderMap) {
 }
 
 /// Writes out a problem; makes one of an error that has none, as layers below us answer them.
-async fn as_problem(mut response: Response, instance: &str, id: &str) -> Response {
+async fn as_problem(mut response: Response, instance: &str, id: &str, allowed: Option<&str>) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
@@ -114,7 +116,10 @@ async fn as_problem(mut response: Response, instance: &str, id: &str) -> Respons
         None => {
             let body = std::mem::take(response.body_mut());
             let text = to_bytes(body, 4096).await.unwrap_or_default();
-            Problem::from_plain(status, String::from_utf8_lossy(&text).into_owned())
+            match allowed.filter(|_| status == StatusCode::METHOD_NOT_ALLOWED) {
+                Some(methods) => Problem::method_not_allowed(methods),
+                None => Problem::from_plain(status, String::from_utf8_lossy(&text).into_owned()),
+            }
         }
     };
     if status.is_server_error() {

@@ -75,7 +75,7 @@ pub(super) fn unknown<'a>(name: &str, noun: &str, known: impl Iterator<Item = &'
 fn read<T: DeserializeOwned>(value: Map<String, Value>) -> Result<T, Problem> {
     serde_path_to_error::deserialize(Value::Object(value)).map_err(|error| {
         let field = error.path().to_string();
-        let text = error.into_inner().to_string();
+        let text = plain_words(&error.into_inner().to_string());
         match (field.as_str(), missing_field(&text)) {
             (_, Some(missing)) => {
                 let field = if field == "." { missing.to_owned() } else { format!("{field}.{missing}") };
@@ -85,6 +85,43 @@ fn read<T: DeserializeOwned>(value: Map<String, Value>) -> Result<T, Problem> {
             (_, None) => Problem::invalid(field, text),
         }
     })
+}
+
+/// What serde says, without the names that Rust has for things.
+fn plain_words(text: &str) -> String {
+    if let Some((unknown, known)) = text.split_once(", expected ")
+        && let Some(value) = unknown.strip_prefix("unknown variant ")
+    {
+        return format!("{value} is not known; there are {}", known.trim_start_matches("one of "));
+    }
+    let wrong =
+        ["invalid type: ", "invalid value: "].into_iter().find_map(|prefix| text.strip_prefix(prefix));
+    let Some((given, wanted)) = wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) else {
+        return text.to_owned();
+    };
+    let given = match given.split_once(' ') {
+        Some(("string", "\"\"")) => "an empty text".to_owned(),
+        Some(("string", text)) => format!("`{}`", text.trim_matches('"')),
+        Some(("integer" | "boolean", value)) => value.to_owned(),
+        Some(("floating", value)) => value.trim_start_matches("point ").to_owned(),
+        _ => match given {
+            "map" => "an object".to_owned(),
+            "sequence" => "a list".to_owned(),
+            other => other.to_owned(),
+        },
+    };
+    let wanted = match wanted {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 up",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a string" | "string" | "str" => "text",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "an object of texts",
+        structure if structure.starts_with("struct ") => "an object",
+        other => other,
+    };
+    format!("{given} is given where {wanted} belongs")
 }
 
 fn missing_field(text: &str) -> Option<&str> {

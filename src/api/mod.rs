@@ -37,6 +37,7 @@ use axum::http::HeaderName;
 use axum::middleware::{from_fn_with_state, map_request};
 use axum::response::Response;
 use problem::{Problem, Sort};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
@@ -65,6 +66,8 @@ pub struct Shared {
     metrics: health::Metrics,
     /// `/openapi.json`, once the router is made.
     document: Arc<OnceLock<bytes::Bytes>>,
+    /// The methods of each route, in words, once the router is made.
+    methods: OnceLock<BTreeMap<String, String>>,
 }
 
 impl std::ops::Deref for Api {
@@ -84,7 +87,8 @@ impl Api {
         shutdown: CancellationToken,
     ) -> Self {
         let metrics = health::Metrics::new();
-        Self(Arc::new(Shared { journal, engines, config, shutdown, metrics, document: Arc::default() }))
+        let (document, methods) = (Arc::default(), OnceLock::new());
+        Self(Arc::new(Shared { journal, engines, config, shutdown, metrics, document, methods }))
     }
 }
 
@@ -105,6 +109,7 @@ pub fn router(api: Api) -> Router {
         .merge(websocket::routes())
         .nest(&format!("/{}", api.config.api_version), versioned)
         .split_for_parts();
+    let _ = api.methods.set(openapi::methods(&document)); // made once
     openapi::complete(document, &api.document);
     let mut router = router
         .fallback(no_such_route)

@@ -134,6 +134,11 @@ impl Problem {
         Self::new(Sort::NotFound, format!("there is no {kind} `{name}`"))
     }
 
+    /// The route has other methods: these, with commas between them.
+    pub(super) fn method_not_allowed(methods: &str) -> Self {
+        Self::new(Sort::MethodNotAllowed, format!("this route has {methods} alone"))
+    }
+
     pub(super) fn conflict(detail: impl Into<String>) -> Self {
         Self::new(Sort::Conflict, detail)
     }
@@ -143,7 +148,6 @@ impl Problem {
         let sort = Sort::of_status(status);
         let detail = match sort {
             _ if !text.is_empty() => text,
-            Sort::MethodNotAllowed => "the Allow header names the methods that this route has".to_owned(),
             sort => sort.parts().2.to_owned(),
         };
         Self::new(sort, detail)

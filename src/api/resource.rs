@@ -13,7 +13,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq, Subject};
-use kdaemon_projections::{Application, ApplicationRow, Cluster, Container, ContainerRow, Node, NodeRow, Status};
+use kdaemon_projections::{
+    Application, ApplicationRow, Cluster, Container, ContainerRow, Node, NodeRow, Status,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -72,10 +74,8 @@ impl Resource for Nodes {
         "capacity",
         "availability",
     ];
-    const CHOICES: &'static [(&'static str, &'static [&'static str])] = &[
-        ("state", &["UP", "DOWN", "UNKNOWN"]),
-        ("availability", &["active", "cordoned", "draining"]),
-    ];
+    const CHOICES: &'static [(&'static str, &'static [&'static str])] =
+        &[("state", &["UP", "DOWN", "UNKNOWN"]), ("availability", &["active", "cordoned", "draining"])];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Node>> {
         cluster.find_node(text)
@@ -241,11 +241,16 @@ const MIN_SEQ_AHEAD: u64 = 100_000;
 
 /// The present state, or as soon as it is there the one that includes `min_seq`.
 pub(super) async fn state(api: &Api, min_seq: Option<Whole>) -> Result<Arc<Cluster>, Problem> {
+    state_at(api, min_seq, "min_seq").await
+}
+
+/// As [`state`], for an event that the parameter `field` names.
+pub(super) async fn state_at(api: &Api, seq: Option<Whole>, field: &str) -> Result<Arc<Cluster>, Problem> {
     let cluster = api.journal.cluster();
-    let Some(Whole(wanted)) = min_seq.filter(|wanted| wanted.0 > cluster.seq().0) else { return Ok(cluster) };
+    let Some(Whole(wanted)) = seq.filter(|wanted| wanted.0 > cluster.seq().0) else { return Ok(cluster) };
     if wanted > cluster.seq().0.saturating_add(MIN_SEQ_AHEAD) {
         let detail = format!("{wanted} is far beyond the end of the log, which is {}", cluster.seq());
-        return Err(Problem::invalid("min_seq", detail));
+        return Err(Problem::invalid(field, detail));
     }
     // A little less than the whole request may take.
     let patience = api.config.request_timeout.mul_f64(0.9).min(Duration::from_secs(30));

@@ -2,10 +2,10 @@
 //!
 //! Each type reads all of its shapes, and its schema says so.
 
-#[cfg(test)]
-mod tests;
 mod numbers;
 mod past;
+#[cfg(test)]
+mod tests;
 mod variables;
 mod words;
 
@@ -111,7 +111,8 @@ pub(super) fn filled(text: Option<String>) -> Option<String> {
 
 /// The edit of an optional text: clients of 0.0 send an empty one for what stays as it is; `null` resets.
 pub(super) fn edited_text(text: Option<Option<Text>>) -> Option<Option<String>> {
-    text.filter(|text| text.as_ref().is_none_or(|text| !text.0.is_empty())).map(|text| text.map(|text| text.0))
+    text.filter(|text| text.as_ref().is_none_or(|text| !text.0.is_empty()))
+        .map(|text| text.map(|text| text.0))
 }
 
 /// Reads a value of which an empty text means that it is not there.

@@ -3,7 +3,7 @@
 use super::events::{kinds, subject};
 use super::input::{Query, QueryFields};
 use super::problem::Problem;
-use super::resource::state;
+use super::resource::{state, state_at};
 use super::shapes::Whole;
 use super::{Answered, Api, SEQ_HEADER};
 use crate::journal::{Committed, Lagged, Subscription};
@@ -63,12 +63,13 @@ async fn stream_events(
     Query(query): Query<StreamQuery>,
     headers: HeaderMap,
 ) -> Answered {
-    let after = match headers.get("last-event-id").filter(|value| !value.is_empty()) {
-        Some(value) => Some(last_event_id(value)?),
-        None => query.after,
+    let (after, field) = match headers.get("last-event-id").filter(|value| !value.is_empty()) {
+        Some(value) => (Some(last_event_id(value)?), "Last-Event-ID"),
+        None => (query.after, "after"),
     };
     // Whoever has seen an event that we do not have yet is not to be told older ones again.
-    let cluster = state(&api, after.max(query.min_seq)).await?;
+    state_at(&api, after, field).await?;
+    let cluster = state(&api, query.min_seq).await?;
     let subject = query.subject.as_deref().map(|text| subject(&cluster, text)).transpose()?;
     let subscription = api.journal.subscribe();
     let position = after.map_or(subscription.cluster.seq(), |after| Seq(after.0));

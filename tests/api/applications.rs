@@ -133,6 +133,30 @@ async fn what_cannot_be_an_application_is_refused_with_the_path_of_the_field() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_is_said_in_plain_words() {
+    let world = World::new().await;
+    for (field, value, words) in [
+        ("replicas", json!(-1), "`-1` is given where a whole number from 0 up belongs"),
+        ("replicas", json!(1.5), "`1.5` is given where a whole number from 0 up belongs"),
+        ("replicas", json!("three"), "`three` is given where a whole number from 0 up belongs"),
+        ("replicas", json!(""), "an empty text is given where a whole number from 0 up belongs"),
+        ("labels", json!("tier"), "`tier` is given where an object of texts belongs"),
+        ("labels", json!({"tier": 1}), "`1` is given where text belongs"),
+        ("name", json!(["web"]), "a list is given where text belongs"),
+        ("resources", json!(7), "`7` is given where an object belongs"),
+        ("resources", json!({"cpus": "1"}), "`1` is given where a number belongs"),
+        ("health_check", json!({"command": "x", "retries": -1}), "a whole number from 0 up belongs"),
+        ("is_enabled", json!({}), "an object is given where true or false belongs"),
+        ("update_policy", json!("never"), "`never` is not known; there are `manual` or `rolling`"),
+    ] {
+        let mut body = json!({"name": "web", "docker_image": "busybox"});
+        body[field] = value;
+        let problem = world.post("/applications/create", body.clone()).await.expect(422);
+        assert!(problem["detail"].as_str().unwrap().contains(words), "{body}: {problem}");
+    }
+}
+
+#[tokio::test]
 async fn an_application_in_use_is_not_deleted() {
     let world = World::new().await;
     world.application("db").await;

@@ -17,7 +17,12 @@ async fn an_unknown_route_and_a_wrong_method_are_problems() {
         assert_eq!(problem["type"], "/problems/no-such-route", "{path}");
     }
     let answer = world.command("PUT", "/nodes").await;
-    assert_eq!(answer.expect(405)["type"], "/problems/method-not-allowed");
+    let problem = answer.expect(405);
+    assert_eq!(problem["type"], "/problems/method-not-allowed");
+    let detail = problem["detail"].as_str().unwrap();
+    for method in answer.header("allow").split(',') {
+        assert!(detail.contains(method.trim()), "{detail}");
+    }
     assert!(answer.header("allow").contains("GET"), "{answer:?}");
     for (method, path, allowed) in [
         ("GET", "/containers/launch/x", "POST"),

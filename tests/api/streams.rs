@@ -88,6 +88,16 @@ async fn a_stream_resumes_without_a_gap_while_much_happens() {
 }
 
 #[tokio::test]
+async fn a_position_far_beyond_the_end_is_named() {
+    let world = World::new().await;
+    assert_eq!(world.get("/events/stream?after=99999999999").await.expect(422)["field"], "after");
+    assert_eq!(world.get("/events/stream?min_seq=99999999999").await.expect(422)["field"], "min_seq");
+    let request = world.request("GET", "/events/stream").header("last-event-id", "99999999999");
+    let answer = crate::harness::Answer::of(request.send().await.unwrap()).await;
+    assert_eq!(answer.expect(422)["field"], "Last-Event-ID");
+}
+
+#[tokio::test]
 async fn a_slow_reader_misses_nothing() {
     let world = World::new().await;
     let mut stream = Stream::open(&world, "", None).await;
