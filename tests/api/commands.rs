@@ -27,7 +27,7 @@ async fn a_dry_run_tells_the_events_and_changes_nothing() {
         (
             "POST",
             "/applications/scale/web?dry_run=true",
-            json!({"replicas": 2}),
+            json!({"replicas": 1}),
             vec!["ApplicationScaled", "ContainerCreated", "ContainerLaunchRequested", "ContainerPlaced"],
         ),
         ("POST", "/containers/create?dry_run=true", json!({"name": "x"}), vec!["ContainerCreated"]),
