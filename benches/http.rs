@@ -1,10 +1,9 @@
 //! The load tool: HTTP/1.1 over connections that are kept, as bare as can be, so that what is measured is the
-//! server. Each client is a thread that waits for its answers.
+//! server.
 
 use serde_json::Value;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 /// How long an answer may take before the bench gives up.
@@ -44,12 +43,7 @@ impl Connection {
 
     /// Sends a request and reads the whole answer.
     pub(crate) fn ask(&mut self, method: &str, path: &str, body: &str) -> io::Result<Answer<'_>> {
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            self.address,
-            body.len()
-        );
-        self.stream.write_all(request.as_bytes())?;
+        self.stream.write_all(text(self.address, method, path, body).as_bytes())?;
         self.buffer.clear();
         let head_end = loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
@@ -108,6 +102,13 @@ impl Connection {
     }
 }
 
+fn text(address: SocketAddr, method: &str, path: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
 enum Length {
     Known(usize),
     Chunked,
@@ -161,47 +162,81 @@ pub(crate) struct Load {
 }
 
 /// Has `clients` clients POST as fast as they are answered, for `warm_up` and then for `measured`.
-/// `request` makes the n-th request of a client.
+/// `request` makes the n-th request of a client. They share one thread, which leaves the most to the server.
 pub(crate) fn post_as_fast_as_answered(
     address: SocketAddr,
     clients: usize,
     (warm_up, measured): (Duration, Duration),
-    request: impl Fn(usize, usize) -> Request + Sync,
+    request: impl Fn(usize, usize) -> Request,
 ) -> Load {
-    let ready = Barrier::new(clients);
-    let one = |client: usize| -> Vec<Duration> {
-        let mut connection = Connection::open(address).expect("the server accepts connections");
-        let mut latencies = Vec::new();
-        ready.wait();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let latencies: Vec<Vec<Duration>> = runtime.block_on(async {
+        let connections = (0..clients).map(|_| Client::open(address));
+        let connections = futures_util::future::join_all(connections).await;
         let began = Instant::now();
-        for number in 0.. {
-            let sent = Instant::now();
-            if sent - began >= warm_up + measured {
-                break;
+        let request = &request;
+        let all = connections.into_iter().enumerate().map(async |(client, mut connection)| {
+            let mut latencies = Vec::new();
+            for number in 0.. {
+                let sent = Instant::now();
+                if sent - began >= warm_up + measured {
+                    break;
+                }
+                connection.post(&request(client, number)).await;
+                let answered = Instant::now();
+                if answered - began >= warm_up && answered - began < warm_up + measured {
+                    latencies.push(answered - sent);
+                }
             }
-            let Request { path, body } = request(client, number);
-            let answer = connection.ask("POST", &path, &body).expect("an answer");
-            assert!(
-                answer.is_success(),
-                "{path}: {} {}",
-                answer.status,
-                String::from_utf8_lossy(answer.body)
-            );
-            let answered = Instant::now();
-            if answered - began >= warm_up && answered - began < warm_up + measured {
-                latencies.push(answered - sent);
-            }
-        }
-        latencies
-    };
-    let latencies: Vec<Duration> = std::thread::scope(|scope| {
-        let one = &one;
-        let threads: Vec<_> = (0..clients).map(|client| scope.spawn(move || one(client))).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("a client")).collect()
+            latencies
+        });
+        futures_util::future::join_all(all).await
     });
+    let latencies: Vec<Duration> = latencies.into_iter().flatten().collect();
     #[allow(clippy::cast_precision_loss)] // far below 2^52
     let per_second = latencies.len() as f64 / measured.as_secs_f64();
     Load { per_second, latencies }
+}
+
+/// One of many clients in one thread.
+struct Client {
+    stream: tokio::net::TcpStream,
+    address: SocketAddr,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    async fn open(address: SocketAddr) -> Self {
+        let stream = tokio::net::TcpStream::connect(address).await.expect("the server accepts connections");
+        stream.set_nodelay(true).expect("a socket");
+        Self { stream, address, buffer: Vec::new() }
+    }
+
+    /// Sends a request and reads the answer, which must be a success whose length is told.
+    async fn post(&mut self, Request { path, body }: &Request) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let request = text(self.address, "POST", path, body);
+        self.stream.write_all(request.as_bytes()).await.expect("the server reads");
+        self.buffer.clear();
+        let mut whole = None;
+        while whole.is_none_or(|whole| self.buffer.len() < whole) {
+            self.buffer.reserve(4 * 1024);
+            let read = self.stream.read_buf(&mut self.buffer).await.expect("the server answers");
+            assert!(read > 0, "the server closed the connection");
+            if whole.is_none()
+                && let Some(end) = find(&self.buffer, b"\r\n\r\n")
+            {
+                let head = Head::read(&self.buffer[..end]).expect("an answer");
+                assert!(
+                    (200..300).contains(&head.status),
+                    "{path}: {}",
+                    String::from_utf8_lossy(&self.buffer)
+                );
+                let Length::Known(length) = head.length else { panic!("{path}: its length is not told") };
+                whole = Some(end + 4 + length);
+            }
+        }
+    }
 }
 
 /// Has each of `clients` clients GET `path()` once every `interval` for `duration`, whether or not the answer
