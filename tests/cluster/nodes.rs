@@ -2,7 +2,6 @@
 
 use crate::Site;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
 
 fn all_up_elsewhere(all: &Value, count: usize, failed: &str) -> bool {
     all.as_array().is_some_and(|all| {
@@ -101,9 +100,7 @@ async fn a_drain_moves_everything_away_while_each_container_goes_on_answering() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_address_is_mounted_and_down_with_the_reason() {
     let daemon = crate::support::daemon::Daemon::start().await;
-    let began = Instant::now();
     daemon.post("/nodes/create", json!({"name": "wrong", "d_ipaddr": "127.0.0.1", "d_port": "9"})).await;
     let node = daemon.until("/nodes/wrong", "it is DOWN", |n| n["state"] == "DOWN").await;
     assert!(node["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{node}");
-    assert!(began.elapsed() < Duration::from_secs(10));
 }
