@@ -145,8 +145,7 @@ fn probe_answered(
     });
     let successes = node.successes.saturating_add(1);
     let healthy = match node.health {
-        Health::Up => true,
-        Health::Unknown => true,
+        Health::Up | Health::Unknown => true,
         Health::Down => successes >= draft.context.policy.healthy_after,
     };
     if !healthy {

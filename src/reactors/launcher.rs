@@ -4,7 +4,7 @@
 use super::Hub;
 use super::work::{Guard, Work};
 use crate::commands::{Command, Instance, LaunchFailure};
-use crate::engine::{Engine, EngineError, LaunchOrder};
+use crate::engine::{Engine, EngineError, Identity, LaunchOrder};
 use chrono::{DateTime, Utc};
 use kdaemon_events::ContainerId;
 use kdaemon_projections::{Cluster, Container, Desired, Health, Phase, Placement};
@@ -91,15 +91,16 @@ fn begin(
     if matches!(task, Task::Launch(_)) && must_wait_for_removal(cluster, container) {
         return None;
     }
-    let node_id = container.placement.as_ref()?.node_id;
-    let engine = hub.engine_of(cluster, node_id)?;
+    let placement = container.placement.as_ref()?;
+    let engine = hub.engine_of(cluster, placement.node_id)?;
+    let identity = hub.identity(cluster, container.id, placement.generation)?;
     let guard = work.begin(task)?;
-    let (hub, cluster, container) = (hub.clone(), Arc::clone(cluster), Arc::clone(container));
+    let (hub, container) = (hub.clone(), Arc::clone(container));
     hub.clone().spawn(async move {
         match task {
-            Task::Launch(instance) => launch(&hub, engine, &cluster, &container, instance, guard).await,
-            Task::Start(instance) => start(&hub, engine, &cluster, &container, instance, guard).await,
-            Task::Stop(instance) => stop(&hub, engine, &cluster, instance, guard).await,
+            Task::Launch(instance) => launch(&hub, engine, identity, &container, instance, guard).await,
+            Task::Start(instance) => start(&hub, engine, identity, &container, instance, guard).await,
+            Task::Stop(instance) => stop(&hub, engine, identity, instance, guard).await,
             Task::Place(_) => {}
         }
     });
@@ -125,13 +126,12 @@ fn must_wait_for_removal(cluster: &Cluster, container: &Container) -> bool {
 async fn launch(
     hub: &Hub,
     engine: Arc<dyn Engine>,
-    cluster: &Cluster,
+    identity: Identity,
     container: &Container,
     instance: Instance,
     _guard: Guard<Task>,
 ) {
     let Some(placement) = &container.placement else { return };
-    let Some(identity) = hub.identity(cluster, instance.container_id, instance.generation) else { return };
     let credentials = match &placement.spec.registry_auth {
         None => None,
         Some(name) => match hub.credentials(name).await {
@@ -155,12 +155,11 @@ async fn launch(
 async fn start(
     hub: &Hub,
     engine: Arc<dyn Engine>,
-    cluster: &Cluster,
+    identity: Identity,
     container: &Container,
     instance: Instance,
     _guard: Guard<Task>,
 ) {
-    let Some(identity) = hub.identity(cluster, instance.container_id, instance.generation) else { return };
     let unhealthy = container.unhealthy;
     let restart = async {
         if unhealthy {
@@ -195,11 +194,10 @@ async fn report_launch(hub: &Hub, instance: Instance, result: Result<crate::engi
 async fn stop(
     hub: &Hub,
     engine: Arc<dyn Engine>,
-    cluster: &Cluster,
+    identity: Identity,
     instance: Instance,
     mut guard: Guard<Task>,
 ) {
-    let Some(identity) = hub.identity(cluster, instance.container_id, instance.generation) else { return };
     match engine.stop(identity).await {
         Ok(exit) => {
             hub.report(Command::RecordStopped(instance, exit), None).await;
