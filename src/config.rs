@@ -14,6 +14,7 @@
     reason = "comments here are also the texts of --help and of config/app.conf"
 )]
 
+use kdaemon_events::Strategy;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -80,13 +81,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line, for log collectors.
     Json,
-}
-
-/// How the scheduler scores the nodes that fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strategy {
-    /// The node with the fewest containers first.
-    Spread,
 }
 
 /// One entry of the table of settings.
@@ -216,7 +210,7 @@ settings! {
     /// The pause between restarts doubles up to this
     restart_pause_max: Duration = minutes(5), within(seconds(1)..=hours(24));
 
-    /// How a node is chosen among those that fit; spread: fewest containers
+    /// How a node is chosen among those that fit: spread, binpack or resources
     strategy: Strategy = Strategy::Spread;
     /// Containers that are moved at one time to even out the load
     max_migrations: usize = 8, within(1..=1000);

@@ -187,6 +187,7 @@ fn policy(config: &Config) -> Policy {
         launch_attempts: config.launch_attempts,
         restart_pause_max: config.restart_pause_max,
         max_migrations: config.max_migrations,
+        strategy: config.strategy,
         ..Policy::default()
     }
 }

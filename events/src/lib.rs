@@ -13,6 +13,7 @@ mod envelope;
 mod ids;
 pub mod node;
 mod spec;
+mod strategy;
 
 pub use digest::Digest;
 pub use envelope::{Actor, CodecError, Envelope, Event, Kind, RequestId};
@@ -23,3 +24,4 @@ pub use spec::{
     Constraint, Endpoint, Environment, HealthCheck, MilliCpus, PortSpec, Protocol, PublishedPort, Resources,
     RestartPolicy, Spec, SpecError, UpdatePolicy, Volume,
 };
+pub use strategy::Strategy;

@@ -3,6 +3,7 @@
 //! Each part parses from the text that people write in the API (`"8080:80/tcp"`, `"zone==a"`,
 //! `"on-failure:3"`) and is kept in events in that same text, so that the log reads as it was said.
 
+use crate::{ApplicationId, Strategy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -508,9 +509,67 @@ pub struct Spec {
     /// The name of the registry credentials to pull with; their value is kept outside of the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry_auth: Option<String>,
+    /// How its node is chosen among those that fit; `None`: as the daemon's configuration says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// Conditions on the labels of its node that it would like: nodes that satisfy more of them come first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preferences: Vec<Constraint>,
+    /// The label over whose values the application's containers are spread, as `zone`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread_over: Option<String>,
+    /// Whether no node takes two of the application's containers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anti_affinity: bool,
+    /// Applications of each of which its node has to have a container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affinity: Vec<ApplicationId>,
+    /// How many of the application's containers may be moved, or be down, at one time before more are moved of
+    /// free will; `None`: a quarter of those that are to run, and at least one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruption_limit: Option<u32>,
 }
 
 impl Spec {
+    /// Whether a container made from one is as one made from the other: where they run is another matter.
+    #[must_use]
+    pub fn makes_the_same_as(&self, other: &Self) -> bool {
+        let Self {
+            docker_image,
+            exposed_ports,
+            env_variables,
+            command,
+            entrypoint,
+            volumes,
+            networks,
+            labels,
+            restart_policy,
+            resources,
+            constraints,
+            health_check,
+            registry_auth,
+            strategy: _,
+            preferences: _,
+            spread_over: _,
+            anti_affinity: _,
+            affinity: _,
+            disruption_limit: _,
+        } = self;
+        *docker_image == other.docker_image
+            && *exposed_ports == other.exposed_ports
+            && *env_variables == other.env_variables
+            && *command == other.command
+            && *entrypoint == other.entrypoint
+            && *volumes == other.volumes
+            && *networks == other.networks
+            && *labels == other.labels
+            && *restart_policy == other.restart_policy
+            && *resources == other.resources
+            && *constraints == other.constraints
+            && *health_check == other.health_check
+            && *registry_auth == other.registry_auth
+    }
+
     /// The ports of the node that it claims for itself.
     pub fn fixed_ports(&self) -> impl Iterator<Item = (Protocol, u16)> + '_ {
         self.exposed_ports.iter().filter_map(|port| port.host.map(|host| (port.protocol, host)))

@@ -1,7 +1,7 @@
 //! The state of one application.
 
-use imbl::OrdSet;
-use kdaemon_events::{ApplicationId, ContainerId, Seq, Spec, UpdatePolicy};
+use imbl::{OrdMap, OrdSet};
+use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq, Spec, UpdatePolicy};
 use std::sync::Arc;
 
 /// An application of the library.
@@ -27,6 +27,8 @@ pub struct Application {
     pub containers: OrdSet<ContainerId>,
     /// How many of them are UP.
     pub up: u32,
+    /// How many of them each node has.
+    pub nodes: OrdMap<NodeId, u32>,
     /// Its last change.
     pub seq: Seq,
 }

@@ -31,7 +31,11 @@ impl Cluster {
             Event::NodeUpdated(e) => self.node_updated(e, touched),
             Event::NodeObserved(e) => self.node_observed(e, touched),
             Event::NodeHealthy(e) => {
+                let at = self.at;
                 self.change_node(e.node_id, touched, |node| {
+                    if node.was_up && node.health == Health::Down {
+                        node.note_return(at);
+                    }
                     node.health = Health::Up;
                     node.was_up = true;
                     node.faults = OrdMap::new();
@@ -74,6 +78,7 @@ impl Cluster {
                         update_policy: e.update_policy,
                         containers: OrdSet::new(),
                         up: 0,
+                        nodes: OrdMap::new(),
                         seq: envelope.seq,
                     }),
                 );
@@ -195,10 +200,12 @@ impl Cluster {
             reserved_millicpus: 0,
             reserved_memory_bytes: 0,
             orphans: OrdSet::new(),
+            returns: 0,
+            returned_at: None,
             seq: self.seq,
         };
-        self.nodes.insert(e.node_id, Arc::new(node));
-        self.reindex_node(e.node_id);
+        let old = self.nodes.insert(e.node_id, Arc::new(node));
+        self.reindex_node(e.node_id, old.as_deref());
         touched.nodes.insert(e.node_id);
     }
 
@@ -208,6 +215,9 @@ impl Cluster {
         {
             self.node_names.remove(old.name.as_str());
             self.node_names.insert(name.as_str().into(), e.node_id);
+        }
+        if let (Some(labels), Some(old)) = (&e.labels, self.nodes.get(&e.node_id)) {
+            self.eligible.relabel(e.node_id, &old.labels, labels);
         }
         self.change_node(e.node_id, touched, |node| {
             set(&mut node.name, e.name.as_ref());
@@ -305,7 +315,7 @@ impl Cluster {
             self.node_names.remove(node.name.as_str());
         }
         self.nodes.remove(&id);
-        self.reindex_node(id);
+        self.reindex_node(id, Some(&node));
         touched.nodes.insert(id);
     }
 
@@ -323,7 +333,9 @@ impl Cluster {
             let dependents: Vec<_> = self
                 .applications
                 .values()
-                .filter(|a| a.dependencies.contains(&e.application_id))
+                .filter(|a| {
+                    a.dependencies.contains(&e.application_id) || a.spec.affinity.contains(&e.application_id)
+                })
                 .map(|a| a.id)
                 .collect();
             for dependent in dependents {

@@ -1,5 +1,6 @@
 //! The whole state, its indexes and its reading.
 
+use crate::eligible::{Eligible, Standing};
 use crate::{Application, Container, Desired, Node, Phase, Status};
 use chrono::{DateTime, Utc};
 use imbl::{OrdMap, OrdSet};
@@ -28,6 +29,7 @@ pub struct Cluster {
     pub(crate) unsettled: OrdSet<ContainerId>,
     pub(crate) unsettled_nodes: OrdSet<NodeId>,
     pub(crate) migrating: OrdSet<ContainerId>,
+    pub(crate) eligible: Eligible,
 }
 
 /// Why nothing is moved at present.
@@ -189,6 +191,12 @@ impl Cluster {
         Ok(())
     }
 
+    /// The nodes that the scheduler may place something on, in the orders in which it looks at them.
+    #[must_use]
+    pub fn eligible(&self) -> &Eligible {
+        &self.eligible
+    }
+
     /// How many nodes that once worked are down, of how many that once worked or wait for their first probe.
     #[must_use]
     pub fn failed_nodes(&self) -> (u32, u32) {
@@ -233,26 +241,33 @@ impl Cluster {
     /// Changes one node. Its indexes are written by [`Self::reindex`] alone.
     pub(crate) fn change_node(&mut self, id: NodeId, touched: &mut Touched, change: impl FnOnce(&mut Node)) {
         let seq = self.seq;
-        if let Some(node) = self.nodes.get_mut(&id) {
-            let node = Arc::make_mut(node);
+        touched.nodes.extend(self.nodes.contains_key(&id).then_some(id));
+        self.note_node(id, |node| {
             change(node);
             node.seq = seq;
-            touched.nodes.insert(id);
-        }
-        self.reindex_node(id);
+        });
     }
 
     /// Changes what is counted about a node but not shown of it: its row stays as it was.
     pub(crate) fn note_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
-        if let Some(node) = self.nodes.get_mut(&id) {
-            change(Arc::make_mut(node));
-        }
-        self.reindex_node(id);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let before = Standing::of(node);
+        change(Arc::make_mut(node));
+        self.eligible.replace(id, before, Standing::of(node));
+        let is_unsettled = node.is_unsettled();
+        self.set_unsettled(id, is_unsettled);
     }
 
-    /// Brings the indexes of nodes in step with one that has changed, came or went.
-    pub(crate) fn reindex_node(&mut self, id: NodeId) {
-        let is_unsettled = self.nodes.get(&id).is_some_and(|node| node.is_unsettled());
+    /// Brings the indexes of nodes in step with one that came or went; `old` is what there was of it.
+    pub(crate) fn reindex_node(&mut self, id: NodeId, old: Option<&Node>) {
+        let new = self.nodes.get(&id).map(Arc::clone);
+        self.eligible.replace(id, old.and_then(Standing::of), new.as_deref().and_then(Standing::of));
+        let labels = |node: Option<&Node>| node.map(|node| node.labels.clone()).unwrap_or_default();
+        self.eligible.relabel(id, &labels(old), &labels(new.as_deref()));
+        self.set_unsettled(id, new.is_some_and(|node| node.is_unsettled()));
+    }
+
+    fn set_unsettled(&mut self, id: NodeId, is_unsettled: bool) {
         if is_unsettled != self.unsettled_nodes.contains(&id) {
             if is_unsettled {
                 self.unsettled_nodes.insert(id);
@@ -339,6 +354,7 @@ impl Cluster {
         let residence = |container: Option<&Container>| {
             container.and_then(Container::residence).map(|p| (p.node_id, p.spec.resources))
         };
+        self.reindex_application_nodes(old, new);
         let (before, after) = (residence(old), residence(new));
         if before == after {
             return;
@@ -360,6 +376,31 @@ impl Cluster {
                 let memory = resources.memory_bytes.unwrap_or(0);
                 node.reserved_memory_bytes = node.reserved_memory_bytes.saturating_add(memory);
             });
+        }
+    }
+
+    /// How many containers of an application each node has.
+    fn reindex_application_nodes(&mut self, old: Option<&Container>, new: Option<&Container>) {
+        let place = |container: Option<&Container>| {
+            container.and_then(|c| Some((c.application_id?, c.residence()?.node_id)))
+        };
+        let (before, after) = (place(old), place(new));
+        if before == after {
+            return;
+        }
+        if let Some((application, node)) = before
+            && let Some(application) = self.applications.get_mut(&application)
+        {
+            let nodes = &mut Arc::make_mut(application).nodes;
+            match nodes.get(&node).copied() {
+                Some(count) if count > 1 => drop(nodes.insert(node, count - 1)),
+                _ => drop(nodes.remove(&node)),
+            }
+        }
+        if let Some((application, node)) = after
+            && let Some(application) = self.applications.get_mut(&application)
+        {
+            *Arc::make_mut(application).nodes.entry(node).or_default() += 1;
         }
     }
 

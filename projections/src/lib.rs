@@ -10,11 +10,13 @@ mod application;
 mod apply;
 mod cluster;
 mod container;
+mod eligible;
 mod node;
 mod rows;
 
 pub use application::Application;
 pub use cluster::{Cluster, Pause, Touched};
 pub use container::{Container, Desired, Phase, Placement, Retired, Status};
+pub use eligible::{Eligible, Standing};
 pub use node::{Health, Node};
 pub use rows::{ApplicationRow, ContainerRow, EngineRow, NodeRow, PortRow, environment_text};

@@ -85,11 +85,61 @@ pub struct Node {
     pub reserved_memory_bytes: u64,
     /// Containers of ours that answer to no record and have to go.
     pub orphans: OrdSet<Orphan>,
+    /// How often it came back lately, one time shortly after the other.
+    pub returns: u32,
+    /// When it came back last.
+    pub returned_at: Option<DateTime<Utc>>,
     /// Its last change.
     pub seq: Seq,
 }
 
+/// A node that came back so long after it had come back before begins anew.
+const RETURNS_REMEMBERED: TimeDelta = TimeDelta::hours(1);
+
 impl Node {
+    /// Takes note that it came back.
+    pub(crate) fn note_return(&mut self, at: Option<DateTime<Utc>>) {
+        let lately = match (self.returned_at, at) {
+            (Some(before), Some(at)) => at - before < RETURNS_REMEMBERED,
+            _ => false,
+        };
+        self.returns = if lately { self.returns.saturating_add(1) } else { 1 };
+        self.returned_at = at;
+    }
+
+    /// Until when it is on probation: a node that keeps coming back and failing is not moved to, and comes last where
+    /// something is placed. Its first return costs it nothing; the second a minute, each further one twice as long,
+    /// 16 minutes at most.
+    #[must_use]
+    pub fn on_probation_until(&self) -> Option<DateTime<Utc>> {
+        let doublings = self.returns.checked_sub(2)?.min(4);
+        Some(self.returned_at? + TimeDelta::minutes(1 << doublings))
+    }
+
+    /// Whether it is on probation.
+    #[must_use]
+    pub fn is_on_probation(&self, now: Option<DateTime<Utc>>) -> bool {
+        matches!((self.on_probation_until(), now), (Some(until), Some(now)) if now < until)
+    }
+
+    /// The larger of the reserved shares of its processors and of its memory, in millionths; 0 as long as its
+    /// engine has not told what it has.
+    #[must_use]
+    pub fn reserved_share(&self) -> u32 {
+        self.share_with(self.reserved_millicpus, self.reserved_memory_bytes)
+    }
+
+    /// That share, were so much reserved.
+    #[must_use]
+    pub fn share_with(&self, millicpus: u64, memory_bytes: u64) -> u32 {
+        let Some(engine) = &self.engine else { return 0 };
+        let share = |reserved: u64, all: u64| {
+            let millionths = u128::from(reserved) * 1_000_000 / u128::from(all.max(1));
+            u32::try_from(millionths).unwrap_or(u32::MAX)
+        };
+        share(millicpus, engine.cpus.0).max(share(memory_bytes, engine.memory_bytes))
+    }
+
     /// Whether the scheduler may place something here, constraints aside.
     #[must_use]
     pub fn is_eligible(&self) -> bool {

@@ -3,7 +3,7 @@
 
 use crate::{Application, Cluster, Container, Node};
 use kdaemon_events::node::Availability;
-use kdaemon_events::{Endpoint, Environment, HealthCheck, Resources, UpdatePolicy};
+use kdaemon_events::{ApplicationId, Endpoint, Environment, HealthCheck, Resources, Strategy, UpdatePolicy};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -112,6 +112,19 @@ pub struct ApplicationRow {
     pub update_policy: UpdatePolicy,
     /// The name of the registry credentials to pull with.
     pub registry_auth: Option<String>,
+    /// How its nodes are chosen among those that fit; null: as the daemon is set.
+    #[schema(value_type = Option<String>, example = "spread")]
+    pub strategy: Option<Strategy>,
+    /// Conditions on the labels of nodes that it would like.
+    pub preferences: Vec<String>,
+    /// The label of nodes over whose values its containers are spread.
+    pub spread_over: Option<String>,
+    /// Whether no node takes two of its containers.
+    pub anti_affinity: bool,
+    /// Names of the applications of each of which its nodes have to have a container.
+    pub affinity: Vec<String>,
+    /// How many of its containers may be moved or be down at one time; null: a quarter of them.
+    pub disruption_limit: Option<u32>,
     /// Its last change.
     pub seq: u64,
 }
@@ -200,6 +213,12 @@ impl From<&Node> for NodeRow {
     }
 }
 
+fn names(cluster: &Cluster, ids: &[ApplicationId]) -> Vec<String> {
+    let name =
+        |id: &ApplicationId| cluster.application(*id).map_or_else(|| id.to_string(), |a| a.name.clone());
+    ids.iter().map(name).collect()
+}
+
 impl ApplicationRow {
     /// The row of an application; the cluster gives its dependencies their names.
     #[must_use]
@@ -211,11 +230,7 @@ impl ApplicationRow {
             user_id: application.user_id.clone(),
             exposed_ports: comma_separated(&spec.exposed_ports),
             docker_image: spec.docker_image.clone(),
-            dependencies: application
-                .dependencies
-                .iter()
-                .map(|id| cluster.application(*id).map_or_else(|| id.to_string(), |a| a.name.clone()))
-                .collect(),
+            dependencies: names(cluster, &application.dependencies),
             is_enabled: application.is_enabled,
             env_variables: environment_text(&spec.env_variables),
             command: spec.command.clone(),
@@ -230,6 +245,12 @@ impl ApplicationRow {
             replicas: application.replicas,
             update_policy: application.update_policy,
             registry_auth: spec.registry_auth.clone(),
+            strategy: spec.strategy,
+            preferences: spec.preferences.iter().map(ToString::to_string).collect(),
+            spread_over: spec.spread_over.clone(),
+            anti_affinity: spec.anti_affinity,
+            affinity: names(cluster, &spec.affinity),
+            disruption_limit: spec.disruption_limit,
             seq: application.seq.0,
         }
     }

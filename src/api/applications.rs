@@ -11,7 +11,7 @@ use super::{Answered, Api};
 use crate::commands::{Command, CreateApplication, SpecChanges, UpdateApplication};
 use axum::extract::State;
 use axum::http::HeaderMap;
-use kdaemon_events::{ApplicationId, Constraint, PortSpec, RestartPolicy, UpdatePolicy, Volume};
+use kdaemon_events::{ApplicationId, Constraint, PortSpec, RestartPolicy, Strategy, UpdatePolicy, Volume};
 use kdaemon_projections::{ApplicationRow, Cluster, Desired, Phase, Status};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -107,6 +107,30 @@ struct Body {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     registry_auth: Option<Option<Text>>,
+    /// How its nodes are chosen among those that fit: `spread`, `binpack` or `resources`; null: as the daemon is set.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    strategy: Option<Option<Strategy>>,
+    /// Conditions on the labels of nodes that it would like: nodes that satisfy more of them come first.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Words>)]
+    preferences: Option<Option<Many<Constraint>>>,
+    /// The label of nodes over whose values its containers are spread, such as `zone`.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    spread_over: Option<Option<Text>>,
+    /// Whether no node takes two of its containers.
+    #[schema(value_type = Option<bool>)]
+    anti_affinity: Option<Flag>,
+    /// Names or ids of applications of each of which its nodes have to have a container.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Words>)]
+    affinity: Option<Option<Many<String>>>,
+    /// How many of its containers may be moved or be down at one time before more are moved for the sake of balance or
+    /// of a drain; null: a quarter of them.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Count>)]
+    disruption_limit: Option<Option<Count>>,
 }
 
 /// A value that is written as text; an empty one is the default.
@@ -146,6 +170,12 @@ impl Body {
             constraints: self.constraints.take().map(|constraints| constraints.unwrap_or_default().0),
             health_check: self.health_check.take().map(|check| check.map(Into::into)),
             registry_auth: optional_text(self.registry_auth.take()),
+            strategy: self.strategy.take(),
+            preferences: self.preferences.take().map(|preferences| preferences.unwrap_or_default().0),
+            spread_over: optional_text(self.spread_over.take()),
+            anti_affinity: self.anti_affinity.take().map(|flag| flag.0),
+            affinity: self.affinity.take().map(|names| names.unwrap_or_default().0),
+            disruption_limit: self.disruption_limit.take().map(|limit| limit.map(|limit| limit.0)),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{Answered, Api};
 use crate::commands::Command;
 use axum::http::StatusCode;
 use kdaemon_events::cluster::Move;
-use kdaemon_events::{Envelope, Event};
+use kdaemon_events::{Envelope, Event, Strategy};
 use kdaemon_projections::Cluster;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -25,7 +25,8 @@ async fn rebalance(call: Call) -> Answered {
     if let Some(pause) = call.api.journal.cluster().paused() {
         return Err(Problem::conflict(pause.reason.clone()));
     }
-    call.run(Command::Rebalance, None, Moves, None).await
+    let moves = Moves(call.api.journal.policy().strategy);
+    call.run(Command::Rebalance, None, moves, None).await
 }
 
 /// The moves of a rebalance.
@@ -42,7 +43,7 @@ struct Rebalance {
 
 /// Shows the moves of a rebalance.
 #[derive(Clone)]
-struct Moves;
+struct Moves(Strategy);
 
 impl Show for Moves {
     const DONE: StatusCode = StatusCode::OK;
@@ -58,7 +59,7 @@ impl Show for Moves {
                 remaining: planned.remaining,
                 why: planned.why.clone(),
             },
-            None => nothing_to_move(cluster),
+            None => nothing_to_move(cluster, self.0),
         };
         let is_moving = rebalance.moves.iter().any(|step| {
             cluster.container(step.container_id).is_some_and(|container| container.migrating.is_some())
@@ -68,8 +69,8 @@ impl Show for Moves {
     }
 }
 
-fn nothing_to_move(cluster: &Cluster) -> Rebalance {
-    let plan = crate::scheduler::plan(cluster);
+fn nothing_to_move(cluster: &Cluster, strategy: Strategy) -> Rebalance {
+    let plan = crate::scheduler::plan(cluster, strategy);
     let remaining = u32::try_from(plan.moves.len()).unwrap_or(u32::MAX);
     let why = match remaining {
         0 => "the counts of containers are as even as they can be".to_owned(),

@@ -7,7 +7,7 @@ use kdaemon_events::application::{
 };
 use kdaemon_events::{
     ApplicationId, Constraint, ContainerId, Environment, HealthCheck, PortSpec, Resources, RestartPolicy,
-    Spec, UpdatePolicy, Volume,
+    Spec, Strategy, UpdatePolicy, Volume,
 };
 use kdaemon_projections::{Application, Container, Desired, Status};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,10 +33,17 @@ pub struct SpecChanges {
     pub constraints: Option<Vec<Constraint>>,
     pub health_check: Option<Option<HealthCheck>>,
     pub registry_auth: Option<Option<String>>,
+    pub strategy: Option<Option<Strategy>>,
+    pub preferences: Option<Vec<Constraint>>,
+    pub spread_over: Option<Option<String>>,
+    pub anti_affinity: Option<bool>,
+    /// Names or ids.
+    pub affinity: Option<Vec<String>>,
+    pub disruption_limit: Option<Option<u32>>,
 }
 
 impl SpecChanges {
-    /// The specification with these changes.
+    /// The specification with these changes, but for the affinity: its names are for [`resolve_affinity`].
     #[must_use]
     pub fn on(self, spec: &Spec) -> Spec {
         Spec {
@@ -53,6 +60,12 @@ impl SpecChanges {
             constraints: self.constraints.unwrap_or_else(|| spec.constraints.clone()),
             health_check: self.health_check.unwrap_or_else(|| spec.health_check.clone()),
             registry_auth: self.registry_auth.unwrap_or_else(|| spec.registry_auth.clone()),
+            strategy: self.strategy.unwrap_or(spec.strategy),
+            preferences: self.preferences.unwrap_or_else(|| spec.preferences.clone()),
+            spread_over: self.spread_over.unwrap_or_else(|| spec.spread_over.clone()),
+            anti_affinity: self.anti_affinity.unwrap_or(spec.anti_affinity),
+            affinity: spec.affinity.clone(),
+            disruption_limit: self.disruption_limit.unwrap_or(spec.disruption_limit),
         }
     }
 }
@@ -90,12 +103,14 @@ pub struct UpdateApplication {
     pub update_policy: Option<UpdatePolicy>,
 }
 
-pub(super) fn create(draft: &mut Draft<'_>, create: CreateApplication) -> Result<(), Refusal> {
+pub(super) fn create(draft: &mut Draft<'_>, mut create: CreateApplication) -> Result<(), Refusal> {
     check_free(draft, &create.name, None)?;
-    let spec = create.spec.on(&Spec::default());
+    let affinity = create.spec.affinity.take().unwrap_or_default();
+    let mut spec = create.spec.on(&Spec::default());
     check_spec(&spec)?;
     check_replicas(create.replicas)?;
     let application_id = ApplicationId(draft.identity());
+    spec.affinity = resolve_affinity(draft, application_id, &create.name, &affinity)?;
     let dependencies = resolve_dependencies(draft, application_id, &create.name, &create.dependencies)?;
     draft.emit(ApplicationCreated {
         application_id,
@@ -110,15 +125,19 @@ pub(super) fn create(draft: &mut Draft<'_>, create: CreateApplication) -> Result
     keep_replicas(draft, application_id)
 }
 
-pub(super) fn update(draft: &mut Draft<'_>, update: UpdateApplication) -> Result<(), Refusal> {
+pub(super) fn update(draft: &mut Draft<'_>, mut update: UpdateApplication) -> Result<(), Refusal> {
     let application = draft.application(update.application_id)?;
     let id = application.id;
     let name = update.name.filter(|name| *name != application.name);
     if let Some(name) = &name {
         check_free(draft, name, Some(id))?;
     }
-    let spec = update.spec.on(&application.spec);
+    let affinity = update.spec.affinity.take();
+    let mut spec = update.spec.on(&application.spec);
     check_spec(&spec)?;
+    if let Some(names) = affinity {
+        spec.affinity = resolve_affinity(draft, id, name.as_deref().unwrap_or(&application.name), &names)?;
+    }
     let dependencies = match update.dependencies {
         None => None,
         Some(names) => {
@@ -162,6 +181,12 @@ pub(super) fn delete(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Ref
         return Err(Refusal::conflict(format!(
             "application `{}` depends on `{}`; take it out of its dependencies first",
             dependent.name, application.name
+        )));
+    }
+    if let Some(other) = draft.cluster().applications().find(|other| other.spec.affinity.contains(&id)) {
+        return Err(Refusal::conflict(format!(
+            "application `{}` has an affinity to `{}`; take it out of its affinity first",
+            other.name, application.name
         )));
     }
     let containers = application
@@ -336,6 +361,7 @@ fn check_spec(spec: &Spec) -> Result<(), Refusal> {
             ));
         }
     }
+    check_placement(spec)?;
     if let Some(label) = spec.labels.keys().find(|label| label.starts_with("io.kdaemon.") || label.is_empty())
     {
         return Err(Refusal::invalid("labels", format!("`{label}` is reserved for kDaemon")));
@@ -368,6 +394,43 @@ fn check_spec(spec: &Spec) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// Checks how its containers are to be placed.
+fn check_placement(spec: &Spec) -> Result<(), Refusal> {
+    if spec.disruption_limit == Some(0) {
+        let why = "at least 1: with 0 none could ever leave a node that is drained";
+        return Err(Refusal::invalid("disruption_limit", why.into()));
+    }
+    if let Some(label) = &spec.spread_over
+        && (label.is_empty() || label.contains(|c: char| c.is_whitespace() || "=!<>".contains(c)))
+    {
+        let why = format!("`{label}` is not the name of a label; write zone, say");
+        return Err(Refusal::invalid("spread_over", why));
+    }
+    Ok(())
+}
+
+/// Finds the applications that its containers are to be with.
+fn resolve_affinity(
+    draft: &Draft<'_>,
+    id: ApplicationId,
+    own_name: &str,
+    names: &[String],
+) -> Result<Vec<ApplicationId>, Refusal> {
+    let mut affinity: Vec<ApplicationId> = Vec::new();
+    for name in names {
+        if name == own_name || *name == id.to_string() {
+            return Err(Refusal::invalid("affinity", "an application cannot wait for itself".into()));
+        }
+        let Some(other) = draft.cluster().find_application(name) else {
+            return Err(Refusal::invalid("affinity", format!("there is no application `{name}`")));
+        };
+        if !affinity.contains(&other.id) {
+            affinity.push(other.id);
+        }
+    }
+    Ok(affinity)
 }
 
 /// Checks the name of an environment variable (POSIX: no `=`, no NUL).

@@ -217,8 +217,8 @@ pub(super) fn place(draft: &mut Draft<'_>, container: &Container, cause: Seq) ->
     };
     draft.cluster().dependencies_are_up(application).map_err(Unplaced::Dependency)?;
     let spec = draft.cluster().spec_of(container);
-    let request = Request::new(container, &spec, None);
-    let choice = scheduler::place(draft.cluster(), request).map_err(Unplaced::NoFit)?;
+    let request = Request::new(container, &spec, None, draft.context.policy.strategy);
+    let choice = scheduler::place(draft.cluster(), &request).map_err(Unplaced::NoFit)?;
     draft.emit_because(
         ContainerPlaced {
             container_id: container.id,

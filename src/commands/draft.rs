@@ -6,6 +6,7 @@
 
 use super::Refusal;
 use chrono::{DateTime, TimeDelta, Utc};
+use kdaemon_events::Strategy;
 use kdaemon_events::{
     Actor, ApplicationId, ContainerId, Envelope, Event, EventId, NodeId, RequestId, Seq, Subject, Term,
 };
@@ -29,6 +30,8 @@ pub struct Policy {
     pub restart_pause_max: Duration,
     /// How many containers move at a time for the sake of balance or of a drain.
     pub max_migrations: usize,
+    /// How a node is chosen for applications that do not say.
+    pub strategy: Strategy,
 }
 
 impl Default for Policy {
@@ -40,6 +43,7 @@ impl Default for Policy {
             launch_pause: Duration::from_millis(500),
             restart_pause_max: Duration::from_secs(300),
             max_migrations: 8,
+            strategy: Strategy::default(),
         }
     }
 }

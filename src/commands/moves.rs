@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::{Refusal, cause_or, containers};
-use crate::scheduler::{self, Request};
+use crate::scheduler::{self, Choice, Disruptions, Request};
 use kdaemon_events::cluster::RebalancePlanned;
 use kdaemon_events::container::{ContainerMigrationCommanded, MigrationReason};
 use kdaemon_events::node::Availability;
@@ -42,14 +42,33 @@ pub(super) fn evacuate(draft: &mut Draft<'_>, id: NodeId) -> Result<(), Refusal>
         _ => BATCH,
     };
     let cause = if reason == MigrationReason::Unhealthy { node.unhealthy_seq } else { node.drain_seq };
+    let cause = cause.or(draft.context.cause);
+    // What is lost with its node is moved at once; what runs there leaves a few of an application at a time.
+    let before = draft.cluster().clone();
+    let mut disruptions = Disruptions::of(&before);
+    let residents = node.residents.iter().filter_map(|id| before.container(*id));
+    let leaving = residents
+        .filter(|container| can_leave(container))
+        .filter(|container| reason == MigrationReason::Unhealthy || disruptions.admit(container));
+    let leaving: Vec<ContainerId> = leaving.map(|container| container.id).collect();
     let mut moved = 0;
-    for id in &node.residents {
+    for (id, choice) in scheduler::evacuate(&before, leaving, draft.context.policy.strategy) {
         if moved == budget {
             break;
         }
-        let container = draft.container(*id)?;
-        if can_leave(&container) && migrate(draft, &container, reason, None, cause.or(draft.context.cause)) {
-            moved += 1;
+        let container = draft.container(id)?;
+        match choice {
+            Ok(choice) => {
+                command(draft, &container, reason, choice, cause);
+                moved += 1;
+            }
+            Err(no_fit) => {
+                let sentence = match reason {
+                    MigrationReason::Unhealthy => format!("its node is unhealthy and {no_fit}"),
+                    _ => format!("its node is drained and {no_fit}"),
+                };
+                containers::wait(draft, &container, &sentence, cause);
+            }
         }
     }
     Ok(())
@@ -68,17 +87,24 @@ pub(super) fn rebalance(draft: &mut Draft<'_>) -> Result<(), Refusal> {
     if draft.cluster().paused().is_some() {
         return Ok(());
     }
-    let plan = scheduler::plan(draft.cluster());
-    let now = plan.moves.len().min(free_moves(draft));
-    if now == 0 {
+    let plan = scheduler::plan(draft.cluster(), draft.context.policy.strategy);
+    let before = draft.cluster().clone();
+    let mut disruptions = Disruptions::of(&before);
+    let admitted = plan
+        .moves
+        .iter()
+        .filter(|step| before.container(step.container_id).is_some_and(|c| disruptions.admit(c)));
+    let moves: Vec<_> = admitted.take(free_moves(draft)).cloned().collect();
+    if moves.is_empty() {
         return Ok(());
     }
-    let remaining = u32::try_from(plan.moves.len() - now).unwrap_or(u32::MAX);
-    let moves = plan.moves[..now].to_vec();
+    let remaining = u32::try_from(plan.moves.len() - moves.len()).unwrap_or(u32::MAX);
     let planned = draft.emit(RebalancePlanned { moves: moves.clone(), remaining, why: plan.why });
     for step in moves {
         let container = draft.container(step.container_id)?;
-        migrate(draft, &container, MigrationReason::Balance, Some(step.node_id), Some(planned));
+        let why = "the counts of containers are evened".to_owned();
+        let choice = Choice { node_id: step.node_id, why };
+        command(draft, &container, MigrationReason::Balance, choice, Some(planned));
     }
     Ok(())
 }
@@ -108,7 +134,15 @@ pub(super) fn roll(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refus
     let outdated =
         all.iter().find(|container| is_outdated(draft.cluster(), container) && !is_draining(container));
     if let Some(container) = outdated {
-        migrate(draft, container, MigrationReason::Update, None, Some(application.seq));
+        let spec = draft.cluster().spec_of(container);
+        // It may stay where it is.
+        let request = Request::new(container, &spec, None, draft.context.policy.strategy);
+        match scheduler::place(draft.cluster(), &request) {
+            Ok(choice) => {
+                command(draft, container, MigrationReason::Update, choice, Some(application.seq));
+            }
+            Err(no_fit) => containers::wait(draft, container, &no_fit.to_string(), Some(application.seq)),
+        }
     }
     Ok(())
 }
@@ -118,38 +152,20 @@ pub(super) fn roll(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refus
 pub(crate) fn is_outdated(cluster: &kdaemon_projections::Cluster, container: &Container) -> bool {
     container.placement.as_ref().is_some_and(|placement| {
         let spec = cluster.spec_of(container);
-        !Arc::ptr_eq(&placement.spec, &spec) && *placement.spec != *spec
+        !Arc::ptr_eq(&placement.spec, &spec) && !placement.spec.makes_the_same_as(&spec)
     })
 }
 
-/// Commands one migration, to `target` or to the best node. Says whether it could.
-fn migrate(
+/// Commands one migration.
+fn command(
     draft: &mut Draft<'_>,
     container: &Container,
     reason: MigrationReason,
-    target: Option<NodeId>,
+    Choice { node_id, why }: Choice,
     cause: Option<Seq>,
-) -> bool {
-    let Some(placement) = container.placement.clone() else { return false };
+) {
+    let Some(placement) = container.placement.clone() else { return };
     let spec = draft.cluster().spec_of(container);
-    // An update may stay where it is; everything else has to leave.
-    let leaving = (reason != MigrationReason::Update).then_some(placement.node_id);
-    let (node_id, why) = if let Some(node_id) = target {
-        (node_id, "the counts of containers are evened".to_owned())
-    } else {
-        match scheduler::place(draft.cluster(), Request::new(container, &spec, leaving)) {
-            Ok(choice) => (choice.node_id, choice.why),
-            Err(no_fit) => {
-                let sentence = match reason {
-                    MigrationReason::Unhealthy => format!("its node is unhealthy and {no_fit}"),
-                    MigrationReason::Drain => format!("its node is drained and {no_fit}"),
-                    _ => no_fit.to_string(),
-                };
-                containers::wait(draft, container, &sentence, cause);
-                return false;
-            }
-        }
-    };
     let source_works = draft.cluster().node(placement.node_id).is_some_and(|node| node.health == Health::Up);
     let same_node = placement.node_id == node_id;
     let ports_clash = same_node && spec.fixed_ports().next().is_some();
@@ -168,5 +184,4 @@ fn migrate(
         },
         cause,
     );
-    true
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::{LogFormat, StoreKind, Strategy};
+use super::{LogFormat, StoreKind};
+use kdaemon_events::Strategy;
 
 /// Why a value is refused: one sentence that quotes it and says what is expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -250,19 +251,11 @@ choices!(StoreKind, LogFormat);
 
 impl Value for Strategy {
     fn parse(text: &str) -> Result<Self, Invalid> {
-        match text {
-            "spread" => Ok(Self::Spread),
-            "binpack" | "resources" => {
-                Err(Invalid::new(text, "does not exist yet: this version has spread alone"))
-            }
-            _ => Err(Invalid::new(text, "is no strategy: expected spread")),
-        }
+        text.parse().map_err(|_| Invalid::new(text, "is no strategy: expected spread, binpack or resources"))
     }
 
     fn show(&self) -> String {
-        match self {
-            Self::Spread => "spread".to_owned(),
-        }
+        self.to_string()
     }
 }
 

@@ -1,8 +1,10 @@
 //! Filters: why a node cannot take a container.
 
+use super::Request;
+use super::scratch::Claims;
 use kdaemon_events::node::Availability;
-use kdaemon_events::{ContainerId, MilliCpus, NodeId, Protocol, Resources, Spec};
-use kdaemon_projections::{Health, Node};
+use kdaemon_events::{ContainerId, MilliCpus, Protocol};
+use kdaemon_projections::{Cluster, Health, Node};
 use std::fmt;
 
 /// Why a node cannot take a container. Displayed, it completes the sentence "node-a: …".
@@ -38,6 +40,10 @@ pub enum Misfit {
     },
     /// The container's volumes are on another node.
     VolumesElsewhere(String),
+    /// It has a container of the application, which wants no two on one node.
+    AntiAffinity,
+    /// It has no container of the application that is named, which the container wants to be with.
+    Affinity(String),
     /// The container is to leave this node.
     Left,
 }
@@ -65,19 +71,20 @@ impl fmt::Display for Misfit {
                 write!(f, "has {free} bytes of memory left to reserve, {wanted} are wanted")
             }
             Self::VolumesElsewhere(node) => write!(f, "the container's volumes are on node {node}"),
+            Self::AntiAffinity => f.write_str("has a container of this application already"),
+            Self::Affinity(application) => write!(f, "has no container of {application}"),
             Self::Left => f.write_str("is the node it leaves"),
         }
     }
 }
 
-/// Checks whether `node` may take a container made from `spec`; the first filter that refuses is the answer.
-/// `own` is what the container itself has reserved there already: it is free for it to use.
+/// Checks whether `node` may take what is requested, with what a plan has sent there already; the first filter that
+/// refuses is the answer.
 pub(super) fn check(
+    cluster: &Cluster,
     node: &Node,
-    container: ContainerId,
-    spec: &Spec,
-    leaving: Option<NodeId>,
-    own: Resources,
+    request: &Request<'_>,
+    claims: Option<&Claims>,
 ) -> Result<(), Misfit> {
     match node.health {
         Health::Unknown => return Err(Misfit::Unprobed),
@@ -89,29 +96,39 @@ pub(super) fn check(
         Availability::Draining => return Err(Misfit::Draining),
         Availability::Active => {}
     }
-    if leaving == Some(node.id) {
+    if request.leaving == Some(node.id) {
         return Err(Misfit::Left);
     }
+    if let Some(home) = request.bound_to.filter(|home| *home != node.id)
+        && let Some(home) = cluster.node(home)
+    {
+        return Err(Misfit::VolumesElsewhere(home.name.clone()));
+    }
+    let spec = request.spec;
     if let Some(constraint) = spec.constraints.iter().find(|constraint| !constraint.admits(&node.labels)) {
         return Err(Misfit::Constraint(constraint.to_string()));
     }
-    // Asked only where it matters: a cluster may have a thousand nodes.
-    let is_resident = || node.residents.contains(&container);
+    // What the container itself has there is free for it to use.
+    let own = request.residence.filter(|residence| residence.node_id == node.id);
+    let count = node.container_count().saturating_sub(u32::from(own.is_some()));
     if let Some(capacity) = node.capacity
-        && node.container_count() >= capacity
-        && !is_resident()
+        && count.saturating_add(claims.map_or(0, |claims| claims.count)) >= capacity
     {
         return Err(Misfit::Capacity(capacity));
     }
-    for (protocol, port) in spec.fixed_ports() {
-        let taken_by = node.ports.get(&(protocol, port)).into_iter().flatten();
-        if let Some(by) = taken_by.copied().find(|by| *by != container) {
-            return Err(Misfit::PortTaken(port, protocol, by));
+    for port in spec.fixed_ports() {
+        let taken_by = node.ports.get(&port).into_iter().flatten().copied();
+        let claimed_by = claims.and_then(|claims| claims.ports.get(&port)).copied();
+        if let Some(by) = taken_by.chain(claimed_by).find(|by| *by != request.container) {
+            return Err(Misfit::PortTaken(port.1, port.0, by));
         }
     }
+    affinities(cluster, node, request, claims)?;
     let Some(engine) = &node.engine else { return Ok(()) };
+    let own = own.map(|residence| residence.spec.resources).unwrap_or_default();
     if let Some(MilliCpus(wanted)) = spec.resources.cpus {
         let reserved = node.reserved_millicpus.saturating_sub(own.cpus.map_or(0, |cpus| cpus.0));
+        let reserved = reserved.saturating_add(claims.map_or(0, |claims| claims.millicpus));
         let free = engine.cpus.0.saturating_sub(reserved);
         if wanted > free {
             return Err(Misfit::Cpus { wanted, free });
@@ -119,9 +136,41 @@ pub(super) fn check(
     }
     if let Some(wanted) = spec.resources.memory_bytes {
         let reserved = node.reserved_memory_bytes.saturating_sub(own.memory_bytes.unwrap_or(0));
+        let reserved = reserved.saturating_add(claims.map_or(0, |claims| claims.memory_bytes));
         let free = engine.memory_bytes.saturating_sub(reserved);
         if wanted > free {
             return Err(Misfit::Memory { wanted, free });
+        }
+    }
+    Ok(())
+}
+
+/// Whether the applications whose containers are there let it in, and those that it wants are there.
+fn affinities(
+    cluster: &Cluster,
+    node: &Node,
+    request: &Request<'_>,
+    claims: Option<&Claims>,
+) -> Result<(), Misfit> {
+    let claimed = |application| claims.and_then(|claims| claims.applications.get(&application)).copied();
+    if request.spec.anti_affinity
+        && let Some(application) = request.application
+    {
+        let there = cluster.application(application).and_then(|a| a.nodes.get(&node.id)).copied();
+        let itself = u32::from(request.residence.is_some_and(|residence| residence.node_id == node.id));
+        let others = there.unwrap_or(0).saturating_sub(itself) + claimed(application).unwrap_or(0);
+        if others > 0 {
+            return Err(Misfit::AntiAffinity);
+        }
+    }
+    for id in &request.spec.affinity {
+        let wanted = cluster.application(*id);
+        let there = wanted.and_then(|wanted| wanted.nodes.get(&node.id)).copied().unwrap_or(0);
+        let departed = claims.and_then(|claims| claims.departed.get(id)).copied().unwrap_or(0);
+        if there.saturating_sub(departed) == 0 && claimed(*id).is_none() {
+            return Err(Misfit::Affinity(
+                wanted.map_or_else(|| id.to_string(), |wanted| wanted.name.clone()),
+            ));
         }
     }
     Ok(())

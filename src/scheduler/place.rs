@@ -1,10 +1,20 @@
-//! The choice of a node: filter, then the fewest containers; ties go to the lowest node id.
+//! The choice of a node: of those that pass every filter the one with the best score.
+//!
+//! The index of the state has the nodes in the order of each strategy, so that the first that fits is the best and the
+//! others need not be looked at. Only what the index does not know (preferences, the spread over a label) takes a look at
+//! every node.
 
-use super::filter::{Misfit, check};
-use kdaemon_events::{ApplicationId, ContainerId, NodeId, Spec};
+use super::explain::{NoFit, verdicts, why};
+use super::filter::check;
+use super::score::{Rank, Score, penalty, score, spread_counts};
+use super::scratch::Scratch;
+use imbl::OrdSet;
+use kdaemon_events::{ApplicationId, Constraint, ContainerId, NodeId, Spec, Strategy};
 use kdaemon_projections::{Cluster, Container, Node, Placement};
-use std::collections::BTreeMap;
-use std::fmt;
+use std::sync::Arc;
+
+/// With so few candidates each is looked at.
+const FEW: usize = 64;
 
 /// What is to be placed.
 #[derive(Debug, Clone, Copy)]
@@ -15,10 +25,12 @@ pub struct Request<'a> {
     pub application: Option<ApplicationId>,
     /// What it is made from.
     pub spec: &'a Spec,
+    /// How its node is chosen.
+    pub strategy: Strategy,
     /// The node that it is to leave, if any.
     pub leaving: Option<NodeId>,
     /// Nodes that were at fault before: taken only when no other fits.
-    pub avoid: &'a imbl::OrdSet<NodeId>,
+    pub avoid: &'a OrdSet<NodeId>,
     /// The node that holds its volumes, once there is one.
     pub bound_to: Option<NodeId>,
     /// Where it is now: what it has reserved there is free for it.
@@ -26,13 +38,19 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A request for a container as it stands, made from `spec`.
+    /// A request for a container as it stands, made from `spec`; `strategy` is that of the cluster.
     #[must_use]
-    pub fn new(container: &'a Container, spec: &'a Spec, leaving: Option<NodeId>) -> Self {
+    pub fn new(
+        container: &'a Container,
+        spec: &'a Spec,
+        leaving: Option<NodeId>,
+        strategy: Strategy,
+    ) -> Self {
         Self {
             container: container.id,
             application: container.application_id,
             spec,
+            strategy: spec.strategy.unwrap_or(strategy),
             leaving,
             avoid: &container.avoid,
             bound_to: container.bound_to.filter(|_| spec.is_bound_to_node()),
@@ -50,100 +68,159 @@ pub struct Choice {
     pub why: String,
 }
 
-/// No node fits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoFit {
-    /// Each node's name and why it was refused.
-    pub reasons: Vec<(String, Misfit)>,
-}
-
-/// How many nodes a sentence names before it only counts.
-const NAMED: usize = 5;
-
-impl fmt::Display for NoFit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.reasons.is_empty() {
-            return f.write_str("no node fits: none is mounted");
-        }
-        f.write_str("no node fits: ")?;
-        if self.reasons.len() <= NAMED {
-            let each: Vec<_> = self.reasons.iter().map(|(name, misfit)| format!("{name} {misfit}")).collect();
-            return f.write_str(&each.join("; "));
-        }
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for (_, misfit) in &self.reasons {
-            // Numbers and names differ from node to node: only the sort of refusal is counted.
-            let sort = match misfit {
-                Misfit::Capacity(_) => "full".to_owned(),
-                Misfit::PortTaken(port, protocol, _) => format!("port {port}/{protocol} taken"),
-                Misfit::Cpus { .. } => "too few processors left".to_owned(),
-                Misfit::Memory { .. } => "too little memory left".to_owned(),
-                Misfit::VolumesElsewhere(node) => format!("volumes are on {node}"),
-                Misfit::Constraint(constraint) => format!("constraint {constraint} not satisfied"),
-                Misfit::Left => "is left".to_owned(),
-                other => other.to_string().trim_start_matches("is ").to_owned(),
-            };
-            *counts.entry(sort).or_default() += 1;
-        }
-        let each: Vec<_> = counts.iter().map(|(sort, count)| format!("{count} {sort}")).collect();
-        write!(f, "of {} nodes {}", self.reasons.len(), each.join(", "))
-    }
-}
-
-/// Chooses a node under the strategy `spread`: of the nodes that pass every filter, the one with the fewest
-/// containers; of equals, the one with the lowest id. Where a launch failed lately through the node's fault
-/// comes last.
+/// Chooses a node: of those that pass every filter the best by, in this order: nothing speaks against it
+/// ([`super::Penalty`]), the preferences it satisfies, the spread over a label, the strategy, its id.
 ///
 /// # Errors
 /// When no node fits: each node with the filter that refused it.
-pub fn place(cluster: &Cluster, request: Request<'_>) -> Result<Choice, NoFit> {
-    let bound_to = request.bound_to.and_then(|id| cluster.node(id));
-    let lives_on = cluster.container(request.container).and_then(|c| c.residence()).map(|p| p.node_id);
-    let mut reasons = Vec::new();
-    let mut best: Option<(bool, u32, &Node)> = None;
-    let mut fitting = 0_usize;
-    let mut faulty_ones = 0_usize;
-    for node in cluster.nodes() {
-        let checked = match bound_to {
-            Some(home) if home.id != node.id => Err(Misfit::VolumesElsewhere(home.name.clone())),
-            _ => {
-                let own = request.residence.filter(|residence| residence.node_id == node.id);
-                let own = own.map(|residence| residence.spec.resources).unwrap_or_default();
-                check(node, request.container, request.spec, request.leaving, own)
-            }
-        };
-        if let Err(misfit) = checked {
-            reasons.push((node.name.clone(), misfit));
-            continue;
-        }
-        fitting += 1;
-        // Where it already lives it does not count against itself.
-        let count = node.container_count().saturating_sub(u32::from(lives_on == Some(node.id)));
-        let faulty = request.avoid.contains(&node.id) || node.is_faulty(request.application, cluster.at());
-        faulty_ones += usize::from(faulty);
-        let rank = (faulty, count);
-        if best.is_none_or(|(avoided, fewest, _)| rank < (avoided, fewest)) {
-            best = Some((rank.0, rank.1, node));
+pub fn place(cluster: &Cluster, request: &Request<'_>) -> Result<Choice, NoFit> {
+    choose(&Scratch::on(cluster), request)
+}
+
+pub(super) fn choose(scratch: &Scratch<'_>, request: &Request<'_>) -> Result<Choice, NoFit> {
+    match best(scratch, request) {
+        Some((node, score)) => Ok(Choice { node_id: node.id, why: why(scratch, request, node, &score) }),
+        None => {
+            let refused = verdicts(scratch, request).into_iter();
+            let reasons = refused.filter_map(|verdict| Some((verdict.name, verdict.outcome.err()?)));
+            Err(NoFit { reasons: reasons.collect() })
         }
     }
-    let Some((avoided, count, node)) = best else { return Err(NoFit { reasons }) };
-    let why = if bound_to.is_some() {
-        format!("{} holds its volumes", node.name)
-    } else if avoided {
-        format!(
-            "{} with {count} containers, though a launch failed there lately: no other node fits",
-            node.name
-        )
-    } else {
-        let nodes = match fitting - faulty_ones {
-            1 => "1 node that fits".to_owned(),
-            several => format!("{several} nodes that fit"),
+}
+
+/// The best node that fits, and its score.
+fn best<'a>(scratch: &Scratch<'a>, request: &Request<'_>) -> Option<(&'a Arc<Node>, Score)> {
+    if let Some(home) = request.bound_to
+        && scratch.cluster.node(home).is_some()
+    {
+        return best_of(scratch, request, std::iter::once(home));
+    }
+    let candidates = candidates(scratch, request);
+    let patience = candidates.as_ref().map_or(usize::MAX, |candidates| candidates.count(scratch));
+    if let Some(candidates) = candidates.as_ref().filter(|_| patience <= FEW) {
+        return best_of(scratch, request, candidates.nodes(scratch));
+    }
+    if request.spec.preferences.is_empty() && request.spec.spread_over.is_none() {
+        // Whoever satisfies a constraint may come late in the order: then it is quicker to look at those alone.
+        if let Some(found) = first_in_order(scratch, request, patience) {
+            return found;
+        }
+    }
+    match candidates {
+        Some(candidates) => best_of(scratch, request, candidates.nodes(scratch)),
+        None => best_of(scratch, request, scratch.eligible.by_count().map(|(_, id)| id)),
+    }
+}
+
+/// Every one is looked at.
+fn best_of<'a>(
+    scratch: &Scratch<'a>,
+    request: &Request<'_>,
+    nodes: impl Iterator<Item = NodeId>,
+) -> Option<(&'a Arc<Node>, Score)> {
+    let spread = spread_counts(scratch, request);
+    let mut best: Option<(Rank, &Arc<Node>, Score)> = None;
+    for node in nodes.filter_map(|id| scratch.cluster.node(id)) {
+        if check(scratch.cluster, node, request, scratch.claims(node.id)).is_ok() {
+            let score = score(scratch, node, request, spread.as_ref());
+            let rank = score.rank(node.id);
+            if best.as_ref().is_none_or(|(least, _, _)| rank < *least) {
+                best = Some((rank, node, score));
+            }
+        }
+    }
+    best.map(|(_, node, score)| (node, score))
+}
+
+/// The first that fits in the order of the strategy; `None` when it was not found among the first `patience`.
+#[allow(clippy::type_complexity)] // whether it was found, and if so, what
+fn first_in_order<'a>(
+    scratch: &Scratch<'a>,
+    request: &Request<'_>,
+    patience: usize,
+) -> Option<Option<(&'a Arc<Node>, Score)>> {
+    // Where it lives it does not count against itself: the order does not know that.
+    let home = request.residence.map(|residence| residence.node_id);
+    let at_home = best_of(scratch, request, home.into_iter());
+    let mut last_resort = None;
+    let mut found = None;
+    let mut looked_at = 0;
+    for id in in_order(scratch, request.strategy).filter(|id| Some(*id) != home) {
+        if looked_at == patience {
+            return None;
+        }
+        looked_at += 1;
+        let Some(node) = scratch.cluster.node(id) else { continue };
+        if check(scratch.cluster, node, request, scratch.claims(id)).is_err() {
+            continue;
+        }
+        if penalty(scratch.cluster, node, request).is_none() {
+            found = Some(id);
+            break;
+        }
+        let rank = score(scratch, node, request, None).rank(id);
+        if last_resort.as_ref().is_none_or(|(least, _)| rank < *least) {
+            last_resort = Some((rank, id));
+        }
+    }
+    let elsewhere = found.or(last_resort.map(|(_, id)| id));
+    let elsewhere = best_of(scratch, request, elsewhere.into_iter());
+    let both = at_home.into_iter().chain(elsewhere);
+    Some(both.min_by_key(|(node, score)| score.rank(node.id)))
+}
+
+/// The eligible nodes in the order of a strategy; of equals the one with the lowest id first.
+fn in_order<'a>(scratch: &'a Scratch<'_>, strategy: Strategy) -> Box<dyn Iterator<Item = NodeId> + 'a> {
+    match strategy {
+        Strategy::Spread => Box::new(scratch.eligible.by_count().map(|(_, id)| id)),
+        Strategy::Resources => Box::new(scratch.eligible.by_share().map(|(_, _, id)| id)),
+        Strategy::Binpack => Box::new(scratch.eligible.by_share_from_the_fullest()),
+    }
+}
+
+/// The nodes that satisfy one of the hard conditions.
+enum Candidates<'a> {
+    Labelled(Vec<&'a OrdSet<NodeId>>),
+    With(ApplicationId),
+}
+
+impl<'a> Candidates<'a> {
+    fn count(&self, scratch: &Scratch<'a>) -> usize {
+        match self {
+            Self::Labelled(sets) => sets.iter().map(|nodes| nodes.len()).sum(),
+            Self::With(id) => {
+                let there = scratch.cluster.application(*id).map_or(0, |application| application.nodes.len());
+                there + scratch.claimed_by(*id).count()
+            }
+        }
+    }
+
+    fn nodes(&self, scratch: &Scratch<'a>) -> Box<dyn Iterator<Item = NodeId> + '_> {
+        match self {
+            Self::Labelled(sets) => Box::new(sets.iter().flat_map(|nodes| nodes.iter().copied())),
+            Self::With(id) => {
+                let there = scratch.cluster.application(*id).into_iter();
+                let there = there.flat_map(|application| application.nodes.keys().copied());
+                let claimed: Vec<_> = scratch.claimed_by(*id).map(|(node, _)| node).collect();
+                Box::new(there.chain(claimed))
+            }
+        }
+    }
+}
+
+/// The condition that the fewest nodes satisfy; `None` when there is none that an index knows.
+fn candidates<'a>(scratch: &Scratch<'a>, request: &Request<'_>) -> Option<Candidates<'a>> {
+    let labels = scratch.cluster.eligible();
+    let labelled = request.spec.constraints.iter().filter_map(|constraint| {
+        let sets = match constraint {
+            Constraint::Equals(key, value) => {
+                labels.with_label(key).and_then(|values| values.get(value.as_str())).into_iter().collect()
+            }
+            Constraint::Has(key) => labels.with_label(key).into_iter().flat_map(|v| v.values()).collect(),
+            Constraint::Differs(..) | Constraint::Lacks(_) => return None,
         };
-        let passed_over = match faulty_ones {
-            0 => String::new(),
-            some => format!(" (passed over: {some}, where a launch failed lately)"),
-        };
-        format!("{} has the fewest containers ({count}) of {nodes}{passed_over}", node.name)
-    };
-    Ok(Choice { node_id: node.id, why })
+        Some(Candidates::Labelled(sets))
+    });
+    let with = request.spec.affinity.iter().map(|id| Candidates::With(*id));
+    labelled.chain(with).min_by_key(|candidates| candidates.count(scratch))
 }

@@ -1,11 +1,26 @@
 //! The rebalance plan: the fewest moves that bring the counts of containers within one of each other.
+//!
+//! Which containers may run where is a bipartite graph, and evening the counts is the semi-matching problem: an
+//! assignment is as even as it can be (by every convex measure of the counts) if and only if there is no *cost-reducing
+//! path*, a chain of moves from a node to one that has at least two containers fewer (Harvey, Ladner, Lovász, Tamir:
+//! Semi-matchings for bipartite graphs and load balancing, J. Algorithms 59, 2006). The plan takes such paths, shortest
+//! first, until there is none. Without constraints each path is a single move from a fullest to an emptiest node, and no
+//! plan is shorter: the surplus over the final counts has to leave its nodes, and each move takes one of it to a node
+//! that lacks one.
 
 use super::filter::check;
+use super::score::{score, spread_counts};
+use super::scratch::Scratch;
+use super::{Penalty, Request};
 use kdaemon_events::cluster::Move;
-use kdaemon_events::{ContainerId, NodeId, Resources};
+use kdaemon_events::{ApplicationId, ContainerId, NodeId, Strategy};
 use kdaemon_projections::{Cluster, Container, Desired, Node, Phase};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+
+/// How often the plan asks whether a container fits on a node, at most. What is left uneven then is evened by a later plan.
+const QUESTIONS: usize = 500_000;
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,114 +31,211 @@ pub struct Plan {
     pub why: String,
 }
 
-/// Whether the rebalancer may move it for the sake of balance.
-fn is_movable(container: &Container) -> bool {
-    container.balance
-        && container.desired == Desired::Running
-        && container.phase == Phase::Up
-        && !container.lost
-        && container.migrating.is_none()
-        && container.placement.as_ref().is_some_and(|placement| !placement.spec.is_bound_to_node())
-}
-
-/// Plans the moves that even the counts of the eligible nodes.
-///
-/// Each move goes from a node with the most containers to one with the fewest, while they differ by more
-/// than one. Without constraints no plan is shorter: the surplus over the final counts has to leave its
-/// nodes, and each move takes one of it to a node that lacks one. Where a constraint forbids the best
-/// move, the next best is taken as long as it still evens.
+/// Plans the moves that even the counts of the eligible nodes. Only containers under the strategy `spread` are moved;
+/// `strategy` is that of the cluster. Nodes on probation are left out: what keeps failing is not moved to.
 #[must_use]
-pub fn plan(cluster: &Cluster) -> Plan {
-    let nodes: Vec<&Arc<Node>> = cluster.nodes().filter(|node| node.is_eligible()).collect();
-    let mut counts: BTreeMap<NodeId, u32> =
-        nodes.iter().map(|node| (node.id, node.container_count())).collect();
+pub fn plan(cluster: &Cluster, strategy: Strategy) -> Plan {
+    let nodes: Vec<&Arc<Node>> =
+        cluster.nodes().filter(|node| node.is_eligible() && !node.is_on_probation(cluster.at())).collect();
+    let counts: BTreeMap<NodeId, u32> = nodes.iter().map(|node| (node.id, node.container_count())).collect();
     let (Some(fewest), Some(most)) = (counts.values().min().copied(), counts.values().max().copied()) else {
         return Plan::default();
     };
     if most - fewest <= 1 {
         return Plan::default();
     }
-    let by_id: BTreeMap<NodeId, &Arc<Node>> = nodes.iter().map(|node| (node.id, *node)).collect();
-    // What the plan itself has taken, so that it never sends two claims for one port or the last slot.
-    let mut taken: BTreeMap<NodeId, Vec<ContainerId>> = BTreeMap::new();
-    let mut moved: BTreeSet<ContainerId> = BTreeSet::new();
-    let mut moves = Vec::new();
-
-    while let Some(step) = next_move(cluster, &by_id, &counts, &taken, &moved) {
-        if let Some(count) = counts.get_mut(&step.from_node_id) {
-            *count -= 1;
-        }
-        *counts.entry(step.node_id).or_default() += 1;
-        taken.entry(step.node_id).or_default().push(step.container_id);
-        moved.insert(step.container_id);
-        moves.push(step);
+    let mut planner = Planner {
+        scratch: Scratch::on(cluster),
+        strategy,
+        order: counts.iter().map(|(id, count)| (*count, *id)).collect(),
+        counts,
+        sent: BTreeMap::new(),
+        began: Vec::new(),
+        questions: Cell::new(0),
+    };
+    planner.even();
+    Plan {
+        moves: planner.moves(),
+        why: format!("the fullest node has {most} containers, the emptiest {fewest}"),
     }
-    let why = format!("the fullest node has {most} containers, the emptiest {fewest}");
-    Plan { moves, why }
 }
 
-fn next_move(
-    cluster: &Cluster,
-    nodes: &BTreeMap<NodeId, &Arc<Node>>,
-    counts: &BTreeMap<NodeId, u32>,
-    taken: &BTreeMap<NodeId, Vec<ContainerId>>,
-    moved: &BTreeSet<ContainerId>,
-) -> Option<Move> {
-    let mut order: Vec<(u32, NodeId)> = counts.iter().map(|(id, count)| (*count, *id)).collect();
-    order.sort_unstable();
-    for (high, from) in order.iter().rev() {
-        for (low, to) in &order {
-            if high.saturating_sub(*low) <= 1 {
-                break;
+struct Planner<'a> {
+    scratch: Scratch<'a>,
+    strategy: Strategy,
+    /// The counts as the plan has them, and the nodes in their order.
+    counts: BTreeMap<NodeId, u32>,
+    order: BTreeSet<(u32, NodeId)>,
+    /// Where the plan has sent whom, and in which order it began to.
+    sent: BTreeMap<ContainerId, NodeId>,
+    began: Vec<ContainerId>,
+    questions: Cell<usize>,
+}
+
+/// Containers that fit on the same nodes: those of one application without variables of their own.
+type Sort = Result<ApplicationId, ContainerId>;
+
+impl Planner<'_> {
+    fn even(&mut self) {
+        // A move can open a way for a node that had none: so all are asked again until none has.
+        loop {
+            let mut is_better = false;
+            let mut below = None;
+            while let Some((count, from)) = self.fullest(below) {
+                if self.relieve(count, from) {
+                    is_better = true;
+                } else {
+                    below = Some((count, from));
+                }
             }
-            let (Some(source), Some(target)) = (nodes.get(from), nodes.get(to)) else { continue };
-            let candidate = source
-                .residents
-                .iter()
-                .filter(|id| !moved.contains(id))
-                .filter_map(|id| cluster.container(*id))
-                .find(|container| {
-                    is_movable(container) && fits(cluster, container, target, taken.get(to), *low)
-                });
-            if let Some(container) = candidate {
-                return Some(Move { container_id: container.id, from_node_id: *from, node_id: *to });
+            if !is_better || self.questions.get() >= QUESTIONS {
+                return;
             }
         }
     }
-    None
-}
 
-/// Whether `target`, which the plan has brought to `count` containers, takes this one too.
-fn fits(
-    cluster: &Cluster,
-    container: &Container,
-    target: &Node,
-    taken: Option<&Vec<ContainerId>>,
-    count: u32,
-) -> bool {
-    let spec = cluster.spec_of(container);
-    if check(target, container.id, &spec, None, Resources::default()).is_err() {
-        return false;
+    /// The fullest node, of those that come before one in the order, if any is two below it.
+    fn fullest(&self, below: Option<(u32, NodeId)>) -> Option<(u32, NodeId)> {
+        let candidate = match below {
+            None => self.order.last().copied(),
+            Some(below) => self.order.range(..below).next_back().copied(),
+        }?;
+        let fewest = self.order.first()?.0;
+        (candidate.0 > fewest + 1).then_some(candidate)
     }
-    let Some(taken) = taken else { return true };
-    if target.capacity.is_some_and(|capacity| count >= capacity) {
-        return false;
+
+    /// Takes the shortest cost-reducing path from a node, if there is one.
+    fn relieve(&mut self, count: u32, from: NodeId) -> bool {
+        let mut came_by: BTreeMap<NodeId, (NodeId, ContainerId)> = BTreeMap::new();
+        let mut open = VecDeque::from([from]);
+        while let Some(at) = open.pop_front() {
+            let residents = self.movable(at);
+            let mut end = None;
+            for &(low, to) in &self.order {
+                if to == from || to == at || came_by.contains_key(&to) {
+                    continue;
+                }
+                let Some(container) = self.one_that_fits(&residents, to) else { continue };
+                came_by.insert(to, (at, container));
+                if low + 1 < count {
+                    end = Some(to);
+                    break;
+                }
+                open.push_back(to);
+            }
+            if let Some(to) = end {
+                self.take(from, to, &came_by);
+                return true;
+            }
+            if self.questions.get() >= QUESTIONS {
+                return false;
+            }
+        }
+        false
     }
-    // Reservations and ports of what the plan sends there are not in the state yet.
-    let others: Vec<_> =
-        taken.iter().filter_map(|id| cluster.container(*id)).map(|c| cluster.spec_of(c)).collect();
-    let ports_clash = spec
-        .fixed_ports()
-        .any(|port| others.iter().any(|other| other.fixed_ports().any(|taken_port| taken_port == port)));
-    let all = |amounts: &mut dyn Iterator<Item = u64>| amounts.fold(0, u64::saturating_add);
-    let millicpus = all(&mut others.iter().filter_map(|o| o.resources.cpus).map(|cpus| cpus.0));
-    let memory = all(&mut others.iter().filter_map(|o| o.resources.memory_bytes));
-    let resources_fit = target.engine.as_ref().is_none_or(|engine| {
-        spec.resources.cpus.is_none_or(|cpus| {
-            cpus.0.saturating_add(millicpus).saturating_add(target.reserved_millicpus) <= engine.cpus.0
-        }) && spec.resources.memory_bytes.is_none_or(|bytes| {
-            bytes.saturating_add(memory).saturating_add(target.reserved_memory_bytes) <= engine.memory_bytes
-        })
-    });
-    !ports_clash && resources_fit
+
+    /// The containers of a node that may be moved for the sake of balance: one of each sort.
+    fn movable(&self, node: NodeId) -> Vec<Arc<Container>> {
+        let cluster = self.scratch.cluster;
+        let mut sorts: BTreeSet<Sort> = BTreeSet::new();
+        let residents = cluster.node(node).into_iter().flat_map(|node| &node.residents);
+        let left = residents.filter(|id| !self.sent.contains_key(id));
+        let came = self.began.iter().filter(|id| self.sent.get(id) == Some(&node));
+        let containers = left.chain(came).filter_map(|id| cluster.container(*id));
+        let mut movable = Vec::new();
+        for container in containers.filter(|container| self.is_movable(container)) {
+            let sort = match container.application_id {
+                Some(application) if container.env_variables.is_empty() => Ok(application),
+                _ => Err(container.id),
+            };
+            if sorts.insert(sort) {
+                movable.push(Arc::clone(container));
+            }
+        }
+        movable
+    }
+
+    fn is_movable(&self, container: &Container) -> bool {
+        let spec = container.placement.as_ref().map(|placement| &placement.spec);
+        container.balance
+            && container.desired == Desired::Running
+            && container.phase == Phase::Up
+            && !container.lost
+            && container.migrating.is_none()
+            && spec.is_some_and(|spec| {
+                !spec.is_bound_to_node() && spec.strategy.unwrap_or(self.strategy) == Strategy::Spread
+            })
+    }
+
+    fn one_that_fits(&self, containers: &[Arc<Container>], to: NodeId) -> Option<ContainerId> {
+        let target = self.scratch.cluster.node(to)?;
+        for container in containers {
+            self.questions.set(self.questions.get() + 1);
+            if self.fits(container, target) {
+                return Some(container.id);
+            }
+        }
+        None
+    }
+
+    /// Whether a container may move there, and is not worse off there by what its application would like.
+    fn fits(&self, container: &Container, target: &Node) -> bool {
+        let cluster = self.scratch.cluster;
+        let spec = cluster.spec_of(container);
+        let Some(placement) = &container.placement else { return false };
+        let Some(source) = cluster.node(placement.node_id) else { return false };
+        let request = Request::new(container, &spec, None, self.strategy);
+        if check(cluster, target, &request, self.scratch.claims(target.id)).is_err() {
+            return false;
+        }
+        let spread = spread_counts(&self.scratch, &request);
+        let there = score(&self.scratch, target, &request, spread.as_ref());
+        let here = score(&self.scratch, source, &request, spread.as_ref());
+        let is_even = match (&there.spread, &here.spread) {
+            (Some((there, in_there)), Some((here, in_here))) => {
+                there == here || (there.is_some() && (here.is_none() || in_there <= in_here))
+            }
+            _ => true,
+        };
+        there.penalty != Some(Penalty::LaunchFailed) && there.preferences.0 >= here.preferences.0 && is_even
+    }
+
+    /// Takes the path to a node: the last move first, for it makes room for the one before.
+    fn take(&mut self, from: NodeId, to: NodeId, came_by: &BTreeMap<NodeId, (NodeId, ContainerId)>) {
+        let mut at = to;
+        while at != from
+            && let Some((source, container_id)) = came_by.get(&at).copied()
+        {
+            if self.sent.insert(container_id, at).is_none() {
+                self.began.push(container_id);
+            }
+            let cluster = self.scratch.cluster;
+            if let (Some(container), Some(target)) = (cluster.container(container_id), cluster.node(at)) {
+                let spec = cluster.spec_of(container);
+                self.scratch.claim(target, &Request::new(container, &spec, None, self.strategy));
+                self.scratch.depart(source, container.application_id);
+            }
+            at = source;
+        }
+        self.recount(from, |count| count - 1);
+        self.recount(to, |count| count + 1);
+    }
+
+    /// From where each container goes in the end, and to where.
+    fn moves(&self) -> Vec<Move> {
+        let each = self.began.iter().filter_map(|id| {
+            let from_node_id = self.scratch.cluster.container(*id)?.placement.as_ref()?.node_id;
+            let node_id = self.sent.get(id).copied().filter(|to| *to != from_node_id)?;
+            Some(Move { container_id: *id, from_node_id, node_id })
+        });
+        each.collect()
+    }
+
+    fn recount(&mut self, id: NodeId, change: impl FnOnce(u32) -> u32) {
+        if let Some(count) = self.counts.get_mut(&id) {
+            self.order.remove(&(*count, id));
+            *count = change(*count);
+            self.order.insert((*count, id));
+        }
+    }
 }

@@ -105,8 +105,12 @@ pub fn spec() -> impl Strategy<Value = Spec> {
     let words = || vec(text(), 0..2);
     let first = (text(), vec(port(), 0..3), environment(), words(), words(), vec(volume(), 0..2));
     let second = (words(), labels(), restart_policy(), resources(), vec(constraint(), 0..2));
-    (first, second, of(health_check()), of(text())).prop_map(
-        |(first, second, health_check, registry_auth)| {
+    let strategy = of(prop::sample::select(kdaemon_events::Strategy::ALL.to_vec()));
+    let affinity = vec(application_id(), 0..2);
+    let third = (strategy, vec(constraint(), 0..2), of("[a-c]"), any::<bool>(), affinity, of(any::<u32>()));
+    (first, second, third, of(health_check()), of(text())).prop_map(
+        |(first, second, third, health_check, registry_auth)| {
+            let (strategy, preferences, spread_over, anti_affinity, affinity, disruption_limit) = third;
             let (docker_image, exposed_ports, env_variables, command, entrypoint, volumes) = first;
             let (networks, labels, restart_policy, resources, constraints) = second;
             Spec {
@@ -123,6 +127,12 @@ pub fn spec() -> impl Strategy<Value = Spec> {
                 constraints,
                 health_check,
                 registry_auth,
+                strategy,
+                preferences,
+                spread_over,
+                anti_affinity,
+                affinity,
+                disruption_limit,
             }
         },
     )

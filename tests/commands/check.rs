@@ -40,6 +40,13 @@ pub fn indexes(cluster: &Cluster) {
         assert_eq!(actual, expected, "containers of {}", application.name);
         let up = own.iter().filter(|c| c.status() == Status::Up && c.desired == Desired::Running).count();
         assert_eq!(application.up as usize, up, "containers of {} that are UP", application.name);
+        let mut nodes: BTreeMap<NodeId, u32> = BTreeMap::new();
+        for residence in own.iter().filter_map(|c| c.residence()) {
+            *nodes.entry(residence.node_id).or_default() += 1;
+        }
+        let actual: BTreeMap<NodeId, u32> =
+            application.nodes.iter().map(|(id, count)| (*id, *count)).collect();
+        assert_eq!(actual, nodes, "where {} has its containers", application.name);
         let found = cluster.find_application(&application.name).map(|a| a.id);
         assert_eq!(found, Some(application.id), "the name of an application");
     }
@@ -55,12 +62,49 @@ pub fn indexes(cluster: &Cluster) {
             .unwrap_or_default();
         assert!(highest <= container.generation, "{} has a generation never given", container.name);
     }
+    eligible(cluster);
     let unsettled: Vec<_> = cluster.unsettled().map(|c| c.id).collect();
     let expected: Vec<_> = cluster.containers().filter(|c| c.is_unsettled()).map(|c| c.id).collect();
     assert_eq!(unsettled, expected, "unsettled containers");
     let migrating: Vec<_> = cluster.migrating().collect();
     let expected: Vec<_> = cluster.containers().filter(|c| c.migrating.is_some()).map(|c| c.id).collect();
     assert_eq!(migrating, expected, "migrating containers");
+}
+
+/// Panics when the orders of the eligible nodes are not what the nodes say.
+#[track_caller]
+pub fn eligible(cluster: &Cluster) {
+    let nodes = || cluster.nodes().filter(|node| node.is_eligible());
+    let mut by_count: Vec<_> = nodes().map(|n| (n.container_count(), n.id)).collect();
+    by_count.sort_unstable();
+    assert_eq!(cluster.eligible().by_count().collect::<Vec<_>>(), by_count);
+    let mut by_share: Vec<_> = nodes().map(|n| (n.reserved_share(), n.container_count(), n.id)).collect();
+    by_share.sort_unstable();
+    assert_eq!(cluster.eligible().by_share().collect::<Vec<_>>(), by_share);
+    by_share.sort_by_key(|(share, count, id)| (std::cmp::Reverse((*share, *count)), *id));
+    let fullest: Vec<_> = by_share.into_iter().map(|(_, _, id)| id).collect();
+    assert_eq!(cluster.eligible().by_share_from_the_fullest().collect::<Vec<_>>(), fullest);
+    for node in cluster.nodes() {
+        for (key, value) in &node.labels {
+            let with = cluster.eligible().with_label(key).and_then(|values| values.get(value.as_str()));
+            assert!(with.is_some_and(|nodes| nodes.contains(&node.id)), "{key}={value} of {}", node.name);
+        }
+    }
+    let mut labels = BTreeSet::new();
+    let all = cluster.nodes().flat_map(|node| node.labels.keys());
+    for key in all.filter(|key| labels.insert(*key)) {
+        for (value, nodes) in cluster.eligible().with_label(key).into_iter().flatten() {
+            for id in nodes {
+                let node = cluster.node(*id).expect("an index knows no node that is gone");
+                assert_eq!(
+                    node.labels.get(key).map(String::as_str),
+                    Some(&**value),
+                    "{key} of {}",
+                    node.name
+                );
+            }
+        }
+    }
 }
 
 fn held_nodes(container: &Container) -> BTreeSet<NodeId> {

@@ -323,7 +323,7 @@ impl Given {
     }
 
     /// Containers that are UP.
-    pub fn running<const N: usize>(self, names: [&str; N], on: &str) -> Self {
+    pub fn running<'n>(self, names: impl IntoIterator<Item = &'n str>, on: &str) -> Self {
         names.into_iter().fold(self, |given, name| given.container(name).up_on(on))
     }
 
@@ -484,6 +484,13 @@ impl Then {
         assert_eq!(kinds, expected);
         crate::check::indexes(&self.decision().cluster);
         self
+    }
+
+    /// How many containers it moves.
+    #[track_caller]
+    pub fn moved(self) -> usize {
+        let kinds = self.decision().events.iter().map(|e| e.event.kind().as_str());
+        kinds.filter(|kind| *kind == "ContainerMigrationCommanded").count()
     }
 
     #[track_caller]

@@ -127,8 +127,7 @@ fn a_launch_that_failed_through_its_nodes_fault_is_tried_elsewhere() {
          retry_at=+500ms",
     ]);
     then.and_given().seconds_later(1).when(place("c")).then([
-        "ContainerPlaced container=c generation=2 node=b why=b has the fewest containers (0) of 1 node that fits \
-         (passed over: 1, where a launch failed lately)",
+        "ContainerPlaced container=c generation=2 node=b why=b has the fewest containers (0); a has 0 containers, a launch failed there lately",
     ]);
 }
 

@@ -14,7 +14,7 @@ fn of_equally_empty_nodes_the_one_with_the_lowest_id_is_taken() {
     let placed = Given::cluster().nodes(["b", "a", "c"]).application("web").container("x").when(launch("x"));
     placed.then([
         "ContainerLaunchRequested container=x",
-        "ContainerPlaced container=x generation=1 node=a why=a has the fewest containers (0) of 3 nodes that fit",
+        "ContainerPlaced container=x generation=1 node=a why=a has the fewest containers (0); b has 0 containers; c has 0 containers",
     ]);
 }
 
@@ -155,7 +155,7 @@ fn named_volumes_bind_a_container_to_its_node() {
 #[test]
 fn many_refused_nodes_are_counted_not_listed() {
     let mut given = Given::cluster().application("web").ports("8080:80");
-    for (index, name) in ["n1", "n2", "n3", "n4", "n5", "n6"].into_iter().enumerate() {
+    for (index, name) in ["n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9"].into_iter().enumerate() {
         given = given.node(name);
         given = match index {
             0 | 1 => given.up().node_down(name),
@@ -165,7 +165,7 @@ fn many_refused_nodes_are_counted_not_listed() {
             _ => given,
         };
     }
-    refused_for(given, "of 6 nodes 2 DOWN, 1 cordoned, 1 full, 1 port 8080/tcp taken, 1 was not probed yet");
+    refused_for(given, "of 9 nodes 2 DOWN, 1 cordoned, 1 full, 1 port 8080/tcp taken, 4 was not probed yet");
 }
 
 #[test]
@@ -176,12 +176,11 @@ fn a_node_where_launches_failed_lately_is_taken_only_when_no_other_fits() {
     };
     faulty().when(launch("c")).then([
         "ContainerLaunchRequested container=c",
-        "ContainerPlaced container=c generation=1 node=b why=b has the fewest containers (2) of 1 node that fits \
-         (passed over: 1, where a launch failed lately)",
+        "ContainerPlaced container=c generation=1 node=b why=b has the fewest containers (2); a has 0 containers, a launch failed there lately",
     ]);
     faulty().node_down("b").when(launch("c")).then([
         "ContainerLaunchRequested container=c",
-        "ContainerPlaced container=c generation=1 node=a why=a with 0 containers, though a launch failed there lately: no other node fits",
+        "ContainerPlaced container=c generation=1 node=a why=a has the fewest containers (0), though a launch failed there lately: no other node fits; b is DOWN",
     ]);
     // Other applications are not concerned, and a node that returns begins anew.
     let then = faulty().application("other").container("o").when(launch("o"));

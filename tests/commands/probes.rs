@@ -110,7 +110,7 @@ fn the_containers_of_a_node_that_goes_down_are_lost_and_move() {
     assert_eq!(then.container("c").status().as_str(), "LOST");
     then.and_when(evacuate("a"))
         .then(["ContainerMigrationCommanded container=c from_generation=1 from_node=a generation=2 node=b \
-             reason=unhealthy start_first=false why=b has the fewest containers (0) of 1 node that fits"])
+             reason=unhealthy start_first=false why=b has the fewest containers (0); a is DOWN"])
         .because(["NodeUnhealthy a"]);
 }
 

@@ -23,6 +23,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 proptest! {
+    #![proptest_config(cases(1_000))]
+
     #[test]
     fn every_decision_keeps_every_rule_and_all_comes_to_rest(ops in vec(op(false), 1..50)) {
         let mut world = World::new();
@@ -57,7 +59,7 @@ proptest! {
                 given = given.container(&format!("c{n}-{c}")).up_on(&format!("n{n}"));
             }
         }
-        let first = plan(&given.cluster);
+        let first = plan(&given.cluster, kdaemon_events::Strategy::Spread);
 
         let (total, nodes) = (counts.iter().sum::<usize>(), counts.len());
         let mut sorted = counts.clone();
@@ -94,7 +96,7 @@ proptest! {
         check::indexes(&given.cluster);
         let after: Vec<_> = given.cluster.nodes().map(|node| node.container_count()).collect();
         prop_assert!(after.iter().max().unwrap() - after.iter().min().unwrap() <= 1, "{after:?}");
-        prop_assert_eq!(plan(&given.cluster).moves, []);
+        prop_assert_eq!(plan(&given.cluster, kdaemon_events::Strategy::Spread).moves, []);
     }
 
     #[test]
@@ -120,7 +122,7 @@ proptest! {
             let c = whole.container(id).unwrap();
             let _ = (c.status(), c.is_unsettled(), whole.spec_of(c), kdaemon_projections::ContainerRow::from(&**c));
         }
-        let _ = (whole.unsettled().count(), whole.failed_nodes(), plan(&whole));
+        let _ = (whole.unsettled().count(), whole.failed_nodes(), plan(&whole, kdaemon_events::Strategy::Spread));
     }
 
     #[test]
@@ -168,6 +170,12 @@ proptest! {
     }
 }
 
+/// At least so many cases; `PROPTEST_CASES` asks for more.
+fn cases(least: u32) -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    ProptestConfig { cases: asked.cases.max(least), ..asked }
+}
+
 fn reads_back<T>(text: &str) -> Result<(), TestCaseError>
 where
     T: std::str::FromStr<Err: std::fmt::Debug> + std::fmt::Display + PartialEq + std::fmt::Debug,
@@ -185,9 +193,8 @@ where
 fn every_kind_of_event_survives_its_json_text() {
     for kind in Kind::ALL {
         let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-            cases: 64,
             failure_persistence: None,
-            ..ProptestConfig::default()
+            ..cases(1_000)
         });
         let strategy = arbitrary::envelope(arbitrary::event_of(*kind));
         let outcome = runner.run(&strategy, |envelope| {
@@ -293,6 +300,8 @@ fn commands() -> Vec<Command> {
 }
 
 proptest! {
+    #![proptest_config(cases(1_000))]
+
     #[test]
     fn any_probe_on_any_state_is_recorded(
         log in arbitrary::log(0..80),

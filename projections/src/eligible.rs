@@ -1,0 +1,123 @@
+//! The index of the nodes that the scheduler may place something on: kept with the state, so that a placement does not
+//! look at every node.
+
+use crate::Node;
+use imbl::{OrdMap, OrdSet};
+use kdaemon_events::NodeId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What orders a node among the eligible ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// How many containers it has.
+    pub count: u32,
+    /// Its reserved share ([`Node::reserved_share`]).
+    pub share: u32,
+}
+
+impl Standing {
+    /// That of a node; `None` when nothing may be placed there.
+    #[must_use]
+    pub fn of(node: &Node) -> Option<Self> {
+        node.is_eligible().then(|| Self { count: node.container_count(), share: node.reserved_share() })
+    }
+}
+
+/// The nodes that are UP and neither cordoned nor draining, in order; and all nodes by their labels.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Eligible {
+    by_count: OrdSet<(u32, NodeId)>,
+    by_share: OrdSet<(u32, u32, NodeId)>,
+    by_label: OrdMap<Arc<str>, OrdMap<Arc<str>, OrdSet<NodeId>>>,
+}
+
+impl Eligible {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_count.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_count.is_empty()
+    }
+
+    /// By how many containers they have, then by id.
+    pub fn by_count(&self) -> impl DoubleEndedIterator<Item = (u32, NodeId)> + '_ {
+        self.by_count.iter().copied()
+    }
+
+    /// By the reserved share ([`Node::reserved_share`]), then by how many containers they have, then by id.
+    pub fn by_share(&self) -> impl DoubleEndedIterator<Item = (u32, u32, NodeId)> + '_ {
+        self.by_share.iter().copied()
+    }
+
+    /// By the reserved share, the largest first, then by how many containers they have, the most first, then by id.
+    pub fn by_share_from_the_fullest(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let lowest = NodeId(uuid::Uuid::nil());
+        let mut group = self.by_share.get_max().map(|(share, count, _)| (*share, *count));
+        std::iter::from_fn(move || {
+            let (share, count) = group?;
+            let first = (share, count, lowest);
+            group = self.by_share.range(..first).next_back().map(|(share, count, _)| (*share, *count));
+            Some((share, count, first))
+        })
+        .flat_map(move |(share, count, first)| {
+            let equals = self.by_share.range(first..);
+            equals.take_while(move |(s, c, _)| (*s, *c) == (share, count)).map(|(_, _, id)| *id)
+        })
+    }
+
+    /// The nodes with this label, by its value: all that are mounted, also those that are not eligible.
+    #[must_use]
+    pub fn with_label(&self, key: &str) -> Option<&OrdMap<Arc<str>, OrdSet<NodeId>>> {
+        self.by_label.get(key)
+    }
+
+    /// Moves a node from one place in the orders to another; `None`: it is in none.
+    pub fn replace(&mut self, id: NodeId, old: Option<Standing>, new: Option<Standing>) {
+        if old == new {
+            return;
+        }
+        if let Some(Standing { count, share }) = old {
+            self.by_count.remove(&(count, id));
+            self.by_share.remove(&(share, count, id));
+        }
+        if let Some(Standing { count, share }) = new {
+            self.by_count.insert((count, id));
+            self.by_share.insert((share, count, id));
+        }
+    }
+
+    /// Gives a node other labels.
+    pub(crate) fn relabel(
+        &mut self,
+        id: NodeId,
+        old: &BTreeMap<String, String>,
+        new: &BTreeMap<String, String>,
+    ) {
+        for (key, value) in old.iter().filter(|(key, value)| new.get(*key) != Some(value)) {
+            self.remove_label(key, value, id);
+        }
+        for (key, value) in new.iter().filter(|(key, value)| old.get(*key) != Some(value)) {
+            let values = self.by_label.entry(key.as_str().into()).or_default();
+            values.entry(value.as_str().into()).or_default().insert(id);
+        }
+    }
+
+    fn remove_label(&mut self, key: &str, value: &str, id: NodeId) {
+        let Some(values) = self.by_label.get_mut(key) else { return };
+        if let Some(nodes) = values.get_mut(value) {
+            nodes.remove(&id);
+            if nodes.is_empty() {
+                values.remove(value);
+            }
+        }
+        if values.is_empty() {
+            self.by_label.remove(key);
+        }
+    }
+}

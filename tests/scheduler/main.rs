@@ -1,0 +1,8 @@
+//! The scheduler on clusters that nobody has written down: every choice and every plan beside a naive one.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod cluster;
+mod naive;
+mod places;
+mod plans;

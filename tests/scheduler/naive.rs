@@ -1,0 +1,91 @@
+//! The rules of placement once more, as plainly as they can be said: every node is looked at, everything is counted anew.
+
+use kdaemon_events::node::Availability;
+use kdaemon_events::{ContainerId, NodeId, Spec, Strategy};
+use kdaemon_projections::{Cluster, Container, Health, Node, Phase};
+use std::cmp::Reverse;
+
+fn residents(cluster: &Cluster, node: NodeId) -> impl Iterator<Item = &Container> {
+    let all = cluster.containers().map(|container| &**container);
+    all.filter(move |c| c.residence().is_some_and(|placement| placement.node_id == node))
+}
+
+/// Whether a node may take a container made from `spec`, by every hard rule.
+pub fn admits(cluster: &Cluster, node: &Node, id: ContainerId, spec: &Spec) -> bool {
+    let others: Vec<&Container> = residents(cluster, node.id).filter(|c| c.id != id).collect();
+    let application = cluster.container(id).unwrap().application_id;
+    let reserved_cpus: u64 =
+        others.iter().filter_map(|c| c.residence()?.spec.resources.cpus).map(|cpus| cpus.0).sum();
+    let reserved_memory: u64 = others.iter().filter_map(|c| c.residence()?.spec.resources.memory_bytes).sum();
+    let has_claim = |port| {
+        cluster.containers().filter(|c| c.id != id).any(|c| {
+            let wanted = c.placement.iter().filter(|_| !matches!(c.phase, Phase::Down | Phase::Failed));
+            let all = wanted.chain(c.retired.iter().map(|retired| &retired.placement));
+            all.filter(|p| p.node_id == node.id).any(|p| p.spec.fixed_ports().any(|other| other == port))
+        })
+    };
+    node.health == Health::Up
+        && node.availability == Availability::Active
+        && spec.constraints.iter().all(|constraint| constraint.admits(&node.labels))
+        && node.capacity.is_none_or(|capacity| others.len() < capacity as usize)
+        && !spec.fixed_ports().any(has_claim)
+        && !(spec.anti_affinity && others.iter().any(|c| c.application_id == application))
+        && spec
+            .affinity
+            .iter()
+            .all(|wanted| residents(cluster, node.id).any(|c| c.application_id == Some(*wanted)))
+        && node.engine.as_ref().is_none_or(|engine| {
+            spec.resources.cpus.is_none_or(|cpus| cpus.0 + reserved_cpus <= engine.cpus.0)
+                && spec.resources.memory_bytes.is_none_or(|m| m + reserved_memory <= engine.memory_bytes)
+        })
+}
+
+/// The node that is to be chosen.
+pub fn place(cluster: &Cluster, id: ContainerId, strategy: Strategy) -> Option<NodeId> {
+    let container = cluster.container(id).unwrap();
+    let spec = cluster.spec_of(container);
+    let fitting = cluster.nodes().filter(|node| admits(cluster, node, id, &spec));
+    let rank = |node: &Node| {
+        let own = |c: &&Container| c.id != id;
+        let count = residents(cluster, node.id).filter(own).count();
+        let share = {
+            let cpus: u64 = residents(cluster, node.id)
+                .filter(own)
+                .filter_map(|c| c.residence()?.spec.resources.cpus)
+                .map(|cpus| cpus.0)
+                .sum();
+            let memory: u64 = residents(cluster, node.id)
+                .filter(own)
+                .filter_map(|c| c.residence()?.spec.resources.memory_bytes)
+                .sum();
+            node.engine.as_ref().map_or(0, |engine| {
+                (cpus * 1_000_000 / engine.cpus.0).max(memory * 1_000_000 / engine.memory_bytes)
+            })
+        };
+        let unmet = spec.preferences.iter().filter(|preference| !preference.admits(&node.labels)).count();
+        let spread = spec.spread_over.as_ref().map(|key| {
+            let value = node.labels.get(key);
+            let same = |c: &&Container| {
+                let at = c.residence().and_then(|placement| cluster.node(placement.node_id));
+                value.is_some() && at.and_then(|at| at.labels.get(key)) == value
+            };
+            let own_ones = cluster.containers().map(|c| &**c).filter(|c| c.id != id);
+            let count =
+                own_ones.filter(|c| c.application_id == container.application_id).filter(same).count();
+            (value.is_none(), count)
+        });
+        let penalty =
+            if container.avoid.contains(&node.id) || node.is_faulty(container.application_id, cluster.at()) {
+                2
+            } else {
+                u8::from(node.is_on_probation(cluster.at()))
+            };
+        let load = match spec.strategy.unwrap_or(strategy) {
+            Strategy::Spread => (count as u64, 0, Reverse((0, 0))),
+            Strategy::Resources => (share, count, Reverse((0, 0))),
+            Strategy::Binpack => (0, 0, Reverse((share, count))),
+        };
+        (penalty, unmet, spread, load, node.id)
+    };
+    fitting.min_by_key(|node| rank(node)).map(|node| node.id)
+}
