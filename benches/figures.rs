@@ -31,6 +31,9 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::Time(time) if *time >= Duration::from_secs(1) => format!("{:.1} s", time.as_secs_f64()),
+            Self::Time(time) if *time < Duration::from_micros(100) => {
+                format!("{:.2} us", time.as_secs_f64() * 1_000_000.0)
+            }
             Self::Time(time) => format!("{:.2} ms", time.as_secs_f64() * 1_000.0),
             Self::PerSecond(rate) => format!("{rate:.0}/s"),
             Self::Bytes(bytes) => format!("{:.0} MB", *bytes as f64 / 1_000_000.0),

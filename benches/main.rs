@@ -12,6 +12,7 @@ mod journal;
 mod launch;
 mod recovery;
 mod scale;
+mod scheduler;
 mod site;
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -26,8 +27,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 type Bench = fn(&mut Table);
 
 /// The benches by name, in the order in which they run.
-const BENCHES: [(&str, Bench); 4] =
-    [("launch", launch::run), ("recovery", recovery::run), ("journal", journal::run), ("scale", scale::run)];
+const BENCHES: [(&str, Bench); 6] = [
+    ("launch", launch::run),
+    ("recovery", recovery::run),
+    ("journal", journal::run),
+    ("scale", scale::run),
+    ("scheduler", scheduler::run),
+    ("c1m", scheduler::run_c1m),
+];
 
 fn main() -> std::process::ExitCode {
     // `cargo bench` adds a flag of its own.
@@ -35,7 +42,11 @@ fn main() -> std::process::ExitCode {
     if let [role, rest @ ..] = arguments.as_slice()
         && let Some(role) = role.strip_prefix("--role=")
     {
-        scale::play(role, rest);
+        if role == "c1m" {
+            scheduler::place_a_million(rest);
+        } else {
+            scale::play(role, rest);
+        }
         return std::process::ExitCode::SUCCESS;
     }
     let known = |name: &String| BENCHES.iter().any(|(known, _)| known == name);

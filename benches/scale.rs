@@ -115,7 +115,7 @@ pub(crate) fn run(table: &mut Table) {
 }
 
 /// This program again, in another part.
-fn role(name: &str, dir: &Path) -> std::process::Command {
+pub(crate) fn role(name: &str, dir: &Path) -> std::process::Command {
     let program = std::env::current_exe().expect("this program");
     let mut command = std::process::Command::new(program);
     command.arg(format!("--role={name}")).arg(dir);
@@ -202,7 +202,7 @@ fn interfere(address: SocketAddr, ids: &[&str], is_over: &AtomicBool, commands: 
 }
 
 /// The resident memory of a process, in bytes.
-fn resident(pid: u32) -> u64 {
+pub(crate) fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
@@ -271,12 +271,12 @@ async fn write(dir: &Path) {
     store.close().await;
 }
 
-async fn submit(journal: &Journal, command: Command) -> Outcome {
+pub(crate) async fn submit(journal: &Journal, command: Command) -> Outcome {
     let submission = Submission::new(command, Actor::reactor("bench"));
     journal.submit_patiently(submission).await.expect("the command is carried out")
 }
 
-async fn mount(journal: Journal, number: u16) {
+pub(crate) async fn mount(journal: Journal, number: u16) {
     let mount = MountNode {
         name: Some(format!("node-{number}")),
         user_id: None,

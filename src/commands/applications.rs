@@ -237,8 +237,9 @@ fn keep_replicas(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refusal
         for container in &again {
             containers::launch_again(draft, container.id, cause)?;
         }
+        let mut number = 1;
         for _ in running.len() + again.len()..wanted {
-            let name = free_name(draft, &application);
+            let name = free_name_from(draft, &application, &mut number);
             containers::launch_replica(draft, name, &application, cause)?;
         }
     } else if running.len() >= wanted {
@@ -291,11 +292,19 @@ fn surplus(draft: &Draft<'_>, running: Vec<Arc<Container>>, count: usize) -> Vec
 
 /// The first of `name-1`, `name-2`, … that no container has.
 pub(super) fn free_name(draft: &Draft<'_>, application: &Application) -> String {
+    free_name_from(draft, application, &mut 1)
+}
+
+/// The first of them from `number` on, which then stands behind it: so that a search for many is one search.
+fn free_name_from(draft: &Draft<'_>, application: &Application, number: &mut u64) -> String {
     let stem: String = application.name.chars().take(super::NAME_LIMIT - 8).collect();
-    (1_u64..)
-        .map(|number| format!("{stem}-{number}"))
-        .find(|name| draft.cluster().find_container(name).is_none())
-        .unwrap_or_default()
+    loop {
+        let name = format!("{stem}-{number}");
+        *number += 1;
+        if draft.cluster().find_container(&name).is_none() {
+            return name;
+        }
+    }
 }
 
 fn check_free(draft: &Draft<'_>, name: &str, except: Option<ApplicationId>) -> Result<(), Refusal> {

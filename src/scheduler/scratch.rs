@@ -4,7 +4,7 @@ use super::explain::NoFit;
 use super::place::{Choice, Request, choose};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Protocol, Strategy};
 use kdaemon_projections::{Cluster, Eligible, Node, Standing};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// What a plan has sent to a node that is not in the state yet.
 #[derive(Debug, Default)]
@@ -23,8 +23,7 @@ pub(super) struct Scratch<'a> {
     pub(super) cluster: &'a Cluster,
     /// The eligible nodes, in order with the plan's claims.
     pub(super) eligible: Eligible,
-    /// Looked up, never walked through: its order is of no account.
-    claims: HashMap<NodeId, Claims>,
+    claims: BTreeMap<NodeId, Claims>,
     /// Where the plan has sent containers of each application.
     claimed: BTreeMap<ApplicationId, BTreeMap<NodeId, u32>>,
 }
@@ -34,7 +33,7 @@ impl<'a> Scratch<'a> {
         Self {
             cluster,
             eligible: cluster.eligible().clone(),
-            claims: HashMap::new(),
+            claims: BTreeMap::new(),
             claimed: BTreeMap::new(),
         }
     }

@@ -430,11 +430,7 @@ impl EventStore for SqliteStore {
             }
             conflict => conflict,
         })?;
-        if self.derived.lags_much()
-            && let Err(error) = self.derived.index()
-        {
-            tracing::warn!(%error, "the index of the log cannot be written yet");
-        }
+        self.derived.keep_up();
         appended.map_err(|actual| StoreError::Conflict { actual })
     }
 

@@ -12,7 +12,9 @@ async fn an_application_is_created_read_edited_and_deleted() {
         "labels": {"tier": "web"}, "restart_policy": "on-failure:3",
         "resources": {"cpus": 0.5, "memory": "64MiB"}, "constraints": ["zone==a", "!gpu"],
         "health_check": {"command": "curl -f localhost", "interval": "10s", "retries": 2},
-        "replicas": 0, "update_policy": "rolling", "registry_auth": "hub"
+        "replicas": 0, "update_policy": "rolling", "registry_auth": "hub", "strategy": "binpack",
+        "preferences": "disk==ssd", "spread_over": "zone", "anti_affinity": true, "affinity": ["db"],
+        "disruption_limit": 2
     });
     let answer = world.post("/applications/create", body).await;
     let row = answer.expect(201);
@@ -26,7 +28,9 @@ async fn an_application_is_created_read_edited_and_deleted() {
         "resources": {"cpus": 0.5, "memory_bytes": 67108864}, "constraints": ["zone==a", "!gpu"],
         "health_check": {"command": ["curl -f localhost"], "interval_ms": 10000, "timeout_ms": 30000,
             "retries": 2, "start_period_ms": 0},
-        "replicas": 0, "update_policy": "rolling", "registry_auth": "hub", "seq": row["seq"]
+        "replicas": 0, "update_policy": "rolling", "registry_auth": "hub", "strategy": "binpack",
+        "preferences": ["disk==ssd"], "spread_over": "zone", "anti_affinity": true, "affinity": ["db"],
+        "disruption_limit": 2, "seq": row["seq"]
     });
     assert_eq!(row, expected);
     assert_eq!(world.get("/applications/web").await.expect(200), row);
@@ -39,7 +43,9 @@ async fn an_application_is_created_read_edited_and_deleted() {
         "exposed_ports": null, "dependencies": null, "env_variables": null, "command": null,
         "entrypoint": null, "volumes": null, "networks": null, "labels": null, "restart_policy": null,
         "resources": null, "constraints": null, "health_check": null, "replicas": null,
-        "update_policy": null, "registry_auth": null, "user_id": null, "is_enabled": false
+        "update_policy": null, "registry_auth": null, "user_id": null, "is_enabled": false,
+        "strategy": null, "preferences": null, "spread_over": null, "anti_affinity": false, "affinity": null,
+        "disruption_limit": null
     });
     let bare = world.patch("/applications/update/web", reset).await.expect(200);
     let expected = json!({
@@ -47,7 +53,8 @@ async fn an_application_is_created_read_edited_and_deleted() {
         "dependencies": [], "is_enabled": false, "env_variables": "", "command": [], "entrypoint": [],
         "volumes": [], "networks": [], "labels": {}, "restart_policy": "always", "resources": {},
         "constraints": [], "health_check": null, "replicas": null, "update_policy": "manual",
-        "registry_auth": null, "seq": bare["seq"]
+        "registry_auth": null, "strategy": null, "preferences": [], "spread_over": null,
+        "anti_affinity": false, "affinity": [], "disruption_limit": null, "seq": bare["seq"]
     });
     assert_eq!(bare, expected);
 

@@ -271,6 +271,10 @@ async fn a_rebalance_answers_its_moves() {
     let n2 = world.node("n2").await;
     let dry = world.command("POST", "/rebalance?dry_run=true").await.expect(200);
     assert_eq!(dry["events"][0]["kind"], "RebalancePlanned");
+    // Of four containers one may be moved at a time, unless their application says otherwise.
+    let plan = dry["events"][0]["data"].clone();
+    assert_eq!((plan["moves"].as_array().unwrap().len(), &plan["remaining"]), (1, &json!(1)), "{plan}");
+    world.patch("/applications/update/web", json!({"disruption_limit": 2})).await.expect(200);
     let plan = world.command("POST", "/rebalance").await.expect(202);
     assert_eq!(plan["moves"].as_array().unwrap().len(), 2, "{plan}");
     assert_eq!(plan["moves"][0]["node_id"], n2.to_string());

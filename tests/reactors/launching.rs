@@ -210,7 +210,10 @@ async fn an_engines_error_is_told_as_it_is() {
 #[tokio::test(start_paused = true)]
 async fn an_image_that_cannot_be_had_concerns_no_other_application() {
     let world = World::with_nodes(3).await;
-    world.machine(1).fail_next_launches(2, EngineError::NodeFault("no route to its registry".into()));
+    // Of equally empty nodes the one with the lowest id is taken first.
+    let first = world.journal.cluster().nodes().next().unwrap().name.clone();
+    let first = world.machine(first.trim_start_matches("node-").parse().unwrap());
+    first.fail_next_launches(1, EngineError::NodeFault("no route to its registry".into()));
     world.application("unlucky", forever(), None).await;
     world.running("unlucky-a", "unlucky").await;
     world.application("web", forever(), Some(5)).await;

@@ -9,14 +9,17 @@ use crate::store::{RowChange, StoreError, StoredEvent};
 use kdaemon_events::{Envelope, Seq};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The file in the data folder.
 const FILE_NAME: &str = "tables.db";
 /// The version of the layout below. A file of another one is made anew.
 const LAYOUT: i32 = 1;
+/// With so many rows to write they are written, beside the log.
+const BATCH: usize = 16_384;
 /// With so many rows to write the log waits for them.
-const MUCH: usize = 200_000;
+const MUCH: usize = 1_000_000;
 /// How many events are read at a time when the index is made anew.
 const PAGE: i64 = 10_000;
 
@@ -41,6 +44,7 @@ pub(super) struct Derived {
     /// `None` when it was closed.
     connection: Mutex<Option<Connection>>,
     unindexed: Mutex<Unindexed>,
+    is_indexing: AtomicBool,
 }
 
 /// What the index lacks.
@@ -73,7 +77,8 @@ impl Derived {
             }
         };
         let unindexed = Mutex::default();
-        let derived = Self { path, connection: Mutex::new(Some(connection)), unindexed };
+        let connection = Mutex::new(Some(connection));
+        let derived = Self { path, connection, unindexed, is_indexing: AtomicBool::new(false) };
         derived.index_rest(log)?;
         Ok(derived)
     }
@@ -119,8 +124,26 @@ impl Derived {
         }
     }
 
-    pub(super) fn lags_much(&self) -> bool {
-        self.unindexed().rows.len() >= MUCH
+    /// Sees to it that the index does not stay too far behind.
+    pub(super) fn keep_up(self: &Arc<Self>) {
+        let lag = self.unindexed().rows.len();
+        if lag < BATCH {
+            return;
+        }
+        let index = |derived: &Self| {
+            if let Err(error) = derived.index() {
+                tracing::warn!(%error, "the index of the log cannot be written yet");
+            }
+        };
+        if lag >= MUCH {
+            index(self);
+        } else if !self.is_indexing.swap(true, Ordering::Relaxed) {
+            let derived = Arc::clone(self);
+            tokio::task::spawn_blocking(move || {
+                index(&derived);
+                derived.is_indexing.store(false, Ordering::Relaxed);
+            });
+        }
     }
 
     /// Brings the index up to date.
