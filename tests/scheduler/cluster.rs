@@ -23,7 +23,6 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Default)]
 pub struct Log {
     pub cluster: Cluster,
-    seconds: i64,
 }
 
 impl Log {
@@ -32,17 +31,13 @@ impl Log {
         let envelope = Envelope {
             seq,
             id: EventId(Uuid::from_u128(u128::from(seq.0))),
-            at: chrono::DateTime::from_timestamp(1_700_000_000 + self.seconds, 0).unwrap(),
+            at: chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
             actor: Actor::Anonymous,
             request_id: None,
             cause: None,
             event: event.into(),
         };
         self.cluster.apply(&envelope, &mut Touched::default());
-    }
-
-    pub fn later(&mut self, seconds: i64) {
-        self.seconds += seconds;
     }
 
     pub fn place(&mut self, container_id: ContainerId, node_id: NodeId) {

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod cluster;
+mod model;
 mod naive;
 mod places;
 mod plans;
