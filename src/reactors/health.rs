@@ -205,6 +205,7 @@ impl Follower {
         };
         loop {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(until) => return,
                 event = events.next() => match event {
                     Some(Ok(event)) => {
