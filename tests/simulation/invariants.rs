@@ -56,6 +56,8 @@ pub struct Checker {
     /// The daemon that leads.
     leader: String,
     changes: u64,
+    /// The last event that is not an observation of a node.
+    last_change: Seq,
     max_migrations: usize,
     findings: Arc<Findings>,
 }
@@ -77,6 +79,7 @@ impl Checker {
             requests: BTreeMap::new(),
             leader: String::new(),
             changes: 0,
+            last_change: Seq(0),
             max_migrations,
             findings,
         }
@@ -87,13 +90,13 @@ impl Checker {
         &self.cluster
     }
 
-    pub fn events(&self) -> u64 {
-        self.texts.len() as u64
+    /// The last commit that changed something.
+    pub fn last_change(&self) -> Seq {
+        self.last_change
     }
 
-    /// The daemon that the log says leads.
-    pub fn leader(&self) -> &str {
-        &self.leader
+    pub fn events(&self) -> u64 {
+        self.texts.len() as u64
     }
 
     pub fn find(&self, what: impl std::fmt::Display) {
@@ -119,6 +122,7 @@ impl Checker {
         self.commits.push(Written { daemon: daemon.to_owned(), last, confirmed: false });
         if !only_observations {
             self.changes += 1;
+            self.last_change = last;
             self.shapes(&touched.containers);
             if self.changes.is_multiple_of(INDEXES_EVERY) {
                 self.indexes();

@@ -10,7 +10,7 @@ use kdaemon::commands::{
 use kdaemon::journal::{Keep, Submission, SubmitError};
 use kdaemon_events::{
     Actor, ApplicationId, Constraint, ContainerId, HealthCheck, MilliCpus, NodeId, PortSpec, Protocol,
-    RequestId, Resources, RestartPolicy, Spec, UpdatePolicy,
+    RequestId, Resources, RestartPolicy, UpdatePolicy,
 };
 use kdaemon_projections::Cluster;
 use std::collections::BTreeMap;
@@ -254,7 +254,7 @@ fn spec(world: &World, rng: &mut Rng) -> SpecChanges {
     };
     if rng.chance(100) {
         // Jobs, which end by themselves.
-        changes.command = Some(vec!["sh".into(), "-c".into(), "sleep 45; exit 3".into()]);
+        changes.command = Some(vec!["sh".into(), "-c".into(), "sleep 4; exit 3".into()]);
         let policy =
             if rng.chance(500) { RestartPolicy::No } else { RestartPolicy::OnFailure { max: Some(2) } };
         changes.restart_policy = Some(policy);
@@ -327,9 +327,4 @@ fn update_application(world: &World, rng: &mut Rng, application_id: ApplicationI
             *rng.pick(&[UpdatePolicy::Rolling, UpdatePolicy::Manual]).unwrap_or(&UpdatePolicy::Manual)
         }),
     }))
-}
-
-/// Whether a specification describes a job, which ends by itself.
-pub fn is_job(spec: &Spec) -> bool {
-    spec.command.first().is_some_and(|word| word == "sh")
 }

@@ -2,7 +2,7 @@
 //! happens any more. Looked at on the engines themselves.
 
 use crate::faults::heal;
-use crate::people::{End, ask, is_job, mount_missing};
+use crate::people::{End, ask, mount_missing};
 use crate::rules;
 use crate::seed::Rng;
 use crate::world::World;
@@ -11,7 +11,7 @@ use kdaemon::engine::{Engines as _, Identity, LaunchOrder, Running};
 use kdaemon::store::{EventQuery, EventStore as _, Table};
 use kdaemon_events::{ClusterId, ContainerId, Endpoint, Envelope, Event, Generation, Seq, Spec};
 use kdaemon_projections::{Cluster, Container, Desired, Health, Phase};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -56,14 +56,14 @@ pub async fn check(world: &Arc<World>, rng: &mut Rng) {
     let deadline = Instant::now() + PATIENCE;
     let mut calm_since: Option<(Instant, Seq)> = None;
     let mut relaunched = 0;
+    let mut news = String::from("it never comes to rest");
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let cluster = world.shared.checker().cluster().clone();
         let wrong = wrong(world, &cluster);
         if Instant::now() > deadline {
-            let what = wrong.first().map_or("it never comes to rest", String::as_str);
-            let last = last_events(world).await;
-            world.findings.add(format!("event {}: after the faults: {what}{last}", cluster.seq()));
+            let what = wrong.first().unwrap_or(&news);
+            world.findings.add(format!("event {}: after the faults: {what}", cluster.seq()));
             return;
         }
         if !wrong.is_empty() {
@@ -75,7 +75,9 @@ pub async fn check(world: &Arc<World>, rng: &mut Rng) {
             continue;
         }
         let (since, seq) = *calm_since.get_or_insert((Instant::now(), cluster.seq()));
-        if happened_after(world, seq).await {
+        if world.shared.checker().last_change() > seq {
+            let event = happened_after(world, seq).await;
+            news = format!("it never comes to rest: {event:?}");
             calm_since = None;
         } else if since.elapsed() >= QUIET {
             tables(world, &cluster).await;
@@ -124,18 +126,19 @@ async fn events_after(world: &World, seq: Seq) -> Vec<Envelope> {
     texts.iter().filter_map(|text| Envelope::decode(&text.json).ok()).collect()
 }
 
-async fn happened_after(world: &World, seq: Seq) -> bool {
-    events_after(world, seq).await.iter().any(|e| !matches!(e.event, Event::NodeObserved(_)))
+async fn happened_after(world: &World, seq: Seq) -> Option<Event> {
+    let mut events = events_after(world, seq).await.into_iter().map(|envelope| envelope.event);
+    events.find(|event| !matches!(event, Event::NodeObserved(_)))
 }
 
 /// The end of the log, for whoever looks into a failure.
-async fn last_events(world: &World) -> String {
-    if std::env::var_os("SIMULATE_VERBOSE").is_none() {
-        return String::new();
-    }
+pub async fn last_events(world: &World) -> String {
     let events = events_after(world, Seq(0)).await;
-    let told = events.iter().rev().filter(|e| !matches!(e.event, Event::NodeObserved(_))).take(25);
-    told.map(|e| format!("\n    {} {} {:?}", e.seq, e.at, e.event)).collect()
+    let told = events.iter().rev().filter(|e| !matches!(e.event, Event::NodeObserved(_))).take(60);
+    let mut lines: Vec<String> =
+        told.map(|e| format!("    {} {} {} {:?}", e.seq, e.at.format("%T%.3f"), e.actor, e.event)).collect();
+    lines.reverse();
+    lines.join("\n")
 }
 
 async fn tables(world: &World, cluster: &Cluster) {
@@ -215,7 +218,6 @@ fn why_not_at_rest(cluster: &Cluster, container: &Container) -> Option<String> {
             let node = container.placement.as_ref().and_then(|p| cluster.node(p.node_id))?;
             let leaves = node.availability == kdaemon_events::node::Availability::Draining;
             let fitting = if leaves { somewhere(cluster, container) } else { None };
-            let _ = is_job; // jobs end by themselves, and are DOWN then
             fitting.map(|other| format!("{name} is still on {}, and {other} would take it", node.name))
         }
         // It may wait, if there is nowhere to go.
@@ -269,14 +271,4 @@ fn uneven(cluster: &Cluster) -> Option<String> {
         }
     }
     None
-}
-
-/// What belongs to others is still there, except where a disk was lost or a machine replaced.
-pub fn strangers_left(world: &World) -> BTreeSet<Endpoint> {
-    let machines = world.engines.machines().into_iter();
-    let theirs = |m: &kdaemon::engine::simulated::Machine| {
-        m.foreign().iter().any(|name| name == "a-database")
-            && m.containers().iter().any(|seen| seen.identity.cluster == OTHERS)
-    };
-    machines.filter(|(_, machine)| theirs(machine)).map(|(endpoint, _)| endpoint).collect()
 }

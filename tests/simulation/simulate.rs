@@ -16,10 +16,14 @@ mod store;
 mod world;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Simulates the whole daemon.
 #[derive(Parser)]

@@ -23,8 +23,6 @@ pub struct Profile {
     pub machines: usize,
     /// Nothing that could hinder an even spread.
     pub plain: bool,
-    /// Whether there are two daemons at times.
-    pub two_daemons: bool,
     pub people: usize,
     /// How likely each fault is; 0 for most of them ("swarm testing": what always comes hides what is rare).
     pub faults: Vec<(u64, Fault)>,
@@ -42,11 +40,8 @@ impl Profile {
         let mut rng = Rng::new(seed, "profile");
         let two_daemons = rng.chance(350);
         let faults = Fault::ALL.iter().filter(|fault| two_daemons || **fault != Fault::SecondDaemon);
-        let mut faults: Vec<(u64, Fault)> =
-            faults.filter(|_| rng.chance(450)).map(|f| (*f, 0)).map(|(f, _)| (1, f)).collect();
-        for (weight, _) in &mut faults {
-            *weight = rng.within(1..=6);
-        }
+        let faults: Vec<Fault> = faults.copied().filter(|_| rng.chance(450)).collect();
+        let mut faults: Vec<(u64, Fault)> = faults.into_iter().map(|f| (rng.within(1..=6), f)).collect();
         if faults.is_empty() {
             faults.push((1, Fault::KillDaemon));
         }
@@ -54,7 +49,6 @@ impl Profile {
         Self {
             machines: 3 + rng.below(10),
             plain: rng.chance(300),
-            two_daemons,
             people: 1 + rng.below(3),
             faults,
             fault_every: Duration::from_millis(rng.within(2_000..=60_000)),
@@ -172,6 +166,9 @@ impl World {
             Err(error) => self.findings.add(error.to_string()),
         }
         self.promises.lock().unwrap().check(&self.shared.checker());
+        if !self.findings.all().is_empty() && std::env::var_os("SIMULATE_VERBOSE").is_some() {
+            eprintln!("{}", rest::last_events(self).await);
+        }
         let digest = match memory.verify().await {
             Ok(head) => format!("{:?} {:?}", head.seq, head.digest),
             Err(error) => {

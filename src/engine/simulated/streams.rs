@@ -21,7 +21,7 @@ async fn something(clock: Clock, link: &mut watch::Receiver<Link>, due_ms: Optio
     };
     tokio::select! {
         biased;
-        changed = link.changed() => drop(changed),
+        _ = link.changed() => {}
         () = due => {}
     }
 }
