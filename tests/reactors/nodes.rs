@@ -245,3 +245,16 @@ async fn a_changed_address_is_another_engine_until_it_proves_to_be_the_same() {
     world.until("all are UP", |c| c.containers().all(|c| c.status() == Status::Up)).await;
     assert_eq!(world.counts(), vec![1, 1]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_took_the_place_of_another_is_noticed_although_no_probe_failed() {
+    let world = with_containers(3, 3).await;
+    let id_of = |c: &kdaemon_projections::Cluster| {
+        c.find_node("node-2").and_then(|node| node.engine.as_ref()).map(|engine| engine.engine_id.clone())
+    };
+    let former = id_of(&world.journal.cluster());
+    world.add_machine(2);
+    let cluster = world.until("its own id is known", |c| id_of(c) != former).await;
+    assert_eq!(cluster.find_node("node-2").unwrap().health, Health::Up);
+    world.until("all are UP", |c| c.applications().all(|a| a.up == 3)).await;
+}

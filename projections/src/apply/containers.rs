@@ -180,8 +180,11 @@ impl Cluster {
     pub(super) fn container_observed(&mut self, e: &ContainerObserved, seq: Seq, touched: &mut Touched) {
         self.change_container(e.container_id, touched, |c| match e.state {
             SeenState::Missing => {
-                let was_current = c.is_current(e.generation);
-                c.drop_placement(e.generation);
+                let was_current = c
+                    .placement
+                    .as_ref()
+                    .is_some_and(|p| p.generation == e.generation && p.node_id == e.node_id);
+                c.drop_placement(e.generation, e.node_id);
                 if was_current {
                     c.lost = false;
                     c.cause = seq;
@@ -350,9 +353,12 @@ impl Container {
         }
     }
 
-    pub(super) fn drop_placement(&mut self, generation: Generation) {
-        self.retired.retain(|retired| retired.placement.generation != generation);
-        if self.is_current(generation) {
+    /// A placement is gone from a node. Elsewhere the same container and generation are somebody else's copy.
+    pub(super) fn drop_placement(&mut self, generation: Generation, node_id: NodeId) {
+        let is_it =
+            |placement: &Placement| placement.generation == generation && placement.node_id == node_id;
+        self.retired.retain(|retired| !is_it(&retired.placement));
+        if self.placement.as_ref().is_some_and(is_it) {
             self.placement = None;
         }
     }
