@@ -153,7 +153,12 @@ impl Cluster {
             c.reason = Some(e.reason.clone());
             c.cause = seq;
             if e.attempt == 0 {
-                return; // no node fits: it goes on waiting, and now says for what
+                // No node fits: it goes on waiting, and now says for what. A move that has no target and left
+                // nothing behind is none any more, and must not count as one for as long as it waits.
+                if c.phase == Phase::Waiting && !c.is_served_by_predecessor() {
+                    c.migrating = None;
+                }
+                return;
             }
             if e.generation.is_some_and(|generation| !c.is_current(generation)) {
                 return;
