@@ -5,8 +5,11 @@ use crate::check;
 use crate::rules;
 use kdaemon::journal::Committed;
 use kdaemon::store::Table;
-use kdaemon_events::{Actor, ContainerId, Envelope, Event, Seq};
-use kdaemon_projections::{ApplicationRow, Cluster, Container, ContainerRow, NodeRow, Phase, Touched};
+use kdaemon_events::container::{ContainerMigrationCommanded as MovedEvent, ContainerPlaced as PlacedEvent};
+use kdaemon_events::{Actor, ContainerId, Envelope, Event, Generation, NodeId, Seq};
+use kdaemon_projections::{
+    ApplicationRow, Cluster, Container, ContainerRow, Health, NodeRow, Phase, Placement, Touched,
+};
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -59,6 +62,10 @@ pub struct Checker {
     /// The last event that is not an observation of a node.
     last_change: Seq,
     max_migrations: usize,
+    /// When each node was judged the last time, and which older placements have to be gone before a placement is
+    /// launched.
+    judged: BTreeMap<NodeId, Seq>,
+    in_the_way: BTreeMap<ContainerId, (Generation, Seq, Vec<Placement>)>,
     findings: Arc<Findings>,
 }
 
@@ -81,6 +88,8 @@ impl Checker {
             changes: 0,
             last_change: Seq(0),
             max_migrations,
+            judged: BTreeMap::new(),
+            in_the_way: BTreeMap::new(),
             findings,
         }
     }
@@ -169,6 +178,39 @@ impl Checker {
             self.leader.clone_from(&e.daemon);
         }
         self.cluster.apply(envelope, touched);
+        self.one_after_the_other(&envelope.event);
+    }
+
+    /// A placement that stopped to serve when its successor was placed, on a node that works all the time, is gone
+    /// before the successor is launched: the two never run at once.
+    fn one_after_the_other(&mut self, event: &Event) {
+        let seq = self.cluster.seq();
+        match event {
+            Event::NodeHealthy(e) => drop(self.judged.insert(e.node_id, seq)),
+            Event::NodeUnhealthy(e) => drop(self.judged.insert(e.node_id, seq)),
+            Event::NodeMounted(e) => drop(self.judged.insert(e.node_id, seq)),
+            Event::ContainerPlaced(PlacedEvent { container_id: id, generation, .. })
+            | Event::ContainerMigrationCommanded(MovedEvent { container_id: id, generation, .. }) => {
+                let Some(container) = self.cluster.container(*id) else { return };
+                let is_up = |id| self.cluster.node(id).is_some_and(|node| node.health == Health::Up);
+                let old = container.retired.iter().filter(|r| !r.held && r.placement.engine_id.is_some());
+                let old: Vec<Placement> =
+                    old.map(|r| r.placement.clone()).filter(|p| is_up(p.node_id)).collect();
+                self.in_the_way.insert(*id, (*generation, seq, old));
+            }
+            Event::ContainerLaunched(e) => {
+                let Some((generation, since, old)) = self.in_the_way.remove(&e.container_id) else { return };
+                let Some(container) = self.cluster.container(e.container_id) else { return };
+                let left = old.into_iter().filter(|_| generation == e.generation).find(|old| {
+                    self.judged.get(&old.node_id).is_none_or(|judged| *judged < since)
+                        && container.retired.iter().any(|r| r.placement.generation == old.generation)
+                });
+                if let Some(left) = left {
+                    self.find(format!("{:?} runs although {:?} was not removed", e, left.generation));
+                }
+            }
+            _ => {}
+        }
     }
 
     /// The commit's daemon was told that it is written.

@@ -211,7 +211,15 @@ fn wrong(world: &World, cluster: &Cluster) -> Vec<String> {
 fn why_not_at_rest(cluster: &Cluster, container: &Container) -> Option<String> {
     let name = &container.name;
     if !container.retired.is_empty() || container.migrating.is_some() || container.lost {
-        return Some(format!("{name} is on its way: {:?}, {:?}", container.phase, container.reason));
+        let held = container.retired.iter().filter(|retired| retired.held).count();
+        return Some(format!(
+            "{name} is on its way: {:?}, {:?}, {held} of {} retired serve, moves: {:?}, lost: {}",
+            container.phase,
+            container.reason,
+            container.retired.len(),
+            container.migrating,
+            container.lost
+        ));
     }
     match (container.desired, container.phase) {
         (Desired::Running, Phase::Up) => {

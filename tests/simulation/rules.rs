@@ -157,7 +157,9 @@ pub fn why_not(cluster: &Cluster, container: &Container, node_id: NodeId) -> Opt
     let others = || cluster.containers().filter(|other| other.id != container.id);
     let neighbours: Vec<&Placement> =
         others().filter_map(|other| resident(other)).filter(|p| p.node_id == node_id).collect();
-    if node.capacity.is_some_and(|capacity| neighbours.len() as u64 >= u64::from(capacity)) {
+    // What lives there already does not make it fuller.
+    let lives_there = resident(container).is_some_and(|p| p.node_id == node_id);
+    if !lives_there && node.capacity.is_some_and(|capacity| neighbours.len() as u64 >= u64::from(capacity)) {
         return Some(format!("{} is full", node.name));
     }
     let ports = fixed(&spec);

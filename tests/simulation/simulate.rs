@@ -41,6 +41,9 @@ struct Arguments {
     /// How many seeds at a time; each is one thread.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// Ends with the first seed that fails.
+    #[arg(long)]
+    until_failure: bool,
     /// Prints the digest of each seed's log.
     #[arg(long)]
     digests: bool,
@@ -75,6 +78,9 @@ fn main() -> ExitCode {
             violations += report.violations.len();
             if let Some(first) = report.violations.first() {
                 println!("seed {seed}: {first}");
+                if arguments.until_failure {
+                    next.store(end, Ordering::Relaxed);
+                }
             }
             if arguments.digests {
                 println!("seed {seed}: {}", report.digest);
