@@ -273,3 +273,10 @@ fn a_move_that_failed_and_waits_for_a_node_takes_nobodys_turn() {
     let then = given.when(place("c")).then_kinds(["ContainerLaunchFailed"]);
     assert_eq!(then.container("c").migrating, None);
 }
+
+#[test]
+fn what_failed_on_a_node_that_went_down_meanwhile_is_lost_no_longer() {
+    let given = Given::cluster().nodes(["a", "b"]).application("web").container("c").placed_on("a");
+    let given = given.node_down("a").launch_failed(1, true);
+    assert!(!given.cluster.container(container("c")).unwrap().lost);
+}

@@ -167,6 +167,7 @@ impl Cluster {
             c.not_before = e.retry_at;
             if e.retry_at.is_none() {
                 c.phase = Phase::Failed;
+                c.lost = false;
                 c.migrating = None;
                 c.retire_placement(false);
                 for retired in &mut c.retired {
@@ -174,6 +175,7 @@ impl Cluster {
                 }
             } else if e.node_fault {
                 c.phase = Phase::Waiting;
+                c.lost = false; // it is nowhere now
                 if let Some(node) = e.node_id {
                     c.avoid.insert(node);
                 }
