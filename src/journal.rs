@@ -48,8 +48,8 @@ impl Ambient for Machine {
     }
 }
 
-/// Makes the status and the body of an answer from what was decided.
-pub type MakeAnswer = Box<dyn FnOnce(&Decision) -> (u16, String) + Send>;
+/// Makes the status and the body of an answer from what was decided: each time that it is decided.
+pub type MakeAnswer = Box<dyn FnMut(&Decision) -> (u16, String) + Send>;
 
 /// An answer that is to be kept under an `Idempotency-Key`.
 pub struct Keep {
@@ -91,11 +91,25 @@ impl Submission {
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// What happened; empty when the state was already as wanted.
-    pub events: Arc<[Envelope]>,
+    pub events: Events,
     /// A state that includes it: durable and published.
     pub cluster: Arc<Cluster>,
     /// The seq of its last event, or of the state that was already as wanted.
     pub seq: Seq,
+}
+
+/// Some of the events of a commit, one after another.
+#[derive(Debug, Clone)]
+pub struct Events {
+    commit: Arc<[Envelope]>,
+    range: std::ops::Range<usize>,
+}
+
+impl std::ops::Deref for Events {
+    type Target = [Envelope];
+    fn deref(&self) -> &[Envelope] {
+        self.commit.get(self.range.clone()).unwrap_or_default()
+    }
 }
 
 /// Why a command was not carried out.
@@ -118,7 +132,7 @@ pub enum SubmitError {
     KeyReused,
 }
 
-/// One commit, as subscribers get it.
+/// One or a few commits, as subscribers get them.
 #[derive(Debug)]
 pub struct Committed {
     /// Its events.
@@ -141,6 +155,12 @@ pub struct Subscription {
 pub struct Lagged;
 
 impl Subscription {
+    /// How many commits wait to be taken.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.feed.len()
+    }
+
     /// The next commit; `Ok(None)` when the journal was closed.
     ///
     /// # Errors
@@ -210,7 +230,7 @@ impl Journal {
             feed: Arc::clone(&feed),
             trouble: trouble_writer,
         };
-        tokio::spawn(writer.run(messages));
+        spawn(writer.run(messages))?;
         Ok(Self { queue, state, feed, store, ambient, policy, trouble })
     }
 
@@ -327,6 +347,21 @@ impl Journal {
             let _ = closed.await;
         }
     }
+}
+
+/// Runs the writer in a thread of its own, for it waits for the disk; in a runtime of one thread (tests, the
+/// simulation) it is a task like any other.
+fn spawn(writer: impl Future<Output = ()> + Send + 'static) -> Result<(), StoreError> {
+    use tokio::runtime::{Builder, Handle, RuntimeFlavor};
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        tokio::spawn(writer);
+        return Ok(());
+    }
+    let failed =
+        |error: std::io::Error| StoreError::Unavailable(format!("no thread for the journal: {error}"));
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let thread = std::thread::Builder::new().name("journal".into());
+    thread.spawn(move || runtime.block_on(writer)).map(drop).map_err(failed)
 }
 
 fn closed() -> SubmitError {

@@ -16,8 +16,8 @@ use kdaemon_events::{Actor, Envelope, RequestId, Seq, Subject};
 use kdaemon_projections::Cluster;
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::oneshot;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -130,17 +130,21 @@ impl<R: Resource> Show for Row<R> {
 }
 
 /// Shows the row of what was made.
-pub(super) struct Created<R>(PhantomData<fn() -> R>);
+pub(super) struct Created<R> {
+    /// What was made, once it is known.
+    id: Option<Uuid>,
+    resource: PhantomData<fn() -> R>,
+}
 
 impl<R> Created<R> {
     pub(super) fn new() -> Self {
-        Self(PhantomData)
+        Self { id: None, resource: PhantomData }
     }
 }
 
 impl<R> Clone for Created<R> {
     fn clone(&self) -> Self {
-        Self::new()
+        Self { id: self.id, resource: PhantomData }
     }
 }
 
@@ -149,8 +153,8 @@ impl<R: Resource> Show for Created<R> {
 
     fn show(&mut self, cluster: &Cluster, events: &[Envelope]) -> Shown {
         let id = events.first().and_then(|envelope| envelope.event.subjects().first().copied());
-        let id = id.map(Subject::uuid).unwrap_or_default();
-        Row::<R>::new(cluster, id, settled).shown(cluster)
+        self.id = id.map(Subject::uuid);
+        Row::<R>::new(cluster, self.id.unwrap_or_default(), settled).shown(cluster)
     }
 
     fn location(&self, api: &Api, body: &str) -> Option<HeaderValue> {
@@ -158,7 +162,9 @@ impl<R: Resource> Show for Created<R> {
         struct Identified {
             id: Uuid,
         }
-        let Identified { id } = serde_json::from_str(body).ok()?;
+        // When an answer is repeated, its text is all there is of it.
+        let told = || serde_json::from_str(body).ok().map(|Identified { id }| id);
+        let id = self.id.or_else(told)?;
         HeaderValue::try_from(format!("/{}/{}/{id}", api.config.api_version, R::PLURAL)).ok()
     }
 }
@@ -240,14 +246,15 @@ impl Call {
             return Ok(answer(StatusCode::OK, seq, json(&DryRun { events })));
         }
         // The answer that is kept is the answer that is given, whatever else is in the commit.
-        let (keep, mut kept) = self.keep(&show, body);
+        let (keep, kept) = self.keep(&show, body);
         submission.keep = keep;
         let outcome = match self.api.journal.submit(submission).await {
             Ok(outcome) => outcome,
             Err(SubmitError::Repeated(earlier)) => return Ok(self.repeat(&show, *earlier)),
             Err(error) => return Err(error.into()),
         };
-        let shown = kept.try_recv().unwrap_or_else(|_| show.show(&outcome.cluster, &outcome.events));
+        let kept = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let shown = kept.unwrap_or_else(|| show.show(&outcome.cluster, &outcome.events));
         match self.query.wait()? {
             Some(wait) if shown.progress != Progress::Done => {
                 let waited = self.wait(wait, outcome.seq, show.clone(), &outcome.events).await;
@@ -266,20 +273,21 @@ impl Call {
         &self,
         show: &S,
         body: Option<blake3::Hash>,
-    ) -> (Option<Keep>, oneshot::Receiver<Shown>) {
-        let (tell, kept) = oneshot::channel();
+    ) -> (Option<Keep>, Arc<Mutex<Option<Shown>>>) {
+        let kept = Arc::new(Mutex::new(None));
         let keep = self.key.clone().map(|key| {
             let mut fingerprint = blake3::Hasher::new();
             fingerprint.update(self.target.as_bytes());
             fingerprint.update(body.as_ref().map_or(&[][..], |digest| digest.as_bytes()));
             let mut show = show.clone();
+            let tell = Arc::clone(&kept);
             Keep {
                 key,
                 fingerprint: fingerprint.finalize().to_hex().to_string(),
                 answer: Box::new(move |decision: &Decision| {
                     let shown = show.show(&decision.cluster, &decision.events);
                     let answer = (status::<S>(&shown).as_u16(), shown.body.clone());
-                    let _ = tell.send(shown); // nobody waits for it any more
+                    *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
                     answer
                 }),
             }

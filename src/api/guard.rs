@@ -11,8 +11,10 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderValue, Method, StatusCode, Uri, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
 use kdaemon_events::RequestId;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tower_http::cors::CorsLayer;
@@ -62,33 +64,70 @@ pub(super) fn without_trailing_slash(mut request: Request) -> Request {
     request
 }
 
-/// The outermost layer: gives the request its id, lets it through if its sender may ask, and gives the answer its
-/// headers and, if it is an error, its body.
-pub(super) async fn dress(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let given = request.headers().get(&REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
-    let sane = given.filter(|id| (1..=REQUEST_ID_LIMIT).contains(&id.len()) && !id.contains('\t'));
-    let id = sane.map_or_else(|| Uuid::new_v4().to_string(), ToOwned::to_owned);
-    let instance = request.uri().path().to_owned();
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    request.extensions_mut().insert(RequestId(id.clone()));
-    request.extensions_mut().insert(Instance(instance.clone()));
+/// All that stands around a handler where no pages of other origins may call. (In one piece, for each layer around a
+/// handler is made anew for each request.)
+pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let seen = Seen::of(&mut request);
+    let response = match refuse(&api, &request) {
+        Some(problem) => problem.into_response(),
+        None => bound(&api, request, next).await,
+    };
+    seen.dress(&api, response).await
+}
 
+/// The outer part of [`guard`], for CORS to stand between.
+pub(super) async fn outer(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let seen = Seen::of(&mut request);
     let response = match refuse(&api, &request) {
         Some(problem) => problem.into_response(),
         None => next.run(request).await,
     };
-    // The Allow header is written outside of all layers: the methods have to come from elsewhere.
-    let allowed = route.as_ref().and_then(|route| api.methods.get()?.get(route.as_str()));
-    let mut response = as_problem(response, &instance, &id, allowed.map(String::as_str)).await;
-    let headers = response.headers_mut();
-    headers.entry(&SEQ_HEADER).or_insert_with(|| HeaderValue::from(api.journal.cluster().seq().0));
-    headers.extend(HeaderValue::try_from(id).ok().map(|id| (REQUEST_ID_HEADER, id)));
-    harden(headers);
-    let route = route.as_ref().map_or("", MatchedPath::as_str);
-    api.metrics.answered(route, &method, response.status(), started.elapsed());
-    response
+    seen.dress(&api, response).await
+}
+
+/// The inner part of [`guard`], for CORS to stand between.
+pub(super) async fn inner(State(api): State<Api>, request: Request, next: Next) -> Response {
+    bound(&api, request, next).await
+}
+
+/// A request, as it came in.
+struct Seen {
+    started: Instant,
+    id: String,
+    instance: String,
+    method: Method,
+    route: Option<MatchedPath>,
+}
+
+impl Seen {
+    /// Gives the request its id.
+    fn of(request: &mut Request) -> Self {
+        let started = Instant::now();
+        let given = request.headers().get(&REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
+        let sane = given.filter(|id| (1..=REQUEST_ID_LIMIT).contains(&id.len()) && !id.contains('\t'));
+        let id = sane.map_or_else(|| Uuid::new_v4().to_string(), ToOwned::to_owned);
+        let instance = request.uri().path().to_owned();
+        let method = request.method().clone();
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        request.extensions_mut().insert(RequestId(id.clone()));
+        request.extensions_mut().insert(Instance(instance.clone()));
+        Self { started, id, instance, method, route }
+    }
+
+    /// Gives the answer its headers and, if it is an error, its body.
+    async fn dress(self, api: &Api, response: Response) -> Response {
+        // The Allow header is written outside of all layers: the methods have to come from elsewhere.
+        let allowed = self.route.as_ref().and_then(|route| api.methods.get()?.get(route.as_str()));
+        let allowed = allowed.map(String::as_str);
+        let mut response = as_problem(response, &self.instance, &self.id, allowed).await;
+        let headers = response.headers_mut();
+        headers.entry(&SEQ_HEADER).or_insert_with(|| HeaderValue::from(api.journal.cluster().seq().0));
+        headers.extend(HeaderValue::try_from(self.id).ok().map(|id| (REQUEST_ID_HEADER, id)));
+        harden(headers);
+        let route = self.route.as_ref().map_or("", MatchedPath::as_str);
+        api.metrics.answered(route, &self.method, response.status(), self.started.elapsed());
+        response
+    }
 }
 
 /// Answers are data: no browser is to guess at them, show them in a frame or keep them.
@@ -130,12 +169,6 @@ async fn as_problem(mut response: Response, instance: &str, id: &str, allowed: O
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.remove(header::CONTENT_LENGTH);
     response
-}
-
-/// The answer to a request whose handler panicked.
-pub(super) fn panicked(_panic: Box<dyn std::any::Any + Send>) -> Response {
-    Problem::new(Sort::Internal, "the request was ended by a fault of the daemon; its log says more")
-        .into_response()
 }
 
 /// Only names of this daemon are answered to: a web page that has its own name resolve to this address (DNS
@@ -236,11 +269,17 @@ pub(super) fn cors(api: &Api) -> Option<CorsLayer> {
     )
 }
 
-/// Bounds how long an answer may take to begin; what a `?wait=` asks for comes on top.
-pub(super) async fn limit_time(State(api): State<Api>, request: Request, next: Next) -> Response {
+/// Bounds how long an answer may take to begin (what a `?wait=` asks for comes on top), and holds a panic.
+async fn bound(api: &Api, request: Request, next: Next) -> Response {
     let limit = api.config.request_timeout + wait_of(request.uri());
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
+    // Nothing of the request is used after a panic, and what it shares with others is changed whole or not at all.
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(limit, answer).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_panic)) => {
+            Problem::new(Sort::Internal, "the request was ended by a fault of the daemon; its log says more")
+                .into_response()
+        }
         Err(_) => Problem::new(
             Sort::Timeout,
             format!(

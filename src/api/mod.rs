@@ -34,14 +34,12 @@ use crate::journal::Journal;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderName;
-use axum::middleware::{from_fn_with_state, map_request};
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use problem::{Problem, Sort};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
-use tower::Layer as _;
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 /// The seq of the state that an answer shows, or of a command's last event.
@@ -111,17 +109,15 @@ pub fn router(api: Api) -> Router {
         .split_for_parts();
     let _ = api.methods.set(openapi::methods(&document)); // made once
     openapi::complete(document, &api.document);
-    let mut router = router
-        .fallback(no_such_route)
-        .layer(from_fn_with_state(api.clone(), guard::limit_time))
-        .layer(CatchPanicLayer::custom(guard::panicked));
-    if let Some(cors) = guard::cors(&api) {
-        router = router.layer(cors);
-    }
-    let router = router.layer(from_fn_with_state(api.clone(), guard::dress)).with_state(api);
-    // Routing happens before a router's own layers: what changes the path has to stand around it.
-    let router = map_request(async |request| guard::without_trailing_slash(request)).layer(router);
-    Router::new().fallback_service(router)
+    let router = router.fallback(no_such_route);
+    let router = match guard::cors(&api) {
+        None => router.layer(from_fn_with_state(api.clone(), guard::guard)),
+        Some(cors) => router
+            .layer(from_fn_with_state(api.clone(), guard::inner))
+            .layer(cors)
+            .layer(from_fn_with_state(api.clone(), guard::outer)),
+    };
+    router.with_state(api)
 }
 
 async fn no_such_route(request: Request) -> Problem {

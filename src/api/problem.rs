@@ -1,6 +1,6 @@
 //! Problems: what the API answers when it does not do what was asked (RFC 9457).
 //!
-//! A handler returns a [`Problem`]; [`super::guard::dress`] completes it with the request's path and id and
+//! A handler returns a [`Problem`]; [`super::guard`] completes it with the request's path and id and
 //! writes it out, so that every error of every layer has the same shape.
 
 use crate::commands::{NodeReason, Refusal};
@@ -179,7 +179,7 @@ impl Problem {
 }
 
 impl IntoResponse for Problem {
-    /// The status and the headers alone; the body is written by [`super::guard::dress`].
+    /// The status and the headers alone; the body is written by [`super::guard`].
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         if self.is_worth_a_retry() {

@@ -1,6 +1,6 @@
 //! Listening: connections are counted, bounded in their idleness, and ended in an orderly way.
 
-use super::guard::Connection;
+use super::guard::{self, Connection};
 use super::{Api, router};
 use axum::extract::Request;
 use hyper::body::Incoming;
@@ -75,7 +75,8 @@ async fn converse(
     let _ = stream.set_nodelay(true); // slower without, not wrong
     let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
-        request.map(axum::body::Body::new)
+        // Routing happens before a router's own layers: what changes the path has to stand around it.
+        guard::without_trailing_slash(request.map(axum::body::Body::new))
     });
     let conversation = http1::Builder::new()
         .timer(TokioTimer::new())

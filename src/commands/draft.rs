@@ -116,18 +116,11 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(cluster: &Cluster, context: &'a Context) -> Self {
+    pub(super) fn new(cluster: Cluster, context: &'a Context) -> Self {
         // Clocks go backwards; the log does not. Microseconds are what is written.
         let now = context.now.max(cluster.at().unwrap_or(context.now));
         let now = DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now);
-        Self {
-            context,
-            now,
-            cluster: cluster.clone(),
-            events: Vec::new(),
-            touched: Touched::default(),
-            identities: 0,
-        }
+        Self { context, now, cluster, events: Vec::new(), touched: Touched::default(), identities: 0 }
     }
 
     /// The last event of the decision so far.
@@ -198,6 +191,11 @@ impl<'a> Draft<'a> {
             .ok()
             .and_then(|pause| self.now.checked_add_signed(pause))
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// The state as it was given, if nothing has happened to it yet.
+    pub(super) fn give_back(self) -> Option<Cluster> {
+        self.events.is_empty().then_some(self.cluster)
     }
 
     pub(super) fn finish(self) -> Decision {

@@ -140,51 +140,74 @@ pub enum Command {
 /// # Errors
 /// A refusal that says why; nothing has happened then.
 pub fn decide(cluster: &Cluster, command: Command, context: &Context) -> Result<Decision, Refusal> {
-    context.check(cluster)?;
+    decide_owned(cluster.clone(), command, context).map_err(|refused| refused.refusal)
+}
+
+/// A refusal, and the state that was handed over; `None` when the decision had begun to change it.
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) cluster: Option<Cluster>,
+}
+
+/// As [`decide`], on a state that is handed over: what nobody else holds of it is changed in place and not copied.
+pub(crate) fn decide_owned(
+    cluster: Cluster,
+    command: Command,
+    context: &Context,
+) -> Result<Decision, Box<Refused>> {
+    if let Err(refusal) = context.check(&cluster) {
+        return Err(Box::new(Refused { refusal, cluster: Some(cluster) }));
+    }
     let mut draft = Draft::new(cluster, context);
+    match carry_out(&mut draft, command) {
+        Ok(()) => Ok(draft.finish()),
+        Err(refusal) => Err(Box::new(Refused { refusal, cluster: draft.give_back() })),
+    }
+}
+
+fn carry_out(draft: &mut Draft<'_>, command: Command) -> Result<(), Refusal> {
     match command {
-        Command::CreateCluster(id) => leader::create_cluster(&mut draft, id),
-        Command::BecomeLeader { term, daemon } => leader::become_leader(&mut draft, term, daemon),
+        Command::CreateCluster(id) => leader::create_cluster(draft, id),
+        Command::BecomeLeader { term, daemon } => leader::become_leader(draft, term, daemon),
 
-        Command::MountNode(mount) => nodes::mount(&mut draft, mount),
-        Command::UpdateNode(update) => nodes::update(&mut draft, update),
-        Command::CordonNode(id) => nodes::cordon(&mut draft, id),
-        Command::UncordonNode(id) => nodes::uncordon(&mut draft, id),
-        Command::DrainNode(id) => nodes::drain(&mut draft, id),
-        Command::UnmountNode { node_id, force } => nodes::unmount(&mut draft, node_id, force),
-        Command::FinishDrain(id) => nodes::finish_drain(&mut draft, id),
+        Command::MountNode(mount) => nodes::mount(draft, mount),
+        Command::UpdateNode(update) => nodes::update(draft, update),
+        Command::CordonNode(id) => nodes::cordon(draft, id),
+        Command::UncordonNode(id) => nodes::uncordon(draft, id),
+        Command::DrainNode(id) => nodes::drain(draft, id),
+        Command::UnmountNode { node_id, force } => nodes::unmount(draft, node_id, force),
+        Command::FinishDrain(id) => nodes::finish_drain(draft, id),
 
-        Command::CreateApplication(create) => applications::create(&mut draft, create),
-        Command::UpdateApplication(update) => applications::update(&mut draft, *update),
-        Command::DeleteApplication(id) => applications::delete(&mut draft, id),
+        Command::CreateApplication(create) => applications::create(draft, create),
+        Command::UpdateApplication(update) => applications::update(draft, *update),
+        Command::DeleteApplication(id) => applications::delete(draft, id),
         Command::ScaleApplication { application_id, replicas } => {
-            applications::scale(&mut draft, application_id, replicas)
+            applications::scale(draft, application_id, replicas)
         }
 
-        Command::CreateContainer(create) => containers::create(&mut draft, create),
-        Command::UpdateContainer(update) => containers::update(&mut draft, update),
-        Command::LaunchContainer(id) => containers::launch(&mut draft, id),
-        Command::StopContainer(id) => containers::stop(&mut draft, id),
-        Command::DeleteContainer(id) => containers::delete(&mut draft, id),
+        Command::CreateContainer(create) => containers::create(draft, create),
+        Command::UpdateContainer(update) => containers::update(draft, update),
+        Command::LaunchContainer(id) => containers::launch(draft, id),
+        Command::StopContainer(id) => containers::stop(draft, id),
+        Command::DeleteContainer(id) => containers::delete(draft, id),
 
-        Command::PlaceContainer(id) => moves::place_waiting(&mut draft, id),
-        Command::EvacuateNode(id) => moves::evacuate(&mut draft, id),
-        Command::Rebalance => moves::rebalance(&mut draft),
-        Command::RollApplication(id) => moves::roll(&mut draft, id),
-        Command::FinishDelete(id) => containers::finish_delete(&mut draft, id),
+        Command::PlaceContainer(id) => moves::place_waiting(draft, id),
+        Command::EvacuateNode(id) => moves::evacuate(draft, id),
+        Command::Rebalance => moves::rebalance(draft),
+        Command::RollApplication(id) => moves::roll(draft, id),
+        Command::FinishDelete(id) => containers::finish_delete(draft, id),
 
-        Command::RecordProbe(probe) => observations::probe(&mut draft, probe),
-        Command::RecordLaunched(instance, launched) => observations::launched(&mut draft, instance, launched),
+        Command::RecordProbe(probe) => observations::probe(draft, probe),
+        Command::RecordLaunched(instance, launched) => observations::launched(draft, instance, launched),
         Command::RecordLaunchFailed(instance, failure) => {
-            observations::launch_failed(&mut draft, instance, failure)
+            observations::launch_failed(draft, instance, failure)
         }
-        Command::RecordExited(instance, exit) => observations::exited(&mut draft, instance, exit),
-        Command::RecordMissing(instance) => observations::missing(&mut draft, instance),
-        Command::RecordHealth(instance, healthy) => observations::health(&mut draft, instance, healthy),
-        Command::RecordStopped(instance, exit) => observations::stopped(&mut draft, instance, exit),
-        Command::RecordRemoved(instance, node) => observations::removed(&mut draft, instance, node),
-    }?;
-    Ok(draft.finish())
+        Command::RecordExited(instance, exit) => observations::exited(draft, instance, exit),
+        Command::RecordMissing(instance) => observations::missing(draft, instance),
+        Command::RecordHealth(instance, healthy) => observations::health(draft, instance, healthy),
+        Command::RecordStopped(instance, exit) => observations::stopped(draft, instance, exit),
+        Command::RecordRemoved(instance, node) => observations::removed(draft, instance, node),
+    }
 }
 
 /// The longest name that anything can have, in characters.

@@ -27,7 +27,9 @@ pub(super) async fn catch_up(
 ) -> Result<Touched, StoreError> {
     let mut touched = Touched::default();
     while cluster.seq() < until {
-        let page = store.read(cluster.seq(), PAGE).await?;
+        // Not beyond it: the state and the head that the caller knows are to be of one moment.
+        let left = usize::try_from(until.0 - cluster.seq().0).unwrap_or(PAGE);
+        let page = store.read(cluster.seq(), left.min(PAGE)).await?;
         if page.is_empty() {
             return Err(StoreError::Damaged(format!("event {} is missing", cluster.seq().next())));
         }

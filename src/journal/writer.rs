@@ -1,8 +1,8 @@
-//! The writer: decides what waits, makes it durable as one commit, publishes it, answers.
+//! The writer: decides what waits, makes it durable, publishes it, answers.
 
 use super::fold::catch_up;
-use super::{ANSWERS_KEPT, Ambient, Committed, Message, Outcome, Submission, SubmitError, context};
-use crate::commands::{Decision, Policy, decide};
+use super::{ANSWERS_KEPT, Ambient, Committed, Events, Message, Outcome, Submission, SubmitError, context};
+use crate::commands::{Decision, Policy, decide_owned};
 use crate::latest as watch;
 use crate::store::{
     Answer, COMMIT_BYTES_LIMIT, COMMIT_EVENTS_LIMIT, Commit, EventStore, Head, StoreError, StoredEvent,
@@ -10,11 +10,16 @@ use crate::store::{
 use kdaemon_events::{CommitId, Envelope};
 use kdaemon_projections::{Cluster, Touched};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-/// How many commands are decided for one commit at most.
+/// How many commands are decided together at most.
 const BATCH_LIMIT: usize = 512;
+/// With so many commits to write no more commands are decided before they are written.
+const COMMITS_LIMIT: usize = 4;
+/// How often commands are decided anew because another daemon's commit came first.
+const CONFLICTS_LIMIT: usize = 16;
 
 pub(super) struct Writer {
     pub(super) store: Arc<dyn EventStore>,
@@ -33,19 +38,33 @@ pub(super) struct Writer {
 }
 
 type Reply = oneshot::Sender<Result<Outcome, SubmitError>>;
+/// A command that waits to be decided, and who waits for it.
+type Asked = (Box<Submission>, Reply);
 
-/// The commit in the making.
+/// What was decided and is not durable yet.
 struct Pending {
+    /// The state that all of it leads to.
     cluster: Cluster,
     touched: Touched,
     events: Vec<Envelope>,
+    /// The events in groups that each become durable at once.
+    commits: Vec<Group>,
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Default)]
+struct Group {
     stored: Vec<StoredEvent>,
     bytes: usize,
     answers: Vec<Answer>,
-    /// Who waits for it, and for which of its events.
-    replies: Vec<(Reply, std::ops::Range<usize>)>,
-    /// Who asked for what it holds an answer to, and what they are told once that is durable.
-    repeats: Vec<(Reply, SubmitError)>,
+}
+
+/// A command that was decided, and who waits until that can be said.
+struct Waiting {
+    asked: Asked,
+    verdict: Result<Range<usize>, SubmitError>,
+    /// With how many of the commits done it can be said: what was decided stands on all that was decided before.
+    after: usize,
 }
 
 impl Pending {
@@ -54,68 +73,71 @@ impl Pending {
             cluster: cluster.clone(),
             touched: Touched::default(),
             events: Vec::new(),
-            stored: Vec::new(),
-            bytes: 0,
-            answers: Vec::new(),
-            replies: Vec::new(),
-            repeats: Vec::new(),
+            commits: Vec::new(),
+            waiting: Vec::new(),
         }
     }
 
-    fn has_room_for(&self, decided: &Decided) -> bool {
-        let events = self.events.len() + decided.stored.len();
-        let bytes = self.bytes + decided.bytes();
-        self.events.is_empty() || (events <= COMMIT_EVENTS_LIMIT && bytes <= COMMIT_BYTES_LIMIT)
+    /// The group that so much more goes into.
+    fn group_for(&mut self, events: usize, bytes: usize) -> Option<&mut Group> {
+        let fits = self.commits.last().is_some_and(|last| {
+            last.stored.len() + events <= COMMIT_EVENTS_LIMIT && last.bytes + bytes <= COMMIT_BYTES_LIMIT
+        });
+        if !fits {
+            self.commits.push(Group::default());
+        }
+        self.commits.last_mut()
     }
 
-    fn add(&mut self, decided: Decided) {
+    fn add(&mut self, decision: Decision, stored: Vec<StoredEvent>, answer: Option<Answer>) -> Range<usize> {
         let first = self.events.len();
-        self.bytes += decided.bytes();
-        self.touched.merge(&decided.decision.touched);
-        self.events.extend(decided.decision.events);
-        self.stored.extend(decided.stored);
-        self.answers.extend(decided.answer);
-        self.cluster = decided.decision.cluster;
-        self.replies.push((decided.reply, first..self.events.len()));
+        if !stored.is_empty() {
+            let bytes = stored.iter().map(|event| event.json.len()).sum();
+            if let Some(group) = self.group_for(stored.len(), bytes) {
+                group.stored.extend(stored);
+                group.bytes += bytes;
+                group.answers.extend(answer);
+            }
+        }
+        self.touched.merge(&decision.touched);
+        self.events.extend(decision.events);
+        self.cluster = decision.cluster;
+        first..self.events.len()
+    }
+
+    fn answer_to(&self, key: &str) -> Option<&Answer> {
+        self.commits.iter().flat_map(|group| &group.answers).find(|answer| answer.key == key)
     }
 }
 
-/// A command that was decided on the state that the pending commit leads to.
-struct Decided {
-    decision: Decision,
-    stored: Vec<StoredEvent>,
-    answer: Option<Answer>,
-    reply: Reply,
-}
-
-impl Decided {
-    fn bytes(&self) -> usize {
-        self.stored.iter().map(|event| event.json.len()).sum()
+/// Waits for more commands as long as some come and there are fewer than in the batch before: who was answered just now
+/// is likely to ask again, and a commit takes nearly as long for one command as for a hundred. It never waits for time to
+/// pass, only for tasks that can run; who is alone is not held up.
+async fn gather(batch: &mut Vec<Message>, messages: &mut mpsc::Receiver<Message>, expected: usize) {
+    let mut before = 0;
+    while batch.len() > before && batch.len() < expected {
+        before = batch.len();
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH_LIMIT
+            && let Ok(message) = messages.try_recv()
+        {
+            batch.push(message);
+        }
     }
 }
 
 impl Writer {
     pub(super) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         let mut batch = Vec::new();
+        let mut expected = 1;
         while messages.recv_many(&mut batch, BATCH_LIMIT).await > 0 {
+            gather(&mut batch, &mut messages, expected).await;
+            expected = batch.len();
             let mut close = None;
-            let mut pending = Pending::on(&self.cluster);
+            let mut asked = Vec::with_capacity(batch.len());
             for message in batch.drain(..) {
                 match message {
-                    Message::Submit(submission, reply) => {
-                        let Some(decided) = self.decide(&mut pending, *submission, reply) else { continue };
-                        if !pending.has_room_for(&decided) {
-                            // What was decided stands on it: if it fails, that fails with it.
-                            let full = std::mem::replace(&mut pending, Pending::on(&self.cluster));
-                            if let Err(error) = self.commit(full).await {
-                                let _ = decided.reply.send(Err(error));
-                                pending = Pending::on(&self.cluster);
-                                continue;
-                            }
-                            pending = Pending::on(&self.cluster);
-                        }
-                        pending.add(decided);
-                    }
+                    Message::Submit(submission, reply) => asked.push((submission, reply)),
                     Message::Amend { key, status, seq, body } => {
                         // Whoever amends was answered, so its own answer is durable and in here.
                         if let Some(answer) = self.answers.get_mut(&key) {
@@ -125,7 +147,7 @@ impl Writer {
                     Message::Close(done) => close = Some(done),
                 }
             }
-            let _ = self.commit(pending).await; // those who wait for it have been told
+            self.carry_out(asked).await;
             if let Some(done) = close {
                 messages.close();
                 // The feed ends: subscribers go home.
@@ -136,97 +158,177 @@ impl Writer {
         }
     }
 
-    /// Decides a command; a refusal is answered at once.
-    fn decide(&self, pending: &mut Pending, submission: Submission, reply: Reply) -> Option<Decided> {
-        let context = context(&submission, self.ambient.as_ref(), &self.policy);
-        if let Some(keep) = &submission.keep {
-            let repeated = |earlier: &Answer| {
-                if earlier.fingerprint == keep.fingerprint {
-                    SubmitError::Repeated(Box::new(earlier.clone()))
-                } else {
-                    SubmitError::KeyReused
-                }
-            };
-            let durable = self.answers.get(&keep.key);
-            if let Some(earlier) = durable.filter(|answer| answer.at + ANSWERS_KEPT > context.now) {
-                let _ = reply.send(Err(repeated(earlier)));
-                return None;
-            }
-            // Answered in this very commit: that can be said only when it is durable.
-            if let Some(earlier) = pending.answers.iter().find(|answer| answer.key == keep.key) {
-                pending.repeats.push((reply, repeated(earlier)));
-                return None;
-            }
-        }
-        let decision = match decide(&pending.cluster, submission.command, &context) {
-            Ok(decision) => decision,
-            Err(refusal) => {
-                let _ = reply.send(Err(refusal.into()));
-                return None;
-            }
-        };
-        let mut stored = Vec::with_capacity(decision.events.len());
-        for envelope in &decision.events {
-            match StoredEvent::new(envelope) {
-                Ok(event) => stored.push(event),
-                Err(error) => {
-                    let _ = reply.send(Err(SubmitError::Unavailable(error.to_string())));
-                    return None;
+    /// Decides commands, makes that durable, and answers; decides again what another daemon's commit came before.
+    async fn carry_out(&mut self, mut asked: Vec<Asked>) {
+        let mut conflicts = 0;
+        while !asked.is_empty() && conflicts <= CONFLICTS_LIMIT {
+            let mut pending = Pending::on(&self.cluster);
+            let mut rest = asked.into_iter();
+            for command in rest.by_ref() {
+                self.decide(&mut pending, command);
+                if pending.commits.len() >= COMMITS_LIMIT {
+                    break;
                 }
             }
+            let again = self.commit(pending).await;
+            conflicts = if again.is_empty() { 0 } else { conflicts + 1 };
+            asked = again.into_iter().chain(rest).collect();
         }
-        let answer = submission.keep.filter(|_| !decision.events.is_empty()).map(|keep| {
-            let (status, body) = (keep.answer)(&decision);
-            let seq = decision.cluster.seq();
-            Answer { key: keep.key, fingerprint: keep.fingerprint, at: context.now, status, seq, body }
-        });
-        Some(Decided { decision, stored, answer, reply })
+        let busy = "other daemons write without a pause; send the command again".to_owned();
+        for (_, reply) in asked {
+            let _ = reply.send(Err(SubmitError::Unavailable(busy.clone())));
+        }
     }
 
-    /// Makes a commit durable, publishes the state that it leads to, and answers those who wait for it.
-    async fn commit(&mut self, pending: Pending) -> Result<(), SubmitError> {
-        let Pending { cluster, touched, events, stored, answers, replies, repeats, .. } = pending;
-        let events: Arc<[Envelope]> = events.into();
-        if !events.is_empty() {
+    /// Decides a command on the state that what is pending leads to.
+    ///
+    /// The pending state goes over into the decision, and comes back with it: so what this batch has made anew already
+    /// is changed in place. A copy of it for each command takes as long as the decision itself.
+    fn decide(&self, pending: &mut Pending, mut asked: Asked) {
+        let verdict = self.verdict(pending, &mut asked.0);
+        let after = pending.commits.len();
+        pending.waiting.push(Waiting { asked, verdict, after });
+    }
+
+    fn verdict(
+        &self,
+        pending: &mut Pending,
+        submission: &mut Submission,
+    ) -> Result<Range<usize>, SubmitError> {
+        let context = context(submission, self.ambient.as_ref(), &self.policy);
+        if let Some(keep) = &submission.keep {
+            let durable = self.answers.get(&keep.key).filter(|answer| answer.at + ANSWERS_KEPT > context.now);
+            if let Some(earlier) = durable.or_else(|| pending.answer_to(&keep.key)) {
+                let is_same = earlier.fingerprint == keep.fingerprint;
+                let repeated = || SubmitError::Repeated(Box::new(earlier.clone()));
+                return Err(if is_same { repeated() } else { SubmitError::KeyReused });
+            }
+        }
+        let cluster = std::mem::take(&mut pending.cluster);
+        let decision = match decide_owned(cluster, submission.command.clone(), &context) {
+            Ok(decision) => decision,
+            Err(refused) => {
+                pending.cluster = match refused.cluster {
+                    Some(cluster) => cluster,
+                    None => Cluster::clone(&self.cluster).fold(&pending.events),
+                };
+                return Err(refused.refusal.into());
+            }
+        };
+        let stored: Result<Vec<_>, _> = decision.events.iter().map(StoredEvent::new).collect();
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(error) => {
+                pending.cluster = Cluster::clone(&self.cluster).fold(&pending.events);
+                return Err(SubmitError::Unavailable(error.to_string()));
+            }
+        };
+        let answer = submission.keep.as_mut().filter(|_| !stored.is_empty()).map(|keep| {
+            let (status, body) = (keep.answer)(&decision);
+            let (key, fingerprint) = (keep.key.clone(), keep.fingerprint.clone());
+            Answer { key, fingerprint, at: context.now, status, seq: decision.cluster.seq(), body }
+        });
+        Ok(pending.add(decision, stored, answer))
+    }
+
+    /// Makes what is pending durable, publishes it, and answers those who wait for it. Returns those commands that are
+    /// to be decided again, for another daemon's commit came first.
+    async fn commit(&mut self, pending: Pending) -> Vec<Asked> {
+        let Pending { cluster, touched, events, commits, waiting } = pending;
+        let groups = commits.len();
+        let (mut done, mut done_events, mut failure) = (0, 0, None);
+        for Group { stored, answers, .. } in commits {
+            let length = stored.len();
             let commit =
                 Commit { id: CommitId(self.ambient.random()), events: stored, answers: answers.clone() };
             if let Err(error) = self.append(commit).await {
+                failure = Some(error);
+                break;
+            }
+            done += 1;
+            done_events += length;
+            self.answers.extend(answers.into_iter().map(|answer| (answer.key.clone(), answer)));
+        }
+        let events: Arc<[Envelope]> = events.into();
+        if done == groups && groups > 0 {
+            self.forget_old_answers();
+            self.publish(cluster, Arc::clone(&events), touched);
+        } else if done > 0 {
+            let mut cluster = Cluster::clone(&self.cluster);
+            let mut touched = Touched::default();
+            events[..done_events].iter().for_each(|envelope| cluster.apply(envelope, &mut touched));
+            self.publish(cluster, events[..done_events].into(), touched);
+        }
+        let is_conflict = matches!(failure, Some(StoreError::Conflict { .. }));
+        let failure = match failure {
+            Some(StoreError::Conflict { actual }) => self.catch_up(actual).await.err(),
+            other => other,
+        };
+        self.tell_trouble(failure.as_ref());
+        let unavailable = failure.map(|error| SubmitError::Unavailable(error.to_string()));
+        let mut again = Vec::new();
+        for Waiting { asked, verdict, after } in waiting {
+            let verdict = match &unavailable {
+                _ if after <= done => verdict,
+                Some(unavailable) => Err(unavailable.clone()),
+                None if is_conflict => {
+                    again.push(asked);
+                    continue;
+                }
+                None => verdict,
+            };
+            let outcome = verdict.map(|range| {
+                let events = Events { commit: Arc::clone(&events), range };
+                let seq = events.last().map_or(self.cluster.seq(), |envelope| envelope.seq);
+                Outcome { events, cluster: Arc::clone(&self.cluster), seq }
+            });
+            let _ = asked.1.send(outcome); // the caller went away; what it asked for is done
+        }
+        again
+    }
+
+    fn tell_trouble(&self, failure: Option<&StoreError>) {
+        match failure {
+            Some(error) => {
                 tracing::error!(%error, "the log cannot be written");
                 self.trouble.send_replace(Some(error.to_string()));
-                let error = SubmitError::Unavailable(error.to_string());
-                let repeated = repeats.into_iter().map(|(reply, _)| reply);
-                for reply in replies.into_iter().map(|(reply, _)| reply).chain(repeated) {
-                    let _ = reply.send(Err(error.clone()));
-                }
-                return Err(error);
             }
-            self.trouble.send_if_modified(|trouble| trouble.take().is_some());
-            self.cluster = Arc::new(cluster);
-            self.answers.extend(answers.into_iter().map(|answer| (answer.key.clone(), answer)));
-            self.forget_old_answers();
-            self.state.send_replace(Arc::clone(&self.cluster));
-            let committed =
-                Committed { events: Arc::clone(&events), touched, cluster: Arc::clone(&self.cluster) };
-            if let Some(feed) = &*self.feed.lock().unwrap_or_else(PoisonError::into_inner) {
-                let _ = feed.send(Arc::new(committed)); // nobody subscribes at present
+            None => {
+                self.trouble.send_if_modified(|trouble| trouble.take().is_some());
             }
         }
-        for (reply, range) in replies {
-            let mine = &events[range];
-            let seq = mine.last().map_or(self.cluster.seq(), |envelope| envelope.seq);
-            let outcome = Outcome { events: mine.into(), cluster: Arc::clone(&self.cluster), seq };
-            let _ = reply.send(Ok(outcome)); // the caller went away; what it asked for is done
+    }
+
+    fn publish(&mut self, cluster: Cluster, events: Arc<[Envelope]>, touched: Touched) {
+        self.cluster = Arc::new(cluster);
+        self.state.send_replace(Arc::clone(&self.cluster));
+        let committed = Committed { events, touched, cluster: Arc::clone(&self.cluster) };
+        if let Some(feed) = &*self.feed.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = feed.send(Arc::new(committed)); // nobody subscribes at present
         }
-        for (reply, repeated) in repeats {
-            let _ = reply.send(Err(repeated));
+    }
+
+    /// Takes in what others appended.
+    async fn catch_up(&mut self, head: Head) -> Result<(), StoreError> {
+        if head.seq < self.cluster.seq() {
+            let (had, has) = (self.cluster.seq(), head.seq);
+            return Err(StoreError::Damaged(format!("the log had {had} events and now has {has}")));
         }
+        let mut cluster = Cluster::clone(&self.cluster);
+        let mut events = Vec::new();
+        let keep = |envelope| events.push(envelope);
+        let touched = catch_up(self.store.as_ref(), &mut cluster, head.seq, keep).await?;
+        let answers = self.store.answers(self.ambient.now() - ANSWERS_KEPT).await?;
+        self.answers.extend(answers.into_iter().map(|answer| (answer.key.clone(), answer)));
+        self.head = head;
+        self.publish(cluster, events.into(), touched);
         Ok(())
     }
 
     /// Appends a commit; when the store fails in the middle, finds out whether it happened.
     async fn append(&mut self, commit: Commit) -> Result<(), StoreError> {
         self.settle().await?;
-        let id = commit.id;
+        let (id, after) = (commit.id, commit.head_after(&self.head));
         match self.store.append(&self.head, commit).await {
             Ok(head) => {
                 self.head = head;
@@ -234,18 +336,15 @@ impl Writer {
             }
             Err(StoreError::Unavailable(reason)) => {
                 self.unsettled = Some(id);
-                match self.store.head().await {
-                    Ok(head) if head.commit_id == Some(id) => {
-                        self.unsettled = None;
-                        self.head = head;
-                        Ok(())
-                    }
-                    Ok(head) if head == self.head => {
-                        self.unsettled = None;
-                        Err(StoreError::Unavailable(reason))
-                    }
-                    _ => Err(StoreError::Unavailable(reason)),
+                let Ok(found) = self.store.commit_at(after.commits).await else {
+                    return Err(StoreError::Unavailable(reason));
+                };
+                self.unsettled = None;
+                if found == Some(id) {
+                    self.head = after;
+                    return Ok(());
                 }
+                Err(StoreError::Unavailable(reason))
             }
             Err(other) => Err(other),
         }
@@ -254,29 +353,13 @@ impl Writer {
     /// Before anything new is appended: did the commit happen whose outcome was not known?
     ///
     /// If it did, its callers were told that it was not done. It is in the log all the same, so the state
-    /// takes it in; the commands that are being decided on the old state are refused once.
+    /// takes it in; the commands that were decided on the old state are decided again.
     async fn settle(&mut self) -> Result<(), StoreError> {
         let Some(id) = self.unsettled else { return Ok(()) };
-        let head = self.store.head().await?;
-        if head.commit_id != Some(id) {
-            self.unsettled = None;
-            return Ok(());
-        }
-        let mut cluster = (*self.cluster).clone();
-        let mut events = Vec::new();
-        let keep = |envelope| events.push(envelope);
-        let touched = catch_up(self.store.as_ref(), &mut cluster, head.seq, keep).await?;
-        let answers = self.store.answers(self.ambient.now() - ANSWERS_KEPT).await?;
+        let found = self.store.commit_at(self.head.commits + 1).await?;
+        let actual = self.store.head().await?;
         self.unsettled = None;
-        self.head = head;
-        self.cluster = Arc::new(cluster);
-        self.answers.extend(answers.into_iter().map(|answer| (answer.key.clone(), answer)));
-        self.state.send_replace(Arc::clone(&self.cluster));
-        let committed = Committed { events: events.into(), touched, cluster: Arc::clone(&self.cluster) };
-        if let Some(feed) = &*self.feed.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _ = feed.send(Arc::new(committed));
-        }
-        Err(StoreError::Unavailable("it was interrupted and is back; send the command again".to_owned()))
+        if found == Some(id) { Err(StoreError::Conflict { actual }) } else { Ok(()) }
     }
 
     fn forget_old_answers(&mut self) {

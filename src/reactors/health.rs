@@ -3,7 +3,7 @@
 //! What the observations mean is decided elsewhere (`commands/observations.rs`): here is nothing but asking
 //! and reporting. How often a node failed in a row is counted in the log, not here.
 
-use super::Hub;
+use super::{Hub, PACE};
 use crate::commands::{Command, Instance, Listed, Probe, ProbeResult, Seen};
 use crate::engine::{Engine, EngineError, EngineEvent, Exit, Identity, Running};
 use crate::journal::Lagged;
@@ -37,6 +37,9 @@ pub(super) async fn run(hub: Hub) {
                 Ok(Some(committed)) => {
                     for id in &committed.touched.nodes {
                         followers.follow(&committed.cluster, *id);
+                    }
+                    if subscription.waiting() == 0 {
+                        tokio::time::sleep(PACE).await;
                     }
                 }
                 Ok(None) => return,

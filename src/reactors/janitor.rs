@@ -4,8 +4,8 @@
 //! It removes only what carries this cluster's label and a placement that the log knows as replaced, or
 //! does not know at all.
 
-use super::Hub;
 use super::work::Work;
+use super::{Hub, PACE};
 use crate::commands::{Command, Instance};
 use kdaemon_events::NodeId;
 use kdaemon_events::node::Availability;
@@ -43,7 +43,12 @@ pub(super) async fn run(hub: Hub) {
         let wake = work.next_pause_end().map_or(period, |end| period.min(end));
         tokio::select! {
             biased;
-            changed = states.changed() => if changed.is_err() { return },
+            changed = states.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                tokio::time::sleep(PACE).await;
+            }
             () = work.done.notified() => {}
             () = tokio::time::sleep_until(wake) => {}
         }

@@ -1,8 +1,8 @@
 //! The launcher: it has waiting containers placed, and placed ones started; it starts again what ended, and
 //! stops what is to be stopped.
 
-use super::Hub;
 use super::work::{Guard, Work};
+use super::{Hub, PACE};
 use crate::commands::{Command, Instance, LaunchFailure};
 use crate::engine::{Engine, EngineError, Identity, LaunchOrder};
 use chrono::{DateTime, Utc};
@@ -47,7 +47,12 @@ pub(super) async fn run(hub: Hub) {
         wake = work.next_pause_end().map_or(wake, |end| wake.min(end));
         tokio::select! {
             biased;
-            changed = states.changed() => if changed.is_err() { return },
+            changed = states.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                tokio::time::sleep(PACE).await;
+            }
             () = work.done.notified() => {}
             () = tokio::time::sleep_until(wake) => {}
         }

@@ -24,6 +24,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long a reactor that was woken waits until it looks: under load the state changes thousands of times in a second,
+/// and one look sees what many changes led to.
+const PACE: Duration = Duration::from_millis(2);
+
 /// How the reactors go about their work.
 #[derive(Debug, Clone)]
 pub struct Settings {

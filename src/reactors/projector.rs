@@ -1,7 +1,7 @@
 //! The projector: it keeps the tables `nodes`, `applications` and `containers` in the store as the log has
 //! them. They are for people and tools that look into the store; the daemon itself never reads them back.
 
-use super::Hub;
+use super::{Hub, PACE};
 use crate::journal::{Lagged, fold_log};
 use crate::store::{EventStore, RowChange, StoreError, Table};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId};
@@ -55,6 +55,9 @@ pub(super) async fn run(hub: Hub) {
                 next = subscription.next() => match next {
                     Ok(Some(committed)) => {
                         touched.merge(&committed.touched);
+                        if subscription.waiting() == 0 {
+                            tokio::time::sleep(PACE).await;
+                        }
                         if touched != Touched::default() {
                             write_at.get_or_insert_with(|| tokio::time::Instant::now() + GATHER);
                         }

@@ -1,7 +1,7 @@
 //! The rebalancer: it has containers moved off nodes that are unhealthy or drained, evens the counts of
 //! containers, and rolls out changes of applications.
 
-use super::Hub;
+use super::{Hub, PACE};
 use crate::commands::{Command, is_empty, is_outdated};
 use kdaemon_events::node::Availability;
 use kdaemon_events::{ApplicationId, NodeId, Seq, UpdatePolicy};
@@ -69,7 +69,12 @@ pub(super) async fn run(hub: Hub) {
 
         tokio::select! {
             biased;
-            changed = states.changed() => if changed.is_err() { return },
+            changed = states.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                tokio::time::sleep(PACE).await;
+            }
             () = tokio::time::sleep_until(wake) => {}
         }
     }

@@ -5,7 +5,7 @@ use super::{
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use kdaemon_events::{Digest, Seq};
+use kdaemon_events::{CommitId, Digest, Seq};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
@@ -20,8 +20,8 @@ pub struct MemoryStore {
 struct Inner {
     head: Head,
     events: Vec<StoredEvent>,
-    /// After which event each commit ends, and its digest.
-    commits: Vec<(Seq, Digest)>,
+    /// Each commit, after which event it ends, and its digest.
+    commits: Vec<(CommitId, Seq, Digest)>,
     answers: Vec<Answer>,
     tables: BTreeMap<(Table, Uuid), String>,
     reflects: Seq,
@@ -68,6 +68,12 @@ impl EventStore for MemoryStore {
         "memory".to_owned()
     }
 
+    async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError> {
+        let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        let inner = self.working()?;
+        Ok(index.and_then(|index| inner.commits.get(index)).map(|(id, _, _)| *id))
+    }
+
     async fn head(&self) -> Result<Head, StoreError> {
         Ok(self.working()?.head)
     }
@@ -78,7 +84,7 @@ impl EventStore for MemoryStore {
             return Err(StoreError::Conflict { actual: inner.head });
         }
         let head = commit.head_after(expected);
-        inner.commits.push((head.seq, head.digest));
+        inner.commits.push((commit.id, head.seq, head.digest));
         inner.events.extend(commit.events);
         for answer in commit.answers {
             inner.answers.retain(|earlier| earlier.key != answer.key);
@@ -147,7 +153,7 @@ impl EventStore for MemoryStore {
         let inner = self.working()?;
         let mut digest = Digest::default();
         let mut start = 0;
-        for (number, (last, recorded)) in inner.commits.iter().enumerate() {
+        for (number, (_, last, recorded)) in inner.commits.iter().enumerate() {
             let end = first_after(&inner.events, *last);
             let events = &inner.events[start..end];
             digest = Digest::of_commit(digest, events.iter().map(|e| Digest::of_event(e.json.as_bytes())));

@@ -200,6 +200,9 @@ pub trait EventStore: Send + Sync + 'static {
     /// What it is, for people: `sqlite:/var/lib/kdaemon/kdaemon.db`.
     fn describe(&self) -> String;
 
+    /// The identity of a commit by its number, counted from 1; `None` when there are not so many.
+    async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError>;
+
     /// The end of the log.
     async fn head(&self) -> Result<Head, StoreError>;
 
@@ -207,7 +210,7 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the log has another head. After [`StoreError::Unavailable`] the caller
-    /// finds out from [`Self::head`] whether the commit happened.
+    /// finds out from [`Self::commit_at`] whether the commit happened.
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError>;
 
     /// The events after `after` in order, at most `limit`.

@@ -1,22 +1,25 @@
 //! The embedded store: SQLite (<https://sqlite.org/wal.html>), one file and its lock in the data folder.
 //!
-//! WAL with `synchronous=FULL`: a commit is on the disk before it is acknowledged. One thread writes; reads
-//! go through connections of their own that cannot write. An event is a row, its JSON kept as text, so that
-//! an operator can read the history with the `sqlite3` tool.
+//! WAL with `synchronous=FULL`: a commit is on the disk before it is acknowledged. One connection writes, in the thread
+//! of whoever calls: a hand-over to another thread and back takes as long as the disk does. Reads go through connections
+//! of their own that cannot write. An event is a row, its JSON kept as text, so that an operator can read the
+//! history with the `sqlite3` tool. What is derived from the log has a file of its own ([`derived`]), whose writing
+//! never holds up the log's.
 
+mod derived;
 mod verify;
 
 use super::{Answer, Commit, EventQuery, EventStore, EventText, Head, RowChange, StoreError, Table};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use kdaemon_events::Seq;
+use derived::Derived;
+use kdaemon_events::{CommitId, Seq};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params, params_from_iter};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 use verify::{VerifyError, verify};
 
@@ -26,7 +29,7 @@ const LOCK_NAME: &str = "kdaemon.lock";
 /// Marks a file as ours in SQLite's own header: "kDae".
 const APPLICATION_ID: i32 = 0x6b44_6165;
 /// The version of the layout below.
-const LAYOUT: i32 = 1;
+const LAYOUT: i32 = 2;
 /// How many readers are kept open between reads.
 const READERS_KEPT: usize = 4;
 
@@ -45,36 +48,24 @@ const SCHEMA: &str = "
         actor TEXT NOT NULL,
         json TEXT NOT NULL
     );
-    CREATE INDEX events_by_kind ON events (kind, seq);
-    CREATE TABLE event_subjects (
-        subject TEXT NOT NULL,
-        seq INTEGER NOT NULL,
-        PRIMARY KEY (subject, seq)
-    ) WITHOUT ROWID;
     CREATE TABLE answers (key TEXT PRIMARY KEY, at INTEGER NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE tables_reflect (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL);
-    INSERT INTO tables_reflect VALUES (1, 0);
-";
-
-/// The tables that are folded from the log. Whoever drops one gets it back.
-const FOLDED: &str = "
-    CREATE TABLE IF NOT EXISTS nodes (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS applications (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
 ";
 
 /// The store.
 pub struct SqliteStore {
     path: PathBuf,
-    writer: mpsc::UnboundedSender<Job>,
+    /// `None` when it was closed.
+    writer: Arc<Mutex<Option<Writer>>>,
+    derived: Arc<Derived>,
     readers: Arc<Mutex<Vec<Connection>>>,
 }
 
-type Work = Box<dyn FnOnce(&mut Connection) + Send>;
-
-enum Job {
-    Do(Work),
-    Close(oneshot::Sender<()>),
+/// The connection that writes, and what belongs to it.
+struct Writer {
+    connection: Connection,
+    head: Head,
+    /// Held as long as the connection is open.
+    _lock: File,
 }
 
 impl SqliteStore {
@@ -88,12 +79,10 @@ impl SqliteStore {
         let lock = take_lock(data_dir)?;
         let path = data_dir.join(FILE_NAME);
         let connection = open_writer(&path)?;
-        let (writer, jobs) = mpsc::unbounded_channel();
-        std::thread::Builder::new()
-            .name("sqlite-writer".into())
-            .spawn(move || write_jobs(connection, lock, jobs))
-            .map_err(|error| StoreError::Unavailable(format!("its thread could not be started: {error}")))?;
-        Ok(Self { path, writer, readers: Arc::default() })
+        let head = read_head(&connection).map_err(|error| explain(&path, &error))?;
+        let derived = Arc::new(Derived::open(data_dir, &connection, head.seq)?);
+        let writer = Arc::new(Mutex::new(Some(Writer { connection, head, _lock: lock })));
+        Ok(Self { path, writer, derived, readers: Arc::default() })
     }
 
     /// Whether a data folder holds a store.
@@ -102,17 +91,25 @@ impl SqliteStore {
         data_dir.join(FILE_NAME).exists()
     }
 
-    async fn write<T: Send + 'static>(
+    /// Writes to the log, in this thread.
+    fn write<T>(
         &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&mut Writer) -> Result<T, rusqlite::Error>,
     ) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let job: Work = Box::new(move |connection| {
-            let _ = answer.send(work(connection)); // nobody waits any more: the work is done all the same
-        });
-        let closed = || StoreError::Unavailable("it is closed".to_owned());
-        self.writer.send(Job::Do(job)).map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
+        // After a panic its transaction was rolled back.
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = writer.as_mut().ok_or_else(|| StoreError::Unavailable("it is closed".to_owned()))?;
+        work(writer).map_err(|error| explain(&self.path, &error))
+    }
+
+    /// Works on what is derived, in another thread.
+    async fn derive<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Derived) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let derived = Arc::clone(&self.derived);
+        let outcome = tokio::task::spawn_blocking(move || work(&derived));
+        outcome.await.map_err(|error| StoreError::Unavailable(format!("a write was given up: {error}")))?
     }
 
     async fn read_with<T: Send + 'static>(
@@ -120,12 +117,12 @@ impl SqliteStore {
         work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let readers = Arc::clone(&self.readers);
-        let path = self.path.clone();
+        let (path, derived) = (self.path.clone(), self.derived.path.clone());
         let outcome = tokio::task::spawn_blocking(move || {
             let kept = readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let connection = match kept {
                 Some(connection) => connection,
-                None => open_reader(&path)?,
+                None => open_reader(&path, &derived)?,
             };
             let result = work(&connection).map_err(|error| explain(&path, &error))?;
             let mut readers = readers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -216,29 +213,25 @@ fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     if tables == 0 {
         let transaction = connection.transaction().map_err(fail)?;
         transaction.execute_batch(SCHEMA).map_err(fail)?;
-        transaction.execute_batch(FOLDED).map_err(fail)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
         transaction.pragma_update(None, "user_version", LAYOUT).map_err(fail)?;
         transaction.commit().map_err(fail)?;
     }
-    check_density(&connection, path)?;
-    restore_folded(&mut connection).map_err(fail)?;
-    Ok(connection)
-}
-
-/// Makes folded tables that somebody dropped anew; all of them are to be written from the log then.
-fn restore_folded(connection: &mut Connection) -> Result<(), rusqlite::Error> {
-    let transaction = connection.transaction()?;
-    let there: i64 = transaction.query_row(
-        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('nodes', 'applications', 'containers')",
-        [],
-        |row| row.get(0),
-    )?;
-    if there < 3 {
-        transaction.execute_batch(FOLDED)?;
-        transaction.execute("UPDATE tables_reflect SET seq = 0", [])?;
+    if tables > 0 && layout < LAYOUT {
+        // Layout 1 had here what is derived.
+        let transaction = connection.transaction().map_err(fail)?;
+        transaction
+            .execute_batch(
+                "DROP INDEX IF EXISTS events_by_kind; DROP TABLE IF EXISTS event_subjects;
+                 DROP TABLE IF EXISTS tables_reflect; DROP TABLE IF EXISTS nodes;
+                 DROP TABLE IF EXISTS applications; DROP TABLE IF EXISTS containers;",
+            )
+            .map_err(fail)?;
+        transaction.pragma_update(None, "user_version", LAYOUT).map_err(fail)?;
+        transaction.commit().map_err(fail)?;
     }
-    transaction.commit()
+    check_density(&connection, path)?;
+    Ok(connection)
 }
 
 /// A log with a hole was cut or edited: it is better not to start on it than to forget what it held.
@@ -259,26 +252,15 @@ fn check_density(connection: &Connection, path: &Path) -> Result<(), StoreError>
     Ok(())
 }
 
-fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+/// A connection that reads the log, and what is derived from it as `derived`.
+fn open_reader(path: &Path, derived: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| explain(path, &error))?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(|error| explain(path, &error))?;
+    connection
+        .execute("ATTACH ?1 AS derived", [derived.to_string_lossy()])
+        .map_err(|error| explain(derived, &error))?;
     Ok(connection)
-}
-
-/// The writer's thread: it owns the connection and the lock until it is told to close.
-fn write_jobs(mut connection: Connection, lock: File, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    while let Some(job) = jobs.blocking_recv() {
-        match job {
-            Job::Do(work) => work(&mut connection),
-            Job::Close(done) => {
-                drop(connection); // checkpoints the WAL
-                drop(lock);
-                let _ = done.send(());
-                return;
-            }
-        }
-    }
 }
 
 fn read_head(connection: &Connection) -> Result<Head, rusqlite::Error> {
@@ -314,18 +296,22 @@ fn number(seq: Seq) -> i64 {
     i64::try_from(seq.0).unwrap_or(i64::MAX)
 }
 
-fn append(connection: &mut Connection, expected: &Head, commit: &Commit) -> Result<Head, AppendError> {
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let actual = read_head(&transaction)?;
-    if actual != *expected {
-        return Err(AppendError::Conflict(actual));
+/// Appends a commit; `Err` is the head that the log has, when it is another than expected.
+fn append(
+    writer: &mut Writer,
+    expected: &Head,
+    commit: &Commit,
+) -> Result<Result<Head, Head>, rusqlite::Error> {
+    // The lock of the folder is ours: nobody else moves the head. (And if somebody did, the keys would clash.)
+    if writer.head != *expected {
+        return Ok(Err(writer.head));
     }
     let head = commit.head_after(expected);
+    let transaction =
+        writer.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     {
         let mut event = transaction
             .prepare_cached("INSERT INTO events (seq, kind, at, actor, json) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-        let mut subject = transaction
-            .prepare_cached("INSERT OR IGNORE INTO event_subjects (subject, seq) VALUES (?1, ?2)")?;
         for stored in &commit.events {
             event.execute(params![
                 number(stored.seq),
@@ -334,9 +320,6 @@ fn append(connection: &mut Connection, expected: &Head, commit: &Commit) -> Resu
                 stored.actor,
                 stored.json
             ])?;
-            for id in &stored.subjects {
-                subject.execute(params![id.to_string(), number(stored.seq)])?;
-            }
         }
         let mut answer = transaction
             .prepare_cached("INSERT OR REPLACE INTO answers (key, at, json) VALUES (?1, ?2, ?3)")?;
@@ -357,18 +340,8 @@ fn append(connection: &mut Connection, expected: &Head, commit: &Commit) -> Resu
             ])?;
     }
     transaction.commit()?;
-    Ok(head)
-}
-
-enum AppendError {
-    Conflict(Head),
-    Sqlite(rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for AppendError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
+    writer.head = head;
+    Ok(Ok(head))
 }
 
 /// Microseconds, rounded up: a time between two of them is after the first and before the second.
@@ -379,8 +352,14 @@ fn micros_up(time: DateTime<Utc>) -> i64 {
 /// The text of a query and its parameters.
 fn compose(query: &EventQuery) -> (String, Vec<Value>) {
     let mut values = vec![Value::Integer(number(query.after))];
-    let mut sql = String::from(if query.subject.is_some() {
-        "SELECT e.seq, e.json FROM event_subjects s JOIN events e ON e.seq = s.seq WHERE s.seq > ?1"
+    // One term of the index leads; with it the events come in order, so that a page is all that is read.
+    let term = match (&query.subject, query.kinds.as_slice()) {
+        (Some(subject), _) => Some(subject.to_string()),
+        (None, [kind]) => Some(kind.to_string()),
+        _ => None,
+    };
+    let mut sql = String::from(if term.is_some() {
+        "SELECT e.seq, e.json FROM derived.event_index i JOIN events e ON e.seq = i.seq WHERE i.seq > ?1"
     } else {
         "SELECT e.seq, e.json FROM events e WHERE e.seq > ?1"
     });
@@ -388,8 +367,9 @@ fn compose(query: &EventQuery) -> (String, Vec<Value>) {
         values.push(value);
         sql.push_str(&condition.replace('?', &format!("?{}", values.len())));
     };
-    if let Some(subject) = query.subject {
-        add(" AND s.subject = ?", Value::Text(subject.to_string()));
+    let order = if term.is_some() { "i.seq" } else { "e.seq" };
+    if let Some(term) = term {
+        add(" AND i.term = ?", Value::Text(term));
     }
     if let Some(actor) = &query.actor {
         add(" AND e.actor = ?", Value::Text(actor.clone()));
@@ -405,7 +385,6 @@ fn compose(query: &EventQuery) -> (String, Vec<Value>) {
         let names: Vec<_> = query.kinds.iter().map(|kind| format!("'{kind}'")).collect();
         sql.push_str(&format!(" AND e.kind IN ({})", names.join(",")));
     }
-    let order = if query.subject.is_some() { "s.seq" } else { "e.seq" };
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX); // a larger number is none for SQLite
     sql.push_str(&format!(" ORDER BY {order} LIMIT {limit}"));
     (sql, values)
@@ -421,21 +400,42 @@ impl EventStore for SqliteStore {
         format!("sqlite:{}", self.path.display())
     }
 
-    async fn head(&self) -> Result<Head, StoreError> {
-        let path = self.path.clone();
+    async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError> {
         // Through the writer: after a failed append this must not see a moment before it.
-        self.write(move |connection| read_head(connection).map_err(|error| explain(&path, &error))).await
+        self.write(|writer| {
+            let number = i64::try_from(number).unwrap_or(i64::MAX);
+            let mut statement =
+                writer.connection.prepare_cached("SELECT id FROM commits WHERE number = ?1")?;
+            statement.query_row([number], |row| parsed(row, 0)).optional()
+        })
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.write(|writer| {
+            writer.head = read_head(&writer.connection)?;
+            Ok(writer.head)
+        })
     }
 
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
-        let (path, expected) = (self.path.clone(), *expected);
-        self.write(move |connection| {
-            append(connection, &expected, &commit).map_err(|error| match error {
-                AppendError::Conflict(actual) => StoreError::Conflict { actual },
-                AppendError::Sqlite(error) => explain(&path, &error),
-            })
-        })
-        .await
+        let appended = self.write(|writer| match append(writer, expected, &commit) {
+            Ok(Ok(head)) => {
+                self.derived.note(&commit.events);
+                Ok(Ok(head))
+            }
+            Err(error) => {
+                // Whether it happened is for the log to say.
+                writer.head = read_head(&writer.connection).unwrap_or(writer.head);
+                Err(error)
+            }
+            conflict => conflict,
+        })?;
+        if self.derived.lags_much()
+            && let Err(error) = self.derived.index()
+        {
+            tracing::warn!(%error, "the index of the log cannot be written yet");
+        }
+        appended.map_err(|actual| StoreError::Conflict { actual })
     }
 
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {
@@ -443,6 +443,9 @@ impl EventStore for SqliteStore {
     }
 
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
+        if query.subject.is_some() || query.kinds.len() == 1 {
+            self.derive(Derived::index).await?;
+        }
         self.read_with(move |connection| {
             let (sql, values) = compose(&query);
             let mut statement = connection.prepare_cached(&sql)?;
@@ -463,34 +466,20 @@ impl EventStore for SqliteStore {
     }
 
     async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
-        let path = self.path.clone();
-        self.write(move |connection| {
-            write_rows(connection, reflects, &changes).map_err(|error| explain(&path, &error))
-        })
-        .await
+        self.derive(move |derived| derived.write_rows(reflects, &changes)).await
     }
 
     async fn tables_reflect(&self) -> Result<Seq, StoreError> {
-        self.read_with(|connection| {
-            let seq: i64 = connection.query_row("SELECT seq FROM tables_reflect", [], |row| row.get(0))?;
-            Ok(Seq(seq.unsigned_abs()))
-        })
-        .await
+        self.derive(Derived::tables_reflect).await
     }
 
     async fn drop_tables(&self) -> Result<(), StoreError> {
-        let path = self.path.clone();
-        self.write(move |connection| {
-            let batch = "BEGIN; DELETE FROM nodes; DELETE FROM applications; DELETE FROM containers;
-                         UPDATE tables_reflect SET seq = 0; COMMIT;";
-            connection.execute_batch(batch).map_err(|error| explain(&path, &error))
-        })
-        .await
+        self.derive(Derived::drop_tables).await
     }
 
     async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
         self.read_with(move |connection| {
-            let sql = format!("SELECT id, json FROM {} ORDER BY id", table.name());
+            let sql = format!("SELECT id, json FROM derived.{} ORDER BY id", table.name());
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map([], |row| Ok((parsed(row, 0)?, row.get(1)?)))?;
             rows.collect()
@@ -499,6 +488,8 @@ impl EventStore for SqliteStore {
     }
 
     async fn verify(&self) -> Result<Head, StoreError> {
+        // On a full disk the index stays behind; as far as it goes it is checked.
+        let _ = self.derive(Derived::index).await;
         let path = self.path.clone();
         let checked = self.read_with(|connection| Ok(verify(connection))).await?;
         checked.map_err(|error| match error {
@@ -509,34 +500,11 @@ impl EventStore for SqliteStore {
 
     async fn close(&self) {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let (done, closed) = oneshot::channel();
-        if self.writer.send(Job::Close(done)).is_ok() {
-            let _ = closed.await;
-        }
-    }
-}
-
-fn write_rows(
-    connection: &mut Connection,
-    reflects: Seq,
-    changes: &[RowChange],
-) -> Result<(), rusqlite::Error> {
-    let transaction = connection.transaction()?;
-    let newer = transaction
-        .execute("UPDATE tables_reflect SET seq = ?1 WHERE seq <= ?1", params![number(reflects)])?;
-    if newer == 0 {
-        return Ok(());
-    }
-    for change in changes {
-        let table = change.table.name();
-        match &change.json {
-            Some(json) => transaction
-                .prepare_cached(&format!("INSERT OR REPLACE INTO {table} (id, json) VALUES (?1, ?2)"))?
-                .execute(params![change.id.to_string(), json])?,
-            None => transaction
-                .prepare_cached(&format!("DELETE FROM {table} WHERE id = ?1"))?
-                .execute(params![change.id.to_string()])?,
+        let (writer, derived) = (Arc::clone(&self.writer), Arc::clone(&self.derived));
+        let close = move || {
+            derived.close();
+            drop(writer.lock().unwrap_or_else(PoisonError::into_inner).take()); // checkpoints the WAL
         };
+        let _ = tokio::task::spawn_blocking(close).await;
     }
-    transaction.commit()
 }

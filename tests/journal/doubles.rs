@@ -7,7 +7,7 @@ use kdaemon::journal::{Ambient, Journal, Keep, Outcome, Submission, SubmitError,
 use kdaemon::store::{
     Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RowChange, StoreError, Table,
 };
-use kdaemon_events::{Actor, ClusterId, NodeId, Seq};
+use kdaemon_events::{Actor, ClusterId, CommitId, NodeId, Seq};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -43,6 +43,8 @@ pub enum Fault {
     BeforeWriting,
     /// The append is written, and its answer is lost.
     AfterWriting,
+    /// The log is found empty.
+    PutBack,
 }
 
 /// A memory store that fails on demand and can be held up.
@@ -50,14 +52,22 @@ pub enum Fault {
 pub struct Faulty {
     pub inner: MemoryStore,
     appends: Mutex<VecDeque<Fault>>,
-    /// So many looks at the head fail.
-    pub heads_lost: AtomicU64,
+    /// So many looks at the head and at commits fail.
+    pub looks_lost: AtomicU64,
     gate: Arc<Gate<()>>,
     /// How many appends were begun.
     begun: AtomicU64,
+    /// What was appended: of each commit its events and their bytes.
+    pub sizes: Mutex<Vec<(usize, usize)>>,
 }
 
 impl Faulty {
+    fn look(&self) -> Result<(), StoreError> {
+        let fails =
+            self.looks_lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if fails.is_ok() { Err(lost()) } else { Ok(()) }
+    }
+
     pub fn fail_next_append(&self, fault: Fault) {
         self.appends.lock().unwrap().push_back(fault);
     }
@@ -72,18 +82,24 @@ impl EventStore for Faulty {
     fn describe(&self) -> String {
         "faulty".to_owned()
     }
+    async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError> {
+        self.look()?;
+        self.inner.commit_at(number).await
+    }
     async fn head(&self) -> Result<Head, StoreError> {
-        let fails =
-            self.heads_lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if fails.is_ok() { Err(lost()) } else { self.inner.head().await }
+        self.look()?;
+        self.inner.head().await
     }
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
+        let bytes = commit.events.iter().map(|event| event.json.len()).sum();
+        self.sizes.lock().unwrap().push((commit.events.len(), bytes));
         drop(self.gate.lock().await);
         let fault = self.appends.lock().unwrap().pop_front();
         match fault {
             None => self.inner.append(expected, commit).await,
             Some(Fault::BeforeWriting) => Err(lost()),
+            Some(Fault::PutBack) => Err(StoreError::Conflict { actual: Head::default() }),
             Some(Fault::AfterWriting) => {
                 self.inner.append(expected, commit).await?;
                 Err(lost())
@@ -139,6 +155,12 @@ impl Desk {
         let desk = Self { journal, store, clock };
         desk.submit(Command::CreateCluster(ClusterId(Uuid::nil()))).await.unwrap();
         desk
+    }
+
+    /// Another journal on the same store.
+    pub async fn beside(&self) -> Self {
+        let journal = start(&self.store, &self.clock).await;
+        Self { journal, store: Arc::clone(&self.store), clock: Arc::clone(&self.clock) }
     }
 
     /// As after the daemon was stopped and started.

@@ -60,21 +60,31 @@ async fn a_commit_that_fails_fails_for_all_that_are_in_it() {
 
 #[tokio::test]
 async fn what_stood_on_a_full_commit_fails_with_it() {
+    for fails_first in [true, false] {
+        two_commits_of_which_one_fails(fails_first).await;
+    }
+}
+
+async fn two_commits_of_which_one_fails(fails_first: bool) {
     let desk = Desk::open().await;
     let node = desk.submit(mount("a")).await.unwrap().cluster.find_node("a").unwrap().id;
     let (gate, first) = desk.hold(mount("first")).await;
-    // Two commits' worth; the first of them fails.
+    // Two commits' worth.
     let all: Vec<_> = (0..4).map(|n| desk.send(label(node, &format!("l{n}"), 400_000))).collect();
     until("all wait", || desk.journal.waiting() >= 4).await;
-    desk.store.fail_next_append(Fault::AfterWriting); // settled at once: this one succeeds
+    let settled_at_once = Fault::AfterWriting; // so it succeeds
+    desk.store.fail_next_append(settled_at_once);
+    if !fails_first {
+        desk.store.fail_next_append(settled_at_once);
+    }
     desk.store.fail_next_append(Fault::BeforeWriting);
     drop(gate);
     first.await.unwrap().unwrap();
-    let mut done = 0;
+    let mut done = Vec::new();
     for task in all {
-        done += usize::from(task.await.unwrap().is_ok());
+        done.push(task.await.unwrap().is_ok());
     }
-    assert_eq!(done, 1, "two were in the commit that failed, one stood on it, the last came after");
+    assert_eq!(done, if fails_first { [false; 4] } else { [true, true, false, false] });
     desk.check().await;
 }
 
@@ -94,14 +104,12 @@ async fn an_append_of_which_nothing_is_known_is_settled_by_reading_back() {
     let desk = Desk::open().await;
     let mut feed = desk.journal.subscribe();
     desk.store.fail_next_append(Fault::AfterWriting);
-    desk.store.heads_lost.store(1, Ordering::SeqCst);
+    desk.store.looks_lost.store(1, Ordering::SeqCst);
     unavailable(desk.submit(mount("a")).await);
     assert!(!desk.has_node("a"), "not known to be durable, so not shown");
-    // It turns out to have happened.
-    let why = unavailable(desk.submit(mount("b")).await);
-    assert!(why.contains("send the command again"), "{why}");
-    assert!(desk.has_node("a") && !desk.has_node("b"));
+    // It turns out to have happened: what comes next is decided on it.
     desk.submit(mount("b")).await.unwrap();
+    assert!(desk.has_node("a") && desk.has_node("b"));
     assert_eq!(desk.journal.trouble(), None);
     // Subscribers hear of both, in order and with their events.
     for seq in [2, 3] {
@@ -116,7 +124,7 @@ async fn an_append_of_which_nothing_is_known_is_settled_by_reading_back() {
 async fn an_append_of_which_nothing_is_known_may_not_have_happened() {
     let desk = Desk::open().await;
     desk.store.fail_next_append(Fault::BeforeWriting);
-    desk.store.heads_lost.store(1, Ordering::SeqCst);
+    desk.store.looks_lost.store(1, Ordering::SeqCst);
     unavailable(desk.submit(mount("a")).await);
     desk.submit(mount("b")).await.unwrap();
     assert!(!desk.has_node("a"));
@@ -127,27 +135,62 @@ async fn an_append_of_which_nothing_is_known_may_not_have_happened() {
 async fn nothing_is_written_until_an_unknown_append_is_settled() {
     let desk = Desk::open().await;
     desk.store.fail_next_append(Fault::AfterWriting);
-    desk.store.heads_lost.store(4, Ordering::SeqCst);
+    desk.store.looks_lost.store(4, Ordering::SeqCst);
     for name in ["a", "b", "c", "d"] {
         unavailable(desk.submit(mount(name)).await);
         assert_eq!(desk.store.inner.head().await.unwrap().seq, Seq(2));
         assert!(desk.journal.trouble().is_some());
     }
-    unavailable(desk.submit(mount("e")).await);
     desk.submit(mount("e")).await.unwrap();
     assert!(desk.has_node("a") && desk.has_node("e") && !desk.has_node("b"));
     desk.check().await;
 }
 
 #[tokio::test]
-async fn a_log_that_another_wrote_to_is_not_written_over() {
+async fn what_another_wrote_is_taken_in_and_the_command_decided_again() {
     let desk = Desk::open().await;
+    let mut feed = desk.journal.subscribe();
     let head = desk.store.inner.head().await.unwrap();
     desk.store.inner.append(&head, token(head.seq.next(), "theirs")).await.unwrap();
-    let why = unavailable(desk.submit(mount("a")).await);
-    assert_eq!(why, "the log has moved on to event 2");
-    assert!(!desk.has_node("a"));
-    assert_eq!(desk.store.inner.head().await.unwrap().seq, Seq(2));
+    assert_eq!(desk.submit(mount("a")).await.unwrap().seq, Seq(3));
+    assert_eq!(desk.journal.trouble(), None);
+    for kind in [Kind::TokenCreated, Kind::NodeMounted] {
+        assert_eq!(feed.next().await.unwrap().unwrap().events[0].event.kind(), kind);
+    }
+    desk.check().await;
+}
+
+#[tokio::test]
+async fn two_daemons_on_one_log_write_it_together() {
+    let one = Desk::open().await;
+    let other = one.beside().await;
+    let mut sent = Vec::new();
+    for number in 0..100 {
+        // Of each name two are asked for, and one is made.
+        sent.push((one.send(mount(&format!("n{number}"))), other.send(mount(&format!("n{number}")))));
+    }
+    for (number, (one, other)) in sent.into_iter().enumerate() {
+        let (one, other) = (one.await.unwrap(), other.await.unwrap());
+        assert!(one.is_ok() != other.is_ok(), "n{number}: {one:?} {other:?}");
+        let refused = one.err().or(other.err());
+        assert!(matches!(refused, Some(SubmitError::Refused(_))), "n{number}: {refused:?}");
+    }
+    // Whoever writes has seen everything before it.
+    one.submit(mount("last")).await.unwrap();
+    one.check().await;
+    other.submit(mount("very-last")).await.unwrap();
+    other.check().await;
+    assert_eq!(other.journal.cluster().nodes().len(), 102);
+}
+
+#[tokio::test]
+async fn a_log_that_was_put_back_is_not_written_on() {
+    let desk = Desk::open().await;
+    desk.submit(mount("a")).await.unwrap();
+    desk.store.fail_next_append(Fault::PutBack);
+    let why = unavailable(desk.submit(mount("b")).await);
+    assert_eq!(why, "the store is damaged: the log had 2 events and now has 0");
+    assert!(!desk.has_node("b"));
 }
 
 fn token(seq: Seq, name: &str) -> Commit {
@@ -208,9 +251,9 @@ async fn whatever_fails_when_the_state_is_the_fold_of_the_log() {
             match draw(8) {
                 0 => desk.store.fail_next_append(Fault::BeforeWriting),
                 1 => desk.store.fail_next_append(Fault::AfterWriting),
-                2 => desk.store.heads_lost.store(draw(3), Ordering::SeqCst),
+                2 => desk.store.looks_lost.store(draw(3), Ordering::SeqCst),
                 3 if draw(4) == 0 => {
-                    desk.store.heads_lost.store(0, Ordering::SeqCst);
+                    desk.store.looks_lost.store(0, Ordering::SeqCst);
                     desk.reopen().await;
                 }
                 _ => {
@@ -227,7 +270,7 @@ async fn whatever_fails_when_the_state_is_the_fold_of_the_log() {
                 assert!(desk.has_node(name), "seed {seed}, step {step}: {name} was acknowledged and is gone");
             }
         }
-        desk.store.heads_lost.store(0, Ordering::SeqCst);
+        desk.store.looks_lost.store(0, Ordering::SeqCst);
         desk.reopen().await;
         desk.check().await;
         assert!(acknowledged.iter().all(|name| desk.has_node(name)), "seed {seed}");

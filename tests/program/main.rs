@@ -155,7 +155,7 @@ async fn rebuild_folds_dropped_tables_anew_and_verify_finds_what_was_altered() {
     let rows = daemon.get("/containers").await;
     signal(daemon.pid(), "TERM");
     daemon.ended().await;
-    let file = daemon.data_dir().join("kdaemon.db");
+    let file = daemon.data_dir().join("tables.db");
 
     let table = || -> Vec<serde_json::Value> {
         let database = rusqlite::Connection::open(&file).unwrap();
@@ -180,9 +180,21 @@ async fn rebuild_folds_dropped_tables_anew_and_verify_finds_what_was_altered() {
     daemon.ended().await;
     assert_eq!(json!(table()), rows);
 
+    // So does the whole file: lost, damaged, or of somebody else.
+    for content in [None, Some("nonsense".repeat(1_000)), Some(String::new())] {
+        std::fs::remove_file(&file).unwrap();
+        if let Some(content) = content {
+            std::fs::write(&file, content).unwrap();
+        }
+        let rebuilt = kdaemon(&["rebuild"], daemon.data_dir());
+        assert!(rebuilt.status.success(), "{}", stderr(&rebuilt));
+        assert_eq!(json!(table()), rows);
+        assert!(kdaemon(&["verify"], daemon.data_dir()).status.success(), "the index is there again");
+    }
+
     let verified = kdaemon(&["verify"], daemon.data_dir());
     assert!(verified.status.success());
-    rusqlite::Connection::open(&file)
+    rusqlite::Connection::open(daemon.data_dir().join("kdaemon.db"))
         .unwrap()
         .execute("UPDATE events SET json = replace(json, '\"name\":\"b\"', '\"name\":\"x\"')", [])
         .unwrap();

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use kdaemon::store::{
     Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RowChange, StoreError, Table,
 };
-use kdaemon_events::Seq;
+use kdaemon_events::{CommitId, Seq};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -90,6 +90,9 @@ impl Reached {
 impl EventStore for Reached {
     fn describe(&self) -> String {
         format!("simulated, reached by {}", self.daemon)
+    }
+    async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError> {
+        self.call(self.shared.memory.commit_at(number)).await
     }
     async fn head(&self) -> Result<Head, StoreError> {
         self.call(self.shared.memory.head()).await

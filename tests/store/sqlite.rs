@@ -21,7 +21,10 @@ async fn written(commits: u64) -> (tempfile::TempDir, Head) {
 }
 
 fn damage(folder: &Path, sql: &str) {
-    Connection::open(file(folder)).unwrap().execute_batch(sql).unwrap();
+    let connection = Connection::open(file(folder)).unwrap();
+    let tables = folder.join("tables.db");
+    connection.execute("ATTACH ?1 AS derived", [tables.to_string_lossy()]).unwrap();
+    connection.execute_batch(sql).unwrap();
 }
 
 #[track_caller]
@@ -129,8 +132,8 @@ fn a_file_that_is_no_database_is_left_alone() {
 #[tokio::test]
 async fn a_file_of_a_newer_kdaemon_is_left_to_it() {
     let (folder, _) = written(1).await;
-    damage(folder.path(), "PRAGMA user_version = 2");
-    says(&refused(folder.path()), &["newer kDaemon", "layout 2", "use that one"]);
+    damage(folder.path(), "PRAGMA user_version = 3");
+    says(&refused(folder.path()), &["newer kDaemon", "layout 3", "use that one"]);
 }
 
 /// What a daemon does when it starts: it opens the store and folds its log.
@@ -229,11 +232,8 @@ async fn an_altered_log_is_noticed_by_verification_which_names_the_commit() {
         ("UPDATE events SET actor = 'mallory' WHERE seq = 4", "event 4"),
         ("UPDATE events SET kind = 'TokenRevoked' WHERE seq = 4", "event 4"),
         ("UPDATE events SET at = at + 1 WHERE seq = 4", "event 4"),
-        (
-            "INSERT INTO event_subjects VALUES ('00000000-0000-0000-0000-000000000001', 4)",
-            "index of subjects",
-        ),
-        ("DELETE FROM event_subjects WHERE seq = 6", "event 6"),
+        ("INSERT INTO event_index VALUES ('00000000-0000-0000-0000-000000000001', 4)", "the index has rows"),
+        ("DELETE FROM event_index WHERE seq = 6", "event 6"),
     ] {
         let (folder, head) = written(5).await;
         let store = SqliteStore::open(folder.path()).unwrap();

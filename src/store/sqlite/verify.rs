@@ -3,7 +3,7 @@
 use super::{event_text, parsed};
 use crate::store::{Head, StoredEvent};
 use kdaemon_events::{CommitId, Digest, Envelope, Seq};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::BTreeSet;
 
 /// Why a log was not verified.
@@ -25,9 +25,13 @@ pub(super) fn verify(connection: &Connection) -> Result<Head, VerifyError> {
     let mut commits =
         connection.prepare("SELECT number, id, first_seq, last_seq, digest FROM commits ORDER BY number")?;
     let mut events = connection.prepare("SELECT seq, json, kind, at, actor FROM events ORDER BY seq")?;
-    let mut subjects_found =
-        connection.prepare("SELECT count(*) FROM event_subjects WHERE subject = ?1 AND seq = ?2")?;
-    let mut subjects_of_events = 0;
+    let mut indexed =
+        connection.prepare("SELECT count(*) FROM derived.event_index WHERE term = ?1 AND seq = ?2")?;
+    let indexed_until: Option<i64> = connection
+        .query_row("SELECT seq FROM derived.reflects WHERE what = 'index'", [], |row| row.get(0))
+        .optional()?;
+    let indexed_until = Seq(indexed_until.unwrap_or(0).unsigned_abs());
+    let mut terms_of_events = 0;
     let mut events = events.query([])?;
     let mut commits = commits.query([])?;
     let mut head = Head::default();
@@ -66,22 +70,23 @@ pub(super) fn verify(connection: &Connection) -> Result<Head, VerifyError> {
             if kind != event.kind.as_str() || at != event.at.timestamp_micros() || actor != event.actor {
                 return Err(differs("its columns are not as the event says: they were altered"));
             }
-            let subjects: BTreeSet<_> = event.subjects.iter().collect();
-            for subject in &subjects {
-                let found: i64 = subjects_found
-                    .query_row(params![subject.to_string(), super::number(text.seq)], |row| row.get(0))?;
+            let is_indexed = text.seq <= indexed_until;
+            let terms: BTreeSet<_> = super::derived::terms(&event).filter(|_| is_indexed).collect();
+            for term in &terms {
+                let found: i64 =
+                    indexed.query_row(params![term, super::number(text.seq)], |row| row.get(0))?;
                 if found == 0 {
-                    return Err(differs("it is missing from the index of subjects"));
+                    return Err(differs("it is missing from the index"));
                 }
             }
-            subjects_of_events += subjects.len();
+            terms_of_events += terms.len();
         }
         let commit_id: CommitId = parsed(row, 1)?;
         head = Head { seq: Seq(last), commits: number, commit_id: Some(commit_id), digest };
     }
-    let subjects: i64 = connection.query_row("SELECT count(*) FROM event_subjects", [], |row| row.get(0))?;
-    if usize::try_from(subjects) != Ok(subjects_of_events) {
-        let what = "the index of subjects has rows that belong to no event: it was altered".to_owned();
+    let rows: i64 = connection.query_row("SELECT count(*) FROM derived.event_index", [], |row| row.get(0))?;
+    if usize::try_from(rows) != Ok(terms_of_events) {
+        let what = "the index has rows that belong to no event: it was altered".to_owned();
         return Err(VerifyError::Differs(what));
     }
     match events.next()? {

@@ -1,0 +1,254 @@
+//! What is derived from the log: the tables `nodes`, `applications` and `containers`, and the index, by which an event is
+//! looked up by its kind and by what it is about. In a file of its own, `tables.db`: who deletes it gets it back.
+//!
+//! It follows the log, without waiting for the disk, and in batches: written with each commit, the index would cost more
+//! than the events themselves, for its pages lie all over the file. Whoever asks by it has it brought up to date first.
+
+use super::{APPLICATION_ID, event_text, explain, number};
+use crate::store::{RowChange, StoreError, StoredEvent};
+use kdaemon_events::{Envelope, Seq};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The file in the data folder.
+const FILE_NAME: &str = "tables.db";
+/// The version of the layout below. A file of another one is made anew.
+const LAYOUT: i32 = 1;
+/// With so many rows to write the log waits for them.
+const MUCH: usize = 200_000;
+/// How many events are read at a time when the index is made anew.
+const PAGE: i64 = 10_000;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS nodes (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS applications (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS event_index (
+        term TEXT NOT NULL, -- a kind, or the id of what the event is about
+        seq INTEGER NOT NULL,
+        PRIMARY KEY (term, seq)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS reflects (what TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+";
+/// The tables that are folded from the log, and the index, as `reflects` names them.
+const TABLES: &str = "tables";
+const INDEX: &str = "index";
+
+/// The file.
+pub(super) struct Derived {
+    pub(super) path: PathBuf,
+    /// `None` when it was closed.
+    connection: Mutex<Option<Connection>>,
+    unindexed: Mutex<Unindexed>,
+}
+
+/// What the index lacks.
+#[derive(Default)]
+struct Unindexed {
+    rows: Vec<(String, Seq)>,
+    last: Seq,
+}
+
+/// By what an event is looked up.
+pub(super) fn terms(event: &StoredEvent) -> impl Iterator<Item = String> {
+    std::iter::once(event.kind.as_str().to_owned()).chain(event.subjects.iter().map(ToString::to_string))
+}
+
+impl Derived {
+    /// Opens the file, makes what it lacks, and indexes what the log has had since.
+    pub(super) fn open(data_dir: &Path, log: &Connection, head: Seq) -> Result<Self, StoreError> {
+        let path = data_dir.join(FILE_NAME);
+        let connection = match open(&path, head) {
+            Ok(Some(connection)) => connection,
+            kept => {
+                if let Err(error) = kept {
+                    tracing::warn!(file = %path.display(), %error, "it is made anew from the log");
+                }
+                for suffix in ["", "-wal", "-shm"] {
+                    let _ = std::fs::remove_file(format!("{}{suffix}", path.display())); // it need not be there
+                }
+                let made = open(&path, head).map_err(|error| explain(&path, &error))?;
+                made.ok_or_else(|| StoreError::Unavailable(format!("{} cannot be made", path.display())))?
+            }
+        };
+        let unindexed = Mutex::default();
+        let derived = Self { path, connection: Mutex::new(Some(connection)), unindexed };
+        derived.index_rest(log)?;
+        Ok(derived)
+    }
+
+    fn unindexed(&self) -> MutexGuard<'_, Unindexed> {
+        self.unindexed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the index up to date and does one thing more, whole or not at all.
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection =
+            connection.as_mut().ok_or_else(|| StoreError::Unavailable("it is closed".to_owned()))?;
+        let mut batch = std::mem::take(&mut *self.unindexed());
+        // In the order of the index each of its pages is changed once.
+        batch.rows.sort_unstable();
+        let in_transaction = || {
+            let transaction = connection.transaction()?;
+            insert(&transaction, &batch)?;
+            let outcome = work(&transaction)?;
+            transaction.commit()?;
+            Ok(outcome)
+        };
+        let outcome = in_transaction();
+        if outcome.is_err() {
+            let mut unindexed = self.unindexed();
+            batch.last = batch.last.max(unindexed.last);
+            batch.rows.append(&mut unindexed.rows);
+            *unindexed = batch;
+        }
+        outcome.map_err(|error| explain(&self.path, &error))
+    }
+
+    /// Takes note of events that were appended.
+    pub(super) fn note(&self, events: &[StoredEvent]) {
+        let mut unindexed = self.unindexed();
+        for event in events {
+            unindexed.rows.extend(terms(event).map(|term| (term, event.seq)));
+            unindexed.last = event.seq;
+        }
+    }
+
+    pub(super) fn lags_much(&self) -> bool {
+        self.unindexed().rows.len() >= MUCH
+    }
+
+    /// Brings the index up to date.
+    pub(super) fn index(&self) -> Result<(), StoreError> {
+        self.write(|_| Ok(()))
+    }
+
+    /// Indexes what was appended while nobody indexed: before a crash, or before the file was lost.
+    fn index_rest(&self, log: &Connection) -> Result<(), StoreError> {
+        let mut after = self.write(|transaction| reflects(transaction, INDEX))?;
+        loop {
+            let page = || -> Result<Vec<_>, rusqlite::Error> {
+                log.prepare_cached("SELECT seq, json FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2")?
+                    .query_map([number(after), PAGE], event_text)?
+                    .collect()
+            };
+            let page = page().map_err(|error| explain(&self.path, &error))?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.seq;
+            // What cannot be read is not looked up; folding the log says what is wrong with it.
+            let events = page.iter().filter_map(|text| Envelope::decode(&text.json).ok());
+            let events: Vec<_> = events.filter_map(|event| StoredEvent::new(&event).ok()).collect();
+            self.note(&events);
+            self.index()?;
+        }
+    }
+
+    /// Writes rows of the tables.
+    pub(super) fn write_rows(&self, reflected: Seq, changes: &[RowChange]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            if reflects(transaction, TABLES)? > reflected {
+                return Ok(());
+            }
+            set_reflects(transaction, TABLES, reflected)?;
+            for change in changes {
+                let table = change.table.name();
+                match &change.json {
+                    Some(json) => transaction
+                        .prepare_cached(&format!(
+                            "INSERT OR REPLACE INTO {table} (id, json) VALUES (?1, ?2)"
+                        ))?
+                        .execute(params![change.id.to_string(), json])?,
+                    None => transaction
+                        .prepare_cached(&format!("DELETE FROM {table} WHERE id = ?1"))?
+                        .execute(params![change.id.to_string()])?,
+                };
+            }
+            Ok(())
+        })
+    }
+
+    /// Up to where the tables reflect the log.
+    pub(super) fn tables_reflect(&self) -> Result<Seq, StoreError> {
+        self.write(|transaction| reflects(transaction, TABLES))
+    }
+
+    /// Empties the tables.
+    pub(super) fn drop_tables(&self) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction
+                .execute_batch("DELETE FROM nodes; DELETE FROM applications; DELETE FROM containers;")?;
+            set_reflects(transaction, TABLES, Seq(0))
+        })
+    }
+
+    pub(super) fn close(&self) {
+        let _ = self.index(); // what is left out is indexed when it is opened again
+        drop(self.connection.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Opens the file as it should be; `None` when it has to be made anew.
+fn open(path: &Path, head: Seq) -> Result<Option<Connection>, rusqlite::Error> {
+    let mut connection = Connection::open(path)?;
+    let pragma = |connection: &Connection, name: &str| -> Result<i32, rusqlite::Error> {
+        connection.pragma_query_value(None, name, |row| row.get(0))
+    };
+    let (application, layout) =
+        (pragma(&connection, "application_id")?, pragma(&connection, "user_version")?);
+    let is_new = (application, layout) == (0, 0);
+    if !is_new && (application, layout) != (APPLICATION_ID, LAYOUT) {
+        return Ok(None);
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "cache_size", -16_384)?; // KiB
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?; // pages
+    let transaction = connection.transaction()?;
+    let there: i64 = transaction.query_row(
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('nodes', 'applications', 'containers')",
+        [],
+        |row| row.get(0),
+    )?;
+    transaction.execute_batch(SCHEMA)?;
+    if there < 3 {
+        set_reflects(&transaction, TABLES, Seq(0))?; // somebody dropped one: all are written anew
+    }
+    if is_new {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", LAYOUT)?;
+    }
+    // Of another log, then: of one that an older one was put in the place of.
+    let is_ahead = reflects(&transaction, TABLES)? > head || reflects(&transaction, INDEX)? > head;
+    transaction.commit()?;
+    Ok((!is_ahead).then_some(connection))
+}
+
+fn insert(transaction: &Transaction<'_>, batch: &Unindexed) -> Result<(), rusqlite::Error> {
+    if batch.rows.is_empty() {
+        return Ok(());
+    }
+    let mut row =
+        transaction.prepare_cached("INSERT OR IGNORE INTO event_index (term, seq) VALUES (?1, ?2)")?;
+    for (term, seq) in &batch.rows {
+        row.execute(params![term, number(*seq)])?;
+    }
+    set_reflects(transaction, INDEX, batch.last)
+}
+
+fn reflects(transaction: &Transaction<'_>, what: &str) -> Result<Seq, rusqlite::Error> {
+    let mut statement = transaction.prepare_cached("SELECT seq FROM reflects WHERE what = ?1")?;
+    let seq: Option<i64> = statement.query_row([what], |row| row.get(0)).optional()?;
+    Ok(Seq(seq.unwrap_or(0).unsigned_abs()))
+}
+
+fn set_reflects(transaction: &Transaction<'_>, what: &str, seq: Seq) -> Result<(), rusqlite::Error> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO reflects (what, seq) VALUES (?1, ?2)")?
+        .execute(params![what, number(seq)])
+        .map(drop)
+}
