@@ -512,6 +512,18 @@ pub(super) fn removed(draft: &mut Draft<'_>, instance: Instance, node_id: NodeId
         return Ok(());
     }
     let cause = container.as_ref().map_or(draft.context.cause, |c| cause_or(draft, c.cause));
+    // Its removal began when it was not wanted, and it was adopted while that took its time: it has to come back.
+    let wanted =
+        container.as_ref().filter(|c| known && c.residence().is_some_and(|p| p.generation == generation));
+    match wanted.map(|container| container.phase) {
+        Some(Phase::Stopping) => return Ok(()), // whoever stops it finds it gone
+        Some(_) => {
+            let missing = ContainerObserved { container_id, generation, node_id, state: SeenState::Missing };
+            draft.emit_because(missing, cause);
+            return Ok(());
+        }
+        None => {}
+    }
     draft.emit_because(ContainerRemoved { container_id, generation, node_id }, cause);
     match container {
         Some(container) if container.desired == Desired::Deleted => {
