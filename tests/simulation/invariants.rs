@@ -116,11 +116,12 @@ impl Checker {
     pub fn committed(&mut self, daemon: &str, texts: &[String]) -> usize {
         let number = self.commits.len();
         let mut touched = Touched::default();
-        let mut only_observations = true;
+        let (mut only_observations, mut a_node_failed) = (true, false);
         for text in texts {
             match Envelope::decode(text) {
                 Ok(envelope) => {
                     only_observations &= matches!(envelope.event, Event::NodeObserved(_));
+                    a_node_failed |= matches!(envelope.event, Event::NodeUnhealthy(_));
                     self.texts.push(digest(text));
                     self.event(daemon, number, &envelope, &mut touched);
                 }
@@ -129,6 +130,9 @@ impl Checker {
         }
         let last = self.cluster.seq();
         self.commits.push(Written { daemon: daemon.to_owned(), last, confirmed: false });
+        if a_node_failed && rules::is_mass_failure(&self.cluster) && self.cluster.paused().is_none() {
+            self.find("most nodes are down, and moving goes on");
+        }
         if !only_observations {
             self.changes += 1;
             self.last_change = last;

@@ -185,13 +185,19 @@ pub fn why_not(cluster: &Cluster, container: &Container, node_id: NodeId) -> Opt
     None
 }
 
-/// Why nothing may be moved for this reason at present.
-fn why_not_now(cluster: &Cluster, reason: MigrationReason, max_migrations: usize) -> Option<String> {
+/// Whether more than half of at least three nodes that worked are down: more likely the daemon's own network failed.
+pub fn is_mass_failure(cluster: &Cluster) -> bool {
     let worked = cluster.nodes().filter(|node| node.was_up).count();
     let down = cluster.nodes().filter(|node| node.was_up && node.health == Health::Down).count();
-    let is_braked = cluster.paused().is_some() || (worked >= 3 && down * 2 > worked);
-    if is_braked && matches!(reason, MigrationReason::Unhealthy | MigrationReason::Balance) {
-        return Some(format!("{down} of {worked} nodes are down at once"));
+    worked >= 3 && down * 2 > worked
+}
+
+/// Why nothing may be moved for this reason at present.
+fn why_not_now(cluster: &Cluster, reason: MigrationReason, max_migrations: usize) -> Option<String> {
+    if let Some(pause) = cluster.paused()
+        && matches!(reason, MigrationReason::Unhealthy | MigrationReason::Balance)
+    {
+        return Some(format!("nothing is to be moved ({})", pause.reason));
     }
     let moving = cluster.containers().filter(|container| container.migrating.is_some()).count();
     if matches!(reason, MigrationReason::Balance | MigrationReason::Drain) && moving >= max_migrations {
