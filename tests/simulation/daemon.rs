@@ -115,7 +115,11 @@ async fn run(world: &Arc<World>, number: usize, name: &str, fence: &Arc<Fence>) 
     if submit(Command::BecomeLeader { term, daemon: name.to_owned() }).await.is_err() {
         return;
     }
-    let engines = FencedEngines { inner: Arc::new(world.engines.clone()), fence: Arc::clone(fence) };
+    let engines = FencedEngines {
+        inner: Arc::new(world.engines.clone()),
+        fence: Arc::clone(fence),
+        shared: Arc::clone(&world.shared),
+    };
     let settings = world.profile.settings.clone();
     let reactors = Stopped(Some(Reactors::start(journal.clone(), Arc::new(engines), settings, term)));
     *slot.alive.lock().unwrap() =

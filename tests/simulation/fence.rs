@@ -1,6 +1,7 @@
 //! The edge of a daemon's process: all that it does to the world outside passes here, and after its death nothing
 //! does any more, whatever its tasks still do in memory.
 
+use crate::store::Shared;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -105,18 +106,21 @@ impl Fence {
 pub struct FencedEngines {
     pub inner: Arc<dyn Engines>,
     pub fence: Arc<Fence>,
+    pub shared: Arc<Shared>,
 }
 
 impl Engines for FencedEngines {
     fn client(&self, endpoint: &Endpoint) -> Arc<dyn Engine> {
         let (inner, fence) = (self.inner.client(endpoint), Arc::clone(&self.fence));
-        Arc::new(Fenced { inner, fence, endpoint: endpoint.clone() })
+        let shared = Arc::clone(&self.shared);
+        Arc::new(Fenced { inner, fence, shared, endpoint: endpoint.clone() })
     }
 }
 
 struct Fenced {
     inner: Arc<dyn Engine>,
     fence: Arc<Fence>,
+    shared: Arc<Shared>,
     endpoint: Endpoint,
 }
 
@@ -155,6 +159,9 @@ impl Engine for Fenced {
         self.fence.reach(&self.endpoint, self.inner.stop(identity)).await
     }
     async fn remove(&self, identity: Identity) -> Result<(), EngineError> {
+        if !self.fence.is_dead() {
+            self.shared.checker().to_be_removed(&self.endpoint, identity);
+        }
         self.fence.reach(&self.endpoint, self.inner.remove(identity)).await
     }
     async fn inspect(&self, identity: Identity) -> Result<Option<Inspected>, EngineError> {

@@ -3,12 +3,13 @@
 
 use crate::check;
 use crate::rules;
+use kdaemon::engine::Identity;
 use kdaemon::journal::Committed;
 use kdaemon::store::Table;
 use kdaemon_events::container::{ContainerMigrationCommanded as MovedEvent, ContainerPlaced as PlacedEvent};
-use kdaemon_events::{Actor, ContainerId, Envelope, Event, Generation, NodeId, Seq};
+use kdaemon_events::{Actor, ContainerId, Endpoint, Envelope, Event, Generation, NodeId, Seq};
 use kdaemon_projections::{
-    ApplicationRow, Cluster, Container, ContainerRow, Health, NodeRow, Phase, Placement, Touched,
+    ApplicationRow, Cluster, Container, ContainerRow, Desired, Health, NodeRow, Phase, Placement, Touched,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -66,6 +67,8 @@ pub struct Checker {
     /// launched.
     judged: BTreeMap<NodeId, Seq>,
     in_the_way: BTreeMap<ContainerId, (Generation, Seq, Vec<Placement>)>,
+    /// Placements that were replaced and then kept after all.
+    adopted: BTreeSet<(ContainerId, Generation)>,
     findings: Arc<Findings>,
 }
 
@@ -90,6 +93,7 @@ impl Checker {
             max_migrations,
             judged: BTreeMap::new(),
             in_the_way: BTreeMap::new(),
+            adopted: BTreeSet::new(),
             findings,
         }
     }
@@ -190,6 +194,7 @@ impl Checker {
     fn one_after_the_other(&mut self, event: &Event) {
         let seq = self.cluster.seq();
         match event {
+            Event::ContainerAdopted(e) => drop(self.adopted.insert((e.container_id, e.generation))),
             Event::NodeHealthy(e) => drop(self.judged.insert(e.node_id, seq)),
             Event::NodeUnhealthy(e) => drop(self.judged.insert(e.node_id, seq)),
             Event::NodeMounted(e) => drop(self.judged.insert(e.node_id, seq)),
@@ -236,6 +241,21 @@ impl Checker {
         let checked = catch_unwind(AssertUnwindSafe(|| check::indexes(&self.cluster)));
         if checked.is_err() {
             self.find("an index is not what its containers say (see the panic above)");
+        }
+    }
+
+    /// A daemon is about to remove a container from an engine: never one that is wanted there and always was.
+    pub fn to_be_removed(&self, endpoint: &Endpoint, identity: Identity) {
+        let Some(container) = self.cluster.container(identity.container) else { return };
+        let wanted = container.placement.as_ref().filter(|placement| {
+            placement.generation == identity.generation
+                && self.cluster.node(placement.node_id).is_some_and(|node| node.endpoint == *endpoint)
+        });
+        if wanted.is_some()
+            && container.desired == Desired::Running
+            && !self.adopted.contains(&(identity.container, identity.generation))
+        {
+            self.find(format!("{endpoint} is told to remove {identity:?}, which is wanted there"));
         }
     }
 
