@@ -126,11 +126,8 @@ async fn run(world: &Arc<World>, number: usize, name: &str, fence: &Arc<Fence>) 
         Some(Alive { name: name.to_owned(), fence: Arc::clone(fence), journal: Some(journal.clone()) });
     let mut subscription = journal.subscribe();
     drop(journal);
-    loop {
-        match subscription.next().await {
-            Ok(Some(committed)) => world.shared.checker().published(name, &committed),
-            Ok(None) | Err(_) => break,
-        }
+    while let Ok(Some(committed)) = subscription.next().await {
+        world.shared.checker().published(name, &committed);
     }
     drop(reactors);
 }

@@ -91,7 +91,7 @@ pub async fn run(world: Arc<World>, peace: CancellationToken, luck: u64) {
 
 /// Sends a command to a daemon that serves, and notes what it promised.
 pub async fn ask(world: &World, rng: &mut Rng, command: Command, request: String, key: Option<&str>) -> End {
-    let serving: Vec<_> = world.slots.iter().filter_map(|slot| slot.alive()).collect();
+    let serving: Vec<_> = world.slots.iter().filter_map(crate::daemon::Slot::alive).collect();
     let serving: Vec<_> = serving.into_iter().filter(|alive| alive.journal.is_some()).collect();
     let Some(alive) = rng.pick(&serving) else { return End::Unknown };
     let Some(journal) = &alive.journal else { return End::Unknown };
