@@ -10,12 +10,13 @@ mod writer;
 pub use fold::fold_log;
 
 use crate::commands::{Command, Context, Decision, Policy, Precondition, Refusal, decide};
+use crate::latest as watch;
 use crate::store::{Answer, EventStore, StoreError};
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::{Actor, Envelope, RequestId, Seq, Term};
 use kdaemon_projections::{Cluster, Touched};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use uuid::Uuid;
 use writer::Writer;
 

@@ -6,6 +6,7 @@ pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod journal;
+pub mod latest;
 pub mod reactors;
 pub mod scheduler;
 pub mod store;

@@ -150,7 +150,7 @@ impl Cluster {
                 self.note_node(e.node_id, |node| {
                     node.orphans.remove(&orphan);
                 });
-                self.change_container(e.container_id, touched, |c| c.drop_placement(e.generation));
+                self.change_container(e.container_id, touched, |c| c.drop_placement(e.generation, e.node_id));
             }
             Event::ContainerDeleted(e) => self.remove_container(e.container_id, touched),
             Event::ContainerAdopted(e) => self.container_adopted(e, touched),

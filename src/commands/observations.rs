@@ -171,11 +171,15 @@ pub(super) fn resume_migrations(draft: &mut Draft<'_>, cause: Seq) {
 
 /// What carries our label on a node and answers to no placement there, wanted or still to be removed.
 fn orphans(draft: &Draft<'_>, node: &Node, listed: &Listed) -> Vec<Orphan> {
+    // One machine may be mounted twice; until that is noticed neither node takes away what belongs to the other.
+    let is_here = |id: NodeId| {
+        id == node.id || draft.cluster().node(id).is_some_and(|other| other.endpoint == node.endpoint)
+    };
     let is_known = |instance: Instance| {
         draft.cluster().container(instance.container_id).is_some_and(|container| {
             // Placed since the list was asked for: the list may already show it, the placement is not judged yet.
             container.seq > listed.as_of
-                || container.placement_of(instance.generation).is_some_and(|p| p.node_id == node.id)
+                || container.placement_of(instance.generation).is_some_and(|p| is_here(p.node_id))
         })
     };
     listed
@@ -508,6 +512,18 @@ pub(super) fn removed(draft: &mut Draft<'_>, instance: Instance, node_id: NodeId
         return Ok(());
     }
     let cause = container.as_ref().map_or(draft.context.cause, |c| cause_or(draft, c.cause));
+    // Its removal began when it was not wanted, and it was adopted while that took its time: it has to come back.
+    let wanted =
+        container.as_ref().filter(|c| known && c.residence().is_some_and(|p| p.generation == generation));
+    match wanted.map(|container| container.phase) {
+        Some(Phase::Stopping) => return Ok(()), // whoever stops it finds it gone
+        Some(_) => {
+            let missing = ContainerObserved { container_id, generation, node_id, state: SeenState::Missing };
+            draft.emit_because(missing, cause);
+            return Ok(());
+        }
+        None => {}
+    }
     draft.emit_because(ContainerRemoved { container_id, generation, node_id }, cause);
     match container {
         Some(container) if container.desired == Desired::Deleted => {

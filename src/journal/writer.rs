@@ -3,6 +3,7 @@
 use super::fold::catch_up;
 use super::{ANSWERS_KEPT, Ambient, Committed, Events, Message, Outcome, Submission, SubmitError, context};
 use crate::commands::{Decision, Policy, decide_owned};
+use crate::latest as watch;
 use crate::store::{
     Answer, COMMIT_BYTES_LIMIT, COMMIT_EVENTS_LIMIT, Commit, EventStore, Head, StoreError, StoredEvent,
 };
@@ -11,7 +12,7 @@ use kdaemon_projections::{Cluster, Touched};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// How many commands are decided together at most.
 const BATCH_LIMIT: usize = 512;

@@ -182,12 +182,15 @@ impl Follower {
         let Some(cluster_id) = cluster.id() else {
             return Ok(ProbeResult::Answered { engine: None, listed: None });
         };
-        // First the stream, then the list: what changes in between is in the stream.
+        let known = self.events.is_some()
+            && cluster
+                .node(self.node_id)
+                .is_some_and(|node| node.engine.is_some() && node.health == Health::Up);
+        // First the stream, then the list: what changes in between is in the stream. Behind a new connection there
+        // may be another engine.
         if self.events.is_none() {
             self.events = Some(self.engine.events(cluster_id).await?);
         }
-        let known =
-            cluster.node(self.node_id).is_some_and(|node| node.engine.is_some() && node.health == Health::Up);
         let engine = if known { None } else { Some(self.engine.facts().await?) };
         let as_of = self.hub.journal.cluster().seq();
         let listing = self.engine.list(cluster_id).await?;
@@ -208,6 +211,7 @@ impl Follower {
         };
         loop {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(until) => return,
                 event = events.next() => match event {
                     Some(Ok(event)) => {

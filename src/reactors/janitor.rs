@@ -42,6 +42,7 @@ pub(super) async fn run(hub: Hub) {
         let period = tokio::time::Instant::now() + PERIOD;
         let wake = work.next_pause_end().map_or(period, |end| period.min(end));
         tokio::select! {
+            biased;
             changed = states.changed() => {
                 if changed.is_err() {
                     return;

@@ -46,6 +46,7 @@ pub(super) async fn run(hub: Hub) {
         }
         wake = work.next_pause_end().map_or(wake, |end| wake.min(end));
         tokio::select! {
+            biased;
             changed = states.changed() => {
                 if changed.is_err() {
                     return;
@@ -151,6 +152,7 @@ async fn launch(
     let spec = Arc::clone(&placement.spec);
     let order = LaunchOrder { identity, name: container.name.clone(), spec, credentials };
     let result = tokio::select! {
+        biased;
         result = engine.launch(&order) => result,
         () = superseded(hub, instance) => return,
     };
@@ -173,6 +175,7 @@ async fn start(
         engine.start(identity).await
     };
     let result = tokio::select! {
+        biased;
         result = restart => result,
         () = superseded(hub, instance) => return,
     };

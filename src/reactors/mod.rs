@@ -13,7 +13,7 @@ mod work;
 
 pub use projector::{bring_up_to_date, rebuild};
 
-use crate::commands::Command;
+use crate::commands::{Command, Refusal};
 use crate::engine::{Credentials, Engine, Engines, Identity};
 use crate::journal::{Journal, Outcome, Submission, SubmitError};
 use kdaemon_events::{Actor, ContainerId, Generation, NodeId, Seq, Term};
@@ -127,6 +127,12 @@ impl Hub {
             submission.cause = cause;
             match self.journal.submit_patiently(submission).await {
                 Ok(outcome) => return Some(outcome),
+                Err(SubmitError::Refused(refusal @ Refusal::Deposed { .. })) => {
+                    // Whoever leads now knows better: what is done here from now on could only undo it.
+                    tracing::warn!(reactor = self.name, %refusal, "the reactors stop");
+                    self.cancel.cancel();
+                    return None;
+                }
                 Err(SubmitError::Refused(refusal)) => {
                     // The state moved on under it: what it reports is no longer of interest.
                     tracing::debug!(reactor = self.name, %refusal, "refused");

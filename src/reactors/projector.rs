@@ -25,6 +25,7 @@ pub(super) async fn run(hub: Hub) {
         if let Err(error) = bring_up_to_date(store.as_ref(), &subscription.cluster).await {
             tracing::warn!(%error, "the tables cannot be written yet");
             tokio::select! {
+                biased;
                 () = hub.cancel.cancelled() => return,
                 () = tokio::time::sleep(AGAIN) => continue 'anew,
             }
@@ -34,19 +35,8 @@ pub(super) async fn run(hub: Hub) {
         loop {
             let due = write_at.unwrap_or_else(|| tokio::time::Instant::now() + Duration::from_secs(3_600));
             tokio::select! {
-                next = subscription.next() => match next {
-                    Ok(Some(committed)) => {
-                        touched.merge(&committed.touched);
-                        if subscription.waiting() == 0 {
-                            tokio::time::sleep(PACE).await;
-                        }
-                        if touched != Touched::default() {
-                            write_at.get_or_insert_with(|| tokio::time::Instant::now() + GATHER);
-                        }
-                    }
-                    Ok(None) => return,
-                    Err(Lagged) => continue 'anew,
-                },
+                // What is due comes before what is new, or a busy log would keep the tables from being written.
+                biased;
                 () = tokio::time::sleep_until(due), if write_at.is_some() => {
                     write_at = None;
                     let cluster = &subscription.cluster;
@@ -62,6 +52,19 @@ pub(super) async fn run(hub: Hub) {
                     }
                     return;
                 }
+                next = subscription.next() => match next {
+                    Ok(Some(committed)) => {
+                        touched.merge(&committed.touched);
+                        if subscription.waiting() == 0 {
+                            tokio::time::sleep(PACE).await;
+                        }
+                        if touched != Touched::default() {
+                            write_at.get_or_insert_with(|| tokio::time::Instant::now() + GATHER);
+                        }
+                    }
+                    Ok(None) => return,
+                    Err(Lagged) => continue 'anew,
+                },
             }
         }
     }

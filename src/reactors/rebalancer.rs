@@ -68,6 +68,7 @@ pub(super) async fn run(hub: Hub) {
         wake = even_at.map_or(wake, |at| wake.min(at));
 
         tokio::select! {
+            biased;
             changed = states.changed() => {
                 if changed.is_err() {
                     return;

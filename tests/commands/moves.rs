@@ -292,3 +292,19 @@ fn what_leaves_a_drained_node_or_is_lost_is_not_rolled_beside_that() {
     assert!(then.container("c2").migrating.is_some(), "the one that stays is replaced");
     changed(given().node_down("a")).when(roll()).then_nothing();
 }
+
+#[test]
+fn a_move_that_failed_and_waits_for_a_node_takes_nobodys_turn() {
+    let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a").node_down("a");
+    let given = given.moving_to("b", MigrationReason::Unhealthy, false).launch_failed(1, true).node_down("b");
+    assert!(given.cluster.migrating().next().is_some());
+    let then = given.when(place("c")).then_kinds(["ContainerLaunchFailed"]);
+    assert_eq!(then.container("c").migrating, None);
+}
+
+#[test]
+fn what_failed_on_a_node_that_went_down_meanwhile_is_lost_no_longer() {
+    let given = Given::cluster().nodes(["a", "b"]).application("web").container("c").placed_on("a");
+    let given = given.node_down("a").launch_failed(1, true);
+    assert!(!given.cluster.container(container("c")).unwrap().lost);
+}

@@ -273,3 +273,13 @@ fn a_container_whose_health_check_fails_is_restarted_after_growing_pauses() {
         .then(["ContainerUnhealthy container=c generation=1 restart_at=+1000ms"]);
     web().container("c").up_on("a").stopping().when(health("c", false)).then_nothing();
 }
+
+#[test]
+fn what_was_adopted_while_it_was_being_removed_comes_back() {
+    let given = || Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a");
+    let removed = Command::RecordRemoved(instance("c", 1), node("a"));
+    let then = given().when(removed.clone());
+    let then = then.then(["ContainerObserved container=c generation=1 node=a state=missing"]);
+    assert_eq!(then.container("c").phase, kdaemon_projections::Phase::Waiting);
+    given().stopping().when(removed).then_nothing();
+}

@@ -298,3 +298,32 @@ fn a_container_seen_on_a_node_that_it_is_not_placed_on_is_an_orphan_there() {
     let then = web().running(["c"], "a").when(probe_finding("b", [("c", 1, Running::Running)]));
     assert_eq!(then.then_kinds(["NodeObserved"]).node("b").orphans.len(), 1);
 }
+
+#[test]
+fn what_belongs_to_another_node_of_the_same_machine_is_no_orphan() {
+    let given = web().running(["c"], "a").event(kdaemon_events::node::NodeUpdated {
+        node_id: node("b"),
+        name: None,
+        user_id: None,
+        endpoint: Some(endpoint("a")),
+        labels: None,
+        capacity: None,
+    });
+    let Command::RecordProbe(found) = probe_finding("b", [("c", 1, Running::Running)]) else {
+        unreachable!()
+    };
+    let then = given.when(Command::RecordProbe(Probe { endpoint: endpoint("a"), ..found }));
+    assert!(then.then_kinds(["NodeObserved", "NodeHealthy"]).node("b").orphans.is_empty());
+}
+
+#[test]
+fn what_is_gone_from_one_node_is_not_gone_from_another() {
+    let given = web().running(["c"], "a");
+    let gone = kdaemon_events::container::ContainerRemoved {
+        container_id: container("c"),
+        generation: given.cluster.container(container("c")).unwrap().generation,
+        node_id: node("b"),
+    };
+    let given = given.event(gone);
+    assert!(given.cluster.container(container("c")).unwrap().placement.is_some());
+}

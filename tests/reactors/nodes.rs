@@ -2,7 +2,7 @@
 
 use crate::harness::{World, forever};
 use kdaemon::commands::Command;
-use kdaemon::engine::simulated::Crash;
+use kdaemon::engine::simulated::{Call, Crash};
 use kdaemon_events::node::Availability;
 use kdaemon_projections::{Health, Status};
 use std::time::Duration;
@@ -244,4 +244,32 @@ async fn a_changed_address_is_another_engine_until_it_proves_to_be_the_same() {
         .await;
     world.until("all are UP", |c| c.containers().all(|c| c.status() == Status::Up)).await;
     assert_eq!(world.counts(), vec![1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_took_the_place_of_another_is_noticed_although_no_probe_failed() {
+    let world = with_containers(3, 3).await;
+    let id_of = |c: &kdaemon_projections::Cluster| {
+        c.find_node("node-2").and_then(|node| node.engine.as_ref()).map(|engine| engine.engine_id.clone())
+    };
+    let former = id_of(&world.journal.cluster());
+    world.add_machine(2);
+    let cluster = world.until("its own id is known", |c| id_of(c) != former).await;
+    assert_eq!(cluster.find_node("node-2").unwrap().health, Health::Up);
+    world.until("all are UP", |c| c.applications().all(|a| a.up == 3)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_reactors_of_a_deposed_leader_touch_no_engine_any_more() {
+    let world = with_containers(2, 2).await;
+    let term = world.journal.cluster().term().next();
+    world.submit(Command::BecomeLeader { term, daemon: "another".into() }).await.unwrap();
+    // One more probe finds out.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let pings = world.engines.calls(Call::Ping);
+    let id = world.container("one-more", "web").await;
+    world.submit(Command::LaunchContainer(id)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.engines.calls(Call::Ping), pings);
+    assert_eq!(world.engines.places_of(id), []);
 }

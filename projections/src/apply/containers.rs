@@ -153,7 +153,12 @@ impl Cluster {
             c.reason = Some(e.reason.clone());
             c.cause = seq;
             if e.attempt == 0 {
-                return; // no node fits: it goes on waiting, and now says for what
+                // No node fits: it goes on waiting, and now says for what. A move that has no target and left
+                // nothing behind is none any more, and must not count as one for as long as it waits.
+                if c.phase == Phase::Waiting && !c.is_served_by_predecessor() {
+                    c.migrating = None;
+                }
+                return;
             }
             if e.generation.is_some_and(|generation| !c.is_current(generation)) {
                 return;
@@ -162,6 +167,7 @@ impl Cluster {
             c.not_before = e.retry_at;
             if e.retry_at.is_none() {
                 c.phase = Phase::Failed;
+                c.lost = false;
                 c.migrating = None;
                 c.retire_placement(false);
                 for retired in &mut c.retired {
@@ -169,6 +175,7 @@ impl Cluster {
                 }
             } else if e.node_fault {
                 c.phase = Phase::Waiting;
+                c.lost = false; // it is nowhere now
                 if let Some(node) = e.node_id {
                     c.avoid.insert(node);
                 }
@@ -180,8 +187,11 @@ impl Cluster {
     pub(super) fn container_observed(&mut self, e: &ContainerObserved, seq: Seq, touched: &mut Touched) {
         self.change_container(e.container_id, touched, |c| match e.state {
             SeenState::Missing => {
-                let was_current = c.is_current(e.generation);
-                c.drop_placement(e.generation);
+                let was_current = c
+                    .placement
+                    .as_ref()
+                    .is_some_and(|p| p.generation == e.generation && p.node_id == e.node_id);
+                c.drop_placement(e.generation, e.node_id);
                 if was_current {
                     c.lost = false;
                     c.cause = seq;
@@ -350,9 +360,12 @@ impl Container {
         }
     }
 
-    pub(super) fn drop_placement(&mut self, generation: Generation) {
-        self.retired.retain(|retired| retired.placement.generation != generation);
-        if self.is_current(generation) {
+    /// A placement is gone from a node. Elsewhere the same container and generation are somebody else's copy.
+    pub(super) fn drop_placement(&mut self, generation: Generation, node_id: NodeId) {
+        let is_it =
+            |placement: &Placement| placement.generation == generation && placement.node_id == node_id;
+        self.retired.retain(|retired| !is_it(&retired.placement));
+        if self.placement.as_ref().is_some_and(is_it) {
             self.placement = None;
         }
     }

@@ -3,10 +3,11 @@
 use super::super::EngineError;
 use super::machine::{Link, Machine};
 use super::state::State;
+use crate::latest as watch;
 use std::future::{Future, pending};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 /// How long it takes to be refused.
 pub(super) const REFUSAL: Duration = Duration::from_millis(1);

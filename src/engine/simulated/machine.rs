@@ -2,13 +2,13 @@
 
 use super::state::{State, normal};
 use super::{CALLS, Call, SimulatedMachine};
+use crate::latest as watch;
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::node::EngineFacts;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// The simulation's clock begins on 2026-01-01T00:00:00Z.

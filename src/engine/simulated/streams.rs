@@ -4,11 +4,12 @@ use super::super::{EngineError, EngineEvent, Identity, LogRequest, Running};
 use super::connection::{connection_lost, is_broken};
 use super::machine::{Clock, Link, Machine, moment};
 use super::state::{Kept, State};
+use crate::latest as watch;
 use bytes::Bytes;
 use kdaemon_events::ClusterId;
 use std::future::pending;
 use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 /// Waits until something happens on the machine: by itself at `due_ms`, or because somebody acts.
 async fn something(clock: Clock, link: &mut watch::Receiver<Link>, due_ms: Option<u64>) {
@@ -19,7 +20,8 @@ async fn something(clock: Clock, link: &mut watch::Receiver<Link>, due_ms: Optio
         }
     };
     tokio::select! {
-        changed = link.changed() => drop(changed),
+        biased;
+        _ = link.changed() => {}
         () = due => {}
     }
 }

@@ -1,0 +1,188 @@
+//! The edge of a daemon's process: all that it does to the world outside passes here, and after its death nothing
+//! does any more, whatever its tasks still do in memory.
+
+use crate::store::Shared;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use kdaemon::engine::{
+    Engine, EngineError, EngineEvent, Engines, Exit, Identity, Inspected, LaunchOrder, Launched, Listing,
+    LogRequest, Stats,
+};
+use kdaemon_events::node::EngineFacts;
+use kdaemon_events::{ClusterId, Endpoint};
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Never.
+const NEVER: i64 = i64::MAX;
+/// How long a client of an engine waits at most when nothing comes through.
+const NO_ANSWER: Duration = Duration::from_secs(15);
+
+pub struct Fence {
+    dead: CancellationToken,
+    /// It dies at this many more steps outwards.
+    steps: AtomicI64,
+    /// Engines that this daemon alone does not reach.
+    cut: Mutex<BTreeSet<Endpoint>>,
+}
+
+impl Fence {
+    pub fn new() -> Arc<Self> {
+        let (dead, steps) = (CancellationToken::new(), AtomicI64::new(NEVER));
+        Arc::new(Self { dead, steps, cut: Mutex::default() })
+    }
+
+    /// The process is gone, wherever it was.
+    pub fn kill(&self) {
+        self.dead.cancel();
+    }
+
+    /// It will be gone `steps` steps from now: before a call to the world outside, or after the call was carried
+    /// out and before its answer is seen.
+    pub fn kill_after(&self, steps: i64) {
+        self.steps.store(steps, Ordering::Relaxed);
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.dead.is_cancelled()
+    }
+
+    pub async fn death(&self) {
+        self.dead.cancelled().await;
+    }
+
+    pub fn cut_off(&self, endpoints: impl IntoIterator<Item = Endpoint>) {
+        self.cut.lock().unwrap().extend(endpoints);
+    }
+
+    pub fn reconnect(&self) {
+        self.cut.lock().unwrap().clear();
+    }
+
+    async fn step(&self) {
+        if self.steps.load(Ordering::Relaxed) != NEVER && self.steps.fetch_sub(1, Ordering::Relaxed) <= 0 {
+            self.dead.cancel();
+        }
+        if self.is_dead() {
+            pending::<()>().await;
+        }
+    }
+
+    /// Lets a call to the world outside pass, and its answer back, as long as the daemon lives.
+    pub async fn pass<T>(&self, call: impl Future<Output = T>) -> T {
+        self.step().await;
+        let answer = tokio::select! {
+            biased;
+            () = self.dead.cancelled() => pending().await,
+            answer = call => answer,
+        };
+        self.step().await;
+        answer
+    }
+
+    async fn reach<T>(
+        &self,
+        endpoint: &Endpoint,
+        call: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        self.pass(async {
+            if self.cut.lock().unwrap().contains(endpoint) {
+                tokio::time::sleep(NO_ANSWER).await;
+                return Err(EngineError::Unreachable("no answer: the network is cut".into()));
+            }
+            call.await
+        })
+        .await
+    }
+}
+
+/// The engines as one daemon reaches them.
+pub struct FencedEngines {
+    pub inner: Arc<dyn Engines>,
+    pub fence: Arc<Fence>,
+    pub shared: Arc<Shared>,
+}
+
+impl Engines for FencedEngines {
+    fn client(&self, endpoint: &Endpoint) -> Arc<dyn Engine> {
+        let (inner, fence) = (self.inner.client(endpoint), Arc::clone(&self.fence));
+        let shared = Arc::clone(&self.shared);
+        Arc::new(Fenced { inner, fence, shared, endpoint: endpoint.clone() })
+    }
+}
+
+struct Fenced {
+    inner: Arc<dyn Engine>,
+    fence: Arc<Fence>,
+    shared: Arc<Shared>,
+    endpoint: Endpoint,
+}
+
+impl Fenced {
+    /// A stream that ends for this daemon when it dies, and is silent while it is cut off.
+    fn stream<T: Send + 'static>(
+        &self,
+        stream: BoxStream<'static, Result<T, EngineError>>,
+    ) -> BoxStream<'static, Result<T, EngineError>> {
+        let (fence, endpoint) = (Arc::clone(&self.fence), self.endpoint.clone());
+        Box::pin(stream.filter_map(move |item| {
+            let passes = !fence.is_dead() && !fence.cut.lock().unwrap().contains(&endpoint);
+            async move { passes.then_some(item) }
+        }))
+    }
+}
+
+#[async_trait]
+impl Engine for Fenced {
+    async fn ping(&self) -> Result<(), EngineError> {
+        self.fence.reach(&self.endpoint, self.inner.ping()).await
+    }
+    async fn facts(&self) -> Result<EngineFacts, EngineError> {
+        self.fence.reach(&self.endpoint, self.inner.facts()).await
+    }
+    async fn list(&self, cluster: ClusterId) -> Result<Listing, EngineError> {
+        self.fence.reach(&self.endpoint, self.inner.list(cluster)).await
+    }
+    async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {
+        self.fence.reach(&self.endpoint, self.inner.launch(order)).await
+    }
+    async fn start(&self, identity: Identity) -> Result<Launched, EngineError> {
+        self.fence.reach(&self.endpoint, self.inner.start(identity)).await
+    }
+    async fn stop(&self, identity: Identity) -> Result<Option<Exit>, EngineError> {
+        self.fence.reach(&self.endpoint, self.inner.stop(identity)).await
+    }
+    async fn remove(&self, identity: Identity) -> Result<(), EngineError> {
+        if !self.fence.is_dead() {
+            self.shared.checker().to_be_removed(&self.endpoint, identity);
+        }
+        self.fence.reach(&self.endpoint, self.inner.remove(identity)).await
+    }
+    async fn inspect(&self, identity: Identity) -> Result<Option<Inspected>, EngineError> {
+        self.fence.reach(&self.endpoint, self.inner.inspect(identity)).await
+    }
+    async fn events(
+        &self,
+        cluster: ClusterId,
+    ) -> Result<BoxStream<'static, Result<EngineEvent, EngineError>>, EngineError> {
+        let stream = self.fence.reach(&self.endpoint, self.inner.events(cluster)).await?;
+        Ok(self.stream(stream))
+    }
+    async fn logs(
+        &self,
+        identity: Identity,
+        request: LogRequest,
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
+        let stream = self.fence.reach(&self.endpoint, self.inner.logs(identity, request)).await?;
+        Ok(self.stream(stream))
+    }
+    async fn stats(&self, identity: Identity) -> Result<Stats, EngineError> {
+        self.fence.reach(&self.endpoint, self.inner.stats(identity)).await
+    }
+}

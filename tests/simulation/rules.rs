@@ -1,0 +1,207 @@
+//! The rules of placing and moving, written anew and naively: each looks at every container there is, and none uses
+//! the scheduler or an index that it relies on.
+
+use kdaemon_events::container::MigrationReason;
+use kdaemon_events::node::Availability;
+use kdaemon_events::{Event, Generation, NodeId, Protocol, Spec};
+use kdaemon_projections::{Cluster, Container, Desired, Health, Node, Phase, Placement};
+use std::collections::BTreeSet;
+
+/// What the event that follows a state breaks.
+pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<String> {
+    let mut breaches = Vec::new();
+    match event {
+        Event::ContainerPlaced(e) => {
+            let Some(container) = before.container(e.container_id) else {
+                return vec!["there is no such container".into()];
+            };
+            if container.phase != Phase::Waiting || container.desired != Desired::Running {
+                breaches.push("it does not wait for a node".into());
+            }
+            breaches.extend(not_newer(container, e.generation));
+            breaches.extend(why_not_launch(before, container));
+            breaches.extend(why_not(before, container, e.node_id));
+        }
+        Event::ContainerMigrationCommanded(e) => {
+            let Some(container) = before.container(e.container_id) else {
+                return vec!["there is no such container".into()];
+            };
+            let here = container.placement.as_ref().map(|p| (p.node_id, p.generation));
+            if here != Some((e.from_node_id, e.from_generation)) || container.desired != Desired::Running {
+                breaches.push("it is not there, or is not to run".into());
+            }
+            breaches.extend(not_newer(container, e.generation));
+            breaches.extend(why_not(before, container, e.node_id));
+            if e.reason != MigrationReason::Update && e.node_id == e.from_node_id {
+                breaches.push("it is there already".into());
+            }
+            let spec = before.spec_of(container);
+            let fixed_there = e.node_id == e.from_node_id && !fixed(&spec).is_empty();
+            if e.start_first && (fixed_there || has_named_volume(&spec)) {
+                breaches.push("the new one cannot run beside the old one".into());
+            }
+            breaches.extend(why_not_now(before, e.reason, max_migrations));
+            if e.reason == MigrationReason::Balance
+                && count(before, e.from_node_id) < count(before, e.node_id) + 2
+            {
+                breaches.push("it evens nothing".into());
+            }
+        }
+        Event::ContainerRemoved(e) => {
+            let wanted = before.container(e.container_id).filter(|container| {
+                container.desired == Desired::Running
+                    && container.phase != Phase::Waiting
+                    && container.placement.as_ref().is_some_and(|p| p.generation == e.generation)
+            });
+            if wanted.is_some() {
+                breaches.push("this generation is wanted".into());
+            }
+        }
+        Event::ContainerLaunched(e) => {
+            let container = before.container(e.container_id);
+            let wanted = container.and_then(|container| container.placement.as_ref());
+            if wanted.map(|p| (p.node_id, p.generation)) != Some((e.node_id, e.generation)) {
+                breaches.push("this placement is not wanted".into());
+            }
+        }
+        Event::ContainerDeleted(e) => {
+            let left =
+                before.container(e.container_id).into_iter().flat_map(|c| &c.retired).find(|retired| {
+                    before.node(retired.placement.node_id).is_some_and(|node| node.health == Health::Up)
+                });
+            if let Some(left) = left {
+                breaches.push(format!("generation {} can still be removed", left.placement.generation));
+            }
+        }
+        Event::NodeDrained(e) => {
+            let left = before
+                .containers()
+                .find(|c| placements(c).any(|p| p.node_id == e.node_id))
+                .filter(|_| before.node(e.node_id).is_some_and(|node| node.health == Health::Up));
+            if let Some(left) = left {
+                breaches.push(format!("container {} is still there", left.name));
+            }
+        }
+        _ => {}
+    }
+    breaches
+}
+
+fn not_newer(container: &Container, generation: Generation) -> Option<String> {
+    let highest = placements(container).map(|placement| placement.generation).max().unwrap_or_default();
+    (generation <= container.generation.max(highest)).then(|| "its generation is not a new one".into())
+}
+
+/// All that is known to be of a container on any node.
+pub fn placements(container: &Container) -> impl Iterator<Item = &Placement> {
+    container.placement.iter().chain(container.retired.iter().map(|retired| &retired.placement))
+}
+
+fn fixed(spec: &Spec) -> BTreeSet<(Protocol, u16)> {
+    spec.exposed_ports.iter().filter_map(|port| port.host.map(|host| (port.protocol, host))).collect()
+}
+
+pub fn has_named_volume(spec: &Spec) -> bool {
+    spec.volumes.iter().any(|volume| !volume.source.starts_with('/'))
+}
+
+/// The placement that runs or is to run.
+fn resident(container: &Container) -> Option<&Placement> {
+    let runs = matches!(container.phase, Phase::Placed | Phase::Up | Phase::Restarting | Phase::Stopping);
+    container.placement.as_ref().filter(|_| runs)
+}
+
+/// How many containers a node has.
+pub fn count(cluster: &Cluster, node: NodeId) -> usize {
+    cluster.containers().filter(|c| resident(c).is_some_and(|p| p.node_id == node)).count()
+}
+
+pub fn is_eligible(node: &Node) -> bool {
+    node.health == Health::Up && node.availability == Availability::Active
+}
+
+/// Why a container may not be launched at all.
+pub fn why_not_launch(cluster: &Cluster, container: &Container) -> Option<String> {
+    let Some(application) = container.application_id.and_then(|id| cluster.application(id)) else {
+        return Some("it has no application".into());
+    };
+    if !application.is_enabled {
+        return Some("its application is disabled".into());
+    }
+    let is_up = |id| {
+        cluster.containers().any(|other| {
+            other.application_id == Some(id)
+                && other.desired == Desired::Running
+                && other.status() == kdaemon_projections::Status::Up
+        })
+    };
+    application.dependencies.iter().find(|id| !is_up(**id)).map(|id| format!("its dependency {id} is not UP"))
+}
+
+/// Why a node may not take a container.
+pub fn why_not(cluster: &Cluster, container: &Container, node_id: NodeId) -> Option<String> {
+    let Some(node) = cluster.node(node_id) else { return Some("the node is not there".into()) };
+    if !is_eligible(node) {
+        return Some(format!("{} is {:?} and {:?}", node.name, node.health, node.availability));
+    }
+    let spec = cluster.spec_of(container);
+    if let Some(constraint) = spec.constraints.iter().find(|constraint| !constraint.admits(&node.labels)) {
+        return Some(format!("{} does not satisfy {constraint}", node.name));
+    }
+    if has_named_volume(&spec)
+        && let Some(home) = container.bound_to.filter(|home| cluster.node(*home).is_some())
+        && home != node_id
+    {
+        return Some("its volumes are elsewhere".into());
+    }
+    let others = || cluster.containers().filter(|other| other.id != container.id);
+    let neighbours: Vec<&Placement> =
+        others().filter_map(|other| resident(other)).filter(|p| p.node_id == node_id).collect();
+    // What lives there already does not make it fuller.
+    let lives_there = resident(container).is_some_and(|p| p.node_id == node_id);
+    if !lives_there && node.capacity.is_some_and(|capacity| neighbours.len() as u64 >= u64::from(capacity)) {
+        return Some(format!("{} is full", node.name));
+    }
+    let ports = fixed(&spec);
+    for other in others() {
+        let runs_not = matches!(other.phase, Phase::Down | Phase::Failed);
+        let wanted = other.placement.iter().filter(|_| !runs_not);
+        let claims = wanted.chain(other.retired.iter().map(|retired| &retired.placement));
+        for claim in claims.filter(|claim| claim.node_id == node_id) {
+            if let Some((_, port)) = fixed(&claim.spec).intersection(&ports).next() {
+                return Some(format!("{} has port {port} of {}", other.name, node.name));
+            }
+        }
+    }
+    let engine = node.engine.as_ref()?;
+    let cpus: u64 = neighbours.iter().filter_map(|p| p.spec.resources.cpus).map(|cpus| cpus.0).sum();
+    if spec.resources.cpus.is_some_and(|own| own.0 + cpus > engine.cpus.0) {
+        return Some(format!("{} has too few processors", node.name));
+    }
+    let memory: u64 = neighbours.iter().filter_map(|p| p.spec.resources.memory_bytes).sum();
+    if spec.resources.memory_bytes.is_some_and(|own| own + memory > engine.memory_bytes) {
+        return Some(format!("{} has too little memory", node.name));
+    }
+    None
+}
+
+/// Whether more than half of at least three nodes that worked are down: more likely the daemon's own network failed.
+pub fn is_mass_failure(cluster: &Cluster) -> bool {
+    let worked = cluster.nodes().filter(|node| node.was_up).count();
+    let down = cluster.nodes().filter(|node| node.was_up && node.health == Health::Down).count();
+    worked >= 3 && down * 2 > worked
+}
+
+/// Why nothing may be moved for this reason at present.
+fn why_not_now(cluster: &Cluster, reason: MigrationReason, max_migrations: usize) -> Option<String> {
+    if let Some(pause) = cluster.paused()
+        && matches!(reason, MigrationReason::Unhealthy | MigrationReason::Balance)
+    {
+        return Some(format!("nothing is to be moved ({})", pause.reason));
+    }
+    let moving = cluster.containers().filter(|container| container.migrating.is_some()).count();
+    if matches!(reason, MigrationReason::Balance | MigrationReason::Drain) && moving >= max_migrations {
+        return Some(format!("{moving} containers are being moved"));
+    }
+    None
+}

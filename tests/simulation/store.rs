@@ -1,0 +1,153 @@
+//! The store of all daemons: in memory, checked after every commit; and each daemon's way to it, which fails before
+//! and after writing, is slow, and is away.
+
+use crate::fence::Fence;
+use crate::invariants::Checker;
+use crate::seed::Rng;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use kdaemon::store::{
+    Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RowChange, StoreError, Table,
+};
+use kdaemon_events::{CommitId, Seq};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How a daemon's way to the store is at present.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// So many of 1,000 calls fail, and nothing was done.
+    pub fails_before: u64,
+    /// So many of 1,000 calls are carried out, and their answer is lost.
+    pub fails_after: u64,
+    pub takes_ms: RangeInclusive<u64>,
+}
+
+impl Default for Way {
+    fn default() -> Self {
+        Self { fails_before: 0, fails_after: 0, takes_ms: 0..=3 }
+    }
+}
+
+/// What all daemons share.
+pub struct Shared {
+    pub memory: MemoryStore,
+    checker: Mutex<Checker>,
+}
+
+impl Shared {
+    pub fn new(checker: Checker) -> Self {
+        Self { memory: MemoryStore::new(), checker: Mutex::new(checker) }
+    }
+
+    pub fn checker(&self) -> MutexGuard<'_, Checker> {
+        self.checker.lock().unwrap()
+    }
+}
+
+/// The store as one daemon reaches it.
+pub struct Reached {
+    pub shared: Arc<Shared>,
+    pub fence: Arc<Fence>,
+    pub way: Arc<Mutex<Way>>,
+    pub rng: Mutex<Rng>,
+    /// The daemon's name.
+    pub daemon: String,
+}
+
+fn lost() -> StoreError {
+    StoreError::Unavailable("the cable was pulled".to_owned())
+}
+
+impl Reached {
+    async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.fence
+            .pass(async {
+                let (pause, before, after) = {
+                    let (way, mut rng) = (self.way.lock().unwrap(), self.rng.lock().unwrap());
+                    let pause = Duration::from_millis(rng.within(way.takes_ms.clone()));
+                    (pause, rng.chance(way.fails_before), rng.chance(way.fails_after))
+                };
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause / 2).await;
+                }
+                if before {
+                    return Err(lost());
+                }
+                let answer = call.await;
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause - pause / 2).await;
+                }
+                if after { Err(lost()) } else { answer }
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl EventStore for Reached {
+    fn describe(&self) -> String {
+        format!("simulated, reached by {}", self.daemon)
+    }
+    async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError> {
+        self.call(self.shared.memory.commit_at(number)).await
+    }
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.call(self.shared.memory.head()).await
+    }
+    async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
+        let written = Mutex::new(None);
+        // Should the daemon die before it sees the answer, nobody is told: that is noted first.
+        let result = self
+            .call(async {
+                let texts: Vec<String> = commit.events.iter().map(|event| event.json.clone()).collect();
+                let head = self.shared.memory.append(expected, commit).await?;
+                let number = self.shared.checker().committed(&self.daemon, &texts);
+                *written.lock().unwrap() = Some(number);
+                Ok(head)
+            })
+            .await;
+        if let (Ok(_), Some(number)) = (&result, *written.lock().unwrap()) {
+            self.shared.checker().confirmed(number);
+        }
+        result
+    }
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {
+        self.call(self.shared.memory.read(after, limit)).await
+    }
+    async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
+        self.call(self.shared.memory.query(query)).await
+    }
+    async fn answers(&self, since: DateTime<Utc>) -> Result<Vec<Answer>, StoreError> {
+        self.call(self.shared.memory.answers(since)).await
+    }
+    async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
+        self.call(async {
+            self.shared.memory.write_rows(reflects, changes).await?;
+            if self.shared.memory.tables_reflect().await? == reflects {
+                let mut tables = Vec::new();
+                for table in Table::ALL {
+                    tables.push(self.shared.memory.read_table(table).await?);
+                }
+                self.shared.checker().tables_written(&self.daemon, reflects, &tables);
+            }
+            Ok(())
+        })
+        .await
+    }
+    async fn tables_reflect(&self) -> Result<Seq, StoreError> {
+        self.call(self.shared.memory.tables_reflect()).await
+    }
+    async fn drop_tables(&self) -> Result<(), StoreError> {
+        self.call(self.shared.memory.drop_tables()).await
+    }
+    async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
+        self.call(self.shared.memory.read_table(table)).await
+    }
+    async fn verify(&self) -> Result<Head, StoreError> {
+        self.call(self.shared.memory.verify()).await
+    }
+    async fn close(&self) {}
+}
