@@ -71,7 +71,7 @@ impl Show for Moves {
 
 fn nothing_to_move(cluster: &Cluster, strategy: Strategy) -> Rebalance {
     let plan = crate::scheduler::plan(cluster, strategy);
-    let remaining = u32::try_from(plan.moves.len()).unwrap_or(u32::MAX);
+    let remaining = u32::try_from(plan.moves().count()).unwrap_or(u32::MAX);
     let why = match remaining {
         0 => "the counts of containers are as even as they can be".to_owned(),
         _ => format!("{}; as many containers as may move at a time are moving already", plan.why),

@@ -88,17 +88,11 @@ pub(super) fn rebalance(draft: &mut Draft<'_>) -> Result<(), Refusal> {
         return Ok(());
     }
     let plan = scheduler::plan(draft.cluster(), draft.context.policy.strategy);
-    let before = draft.cluster().clone();
-    let mut disruptions = Disruptions::of(&before);
-    let admitted = plan
-        .moves
-        .iter()
-        .filter(|step| before.container(step.container_id).is_some_and(|c| disruptions.admit(c)));
-    let moves: Vec<_> = admitted.take(free_moves(draft)).cloned().collect();
+    let moves = plan.first_moves(draft.cluster(), draft.context.policy.strategy, free_moves(draft));
     if moves.is_empty() {
         return Ok(());
     }
-    let remaining = u32::try_from(plan.moves.len() - moves.len()).unwrap_or(u32::MAX);
+    let remaining = u32::try_from(plan.moves().count() - moves.len()).unwrap_or(u32::MAX);
     let planned = draft.emit(RebalancePlanned { moves: moves.clone(), remaining, why: plan.why });
     for step in moves {
         let container = draft.container(step.container_id)?;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 /// How many containers of each application can still be moved of free will: for the sake of balance or of a drain.
 /// (What is lost with its node is moved all the same.)
+#[derive(Debug, Clone)]
 pub struct Disruptions<'a> {
     cluster: &'a Cluster,
     left: BTreeMap<ApplicationId, u32>,

@@ -11,7 +11,7 @@
 use super::filter::check;
 use super::score::{score, spread_counts};
 use super::scratch::Scratch;
-use super::{Penalty, Request};
+use super::{Disruptions, Penalty, Request};
 use kdaemon_events::cluster::Move;
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Strategy};
 use kdaemon_projections::{Cluster, Container, Desired, Node, Phase};
@@ -25,10 +25,82 @@ const QUESTIONS: usize = 500_000;
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// The moves, in order.
-    pub moves: Vec<Move>,
+    /// The moves, in order: in chains, each of which evens as a whole. Most are a single move.
+    pub chains: Vec<Vec<Move>>,
     /// Why, in words.
     pub why: String,
+}
+
+impl Plan {
+    /// The moves of all chains.
+    pub fn moves(&self) -> impl Iterator<Item = &Move> {
+        self.chains.iter().flatten()
+    }
+
+    /// Those moves that are to be made now: at most `limit`, and of each application as many as may be disrupted. What
+    /// is left out changes what the others lead to, so each chain is looked at again.
+    #[must_use]
+    pub fn first_moves(&self, cluster: &Cluster, strategy: Strategy, limit: usize) -> Vec<Move> {
+        feasible(cluster, strategy, &self.chains, limit, Some(Disruptions::of(cluster))).concat()
+    }
+}
+
+/// Those chains that can be carried out one after the other, with at most `limit` moves together.
+fn feasible(
+    cluster: &Cluster,
+    strategy: Strategy,
+    chains: &[Vec<Move>],
+    limit: usize,
+    mut disruptions: Option<Disruptions<'_>>,
+) -> Vec<Vec<Move>> {
+    let mut scratch = Scratch::on(cluster);
+    let (mut taken, mut left) = (Vec::new(), limit);
+    for chain in chains {
+        // A chain that is too long for any round goes step by step: each step leaves a node for one that is emptier.
+        let is_begun = taken.is_empty() && chain.len() > limit;
+        let steps = if is_begun { &chain[..left] } else { chain.as_slice() };
+        if steps.is_empty() || steps.len() > left || !evens(&scratch, chain) {
+            continue;
+        }
+        let containers = || steps.iter().filter_map(|step| cluster.container(step.container_id));
+        let mut after = disruptions.clone();
+        if !containers().all(|container| after.as_mut().is_none_or(|after| after.admit(container))) {
+            continue;
+        }
+        let before = (steps.len() > 1).then(|| scratch.clone());
+        if steps.iter().all(|step| take_if_it_fits(&mut scratch, strategy, step)) {
+            disruptions = after;
+            left -= steps.len();
+            taken.push(steps.to_vec());
+        } else if let Some(before) = before {
+            scratch = before;
+        }
+    }
+    taken
+}
+
+/// Whether a chain leads from a node to one that has at least two containers fewer.
+fn evens(scratch: &Scratch<'_>, chain: &[Move]) -> bool {
+    let count = |id: NodeId| scratch.cluster.node(id).map(|node| scratch.count(node));
+    let from = chain.last().and_then(|step| count(step.from_node_id));
+    let to = chain.first().and_then(|step| count(step.node_id));
+    matches!((from, to), (Some(from), Some(to)) if from >= to + 2)
+}
+
+fn take_if_it_fits(scratch: &mut Scratch<'_>, strategy: Strategy, step: &Move) -> bool {
+    let cluster = scratch.cluster;
+    let (Some(container), Some(target)) = (cluster.container(step.container_id), cluster.node(step.node_id))
+    else {
+        return false;
+    };
+    let spec = cluster.spec_of(container);
+    let request = Request::new(container, &spec, None, strategy);
+    if check(cluster, target, &request, scratch.claims(target.id)).is_err() {
+        return false;
+    }
+    scratch.claim(target, &request);
+    scratch.depart(step.from_node_id, container.application_id);
+    true
 }
 
 /// Plans the moves that even the counts of the eligible nodes. Only containers under the strategy `spread` are moved;
@@ -55,7 +127,7 @@ pub fn plan(cluster: &Cluster, strategy: Strategy) -> Plan {
     };
     planner.even();
     Plan {
-        moves: planner.moves(),
+        chains: feasible(cluster, strategy, &planner.chains(), usize::MAX, None),
         why: format!("the fullest node has {most} containers, the emptiest {fewest}"),
     }
 }
@@ -156,15 +228,15 @@ impl Planner<'_> {
     }
 
     fn is_movable(&self, container: &Container) -> bool {
-        let spec = container.placement.as_ref().map(|placement| &placement.spec);
+        let placed = container.placement.as_ref().map(|placement| &placement.spec);
+        let spec = self.scratch.cluster.spec_of(container);
         container.balance
             && container.desired == Desired::Running
             && container.phase == Phase::Up
             && !container.lost
             && container.migrating.is_none()
-            && spec.is_some_and(|spec| {
-                !spec.is_bound_to_node() && spec.strategy.unwrap_or(self.strategy) == Strategy::Spread
-            })
+            && placed.is_some_and(|placed| !placed.is_bound_to_node())
+            && spec.strategy.unwrap_or(self.strategy) == Strategy::Spread
     }
 
     fn one_that_fits(&self, containers: &[Arc<Container>], to: NodeId) -> Option<ContainerId> {
@@ -222,13 +294,49 @@ impl Planner<'_> {
     }
 
     /// From where each container goes in the end, and to where.
-    fn moves(&self) -> Vec<Move> {
-        let each = self.began.iter().filter_map(|id| {
+    fn moves(&self) -> impl Iterator<Item = Move> {
+        self.began.iter().filter_map(|id| {
             let from_node_id = self.scratch.cluster.container(*id)?.placement.as_ref()?.node_id;
             let node_id = self.sent.get(id).copied().filter(|to| *to != from_node_id)?;
             Some(Move { container_id: *id, from_node_id, node_id })
-        });
-        each.collect()
+        })
+    }
+
+    /// The moves as chains from nodes that have fewer in the end to nodes that have more: paths took some containers on,
+    /// and some in circles, which nobody needs.
+    fn chains(&self) -> Vec<Vec<Move>> {
+        let mut leaving: BTreeMap<NodeId, VecDeque<Move>> = BTreeMap::new();
+        let mut gains: BTreeMap<NodeId, i64> = BTreeMap::new();
+        let mut sources: Vec<NodeId> = Vec::new();
+        for step in self.moves() {
+            *gains.entry(step.node_id).or_default() += 1;
+            *gains.entry(step.from_node_id).or_default() -= 1;
+            sources.push(step.from_node_id);
+            leaving.entry(step.from_node_id).or_default().push_back(step);
+        }
+        let mut chains = Vec::new();
+        for source in sources {
+            if gains.get(&source).is_none_or(|gain| *gain >= 0) {
+                continue;
+            }
+            let (mut at, mut chain): (NodeId, Vec<Move>) = (source, Vec::new());
+            while gains.get(&at).is_none_or(|gain| *gain <= 0)
+                && let Some(step) = leaving.get_mut(&at).and_then(VecDeque::pop_front)
+            {
+                at = step.node_id;
+                chain.push(step);
+                if let Some(circle) = chain.iter().position(|step| step.from_node_id == at) {
+                    chain.truncate(circle);
+                }
+            }
+            if let (Some(gain), false) = (gains.get_mut(&at), chain.is_empty()) {
+                *gain -= 1;
+                *gains.entry(source).or_default() += 1;
+                // The last move first: it makes room for the one before.
+                chains.push(chain.into_iter().rev().collect());
+            }
+        }
+        chains
     }
 
     fn recount(&mut self, id: NodeId, change: impl FnOnce(u32) -> u32) {

@@ -7,7 +7,7 @@ use kdaemon_projections::{Cluster, Eligible, Node, Standing};
 use std::collections::BTreeMap;
 
 /// What a plan has sent to a node that is not in the state yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Claims {
     pub(super) count: u32,
     pub(super) millicpus: u64,
@@ -16,9 +16,11 @@ pub(super) struct Claims {
     pub(super) applications: BTreeMap<ApplicationId, u32>,
     /// What the plan has sent away from there. It frees nothing, for it runs there until it runs elsewhere.
     pub(super) departed: BTreeMap<ApplicationId, u32>,
+    left: u32,
 }
 
 /// The state, and what a plan has sent where.
+#[derive(Clone)]
 pub(super) struct Scratch<'a> {
     pub(super) cluster: &'a Cluster,
     /// The eligible nodes, in order with the plan's claims.
@@ -62,6 +64,11 @@ impl<'a> Scratch<'a> {
         }
     }
 
+    /// How many containers a node has in the plan.
+    pub(super) fn count(&self, node: &Node) -> u32 {
+        self.planned(node).count.saturating_sub(self.claims(node.id).map_or(0, |claims| claims.left))
+    }
+
     /// Where a node stands for a request: where a container lives already, it does not count against itself.
     pub(super) fn standing(&self, node: &Node, request: &Request<'_>) -> Standing {
         let mut standing = self.planned(node);
@@ -80,6 +87,7 @@ impl<'a> Scratch<'a> {
     /// Sends a container away from a node.
     pub(super) fn depart(&mut self, node: NodeId, application: Option<ApplicationId>) {
         let claims = self.claims.entry(node).or_default();
+        claims.left += 1;
         application.into_iter().for_each(|id| *claims.departed.entry(id).or_default() += 1);
     }
 

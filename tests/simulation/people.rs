@@ -10,7 +10,7 @@ use kdaemon::commands::{
 use kdaemon::journal::{Keep, Submission, SubmitError};
 use kdaemon_events::{
     Actor, ApplicationId, Constraint, ContainerId, HealthCheck, MilliCpus, NodeId, PortSpec, Protocol,
-    RequestId, Resources, RestartPolicy, UpdatePolicy,
+    RequestId, Resources, RestartPolicy, Strategy, UpdatePolicy,
 };
 use kdaemon_projections::Cluster;
 use std::collections::BTreeMap;
@@ -277,6 +277,27 @@ fn spec(world: &World, rng: &mut Rng) -> SpecChanges {
             cpus: rng.pick(&[None, Some(MilliCpus(250)), Some(MilliCpus(1_500))]).copied().flatten(),
             memory_bytes: rng.pick(&[None, Some(64 << 20), Some(1 << 30)]).copied().flatten(),
         });
+    }
+    if rng.chance(100) {
+        changes.anti_affinity = Some(rng.chance(700));
+    }
+    if rng.chance(100) {
+        changes.affinity = Some(vec![format!("app-{}", rng.below(APPLICATIONS))]);
+    }
+    if rng.chance(150) {
+        let wish = rng.pick(&["zone==a", "zone!=b", "disk==ssd"]).and_then(|text| text.parse().ok());
+        changes.preferences = wish.map(|wish: Constraint| vec![wish]);
+    }
+    if rng.chance(150) {
+        changes.spread_over = Some(rng.chance(800).then(|| "zone".to_owned()));
+    }
+    if rng.chance(150) {
+        changes.strategy =
+            Some(rng.pick(&[None, Some(Strategy::Binpack), Some(Strategy::Resources)]).copied().flatten());
+    }
+    if rng.chance(100) {
+        changes.disruption_limit =
+            Some(rng.chance(800).then(|| u32::try_from(1 + rng.below(3)).unwrap_or(1)));
     }
     if rng.chance(80) {
         changes.volumes = "data:/data".parse().ok().map(|volume| vec![volume]);

@@ -9,8 +9,8 @@ use crate::world::World;
 use kdaemon::commands::Command;
 use kdaemon::engine::{Engines as _, Identity, LaunchOrder, Running};
 use kdaemon::store::{EventQuery, EventStore as _, Table};
-use kdaemon_events::{ClusterId, ContainerId, Endpoint, Envelope, Event, Generation, Seq, Spec};
-use kdaemon_projections::{Cluster, Container, Desired, Health, Phase};
+use kdaemon_events::{ClusterId, ContainerId, Endpoint, Envelope, Event, Generation, Seq, Spec, Strategy};
+use kdaemon_projections::{Cluster, Container, Desired, Health, Node, Phase};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -254,15 +254,37 @@ fn why_not_at_rest(cluster: &Cluster, container: &Container) -> Option<String> {
     }
 }
 
+/// Whether a container likes one node at least as well as another, and may be moved for the sake of balance.
+fn is_no_worse(cluster: &Cluster, container: &Container, from: &Node, to: &Node) -> bool {
+    let spec = cluster.spec_of(container);
+    let met = |node: &Node| spec.preferences.iter().filter(|wish| wish.admits(&node.labels)).count();
+    let is_even = spec.spread_over.as_ref().is_none_or(|key| {
+        let value = |node: &Node| node.labels.get(key).cloned();
+        let others = |wanted: &Option<String>| {
+            let own = cluster.containers().filter(|c| c.application_id == container.application_id);
+            let own = own.filter(|c| c.id != container.id);
+            own.filter(|c| {
+                let at = c.residence().and_then(|p| cluster.node(p.node_id));
+                at.is_some_and(|at| value(at) == *wanted)
+            })
+            .count()
+        };
+        let (here, there) = (value(from), value(to));
+        here == there || (there.is_some() && (here.is_none() || others(&there) <= others(&here)))
+    });
+    spec.strategy.unwrap_or_default() == Strategy::Spread && met(to) >= met(from) && is_even
+}
+
 /// A node that would take a container.
 fn somewhere(cluster: &Cluster, container: &Container) -> Option<String> {
     let fits = |node: &&Arc<kdaemon_projections::Node>| rules::why_not(cluster, container, node.id).is_none();
     cluster.nodes().find(fits).map(|node| node.name.clone())
 }
 
-/// Counts that one legal move would even.
+/// Counts that one legal move would even, which makes nothing worse that an application would like.
 fn uneven(cluster: &Cluster) -> Option<String> {
-    let nodes: Vec<_> = cluster.nodes().filter(|node| rules::is_eligible(node)).collect();
+    let is_taken = |node: &&Arc<Node>| rules::is_eligible(node) && !node.is_on_probation(cluster.at());
+    let nodes: Vec<_> = cluster.nodes().filter(is_taken).collect();
     for from in &nodes {
         for to in &nodes {
             let (high, low) = (rules::count(cluster, from.id), rules::count(cluster, to.id));
@@ -279,6 +301,9 @@ fn uneven(cluster: &Cluster) -> Option<String> {
                         .is_some_and(|p| p.node_id == from.id && !rules::has_named_volume(&p.spec))
                     && !rules::has_named_volume(&cluster.spec_of(container))
                     && rules::why_not(cluster, container, to.id).is_none()
+                    && !to.is_faulty(container.application_id, cluster.at())
+                    && is_no_worse(cluster, container, from, to)
+                    && rules::too_many_disrupted(cluster, container).is_none()
             });
             if let Some(container) = movable {
                 return Some(format!(

@@ -3,9 +3,10 @@
 
 use kdaemon_events::container::MigrationReason;
 use kdaemon_events::node::Availability;
-use kdaemon_events::{Event, Generation, NodeId, Protocol, Spec};
+use kdaemon_events::{ApplicationId, Event, Generation, NodeId, Protocol, Spec, Strategy};
 use kdaemon_projections::{Cluster, Container, Desired, Health, Node, Phase, Placement};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What the event that follows a state breaks.
 pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<String> {
@@ -41,10 +42,21 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
                 breaches.push("the new one cannot run beside the old one".into());
             }
             breaches.extend(why_not_now(before, e.reason, max_migrations));
-            if e.reason == MigrationReason::Balance
-                && count(before, e.from_node_id) < count(before, e.node_id) + 2
-            {
-                breaches.push("it evens nothing".into());
+            if matches!(e.reason, MigrationReason::Balance | MigrationReason::Drain) {
+                breaches.extend(too_many_disrupted(before, container));
+            }
+            if e.reason == MigrationReason::Balance {
+                // By way of others, for a chain of moves may even what no single one can.
+                if count(before, e.from_node_id) <= count(before, e.node_id) {
+                    breaches.push("it evens nothing".into());
+                }
+                if spec.strategy.unwrap_or_default() != Strategy::Spread {
+                    breaches.push(format!("its strategy is {:?}", spec.strategy));
+                }
+                let on_probation = |node: &Arc<Node>| node.is_on_probation(before.at());
+                if before.node(e.node_id).is_some_and(on_probation) {
+                    breaches.push("the node keeps failing and coming back".into());
+                }
             }
         }
         Event::ContainerRemoved(e) => {
@@ -85,6 +97,21 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
         _ => {}
     }
     breaches
+}
+
+/// Whether moving a container of free will has more of its application moving, or not running, than it allows.
+pub fn too_many_disrupted(cluster: &Cluster, container: &Container) -> Option<String> {
+    let is_disrupted =
+        |c: &Container| c.lost || c.migrating.is_some() || !matches!(c.phase, Phase::Up | Phase::Failed);
+    let application = container.application_id.and_then(|id| cluster.application(id))?;
+    let wanted: Vec<_> = cluster
+        .containers()
+        .filter(|c| c.application_id == Some(application.id) && c.desired == Desired::Running)
+        .collect();
+    let limit = application.spec.disruption_limit.map_or(wanted.len().div_ceil(4), |limit| limit as usize);
+    let disrupted = wanted.iter().filter(|c| is_disrupted(c)).count();
+    (!is_disrupted(container) && disrupted >= limit.max(1))
+        .then(|| format!("{disrupted} of its application are disrupted, {limit} may be"))
 }
 
 fn not_newer(container: &Container, generation: Generation) -> Option<String> {
@@ -157,10 +184,18 @@ pub fn why_not(cluster: &Cluster, container: &Container, node_id: NodeId) -> Opt
     let others = || cluster.containers().filter(|other| other.id != container.id);
     let neighbours: Vec<&Placement> =
         others().filter_map(|other| resident(other)).filter(|p| p.node_id == node_id).collect();
-    // What lives there already does not make it fuller.
-    let lives_there = resident(container).is_some_and(|p| p.node_id == node_id);
-    if !lives_there && node.capacity.is_some_and(|capacity| neighbours.len() as u64 >= u64::from(capacity)) {
+    if node.capacity.is_some_and(|capacity| neighbours.len() as u64 >= u64::from(capacity)) {
         return Some(format!("{} is full", node.name));
+    }
+    let has_one_of = |id: ApplicationId| {
+        let mut own = others().filter(|other| other.application_id == Some(id));
+        own.any(|other| resident(other).is_some_and(|p| p.node_id == node_id))
+    };
+    if spec.anti_affinity && container.application_id.is_some_and(has_one_of) {
+        return Some(format!("{} has one of its application already", node.name));
+    }
+    if let Some(missing) = spec.affinity.iter().find(|id| !has_one_of(**id)) {
+        return Some(format!("{} has none of {missing}", node.name));
     }
     let ports = fixed(&spec);
     for other in others() {

@@ -26,6 +26,8 @@ pub struct Profile {
     pub people: usize,
     /// How likely each fault is; 0 for most of them ("swarm testing": what always comes hides what is rare).
     pub faults: Vec<(u64, Fault)>,
+    /// How much slower than in a busy cluster everything happens.
+    pub tempo: u32,
     pub fault_every: Duration,
     pub command_every: Duration,
     pub longest_restart_ms: u64,
@@ -45,17 +47,21 @@ impl Profile {
         if faults.is_empty() {
             faults.push((1, Fault::KillDaemon));
         }
+        // What happens in a minute in a busy cluster takes half an hour in a calm one, whose nodes are probed more rarely.
+        let (tempo, health_interval) = rng.weighted(&[(4, (1, 2)), (3, (5, 5)), (4, (30, 30))]);
+        let health_interval = Duration::from_secs(health_interval);
         let policy = Policy { max_migrations: 1 + rng.below(8), ..Policy::default() };
         Self {
             machines: 3 + rng.below(10),
             plain: rng.chance(300),
             people: 1 + rng.below(3),
             faults,
-            fault_every: Duration::from_millis(rng.within(2_000..=60_000)),
-            command_every: Duration::from_millis(rng.within(500..=20_000)),
+            tempo,
+            fault_every: tempo * Duration::from_millis(rng.within(2_000..=60_000)),
+            command_every: tempo * Duration::from_millis(rng.within(500..=20_000)),
             longest_restart_ms: rng.within(200..=20_000),
             skew: Duration::from_millis(rng.within(0..=3_000)),
-            settings: Settings::default(),
+            settings: Settings { health_interval, ..Settings::default() },
             policy: Arc::new(policy),
         }
     }
@@ -136,14 +142,14 @@ impl World {
         }
         self.slots[0].wanted.send_replace(true);
         let mut rng = Rng::new(self.seed, "phases");
-        while self.began.elapsed() < simulated {
+        while self.began.elapsed() < simulated * self.profile.tempo {
             let peace = CancellationToken::new();
             *self.peace.lock().unwrap() = peace.clone();
             let mut tasks = vec![tokio::spawn(faults::run(Arc::clone(self), peace.clone(), rng.number()))];
             for _ in 0..self.profile.people {
                 tasks.push(tokio::spawn(people::run(Arc::clone(self), peace.clone(), rng.number())));
             }
-            tokio::time::sleep(Duration::from_secs(rng.within(120..=1_200))).await;
+            tokio::time::sleep(self.profile.tempo * Duration::from_secs(rng.within(120..=1_200))).await;
             peace.cancel();
             for task in tasks {
                 if let Err(error) = task.await {
