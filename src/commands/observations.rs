@@ -69,7 +69,8 @@ pub(super) fn probe(draft: &mut Draft<'_>, probe: Probe) -> Result<(), Refusal> 
     let latency_ms = u32::try_from(probe.latency.as_millis()).unwrap_or(u32::MAX);
     match probe.result {
         ProbeResult::Failed(reason) => {
-            probe_failed(draft, &node, latency_ms, reason);
+            let enough = draft.context.policy.unhealthy_after;
+            probe_failed(draft, &node, latency_ms, reason, enough);
             Ok(())
         }
         ProbeResult::Answered { engine, listed } => {
@@ -78,7 +79,8 @@ pub(super) fn probe(draft: &mut Draft<'_>, probe: Probe) -> Result<(), Refusal> 
                 let reason = format!(
                     "its engine has the same id as that of node `{other}`: it is the same engine under another address (unmount one of them), or a copy of its machine (give it an id of its own: remove /etc/docker/key.json and engine-id below Docker's data root, and restart it)"
                 );
-                probe_failed(draft, &node, latency_ms, reason);
+                // It will be no other the next time.
+                probe_failed(draft, &node, latency_ms, reason, 1);
                 return Ok(());
             }
             probe_answered(draft, &node, latency_ms, engine, listed)
@@ -96,7 +98,8 @@ fn twin(draft: &Draft<'_>, node: &Node, engine: &EngineFacts) -> Option<String> 
     draft.cluster().nodes().find(has_it).map(|other| other.name.clone())
 }
 
-fn probe_failed(draft: &mut Draft<'_>, node: &Node, latency_ms: u32, reason: String) {
+/// A probe failed; so many in a row make a node that was UP unhealthy.
+fn probe_failed(draft: &mut Draft<'_>, node: &Node, latency_ms: u32, reason: String, enough: u32) {
     let observed = draft.emit(NodeObserved {
         node_id: node.id,
         outcome: ProbeOutcome::Failed { reason: reason.clone() },
@@ -108,7 +111,7 @@ fn probe_failed(draft: &mut Draft<'_>, node: &Node, latency_ms: u32, reason: Str
     // One that never answered is not given the benefit of the doubt: most likely its address is wrong.
     let enough = match node.health {
         Health::Unknown => true,
-        Health::Up => failures >= draft.context.policy.unhealthy_after,
+        Health::Up => failures >= enough,
         Health::Down => false,
     };
     if !enough {

@@ -19,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Every so many probes ask what runs there, even while the event stream tells of changes.
 const LIST_EVERY: u32 = 5;
+/// Every so many lists ask what the engine is, though no connection broke: its machine may have been replaced so quickly
+/// that none did.
+const FACTS_EVERY: u32 = 6;
 /// How long a list or the engine's facts may take: more than a ping, for a node that is busy is not dead.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the end of a process waits for its launch to be recorded.
@@ -107,13 +110,14 @@ struct Follower {
     engine: Arc<dyn Engine>,
     events: Option<EventStream>,
     until_list: u32,
+    until_facts: u32,
     offset: Duration,
 }
 
 impl Follower {
     fn new(hub: Hub, node_id: NodeId, endpoint: Endpoint, offset: Duration) -> Self {
         let engine = hub.engines.client(&endpoint);
-        Self { hub, node_id, endpoint, engine, events: None, until_list: 0, offset }
+        Self { hub, node_id, endpoint, engine, events: None, until_list: 0, until_facts: 0, offset }
     }
 
     async fn run(mut self) {
@@ -182,7 +186,9 @@ impl Follower {
         let Some(cluster_id) = cluster.id() else {
             return Ok(ProbeResult::Answered { engine: None, listed: None });
         };
+        self.until_facts = self.until_facts.saturating_sub(1);
         let known = self.events.is_some()
+            && self.until_facts > 0
             && cluster
                 .node(self.node_id)
                 .is_some_and(|node| node.engine.is_some() && node.health == Health::Up);
@@ -192,6 +198,9 @@ impl Follower {
             self.events = Some(self.engine.events(cluster_id).await?);
         }
         let engine = if known { None } else { Some(self.engine.facts().await?) };
+        if engine.is_some() {
+            self.until_facts = FACTS_EVERY;
+        }
         let as_of = self.hub.journal.cluster().seq();
         let listing = self.engine.list(cluster_id).await?;
         let own = listing

@@ -32,10 +32,11 @@ impl<'a> Disruptions<'a> {
     }
 }
 
-/// What FAILED is not on its way back: it must not hold up a drain for ever.
+/// Whether it is on its way to run again. What FAILED is not, nor what no node takes: that must not hold up a drain for
+/// ever.
 fn is_disrupted(container: &Container) -> bool {
-    let is_on_its_way = !matches!(container.phase, Phase::Up | Phase::Failed);
-    is_on_its_way || container.lost || container.migrating.is_some()
+    let is_starting = matches!(container.phase, Phase::Placed | Phase::Restarting);
+    is_starting || container.lost || container.migrating.is_some()
 }
 
 /// How many more of an application's containers may be disrupted.

@@ -148,6 +148,22 @@ pub async fn last_events(world: &World) -> String {
     let mut lines: Vec<String> =
         told.map(|e| format!("    {} {} {} {:?}", e.seq, e.at.format("%T%.3f"), e.actor, e.event)).collect();
     lines.reverse();
+    // What the machines have, of ours.
+    for (endpoint, machine) in world.engines.machines() {
+        for seen in machine.containers() {
+            let Identity { container, generation, .. } = seen.identity;
+            lines.push(format!("    {endpoint} {container} {generation} {:?} {:?}", seen.running, seen.ports));
+        }
+    }
+    let cluster = world.shared.checker().cluster().clone();
+    for c in cluster.containers() {
+        let at = c.placement.as_ref().map(|p| {
+            let ports: Vec<_> = p.spec.exposed_ports.iter().map(ToString::to_string).collect();
+            let node = cluster.node(p.node_id).map(|n| n.name.clone());
+            format!("{node:?} generation {} {ports:?}", p.generation)
+        });
+        lines.push(format!("    {} {} {:?} {:?} {at:?}", c.name, c.id, c.desired, c.phase));
+    }
     lines.join("\n")
 }
 

@@ -101,8 +101,9 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
 
 /// Whether moving a container of free will has more of its application moving, or not running, than it allows.
 pub fn too_many_disrupted(cluster: &Cluster, container: &Container) -> Option<String> {
-    let is_disrupted =
-        |c: &Container| c.lost || c.migrating.is_some() || !matches!(c.phase, Phase::Up | Phase::Failed);
+    let is_disrupted = |c: &Container| {
+        c.lost || c.migrating.is_some() || matches!(c.phase, Phase::Placed | Phase::Restarting)
+    };
     let application = container.application_id.and_then(|id| cluster.application(id))?;
     let wanted: Vec<_> = cluster
         .containers()
