@@ -43,7 +43,7 @@ pub struct SpecChanges {
 }
 
 impl SpecChanges {
-    /// The specification with these changes, but for the affinity: its names are for [`resolve_affinity`].
+    /// The specification with these changes, but for the affinity: its names are still to be looked up.
     #[must_use]
     pub fn on(self, spec: &Spec) -> Spec {
         Spec {

@@ -144,12 +144,11 @@ fn first_in_order<'a>(
     let at_home = best_of(scratch, request, home.into_iter());
     let mut last_resort = None;
     let mut found = None;
-    let mut looked_at = 0;
-    for id in in_order(scratch, request.strategy).filter(|id| Some(*id) != home) {
+    let nodes = in_order(scratch, request.strategy).filter(|id| Some(*id) != home);
+    for (looked_at, id) in nodes.enumerate() {
         if looked_at == patience {
             return None;
         }
-        looked_at += 1;
         let Some(node) = scratch.cluster.node(id) else { continue };
         if check(scratch.cluster, node, request, scratch.claims(id)).is_err() {
             continue;

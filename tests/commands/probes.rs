@@ -54,6 +54,16 @@ fn a_node_is_down_after_three_failures_in_a_row_and_not_sooner() {
 }
 
 #[test]
+fn a_node_whose_engine_turns_out_to_be_that_of_another_is_down_at_once() {
+    let given = Given::cluster().nodes(["a", "b"]);
+    let engine = Some(facts("b"));
+    let result = ProbeResult::Answered { engine, listed: None };
+    let latency = std::time::Duration::from_millis(2);
+    let probe = Probe { node_id: node("a"), endpoint: endpoint("a"), latency, result };
+    given.when(Command::RecordProbe(probe)).then_kinds(["NodeObserved", "NodeUnhealthy"]);
+}
+
+#[test]
 fn a_node_is_up_again_after_two_answers_in_a_row_and_not_sooner() {
     let down = || {
         Given::cluster()

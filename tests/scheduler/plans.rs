@@ -127,7 +127,7 @@ proptest! {
                 naive::admits(&log.cluster, target, step.container_id, &spec),
                 "{:?} {:?}", step, first
             );
-            carry_out(&mut log, &Plan { chains: vec![vec![step.clone()]], why: String::new() });
+            carry_out(&mut log, &Plan { chains: vec![vec![*step]], why: String::new() });
         }
         let after = counts(&log.cluster);
         prop_assert!(first.chains.is_empty() || unevenness(&after) < unevenness(&before), "{before:?} -> {after:?}");

@@ -152,7 +152,8 @@ pub async fn last_events(world: &World) -> String {
     for (endpoint, machine) in world.engines.machines() {
         for seen in machine.containers() {
             let Identity { container, generation, .. } = seen.identity;
-            lines.push(format!("    {endpoint} {container} {generation} {:?} {:?}", seen.running, seen.ports));
+            lines
+                .push(format!("    {endpoint} {container} {generation} {:?} {:?}", seen.running, seen.ports));
         }
     }
     let cluster = world.shared.checker().cluster().clone();

@@ -35,12 +35,15 @@ struct Arguments {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Simulated hours for each seed, at least; 5 and 30 times as many for the calmer ones.
+    /// Simulated hours for each seed, at least; 5 and 60 times as many for the calmer ones.
     #[arg(long, default_value_t = 0.5)]
     hours: f64,
     /// How many seeds at a time; each is one thread.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// Begins no further seed after so many minutes.
+    #[arg(long)]
+    minutes: Option<f64>,
     /// Ends with the first seed that fails.
     #[arg(long)]
     until_failure: bool,
@@ -55,15 +58,18 @@ fn main() -> ExitCode {
     let next = AtomicU64::new(arguments.seed);
     let end = arguments.seed.saturating_add(arguments.seeds);
     let (sender, reports) = mpsc::channel();
+    let mut seeds = 0;
     let (mut simulated, mut faults, mut events, mut violations) = (Duration::ZERO, 0, 0, 0_usize);
     std::thread::scope(|scope| {
         for _ in 0..arguments.jobs.max(1) {
-            let (sender, next) = (sender.clone(), &next);
+            let (sender, next, arguments) = (sender.clone(), &next, &arguments);
             let length = Duration::from_secs_f64(arguments.hours.max(0.0) * 3_600.0);
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
+                    let is_over =
+                        arguments.minutes.is_some_and(|limit| began.elapsed().as_secs_f64() > limit * 60.0);
+                    if seed >= end || is_over {
                         return;
                     }
                     let _ = sender.send((seed, world::run(seed, length)));
@@ -72,6 +78,7 @@ fn main() -> ExitCode {
         }
         drop(sender);
         for (done, (seed, report)) in (1_u64..).zip(&reports) {
+            seeds = done;
             simulated += report.simulated;
             faults += report.faults;
             events += report.events;
@@ -94,7 +101,7 @@ fn main() -> ExitCode {
     println!(
         "simulated {:.0} hours, {} seeds, {faults} faults, {events} events, {violations} violations",
         simulated.as_secs_f64() / 3_600.0,
-        arguments.seeds
+        seeds
     );
     if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -47,8 +47,8 @@ impl Profile {
         if faults.is_empty() {
             faults.push((1, Fault::KillDaemon));
         }
-        // What happens in a minute in a busy cluster takes half an hour in a calm one, whose nodes are probed more rarely.
-        let (tempo, health_interval) = rng.weighted(&[(4, (1, 2)), (3, (5, 5)), (4, (30, 30))]);
+        // What happens in a minute in a busy cluster takes an hour in a calm one, whose nodes are probed more rarely.
+        let (tempo, health_interval) = rng.weighted(&[(3, (1, 2)), (3, (5, 5)), (5, (60, 30))]);
         let health_interval = Duration::from_secs(health_interval);
         let policy = Policy { max_migrations: 1 + rng.below(8), ..Policy::default() };
         Self {
