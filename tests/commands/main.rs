@@ -8,6 +8,7 @@ mod check;
 mod containers;
 mod context;
 mod fixture;
+mod golden;
 mod moves;
 mod nodes;
 mod observations;

@@ -273,3 +273,36 @@ async fn the_reactors_of_a_deposed_leader_touch_no_engine_any_more() {
     assert_eq!(world.engines.calls(Call::Ping), pings);
     assert_eq!(world.engines.places_of(id), []);
 }
+
+/// Without probation each return would bring as many moves as the failure before it.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_keeps_failing_and_coming_back_causes_no_storm() {
+    let world = with_containers(3, 12).await;
+    let flapping = world.node(3);
+    let is = |health: Health| {
+        move |c: &kdaemon_projections::Cluster| c.node(flapping).is_some_and(|node| node.health == health)
+    };
+    let mut moves = Vec::new();
+    for _ in 0..8 {
+        let before = world.count("ContainerMigrationCommanded").await;
+        world.machine(3).cut();
+        world.until("it is DOWN", is(Health::Down)).await;
+        world.until("all are UP elsewhere", |c| all_up_elsewhere(c, flapping)).await;
+        world.machine(3).heal();
+        world.until("it is UP", is(Health::Up)).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        moves.push(world.count("ContainerMigrationCommanded").await - before);
+    }
+    // Four leave it, and come back when it returns the first time; four leave again, and that is all.
+    assert_eq!(moves, [8, 4, 0, 0, 0, 0, 0, 0]);
+    // What is launched meanwhile goes elsewhere too, though the node is the emptiest.
+    let id = world.running("late", "web").await;
+    assert_ne!(world.get(id).placement.as_ref().unwrap().node_id, flapping);
+    // Once it has kept still long enough it gets its share.
+    let even = |c: &kdaemon_projections::Cluster| c.node(flapping).is_some_and(|n| n.container_count() >= 4);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20 * 60);
+    while !even(&world.journal.cluster()) {
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", world.counts());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+}

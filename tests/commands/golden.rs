@@ -1,0 +1,38 @@
+//! Old logs are read: lines that earlier versions wrote, kept as they were.
+
+use crate::arbitrary;
+use kdaemon_events::{Envelope, Kind};
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::TestRunner;
+use std::collections::BTreeSet;
+
+/// Events of every kind as version 1 of each was written. Lines are added, never changed.
+const WRITTEN: &str = include_str!("golden.jsonl");
+
+#[test]
+fn every_event_that_was_ever_written_is_read_and_loses_nothing() {
+    let mut kinds = BTreeSet::new();
+    for line in WRITTEN.lines() {
+        let envelope = Envelope::decode(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(envelope.encode().unwrap(), line);
+        kinds.insert(envelope.event.kind());
+    }
+    let missing: Vec<_> = Kind::ALL.iter().filter(|kind| !kinds.contains(kind)).collect();
+    assert_eq!(missing, [] as [&Kind; 0], "add lines for them: KDAEMON_PRINT_GOLDEN=1 prints some");
+}
+
+/// Prints lines to add to the file when there is a new kind of event.
+#[test]
+fn golden_lines_can_be_made() {
+    let mut runner = TestRunner::deterministic();
+    for kind in Kind::ALL {
+        for _ in 0..3 {
+            let tree = arbitrary::envelope(arbitrary::event_of(*kind)).new_tree(&mut runner).unwrap();
+            let line = tree.current().encode().unwrap();
+            assert!(line.contains(kind.as_str()));
+            if std::env::var_os("KDAEMON_PRINT_GOLDEN").is_some() {
+                println!("golden: {line}");
+            }
+        }
+    }
+}
