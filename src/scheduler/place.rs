@@ -6,7 +6,7 @@
 
 use super::explain::{NoFit, verdicts, why};
 use super::filter::check;
-use super::score::{Rank, Score, penalty, score, spread_counts};
+use super::score::{Rank, Score, score, spread_counts};
 use super::scratch::Scratch;
 use imbl::OrdSet;
 use kdaemon_events::{ApplicationId, Constraint, ContainerId, NodeId, Spec, Strategy};
@@ -142,8 +142,7 @@ fn first_in_order<'a>(
     // Where it lives it does not count against itself: the order does not know that.
     let home = request.residence.map(|residence| residence.node_id);
     let at_home = best_of(scratch, request, home.into_iter());
-    let mut last_resort = None;
-    let mut found = None;
+    let mut elsewhere: Option<(&Arc<Node>, Score)> = None;
     let nodes = in_order(scratch, request.strategy).filter(|id| Some(*id) != home);
     for (looked_at, id) in nodes.enumerate() {
         if looked_at == patience {
@@ -153,17 +152,15 @@ fn first_in_order<'a>(
         if check(scratch.cluster, node, request, scratch.claims(id)).is_err() {
             continue;
         }
-        if penalty(scratch.cluster, node, request).is_none() {
-            found = Some(id);
+        let score = score(scratch, node, request, None);
+        let is_last_resort = score.penalty.is_some();
+        if elsewhere.as_ref().is_none_or(|(best, least)| score.rank(id) < least.rank(best.id)) {
+            elsewhere = Some((node, score));
+        }
+        if !is_last_resort {
             break;
         }
-        let rank = score(scratch, node, request, None).rank(id);
-        if last_resort.as_ref().is_none_or(|(least, _)| rank < *least) {
-            last_resort = Some((rank, id));
-        }
     }
-    let elsewhere = found.or(last_resort.map(|(_, id)| id));
-    let elsewhere = best_of(scratch, request, elsewhere.into_iter());
     let both = at_home.into_iter().chain(elsewhere);
     Some(both.min_by_key(|(node, score)| score.rank(node.id)))
 }

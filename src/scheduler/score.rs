@@ -132,7 +132,7 @@ pub(super) fn score(
     }
 }
 
-pub(super) fn penalty(cluster: &Cluster, node: &Node, request: &Request<'_>) -> Option<Penalty> {
+fn penalty(cluster: &Cluster, node: &Node, request: &Request<'_>) -> Option<Penalty> {
     if request.avoid.contains(&node.id) || node.is_faulty(request.application, cluster.at()) {
         return Some(Penalty::LaunchFailed);
     }
