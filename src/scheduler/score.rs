@@ -96,7 +96,10 @@ pub(super) fn spread_counts<'a>(
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     let application = request.application?;
     let there = cluster.application(application).into_iter().flat_map(|application| &application.nodes);
-    for (node, count) in there.map(|(node, count)| (*node, *count)).chain(scratch.claimed_by(application)) {
+    let left =
+        |node: NodeId| scratch.claims(node).and_then(|claims| claims.departed.get(&application)).copied();
+    let there = there.map(|(node, count)| (*node, count.saturating_sub(left(*node).unwrap_or(0))));
+    for (node, count) in there.chain(scratch.claimed_by(application)) {
         if let Some(value) = value(node) {
             *counts.entry(value).or_default() += count;
         }
@@ -104,7 +107,7 @@ pub(super) fn spread_counts<'a>(
     if let Some(value) = request.residence.and_then(|residence| value(residence.node_id))
         && let Some(count) = counts.get_mut(value)
     {
-        *count -= 1;
+        *count = count.saturating_sub(1);
     }
     Some(counts)
 }

@@ -128,6 +128,7 @@ pub fn evacuate(
             && let Some(node) = cluster.node(choice.node_id)
         {
             scratch.claim(node, &request);
+            leaving.into_iter().for_each(|from| scratch.depart(from, container.application_id));
         }
         Some((id, choice))
     })

@@ -20,7 +20,7 @@ use std::time::Duration;
 fn run_all(seeds: std::ops::RangeInclusive<u64>) {
     let mut failed = Vec::new();
     for seed in seeds {
-        let report = world::run(seed, Duration::from_secs(600));
+        let report = world::run(seed, Duration::from_secs(600), 1);
         failed.extend(report.violations.first().map(|what| format!("seed {seed}: {what}")));
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
@@ -39,7 +39,7 @@ fn nothing_goes_wrong_whatever_else_goes_wrong() {
 #[test]
 fn a_seed_decides_everything() {
     for seed in [3, 7] {
-        let run = || world::run(seed, Duration::from_secs(300));
+        let run = || world::run(seed, Duration::from_secs(300), 1);
         let (first, second) = (run(), run());
         assert_eq!(first.digest, second.digest, "seed {seed} was not the same twice");
         assert_eq!((first.faults, first.events), (second.faults, second.events));

@@ -35,7 +35,7 @@ struct Arguments {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Simulated hours for each seed, at least; 5 and 60 times as many for the calmer ones.
+    /// Simulated hours for each seed, at least; 5 and 120 times as many for the calmer ones.
     #[arg(long, default_value_t = 0.5)]
     hours: f64,
     /// How many seeds at a time; each is one thread.
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
                     if seed >= end || is_over {
                         return;
                     }
-                    let _ = sender.send((seed, world::run(seed, length)));
+                    let _ = sender.send((seed, world::run(seed, length, u32::MAX)));
                 }
             });
         }

@@ -38,7 +38,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, slowest: u32) -> Self {
         let mut rng = Rng::new(seed, "profile");
         let two_daemons = rng.chance(350);
         let faults = Fault::ALL.iter().filter(|fault| two_daemons || **fault != Fault::SecondDaemon);
@@ -47,9 +47,9 @@ impl Profile {
         if faults.is_empty() {
             faults.push((1, Fault::KillDaemon));
         }
-        // What happens in a minute in a busy cluster takes an hour in a calm one, whose nodes are probed more rarely.
-        let (tempo, health_interval) = rng.weighted(&[(3, (1, 2)), (3, (5, 5)), (5, (60, 30))]);
-        let health_interval = Duration::from_secs(health_interval);
+        // What happens in a minute in a busy cluster takes two hours in a calm one, whose nodes are probed more rarely.
+        let (tempo, health_interval) = rng.weighted(&[(3, (1, 2)), (3, (5, 5)), (5, (120, 60))]);
+        let (tempo, health_interval) = (tempo.min(slowest), Duration::from_secs(health_interval));
         let policy = Policy { max_migrations: 1 + rng.below(8), ..Policy::default() };
         Self {
             machines: 3 + rng.below(10),
@@ -95,12 +95,13 @@ pub fn endpoint(number: usize) -> Endpoint {
     Endpoint::Tcp { host: format!("node-{number}"), port: 2375 }
 }
 
-/// Runs one seed for at least so long, in virtual time.
-pub fn run(seed: u64, simulated: Duration) -> Report {
+/// Runs one seed for at least so long in virtual time, or so many times as long as its cluster is slower than a busy one:
+/// `slowest` at most.
+pub fn run(seed: u64, simulated: Duration, slowest: u32) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without I/O needs nothing");
     runtime.block_on(async {
-        let world = World::new(seed);
+        let world = World::new(seed, slowest);
         let ended = world.findings.stop.clone();
         let faults = {
             let world = Arc::clone(&world);
@@ -112,8 +113,8 @@ pub fn run(seed: u64, simulated: Duration) -> Report {
 }
 
 impl World {
-    fn new(seed: u64) -> Arc<Self> {
-        let profile = Profile::new(seed);
+    fn new(seed: u64, slowest: u32) -> Arc<Self> {
+        let profile = Profile::new(seed, slowest);
         let engines = SimulatedEngines::new(seed);
         let mut rng = Rng::new(seed, "machines");
         for number in 1..=profile.machines {
