@@ -128,7 +128,9 @@ pub fn evacuate(
             && let Some(node) = cluster.node(choice.node_id)
         {
             scratch.claim(node, &request);
-            leaving.into_iter().for_each(|from| scratch.depart(from, container.application_id));
+            // Nothing is placed where they leave: only the spread over a label counts those that are gone.
+            let counted = leaving.filter(|_| spec.spread_over.is_some());
+            counted.into_iter().for_each(|from| scratch.depart(from, container.application_id));
         }
         Some((id, choice))
     })
