@@ -420,6 +420,28 @@ fn check_placement(spec: &Spec) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Finds applications by name or id, each once. The last says which application asks, and why it cannot name itself.
+fn resolve(
+    draft: &Draft<'_>,
+    field: &str,
+    names: &[String],
+    (id, own_name, why_not): (ApplicationId, &str, &str),
+) -> Result<Vec<ApplicationId>, Refusal> {
+    let mut found: Vec<ApplicationId> = Vec::new();
+    for name in names {
+        if name == own_name || *name == id.to_string() {
+            return Err(Refusal::invalid(field, why_not.to_owned()));
+        }
+        let Some(other) = draft.cluster().find_application(name) else {
+            return Err(Refusal::invalid(field, format!("there is no application `{name}`")));
+        };
+        if !found.contains(&other.id) {
+            found.push(other.id);
+        }
+    }
+    Ok(found)
+}
+
 /// Finds the applications that its containers are to be with.
 fn resolve_affinity(
     draft: &Draft<'_>,
@@ -427,19 +449,7 @@ fn resolve_affinity(
     own_name: &str,
     names: &[String],
 ) -> Result<Vec<ApplicationId>, Refusal> {
-    let mut affinity: Vec<ApplicationId> = Vec::new();
-    for name in names {
-        if name == own_name || *name == id.to_string() {
-            return Err(Refusal::invalid("affinity", "an application cannot wait for itself".into()));
-        }
-        let Some(other) = draft.cluster().find_application(name) else {
-            return Err(Refusal::invalid("affinity", format!("there is no application `{name}`")));
-        };
-        if !affinity.contains(&other.id) {
-            affinity.push(other.id);
-        }
-    }
-    Ok(affinity)
+    resolve(draft, "affinity", names, (id, own_name, "an application cannot wait for itself"))
 }
 
 /// Checks the name of an environment variable (POSIX: no `=`, no NUL).
@@ -460,18 +470,8 @@ fn resolve_dependencies(
     own_name: &str,
     names: &[String],
 ) -> Result<Vec<ApplicationId>, Refusal> {
-    let mut dependencies: Vec<ApplicationId> = Vec::new();
-    for name in names {
-        if name == own_name || *name == id.to_string() {
-            return Err(Refusal::invalid("dependencies", "an application cannot depend on itself".into()));
-        }
-        let Some(dependency) = draft.cluster().find_application(name) else {
-            return Err(Refusal::invalid("dependencies", format!("there is no application `{name}`")));
-        };
-        if !dependencies.contains(&dependency.id) {
-            dependencies.push(dependency.id);
-        }
-    }
+    let itself = (id, own_name, "an application cannot depend on itself");
+    let dependencies = resolve(draft, "dependencies", names, itself)?;
     for dependency in &dependencies {
         if let Some(path) = path_to(draft, *dependency, id) {
             return Err(Refusal::invalid(

@@ -3,6 +3,7 @@
 use super::draft::{Draft, doubling};
 use super::{Instance, LaunchFailure, Refusal, cause_or, containers};
 use crate::engine::{Exit, Launched, Running};
+use chrono::{DateTime, Utc};
 use kdaemon_events::cluster::{MigrationsPaused, MigrationsResumed};
 use kdaemon_events::container::{
     ContainerAdopted, ContainerExited, ContainerHealthy, ContainerLaunchFailed, ContainerLaunched,
@@ -392,17 +393,18 @@ pub(super) fn exited(draft: &mut Draft<'_>, instance: Instance, exit: Option<Exi
 /// A placement that served until its successor is up ended: it serves no longer, and is not started again.
 fn predecessor_ended(draft: &mut Draft<'_>, instance: Instance, exit: Option<Exit>, cause: Option<Seq>) {
     let Some(node_id) = serving(draft, instance) else { return };
-    draft.emit_because(
-        ContainerExited {
-            container_id: instance.container_id,
-            generation: instance.generation,
-            node_id,
-            exit_code: exit.map(|exit| exit.code),
-            out_of_memory: exit.is_some_and(|exit| exit.out_of_memory),
-            restart_at: None,
-        },
-        cause,
-    );
+    draft.emit_because(exited_event(instance, node_id, exit, None), cause);
+}
+
+fn exited_event(
+    Instance { container_id, generation }: Instance,
+    node_id: NodeId,
+    exit: Option<Exit>,
+    restart_at: Option<DateTime<Utc>>,
+) -> ContainerExited {
+    let (exit_code, out_of_memory) =
+        (exit.map(|exit| exit.code), exit.is_some_and(|exit| exit.out_of_memory));
+    ContainerExited { container_id, generation, node_id, exit_code, out_of_memory, restart_at }
 }
 
 /// The node of a placement that was replaced and serves until its successor is up.
@@ -438,17 +440,7 @@ fn process_ended(
         n => doubling(Duration::from_secs(1), n, draft.context.policy.restart_pause_max),
     };
     let restart_at = again.then(|| draft.after(pause));
-    draft.emit_because(
-        ContainerExited {
-            container_id: container.id,
-            generation: instance.generation,
-            node_id,
-            exit_code: exit.map(|exit| exit.code),
-            out_of_memory: exit.is_some_and(|exit| exit.out_of_memory),
-            restart_at,
-        },
-        cause,
-    );
+    draft.emit_because(exited_event(instance, node_id, exit, restart_at), cause);
 }
 
 pub(super) fn missing(draft: &mut Draft<'_>, instance: Instance) -> Result<(), Refusal> {

@@ -259,7 +259,6 @@ impl Writer {
             events[..done_events].iter().for_each(|envelope| cluster.apply(envelope, &mut touched));
             self.publish(cluster, events[..done_events].into(), touched);
         }
-        let is_conflict = matches!(failure, Some(StoreError::Conflict { .. }));
         let failure = match failure {
             Some(StoreError::Conflict { actual }) => self.catch_up(actual).await.err(),
             other => other,
@@ -271,11 +270,10 @@ impl Writer {
             let verdict = match &unavailable {
                 _ if after <= done => verdict,
                 Some(unavailable) => Err(unavailable.clone()),
-                None if is_conflict => {
-                    again.push(asked);
+                None => {
+                    again.push(asked); // another daemon's commit came first, and was taken in
                     continue;
                 }
-                None => verdict,
             };
             let outcome = verdict.map(|range| {
                 let events = Events { commit: Arc::clone(&events), range };

@@ -98,8 +98,7 @@ fn take_if_it_fits(scratch: &mut Scratch<'_>, strategy: Strategy, step: &Move) -
     if check(cluster, target, &request, scratch.claims(target.id)).is_err() {
         return false;
     }
-    scratch.claim(target, &request);
-    scratch.depart(step.from_node_id, container.application_id);
+    scratch.send(step.from_node_id, target, &request);
     true
 }
 
@@ -182,6 +181,9 @@ impl Planner<'_> {
         let mut open = VecDeque::from([from]);
         while let Some(at) = open.pop_front() {
             let residents = self.movable(at);
+            if residents.is_empty() {
+                continue;
+            }
             let mut end = None;
             for &(low, to) in &self.order {
                 if to == from || to == at || came_by.contains_key(&to) {
@@ -284,8 +286,7 @@ impl Planner<'_> {
             let cluster = self.scratch.cluster;
             if let (Some(container), Some(target)) = (cluster.container(container_id), cluster.node(at)) {
                 let spec = cluster.spec_of(container);
-                self.scratch.claim(target, &Request::new(container, &spec, None, self.strategy));
-                self.scratch.depart(source, container.application_id);
+                self.scratch.send(source, target, &Request::new(container, &spec, None, self.strategy));
             }
             at = source;
         }

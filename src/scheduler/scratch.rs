@@ -52,14 +52,18 @@ impl<'a> Scratch<'a> {
 
     /// Where a node stands with the plan's claims.
     fn planned(&self, node: &Node) -> Standing {
-        let Some(claims) = self.claims(node.id) else {
-            return Standing { count: node.container_count(), share: node.reserved_share() };
-        };
+        self.less(node, 0, 0, 0)
+    }
+
+    /// Where a node stands with the plan's claims and without something that lives there: its count, cpus and memory.
+    fn less(&self, node: &Node, count: u32, millicpus: u64, memory_bytes: u64) -> Standing {
+        let none = Claims::default();
+        let claims = self.claims(node.id).unwrap_or(&none);
         Standing {
-            count: node.container_count().saturating_add(claims.count),
+            count: node.container_count().saturating_add(claims.count).saturating_sub(count),
             share: node.share_with(
-                node.reserved_millicpus.saturating_add(claims.millicpus),
-                node.reserved_memory_bytes.saturating_add(claims.memory_bytes),
+                node.reserved_millicpus.saturating_add(claims.millicpus).saturating_sub(millicpus),
+                node.reserved_memory_bytes.saturating_add(claims.memory_bytes).saturating_sub(memory_bytes),
             ),
         }
     }
@@ -71,17 +75,17 @@ impl<'a> Scratch<'a> {
 
     /// Where a node stands for a request: where a container lives already, it does not count against itself.
     pub(super) fn standing(&self, node: &Node, request: &Request<'_>) -> Standing {
-        let mut standing = self.planned(node);
-        if let Some(own) = request.residence.filter(|residence| residence.node_id == node.id) {
-            let cpus = own.spec.resources.cpus.map_or(0, |cpus| cpus.0);
-            let memory = own.spec.resources.memory_bytes.unwrap_or(0);
-            standing.count = standing.count.saturating_sub(1);
-            standing.share = node.share_with(
-                node.reserved_millicpus.saturating_sub(cpus),
-                node.reserved_memory_bytes.saturating_sub(memory),
-            );
-        }
-        standing
+        let Some(own) = request.residence.filter(|residence| residence.node_id == node.id) else {
+            return self.planned(node);
+        };
+        let cpus = own.spec.resources.cpus.map_or(0, |cpus| cpus.0);
+        self.less(node, 1, cpus, own.spec.resources.memory_bytes.unwrap_or(0))
+    }
+
+    /// Sends a container from one node to another.
+    pub(super) fn send(&mut self, from: NodeId, to: &Node, request: &Request<'_>) {
+        self.claim(to, request);
+        self.depart(from, request.application);
     }
 
     /// Sends a container away from a node.
