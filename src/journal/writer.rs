@@ -18,6 +18,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 const BATCH_LIMIT: usize = 512;
 /// With so many commits to write no more commands are decided before they are written.
 const COMMITS_LIMIT: usize = 4;
+/// How often a commit of which nothing is known is sent again.
+const SENT_AGAIN: usize = 3;
 /// How often commands are decided anew because another daemon's commit came first.
 const CONFLICTS_LIMIT: usize = 16;
 
@@ -241,7 +243,8 @@ impl Writer {
             let length = stored.len();
             let commit =
                 Commit { id: CommitId(self.ambient.random()), events: stored, answers: answers.clone() };
-            if let Err(error) = self.append(commit).await {
+            let envelopes = &events[done_events..done_events + length];
+            if let Err(error) = self.append(commit, envelopes).await {
                 failure = Some(error);
                 break;
             }
@@ -323,29 +326,38 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends a commit; when the store fails in the middle, finds out whether it happened.
-    async fn append(&mut self, commit: Commit) -> Result<(), StoreError> {
+    /// Appends a commit; `envelopes` are its events, from which it can be made once more.
+    ///
+    /// When the store fails in the middle, nobody is answered before it is known whether the commit happened. Not to
+    /// find it does not mean that it will not happen: it may be on its way still. So it is sent again: it takes its
+    /// place now, or finds that taken, by itself or by another daemon's.
+    async fn append(&mut self, commit: Commit, envelopes: &[Envelope]) -> Result<(), StoreError> {
         self.settle().await?;
-        let (id, after) = (commit.id, commit.head_after(&self.head));
-        match self.store.append(&self.head, commit).await {
-            Ok(head) => {
-                self.head = head;
-                Ok(())
+        let (id, after, answers) = (commit.id, commit.head_after(&self.head), commit.answers.clone());
+        let mut outcome = self.store.append(&self.head, commit).await;
+        for _ in 0..SENT_AGAIN {
+            let Err(StoreError::Unavailable(_)) = &outcome else { break };
+            self.unsettled = Some(id);
+            let Ok(found) = self.store.commit_at(after.commits).await else { break };
+            if found == Some(id) {
+                outcome = Ok(after);
+                break;
             }
-            Err(StoreError::Unavailable(reason)) => {
-                self.unsettled = Some(id);
-                let Ok(found) = self.store.commit_at(after.commits).await else {
-                    return Err(StoreError::Unavailable(reason));
-                };
-                self.unsettled = None;
-                if found == Some(id) {
-                    self.head = after;
-                    return Ok(());
-                }
-                Err(StoreError::Unavailable(reason))
-            }
-            Err(other) => Err(other),
+            let stored = envelopes.iter().map(StoredEvent::new).collect::<Result<_, _>>()?;
+            outcome =
+                self.store.append(&self.head, Commit { id, events: stored, answers: answers.clone() }).await;
         }
+        if self.unsettled.is_some()
+            && let Err(StoreError::Conflict { .. }) = &outcome
+            && self.store.commit_at(after.commits).await? == Some(id)
+        {
+            outcome = Ok(after); // the first one had only been late
+        }
+        if !matches!(outcome, Err(StoreError::Unavailable(_))) {
+            self.unsettled = None;
+        }
+        self.head = outcome?;
+        Ok(())
     }
 
     /// Before anything new is appended: did the commit happen whose outcome was not known?

@@ -16,6 +16,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// What is not urgent and takes a look at everything there is (are the counts even, is an application outdated)
 /// is done so often at most: in a large cluster the state changes hundreds of times in a second.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The longest pause between two vain tries to even the same counts.
+const VAIN_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The state is looked at so often even when nothing seems to happen.
 const PERIOD: Duration = Duration::from_secs(5);
 
@@ -56,8 +58,8 @@ pub(super) async fn run(hub: Hub) {
                 && let Some(at) = balance.consider(&cluster, now, hub.settings.rebalance_after)
             {
                 if at <= now {
-                    hub.report(Command::Rebalance, None).await;
-                    balance.tried(now);
+                    let moved = hub.report(Command::Rebalance, None).await;
+                    balance.tried(now, moved.is_some_and(|outcome| !outcome.events.is_empty()));
                 }
                 even_at = Some(at.max(now + AGAIN));
             }
@@ -120,6 +122,8 @@ struct Balance {
     counts: Vec<(NodeId, u32, bool)>,
     since: Option<Instant>,
     tried: Option<Instant>,
+    /// How often evening changed nothing since the counts are as they are.
+    in_vain: u32,
 }
 
 impl Balance {
@@ -128,9 +132,7 @@ impl Balance {
         let counts: Vec<_> =
             cluster.nodes().map(|node| (node.id, node.container_count(), node.is_eligible())).collect();
         if counts != self.counts {
-            self.counts = counts;
-            self.since = Some(now);
-            self.tried = None;
+            *self = Self { counts, since: Some(now), ..Self::default() };
         }
         let eligible = self.counts.iter().filter(|(_, _, eligible)| *eligible).map(|(_, count, _)| *count);
         let (least, most) = (eligible.clone().min()?, eligible.max()?);
@@ -138,11 +140,14 @@ impl Balance {
             return None;
         }
         let since = self.since.unwrap_or(now) + after;
-        // Uneven, and it could not be helped (constraints, moves under way): not asked again at once.
-        Some(self.tried.map_or(since, |tried| since.max(tried + after)))
+        // Uneven, and it could not be helped (constraints, strategies, moves under way): a plan takes a look at
+        // everything, so the same is asked less and less often.
+        let pause = after.saturating_mul(1 << self.in_vain.min(10)).min(VAIN_PAUSE_MAX).max(after);
+        Some(self.tried.map_or(since, |tried| since.max(tried + pause)))
     }
 
-    fn tried(&mut self, now: Instant) {
+    fn tried(&mut self, now: Instant, moved: bool) {
         self.tried = Some(now);
+        self.in_vain = if moved { 0 } else { self.in_vain.saturating_add(1) };
     }
 }

@@ -43,8 +43,7 @@ pub(super) fn verdicts(scratch: &Scratch<'_>, request: &Request<'_>) -> Vec<Verd
     let verdict = |node: &Node| Verdict {
         node_id: node.id,
         name: node.name.clone(),
-        outcome: check(scratch.cluster, node, request, scratch.claims(node.id))
-            .map(|()| score(scratch, node, request, spread.as_ref())),
+        outcome: check(scratch, node, request).map(|()| score(scratch, node, request, spread.as_ref())),
     };
     let mut all: Vec<Verdict> = scratch.cluster.nodes().map(|node| verdict(node)).collect();
     all.sort_by_key(|verdict| match &verdict.outcome {

@@ -1,10 +1,10 @@
 //! Filters: why a node cannot take a container.
 
 use super::Request;
-use super::scratch::Claims;
+use super::scratch::Scratch;
 use kdaemon_events::node::Availability;
 use kdaemon_events::{ContainerId, MilliCpus, Protocol};
-use kdaemon_projections::{Cluster, Health, Node};
+use kdaemon_projections::{Health, Node};
 use std::fmt;
 
 /// Why a node cannot take a container. Displayed, it completes the sentence "node-a: …".
@@ -80,12 +80,7 @@ impl fmt::Display for Misfit {
 
 /// Checks whether `node` may take what is requested, with what a plan has sent there already; the first filter that
 /// refuses is the answer.
-pub(super) fn check(
-    cluster: &Cluster,
-    node: &Node,
-    request: &Request<'_>,
-    claims: Option<&Claims>,
-) -> Result<(), Misfit> {
+pub(super) fn check(scratch: &Scratch<'_>, node: &Node, request: &Request<'_>) -> Result<(), Misfit> {
     match node.health {
         Health::Unknown => return Err(Misfit::Unprobed),
         Health::Down => return Err(Misfit::Down),
@@ -100,7 +95,7 @@ pub(super) fn check(
         return Err(Misfit::Left);
     }
     if let Some(home) = request.bound_to.filter(|home| *home != node.id)
-        && let Some(home) = cluster.node(home)
+        && let Some(home) = scratch.cluster.node(home)
     {
         return Err(Misfit::VolumesElsewhere(home.name.clone()));
     }
@@ -108,6 +103,7 @@ pub(super) fn check(
     if let Some(constraint) = spec.constraints.iter().find(|constraint| !constraint.admits(&node.labels)) {
         return Err(Misfit::Constraint(constraint.to_string()));
     }
+    let claims = scratch.claims(node.id);
     // What the container itself has there is free for it to use.
     let own = request.residence.filter(|residence| residence.node_id == node.id);
     let count = node.container_count().saturating_sub(u32::from(own.is_some()));
@@ -123,7 +119,7 @@ pub(super) fn check(
             return Err(Misfit::PortTaken(port.1, port.0, by));
         }
     }
-    affinities(cluster, node, request, claims)?;
+    affinities(scratch, node, request)?;
     let Some(engine) = &node.engine else { return Ok(()) };
     let own = own.map(|residence| residence.spec.resources).unwrap_or_default();
     if let Some(MilliCpus(wanted)) = spec.resources.cpus {
@@ -146,28 +142,23 @@ pub(super) fn check(
 }
 
 /// Whether the applications whose containers are there let it in, and those that it wants are there.
-fn affinities(
-    cluster: &Cluster,
-    node: &Node,
-    request: &Request<'_>,
-    claims: Option<&Claims>,
-) -> Result<(), Misfit> {
-    let claimed = |application| claims.and_then(|claims| claims.applications.get(&application)).copied();
+fn affinities(scratch: &Scratch<'_>, node: &Node, request: &Request<'_>) -> Result<(), Misfit> {
+    let there = |application| {
+        let nodes = scratch.cluster.application(application).map(|application| &application.nodes);
+        nodes.and_then(|nodes| nodes.get(&node.id)).copied().unwrap_or(0)
+    };
     if request.spec.anti_affinity
         && let Some(application) = request.application
     {
-        let there = cluster.application(application).and_then(|a| a.nodes.get(&node.id)).copied();
         let itself = u32::from(request.residence.is_some_and(|residence| residence.node_id == node.id));
-        let others = there.unwrap_or(0).saturating_sub(itself) + claimed(application).unwrap_or(0);
-        if others > 0 {
+        if there(application).saturating_sub(itself) + scratch.came_to(application, node.id) > 0 {
             return Err(Misfit::AntiAffinity);
         }
     }
     for id in &request.spec.affinity {
-        let wanted = cluster.application(*id);
-        let there = wanted.and_then(|wanted| wanted.nodes.get(&node.id)).copied().unwrap_or(0);
-        let departed = claims.and_then(|claims| claims.departed.get(id)).copied().unwrap_or(0);
-        if there.saturating_sub(departed) == 0 && claimed(*id).is_none() {
+        let stay = there(*id).saturating_sub(scratch.left(*id, node.id));
+        if stay + scratch.came_to(*id, node.id) == 0 {
+            let wanted = scratch.cluster.application(*id);
             return Err(Misfit::Affinity(
                 wanted.map_or_else(|| id.to_string(), |wanted| wanted.name.clone()),
             ));

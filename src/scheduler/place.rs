@@ -74,12 +74,18 @@ pub struct Choice {
 /// # Errors
 /// When no node fits: each node with the filter that refused it.
 pub fn place(cluster: &Cluster, request: &Request<'_>) -> Result<Choice, NoFit> {
-    choose(&Scratch::on(cluster), request)
+    choose(&Scratch::on(cluster), request).map(|(_, choice)| choice)
 }
 
-pub(super) fn choose(scratch: &Scratch<'_>, request: &Request<'_>) -> Result<Choice, NoFit> {
+/// As [`place`], with what a plan has sent where.
+pub(super) fn choose<'a>(
+    scratch: &Scratch<'a>,
+    request: &Request<'_>,
+) -> Result<(&'a Arc<Node>, Choice), NoFit> {
     match best(scratch, request) {
-        Some((node, score)) => Ok(Choice { node_id: node.id, why: why(scratch, request, node, &score) }),
+        Some((node, score)) => {
+            Ok((node, Choice { node_id: node.id, why: why(scratch, request, node, &score) }))
+        }
         None => {
             let refused = verdicts(scratch, request).into_iter();
             let reasons = refused.filter_map(|verdict| Some((verdict.name, verdict.outcome.err()?)));
@@ -121,7 +127,7 @@ fn best_of<'a>(
     let spread = spread_counts(scratch, request);
     let mut best: Option<(Rank, &Arc<Node>, Score)> = None;
     for node in nodes.filter_map(|id| scratch.cluster.node(id)) {
-        if check(scratch.cluster, node, request, scratch.claims(node.id)).is_ok() {
+        if check(scratch, node, request).is_ok() {
             let score = score(scratch, node, request, spread.as_ref());
             let rank = score.rank(node.id);
             if best.as_ref().is_none_or(|(least, _, _)| rank < *least) {
@@ -140,7 +146,8 @@ fn first_in_order<'a>(
     patience: usize,
 ) -> Option<Option<(&'a Arc<Node>, Score)>> {
     // Where it lives it does not count against itself: the order does not know that.
-    let home = request.residence.map(|residence| residence.node_id);
+    let home =
+        request.residence.map(|residence| residence.node_id).filter(|home| request.leaving != Some(*home));
     let at_home = best_of(scratch, request, home.into_iter());
     let mut elsewhere: Option<(&Arc<Node>, Score)> = None;
     let nodes = in_order(scratch, request.strategy).filter(|id| Some(*id) != home);
@@ -149,7 +156,7 @@ fn first_in_order<'a>(
             return None;
         }
         let Some(node) = scratch.cluster.node(id) else { continue };
-        if check(scratch.cluster, node, request, scratch.claims(id)).is_err() {
+        if check(scratch, node, request).is_err() {
             continue;
         }
         let score = score(scratch, node, request, None);
@@ -186,7 +193,7 @@ impl<'a> Candidates<'a> {
             Self::Labelled(sets) => sets.iter().map(|nodes| nodes.len()).sum(),
             Self::With(id) => {
                 let there = scratch.cluster.application(*id).map_or(0, |application| application.nodes.len());
-                there + scratch.claimed_by(*id).count()
+                there + scratch.came(*id).count()
             }
         }
     }
@@ -197,8 +204,8 @@ impl<'a> Candidates<'a> {
             Self::With(id) => {
                 let there = scratch.cluster.application(*id).into_iter();
                 let there = there.flat_map(|application| application.nodes.keys().copied());
-                let claimed: Vec<_> = scratch.claimed_by(*id).map(|(node, _)| node).collect();
-                Box::new(there.chain(claimed))
+                let came: Vec<_> = scratch.came(*id).map(|(node, _)| node).collect();
+                Box::new(there.chain(came))
             }
         }
     }

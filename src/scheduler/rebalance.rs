@@ -95,7 +95,7 @@ fn take_if_it_fits(scratch: &mut Scratch<'_>, strategy: Strategy, step: &Move) -
     };
     let spec = cluster.spec_of(container);
     let request = Request::new(container, &spec, None, strategy);
-    if check(cluster, target, &request, scratch.claims(target.id)).is_err() {
+    if check(scratch, target, &request).is_err() {
         return false;
     }
     scratch.send(step.from_node_id, target, &request);
@@ -259,7 +259,7 @@ impl Planner<'_> {
         let Some(placement) = &container.placement else { return false };
         let Some(source) = cluster.node(placement.node_id) else { return false };
         let request = Request::new(container, &spec, None, self.strategy);
-        if check(cluster, target, &request, self.scratch.claims(target.id)).is_err() {
+        if check(&self.scratch, target, &request).is_err() {
             return false;
         }
         let spread = spread_counts(&self.scratch, &request);

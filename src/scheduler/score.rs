@@ -96,10 +96,8 @@ pub(super) fn spread_counts<'a>(
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     let application = request.application?;
     let there = cluster.application(application).into_iter().flat_map(|application| &application.nodes);
-    let left =
-        |node: NodeId| scratch.claims(node).and_then(|claims| claims.departed.get(&application)).copied();
-    let there = there.map(|(node, count)| (*node, count.saturating_sub(left(*node).unwrap_or(0))));
-    for (node, count) in there.chain(scratch.claimed_by(application)) {
+    let there = there.map(|(node, count)| (*node, count.saturating_sub(scratch.left(application, *node))));
+    for (node, count) in there.chain(scratch.came(application)) {
         if let Some(value) = value(node) {
             *counts.entry(value).or_default() += count;
         }

@@ -2,9 +2,10 @@
 
 use super::explain::NoFit;
 use super::place::{Choice, Request, choose};
-use kdaemon_events::{ApplicationId, ContainerId, NodeId, Protocol, Strategy};
+use kdaemon_events::{ApplicationId, ContainerId, NodeId, Protocol, Spec, Strategy};
 use kdaemon_projections::{Cluster, Eligible, Node, Standing};
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// What a plan has sent to a node that is not in the state yet.
 #[derive(Debug, Clone, Default)]
@@ -13,11 +14,12 @@ pub(super) struct Claims {
     pub(super) millicpus: u64,
     pub(super) memory_bytes: u64,
     pub(super) ports: BTreeMap<(Protocol, u16), ContainerId>,
-    pub(super) applications: BTreeMap<ApplicationId, u32>,
-    /// What the plan has sent away from there. It frees nothing, for it runs there until it runs elsewhere.
-    pub(super) departed: BTreeMap<ApplicationId, u32>,
+    /// How many the plan has sent away. They free nothing, for they run there until they run elsewhere.
     left: u32,
 }
+
+/// How many containers of an application a plan has sent somewhere.
+type Counts = BTreeMap<(ApplicationId, NodeId), u32>;
 
 /// The state, and what a plan has sent where.
 #[derive(Clone)]
@@ -26,8 +28,8 @@ pub(super) struct Scratch<'a> {
     /// The eligible nodes, in order with the plan's claims.
     pub(super) eligible: Eligible,
     claims: BTreeMap<NodeId, Claims>,
-    /// Where the plan has sent containers of each application.
-    claimed: BTreeMap<ApplicationId, BTreeMap<NodeId, u32>>,
+    came: Counts,
+    left: Counts,
 }
 
 impl<'a> Scratch<'a> {
@@ -36,7 +38,8 @@ impl<'a> Scratch<'a> {
             cluster,
             eligible: cluster.eligible().clone(),
             claims: BTreeMap::new(),
-            claimed: BTreeMap::new(),
+            came: BTreeMap::new(),
+            left: BTreeMap::new(),
         }
     }
 
@@ -46,40 +49,31 @@ impl<'a> Scratch<'a> {
     }
 
     /// Where the plan has sent containers of an application, and how many.
-    pub(super) fn claimed_by(&self, application: ApplicationId) -> impl Iterator<Item = (NodeId, u32)> + '_ {
-        self.claimed.get(&application).into_iter().flatten().map(|(node, count)| (*node, *count))
+    pub(super) fn came(&self, application: ApplicationId) -> impl Iterator<Item = (NodeId, u32)> + '_ {
+        let all = (application, NodeId(Uuid::nil()))..=(application, NodeId(Uuid::max()));
+        self.came.range(all).map(|((_, node), count)| (*node, *count))
     }
 
-    /// Where a node stands with the plan's claims.
-    fn planned(&self, node: &Node) -> Standing {
-        self.less(node, 0, 0, 0)
+    /// How many containers of an application the plan has sent to a node.
+    pub(super) fn came_to(&self, application: ApplicationId, node: NodeId) -> u32 {
+        self.came.get(&(application, node)).copied().unwrap_or(0)
     }
 
-    /// Where a node stands with the plan's claims and without something that lives there: its count, cpus and memory.
-    fn less(&self, node: &Node, count: u32, millicpus: u64, memory_bytes: u64) -> Standing {
-        let none = Claims::default();
-        let claims = self.claims(node.id).unwrap_or(&none);
-        Standing {
-            count: node.container_count().saturating_add(claims.count).saturating_sub(count),
-            share: node.share_with(
-                node.reserved_millicpus.saturating_add(claims.millicpus).saturating_sub(millicpus),
-                node.reserved_memory_bytes.saturating_add(claims.memory_bytes).saturating_sub(memory_bytes),
-            ),
-        }
+    /// How many containers of an application the plan has sent away from a node.
+    pub(super) fn left(&self, application: ApplicationId, node: NodeId) -> u32 {
+        self.left.get(&(application, node)).copied().unwrap_or(0)
     }
 
     /// How many containers a node has in the plan.
     pub(super) fn count(&self, node: &Node) -> u32 {
-        self.planned(node).count.saturating_sub(self.claims(node.id).map_or(0, |claims| claims.left))
+        let claims = self.claims(node.id);
+        stand(node, claims, None).count.saturating_sub(claims.map_or(0, |claims| claims.left))
     }
 
     /// Where a node stands for a request: where a container lives already, it does not count against itself.
     pub(super) fn standing(&self, node: &Node, request: &Request<'_>) -> Standing {
-        let Some(own) = request.residence.filter(|residence| residence.node_id == node.id) else {
-            return self.planned(node);
-        };
-        let cpus = own.spec.resources.cpus.map_or(0, |cpus| cpus.0);
-        self.less(node, 1, cpus, own.spec.resources.memory_bytes.unwrap_or(0))
+        let own = request.residence.filter(|residence| residence.node_id == node.id);
+        stand(node, self.claims(node.id), own.map(|residence| residence.spec.as_ref()))
     }
 
     /// Sends a container from one node to another.
@@ -90,27 +84,40 @@ impl<'a> Scratch<'a> {
 
     /// Sends a container away from a node.
     pub(super) fn depart(&mut self, node: NodeId, application: Option<ApplicationId>) {
-        let claims = self.claims.entry(node).or_default();
-        claims.left += 1;
-        application.into_iter().for_each(|id| *claims.departed.entry(id).or_default() += 1);
+        self.claims.entry(node).or_default().left += 1;
+        application.into_iter().for_each(|id| *self.left.entry((id, node)).or_default() += 1);
     }
 
     /// Sends a container to a node.
     pub(super) fn claim(&mut self, node: &Node, request: &Request<'_>) {
-        let before = self.planned(node);
         let claims = self.claims.entry(node.id).or_default();
+        let before = stand(node, Some(claims), None);
         claims.count += 1;
         claims.millicpus += request.spec.resources.cpus.map_or(0, |cpus| cpus.0);
         claims.memory_bytes += request.spec.resources.memory_bytes.unwrap_or(0);
         claims.ports.extend(request.spec.fixed_ports().map(|port| (port, request.container)));
-        if let Some(application) = request.application {
-            *claims.applications.entry(application).or_default() += 1;
-            *self.claimed.entry(application).or_default().entry(node.id).or_default() += 1;
-        }
-        let after = self.planned(node);
         if node.is_eligible() {
-            self.eligible.replace(node.id, Some(before), Some(after));
+            self.eligible.replace(node.id, Some(before), Some(stand(node, Some(claims), None)));
         }
+        request.application.into_iter().for_each(|id| *self.came.entry((id, node.id)).or_default() += 1);
+    }
+}
+
+/// Where a node stands with the plan's claims, and without what lives there already.
+fn stand(node: &Node, claims: Option<&Claims>, own: Option<&Spec>) -> Standing {
+    let claimed = claims.map_or((0, 0, 0), |claims| (claims.count, claims.millicpus, claims.memory_bytes));
+    let own = own.map_or((0, 0, 0), |own| {
+        (1, own.resources.cpus.map_or(0, |cpus| cpus.0), own.resources.memory_bytes.unwrap_or(0))
+    });
+    if (claimed, own) == Default::default() {
+        return Standing { count: node.container_count(), share: node.reserved_share() };
+    }
+    Standing {
+        count: node.container_count().saturating_add(claimed.0).saturating_sub(own.0),
+        share: node.share_with(
+            node.reserved_millicpus.saturating_add(claimed.1).saturating_sub(own.1),
+            node.reserved_memory_bytes.saturating_add(claimed.2).saturating_sub(own.2),
+        ),
     }
 }
 
@@ -127,15 +134,13 @@ pub fn evacuate(
         let spec = cluster.spec_of(container);
         let leaving = container.placement.as_ref().map(|placement| placement.node_id);
         let request = Request::new(container, &spec, leaving, strategy);
-        let choice = choose(&scratch, &request);
-        if let Ok(choice) = &choice
-            && let Some(node) = cluster.node(choice.node_id)
-        {
+        let chosen = choose(&scratch, &request);
+        if let Ok((node, _)) = &chosen {
             scratch.claim(node, &request);
             // Nothing is placed where they leave: only the spread over a label counts those that are gone.
             let counted = leaving.filter(|_| spec.spread_over.is_some());
             counted.into_iter().for_each(|from| scratch.depart(from, container.application_id));
         }
-        Some((id, choice))
+        Some((id, chosen.map(|(_, choice)| choice)))
     })
 }

@@ -39,8 +39,12 @@ impl Ambient for Clock {
 /// How the next call goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The append fails and nothing is written.
+    /// The append fails, however often it is sent, and nothing is written.
     BeforeWriting,
+    /// The append fails and nothing is written; sent again it succeeds.
+    OnceBeforeWriting,
+    /// The append fails, and is written once it was looked for and not found.
+    Late,
     /// The append is written, and its answer is lost.
     AfterWriting,
     /// The log is found empty.
@@ -52,6 +56,10 @@ pub enum Fault {
 pub struct Faulty {
     pub inner: MemoryStore,
     appends: Mutex<VecDeque<Fault>>,
+    /// The commit that fails however often it is sent.
+    rejected: Mutex<Option<CommitId>>,
+    /// What is on its way.
+    late: Mutex<Option<(Head, Commit)>>,
     /// So many looks at the head and at commits fail.
     pub looks_lost: AtomicU64,
     gate: Arc<Gate<()>>,
@@ -84,7 +92,12 @@ impl EventStore for Faulty {
     }
     async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError> {
         self.look()?;
-        self.inner.commit_at(number).await
+        let found = self.inner.commit_at(number).await;
+        let late = self.late.lock().unwrap().take();
+        if let Some((expected, commit)) = late {
+            self.inner.append(&expected, commit).await?;
+        }
+        found
     }
     async fn head(&self) -> Result<Head, StoreError> {
         self.look()?;
@@ -95,10 +108,21 @@ impl EventStore for Faulty {
         let bytes = commit.events.iter().map(|event| event.json.len()).sum();
         self.sizes.lock().unwrap().push((commit.events.len(), bytes));
         drop(self.gate.lock().await);
+        if *self.rejected.lock().unwrap() == Some(commit.id) {
+            return Err(lost());
+        }
         let fault = self.appends.lock().unwrap().pop_front();
         match fault {
             None => self.inner.append(expected, commit).await,
-            Some(Fault::BeforeWriting) => Err(lost()),
+            Some(Fault::BeforeWriting) => {
+                *self.rejected.lock().unwrap() = Some(commit.id);
+                Err(lost())
+            }
+            Some(Fault::OnceBeforeWriting) => Err(lost()),
+            Some(Fault::Late) => {
+                *self.late.lock().unwrap() = Some((*expected, commit));
+                Err(lost())
+            }
             Some(Fault::PutBack) => Err(StoreError::Conflict { actual: Head::default() }),
             Some(Fault::AfterWriting) => {
                 self.inner.append(expected, commit).await?;

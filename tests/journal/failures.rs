@@ -59,6 +59,20 @@ async fn a_commit_that_fails_fails_for_all_that_are_in_it() {
 }
 
 #[tokio::test]
+async fn what_is_not_found_is_sent_again_and_happens_once() {
+    for fault in [Fault::OnceBeforeWriting, Fault::Late] {
+        let desk = Desk::open().await;
+        desk.store.fail_next_append(fault);
+        // What is late is written after it was looked for and before it is sent again.
+        let outcome = desk.submit(mount("a")).await.unwrap();
+        assert_eq!(outcome.seq, Seq(2), "{fault:?}");
+        assert_eq!(desk.store.inner.head().await.unwrap().commits, 2, "{fault:?}");
+        desk.submit(mount("b")).await.unwrap();
+        desk.check().await;
+    }
+}
+
+#[tokio::test]
 async fn what_stood_on_a_full_commit_fails_with_it() {
     for fails_first in [true, false] {
         two_commits_of_which_one_fails(fails_first).await;
@@ -248,7 +262,9 @@ async fn whatever_fails_when_the_state_is_the_fold_of_the_log() {
         };
         let mut acknowledged = Vec::new();
         for step in 0..60 {
-            match draw(8) {
+            match draw(10) {
+                8 => desk.store.fail_next_append(Fault::OnceBeforeWriting),
+                9 => desk.store.fail_next_append(Fault::Late),
                 0 => desk.store.fail_next_append(Fault::BeforeWriting),
                 1 => desk.store.fail_next_append(Fault::AfterWriting),
                 2 => desk.store.looks_lost.store(draw(3), Ordering::SeqCst),

@@ -45,12 +45,13 @@ pub enum Fault {
     // The store.
     StoreFails,
     StoreAnswersAreLost,
+    StoreWritesLate,
     StoreIsSlow,
     StoreIsAway,
 }
 
 impl Fault {
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::EngineCrash,
         Self::PowerLoss,
         Self::EngineRestart,
@@ -80,6 +81,7 @@ impl Fault {
         Self::SecondDaemon,
         Self::StoreFails,
         Self::StoreAnswersAreLost,
+        Self::StoreWritesLate,
         Self::StoreIsSlow,
         Self::StoreIsAway,
     ];
@@ -198,13 +200,18 @@ fn inject(world: &Arc<World>, peace: &CancellationToken, rng: &mut Rng, fault: F
             alive.fence.cut_off(those);
             until(world, peace, while_, move |_| alive.fence.reconnect());
         }
-        Fault::StoreFails | Fault::StoreAnswersAreLost | Fault::StoreIsSlow | Fault::StoreIsAway => {
+        Fault::StoreFails
+        | Fault::StoreAnswersAreLost
+        | Fault::StoreWritesLate
+        | Fault::StoreIsSlow
+        | Fault::StoreIsAway => {
             let some = *rng.pick(&[20, 150, 500]).unwrap_or(&20);
             let way = match fault {
                 Fault::StoreFails => Way { fails_before: some, ..Way::default() },
                 Fault::StoreAnswersAreLost => {
                     Way { fails_after: some, fails_before: some / 4, ..Way::default() }
                 }
+                Fault::StoreWritesLate => Way { late: some, ..Way::default() },
                 Fault::StoreIsSlow => Way { takes_ms: 0..=some * 8, ..Way::default() },
                 _ => Way { fails_before: 1_000, ..Way::default() },
             };

@@ -22,12 +22,14 @@ pub struct Way {
     pub fails_before: u64,
     /// So many of 1,000 calls are carried out, and their answer is lost.
     pub fails_after: u64,
+    /// So many of 1,000 appends fail, and are carried out a while later.
+    pub late: u64,
     pub takes_ms: RangeInclusive<u64>,
 }
 
 impl Default for Way {
     fn default() -> Self {
-        Self { fails_before: 0, fails_after: 0, takes_ms: 0..=3 }
+        Self { fails_before: 0, fails_after: 0, late: 0, takes_ms: 0..=3 }
     }
 }
 
@@ -40,6 +42,18 @@ pub struct Shared {
 impl Shared {
     pub fn new(checker: Checker) -> Self {
         Self { memory: MemoryStore::new(), checker: Mutex::new(checker) }
+    }
+
+    /// Writes a commit of a daemon, and has it checked; also tells which one it was.
+    async fn write(
+        &self,
+        daemon: &str,
+        expected: &Head,
+        commit: Commit,
+    ) -> Result<(Head, usize), StoreError> {
+        let texts: Vec<String> = commit.events.iter().map(|event| event.json.clone()).collect();
+        let head = self.memory.append(expected, commit).await?;
+        Ok((head, self.checker().committed(daemon, &texts)))
     }
 
     pub fn checker(&self) -> MutexGuard<'_, Checker> {
@@ -98,13 +112,23 @@ impl EventStore for Reached {
         self.call(self.shared.memory.head()).await
     }
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
+        let late = {
+            let (way, mut rng) = (self.way.lock().unwrap(), self.rng.lock().unwrap());
+            rng.chance(way.late).then(|| Duration::from_millis(rng.within(1..=20_000)))
+        };
+        if let Some(late) = late {
+            let (shared, daemon, expected) = (Arc::clone(&self.shared), self.daemon.clone(), *expected);
+            tokio::spawn(async move {
+                tokio::time::sleep(late).await;
+                let _ = shared.write(&daemon, &expected, commit).await; // nobody hears of it
+            });
+            return self.call(async { Err(lost()) }).await;
+        }
         let written = Mutex::new(None);
         // Should the daemon die before it sees the answer, nobody is told: that is noted first.
         let result = self
             .call(async {
-                let texts: Vec<String> = commit.events.iter().map(|event| event.json.clone()).collect();
-                let head = self.shared.memory.append(expected, commit).await?;
-                let number = self.shared.checker().committed(&self.daemon, &texts);
+                let (head, number) = self.shared.write(&self.daemon, expected, commit).await?;
                 *written.lock().unwrap() = Some(number);
                 Ok(head)
             })
