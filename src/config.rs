@@ -178,6 +178,9 @@ settings! {
     /// The database in it, used with store = rethinkdb
     rethinkdb_dbname: String = "kdaemon".to_owned(), value::database_name;
 
+    /// A leader that is not heard of for so long is replaced, where several daemons share a store
+    leader_lease: Duration = millis(2500), within(millis(500)..=minutes(5));
+
     /// Mounts this machine's own Docker engine as a node
     local_node: bool = true;
     /// Where that engine listens: unix://PATH or tcp://HOST:PORT

@@ -6,6 +6,7 @@ use crate::config::{Config, ConfigError, StoreKind};
 use crate::engine::docker::{DockerEngines, Limits};
 use crate::engine::{EngineError, Engines};
 use crate::journal::{Ambient, Journal, Machine, Submission, SubmitError};
+use crate::leader::Candidate;
 use crate::reactors::{Reactors, Settings};
 use crate::store::{EventStore, SqliteStore, StoreError};
 use kdaemon_events::{Actor, ClusterId, Endpoint, SpecError};
@@ -91,8 +92,8 @@ pub async fn run(
 
 /// As [`run`], on engines that somebody brings.
 ///
-/// Start: store, journal, leadership, listening, this machine's engine, reactors. Stop, in the other
-/// direction: no new requests, those under way are answered, reactors, journal, store.
+/// Start: store, journal, listening, this machine's engine, candidacy (and with it, sooner or later, the reactors).
+/// Stop, in the other direction: no new requests, those under way are answered, reactors, journal, store.
 ///
 /// # Errors
 /// As [`run`].
@@ -118,16 +119,7 @@ async fn serve(
     shutdown: CancellationToken,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), DaemonError> {
-    let daemon = Actor::reactor("daemon");
-    if journal.cluster().id().is_none() {
-        let create = Command::CreateCluster(ClusterId(Machine.random()));
-        journal.submit(Submission::new(create, daemon.clone())).await?;
-    }
-    // The embedded store admits one daemon at a time: it leads as soon as it has the store.
-    let term = journal.cluster().term().next();
-    let lead = Command::BecomeLeader { term, daemon: format!("kdaemon[{}]", std::process::id()) };
-    journal.submit(Submission::new(lead, daemon)).await?;
-
+    create_cluster(journal).await?;
     let address = config.bind_address();
     let listener =
         TcpListener::bind(address).await.map_err(|error| DaemonError::Listen { address, error })?;
@@ -135,12 +127,43 @@ async fn serve(
     if config.local_node {
         mount_local_engine(config, journal, engines.as_ref()).await?;
     }
-    let reactors = Reactors::start(journal.clone(), Arc::clone(&engines), settings(config), term);
-    let api = Api::new(journal.clone(), engines, Arc::clone(config), shutdown);
+    let name = format!("{}[{}]", host_name(), std::process::id());
+    let (candidate, role) = Candidate::new(journal.clone(), Machine.random(), name, config.leader_lease);
+    let start = {
+        let (journal, engines, settings) = (journal.clone(), Arc::clone(&engines), settings(config));
+        move |leadership| Reactors::start(journal.clone(), Arc::clone(&engines), settings.clone(), leadership)
+    };
+    let served = CancellationToken::new();
+    let candidate = tokio::spawn(candidate.run(start, served.clone()));
+    if config.store == StoreKind::Rethinkdb {
+        let journal = journal.clone();
+        tokio::spawn(async move { journal.follow().await }); // ends with the journal
+    }
+    let api = Api::new(journal.clone(), engines, Arc::clone(config), shutdown, role);
     ready(address);
-    let served = api::serve(listener, api).await;
-    reactors.stop().await;
-    served.map_err(DaemonError::Serve)
+    let result = api::serve(listener, api).await;
+    served.cancel();
+    let _ = candidate.await; // it could only have panicked, and the panic was told
+    result.map_err(DaemonError::Serve)
+}
+
+/// Begins the log, unless that was done before, or another daemon does it at the same time.
+async fn create_cluster(journal: &Journal) -> Result<(), DaemonError> {
+    if journal.cluster().id().is_some() {
+        return Ok(());
+    }
+    let create = Command::CreateCluster(ClusterId(Machine.random()));
+    match journal.submit(Submission::new(create, Actor::reactor("daemon"))).await {
+        Err(SubmitError::Refused(Refusal::Conflict { .. })) => Ok(()),
+        outcome => Ok(drop(outcome?)),
+    }
+}
+
+/// This machine's name, for people.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "kdaemon".to_owned() } else { name.to_owned() }
 }
 
 /// Mounts this machine's own engine as the node `local`, when it answers and is not mounted yet.

@@ -11,11 +11,12 @@ pub use fold::fold_log;
 
 use crate::commands::{Command, Context, Decision, Policy, Precondition, Refusal, decide};
 use crate::latest as watch;
-use crate::store::{Answer, EventStore, StoreError};
+use crate::store::{Answer, EventStore, Head, StoreError};
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::{Actor, Envelope, RequestId, Seq, Term};
 use kdaemon_projections::{Cluster, Touched};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use uuid::Uuid;
 use writer::Writer;
@@ -24,6 +25,10 @@ use writer::Writer;
 const QUEUE_LIMIT: usize = 4_096;
 /// How many commits a subscriber may lag behind before it has to catch up from the store.
 const FEED_LIMIT: usize = 4_096;
+/// What others append is looked for so often, even when the store tells of nothing...
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+/// ...and not more often than this when it tells of much.
+const FOLLOW_PACE: Duration = Duration::from_millis(20);
 /// How long the answer to an `Idempotency-Key` is kept.
 const ANSWERS_KEPT: TimeDelta = TimeDelta::hours(24);
 
@@ -196,6 +201,7 @@ pub struct Journal {
 enum Message {
     Submit(Box<Submission>, oneshot::Sender<Result<Outcome, SubmitError>>),
     Amend { key: String, status: u16, seq: Seq, body: String },
+    Follow(oneshot::Sender<Head>),
     Close(oneshot::Sender<()>),
 }
 
@@ -223,6 +229,7 @@ impl Journal {
             policy: Arc::clone(&policy),
             head,
             unsettled: None,
+            is_unread: false,
             cluster,
             answers: answers.into_iter().map(|answer| (answer.key.clone(), answer)).collect(),
             forget_at: 1_000,
@@ -266,6 +273,21 @@ impl Journal {
     pub async fn amend_answer(&self, key: String, status: u16, seq: Seq, body: String) {
         // A journal that is closed answers nobody any more.
         let _ = self.queue.send(Message::Amend { key, status, seq, body }).await;
+    }
+
+    /// Takes in what other daemons append, until the journal is closed. Where there is no other daemon it need not run.
+    pub async fn follow(&self) {
+        loop {
+            let (reply, followed) = oneshot::channel();
+            if self.queue.send(Message::Follow(reply)).await.is_err() {
+                return;
+            }
+            let Ok(head) = followed.await else { return };
+            tokio::time::sleep(FOLLOW_PACE).await;
+            if self.store.wait_for_commit(&head, FOLLOW_EVERY).await.is_err() {
+                tokio::time::sleep(FOLLOW_EVERY).await;
+            }
+        }
     }
 
     /// Decides a command on the present state without doing anything.

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod engine;
 pub mod journal;
 pub mod latest;
+pub mod leader;
 pub mod reactors;
 pub mod scheduler;
 pub mod store;

@@ -3,7 +3,7 @@
 use super::command::WAIT_LIMIT;
 use super::problem::{MEDIA_TYPE, Problem, Sort};
 use super::shapes::Span;
-use super::{Api, REQUEST_ID_HEADER, SEQ_HEADER};
+use super::{Api, REQUEST_ID_HEADER, SEQ_HEADER, STALE_HEADER};
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName};
@@ -122,6 +122,8 @@ impl Seen {
         let mut response = as_problem(response, &self.instance, &self.id, allowed).await;
         let headers = response.headers_mut();
         headers.entry(&SEQ_HEADER).or_insert_with(|| HeaderValue::from(api.journal.cluster().seq().0));
+        let trouble = api.journal.trouble().and_then(|trouble| HeaderValue::try_from(trouble).ok());
+        headers.extend(trouble.map(|trouble| (STALE_HEADER, trouble)));
         headers.extend(HeaderValue::try_from(self.id).ok().map(|id| (REQUEST_ID_HEADER, id)));
         harden(headers);
         let route = self.route.as_ref().map_or("", MatchedPath::as_str);
@@ -264,6 +266,7 @@ pub(super) fn cors(api: &Api) -> Option<CorsLayer> {
                 header::RETRY_AFTER,
                 REQUEST_ID_HEADER,
                 SEQ_HEADER,
+                STALE_HEADER,
             ])
             .max_age(Duration::from_secs(600)),
     )

@@ -3,6 +3,7 @@
 use super::problem::{Problem, Sort};
 use super::resource::{answer, json};
 use super::{Answered, Api};
+use crate::store::StoreError;
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
@@ -40,8 +41,25 @@ async fn healthz(State(api): State<Api>) -> Response {
     answer(StatusCode::OK, seq, json(&Liveness { status: "ok", seq: seq.0 }))
 }
 
+/// That the daemon takes commands, and what it is among the daemons of its log.
+#[derive(Serialize, ToSchema)]
+struct Readiness {
+    /// `ok`
+    status: &'static str,
+    /// The last event that this daemon knows.
+    seq: u64,
+    /// `leader` or `follower`
+    role: &'static str,
+    /// The present term of leadership.
+    term: u64,
+    /// The name of the daemon that leads, if one does.
+    leader: Option<String>,
+    /// How many events the log has that this daemon does not know yet.
+    lag: u64,
+}
+
 /// Whether the daemon takes commands
-#[utoipa::path(get, path = "/readyz", tag = "daemon", responses((status = 200, description = "It does", body = Liveness)))]
+#[utoipa::path(get, path = "/readyz", tag = "daemon", responses((status = 200, description = "It does", body = Readiness)))]
 async fn readyz(State(api): State<Api>) -> Answered {
     let cluster = api.journal.cluster();
     if api.shutdown.is_cancelled() {
@@ -53,8 +71,26 @@ async fn readyz(State(api): State<Api>) -> Answered {
     if cluster.id().is_none() {
         return Err(Problem::new(Sort::Unavailable, "the daemon is starting: there is no cluster yet"));
     }
-    let seq = cluster.seq();
-    Ok(answer(StatusCode::OK, seq, json(&Liveness { status: "ok", seq: seq.0 })))
+    let (seq, role) = (cluster.seq(), api.role.borrow().clone());
+    let readiness = Readiness {
+        status: "ok",
+        seq: seq.0,
+        role: if role.leads { "leader" } else { "follower" },
+        term: cluster.term().0,
+        leader: role.leader,
+        lag: lag(&api).await?,
+    };
+    Ok(answer(StatusCode::OK, seq, json(&readiness)))
+}
+
+/// How long a store may take to say where its log ends.
+const HEAD_LIMIT: Duration = Duration::from_secs(2);
+
+/// How many events the log has that this daemon does not know yet.
+async fn lag(api: &Api) -> Result<u64, Problem> {
+    let head = tokio::time::timeout(HEAD_LIMIT, api.journal.store().head()).await;
+    let head = head.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))?;
+    Ok(head.seq.0.saturating_sub(api.journal.cluster().seq().0))
 }
 
 /// The daemon's numbers, for Prometheus
@@ -62,7 +98,13 @@ async fn readyz(State(api): State<Api>) -> Answered {
     responses((status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text")))]
 async fn metrics(State(api): State<Api>) -> Answered {
     let cluster = api.journal.cluster();
-    let text = api.metrics.text(&cluster, api.journal.waiting(), api.journal.trouble().is_none())?;
+    let moment = Moment {
+        waiting: api.journal.waiting(),
+        writable: api.journal.trouble().is_none(),
+        leads: api.role.borrow().leads,
+        lag: lag(&api).await.ok(),
+    };
+    let text = api.metrics.text(&cluster, &moment)?;
     let mut response = answer(StatusCode::OK, cluster.seq(), text);
     let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, media);
@@ -102,6 +144,15 @@ impl MetricConstructor<Histogram> for Latencies {
     }
 }
 
+/// What the numbers show besides the state.
+struct Moment {
+    waiting: usize,
+    writable: bool,
+    leads: bool,
+    /// `None`: the store does not say.
+    lag: Option<u64>,
+}
+
 /// The daemon's numbers.
 pub(super) struct Metrics {
     registry: Registry,
@@ -111,6 +162,9 @@ pub(super) struct Metrics {
     events: Gauge,
     waiting: Gauge,
     writable: Gauge,
+    leads: Gauge,
+    term: Gauge,
+    lag: Gauge,
     requests: Family<AnswerLabels, Counter>,
     latencies: Family<RouteLabels, Histogram, Latencies>,
 }
@@ -125,6 +179,9 @@ impl Metrics {
             events: Gauge::default(),
             waiting: Gauge::default(),
             writable: Gauge::default(),
+            leads: Gauge::default(),
+            term: Gauge::default(),
+            lag: Gauge::default(),
             requests: Family::default(),
             latencies: Family::new_with_constructor(Latencies),
         };
@@ -135,6 +192,13 @@ impl Metrics {
         registry.register("journal_seq", "The seq of the last event of the log", metrics.events.clone());
         registry.register("commands_waiting", "Commands that wait for the journal", metrics.waiting.clone());
         registry.register("journal_writable", "1 while the log can be written", metrics.writable.clone());
+        registry.register("leader", "1 while this daemon leads", metrics.leads.clone());
+        registry.register("term", "The present term of leadership", metrics.term.clone());
+        registry.register(
+            "journal_lag",
+            "Events of the log that this daemon does not know yet; as before while the store is away",
+            metrics.lag.clone(),
+        );
         registry.register("http_requests", "Requests that were answered", metrics.requests.clone());
         registry.register(
             "http_request_duration_seconds",
@@ -153,7 +217,7 @@ impl Metrics {
         self.latencies.get_or_create(&RouteLabels { route, method }).observe(after.as_secs_f64());
     }
 
-    fn text(&self, cluster: &Cluster, waiting: usize, writable: bool) -> Result<String, Problem> {
+    fn text(&self, cluster: &Cluster, moment: &Moment) -> Result<String, Problem> {
         for state in [Health::Unknown, Health::Up, Health::Down] {
             let count = cluster.nodes().filter(|node| node.health == state).count();
             self.nodes.get_or_create(&StateLabel { state: state.as_str() }).set(gauge(count));
@@ -170,8 +234,11 @@ impl Metrics {
         }
         self.applications.set(gauge(cluster.applications().len()));
         self.events.set(i64::try_from(cluster.seq().0).unwrap_or(i64::MAX));
-        self.waiting.set(gauge(waiting));
-        self.writable.set(i64::from(writable));
+        self.waiting.set(gauge(moment.waiting));
+        self.writable.set(i64::from(moment.writable));
+        self.leads.set(i64::from(moment.leads));
+        self.term.set(i64::try_from(cluster.term().0).unwrap_or(i64::MAX));
+        moment.lag.map(|lag| self.lag.set(i64::try_from(lag).unwrap_or(i64::MAX)));
         let mut text = String::new();
         encode(&mut text, &self.registry)
             .map_err(|error| Problem::new(Sort::Internal, format!("the metrics: {error}")))?;

@@ -31,6 +31,8 @@ pub use serve::serve;
 use crate::config::Config;
 use crate::engine::Engines;
 use crate::journal::Journal;
+use crate::latest as watch;
+use crate::leader::Role;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderName;
@@ -44,6 +46,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// The seq of the state that an answer shows, or of a command's last event.
 const SEQ_HEADER: HeaderName = HeaderName::from_static("x-kdaemon-seq");
+/// Why what is answered may be out of date: the store cannot be reached.
+const STALE_HEADER: HeaderName = HeaderName::from_static("x-kdaemon-stale");
 /// The request's id.
 const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -61,6 +65,8 @@ pub struct Shared {
     config: Arc<Config>,
     /// Cancelled when the daemon stops: streams end, waiting commands are answered.
     shutdown: CancellationToken,
+    /// Whether this daemon leads.
+    role: watch::Receiver<Role>,
     metrics: health::Metrics,
     /// `/openapi.json`, once the router is made.
     document: Arc<OnceLock<bytes::Bytes>>,
@@ -83,10 +89,11 @@ impl Api {
         engines: Arc<dyn Engines>,
         config: Arc<Config>,
         shutdown: CancellationToken,
+        role: watch::Receiver<Role>,
     ) -> Self {
         let metrics = health::Metrics::new();
         let (document, methods) = (Arc::default(), OnceLock::new());
-        Self(Arc::new(Shared { journal, engines, config, shutdown, metrics, document, methods }))
+        Self(Arc::new(Shared { journal, engines, config, shutdown, role, metrics, document, methods }))
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Writer {
     pub(super) head: Head,
     /// A commit of which it is not known whether it happened.
     pub(super) unsettled: Option<CommitId>,
+    /// Whether the log could not be read when it was looked at for what others appended.
+    pub(super) is_unread: bool,
     pub(super) cluster: Arc<Cluster>,
     pub(super) answers: HashMap<String, Answer>,
     /// With so many answers the old ones are forgotten.
@@ -135,7 +137,7 @@ impl Writer {
         while messages.recv_many(&mut batch, BATCH_LIMIT).await > 0 {
             gather(&mut batch, &mut messages, expected).await;
             expected = batch.len();
-            let mut close = None;
+            let (mut close, mut follow) = (None, Vec::new());
             let mut asked = Vec::with_capacity(batch.len());
             for message in batch.drain(..) {
                 match message {
@@ -146,10 +148,15 @@ impl Writer {
                             *answer = Answer { status, seq, body, ..answer.clone() };
                         }
                     }
+                    Message::Follow(followed) => follow.push(followed),
                     Message::Close(done) => close = Some(done),
                 }
             }
             self.carry_out(asked).await;
+            if !follow.is_empty() {
+                self.follow().await;
+                follow.into_iter().for_each(|followed| drop(followed.send(self.head)));
+            }
             if let Some(done) = close {
                 messages.close();
                 // The feed ends: subscribers go home.
@@ -291,8 +298,11 @@ impl Writer {
     fn tell_trouble(&self, failure: Option<&StoreError>) {
         match failure {
             Some(error) => {
-                tracing::error!(%error, "the log cannot be written");
-                self.trouble.send_replace(Some(error.to_string()));
+                let news = Some(error.to_string());
+                if *self.trouble.borrow() != news {
+                    tracing::error!(%error, "the log cannot be used");
+                }
+                self.trouble.send_replace(news);
             }
             None => {
                 self.trouble.send_if_modified(|trouble| trouble.take().is_some());
@@ -306,6 +316,20 @@ impl Writer {
         let committed = Committed { events, touched, cluster: Arc::clone(&self.cluster) };
         if let Some(feed) = &*self.feed.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = feed.send(Arc::new(committed)); // nobody subscribes at present
+        }
+    }
+
+    /// Looks whether others appended something.
+    async fn follow(&mut self) {
+        let outcome = match self.store.head().await {
+            Ok(head) if head.commits != self.head.commits => self.catch_up(head).await,
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        // That the log can be read says nothing about whether it can be written.
+        if outcome.is_err() || self.is_unread {
+            self.is_unread = outcome.is_err();
+            self.tell_trouble(outcome.as_ref().err());
         }
     }
 

@@ -16,7 +16,8 @@ pub use projector::{bring_up_to_date, rebuild};
 use crate::commands::{Command, Refusal};
 use crate::engine::{Credentials, Engine, Engines, Identity};
 use crate::journal::{Journal, Outcome, Submission, SubmitError};
-use kdaemon_events::{Actor, ContainerId, Generation, NodeId, Seq, Term};
+use crate::leader::Leadership;
+use kdaemon_events::{Actor, ContainerId, Generation, NodeId, Seq};
 use kdaemon_projections::{Cluster, Health};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,9 +66,14 @@ pub struct Reactors {
 }
 
 impl Reactors {
-    /// Starts all reactors under a term of leadership.
+    /// Starts all reactors of a leader.
     #[must_use]
-    pub fn start(journal: Journal, engines: Arc<dyn Engines>, settings: Settings, term: Term) -> Self {
+    pub fn start(
+        journal: Journal,
+        engines: Arc<dyn Engines>,
+        settings: Settings,
+        leadership: Leadership,
+    ) -> Self {
         let cancel = CancellationToken::new();
         let tracker = TaskTracker::new();
         let hub = |name: &'static str| Hub {
@@ -75,7 +81,7 @@ impl Reactors {
             journal: journal.clone(),
             engines: Arc::clone(&engines),
             settings: Arc::new(settings.clone()),
-            term,
+            leadership: leadership.clone(),
             cancel: cancel.clone(),
             tracker: tracker.clone(),
         };
@@ -86,6 +92,11 @@ impl Reactors {
         // Ends by itself, after it has written what is still to be written.
         tracker.spawn(projector::run(hub("projector")));
         Self { cancel, tracker }
+    }
+
+    /// Returns when they stopped because another daemon leads.
+    pub async fn deposed(&self) {
+        self.cancel.cancelled().await;
     }
 
     /// Stops all reactors and waits for them. What they were doing on engines is found and finished by the
@@ -104,7 +115,7 @@ struct Hub {
     journal: Journal,
     engines: Arc<dyn Engines>,
     settings: Arc<Settings>,
-    term: Term,
+    leadership: Leadership,
     cancel: CancellationToken,
     tracker: TaskTracker,
 }
@@ -123,7 +134,7 @@ impl Hub {
         let mut pause = Duration::from_millis(100);
         loop {
             let mut submission = Submission::new(command.clone(), Actor::reactor(self.name));
-            submission.term = Some(self.term);
+            submission.term = Some(self.leadership.term);
             submission.cause = cause;
             match self.journal.submit_patiently(submission).await {
                 Ok(outcome) => return Some(outcome),
@@ -147,9 +158,10 @@ impl Hub {
         }
     }
 
-    /// The engine of a node that works.
+    /// The engine of a node that works, to act on it. None for whoever does not lead any more: that shows here even when
+    /// this process did not run for a while.
     fn engine_of(&self, cluster: &Cluster, node: NodeId) -> Option<Arc<dyn Engine>> {
-        let node = cluster.node(node).filter(|node| node.health == Health::Up)?;
+        let node = cluster.node(node).filter(|node| node.health == Health::Up && self.leadership.holds())?;
         Some(self.engines.client(&node.endpoint))
     }
 

@@ -6,6 +6,7 @@ use kdaemon::commands::{Command, Instance, LaunchFailure, Policy, Probe, ProbeRe
 use kdaemon::config::Config;
 use kdaemon::engine::simulated::{Limits, Machine as Engine, SimulatedEngines, SimulatedMachine, Timing};
 use kdaemon::engine::{Engines as _, Exit, Identity, LaunchOrder, Launched};
+use kdaemon::leader::Role;
 use kdaemon::journal::{Journal, Machine, Outcome, Submission};
 use kdaemon::store::MemoryStore;
 use kdaemon_events::{Actor, ClusterId, ContainerId, Endpoint, Generation, NodeId};
@@ -101,7 +102,9 @@ impl World {
         let impatient = Limits { read: Duration::from_millis(100), ..Limits::default() };
         let engines = SimulatedEngines::with_limits(7, impatient);
         let shutdown = CancellationToken::new();
-        let api = Api::new(journal.clone(), Arc::new(engines.clone()), Arc::new(config), shutdown.clone());
+        let (_, role) = kdaemon::latest::channel(Role { leads: true, leader: Some("this".to_owned()) });
+        let engines_of_api = Arc::new(engines.clone());
+        let api = Api::new(journal.clone(), engines_of_api, Arc::new(config), shutdown.clone(), role);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(kdaemon::api::serve(listener, api));

@@ -1,0 +1,236 @@
+//! Who leads: of all daemons on one log, one runs the reactors.
+//!
+//! The leader holds a lease in the store and renews it. Whoever sees the lease unchanged for its whole duration takes it
+//! over. Each daemon judges that by its own monotonic clock: no time of one machine is ever compared with that of
+//! another. (As in Martin Kleppmann, "How to do distributed locking", 2016, the lease alone makes nothing safe: it says
+//! who tries.) What keeps a deposed leader from doing harm is its term: the log has a `LeaderElected` for each, every
+//! command of a reactor carries its own, and `decide` refuses those of an earlier one. Besides, for its holder a lease
+//! is over sooner than for the others, and no work on an engine is begun after that.
+//!
+//! Architecture Invariant: nothing else starts the reactors.
+
+use crate::commands::{Command, Refusal};
+use crate::journal::{Journal, Submission, SubmitError};
+use crate::latest as watch;
+use crate::reactors::Reactors;
+use crate::store::{EventStore, Lease, StoreError};
+use kdaemon_events::{Actor, Term};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// A lease is looked at, and renewed, so many times in its duration.
+const LOOKS: u32 = 5;
+
+/// That a daemon leads, as long as its lease holds. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Leadership {
+    /// In which term.
+    pub term: Term,
+    /// `None`: for ever.
+    until: Option<Arc<Mutex<Instant>>>,
+}
+
+impl Leadership {
+    /// One that never lapses: where there can be no other daemon.
+    #[must_use]
+    pub fn for_ever(term: Term) -> Self {
+        Self { term, until: None }
+    }
+
+    fn until(term: Term, until: Instant) -> Self {
+        Self { term, until: Some(Arc::new(Mutex::new(until))) }
+    }
+
+    /// Whether the lease holds. A process that was stopped for a while finds out here that it does not.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let until = |until: &Arc<Mutex<Instant>>| *until.lock().unwrap_or_else(PoisonError::into_inner);
+        self.until.as_ref().is_none_or(|shared| Instant::now() < until(shared))
+    }
+
+    fn extend(&self, to: Instant) {
+        if let Some(until) = &self.until {
+            *until.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        }
+    }
+}
+
+/// What a daemon is at present, as `/readyz` and `/metrics` show it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Role {
+    /// Whether it leads.
+    pub leads: bool,
+    /// Who leads as far as it knows, by name.
+    pub leader: Option<String>,
+}
+
+/// A daemon that leads when no other does.
+pub struct Candidate {
+    journal: Journal,
+    store: Arc<dyn EventStore>,
+    /// Who it is: drawn anew with each start.
+    id: Uuid,
+    name: String,
+    duration: Duration,
+    role: watch::Sender<Role>,
+    /// The version of the lease that was seen last, and since when.
+    seen: Option<(u64, Instant)>,
+}
+
+/// A lease that is held, and its version.
+struct Held {
+    leadership: Leadership,
+    version: u64,
+}
+
+impl Candidate {
+    /// A candidate, and what it is at each time. `duration` is how long a lease holds that is not renewed.
+    #[must_use]
+    pub fn new(
+        journal: Journal,
+        id: Uuid,
+        name: String,
+        duration: Duration,
+    ) -> (Self, watch::Receiver<Role>) {
+        let (role, roles) = watch::channel(Role::default());
+        let store = Arc::clone(journal.store());
+        (Self { journal, store, id, name, duration, role, seen: None }, roles)
+    }
+
+    fn pause(&self) -> Duration {
+        self.duration / LOOKS
+    }
+
+    /// Leads whenever no other daemon does, until `shutdown` is cancelled; then it gives the lease up.
+    pub async fn run(mut self, start: impl Fn(Leadership) -> Reactors, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            let campaign = self.campaign();
+            if let Some(Some(mut held)) = shutdown.run_until_cancelled(campaign).await {
+                tracing::info!(term = %held.leadership.term, "this daemon leads");
+                self.role.send_replace(Role { leads: true, leader: Some(self.name.clone()) });
+                let reactors = start(held.leadership.clone());
+                self.hold(&mut held, &reactors, &shutdown).await;
+                self.role.send_modify(|role| role.leads = false);
+                held.leadership.extend(Instant::now());
+                reactors.stop().await;
+                self.resign(&held).await;
+                tracing::info!(term = %held.leadership.term, "this daemon leads no longer");
+            }
+            let _ = shutdown.run_until_cancelled(sleep(self.pause())).await; // cancelled: the loop ends
+        }
+    }
+
+    /// Takes the lease if it is free, and a new term with it.
+    async fn campaign(&mut self) -> Option<Held> {
+        let lease = match timeout(self.duration, self.store.lease()).await {
+            Ok(Ok(lease)) => lease,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the lease cannot be looked at");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let version = lease.as_ref().map_or(0, |lease| lease.version);
+        self.show_leader(lease.as_ref());
+        if !self.is_free(lease.as_ref(), version) {
+            return None;
+        }
+        let began = Instant::now();
+        if !self.write(version, lease.map_or(0, |lease| lease.term), self.id).await.ok()? {
+            return None; // another one was faster
+        }
+        // From here on the others wait for it. The log says in which term.
+        let term = self.journal.cluster().term().next();
+        let elect = Command::BecomeLeader { term, daemon: self.name.clone() };
+        match self.journal.submit_patiently(Submission::new(elect, Actor::reactor("daemon"))).await {
+            Ok(_) => {}
+            Err(SubmitError::Refused(Refusal::Deposed { .. })) => return None, // with the next look
+            Err(error) => {
+                tracing::warn!(%error, "not elected");
+                return None;
+            }
+        }
+        let leadership = Leadership::until(term, began + self.own_duration());
+        Some(Held { leadership, version: version + 1 })
+    }
+
+    /// For whoever holds it a lease is over sooner than for the others.
+    fn own_duration(&self) -> Duration {
+        self.duration * (LOOKS - 1) / LOOKS
+    }
+
+    fn show_leader(&self, lease: Option<&Lease>) {
+        let leader = lease.filter(|lease| !lease.holder.is_nil()).map(|lease| lease.name.clone());
+        self.role.send_if_modified(|role| {
+            let changed = role.leader != leader;
+            role.leader = leader;
+            changed
+        });
+    }
+
+    /// Whether the lease may be taken: it was given up, or was not renewed for all its duration.
+    fn is_free(&mut self, lease: Option<&Lease>, version: u64) -> bool {
+        let Some(lease) = lease.filter(|lease| !lease.holder.is_nil() && lease.holder != self.id) else {
+            return true;
+        };
+        match self.seen {
+            Some((seen, since)) if seen == version => since.elapsed() >= self.duration,
+            _ => {
+                tracing::debug!(leader = lease.name, version, "another daemon leads");
+                self.seen = Some((version, Instant::now()));
+                false
+            }
+        }
+    }
+
+    async fn write(&self, expected: u64, term: u64, holder: Uuid) -> Result<bool, StoreError> {
+        let lease = Lease { holder, name: self.name.clone(), term, version: expected + 1 };
+        match timeout(self.duration, self.store.write_lease(expected, lease)).await {
+            Ok(written) => written,
+            Err(_) => Err(StoreError::Unavailable("no answer in time".to_owned())),
+        }
+    }
+
+    /// Renews the lease until that fails for too long, another daemon has it, or the reactors or the daemon stop.
+    async fn hold(&mut self, held: &mut Held, reactors: &Reactors, shutdown: &CancellationToken) {
+        let term = held.leadership.term.0;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = reactors.deposed() => return,
+                () = sleep(self.pause()) => {}
+            }
+            let began = Instant::now();
+            match self.write(held.version, term, self.id).await {
+                Ok(true) => {
+                    held.version += 1;
+                    held.leadership.extend(began + self.own_duration());
+                }
+                // A renewal whose answer was lost counted the version up, too.
+                Ok(false) => match self.store.lease().await {
+                    Ok(Some(lease)) if lease.holder == self.id => held.version = lease.version,
+                    Ok(_) => {
+                        tracing::warn!("another daemon took the lease");
+                        return;
+                    }
+                    Err(error) => tracing::warn!(%error, "the lease cannot be looked at"),
+                },
+                Err(error) => tracing::warn!(%error, "the lease was not renewed"),
+            }
+            if !held.leadership.holds() {
+                tracing::warn!("the lease ran out: the reactors stop until the store can be written again");
+                return;
+            }
+        }
+    }
+
+    /// Gives the lease up, so that another daemon need not wait for its end.
+    async fn resign(&mut self, held: &Held) {
+        if let Err(error) = self.write(held.version, held.leadership.term.0, Uuid::nil()).await {
+            tracing::debug!(%error, "the lease was not given up: it runs out");
+        }
+    }
+}
