@@ -26,8 +26,8 @@ pub(super) struct Writer {
     pub(super) ambient: Arc<dyn Ambient>,
     pub(super) policy: Arc<Policy>,
     pub(super) head: Head,
-    /// A commit of which it is not known whether it happened.
-    pub(super) unsettled: Option<CommitId>,
+    /// The number and identity of a commit of which it is not known whether it happened.
+    pub(super) unsettled: Option<(u64, CommitId)>,
     pub(super) cluster: Arc<Cluster>,
     pub(super) answers: HashMap<String, Answer>,
     /// With so many answers the old ones are forgotten.
@@ -316,7 +316,7 @@ impl Writer {
         let mut events = Vec::new();
         let keep = |envelope| events.push(envelope);
         let touched = catch_up(self.store.as_ref(), &mut cluster, head.seq, keep).await?;
-        let answers = self.store.answers(self.ambient.now() - ANSWERS_KEPT).await?;
+        let answers = self.store.answers(self.ambient.now() - ANSWERS_KEPT, self.cluster.seq()).await?;
         self.answers.extend(answers.into_iter().map(|answer| (answer.key.clone(), answer)));
         self.head = head;
         self.publish(cluster, events.into(), touched);
@@ -332,17 +332,20 @@ impl Writer {
                 self.head = head;
                 Ok(())
             }
-            Err(StoreError::Unavailable(reason)) => {
-                self.unsettled = Some(id);
-                let Ok(found) = self.store.commit_at(after.commits).await else {
-                    return Err(StoreError::Unavailable(reason));
-                };
-                self.unsettled = None;
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Unsettled(_))) => {
+                self.unsettled = Some((after.commits, id));
+                let Ok(found) = self.store.commit_at(after.commits).await else { return Err(error) };
                 if found == Some(id) {
+                    self.unsettled = None;
                     self.head = after;
                     return Ok(());
                 }
-                Err(StoreError::Unavailable(reason))
+                // Somebody else's commit in its place settles it for good. If there is none, it does not happen any
+                // more, unless the store says that it may.
+                if found.is_some() || matches!(error, StoreError::Unavailable(_)) {
+                    self.unsettled = None;
+                }
+                Err(error)
             }
             Err(other) => Err(other),
         }
@@ -350,14 +353,21 @@ impl Writer {
 
     /// Before anything new is appended: did the commit happen whose outcome was not known?
     ///
-    /// If it did, its callers were told that it was not done. It is in the log all the same, so the state
-    /// takes it in; the commands that were decided on the old state are decided again.
+    /// If it did, its callers were told that this is not known. It is in the log all the same, so the state
+    /// takes it in; the commands that were decided on the old state are decided again. If it did not, the commit that is
+    /// appended now has its number, and only one of the two can be.
     async fn settle(&mut self) -> Result<(), StoreError> {
-        let Some(id) = self.unsettled else { return Ok(()) };
-        let found = self.store.commit_at(self.head.commits + 1).await?;
-        let actual = self.store.head().await?;
+        let Some((number, id)) = self.unsettled else { return Ok(()) };
+        if self.head.commits < number {
+            let found = self.store.commit_at(number).await?;
+            if found == Some(id) {
+                let actual = self.store.head().await?;
+                self.unsettled = None;
+                return Err(StoreError::Conflict { actual });
+            }
+        }
         self.unsettled = None;
-        if found == Some(id) { Err(StoreError::Conflict { actual }) } else { Ok(()) }
+        Ok(())
     }
 
     fn forget_old_answers(&mut self) {

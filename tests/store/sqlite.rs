@@ -57,7 +57,7 @@ async fn all_is_there_when_it_is_opened_again() {
     let store = SqliteStore::open(folder.path()).unwrap();
     assert_eq!(store.head().await.unwrap(), head);
     assert_eq!(store.verify().await.unwrap(), head);
-    assert_eq!(store.answers(at(0)).await.unwrap(), [answer("k", at(1), "{}")]);
+    assert_eq!(store.answers(at(0), Seq(0)).await.unwrap(), [answer("k", at(1), "{}")]);
     assert_eq!(store.tables_reflect().await.unwrap(), head.seq);
     assert_eq!(store.read_table(Table::Nodes).await.unwrap().len(), 1);
     let head = store.append(&head, commit(&head, vec![token("y")])).await.unwrap();
