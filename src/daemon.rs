@@ -155,7 +155,8 @@ async fn create_cluster(journal: &Journal) -> Result<(), DaemonError> {
     let create = Command::CreateCluster(ClusterId(Machine.random()));
     match journal.submit(Submission::new(create, Actor::reactor("daemon"))).await {
         Err(SubmitError::Refused(Refusal::Conflict { .. })) => Ok(()),
-        outcome => Ok(drop(outcome?)),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(()),
     }
 }
 

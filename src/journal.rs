@@ -123,7 +123,7 @@ pub enum SubmitError {
     /// It was refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The log cannot be written. Nothing was done.
+    /// The log cannot be written. Nothing was done, unless the message says that this is not known.
     #[error("{0}")]
     Unavailable(String),
     /// Too many commands wait. Nothing was done.
@@ -216,7 +216,7 @@ impl Journal {
         policy: Arc<Policy>,
     ) -> Result<Self, StoreError> {
         let (cluster, head) = fold_log(store.as_ref()).await?;
-        let answers = store.answers(ambient.now() - ANSWERS_KEPT).await?;
+        let answers = store.answers(ambient.now() - ANSWERS_KEPT, Seq(0)).await?;
         let cluster = Arc::new(cluster);
         let (queue, messages) = mpsc::channel(QUEUE_LIMIT);
         let (state_writer, state) = watch::channel(Arc::clone(&cluster));

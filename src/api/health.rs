@@ -98,11 +98,12 @@ async fn lag(api: &Api) -> Result<u64, Problem> {
     responses((status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text")))]
 async fn metrics(State(api): State<Api>) -> Answered {
     let cluster = api.journal.cluster();
+    let lag = lag(&api).await.ok();
     let moment = Moment {
         waiting: api.journal.waiting(),
         writable: api.journal.trouble().is_none(),
         leads: api.role.borrow().leads,
-        lag: lag(&api).await.ok(),
+        lag,
     };
     let text = api.metrics.text(&cluster, &moment)?;
     let mut response = answer(StatusCode::OK, cluster.seq(), text);
@@ -238,7 +239,9 @@ impl Metrics {
         self.writable.set(i64::from(moment.writable));
         self.leads.set(i64::from(moment.leads));
         self.term.set(i64::try_from(cluster.term().0).unwrap_or(i64::MAX));
-        moment.lag.map(|lag| self.lag.set(i64::try_from(lag).unwrap_or(i64::MAX)));
+        if let Some(lag) = moment.lag {
+            self.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry)
             .map_err(|error| Problem::new(Sort::Internal, format!("the metrics: {error}")))?;

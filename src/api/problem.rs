@@ -223,9 +223,10 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let sort = match error {
             StoreError::Damaged(_) => Sort::Internal,
-            StoreError::Unavailable(_) | StoreError::Conflict { .. } | StoreError::InUse(_) => {
-                Sort::Unavailable
-            }
+            StoreError::Unavailable(_)
+            | StoreError::Unsettled(_)
+            | StoreError::Conflict { .. }
+            | StoreError::InUse(_) => Sort::Unavailable,
         };
         Self::new(sort, error.to_string())
     }

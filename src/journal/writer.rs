@@ -28,8 +28,8 @@ pub(super) struct Writer {
     pub(super) ambient: Arc<dyn Ambient>,
     pub(super) policy: Arc<Policy>,
     pub(super) head: Head,
-    /// A commit of which it is not known whether it happened.
-    pub(super) unsettled: Option<CommitId>,
+    /// The number and identity of a commit of which it is not known whether it happened.
+    pub(super) unsettled: Option<(u64, CommitId)>,
     /// Whether the log could not be read when it was looked at for what others appended.
     pub(super) is_unread: bool,
     pub(super) cluster: Arc<Cluster>,
@@ -155,7 +155,9 @@ impl Writer {
             self.carry_out(asked).await;
             if !follow.is_empty() {
                 self.follow().await;
-                follow.into_iter().for_each(|followed| drop(followed.send(self.head)));
+                for followed in follow {
+                    let _ = followed.send(self.head); // it stopped following
+                }
             }
             if let Some(done) = close {
                 messages.close();
@@ -343,7 +345,7 @@ impl Writer {
         let mut events = Vec::new();
         let keep = |envelope| events.push(envelope);
         let touched = catch_up(self.store.as_ref(), &mut cluster, head.seq, keep).await?;
-        let answers = self.store.answers(self.ambient.now() - ANSWERS_KEPT).await?;
+        let answers = self.store.answers(self.ambient.now() - ANSWERS_KEPT, self.cluster.seq()).await?;
         self.answers.extend(answers.into_iter().map(|answer| (answer.key.clone(), answer)));
         self.head = head;
         self.publish(cluster, events.into(), touched);
@@ -360,8 +362,8 @@ impl Writer {
         let (id, after, answers) = (commit.id, commit.head_after(&self.head), commit.answers.clone());
         let mut outcome = self.store.append(&self.head, commit).await;
         for _ in 0..SENT_AGAIN {
-            let Err(StoreError::Unavailable(_)) = &outcome else { break };
-            self.unsettled = Some(id);
+            let Err(StoreError::Unavailable(_) | StoreError::Unsettled(_)) = &outcome else { break };
+            self.unsettled = Some((after.commits, id));
             let Ok(found) = self.store.commit_at(after.commits).await else { break };
             if found == Some(id) {
                 outcome = Ok(after);
@@ -377,7 +379,7 @@ impl Writer {
         {
             outcome = Ok(after); // the first one had only been late
         }
-        if !matches!(outcome, Err(StoreError::Unavailable(_))) {
+        if matches!(outcome, Ok(_) | Err(StoreError::Conflict { .. })) {
             self.unsettled = None;
         }
         self.head = outcome?;
@@ -386,14 +388,21 @@ impl Writer {
 
     /// Before anything new is appended: did the commit happen whose outcome was not known?
     ///
-    /// If it did, its callers were told that it was not done. It is in the log all the same, so the state
-    /// takes it in; the commands that were decided on the old state are decided again.
+    /// If it did, its callers were told that this is not known. It is in the log all the same, so the state
+    /// takes it in; the commands that were decided on the old state are decided again. If it did not, the commit that is
+    /// appended now has its number, and only one of the two can be.
     async fn settle(&mut self) -> Result<(), StoreError> {
-        let Some(id) = self.unsettled else { return Ok(()) };
-        let found = self.store.commit_at(self.head.commits + 1).await?;
-        let actual = self.store.head().await?;
+        let Some((number, id)) = self.unsettled else { return Ok(()) };
+        if self.head.commits < number {
+            let found = self.store.commit_at(number).await?;
+            if found == Some(id) {
+                let actual = self.store.head().await?;
+                self.unsettled = None;
+                return Err(StoreError::Conflict { actual });
+            }
+        }
         self.unsettled = None;
-        if found == Some(id) { Err(StoreError::Conflict { actual }) } else { Ok(()) }
+        Ok(())
     }
 
     fn forget_old_answers(&mut self) {

@@ -1,19 +1,30 @@
 //! A store in memory, for tests and the simulation. It forgets everything when it is dropped.
 
 use super::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, RowChange, StoreError, StoredEvent, Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RowChange, StoreError,
+    StoredEvent, Table,
 };
+use crate::latest;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon_events::{CommitId, Digest, Seq};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
+    /// How many commits there are, for those who wait for more.
+    commits: latest::Sender<u64>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self { inner: Mutex::default(), commits: latest::Sender::new(0) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +36,7 @@ struct Inner {
     answers: Vec<Answer>,
     tables: BTreeMap<(Table, Uuid), String>,
     reflects: Seq,
+    lease: Option<Lease>,
     unavailable: Option<String>,
 }
 
@@ -91,6 +103,8 @@ impl EventStore for MemoryStore {
             inner.answers.push(answer);
         }
         inner.head = head;
+        drop(inner);
+        self.commits.send_modify(|commits| *commits = head.commits.max(*commits));
         Ok(head)
     }
 
@@ -113,8 +127,23 @@ impl EventStore for MemoryStore {
         Ok(inner.events[start..].iter().filter(matches).take(query.limit).map(text).collect())
     }
 
-    async fn answers(&self, since: DateTime<Utc>) -> Result<Vec<Answer>, StoreError> {
-        Ok(self.working()?.answers.iter().filter(|answer| answer.at >= since).cloned().collect())
+    async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError> {
+        let inner = self.working()?;
+        let start = usize::try_from(after).unwrap_or(usize::MAX).min(inner.commits.len());
+        let mut first_seq = start.checked_sub(1).map_or(Seq(1), |before| inner.commits[before].1.next());
+        let records = inner.commits.iter().zip(1..).skip(start).take(limit);
+        let records = records.map(|(&(id, last_seq, digest), number)| {
+            let record = CommitRecord { number, id, first_seq, last_seq, digest };
+            first_seq = last_seq.next();
+            record
+        });
+        Ok(records.collect())
+    }
+
+    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
+        let inner = self.working()?;
+        let kept = inner.answers.iter().filter(|answer| answer.at >= since && answer.seq > after);
+        Ok(kept.cloned().collect())
     }
 
     async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
@@ -163,6 +192,27 @@ impl EventStore for MemoryStore {
             start = end;
         }
         Ok(inner.head)
+    }
+
+    async fn lease(&self) -> Result<Option<Lease>, StoreError> {
+        Ok(self.working()?.lease.clone())
+    }
+
+    async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError> {
+        let mut inner = self.working()?;
+        let is_first = inner.lease.as_ref().map_or(0, |lease| lease.version) == expected_version;
+        if is_first {
+            inner.lease = Some(lease);
+        }
+        Ok(is_first)
+    }
+
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<(), StoreError> {
+        drop(self.working()?);
+        let mut commits = self.commits.subscribe();
+        let more = commits.wait_for(|commits| *commits > after.commits);
+        let _ = tokio::time::timeout(at_most, more).await; // in vain: the caller looks for itself
+        Ok(())
     }
 
     async fn close(&self) {}

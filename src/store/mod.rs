@@ -4,15 +4,18 @@
 //! the head of the log: it happens whole and durably, or not at all.
 
 mod memory;
+mod rethinkdb;
 mod sqlite;
 
 pub use memory::MemoryStore;
+pub use rethinkdb::{RethinkdbSettings, RethinkdbStore};
 pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon_events::{CommitId, Digest, Envelope, Kind, Seq};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The most events that one commit holds.
@@ -109,6 +112,46 @@ impl Commit {
     }
 }
 
+/// A commit as the log has it, without its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitRecord {
+    /// Its place, counted from 1.
+    pub number: u64,
+    /// Its identity.
+    pub id: CommitId,
+    /// Its first event.
+    pub first_seq: Seq,
+    /// Its last event.
+    pub last_seq: Seq,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// Which daemon leads. What is in it, and for how long it holds, is for the daemons to say: a store only makes sure that
+/// of two who write at once one is told that it was not first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Who holds it: an identity that each daemon draws when it starts.
+    pub holder: Uuid,
+    /// Its name, for people.
+    pub name: String,
+    /// The term that it leads in.
+    pub term: u64,
+    /// Counted up with each write: it shows that the holder lives.
+    pub version: u64,
+}
+
+/// A state as it was after an event, to fold on from there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The event.
+    pub seq: Seq,
+    /// The version of its form.
+    pub version: u32,
+    /// The state.
+    pub bytes: Vec<u8>,
+}
+
 /// Which events to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventQuery {
@@ -186,6 +229,9 @@ pub enum StoreError {
     /// The store cannot be reached or written at present. Whether an append happened may be unknown.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// An append was sent, and what became of it cannot be found out at present: it may still happen.
+    #[error("the store does not answer: {0}; whether this was recorded is not known yet")]
+    Unsettled(String),
     /// What the store holds cannot be right.
     #[error("the store is damaged: {0}")]
     Damaged(String),
@@ -210,7 +256,8 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the log has another head. After [`StoreError::Unavailable`] the caller
-    /// finds out from [`Self::commit_at`] whether the commit happened.
+    /// finds out from [`Self::commit_at`] whether the commit happened. After [`StoreError::Unsettled`] it may happen as
+    /// long as no other commit has its number.
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError>;
 
     /// The events after `after` in order, at most `limit`.
@@ -219,8 +266,11 @@ pub trait EventStore: Send + Sync + 'static {
     /// The events that a query asks for, in order.
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError>;
 
-    /// The answers kept since a time.
-    async fn answers(&self, since: DateTime<Utc>) -> Result<Vec<Answer>, StoreError>;
+    /// The commits after the commit with this number, in order, at most `limit`.
+    async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError>;
+
+    /// The answers kept since a time with events after `after`.
+    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError>;
 
     /// Writes rows of the tables, which then reflect the log up to `reflects`. Writing an older state over a
     /// newer one does nothing.
@@ -240,6 +290,24 @@ pub trait EventStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Damaged`] names the first commit that does not fit.
     async fn verify(&self) -> Result<Head, StoreError>;
+
+    /// The lease; `None` when nobody ever held it.
+    async fn lease(&self) -> Result<Option<Lease>, StoreError>;
+
+    /// Writes the lease if its version still is `expected_version` (0: there is none yet); `false`: somebody else was
+    /// faster. `lease.version` is to be greater than the expected one.
+    ///
+    /// # Errors
+    /// After [`StoreError::Unavailable`] it may be written or not: [`Self::lease`] tells.
+    async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError>;
+
+    /// Waits until the log has a commit after `after`, at most so long.
+    ///
+    /// It may return earlier: the caller looks at [`Self::head`] in any case.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<(), StoreError>;
 
     /// Finishes what is under way and closes the store.
     async fn close(&self);

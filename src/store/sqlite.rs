@@ -9,7 +9,11 @@
 mod derived;
 mod verify;
 
-use super::{Answer, Commit, EventQuery, EventStore, EventText, Head, RowChange, StoreError, Table};
+use super::{
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RowChange, StoreError,
+    Table,
+};
+use crate::latest;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use derived::Derived;
@@ -20,6 +24,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use uuid::Uuid;
 use verify::{VerifyError, verify};
 
@@ -58,6 +63,10 @@ pub struct SqliteStore {
     writer: Arc<Mutex<Option<Writer>>>,
     derived: Arc<Derived>,
     readers: Arc<Mutex<Vec<Connection>>>,
+    /// How many commits there are, for those who wait for more.
+    commits: latest::Sender<u64>,
+    /// In memory alone: the lock of the folder already sees to it that there is one daemon.
+    lease: Mutex<Option<Lease>>,
 }
 
 /// The connection that writes, and what belongs to it.
@@ -82,7 +91,8 @@ impl SqliteStore {
         let head = read_head(&connection).map_err(|error| explain(&path, &error))?;
         let derived = Arc::new(Derived::open(data_dir, &connection, head.seq)?);
         let writer = Arc::new(Mutex::new(Some(Writer { connection, head, _lock: lock })));
-        Ok(Self { path, writer, derived, readers: Arc::default() })
+        let commits = latest::Sender::new(head.commits);
+        Ok(Self { path, writer, derived, readers: Arc::default(), commits, lease: Mutex::default() })
     }
 
     /// Whether a data folder holds a store.
@@ -431,6 +441,9 @@ impl EventStore for SqliteStore {
             conflict => conflict,
         })?;
         self.derived.keep_up();
+        if let Ok(head) = &appended {
+            self.commits.send_modify(|commits| *commits = head.commits.max(*commits));
+        }
         appended.map_err(|actual| StoreError::Conflict { actual })
     }
 
@@ -451,12 +464,35 @@ impl EventStore for SqliteStore {
         .await
     }
 
-    async fn answers(&self, since: DateTime<Utc>) -> Result<Vec<Answer>, StoreError> {
+    async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.read_with(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT number, id, first_seq, last_seq, digest FROM commits WHERE number > ?1
+                 ORDER BY number LIMIT ?2",
+            )?;
+            let records = statement.query_map([after, limit], |row| {
+                Ok(CommitRecord {
+                    number: row.get::<_, i64>(0)?.unsigned_abs(),
+                    id: parsed(row, 1)?,
+                    first_seq: Seq(row.get::<_, i64>(2)?.unsigned_abs()),
+                    last_seq: Seq(row.get::<_, i64>(3)?.unsigned_abs()),
+                    digest: parsed(row, 4)?,
+                })
+            })?;
+            records.collect()
+        })
+        .await
+    }
+
+    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
         self.read_with(move |connection| {
             let mut statement = connection.prepare_cached("SELECT json FROM answers WHERE at >= ?1")?;
             let texts = statement.query_map([since.timestamp_micros()], |row| row.get::<_, String>(0))?;
             let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
-            Ok(texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
+            let answers = texts.iter().filter_map(|text| serde_json::from_str::<Answer>(text).ok());
+            Ok(answers.filter(|answer| answer.seq > after).collect())
         })
         .await
     }
@@ -492,6 +528,26 @@ impl EventStore for SqliteStore {
             VerifyError::Sqlite(error) => explain(&path, &error),
             VerifyError::Differs(what) => StoreError::Damaged(what),
         })
+    }
+
+    async fn lease(&self) -> Result<Option<Lease>, StoreError> {
+        Ok(self.lease.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError> {
+        let mut held = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = held.as_ref().map_or(0, |lease| lease.version) == expected_version;
+        if is_first {
+            *held = Some(lease);
+        }
+        Ok(is_first)
+    }
+
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<(), StoreError> {
+        let mut commits = self.commits.subscribe();
+        let more = commits.wait_for(|commits| *commits > after.commits);
+        let _ = tokio::time::timeout(at_most, more).await; // in vain: the caller looks for itself
+        Ok(())
     }
 
     async fn close(&self) {

@@ -6,8 +6,8 @@ use kdaemon::commands::{Command, Instance, LaunchFailure, Policy, Probe, ProbeRe
 use kdaemon::config::Config;
 use kdaemon::engine::simulated::{Limits, Machine as Engine, SimulatedEngines, SimulatedMachine, Timing};
 use kdaemon::engine::{Engines as _, Exit, Identity, LaunchOrder, Launched};
-use kdaemon::leader::Role;
 use kdaemon::journal::{Journal, Machine, Outcome, Submission};
+use kdaemon::leader::Role;
 use kdaemon::store::MemoryStore;
 use kdaemon_events::{Actor, ClusterId, ContainerId, Endpoint, Generation, NodeId};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};

@@ -5,7 +5,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon::commands::{Command, Decision, MountNode, Policy, UpdateNode};
 use kdaemon::journal::{Ambient, Journal, Keep, Outcome, Submission, SubmitError, fold_log};
 use kdaemon::store::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RowChange, StoreError, Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RowChange,
+    StoreError, Table,
 };
 use kdaemon_events::{Actor, ClusterId, CommitId, NodeId, Seq};
 use std::collections::{BTreeMap, VecDeque};
@@ -136,8 +137,11 @@ impl EventStore for Faulty {
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
         self.inner.query(query).await
     }
-    async fn answers(&self, since: DateTime<Utc>) -> Result<Vec<Answer>, StoreError> {
-        self.inner.answers(since).await
+    async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError> {
+        self.inner.commits(after, limit).await
+    }
+    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
+        self.inner.answers(since, after).await
     }
     async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
         self.inner.write_rows(reflects, changes).await
@@ -153,6 +157,15 @@ impl EventStore for Faulty {
     }
     async fn verify(&self) -> Result<Head, StoreError> {
         self.inner.verify().await
+    }
+    async fn lease(&self) -> Result<Option<Lease>, StoreError> {
+        self.inner.lease().await
+    }
+    async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError> {
+        self.inner.write_lease(expected_version, lease).await
+    }
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<(), StoreError> {
+        self.inner.wait_for_commit(after, at_most).await
     }
     async fn close(&self) {
         self.inner.close().await;

@@ -2,8 +2,8 @@
 
 use kdaemon::commands::{Command, CreateApplication, CreateContainer, MountNode, Policy, SpecChanges};
 use kdaemon::engine::simulated::{SimulatedEngines, SimulatedMachine};
-use kdaemon::leader::Leadership;
 use kdaemon::journal::{Ambient, Journal, Outcome, Submission, SubmitError};
+use kdaemon::leader::Leadership;
 use kdaemon::reactors::{Reactors, Settings};
 use kdaemon::store::{EventQuery, EventStore, MemoryStore};
 use kdaemon_events::{Actor, ApplicationId, ClusterId, ContainerId, Endpoint, Envelope, Event, NodeId, Seq};
@@ -68,7 +68,12 @@ impl World {
         let lead = Command::BecomeLeader { term, daemon: "test".into() };
         self.submit(lead).await.unwrap();
         let engines = Arc::new(self.engines.clone());
-        self.reactors = Some(Reactors::start(self.journal.clone(), engines, self.settings.clone(), Leadership::for_ever(term)));
+        self.reactors = Some(Reactors::start(
+            self.journal.clone(),
+            engines,
+            self.settings.clone(),
+            Leadership::for_ever(term),
+        ));
     }
 
     /// As after `kill -9`: nothing of the daemon is left but the store, and another one starts on it.

@@ -5,4 +5,5 @@
 
 mod harness;
 mod launching;
+mod leader;
 mod nodes;

@@ -6,9 +6,9 @@ use crate::seed::Rng;
 use crate::store::{Reached, Way};
 use crate::world::World;
 use kdaemon::commands::Command;
-use kdaemon::leader::Leadership;
 use kdaemon::journal::{Ambient, Journal, Submission};
 use kdaemon::latest;
+use kdaemon::leader::Leadership;
 use kdaemon::reactors::Reactors;
 use kdaemon::store::EventStore;
 use kdaemon_events::{Actor, ClusterId};
@@ -122,7 +122,12 @@ async fn run(world: &Arc<World>, number: usize, name: &str, fence: &Arc<Fence>) 
         shared: Arc::clone(&world.shared),
     };
     let settings = world.profile.settings.clone();
-    let reactors = Stopped(Some(Reactors::start(journal.clone(), Arc::new(engines), settings, Leadership::for_ever(term))));
+    let reactors = Stopped(Some(Reactors::start(
+        journal.clone(),
+        Arc::new(engines),
+        settings,
+        Leadership::for_ever(term),
+    )));
     *slot.alive.lock().unwrap() =
         Some(Alive { name: name.to_owned(), fence: Arc::clone(fence), journal: Some(journal.clone()) });
     let mut subscription = journal.subscribe();

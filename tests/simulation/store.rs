@@ -7,7 +7,8 @@ use crate::seed::Rng;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon::store::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RowChange, StoreError, Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RowChange,
+    StoreError, Table,
 };
 use kdaemon_events::{CommitId, Seq};
 use std::ops::RangeInclusive;
@@ -144,8 +145,11 @@ impl EventStore for Reached {
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
         self.call(self.shared.memory.query(query)).await
     }
-    async fn answers(&self, since: DateTime<Utc>) -> Result<Vec<Answer>, StoreError> {
-        self.call(self.shared.memory.answers(since)).await
+    async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError> {
+        self.call(self.shared.memory.commits(after, limit)).await
+    }
+    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
+        self.call(self.shared.memory.answers(since, after)).await
     }
     async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
         self.call(async {
@@ -172,6 +176,15 @@ impl EventStore for Reached {
     }
     async fn verify(&self) -> Result<Head, StoreError> {
         self.call(self.shared.memory.verify()).await
+    }
+    async fn lease(&self) -> Result<Option<Lease>, StoreError> {
+        self.call(self.shared.memory.lease()).await
+    }
+    async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError> {
+        self.call(self.shared.memory.write_lease(expected_version, lease)).await
+    }
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<(), StoreError> {
+        self.shared.memory.wait_for_commit(after, at_most).await
     }
     async fn close(&self) {}
 }

@@ -28,7 +28,7 @@ fn an_empty_store_has_nothing() {
         assert_eq!(store.head().await.unwrap(), Head::default());
         assert_eq!(store.read(Seq(0), 10).await.unwrap(), []);
         assert_eq!(store.verify().await.unwrap(), Head::default());
-        assert_eq!(store.answers(at(0)).await.unwrap(), []);
+        assert_eq!(store.answers(at(0), Seq(0)).await.unwrap(), []);
         assert_eq!(store.tables_reflect().await.unwrap(), Seq(0));
         assert_eq!(store.read_table(Table::Nodes).await.unwrap(), []);
         assert!(!store.describe().is_empty());
@@ -257,7 +257,7 @@ fn answers_are_kept_with_their_commit_and_only_with_it() {
         let lost = with(&Head::default(), vec![answer("k3", at(30), "")]);
         assert!(store.append(&Head::default(), lost).await.is_err());
         let kept = async |since| {
-            let mut kept = store.answers(since).await.unwrap();
+            let mut kept = store.answers(since, Seq(0)).await.unwrap();
             kept.sort_by(|a, b| a.key.cmp(&b.key));
             kept
         };

@@ -3,6 +3,7 @@
 use crate::events::*;
 use kdaemon::journal::fold_log;
 use kdaemon::store::{Commit, EventStore, Head, RowChange, SqliteStore, StoreError, Table};
+use kdaemon_events::Seq;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -57,7 +58,7 @@ async fn all_is_there_when_it_is_opened_again() {
     let store = SqliteStore::open(folder.path()).unwrap();
     assert_eq!(store.head().await.unwrap(), head);
     assert_eq!(store.verify().await.unwrap(), head);
-    assert_eq!(store.answers(at(0)).await.unwrap(), [answer("k", at(1), "{}")]);
+    assert_eq!(store.answers(at(0), Seq(0)).await.unwrap(), [answer("k", at(1), "{}")]);
     assert_eq!(store.tables_reflect().await.unwrap(), head.seq);
     assert_eq!(store.read_table(Table::Nodes).await.unwrap().len(), 1);
     let head = store.append(&head, commit(&head, vec![token("y")])).await.unwrap();

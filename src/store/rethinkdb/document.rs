@@ -1,0 +1,156 @@
+//! A commit as a document.
+//!
+//! Its events stand in it twice. `events` has them as objects, for people who look with ReQL. RethinkDB sorts the keys of
+//! objects and keeps numbers as doubles, so what comes back is not the text that went in; `texts` has that: it is what
+//! the digests cover, what the daemon reads, and what is exported without a byte changed.
+
+use super::{BEYOND, Numbered, RethinkdbStore};
+use crate::store::{Answer, Commit, EventText, Head, StoreError};
+use chrono::{DateTime, Utc};
+use kdaemon_events::{CommitId, Digest, Kind, Seq};
+use reql::cmd::between;
+use reql::{Command, r};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+
+/// The index of the commits that carry answers, by the time of the last of them: others are not in it.
+pub(super) const ANSWERED: &str = "answered_at";
+/// Keys of this form mean something to RethinkDB: an object with one is not taken as it is.
+const RESERVED: &str = "$reql_type$";
+
+#[derive(Serialize)]
+struct Document<'a> {
+    id: u64,
+    commit_id: CommitId,
+    first_seq: Seq,
+    last_seq: Seq,
+    digest: Digest,
+    at: Option<DateTime<Utc>>,
+    kinds: BTreeSet<&'static str>,
+    events: &'a RawValue,
+    texts: Vec<&'a str>,
+    #[serde(skip_serializing_if = "<[Answer]>::is_empty")]
+    answers: &'a [Answer],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answered_at: Option<i64>,
+}
+
+/// The document of a commit. It is sent as text inside `r.json`: built of terms it takes twice as long.
+pub(super) fn document(after: &Head, before: &Head, commit: &Commit) -> Result<Command, StoreError> {
+    let unfit = |error: serde_json::Error| {
+        StoreError::Damaged(format!("commit {} cannot be written: {error}", after.commits))
+    };
+    let mut events = String::with_capacity(2 + commit.events.iter().map(|e| e.json.len() + 1).sum::<usize>());
+    for event in &commit.events {
+        events.push(if events.is_empty() { '[' } else { ',' });
+        events.push_str(&shown(event.seq, event.kind, &event.json));
+    }
+    events.push_str(if events.is_empty() { "[]" } else { "]" });
+    let events = RawValue::from_string(events).map_err(unfit)?;
+    let document = Document {
+        id: after.commits,
+        commit_id: commit.id,
+        first_seq: before.seq.next(),
+        last_seq: after.seq,
+        digest: after.digest,
+        at: commit.events.last().map(|event| event.at),
+        kinds: commit.events.iter().map(|event| event.kind.as_str()).collect(),
+        events: &events,
+        texts: commit.events.iter().map(|event| event.json.as_str()).collect(),
+        answers: &commit.answers,
+        answered_at: commit.answers.iter().map(|answer| answer.at.timestamp_micros()).max(),
+    };
+    Ok(r.json(r.expr(serde_json::to_string(&document).map_err(unfit)?)))
+}
+
+/// An event as people see it in the document.
+pub(super) fn shown(seq: Seq, kind: Kind, json: &str) -> std::borrow::Cow<'_, str> {
+    if json.contains(RESERVED) {
+        return format!(r#"{{"seq":{seq},"kind":"{kind}"}}"#).into();
+    }
+    json.into()
+}
+
+/// A commit as it is read.
+#[derive(Debug, Deserialize)]
+pub(super) struct Recorded {
+    pub(super) id: u64,
+    pub(super) first_seq: Seq,
+    pub(super) last_seq: Seq,
+    pub(super) texts: Vec<String>,
+}
+
+impl Recorded {
+    pub(super) const FIELDS: &[&str] = &["id", "first_seq", "last_seq", "texts"];
+
+    /// Its events.
+    ///
+    /// # Errors
+    /// When they are not as many as it says.
+    pub(super) fn events(self) -> Result<impl Iterator<Item = EventText>, StoreError> {
+        let Self { id, first_seq, last_seq, texts } = self;
+        if first_seq.0 + texts.len() as u64 != last_seq.0 + 1 || texts.is_empty() {
+            return Err(StoreError::Damaged(format!(
+                "commit {id} holds {} events instead of {first_seq} to {last_seq}: it was altered",
+                texts.len()
+            )));
+        }
+        Ok(texts.into_iter().zip(first_seq.0..).map(|(json, seq)| EventText { seq: Seq(seq), json }))
+    }
+}
+
+impl Numbered for Recorded {
+    fn number(&self) -> u64 {
+        self.id
+    }
+    fn bytes(&self) -> usize {
+        self.texts.iter().map(String::len).sum()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Answered {
+    id: u64,
+    #[serde(default)]
+    answers: Vec<Answer>,
+}
+
+impl Numbered for Answered {
+    fn number(&self) -> u64 {
+        self.id
+    }
+    fn bytes(&self) -> usize {
+        100 + self.answers.iter().map(|answer| answer.body.len()).sum::<usize>()
+    }
+}
+
+/// The answers kept since a time with events after `after`. Of a key that was used again the last one.
+pub(super) async fn answers(
+    store: &RethinkdbStore,
+    since: DateTime<Utc>,
+    after: Seq,
+) -> Result<Vec<Answer>, StoreError> {
+    let mut commits: Vec<Answered> = Vec::new();
+    if after == Seq(0) {
+        let options = between::Options::new().index(ANSWERED);
+        // Years from now: no daemon's clock is that wrong.
+        let until = i64::try_from(BEYOND).unwrap_or(i64::MAX);
+        let query = r.table(super::EVENTS).between(r.args((since.timestamp_micros(), until, options)));
+        commits = store.read_rows(query.pluck(r.expr(["id", "answers"]))).await?;
+        commits.sort_by_key(Numbered::number);
+    } else if let Some(number) = store.commit_of(after.next()).await? {
+        let keep = |commit| {
+            commits.push(commit);
+            Ok(true)
+        };
+        store.scan(number, &["id", "answers"], keep).await?;
+    }
+    let mut kept = std::collections::BTreeMap::new();
+    for answer in commits.into_iter().flat_map(|commit| commit.answers) {
+        if answer.at >= since && answer.seq > after {
+            kept.insert(answer.key.clone(), answer);
+        }
+    }
+    Ok(kept.into_values().collect())
+}

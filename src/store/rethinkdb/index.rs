@@ -1,0 +1,166 @@
+//! By what events are looked up: kept in this process.
+//!
+//! An index of every event's subject in RethinkDB would make a commit several times as slow. So whoever first asks has the
+//! log read once, and what came since each time after that: for each kind and each thing the commits that have it, and for each
+//! commit its end and its earliest time. About 50 bytes for a commit of one event.
+
+use super::document::Recorded;
+use super::{EVENTS, Numbered as _, RethinkdbStore};
+use crate::store::{EventQuery, EventText, StoreError};
+use chrono::{DateTime, Utc};
+use kdaemon_events::{Envelope, Kind, Seq, Subject};
+use reql::{Command, r};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use uuid::Uuid;
+
+/// How many single commits one query reads.
+const CHUNK: usize = 64;
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Term {
+    Kind(Kind),
+    Subject(Uuid),
+}
+
+/// Of a commit: its last event, and the earliest time of its events.
+#[derive(Debug)]
+struct Extent {
+    last_seq: Seq,
+    earliest: DateTime<Utc>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// Commit 1 first.
+    commits: Vec<Extent>,
+    /// The numbers of the commits that have it, in order.
+    terms: HashMap<Term, Vec<u64>>,
+}
+
+impl Index {
+    async fn bring_up_to_date(&mut self, store: &RethinkdbStore) -> Result<(), StoreError> {
+        let from = self.commits.len() as u64 + 1;
+        store.scan(from, Recorded::FIELDS, |commit| self.add(commit).map(|()| true)).await
+    }
+
+    fn add(&mut self, commit: Recorded) -> Result<(), StoreError> {
+        let (number, last_seq) = (commit.id, commit.last_seq);
+        let mut earliest = None::<DateTime<Utc>>;
+        for text in commit.events()? {
+            let event = decode(&text)?;
+            earliest = Some(earliest.map_or(event.at, |earliest| earliest.min(event.at)));
+            let subjects = event.event.subjects().into_iter().map(Subject::uuid).map(Term::Subject);
+            for term in subjects.chain([Term::Kind(event.event.kind())]) {
+                let numbers = match self.terms.entry(term) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => entry.insert(Vec::new()),
+                };
+                if numbers.last() != Some(&number) {
+                    numbers.push(number);
+                }
+            }
+        }
+        self.commits.push(Extent { last_seq, earliest: earliest.unwrap_or_default() });
+        Ok(())
+    }
+
+    /// The first commit with events after `after`.
+    fn first_after(&self, after: Seq) -> u64 {
+        self.commits.partition_point(|commit| commit.last_seq <= after) as u64 + 1
+    }
+
+    /// The commits that can have what a query asks for; `None`: any.
+    fn candidates(&self, query: &EventQuery) -> Option<Vec<u64>> {
+        let term = match (query.subject, query.kinds.as_slice()) {
+            (Some(subject), _) => Term::Subject(subject),
+            (None, [kind]) => Term::Kind(*kind),
+            _ => return None,
+        };
+        let numbers = self.terms.get(&term).map_or(&[][..], Vec::as_slice);
+        let first = self.first_after(query.after);
+        Some(numbers[numbers.partition_point(|number| *number < first)..].to_vec())
+    }
+}
+
+fn decode(text: &EventText) -> Result<Envelope, StoreError> {
+    Envelope::decode(&text.json).map_err(|error| StoreError::Damaged(format!("event {}: {error}", text.seq)))
+}
+
+fn matches(query: &EventQuery, event: &Envelope) -> bool {
+    event.seq > query.after
+        && (query.kinds.is_empty() || query.kinds.contains(&event.event.kind()))
+        && query.subject.is_none_or(|id| event.event.subjects().into_iter().any(|s| s.uuid() == id))
+        && query.actor.as_ref().is_none_or(|actor| event.actor.name() == actor)
+        && query.since.is_none_or(|since| event.at >= since)
+        && query.until.is_none_or(|until| event.at < until)
+}
+
+/// See [`crate::store::EventStore::query`].
+pub(super) async fn query(store: &RethinkdbStore, query: &EventQuery) -> Result<Vec<EventText>, StoreError> {
+    let mut found = Vec::new();
+    if query.limit == 0 {
+        return Ok(found);
+    }
+    let mut index = store.index.lock().await;
+    index.bring_up_to_date(store).await?;
+    let (candidates, first) = (index.candidates(query), index.first_after(query.after));
+    drop(index);
+    let mut take = |commit: Recorded| {
+        for text in commit.events()? {
+            if found.len() < query.limit && matches(query, &decode(&text)?) {
+                found.push(text);
+            }
+        }
+        Ok(found.len() < query.limit)
+    };
+    match candidates {
+        None => store.scan(first, Recorded::FIELDS, take).await?,
+        Some(numbers) => {
+            'all: for chunk in numbers.chunks(CHUNK) {
+                for commit in pick(store, chunk).await? {
+                    if !take(commit)? {
+                        break 'all;
+                    }
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Some commits by their numbers.
+async fn pick(store: &RethinkdbStore, numbers: &[u64]) -> Result<Vec<Recorded>, StoreError> {
+    let Some((first, rest)) = numbers.split_first() else { return Ok(Vec::new()) };
+    let mut query: Command = r.table(EVENTS).get_all(r.expr(first));
+    // `get_all` of `reql` 0.11 takes one key, or several texts.
+    query.args.extend(rest.iter().map(|number| Ok(r.expr(number))));
+    let mut commits: Vec<Recorded> = store.read_rows(query.pluck(r.expr(Recorded::FIELDS))).await?;
+    commits.sort_by_key(Recorded::number);
+    Ok(commits)
+}
+
+impl RethinkdbStore {
+    /// The last event that was recorded at or before a time; 0 when there is none.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {
+        let mut index = self.index.lock().await;
+        index.bring_up_to_date(self).await?;
+        // Clocks of several daemons differ: later commits can be earlier ones by their time.
+        let last = index.commits.iter().rposition(|commit| commit.earliest <= at);
+        drop(index);
+        let Some(last) = last else { return Ok(Seq(0)) };
+        let mut found = Seq(0);
+        for commit in pick(self, &[last as u64 + 1]).await? {
+            for text in commit.events()? {
+                if decode(&text)?.at <= at {
+                    found = text.seq;
+                }
+            }
+        }
+        Ok(found)
+    }
+}
