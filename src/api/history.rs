@@ -10,14 +10,15 @@ use super::resource::{
 };
 use super::shapes::{Flag, Whole};
 use super::{Answered, Api};
+use crate::history::{Changes, changes, fields};
 use crate::store::{EventQuery, EventText};
 use axum::extract::State;
 use axum::http::StatusCode;
 use kdaemon_events::{Envelope, Event, Kind, Seq, Subject};
 use kdaemon_projections::{Cluster, Touched};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -225,11 +226,11 @@ fn tell<R: Resource>(record: Record<'_>, id: Uuid, after: Seq) -> Result<Told, P
     let mut told = Told { name: String::new(), events: Vec::new() };
     for (seq, Recorded { text, envelope }) in record.events {
         cluster.apply(&envelope, &mut touched);
-        let row = R::by_id(&cluster, id).and_then(|item| object(&R::row(&cluster, item)));
+        let row = R::by_id(&cluster, id).map(|item| fields(&R::row(&cluster, item)));
         if let Some(name) = row.as_ref().and_then(|row| row.get("name")).and_then(Value::as_str) {
             name.clone_into(&mut told.name);
         }
-        let changes = difference(before.as_ref(), row.as_ref());
+        let changes = changes(before.as_ref(), row.as_ref());
         before = row;
         let is_own = envelope.event.subjects().iter().any(|subject| subject.uuid() == id);
         if seq > after && (is_own || !changes.is_empty()) {
@@ -239,39 +240,8 @@ fn tell<R: Resource>(record: Record<'_>, id: Uuid, after: Seq) -> Result<Told, P
     Ok(told)
 }
 
-fn object(row: &impl Serialize) -> Option<Map<String, Value>> {
-    match serde_json::to_value(row) {
-        Ok(Value::Object(row)) => Some(row),
-        _ => None,
-    }
-}
-
-/// What a field was and what it became.
-#[derive(Serialize)]
-struct Change {
-    from: Value,
-    to: Value,
-}
-
-/// The fields in which two rows differ, apart from `seq`.
-fn difference(
-    before: Option<&Map<String, Value>>,
-    after: Option<&Map<String, Value>>,
-) -> BTreeMap<String, Change> {
-    let value = |row: Option<&Map<String, Value>>, field: &str| {
-        row.and_then(|row| row.get(field)).cloned().unwrap_or(Value::Null)
-    };
-    let Some(fields) = after.or(before) else { return BTreeMap::new() };
-    fields
-        .keys()
-        .filter(|field| *field != "seq")
-        .map(|field| (field.clone(), Change { from: value(before, field), to: value(after, field) }))
-        .filter(|(_, change)| change.from != change.to)
-        .collect()
-}
-
 /// The event as it was written, with `changes` behind its own fields.
-fn with_changes(text: EventText, changes: &BTreeMap<String, Change>) -> Result<Box<RawValue>, Problem> {
+fn with_changes(text: EventText, changes: &Changes) -> Result<Box<RawValue>, Problem> {
     let mut written = text.json;
     written.truncate(written.trim_end().len().saturating_sub(1)); // the closing brace
     written.push_str(",\"changes\":");

@@ -23,14 +23,17 @@ mod rebalance;
 mod resource;
 mod serve;
 mod shapes;
+mod state;
 mod stream;
 mod websocket;
+mod when;
 
 pub use serve::serve;
 
 use crate::config::Config;
 use crate::engine::Engines;
 use crate::journal::Journal;
+use crate::past::Past;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderName;
@@ -57,6 +60,7 @@ pub struct Api(Arc<Shared>);
 /// What all clones of an [`Api`] share.
 pub struct Shared {
     journal: Journal,
+    past: Past,
     engines: Arc<dyn Engines>,
     config: Arc<Config>,
     /// Cancelled when the daemon stops: streams end, waiting commands are answered.
@@ -86,7 +90,8 @@ impl Api {
     ) -> Self {
         let metrics = health::Metrics::new();
         let (document, methods) = (Arc::default(), OnceLock::new());
-        Self(Arc::new(Shared { journal, engines, config, shutdown, metrics, document, methods }))
+        let past = Past::new(journal.clone());
+        Self(Arc::new(Shared { journal, past, engines, config, shutdown, metrics, document, methods }))
     }
 }
 
@@ -99,7 +104,8 @@ pub fn router(api: Api) -> Router {
         .merge(rebalance::routes())
         .merge(events::routes())
         .merge(stream::routes())
-        .merge(history::routes());
+        .merge(history::routes())
+        .merge(state::routes());
     let (router, document) = OpenApiRouter::new()
         .merge(health::routes())
         .merge(openapi::routes())

@@ -5,7 +5,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon::commands::{Command, Decision, MountNode, Policy, UpdateNode};
 use kdaemon::journal::{Ambient, Journal, Keep, Outcome, Submission, SubmitError, fold_log};
 use kdaemon::store::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RowChange, StoreError, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RowChange, Snapshot, StoreError,
+    Table,
 };
 use kdaemon_events::{Actor, ClusterId, CommitId, NodeId, Seq};
 use std::collections::{BTreeMap, VecDeque};
@@ -111,6 +112,21 @@ impl EventStore for Faulty {
     }
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
         self.inner.query(query).await
+    }
+    async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {
+        self.inner.seq_at(at).await
+    }
+    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.inner.write_snapshot(snapshot).await
+    }
+    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
+        self.inner.snapshot_before(seq).await
+    }
+    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
+        self.inner.snapshots().await
+    }
+    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
+        self.inner.drop_snapshot(seq).await
     }
     async fn answers(&self, since: DateTime<Utc>) -> Result<Vec<Answer>, StoreError> {
         self.inner.answers(since).await
