@@ -27,6 +27,7 @@ mod state;
 mod stream;
 mod websocket;
 mod when;
+mod why;
 
 pub use serve::serve;
 
@@ -105,7 +106,8 @@ pub fn router(api: Api) -> Router {
         .merge(events::routes())
         .merge(stream::routes())
         .merge(history::routes())
-        .merge(state::routes());
+        .merge(state::routes())
+        .merge(why::routes());
     let (router, document) = OpenApiRouter::new()
         .merge(health::routes())
         .merge(openapi::routes())

@@ -6,6 +6,8 @@
 
 mod changes;
 mod diff;
+mod why;
 
 pub use changes::{Change, Changes, Row, changes, fields};
 pub use diff::{Comparison, Diff, Differences, Edited, Entry};
+pub use why::{Inquiry, Step, Want, Why, is_failed_probe};

@@ -39,6 +39,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/0.0/events", &["get"]),
     ("/0.0/events/{seq}", &["get"]),
     ("/0.0/events/stream", &["get"]),
+    ("/0.0/why/nodes/{id}", &["get"]),
+    ("/0.0/why/containers/{id}", &["get"]),
     ("/0.0/state", &["get"]),
     ("/0.0/diff", &["get"]),
     ("/0.0/history/nodes/{id}", &["get"]),
