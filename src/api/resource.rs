@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq, Subject};
+use kdaemon_events::{ApplicationId, ContainerId, Kind, NodeId, Seq, Subject};
 use kdaemon_projections::{
     Application, ApplicationRow, Cluster, Container, ContainerRow, Node, NodeRow, Status,
 };
@@ -35,6 +35,8 @@ pub(super) trait Resource: Send + Sync + 'static {
     const KIND: &'static str;
     /// All of them, in words and in routes.
     const PLURAL: &'static str;
+    /// The kinds of event that give one its name: at first, and another one.
+    const NAMED_BY: [Kind; 2];
     /// The fields by which lists are filtered.
     const FILTERS: &'static [&'static str];
     /// Those that have one of a few values, with these.
@@ -62,6 +64,7 @@ impl Resource for Nodes {
     type Row = NodeRow;
     const KIND: &'static str = "node";
     const PLURAL: &'static str = "nodes";
+    const NAMED_BY: [Kind; 2] = [Kind::NodeMounted, Kind::NodeUpdated];
     const FILTERS: &'static [&'static str] = &[
         "id",
         "name",
@@ -109,6 +112,7 @@ impl Resource for Applications {
     type Row = ApplicationRow;
     const KIND: &'static str = "application";
     const PLURAL: &'static str = "applications";
+    const NAMED_BY: [Kind; 2] = [Kind::ApplicationCreated, Kind::ApplicationUpdated];
     const FILTERS: &'static [&'static str] = &[
         "id",
         "name",
@@ -156,6 +160,7 @@ impl Resource for Containers {
     type Row = ContainerRow;
     const KIND: &'static str = "container";
     const PLURAL: &'static str = "containers";
+    const NAMED_BY: [Kind; 2] = [Kind::ContainerCreated, Kind::ContainerUpdated];
     const FILTERS: &'static [&'static str] = &[
         "id",
         "node_id",

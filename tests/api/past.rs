@@ -205,6 +205,79 @@ async fn a_diff_tells_what_came_went_and_changed_and_which_events_did_it() {
     assert_eq!(world.get(&by_time).await.expect(200), diff);
 }
 
+#[tokio::test]
+async fn why_a_container_is_where_it_is_now_and_then() {
+    let world = World::new().await;
+    let first = world.node("node-a").await;
+    world.application("web").await;
+    let id = world.running("web-1", "web").await;
+    let then = world.head();
+    world.node("node-b").await;
+    world.node("node-c").await;
+    world.command("POST", "/nodes/cordon/node-c").await.expect(200);
+    let cordoned = world.head();
+    world.fail(first).await;
+    let unhealthy = world.head();
+    let moved = world.tell(kdaemon::commands::Command::EvacuateNode(first)).await.seq;
+    world.launch_placed(id).await;
+
+    let why = world.get("/why/containers/web-1").await.expect(200);
+    let at = |event: &Value| {
+        let at: chrono::DateTime<chrono::Utc> = event["at"].as_str().unwrap().parse().unwrap();
+        at.format("%H:%M:%S (%Y-%m-%d)").to_string()
+    };
+    assert_eq!(
+        why["sentences"],
+        json!([
+            format!("web-1 is UP on node-b since {}, generation 2.", at(&why["steps"][0])),
+            format!(
+                "It was moved by the test (event {moved}) because node-a was judged unhealthy ({unhealthy}) after 3 \
+                 failed probes ({}, {}, {}: no answer).",
+                unhealthy - 3,
+                unhealthy - 2,
+                unhealthy - 1
+            ),
+            format!(
+                "node-b was chosen with 0 containers; node-a is DOWN; node-c is cordoned (by somebody without a token, \
+                 event {cordoned})."
+            ),
+        ])
+    );
+    let kinds: Vec<_> =
+        why["steps"].as_array().unwrap().iter().map(|step| step["kind"].as_str().unwrap()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "ContainerLaunched",
+            "ContainerMigrationCommanded",
+            "NodeUnhealthy",
+            "NodeObserved",
+            "NodeObserved",
+            "NodeObserved",
+            "NodeCordoned"
+        ]
+    );
+    assert_eq!(why["steps"][1]["because"], json!([unhealthy, cordoned]));
+    for step in why["steps"].as_array().unwrap() {
+        let event = world.get(&format!("/events/{}", step["seq"])).await.expect(200);
+        for field in ["at", "kind", "actor", "cause"] {
+            assert_eq!(step[field], event[field]);
+        }
+    }
+
+    let before = world.get(&format!("/why/containers/{id}?seq={then}")).await.expect(200);
+    assert_eq!((&before["state"], &before["seq"]), (&json!("UP"), &json!(then)));
+    assert!(before["sentences"][0].as_str().unwrap().starts_with("web-1 is UP on node-a since"), "{before}");
+    let node = world.get("/why/nodes/node-a").await.expect(200);
+    assert_eq!((&node["kind"], &node["state"]), (&json!("node"), &json!("DOWN")));
+    assert!(node["sentences"][1].as_str().unwrap().contains("after 3 failed probes"), "{node}");
+    let then = world.get(&format!("/why/nodes/node-a?seq={then}")).await.expect(200);
+    assert_eq!(then["state"], "UP");
+    world.get("/why/nodes/nope").await.expect(404);
+    world.get("/why/applications/web").await.expect(404);
+    assert_eq!(world.get("/why/nodes/node-a?seq=0").await.expect(422)["field"], "seq");
+}
+
 /// The daemon as it is, on simulated engines.
 struct Busy {
     engines: SimulatedEngines,

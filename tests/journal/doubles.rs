@@ -60,6 +60,8 @@ pub struct Faulty {
     begun: AtomicU64,
     /// What was appended: of each commit its events and their bytes.
     pub sizes: Mutex<Vec<(usize, usize)>>,
+    /// What was read: behind which event each page began.
+    pub reads: Mutex<Vec<Seq>>,
 }
 
 impl Faulty {
@@ -108,6 +110,7 @@ impl EventStore for Faulty {
         }
     }
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {
+        self.reads.lock().unwrap().push(after);
         self.inner.read(after, limit).await
     }
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {

@@ -6,3 +6,4 @@
 mod harness;
 mod launching;
 mod nodes;
+mod snapshots;
