@@ -5,9 +5,13 @@
 //! state is published and the callers are answered: nobody ever sees what could still be lost.
 
 mod fold;
+mod snapshots;
 mod writer;
 
-pub use fold::fold_log;
+pub use fold::{fold_anew, fold_log};
+pub(crate) use fold::{fold_on, follower, page_after};
+pub use snapshots::SNAPSHOT_INTERVAL;
+pub(crate) use snapshots::{Keeper, latest as latest_snapshot};
 
 use crate::commands::{Command, Context, Decision, Policy, Precondition, Refusal, decide};
 use crate::latest as watch;
@@ -369,6 +373,19 @@ impl Journal {
             let _ = closed.await;
         }
     }
+}
+
+/// Does long work beside those who want to be answered; in a runtime of one thread (tests, the simulation) at once, for
+/// there the order of things must not hang on how fast the machine is.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return work();
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StoreError::Unavailable(format!("it was given up: {error}")))?
 }
 
 /// Runs the writer in a thread of its own, for it waits for the disk; in a runtime of one thread (tests, the

@@ -2,10 +2,11 @@
 
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq, Spec, UpdatePolicy};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// An application of the library.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Application {
     /// Its identity.
     pub id: ApplicationId,
@@ -13,7 +14,9 @@ pub struct Application {
     pub name: String,
     /// Whom it belongs to.
     pub user_id: Option<String>,
-    /// What its containers are made from. Shared with all placements made from it.
+    /// What its containers are made from. Shared with all placements made from it. In a snapshot
+    /// all specifications stand together.
+    #[serde(skip)]
     pub spec: Arc<Spec>,
     /// Whether it may launch containers.
     pub is_enabled: bool,

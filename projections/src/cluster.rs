@@ -5,6 +5,7 @@ use crate::{Application, Container, Desired, Node, Phase, Status};
 use chrono::{DateTime, Utc};
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, Protocol, Seq, Term};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub struct Cluster {
 }
 
 /// Why nothing is moved at present.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     /// In words.
     pub reason: String,

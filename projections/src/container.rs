@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use imbl::OrdSet;
 use kdaemon_events::container::MigrationReason;
 use kdaemon_events::{ApplicationId, ContainerId, Environment, Generation, NodeId, PublishedPort, Seq, Spec};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What people want of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Desired {
     /// Not to run.
     #[default]
@@ -31,7 +32,7 @@ impl Desired {
 }
 
 /// Where a container stands on the way to what is wanted of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Phase {
     /// Never launched.
     #[default]
@@ -84,13 +85,14 @@ impl Status {
 }
 
 /// One try at having the container on a node.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Placement {
     /// Which one: higher ones replace lower ones.
     pub generation: Generation,
     /// Where.
     pub node_id: NodeId,
-    /// What it was made from.
+    /// What it was made from. In a snapshot all specifications stand together.
+    #[serde(skip)]
     pub spec: Arc<Spec>,
     /// The engine's id of it, once it was started.
     pub engine_id: Option<Arc<str>>,
@@ -101,7 +103,7 @@ pub struct Placement {
 }
 
 /// A placement that was replaced and is still to be removed from its node.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Retired {
     /// The placement.
     pub placement: Placement,
@@ -110,7 +112,7 @@ pub struct Retired {
 }
 
 /// A container record.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Container {
     /// Its identity.
     pub id: ContainerId,

@@ -13,6 +13,7 @@ mod container;
 mod eligible;
 mod node;
 mod rows;
+mod snapshot;
 
 pub use application::Application;
 pub use cluster::{Cluster, Pause, Touched};
@@ -20,3 +21,4 @@ pub use container::{Container, Desired, Phase, Placement, Retired, Status};
 pub use eligible::{Eligible, Standing};
 pub use node::{Health, Node};
 pub use rows::{ApplicationRow, ContainerRow, EngineRow, NodeRow, PortRow, environment_text};
+pub use snapshot::SnapshotError;

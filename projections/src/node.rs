@@ -4,10 +4,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::node::{Availability, EngineFacts, Orphan};
 use kdaemon_events::{ApplicationId, ContainerId, Endpoint, NodeId, Protocol, Seq};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Whether a node works, concluded from several probes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Health {
     /// Not probed yet.
     #[default]
@@ -31,7 +32,7 @@ impl Health {
 }
 
 /// A mounted node.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// Its identity.
     pub id: NodeId,

@@ -2,7 +2,7 @@
 
 use super::input::{Query, QueryFields, Which};
 use super::problem::{Problem, Sort};
-use super::resource::{ReadQuery, answer, page_size, state};
+use super::resource::{answer, page_size, state};
 use super::shapes::{Many, Past, Text, Whole};
 use super::{Answered, Api};
 use crate::store::{EventQuery, EventText};
@@ -140,10 +140,21 @@ async fn page(State(api): State<Api>, Query(query): Query<PageQuery>) -> Answere
     Ok(answer(StatusCode::OK, head, super::resource::json(&page)))
 }
 
+/// What the reading of one event takes.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct OneQuery {
+    /// Waits for a log that includes this event.
+    #[param(value_type = Option<u64>)]
+    min_seq: Option<Whole>,
+}
+
+impl QueryFields for OneQuery {}
+
 /// One event
-#[utoipa::path(get, path = "/events/{seq}", tag = "events", params(("seq" = u64, Path, description = "Its place in the log"), ReadQuery),
+#[utoipa::path(get, path = "/events/{seq}", tag = "events", params(("seq" = u64, Path, description = "Its place in the log"), OneQuery),
     responses((status = 200, description = "The event", body = Object)))]
-async fn one(State(api): State<Api>, Which(which): Which, Query(query): Query<ReadQuery>) -> Answered {
+async fn one(State(api): State<Api>, Which(which): Which, Query(query): Query<OneQuery>) -> Answered {
     let seq: u64 =
         which.parse().map_err(|_| Problem::invalid("seq", format!("`{which}` is not a number")))?;
     let cluster = state(&api, query.min_seq).await?;

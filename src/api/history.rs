@@ -1,23 +1,24 @@
 //! The history of one thing: its events, and what each of them changed about it.
 //!
 //! The events that bear on the thing are folded into a small cluster of their own; its row before and after
-//! each event tells the changes.
+//! each event tells the changes. A thing is found by its id, or by any name that it ever had.
 
 use super::input::{Query, QueryFields, Which};
 use super::problem::{Problem, Sort};
 use super::resource::{
-    Applications, Containers, Nodes, PAGE_LIMIT, Resource, answer, json, page_size, resolve, state,
+    Applications, Containers, Nodes, PAGE_LIMIT, Resource, answer, json, page_size, state,
 };
 use super::shapes::{Flag, Whole};
 use super::{Answered, Api};
+use crate::history::{Changes, changes, fields};
 use crate::store::{EventQuery, EventText};
 use axum::extract::State;
 use axum::http::StatusCode;
 use kdaemon_events::{Envelope, Event, Kind, Seq, Subject};
 use kdaemon_projections::{Cluster, Touched};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -63,6 +64,18 @@ struct History {
     events: Vec<Box<RawValue>>,
     /// The `after` of what follows, when there is more.
     next: Option<u64>,
+    /// When it was asked for by a name: the other things that once had that name, the latest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Namesake>,
+}
+
+/// Another thing that once had the name that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+struct Namesake {
+    /// Its id.
+    id: Uuid,
+    /// The event that gave it the name last.
+    seq: u64,
 }
 
 /// The history of a node
@@ -98,7 +111,7 @@ async fn history<R: Resource>(api: &Api, which: &str, query: HistoryQuery) -> An
     let limit = query.limit.map_or(page_size(Whole(PAGE_LIMIT)), page_size)?;
     let observations = query.observations == Some(Flag(true));
     let cluster = state(api, query.min_seq).await?;
-    let id = resolve::<R>(&cluster, which)?;
+    let (id, others) = find::<R>(api, &cluster, which).await?;
     let mut record = Record { api, until: cluster.seq(), observations, events: BTreeMap::new() };
     record.gather(R::subject(id)).await?;
     if !record.events.values().any(|event| is_birth_of(&event.envelope.event, R::subject(id))) {
@@ -108,7 +121,80 @@ async fn history<R: Resource>(api: &Api, which: &str, query: HistoryQuery) -> An
     let next = (events.len() > limit).then(|| events[limit - 1].0.0);
     events.truncate(limit);
     let events = events.into_iter().map(|(_, text)| text).collect();
-    Ok(answer(StatusCode::OK, cluster.seq(), json(&History { id, name, events, next })))
+    Ok(answer(StatusCode::OK, cluster.seq(), json(&History { id, name, events, next, others })))
+}
+
+/// The thing that is meant, and others that might be: who has the name, or else who had it last, also when it is gone.
+async fn find<R: Resource>(
+    api: &Api,
+    cluster: &Cluster,
+    which: &str,
+) -> Result<(Uuid, Vec<Namesake>), Problem> {
+    let present = R::find(cluster, which).map(|item| R::id(item));
+    if let Ok(id) = Uuid::parse_str(which)
+        && present.is_none_or(|present| present == id)
+    {
+        return Ok((id, Vec::new()));
+    }
+    let mut namesakes: BTreeMap<Uuid, u64> = BTreeMap::new();
+    for kind in R::NAMED_BY {
+        each_named(api, kind, which, cluster.seq(), |id, seq| {
+            let latest = namesakes.entry(id).or_default();
+            *latest = seq.0.max(*latest);
+        })
+        .await?;
+    }
+    let mut namesakes: Vec<_> = namesakes.into_iter().map(|(id, seq)| Namesake { id, seq }).collect();
+    namesakes.sort_by_key(|namesake| (present != Some(namesake.id), std::cmp::Reverse(namesake.seq)));
+    match namesakes.split_first() {
+        Some((found, others)) => Ok((found.id, others.to_vec())),
+        None => Err(Problem::not_found(R::KIND, which)),
+    }
+}
+
+/// Goes through the events of a kind that gave a name.
+async fn each_named(
+    api: &Api,
+    kind: Kind,
+    name: &str,
+    until: Seq,
+    mut found: impl FnMut(Uuid, Seq),
+) -> Result<(), Problem> {
+    let written = format!("\"name\":{}", json(&name));
+    let mut after = Seq(0);
+    while after < until {
+        let query = EventQuery { after, limit: PAGE, kinds: vec![kind], ..EventQuery::default() };
+        let page = api.journal.store().query(query).await?;
+        after = page.last().filter(|_| page.len() == PAGE).map_or(until, |text| text.seq);
+        // A look at the text spares reading it.
+        for text in page.iter().filter(|text| text.seq <= until && text.json.contains(&written)) {
+            let envelope = decode(text)?;
+            if let (true, Some(subject)) =
+                (name_given(&envelope.event) == Some(name), envelope.event.subjects().first())
+            {
+                found(subject.uuid(), text.seq);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The name that an event gives to its subject.
+fn name_given(event: &Event) -> Option<&str> {
+    match event {
+        Event::NodeMounted(e) => Some(&e.name),
+        Event::ApplicationCreated(e) => Some(&e.name),
+        Event::ContainerCreated(e) => Some(&e.name),
+        Event::NodeUpdated(e) => e.name.as_deref(),
+        Event::ApplicationUpdated(e) => e.name.as_deref(),
+        Event::ContainerUpdated(e) => e.name.as_deref(),
+        _ => None,
+    }
+}
+
+fn decode(text: &EventText) -> Result<Envelope, Problem> {
+    Envelope::decode(&text.json)
+        .map_err(|error| Problem::new(Sort::Internal, format!("event {}: {error}", text.seq)))
 }
 
 fn is_birth_of(event: &Event, subject: Subject) -> bool {
@@ -175,8 +261,7 @@ impl Record<'_> {
                 if is_noise || text.seq > self.until || self.events.contains_key(&text.seq) {
                     continue;
                 }
-                let envelope = Envelope::decode(&text.json)
-                    .map_err(|error| Problem::new(Sort::Internal, format!("event {}: {error}", text.seq)))?;
+                let envelope = decode(&text)?;
                 self.events.insert(text.seq, Recorded { text, envelope });
             }
             if is_last {
@@ -225,11 +310,11 @@ fn tell<R: Resource>(record: Record<'_>, id: Uuid, after: Seq) -> Result<Told, P
     let mut told = Told { name: String::new(), events: Vec::new() };
     for (seq, Recorded { text, envelope }) in record.events {
         cluster.apply(&envelope, &mut touched);
-        let row = R::by_id(&cluster, id).and_then(|item| object(&R::row(&cluster, item)));
+        let row = R::by_id(&cluster, id).map(|item| fields(&R::row(&cluster, item)));
         if let Some(name) = row.as_ref().and_then(|row| row.get("name")).and_then(Value::as_str) {
             name.clone_into(&mut told.name);
         }
-        let changes = difference(before.as_ref(), row.as_ref());
+        let changes = changes(before.as_ref(), row.as_ref());
         before = row;
         let is_own = envelope.event.subjects().iter().any(|subject| subject.uuid() == id);
         if seq > after && (is_own || !changes.is_empty()) {
@@ -239,39 +324,8 @@ fn tell<R: Resource>(record: Record<'_>, id: Uuid, after: Seq) -> Result<Told, P
     Ok(told)
 }
 
-fn object(row: &impl Serialize) -> Option<Map<String, Value>> {
-    match serde_json::to_value(row) {
-        Ok(Value::Object(row)) => Some(row),
-        _ => None,
-    }
-}
-
-/// What a field was and what it became.
-#[derive(Serialize)]
-struct Change {
-    from: Value,
-    to: Value,
-}
-
-/// The fields in which two rows differ, apart from `seq`.
-fn difference(
-    before: Option<&Map<String, Value>>,
-    after: Option<&Map<String, Value>>,
-) -> BTreeMap<String, Change> {
-    let value = |row: Option<&Map<String, Value>>, field: &str| {
-        row.and_then(|row| row.get(field)).cloned().unwrap_or(Value::Null)
-    };
-    let Some(fields) = after.or(before) else { return BTreeMap::new() };
-    fields
-        .keys()
-        .filter(|field| *field != "seq")
-        .map(|field| (field.clone(), Change { from: value(before, field), to: value(after, field) }))
-        .filter(|(_, change)| change.from != change.to)
-        .collect()
-}
-
 /// The event as it was written, with `changes` behind its own fields.
-fn with_changes(text: EventText, changes: &BTreeMap<String, Change>) -> Result<Box<RawValue>, Problem> {
+fn with_changes(text: EventText, changes: &Changes) -> Result<Box<RawValue>, Problem> {
     let mut written = text.json;
     written.truncate(written.trim_end().len().saturating_sub(1)); // the closing brace
     written.push_str(",\"changes\":");

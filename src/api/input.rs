@@ -278,8 +278,8 @@ impl<Q: QueryFields> FromRequestParts<Api> for Query<Q> {
 
 /// The problem of a query parameter that is not known here.
 pub(super) fn unknown_parameter(name: &str, known: &[String]) -> Problem {
-    if name == "seq" || name == "at" {
-        let detail = format!("`{name}` (the state of another time) is not available in this version");
+    if (name == "seq" || name == "at") && !known.iter().any(|known| known == name) {
+        let detail = format!("`{name}` (another time) is for readings of nodes, applications and containers");
         return Problem::invalid(name, detail);
     }
     unknown(name, "parameter", known.iter().map(String::as_str))

@@ -23,8 +23,11 @@ mod rebalance;
 mod resource;
 mod serve;
 mod shapes;
+mod state;
 mod stream;
 mod websocket;
+mod when;
+mod why;
 
 pub use serve::serve;
 
@@ -33,6 +36,7 @@ use crate::engine::Engines;
 use crate::journal::Journal;
 use crate::latest as watch;
 use crate::leader::Role;
+use crate::past::Past;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderName;
@@ -61,6 +65,7 @@ pub struct Api(Arc<Shared>);
 /// What all clones of an [`Api`] share.
 pub struct Shared {
     journal: Journal,
+    past: Past,
     engines: Arc<dyn Engines>,
     config: Arc<Config>,
     /// Cancelled when the daemon stops: streams end, waiting commands are answered.
@@ -93,7 +98,9 @@ impl Api {
     ) -> Self {
         let metrics = health::Metrics::new();
         let (document, methods) = (Arc::default(), OnceLock::new());
-        Self(Arc::new(Shared { journal, engines, config, shutdown, role, metrics, document, methods }))
+        let past = Past::new(journal.clone());
+        let shared = Shared { journal, past, engines, config, shutdown, role, metrics, document, methods };
+        Self(Arc::new(shared))
     }
 }
 
@@ -106,7 +113,9 @@ pub fn router(api: Api) -> Router {
         .merge(rebalance::routes())
         .merge(events::routes())
         .merge(stream::routes())
-        .merge(history::routes());
+        .merge(history::routes())
+        .merge(state::routes())
+        .merge(why::routes());
     let (router, document) = OpenApiRouter::new()
         .merge(health::routes())
         .merge(openapi::routes())

@@ -130,6 +130,11 @@ impl Problem {
         Self { field: Some(field.into()), ..Self::new(Sort::Invalid, detail) }
     }
 
+    /// A parameter cannot be read.
+    pub(super) fn malformed(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(Sort::Malformed, detail) }
+    }
+
     pub(super) fn not_found(kind: &str, name: &str) -> Self {
         Self::new(Sort::NotFound, format!("there is no {kind} `{name}`"))
     }

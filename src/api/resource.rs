@@ -1,9 +1,10 @@
 //! What nodes, applications and containers have in common: they are found by id or name, read one by one, and
 //! listed.
 
-use super::input::{Pairs, QueryFields, parameter_names, unknown, unknown_parameter};
+use super::input::{Pairs, QueryFields, parameter_names, unknown};
 use super::problem::{Problem, Sort};
 use super::shapes::Whole;
+use super::when::state_of;
 use super::{Api, SEQ_HEADER};
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -12,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq, Subject};
+use kdaemon_events::{ApplicationId, ContainerId, Kind, NodeId, Seq, Subject};
 use kdaemon_projections::{
     Application, ApplicationRow, Cluster, Container, ContainerRow, Node, NodeRow, Status,
 };
@@ -34,6 +35,8 @@ pub(super) trait Resource: Send + Sync + 'static {
     const KIND: &'static str;
     /// All of them, in words and in routes.
     const PLURAL: &'static str;
+    /// The kinds of event that give one its name: at first, and another one.
+    const NAMED_BY: [Kind; 2];
     /// The fields by which lists are filtered.
     const FILTERS: &'static [&'static str];
     /// Those that have one of a few values, with these.
@@ -61,6 +64,7 @@ impl Resource for Nodes {
     type Row = NodeRow;
     const KIND: &'static str = "node";
     const PLURAL: &'static str = "nodes";
+    const NAMED_BY: [Kind; 2] = [Kind::NodeMounted, Kind::NodeUpdated];
     const FILTERS: &'static [&'static str] = &[
         "id",
         "name",
@@ -108,6 +112,7 @@ impl Resource for Applications {
     type Row = ApplicationRow;
     const KIND: &'static str = "application";
     const PLURAL: &'static str = "applications";
+    const NAMED_BY: [Kind; 2] = [Kind::ApplicationCreated, Kind::ApplicationUpdated];
     const FILTERS: &'static [&'static str] = &[
         "id",
         "name",
@@ -155,6 +160,7 @@ impl Resource for Containers {
     type Row = ContainerRow;
     const KIND: &'static str = "container";
     const PLURAL: &'static str = "containers";
+    const NAMED_BY: [Kind; 2] = [Kind::ContainerCreated, Kind::ContainerUpdated];
     const FILTERS: &'static [&'static str] = &[
         "id",
         "node_id",
@@ -266,10 +272,15 @@ pub(super) async fn state_at(api: &Api, seq: Option<Whole>, field: &str) -> Resu
     }
 }
 
-/// What every reading takes.
+/// What every reading of the state takes.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReadQuery {
+    /// The state after this event, in the place of the present one.
+    #[param(value_type = Option<u64>)]
+    pub(super) seq: Option<String>,
+    /// The state at this time (RFC 3339, with its zone): after the last event recorded at or before it.
+    pub(super) at: Option<String>,
     /// Waits for a state that includes this event.
     #[param(value_type = Option<u64>)]
     pub(super) min_seq: Option<Whole>,
@@ -284,7 +295,7 @@ pub(super) async fn get<R: Resource>(
     query: &ReadQuery,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let cluster = state(api, query.min_seq).await?;
+    let cluster = state_of(api, query.min_seq, query.seq.as_deref(), query.at.as_deref()).await?;
     let item = R::find(&cluster, which).ok_or_else(|| Problem::not_found(R::KIND, which))?;
     let tag = etag(R::seq(item));
     let is_known = headers
@@ -314,6 +325,11 @@ pub(super) struct PageQuery {
     limit: Option<Whole>,
     /// Only those behind this one, by id: where the page before ended.
     after: Option<String>,
+    /// The state after this event, in the place of the present one.
+    #[param(value_type = Option<u64>)]
+    seq: Option<String>,
+    /// The state at this time (RFC 3339, with its zone): after the last event recorded at or before it.
+    at: Option<String>,
     /// Waits for a state that includes this event.
     #[param(value_type = Option<u64>)]
     min_seq: Option<Whole>,
@@ -369,8 +385,6 @@ impl Filter {
                 filter.labels.push((label.to_owned(), value));
             } else if R::FILTERS.contains(&name.as_str()) {
                 filter.fields.entry(name.clone()).or_default().push(wanted::<R>(cluster, name, text)?);
-            } else if name == "seq" || name == "at" {
-                return Err(unknown_parameter(name, &[]));
             } else {
                 let parameters = parameter_names::<PageQuery>();
                 let known = R::FILTERS.iter().copied().chain(parameters.iter().map(String::as_str));
@@ -422,7 +436,9 @@ fn wanted<R: Resource>(cluster: &Cluster, field: &str, text: &str) -> Result<Val
 
 /// Answers a list: a page of it, or the whole of it in pieces as the client takes them.
 pub(super) async fn list<R: Resource>(api: &Api, query: ListQuery) -> Result<Response, Problem> {
-    let cluster = state(api, query.page.min_seq).await?;
+    let PageQuery { seq, at, min_seq, .. } = &query.page;
+    let cluster = state_of(api, *min_seq, seq.as_deref(), at.as_deref()).await?;
+    let is_past = seq.is_some() || at.is_some();
     let filter = Filter::new::<R>(&cluster, &query.filters)?;
     let after = query.page.after.as_deref().map(|text| resolve::<R>(&cluster, text)).transpose();
     let after =
@@ -452,6 +468,9 @@ pub(super) async fn list<R: Resource>(api: &Api, query: ListQuery) -> Result<Res
     let mut response = answer(StatusCode::OK, seq, body);
     if let Some(next) = next {
         let mut link = format!("<{}?limit={}&after={next}", query.path, limit.0);
+        if is_past {
+            let _ = write!(link, "&seq={seq}"); // of the same state
+        }
         for (name, value) in &query.filters {
             let _ = write!(link, "&{}={}", percent_encode(name), percent_encode(value));
         }

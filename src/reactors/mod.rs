@@ -9,13 +9,14 @@ mod janitor;
 mod launcher;
 mod projector;
 mod rebalancer;
+mod snapshotter;
 mod work;
 
 pub use projector::{bring_up_to_date, rebuild};
 
 use crate::commands::{Command, Refusal};
 use crate::engine::{Credentials, Engine, Engines, Identity};
-use crate::journal::{Journal, Outcome, Submission, SubmitError};
+use crate::journal::{Journal, Outcome, SNAPSHOT_INTERVAL, Submission, SubmitError};
 use crate::leader::Leadership;
 use kdaemon_events::{Actor, ContainerId, Generation, NodeId, Seq};
 use kdaemon_projections::{Cluster, Health};
@@ -42,6 +43,8 @@ pub struct Settings {
     pub rebalance_after: Duration,
     /// Whether uneven counts are evened at all without being asked.
     pub rebalance: bool,
+    /// How many events there are from one snapshot of the state to the next, at least.
+    pub snapshot_interval: u64,
     /// The folder of registry credentials: `NAME.json` with `username` and `password`.
     pub registry_auth_dir: Option<PathBuf>,
 }
@@ -54,6 +57,7 @@ impl Default for Settings {
             probe_retry_interval: Duration::from_millis(250),
             rebalance_after: Duration::from_secs(1),
             rebalance: true,
+            snapshot_interval: SNAPSHOT_INTERVAL,
             registry_auth_dir: None,
         }
     }
@@ -89,6 +93,7 @@ impl Reactors {
         hub("launcher").spawn(launcher::run(hub("launcher")));
         hub("rebalancer").spawn(rebalancer::run(hub("rebalancer")));
         hub("janitor").spawn(janitor::run(hub("janitor")));
+        hub("snapshotter").spawn(snapshotter::run(hub("snapshotter")));
         // Ends by itself, after it has written what is still to be written.
         tracker.spawn(projector::run(hub("projector")));
         Self { cancel, tracker }

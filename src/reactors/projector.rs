@@ -2,7 +2,7 @@
 //! them. They are for people and tools that look into the store; the daemon itself never reads them back.
 
 use super::{Hub, PACE};
-use crate::journal::{Lagged, fold_log};
+use crate::journal::{Lagged, fold_anew};
 use crate::store::{EventStore, RowChange, StoreError, Table};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId};
 use kdaemon_projections::{ApplicationRow, Cluster, ContainerRow, NodeRow, Touched};
@@ -104,12 +104,12 @@ pub async fn bring_up_to_date(store: &dyn EventStore, cluster: &Cluster) -> Resu
     Ok(())
 }
 
-/// Drops the tables and folds them from the log anew. Returns how many rows they have.
+/// Drops the tables and the snapshots, and folds them from the log anew. Returns how many rows they have.
 ///
 /// # Errors
 /// When the store fails or the log cannot be folded.
 pub async fn rebuild(store: &dyn EventStore) -> Result<usize, StoreError> {
-    let (cluster, _) = fold_log(store).await?;
+    let (cluster, _) = fold_anew(store).await?;
     store.drop_tables().await?;
     bring_up_to_date(store, &cluster).await?;
     Ok(cluster.nodes().len() + cluster.applications().len() + cluster.containers().len())

@@ -1,8 +1,8 @@
 //! A store in memory, for tests and the simulation. It forgets everything when it is dropped.
 
 use super::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RowChange, StoreError,
-    StoredEvent, Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RowChange, Snapshot,
+    StoreError, StoredEvent, Table,
 };
 use crate::latest;
 use async_trait::async_trait;
@@ -37,6 +37,7 @@ struct Inner {
     tables: BTreeMap<(Table, Uuid), String>,
     reflects: Seq,
     lease: Option<Lease>,
+    snapshots: BTreeMap<Seq, Snapshot>,
     unavailable: Option<String>,
 }
 
@@ -125,6 +126,31 @@ impl EventStore for MemoryStore {
                 && query.until.is_none_or(|until| event.at < until)
         };
         Ok(inner.events[start..].iter().filter(matches).take(query.limit).map(text).collect())
+    }
+
+    async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {
+        let inner = self.working()?;
+        let later = inner.events.partition_point(|event| event.at <= at);
+        Ok(later.checked_sub(1).and_then(|last| inner.events.get(last)).map_or(Seq(0), |event| event.seq))
+    }
+
+    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.working()?.snapshots.insert(snapshot.seq, snapshot);
+        Ok(())
+    }
+
+    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
+        let inner = self.working()?;
+        Ok(inner.snapshots.range(..=seq).next_back().map(|(_, snapshot)| snapshot.clone()))
+    }
+
+    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
+        Ok(self.working()?.snapshots.keys().copied().collect())
+    }
+
+    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
+        self.working()?.snapshots.remove(&seq);
+        Ok(())
     }
 
     async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError> {

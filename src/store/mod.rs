@@ -141,17 +141,6 @@ pub struct Lease {
     pub version: u64,
 }
 
-/// A state as it was after an event, to fold on from there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The event.
-    pub seq: Seq,
-    /// The version of its form.
-    pub version: u32,
-    /// The state.
-    pub bytes: Vec<u8>,
-}
-
 /// Which events to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventQuery {
@@ -217,6 +206,18 @@ pub struct RowChange {
     pub json: Option<String>,
 }
 
+/// A state as it was after an event, so that it need not be folded from the beginning. Derived from the log: any of them
+/// may be dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The last event in it.
+    pub seq: Seq,
+    /// How its bytes are to be read.
+    pub version: u32,
+    /// The state.
+    pub bytes: Vec<u8>,
+}
+
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -265,6 +266,22 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// The events that a query asks for, in order.
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError>;
+
+    /// The last event recorded at or before a time; 0 when all were recorded later. Times in a log never step back
+    /// (the journal sees to that), so it is searched for and not read through.
+    async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError>;
+
+    /// Keeps a state, in the place of another one of the same event.
+    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError>;
+
+    /// The latest state that was kept of an event at or before `seq`.
+    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError>;
+
+    /// Of which events the state was kept, in order.
+    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError>;
+
+    /// Forgets the state that was kept of an event, if there is one.
+    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError>;
 
     /// The commits after the commit with this number, in order, at most `limit`.
     async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError>;

@@ -18,8 +18,8 @@ mod tables;
 mod verify;
 
 use super::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RowChange, StoreError,
-    Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RowChange, Snapshot,
+    StoreError, Table,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -397,6 +397,26 @@ impl EventStore for RethinkdbStore {
         let RethinkdbSettings { hosts, dbname, .. } = self.pool.settings();
         let hosts: Vec<_> = hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
         format!("rethinkdb:{}/{dbname}", hosts.join(","))
+    }
+
+    async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {
+        Self::seq_at(self, at).await
+    }
+
+    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        Self::write_snapshot(self, snapshot).await
+    }
+
+    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
+        Self::snapshot_before(self, seq).await
+    }
+
+    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
+        Self::snapshots(self).await
+    }
+
+    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
+        Self::drop_snapshot(self, seq).await
     }
 
     async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError> {

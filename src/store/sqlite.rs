@@ -10,8 +10,8 @@ mod derived;
 mod verify;
 
 use super::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RowChange, StoreError,
-    Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RowChange, Snapshot,
+    StoreError, Table,
 };
 use crate::latest;
 use async_trait::async_trait;
@@ -404,6 +404,25 @@ fn event_text(row: &rusqlite::Row<'_>) -> Result<EventText, rusqlite::Error> {
     Ok(EventText { seq: Seq(row.get::<_, i64>(0)?.unsigned_abs()), json: row.get(1)? })
 }
 
+/// The last event recorded at or before a time, in microseconds: by halving, for times never step back.
+fn seq_at(connection: &Connection, at: i64) -> Result<Seq, rusqlite::Error> {
+    let mut last_until =
+        connection.prepare_cached("SELECT seq, at FROM events WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1")?;
+    let mut last_until = |seq: i64| -> Result<Option<(i64, i64)>, rusqlite::Error> {
+        last_until.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    };
+    // Events up to `low` are not later; those behind `high` are.
+    let (mut low, mut high) = (0, last_until(i64::MAX)?.map_or(0, |(seq, _)| seq));
+    while low < high {
+        let middle = high - (high - low) / 2;
+        match last_until(middle)? {
+            Some((seq, time)) if time > at => high = seq - 1,
+            _ => low = middle,
+        }
+    }
+    Ok(Seq(last_until(low)?.map_or(0, |(seq, _)| seq.unsigned_abs())))
+}
+
 #[async_trait]
 impl EventStore for SqliteStore {
     fn describe(&self) -> String {
@@ -462,6 +481,26 @@ impl EventStore for SqliteStore {
             rows.collect()
         })
         .await
+    }
+
+    async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {
+        self.read_with(move |connection| seq_at(connection, at.timestamp_micros())).await
+    }
+
+    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.derive(move |derived| derived.write_snapshot(&snapshot)).await
+    }
+
+    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
+        self.read_with(move |connection| derived::snapshot_before(connection, seq)).await
+    }
+
+    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
+        self.read_with(derived::snapshots).await
+    }
+
+    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
+        self.derive(move |derived| derived.drop_snapshot(seq)).await
     }
 
     async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError> {

@@ -147,9 +147,10 @@ async fn the_history_of_a_container_tells_what_each_event_changed() {
 
     world.command("DELETE", "/containers/delete/w1").await;
     world.remove_retired(id).await;
-    world.get("/history/containers/w1").await.expect(404);
+    let by_name = world.get("/history/containers/w1").await;
     let whole = world.get(&format!("/history/containers/{id}")).await.expect(200);
     assert_eq!((&whole["name"], *kinds(&whole).last().unwrap()), (&json!("w1"), "ContainerDeleted"));
+    assert_eq!(by_name.expect(200), whole, "also by the name that it had");
     let last = whole["events"].as_array().unwrap().last().unwrap();
     assert_eq!(last["changes"]["name"], json!({"from": "w1", "to": null}));
     let page = world.get(&format!("/history/containers/{id}?limit=2")).await.expect(200);
@@ -209,4 +210,42 @@ async fn the_history_of_an_application_tells_its_edits() {
     let path = format!("/history/applications/{}", id.as_str().unwrap());
     let history = world.get(&path).await.expect(200);
     assert_eq!(*kinds(&history).last().unwrap(), "ApplicationDeleted");
+}
+
+#[tokio::test]
+async fn a_history_is_found_by_any_name_that_the_thing_ever_had() {
+    let world = World::new().await;
+    world.application("web").await;
+    let first = world.container("w1", "web").await;
+    world.patch("/containers/update/w1", json!({"name": "w \"2\""})).await.expect(200);
+    let renamed = world.get("/history/containers/w1").await.expect(200);
+    assert_eq!((&renamed["id"], &renamed["name"]), (&json!(first.to_string()), &json!("w \"2\"")));
+    assert!(renamed.get("others").is_none());
+    assert_eq!(world.get("/history/containers/w%20%222%22").await.expect(200), renamed);
+
+    // Two more with the first name: one that goes, and one that has it now.
+    let second = world.container("w1", "web").await;
+    let named = world.head();
+    world.command("DELETE", "/containers/delete/w1").await.expect(200);
+    let of_second = world.get("/history/containers/w1").await.expect(200);
+    assert_eq!(of_second["id"], second.to_string(), "who had it last");
+    assert_eq!(of_second["others"], json!([{"id": first.to_string(), "seq": 3}]));
+    assert_eq!(*kinds(&of_second).last().unwrap(), "ContainerDeleted");
+    let third = world.container("w1", "web").await;
+    world.patch(&format!("/containers/update/{first}"), json!({"name": "w9"})).await.expect(200);
+    let of_third = world.get("/history/containers/w1").await.expect(200);
+    assert_eq!(of_third["id"], third.to_string(), "who has it");
+    let others = json!([{"id": second.to_string(), "seq": named}, {"id": first.to_string(), "seq": 3}]);
+    assert_eq!(of_third["others"], others);
+    let by_id = world.get(&format!("/history/containers/{second}")).await.expect(200);
+    assert_eq!((&by_id["events"], by_id.get("others")), (&of_second["events"], None));
+
+    // Names of another sort of thing are not names of this one.
+    world.get("/history/nodes/w1").await.expect(404);
+    world.get("/history/containers/web").await.expect(404);
+    world.patch("/applications/update/web", json!({"name": "site"})).await.expect(200);
+    assert_eq!(world.get("/history/applications/web").await.expect(200)["name"], "site");
+    let node = world.node("n1").await;
+    world.command("DELETE", "/nodes/delete/n1").await.expect(200);
+    assert_eq!(world.get("/history/nodes/n1").await.expect(200)["id"], node.to_string());
 }

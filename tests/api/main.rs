@@ -11,6 +11,7 @@ mod harness;
 mod lists;
 mod nodes;
 mod openapi;
+mod past;
 mod serving;
 mod streams;
 mod websocket;

@@ -126,6 +126,37 @@ proptest! {
     }
 
     #[test]
+    fn a_state_that_was_kept_as_bytes_goes_on_as_the_one_that_was_folded(
+        log in arbitrary::log(0..80),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let (first, second) = log.split_at(cut.index(log.len() + 1));
+        let folded = Cluster::default().fold(first);
+        let bytes = folded.to_bytes().unwrap();
+        let kept = Cluster::from_bytes(&bytes).unwrap();
+        prop_assert!(kept == folded, "with all its indexes");
+        prop_assert_eq!(kept.to_bytes().unwrap(), bytes, "the same state, the same bytes");
+        prop_assert!(kept.fold(second) == Cluster::default().fold(&log));
+    }
+
+    #[test]
+    fn a_decided_state_is_kept_as_bytes_with_every_index(ops in vec(op(false), 1..50)) {
+        let mut world = World::new();
+        for op in &ops {
+            world.act(op);
+        }
+        let kept = Cluster::from_bytes(&world.cluster.to_bytes().unwrap()).unwrap();
+        check::indexes(&kept);
+        prop_assert!(kept == world.cluster);
+    }
+
+    #[test]
+    fn bytes_that_are_no_state_are_refused(bytes in vec(any::<u8>(), 0..200)) {
+        // Without a panic, and without making room for what is not there.
+        let _ = Cluster::from_bytes(&bytes);
+    }
+
+    #[test]
     fn any_command_on_any_state_is_decided_or_refused(log in arbitrary::log(0..80)) {
         let cluster = Cluster::default().fold(&log);
         let context = Given::cluster().context;

@@ -6,7 +6,7 @@ use kdaemon::commands::{Command, Decision, MountNode, Policy, UpdateNode};
 use kdaemon::journal::{Ambient, Journal, Keep, Outcome, Submission, SubmitError, fold_log};
 use kdaemon::store::{
     Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RowChange,
-    StoreError, Table,
+    Snapshot, StoreError, Table,
 };
 use kdaemon_events::{Actor, ClusterId, CommitId, NodeId, Seq};
 use std::collections::{BTreeMap, VecDeque};
@@ -68,6 +68,8 @@ pub struct Faulty {
     begun: AtomicU64,
     /// What was appended: of each commit its events and their bytes.
     pub sizes: Mutex<Vec<(usize, usize)>>,
+    /// What was read: behind which event each page began.
+    pub reads: Mutex<Vec<Seq>>,
 }
 
 impl Faulty {
@@ -132,10 +134,26 @@ impl EventStore for Faulty {
         }
     }
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {
+        self.reads.lock().unwrap().push(after);
         self.inner.read(after, limit).await
     }
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
         self.inner.query(query).await
+    }
+    async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {
+        self.inner.seq_at(at).await
+    }
+    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.inner.write_snapshot(snapshot).await
+    }
+    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
+        self.inner.snapshot_before(seq).await
+    }
+    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
+        self.inner.snapshots().await
+    }
+    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
+        self.inner.drop_snapshot(seq).await
     }
     async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError> {
         self.inner.commits(after, limit).await

@@ -7,3 +7,4 @@ mod doubles;
 mod failures;
 mod feed;
 mod keys;
+mod snapshots;

@@ -7,3 +7,4 @@ mod harness;
 mod launching;
 mod leader;
 mod nodes;
+mod snapshots;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon::store::{
     Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RowChange,
-    StoreError, Table,
+    Snapshot, StoreError, Table,
 };
 use kdaemon_events::{CommitId, Seq};
 use std::ops::RangeInclusive;
@@ -144,6 +144,21 @@ impl EventStore for Reached {
     }
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
         self.call(self.shared.memory.query(query)).await
+    }
+    async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {
+        self.call(self.shared.memory.seq_at(at)).await
+    }
+    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.call(self.shared.memory.write_snapshot(snapshot)).await
+    }
+    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
+        self.call(self.shared.memory.snapshot_before(seq)).await
+    }
+    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
+        self.call(self.shared.memory.snapshots()).await
+    }
+    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
+        self.call(self.shared.memory.drop_snapshot(seq)).await
     }
     async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError> {
         self.call(self.shared.memory.commits(after, limit)).await

@@ -61,7 +61,7 @@ impl Profile {
             command_every: tempo * Duration::from_millis(rng.within(500..=20_000)),
             longest_restart_ms: rng.within(200..=20_000),
             skew: Duration::from_millis(rng.within(0..=3_000)),
-            settings: Settings { health_interval, ..Settings::default() },
+            settings: Settings { health_interval, snapshot_interval: 500, ..Settings::default() },
             policy: Arc::new(policy),
         }
     }

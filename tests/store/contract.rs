@@ -3,7 +3,8 @@
 use crate::events::*;
 use chrono::TimeDelta;
 use kdaemon::store::{
-    Commit, EventQuery, EventStore, Head, MemoryStore, RowChange, SqliteStore, StoreError, Table,
+    Commit, EventQuery, EventStore, Head, MemoryStore, RowChange, Snapshot, SqliteStore, StoreError,
+    StoredEvent, Table,
 };
 use kdaemon_events::{Actor, CommitId, Digest, Envelope, Kind, Seq};
 use proptest::prelude::*;
@@ -269,6 +270,66 @@ fn answers_are_kept_with_their_commit_and_only_with_it() {
         let again = answer("k1", at(90_000), "again");
         store.append(&head, with(&head, vec![again.clone()])).await.unwrap();
         assert_eq!(kept(at(0)).await, [again, late]);
+    });
+}
+
+#[test]
+fn the_last_event_until_a_time_is_found() {
+    every_store(async |store| {
+        assert_eq!(store.seq_at(at(5)).await.unwrap(), Seq(0));
+        let mut head = Head::default();
+        // Event n is recorded at second n; in commits of three.
+        for _ in 0..11 {
+            head = store.append(&head, commit(&head, vec![token("a"); 3])).await.unwrap();
+        }
+        assert_eq!(store.seq_at(at(0)).await.unwrap(), Seq(0));
+        for seq in 1..=33 {
+            assert_eq!(store.seq_at(at(seq)).await.unwrap(), Seq(seq));
+            assert_eq!(store.seq_at(at(seq) + TimeDelta::milliseconds(999)).await.unwrap(), Seq(seq));
+            assert_eq!(store.seq_at(at(seq) - TimeDelta::microseconds(1)).await.unwrap(), Seq(seq - 1));
+        }
+        assert_eq!(store.seq_at(at(1_000_000)).await.unwrap(), Seq(33));
+        assert_eq!(store.seq_at(chrono::DateTime::<chrono::Utc>::MIN_UTC).await.unwrap(), Seq(0));
+        assert_eq!(store.seq_at(chrono::DateTime::<chrono::Utc>::MAX_UTC).await.unwrap(), Seq(33));
+        // Of several events of one moment it is the last.
+        let same: Vec<_> = (34..40)
+            .map(|seq| StoredEvent { seq: Seq(seq), ..stored(Seq(50), Actor::Anonymous, token("b")) })
+            .collect();
+        let commit = Commit { id: CommitId(Uuid::new_v4()), events: same, answers: Vec::new() };
+        store.append(&head, commit).await.unwrap();
+        assert_eq!(store.seq_at(at(50)).await.unwrap(), Seq(39));
+        assert_eq!(store.seq_at(at(49)).await.unwrap(), Seq(33));
+    });
+}
+
+fn snapshot(seq: u64, bytes: &[u8]) -> Snapshot {
+    Snapshot { seq: Seq(seq), version: 7, bytes: bytes.to_vec() }
+}
+
+#[test]
+fn snapshots_are_kept_found_replaced_and_dropped() {
+    every_store(async |store| {
+        fill(&*store, 30).await;
+        assert_eq!(store.snapshots().await.unwrap(), []);
+        assert_eq!(store.snapshot_before(Seq(30)).await.unwrap(), None);
+        let large: Vec<u8> = (0..3_000_000_u32).map(|number| (number * 7) as u8).collect();
+        for kept in [snapshot(20, b"twenty"), snapshot(10, &large), snapshot(30, b"")] {
+            store.write_snapshot(kept).await.unwrap();
+        }
+        assert_eq!(store.snapshots().await.unwrap(), [Seq(10), Seq(20), Seq(30)]);
+        assert_eq!(store.snapshot_before(Seq(9)).await.unwrap(), None);
+        assert_eq!(store.snapshot_before(Seq(10)).await.unwrap(), Some(snapshot(10, &large)));
+        assert_eq!(store.snapshot_before(Seq(19)).await.unwrap(), Some(snapshot(10, &large)));
+        assert_eq!(store.snapshot_before(Seq(29)).await.unwrap(), Some(snapshot(20, b"twenty")));
+        assert_eq!(store.snapshot_before(Seq(u64::MAX)).await.unwrap(), Some(snapshot(30, b"")));
+        let other = Snapshot { version: 8, ..snapshot(20, b"another") };
+        store.write_snapshot(other.clone()).await.unwrap();
+        assert_eq!(store.snapshot_before(Seq(29)).await.unwrap(), Some(other));
+        store.drop_snapshot(Seq(20)).await.unwrap();
+        store.drop_snapshot(Seq(25)).await.unwrap(); // there is none
+        assert_eq!(store.snapshots().await.unwrap(), [Seq(10), Seq(30)]);
+        assert_eq!(store.snapshot_before(Seq(29)).await.unwrap(), Some(snapshot(10, &large)));
+        store.verify().await.unwrap();
     });
 }
 

@@ -1,11 +1,11 @@
-//! What is derived from the log: the tables `nodes`, `applications` and `containers`, and the index, by which an event is
-//! looked up by its kind and by what it is about. In a file of its own, `tables.db`: who deletes it gets it back.
+//! What is derived from the log: the tables `nodes`, `applications` and `containers`, the index, by which an event is
+//! looked up by its kind and by what it is about, and snapshots of the state. In a file of its own, `tables.db`: who deletes it gets it back.
 //!
 //! It follows the log, without waiting for the disk, and in batches: written with each commit, the index would cost more
 //! than the events themselves, for its pages lie all over the file. Whoever asks by it has it brought up to date first.
 
 use super::{APPLICATION_ID, event_text, explain, number};
-use crate::store::{RowChange, StoreError, StoredEvent};
+use crate::store::{RowChange, Snapshot, StoreError, StoredEvent};
 use kdaemon_events::{Envelope, Seq};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use std::path::{Path, PathBuf};
@@ -32,6 +32,7 @@ const SCHEMA: &str = "
         seq INTEGER NOT NULL,
         PRIMARY KEY (term, seq)
     ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS snapshots (seq INTEGER PRIMARY KEY, version INTEGER NOT NULL, bytes BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS reflects (what TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 ";
 /// The tables that are folded from the log, and the index, as `reflects` names them.
@@ -209,10 +210,52 @@ impl Derived {
         })
     }
 
+    /// Keeps a state.
+    pub(super) fn write_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO snapshots (seq, version, bytes) VALUES (?1, ?2, ?3)")?
+                .execute(params![number(snapshot.seq), snapshot.version, snapshot.bytes])
+                .map(drop)
+        })
+    }
+
+    /// Forgets a state.
+    pub(super) fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut statement = transaction.prepare_cached("DELETE FROM snapshots WHERE seq = ?1")?;
+            statement.execute([number(seq)]).map(drop)
+        })
+    }
+
     pub(super) fn close(&self) {
         let _ = self.index(); // what is left out is indexed when it is opened again
         drop(self.connection.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
+}
+
+/// The latest state that was kept of an event at or before `seq`, through a connection that has the file as `derived`.
+pub(super) fn snapshot_before(
+    connection: &Connection,
+    seq: Seq,
+) -> Result<Option<Snapshot>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, version, bytes FROM derived.snapshots WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1",
+    )?;
+    let snapshot = |row: &rusqlite::Row<'_>| {
+        Ok(Snapshot {
+            seq: Seq(row.get::<_, i64>(0)?.unsigned_abs()),
+            version: row.get(1)?,
+            bytes: row.get(2)?,
+        })
+    };
+    statement.query_row([number(seq)], snapshot).optional()
+}
+
+/// Of which events the state was kept.
+pub(super) fn snapshots(connection: &Connection) -> Result<Vec<Seq>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached("SELECT seq FROM derived.snapshots ORDER BY seq")?;
+    statement.query_map([], |row| Ok(Seq(row.get::<_, i64>(0)?.unsigned_abs())))?.collect()
 }
 
 /// Opens the file as it should be; `None` when it has to be made anew.
@@ -246,7 +289,11 @@ fn open(path: &Path, head: Seq) -> Result<Option<Connection>, rusqlite::Error> {
         transaction.pragma_update(None, "user_version", LAYOUT)?;
     }
     // Of another log, then: of one that an older one was put in the place of.
-    let is_ahead = reflects(&transaction, TABLES)? > head || reflects(&transaction, INDEX)? > head;
+    let last_snapshot: i64 =
+        transaction.query_row("SELECT coalesce(max(seq), 0) FROM snapshots", [], |row| row.get(0))?;
+    let is_ahead = reflects(&transaction, TABLES)? > head
+        || reflects(&transaction, INDEX)? > head
+        || last_snapshot > number(head);
     transaction.commit()?;
     Ok((!is_ahead).then_some(connection))
 }

@@ -1,0 +1,217 @@
+//! The state as bytes, and back: so that a log need not be folded from its beginning.
+//!
+//! What comes back equals what was written, its indexes included, whatever the log was. The form is
+//! [postcard](https://postcard.jamesmunns.com/wire-format), in which fields have places and no names: a change of the
+//! state's types, or of what the fold makes of an event, needs another [`Cluster::SNAPSHOT_VERSION`].
+
+use crate::cluster::{Cluster, Pause};
+use crate::eligible::{Eligible, Standing};
+use crate::{Application, Container, Node, Placement};
+use chrono::{DateTime, Utc};
+use imbl::{OrdMap, OrdSet};
+use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, Seq, Spec, Term};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Why bytes are not a state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("these bytes are not a state: {0}")]
+pub struct SnapshotError(String);
+
+/// The parts of a state that are written; `N`, `A` and `C` are borrowed on the way out.
+#[derive(Serialize, Deserialize)]
+struct State<N, A, C> {
+    id: Option<ClusterId>,
+    seq: Seq,
+    at: Option<DateTime<Utc>>,
+    term: Term,
+    paused: Option<Pause>,
+    nodes: Vec<N>,
+    applications: Vec<A>,
+    containers: Vec<C>,
+    /// The specifications, each once, as JSON: as they stand in events.
+    specs: Vec<String>,
+    /// Which of them each application has, then each placement of each container.
+    spec_of: Vec<u32>,
+    node_names: Correction<NodeId>,
+    application_names: Correction<ApplicationId>,
+    container_names: Correction<ContainerId>,
+}
+
+impl Cluster {
+    /// The version of the form that [`Self::to_bytes`] writes: another one is not read.
+    pub const SNAPSHOT_VERSION: u32 = 1;
+
+    /// The state as bytes: the same for the same state.
+    ///
+    /// # Errors
+    /// Never for a state that was folded from events.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, SnapshotError> {
+        let mut specs = Specs::default();
+        let mut spec_of = Vec::new();
+        for application in self.applications.values() {
+            spec_of.push(specs.number(&application.spec)?);
+        }
+        for placement in self.containers.values().flat_map(|container| placements(container)) {
+            spec_of.push(specs.number(&placement.spec)?);
+        }
+        let state = State {
+            id: self.id,
+            seq: self.seq,
+            at: self.at,
+            term: self.term,
+            paused: self.paused.clone(),
+            nodes: self.nodes.values().map(|node| &**node).collect(),
+            applications: self.applications.values().map(|application| &**application).collect(),
+            containers: self.containers.values().map(|container| &**container).collect(),
+            specs: specs.texts,
+            spec_of,
+            node_names: Correction::between(&names_of_nodes(&self.nodes), &self.node_names),
+            application_names: Correction::between(
+                &names_of_applications(&self.applications),
+                &self.application_names,
+            ),
+            container_names: Correction::between(
+                &names_of_containers(&self.containers),
+                &self.container_names,
+            ),
+        };
+        postcard::to_stdvec(&state).map_err(|error| SnapshotError(error.to_string()))
+    }
+
+    /// The state that was written as these bytes.
+    ///
+    /// # Errors
+    /// When they are of another version, or damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let mut state: State<Node, Application, Container> =
+            postcard::from_bytes(bytes).map_err(|error| SnapshotError(error.to_string()))?;
+        let specs = state.specs.iter().map(|text| serde_json::from_str(text).map(Arc::new));
+        let specs: Vec<Arc<Spec>> =
+            specs.collect::<Result<_, _>>().map_err(|error| SnapshotError(error.to_string()))?;
+        let mut spec_of = state.spec_of.iter().map(|number| specs.get(*number as usize).map(Arc::clone));
+        let mut next = || -> Result<Arc<Spec>, SnapshotError> {
+            spec_of.next().flatten().ok_or_else(|| SnapshotError("a spec is missing".into()))
+        };
+        for application in &mut state.applications {
+            application.spec = next()?;
+        }
+        for container in &mut state.containers {
+            for placement in placements_mut(container) {
+                placement.spec = next()?;
+            }
+        }
+        let nodes: OrdMap<NodeId, Arc<Node>> =
+            state.nodes.into_iter().map(|node| (node.id, Arc::new(node))).collect();
+        let applications: OrdMap<ApplicationId, Arc<Application>> =
+            state.applications.into_iter().map(|one| (one.id, Arc::new(one))).collect();
+        let containers: OrdMap<ContainerId, Arc<Container>> =
+            state.containers.into_iter().map(|container| (container.id, Arc::new(container))).collect();
+        let members = |wanted: fn(&Container) -> bool| -> OrdSet<ContainerId> {
+            containers.values().filter(|container| wanted(container)).map(|container| container.id).collect()
+        };
+        Ok(Self {
+            id: state.id,
+            seq: state.seq,
+            at: state.at,
+            term: state.term,
+            paused: state.paused,
+            node_names: state.node_names.apply(names_of_nodes(&nodes)),
+            application_names: state.application_names.apply(names_of_applications(&applications)),
+            container_names: state.container_names.apply(names_of_containers(&containers)),
+            unsettled: members(Container::is_unsettled),
+            unsettled_nodes: nodes.values().filter(|node| node.is_unsettled()).map(|node| node.id).collect(),
+            migrating: members(|container| container.migrating.is_some()),
+            eligible: eligible(&nodes),
+            nodes,
+            applications,
+            containers,
+        })
+    }
+}
+
+/// Specifications, each once.
+#[derive(Default)]
+struct Specs {
+    texts: Vec<String>,
+    by_text: BTreeMap<String, u32>,
+    /// Most are shared: those need not be written out to be known.
+    by_address: BTreeMap<*const Spec, u32>,
+}
+
+impl Specs {
+    fn number(&mut self, spec: &Arc<Spec>) -> Result<u32, SnapshotError> {
+        if let Some(number) = self.by_address.get(&Arc::as_ptr(spec)) {
+            return Ok(*number);
+        }
+        let text = serde_json::to_string(&**spec).map_err(|error| SnapshotError(error.to_string()))?;
+        let next = u32::try_from(self.texts.len()).map_err(|error| SnapshotError(error.to_string()))?;
+        let number = *self.by_text.entry(text).or_insert_with_key(|text| {
+            self.texts.push(text.clone());
+            next
+        });
+        self.by_address.insert(Arc::as_ptr(spec), number);
+        Ok(number)
+    }
+}
+
+fn placements(container: &Container) -> impl Iterator<Item = &Placement> {
+    container.placement.iter().chain(container.retired.iter().map(|retired| &retired.placement))
+}
+
+fn placements_mut(container: &mut Container) -> impl Iterator<Item = &mut Placement> {
+    container.placement.iter_mut().chain(container.retired.iter_mut().map(|retired| &mut retired.placement))
+}
+
+type Names<T> = OrdMap<Arc<str>, T>;
+
+fn names_of_nodes(nodes: &OrdMap<NodeId, Arc<Node>>) -> Names<NodeId> {
+    nodes.values().map(|node| (Arc::from(node.name.as_str()), node.id)).collect()
+}
+
+fn names_of_applications(applications: &OrdMap<ApplicationId, Arc<Application>>) -> Names<ApplicationId> {
+    applications.values().map(|application| (Arc::from(application.name.as_str()), application.id)).collect()
+}
+
+fn names_of_containers(containers: &OrdMap<ContainerId, Arc<Container>>) -> Names<ContainerId> {
+    containers.values().map(|container| (Arc::from(container.name.as_str()), container.id)).collect()
+}
+
+/// What an index of names has otherwise than the things themselves say: nothing, but where a log has given one name to
+/// two things.
+#[derive(Serialize, Deserialize)]
+struct Correction<T> {
+    /// To whom these names belong.
+    set: Vec<(Arc<str>, T)>,
+    /// To nobody.
+    unset: Vec<Arc<str>>,
+}
+
+impl<T: Copy + Eq> Correction<T> {
+    fn between(made: &Names<T>, wanted: &Names<T>) -> Self {
+        let set = wanted.iter().filter(|(name, id)| made.get(*name) != Some(*id));
+        let unset = made.keys().filter(|name| !wanted.contains_key(*name));
+        Self {
+            set: set.map(|(name, id)| (Arc::clone(name), *id)).collect(),
+            unset: unset.map(Arc::clone).collect(),
+        }
+    }
+
+    fn apply(self, mut made: Names<T>) -> Names<T> {
+        for name in &self.unset {
+            made.remove(name);
+        }
+        made.extend(self.set);
+        made
+    }
+}
+
+fn eligible(nodes: &OrdMap<NodeId, Arc<Node>>) -> Eligible {
+    let mut eligible = Eligible::default();
+    for node in nodes.values() {
+        eligible.replace(node.id, None, Standing::of(node));
+        eligible.relabel(node.id, &BTreeMap::new(), &node.labels);
+    }
+    eligible
+}

@@ -1,0 +1,30 @@
+//! The snapshotter: it keeps a state every so many events, beside the journal.
+
+use super::Hub;
+use crate::journal::Keeper;
+use kdaemon_events::Seq;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The pause after the store could not be read.
+const AGAIN: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(hub: Hub) {
+    let mut states = hub.journal.watch();
+    let store = Arc::clone(hub.journal.store());
+    let mut keeper = loop {
+        match Keeper::new(store.as_ref(), Seq(u64::MAX), hub.settings.snapshot_interval).await {
+            Ok(keeper) => break keeper,
+            Err(_) => tokio::time::sleep(AGAIN).await,
+        }
+    };
+    loop {
+        let due = keeper.due();
+        let Ok(cluster) =
+            states.wait_for(|cluster| cluster.seq() >= due).await.map(|state| Arc::clone(&state))
+        else {
+            return;
+        };
+        keeper.look(store.as_ref(), &cluster).await;
+    }
+}

@@ -1,0 +1,194 @@
+//! Snapshots: a start and a look into the past go on from one, and never depend on it.
+
+use crate::doubles::*;
+use kdaemon::commands::Policy;
+use kdaemon::journal::{Journal, Machine, SNAPSHOT_INTERVAL, fold_log};
+use kdaemon::past::Past;
+use kdaemon::store::{Commit, EventStore, Head, Snapshot, StoredEvent};
+use kdaemon_events::container::{ContainerCreated, ContainerDeleted, ContainerPlaced};
+use kdaemon_events::node::{NodeHealthy, NodeMounted, NodeUpdated};
+use kdaemon_events::{
+    Actor, CommitId, ContainerId, Endpoint, Envelope, Event, EventId, Generation, NodeId, Seq,
+};
+use kdaemon_projections::Cluster;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+const EVENTS: u64 = 2 * SNAPSHOT_INTERVAL + 5_000;
+
+fn node(number: u64) -> NodeId {
+    NodeId(Uuid::from_u128(u128::from(number % 7) + 1))
+}
+
+fn container(number: u64) -> ContainerId {
+    ContainerId(Uuid::from_u128(u128::from(number) + 100))
+}
+
+/// Something happens all the time.
+fn event(seq: u64) -> Event {
+    match seq {
+        1..=7 => NodeMounted {
+            node_id: node(seq),
+            name: format!("n{seq}"),
+            user_id: None,
+            endpoint: Endpoint::tcp(&format!("n{seq}"), 2375).unwrap(),
+            labels: BTreeMap::from([("zone".to_owned(), format!("z{}", seq % 2))]),
+            capacity: None,
+        }
+        .into(),
+        8..=14 => NodeHealthy { node_id: node(seq), successes: 1 }.into(),
+        _ if seq.is_multiple_of(5) => NodeUpdated {
+            node_id: node(seq),
+            name: None,
+            user_id: Some(Some(format!("user {seq}"))),
+            endpoint: None,
+            labels: None,
+            capacity: None,
+        }
+        .into(),
+        _ if seq % 5 == 1 => ContainerCreated {
+            container_id: container(seq),
+            name: format!("c{seq}"),
+            user_id: None,
+            application_id: None,
+            env_variables: BTreeMap::new(),
+            balance: true,
+            replica: false,
+        }
+        .into(),
+        _ if seq % 5 == 2 => ContainerPlaced {
+            container_id: container(seq - 1),
+            generation: Generation(1),
+            node_id: node(seq),
+            why: String::new(),
+        }
+        .into(),
+        _ => ContainerDeleted { container_id: container((seq / 3).saturating_sub(seq / 3 % 5) + 1) }.into(),
+    }
+}
+
+/// A store with a log, and its events. `salt` makes logs differ in nothing but the identities of their events.
+async fn logged(salt: u128) -> (Arc<Faulty>, Vec<Envelope>) {
+    let store = Arc::new(Faulty::default());
+    let envelope = |seq| Envelope {
+        seq: Seq(seq),
+        id: EventId(Uuid::from_u128(u128::from(seq) + salt)),
+        at: chrono::DateTime::from_timestamp(1_700_000_000 + i64::try_from(seq).unwrap(), 0).unwrap(),
+        actor: Actor::Anonymous,
+        request_id: None,
+        cause: None,
+        event: event(seq),
+    };
+    let log: Vec<Envelope> = (1..=EVENTS).map(envelope).collect();
+    let mut head = Head::default();
+    for events in log.chunks(1_000) {
+        let events = events.iter().map(|envelope| StoredEvent::new(envelope).unwrap()).collect();
+        let commit = Commit { id: CommitId(Uuid::new_v4()), events, answers: Vec::new() };
+        head = store.append(&head, commit).await.unwrap();
+    }
+    (store, log)
+}
+
+async fn open(store: &Arc<Faulty>) -> Journal {
+    store.reads.lock().unwrap().clear();
+    Journal::open(Arc::clone(store) as _, Arc::new(Machine), Arc::new(Policy::default())).await.unwrap()
+}
+
+/// The first event that was read since the store was opened, or asked, last.
+fn first_read(store: &Faulty) -> u64 {
+    std::mem::take(&mut *store.reads.lock().unwrap())
+        .iter()
+        .map(|after| after.0 + 1)
+        .min()
+        .unwrap_or(u64::MAX)
+}
+
+#[tokio::test]
+async fn a_log_is_opened_from_its_newest_snapshot() {
+    let (store, log) = logged(0).await;
+    let whole = Cluster::default().fold(&log);
+    let journal = open(&store).await;
+    assert!(*journal.cluster() == whole);
+    assert_eq!(first_read(&store), 1);
+    // On the long way some were kept, for the next one.
+    let kept = store.snapshots().await.unwrap();
+    assert_eq!(kept, [Seq(SNAPSHOT_INTERVAL), Seq(2 * SNAPSHOT_INTERVAL)]);
+    let journal = open(&store).await;
+    assert!(*journal.cluster() == whole);
+    assert_eq!(first_read(&store), 2 * SNAPSHOT_INTERVAL, "the event that it was taken after");
+    // Any may go.
+    store.drop_snapshot(Seq(2 * SNAPSHOT_INTERVAL)).await.unwrap();
+    assert!(*open(&store).await.cluster() == whole);
+    assert_eq!(first_read(&store), SNAPSHOT_INTERVAL);
+    assert_eq!(store.snapshots().await.unwrap(), kept, "and is there again");
+    for seq in kept {
+        store.drop_snapshot(seq).await.unwrap();
+    }
+    assert!(*open(&store).await.cluster() == whole);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_damaged_older_or_of_another_log_is_not_used() {
+    let (store, log) = logged(0).await;
+    let whole = Cluster::default().fold(&log);
+    open(&store).await;
+    let good = store.snapshot_before(Seq(u64::MAX)).await.unwrap().unwrap();
+    let (other, _) = logged(1 << 100).await;
+    fold_log(&*other).await.unwrap();
+    let foreign = other.snapshot_before(Seq(u64::MAX)).await.unwrap().unwrap();
+    assert_eq!(foreign.seq, good.seq);
+    let mut flipped = good.clone();
+    *flipped.bytes.last_mut().unwrap() ^= 1;
+    let mut cut = good.clone();
+    cut.bytes.truncate(100);
+    for bad in [
+        flipped,
+        cut,
+        Snapshot { bytes: Vec::new(), ..good.clone() },
+        Snapshot { version: good.version + 1, ..good.clone() },
+        Snapshot { version: good.version - 1, ..good.clone() },
+        foreign,
+    ] {
+        store.write_snapshot(bad).await.unwrap();
+        assert!(*open(&store).await.cluster() == whole);
+        assert_eq!(first_read(&store), SNAPSHOT_INTERVAL, "the one before it was good");
+        let again = store.snapshot_before(Seq(u64::MAX)).await.unwrap().unwrap();
+        assert_eq!(again, good, "a good one is in its place");
+    }
+    // One in the wrong place.
+    store.write_snapshot(Snapshot { seq: Seq(EVENTS), ..good }).await.unwrap();
+    assert!(*open(&store).await.cluster() == whole);
+}
+
+#[tokio::test]
+async fn the_state_after_any_event_is_the_fold_up_to_it() {
+    let (store, log) = logged(0).await;
+    let journal = open(&store).await;
+    let past = Past::new(journal.clone());
+    let folded = |seq: u64| Cluster::default().fold(&log[..usize::try_from(seq).unwrap()]);
+    let interval = SNAPSHOT_INTERVAL;
+    for seq in [1, 30_000, 29_999, 30_001, EVENTS, EVENTS - 1, 20_000, 19_999, 40_000, 40_001, 7] {
+        first_read(&store);
+        let state = past.state(Seq(seq)).await.unwrap();
+        assert!(*state == folded(seq), "after {seq}");
+        let snapshot = seq / interval * interval;
+        assert!(first_read(&store) >= snapshot.max(1), "after {seq}: from the snapshot on, or from nearer");
+        assert!(Arc::ptr_eq(&past.state(Seq(seq)).await.unwrap(), &state), "it is remembered");
+    }
+    // A neighbour of one that is remembered takes one event.
+    past.state(Seq(33_333)).await.unwrap();
+    first_read(&store);
+    assert!(*past.state(Seq(33_335)).await.unwrap() == folded(33_335));
+    assert_eq!(first_read(&store), 33_334);
+    // And without any snapshot.
+    for seq in store.snapshots().await.unwrap() {
+        store.drop_snapshot(seq).await.unwrap();
+    }
+    let past = Past::new(journal);
+    assert!(*past.state(Seq(25_000)).await.unwrap() == folded(25_000));
+    assert_eq!(store.snapshots().await.unwrap(), [Seq(interval)], "the way is paved again");
+    first_read(&store);
+    assert!(*past.state(Seq(24_000)).await.unwrap() == folded(24_000));
+    assert!(first_read(&store) >= 20_000);
+}
