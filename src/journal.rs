@@ -25,7 +25,7 @@ const QUEUE_LIMIT: usize = 4_096;
 /// How many commits a subscriber may lag behind before it has to catch up from the store.
 const FEED_LIMIT: usize = 4_096;
 /// How long the answer to an `Idempotency-Key` is kept.
-const ANSWERS_KEPT: TimeDelta = TimeDelta::hours(24);
+pub const ANSWERS_KEPT: TimeDelta = TimeDelta::hours(24);
 
 /// Where the time and random numbers come from: the machine, or a simulation.
 pub trait Ambient: Send + Sync + 'static {

@@ -3,6 +3,7 @@
 use crate::events::*;
 use kdaemon::journal::fold_log;
 use kdaemon::store::{Commit, EventStore, Head, RowChange, SqliteStore, StoreError, Table};
+use kdaemon_events::Seq;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
