@@ -171,14 +171,20 @@ settings! {
     data_dir: PathBuf = PathBuf::new(), value::folder;
     /// embedded or rethinkdb; not set: rethinkdb if rethinkdb_host is set
     store: StoreKind = StoreKind::Embedded;
-    /// Its name or address, used with store = rethinkdb
-    rethinkdb_host: String = "127.0.0.1".to_owned(), value::host_name;
-    /// Its client driver port, used with store = rethinkdb
+    /// Its servers, any of which will do: HOST or HOST:PORT, ...
+    rethinkdb_host: Vec<String> = vec!["127.0.0.1".to_owned()], value::servers;
+    /// The client driver port of those without one
     rethinkdb_port: u16 = 28015, within(1..=u16::MAX);
-    /// The database in it, used with store = rethinkdb
+    /// The database in it; made when it is not there
     rethinkdb_dbname: String = "kdaemon".to_owned(), value::database_name;
+    /// Its user
+    rethinkdb_user: String = "admin".to_owned(), value::user_name;
+    /// A file with the user's password; empty: the password is empty
+    rethinkdb_password_file: PathBuf = PathBuf::new(), value::folder;
+    /// On how many servers each table is kept that is made anew
+    rethinkdb_replicas: u8 = 1, within(1..=32);
 
-    /// A leader that is not heard of for so long is replaced, where several daemons share a store
+    /// Of several daemons the leader is replaced after so much silence
     leader_lease: Duration = millis(2500), within(millis(500)..=minutes(5));
 
     /// Mounts this machine's own Docker engine as a node
@@ -261,6 +267,13 @@ impl Config {
     #[must_use]
     pub const fn bind_address(&self) -> SocketAddr {
         SocketAddr::new(self.bind_ip, self.api_port)
+    }
+
+    /// The servers of `rethinkdb_host`, each with its port.
+    #[must_use]
+    pub fn rethinkdb_servers(&self) -> Vec<(String, u16)> {
+        let server = |text: &String| value::server_and_port(text, self.rethinkdb_port).ok();
+        self.rethinkdb_host.iter().filter_map(server).collect() // each was checked when it was read
     }
 }
 

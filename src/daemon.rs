@@ -8,7 +8,7 @@ use crate::engine::{EngineError, Engines};
 use crate::journal::{Ambient, Journal, Machine, Submission, SubmitError};
 use crate::leader::Candidate;
 use crate::reactors::{Reactors, Settings};
-use crate::store::{EventStore, SqliteStore, StoreError};
+use crate::store::{EventStore, RethinkdbSettings, RethinkdbStore, SqliteStore, StoreError};
 use kdaemon_events::{Actor, ClusterId, Endpoint, SpecError};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -38,14 +38,21 @@ pub enum DaemonError {
         /// Why.
         error: std::io::Error,
     },
-    /// The store that the configuration names is not there yet.
-    #[error("store = rethinkdb is not available in this version; use store = embedded")]
-    NoRethinkdb,
+    /// The file with the password of RethinkDB cannot be read.
+    #[error("rethinkdb_password_file: {} cannot be read ({error})", path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// There is no log where one is expected.
-    #[error("there is no log in {}; name the daemon's data folder with --data-dir", folder.display())]
+    #[error("there is no log in {place}; name the daemon's own with {hint}")]
     NoLog {
         /// Where it was looked for.
-        folder: PathBuf,
+        place: String,
+        /// How another place is named.
+        hint: &'static str,
     },
     /// `local_endpoint` is wrong.
     #[error("local_endpoint: {0}")]
@@ -59,10 +66,10 @@ pub enum DaemonError {
 ///
 /// # Errors
 /// When it cannot be opened; the message says what to do.
-pub fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonError> {
+pub async fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonError> {
     match config.store {
         StoreKind::Embedded => Ok(Arc::new(SqliteStore::open(&config.data_dir)?)),
-        StoreKind::Rethinkdb => Err(DaemonError::NoRethinkdb),
+        StoreKind::Rethinkdb => Ok(Arc::new(RethinkdbStore::open(rethinkdb(config)?).await?)),
     }
 }
 
@@ -70,11 +77,38 @@ pub fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonError> {
 ///
 /// # Errors
 /// As [`open_store`], and when there is none.
-pub fn open_existing_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonError> {
-    if config.store == StoreKind::Embedded && !SqliteStore::exists(&config.data_dir) {
-        return Err(DaemonError::NoLog { folder: config.data_dir.clone() });
+pub async fn open_existing_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonError> {
+    match config.store {
+        StoreKind::Embedded if !SqliteStore::exists(&config.data_dir) => {
+            let place = config.data_dir.display().to_string();
+            return Err(DaemonError::NoLog { place, hint: "--data-dir" });
+        }
+        StoreKind::Rethinkdb if !RethinkdbStore::exists(rethinkdb(config)?).await? => {
+            let place = format!("the database {}", config.rethinkdb_dbname);
+            return Err(DaemonError::NoLog { place, hint: "rethinkdb_host and rethinkdb_dbname" });
+        }
+        _ => {}
     }
-    open_store(config)
+    open_store(config).await
+}
+
+fn rethinkdb(config: &Config) -> Result<RethinkdbSettings, DaemonError> {
+    let path = &config.rethinkdb_password_file;
+    let password = if path.as_os_str().is_empty() {
+        String::new()
+    } else {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| DaemonError::Password { path: path.clone(), error })?;
+        text.trim_end_matches(['\r', '\n']).to_owned()
+    };
+    Ok(RethinkdbSettings {
+        hosts: config.rethinkdb_servers(),
+        dbname: config.rethinkdb_dbname.clone(),
+        user: config.rethinkdb_user.clone(),
+        password,
+        replicas: config.rethinkdb_replicas,
+        ..RethinkdbSettings::default()
+    })
 }
 
 /// Runs the daemon until `shutdown` is cancelled. `ready` is called with the address once it answers.
@@ -104,7 +138,7 @@ pub async fn run_on(
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), DaemonError> {
     let config = Arc::new(config);
-    let store = open_store(&config)?;
+    let store = open_store(&config).await?;
     let journal = Journal::open(Arc::clone(&store), Arc::new(Machine), Arc::new(policy(&config))).await?;
     let result = serve(engines, &config, &journal, shutdown, ready).await;
     journal.close().await;

@@ -34,7 +34,7 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 /// ...and not more often than this when it tells of much.
 const FOLLOW_PACE: Duration = Duration::from_millis(20);
 /// How long the answer to an `Idempotency-Key` is kept.
-const ANSWERS_KEPT: TimeDelta = TimeDelta::hours(24);
+pub const ANSWERS_KEPT: TimeDelta = TimeDelta::hours(24);
 
 /// Where the time and random numbers come from: the machine, or a simulation.
 pub trait Ambient: Send + Sync + 'static {

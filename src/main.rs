@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use kdaemon::config::{Config, LogFormat, ServeArgs};
-use kdaemon::{daemon, reactors};
+use kdaemon::{archive, daemon, reactors};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,6 +38,24 @@ enum Action {
     ///
     /// The daemon of that data folder must not run.
     Verify(StoreArgs),
+    /// Writes the whole log into a file, to move it to another store.
+    ///
+    /// One line of JSON for each commit, with the exact text of its events. An embedded store's daemon must not run.
+    Export(ArchiveArgs),
+    /// Fills an empty store with an exported log, and checks it on the way.
+    ///
+    /// Cut short, the same import goes on where it stopped. No daemon of that store may run.
+    Import(ArchiveArgs),
+}
+
+/// A log in a file, and the store that it comes from or goes to.
+#[derive(clap::Args)]
+struct ArchiveArgs {
+    /// The file; - for standard input or output.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// Where the log is.
@@ -79,8 +97,10 @@ fn main() -> std::process::ExitCode {
 async fn run(action: Action) -> anyhow::Result<()> {
     match action {
         Action::Serve(args) => serve(&args).await,
+        Action::Export(args) => export(args).await,
+        Action::Import(args) => import(args).await,
         Action::Rebuild(args) => {
-            let store = daemon::open_existing_store(&args.load()?)?;
+            let store = daemon::open_existing_store(&args.load()?).await?;
             let rows = reactors::rebuild(store.as_ref()).await?;
             let head = store.head().await?;
             store.close().await;
@@ -88,7 +108,7 @@ async fn run(action: Action) -> anyhow::Result<()> {
             Ok(())
         }
         Action::Verify(args) => {
-            let store = daemon::open_existing_store(&args.load()?)?;
+            let store = daemon::open_existing_store(&args.load()?).await?;
             let head = store.verify().await?;
             store.close().await;
             println!(
@@ -98,6 +118,25 @@ async fn run(action: Action) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+async fn export(args: ArchiveArgs) -> anyhow::Result<()> {
+    let store = daemon::open_existing_store(&args.store.load()?).await?;
+    let since = chrono::Utc::now() - kdaemon::journal::ANSWERS_KEPT;
+    let exported = archive::export_file(store.as_ref(), &args.file, since).await;
+    store.close().await;
+    let head = exported?;
+    eprintln!("exported {} events in {} commits; head {}:{}", head.seq, head.commits, head.seq, head.digest);
+    Ok(())
+}
+
+async fn import(args: ArchiveArgs) -> anyhow::Result<()> {
+    let store = daemon::open_store(&args.store.load()?).await?;
+    let imported = archive::import_file(store.as_ref(), &args.file).await;
+    store.close().await;
+    let head = imported?;
+    eprintln!("imported {} events in {} commits; head {}:{}", head.seq, head.commits, head.seq, head.digest);
+    Ok(())
 }
 
 async fn serve(args: &ServeArgs) -> anyhow::Result<()> {

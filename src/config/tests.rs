@@ -135,7 +135,7 @@ fn a_file_of_kdaemon_0_0_is_read_as_it_is() {
     )
     .config();
     assert_eq!(config.bind_address(), "127.0.0.1:4000".parse().unwrap());
-    assert_eq!((config.rethinkdb_host.as_str(), config.rethinkdb_port), ("db.internal", 28016));
+    assert_eq!(config.rethinkdb_servers(), [("db.internal".to_owned(), 28016)]);
     assert_eq!((config.rethinkdb_dbname.as_str(), config.store), ("klouds", StoreKind::Rethinkdb));
 }
 
@@ -259,10 +259,15 @@ fn a_wrong_value_says_where_it_is_what_is_wrong_and_what_is_expected() {
         ("max_connections", "0", "1 to 100000"),
         ("data_dir", "~/kdaemon", "whole path"),
         ("store", "sqlite", "embedded or rethinkdb"),
-        ("rethinkdb_host", "db:28015", "without a port"),
-        ("rethinkdb_host", "", "without a port"),
+        ("rethinkdb_host", "db:0", "10.0.0.7:28015"),
+        ("rethinkdb_host", "db-1, ::1:x", "[::1]:28015"),
+        ("rethinkdb_host", "http://db", "10.0.0.7:28015"),
+        ("rethinkdb_host", "", "names no server"),
         ("rethinkdb_port", "0", "1 to 65535"),
         ("rethinkdb_dbname", "a b", "letters, digits"),
+        ("rethinkdb_user", "", "up to 128 characters"),
+        ("rethinkdb_password_file", "~/password", "whole path"),
+        ("rethinkdb_replicas", "0", "1 to 32"),
         ("local_node", "2", "true nor false"),
         ("local_endpoint", "/var/run/docker.sock", "unix:///PATH"),
         ("local_endpoint", "tcp://", "tcp://HOST:PORT"),
@@ -336,6 +341,15 @@ fn lists_are_separated_by_commas() {
     .config();
     assert_eq!(config.server_names, ["a.example.org", "b", "10.0.0.1"]);
     assert_eq!(config.cors_origins, ["https://ui.example.org:8443"]);
+}
+
+#[test]
+fn rethinkdb_may_have_several_servers_each_with_a_port_of_its_own() {
+    let config =
+        Told::by_file("rethinkdb_host = db-1, 10.0.0.7:28016, ::1, [::1]:28017\nrethinkdb_port = 1").config();
+    let server = |host: &str, port| (host.to_owned(), port);
+    let expected = [server("db-1", 1), server("10.0.0.7", 28016), server("::1", 1), server("::1", 28017)];
+    assert_eq!(config.rethinkdb_servers(), expected);
 }
 
 #[test]

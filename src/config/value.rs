@@ -128,6 +128,7 @@ macro_rules! whole_numbers {
 }
 
 whole_numbers!(
+    u8: "is no whole number: expected one such as 3",
     u16: "is no port: expected a whole number from 0 to 65535",
     u32: "is no whole number: expected one such as 3",
     usize: "is no whole number: expected one such as 8"
@@ -300,6 +301,47 @@ pub(super) fn host_name(mut text: String) -> Result<String, Invalid> {
 
 pub(super) fn host_names(names: Vec<String>) -> Result<Vec<String>, Invalid> {
     names.into_iter().map(host_name).collect()
+}
+
+/// Servers, each with a port or without: `db-1, db-2:28016, [::1]:28015`.
+pub(super) fn servers(servers: Vec<String>) -> Result<Vec<String>, Invalid> {
+    if servers.is_empty() {
+        return Err(Invalid::new(
+            "",
+            "names no server: expected one such as db.example.org or 10.0.0.7:28015",
+        ));
+    }
+    for server in &servers {
+        server_and_port(server, 1)?;
+    }
+    Ok(servers)
+}
+
+/// A server's host, and its port or the given one.
+pub(super) fn server_and_port(server: &str, port: u16) -> Result<(String, u16), Invalid> {
+    if let Ok(host) = host_name(server.to_owned()) {
+        return Ok((host, port)); // an IPv6 address, too
+    }
+    let split = server.rsplit_once(':').and_then(|(host, port)| {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = host_name(bare.unwrap_or(host).to_owned()).ok()?;
+        let is_bracketed_if_needed = bare.is_some() || !host.contains(':');
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        is_bracketed_if_needed.then_some((host, port))
+    });
+    split.ok_or_else(|| {
+        Invalid::new(
+            server,
+            "is no server: expected one such as db.example.org, 10.0.0.7:28015 or [::1]:28015",
+        )
+    })
+}
+
+pub(super) fn user_name(text: String) -> Result<String, Invalid> {
+    if (1..=128).contains(&text.len()) && !text.chars().any(char::is_control) {
+        return Ok(text);
+    }
+    Err(Invalid::new(&text, "is no user's name: expected up to 128 characters"))
 }
 
 /// Web origins as browsers send them (RFC 6454): scheme, host, port, and no more.

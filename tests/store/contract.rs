@@ -1,10 +1,11 @@
 //! What every store keeps to. Each test runs against each of them.
 
 use crate::events::*;
+use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use chrono::TimeDelta;
 use kdaemon::store::{
-    Commit, EventQuery, EventStore, Head, MemoryStore, RowChange, Snapshot, SqliteStore, StoreError,
-    StoredEvent, Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, Head, MemoryStore, RethinkdbStore, RowChange,
+    Snapshot, SqliteStore, StoreError, StoredEvent, Table,
 };
 use kdaemon_events::{Actor, CommitId, Digest, Envelope, Kind, Seq};
 use proptest::prelude::*;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// Runs a test against an empty store of each sort.
-fn every_store<F: Future<Output = ()>>(test: impl Fn(Arc<dyn EventStore>) -> F) {
+pub fn every_store<F: Future<Output = ()>>(test: impl Fn(Arc<dyn EventStore>) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         test(Arc::new(MemoryStore::new())).await;
@@ -20,6 +21,13 @@ fn every_store<F: Future<Output = ()>>(test: impl Fn(Arc<dyn EventStore>) -> F) 
         let store = Arc::new(SqliteStore::open(folder.path()).unwrap());
         test(Arc::clone(&store) as Arc<dyn EventStore>).await;
         store.close().await;
+        if let Some(server) = Rethinkdb::get() {
+            let settings = settings(server.address());
+            let store = Arc::new(RethinkdbStore::open(settings.clone()).await.unwrap());
+            test(Arc::clone(&store) as Arc<dyn EventStore>).await;
+            store.close().await;
+            forget(&settings).await;
+        }
     });
 }
 
@@ -224,9 +232,18 @@ fn filters_combine_alike_in_every_store() {
     let folder = tempfile::tempdir().unwrap();
     let memory = MemoryStore::new();
     let sqlite = SqliteStore::open(folder.path()).unwrap();
-    runtime.block_on(async {
+    let server = Rethinkdb::get();
+    let rethinkdb = runtime.block_on(async {
         varied(&memory).await;
         varied(&sqlite).await;
+        match &server {
+            Some(server) => {
+                let store = server.store().await;
+                varied(&store).await;
+                Some(store)
+            }
+            None => None,
+        }
     });
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
         failure_persistence: None,
@@ -237,6 +254,9 @@ fn filters_combine_alike_in_every_store() {
             let found = runtime
                 .block_on(async { (seqs(&memory, query.clone()).await, seqs(&sqlite, query.clone()).await) });
             prop_assert_eq!(&found.0, &found.1);
+            if let Some(store) = &rethinkdb {
+                prop_assert_eq!(&found.0, &runtime.block_on(seqs(store, query.clone())));
+            }
             // And as the log itself has it.
             prop_assert!(found.0.is_sorted() && found.0.len() <= query.limit);
             prop_assert!(found.0.iter().all(|seq| *seq > query.after.0));
@@ -331,6 +351,75 @@ fn snapshots_are_kept_found_replaced_and_dropped() {
         assert_eq!(store.snapshot_before(Seq(29)).await.unwrap(), Some(snapshot(10, &large)));
         store.verify().await.unwrap();
     });
+}
+
+#[test]
+fn answers_are_found_by_the_events_that_they_are_for() {
+    every_store(async |store| {
+        let mut head = Head::default();
+        for key in ["k1", "k2", "k3"] {
+            let answers = vec![Answer { seq: head.seq.next(), ..answer(key, at(10), "") }];
+            let commit = Commit { answers, ..commit(&head, vec![token("a")]) };
+            head = store.append(&head, commit).await.unwrap();
+        }
+        let keys = async |after| {
+            let answers = store.answers(at(0), Seq(after)).await.unwrap();
+            let mut keys: Vec<_> = answers.into_iter().map(|answer| answer.key).collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(keys(0).await, ["k1", "k2", "k3"]);
+        assert_eq!(keys(1).await, ["k2", "k3"]);
+        assert_eq!(keys(2).await, ["k3"]);
+        assert_eq!(keys(3).await, [] as [String; 0]);
+    });
+}
+
+#[test]
+fn commits_are_listed_as_they_were_appended() {
+    every_store(async |store| {
+        assert_eq!(store.commits(0, 10).await.unwrap(), []);
+        let mut head = Head::default();
+        let mut expected = Vec::new();
+        for size in [1, 3, 70, 1] {
+            let first_seq = head.seq.next();
+            let commit = commit(&head, vec![token("a"); size]);
+            head = store.append(&head, commit.clone()).await.unwrap();
+            let (number, last_seq, digest) = (head.commits, head.seq, head.digest);
+            expected.push(CommitRecord { number, id: commit.id, first_seq, last_seq, digest });
+        }
+        assert_eq!(store.commits(0, 10).await.unwrap(), expected);
+        assert_eq!(store.commits(1, 2).await.unwrap(), expected[1..3]);
+        assert_eq!(store.commits(4, 10).await.unwrap(), []);
+        assert_eq!(store.commits(u64::MAX, 10).await.unwrap(), []);
+        assert_eq!(store.commit_at(3).await.unwrap(), Some(expected[2].id));
+        assert_eq!(store.commit_at(5).await.unwrap(), None);
+    });
+}
+
+/// What a database could take for something else, and what it may not change by a byte.
+#[test]
+fn the_text_of_an_event_comes_back_whatever_is_in_it() {
+    every_store(async |store| {
+        let reserved = r#""labels":{"$reql_type$":"TIME","z":1.0,"a":1e3,"big":9007199254740993}"#;
+        let odd = ["", "\u{0}", "$reql_type$", "line\nline\r\u{2028}", "\u{1F980}\u{feff}", "\\\"'`${}"];
+        let mut first = commit(&Head::default(), odd.iter().map(|name| token(name)).collect());
+        // A vocabulary to come: keys in any order, numbers in any form.
+        let mut foreign = token_with(&first, reserved);
+        foreign.seq = Seq(odd.len() as u64 + 1);
+        first.events.push(foreign);
+        let texts: Vec<_> = first.events.iter().map(|event| event.json.clone()).collect();
+        let head = store.append(&Head::default(), first).await.unwrap();
+        let read = store.read(Seq(0), 100).await.unwrap();
+        assert_eq!(read.into_iter().map(|text| text.json).collect::<Vec<_>>(), texts);
+        assert_eq!(store.head().await.unwrap(), head);
+    });
+}
+
+/// The last event again, with more in it.
+fn token_with(commit: &Commit, more: &str) -> StoredEvent {
+    let last = commit.events.last().unwrap();
+    StoredEvent { json: format!("{{{more},{}", &last.json[1..]), ..last.clone() }
 }
 
 fn row(table: Table, id: u128, json: Option<&str>) -> RowChange {

@@ -2,8 +2,13 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod archive;
 mod contract;
 mod crash;
 mod disk;
 mod events;
+mod lease;
+mod rethinkdb;
 mod sqlite;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,288 @@
+//! A log as a file: how it is moved from one store to another.
+//!
+//! JSON lines. The first says what follows; each other line is one commit, with the exact text of its events, its identity, its
+//! digest, and the answers that were kept with it. Importing checks the whole chain of digests, event by event, and appends
+//! commit after commit as they were: afterwards both stores hold the same log, byte for byte.
+
+mod file;
+
+pub use file::{export_file, import_file};
+
+use crate::store::{Answer, Commit, CommitRecord, EventStore, EventText, Head, StoreError, StoredEvent};
+use chrono::{DateTime, Utc};
+use kdaemon_events::{CommitId, Digest, Envelope, Seq, Subject};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, BufRead, Read as _, Write};
+
+/// The version of the form.
+const FORM: u32 = 1;
+/// The longest line that is read: a commit holds about 1 MB, a single larger event excepted.
+const LINE_LIMIT: u64 = 64 << 20;
+/// How many commits and how many events are read from the store at a time.
+const COMMITS: usize = 1_000;
+const EVENTS: usize = 10_000;
+
+/// Why a log was not moved.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The file cannot be read or written.
+    #[error("the file cannot be read or written: {0}")]
+    File(#[from] io::Error),
+    /// There is a file of that name.
+    #[error("{0} is there already; name another file, or remove it")]
+    Exists(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store failed in the middle of an import.
+    #[error(
+        "{error}; {done} of {commits} commits are imported: run the same import again to go on from there"
+    )]
+    Interrupted {
+        /// Why.
+        error: StoreError,
+        /// How many commits the store has now.
+        done: u64,
+        /// How many the file has.
+        commits: u64,
+    },
+    /// A line does not fit.
+    #[error("line {line} of the file: {what}")]
+    Line {
+        /// Counted from 1.
+        line: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// The store holds something else already.
+    #[error("the store holds another log already ({events} events); import into an empty one")]
+    NotEmpty {
+        /// How many events it holds.
+        events: Seq,
+    },
+}
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Says what the file is: the version of its form.
+    pub kdaemon_log: u32,
+    /// How many commits follow.
+    pub commits: u64,
+    /// How many events they have.
+    pub events: Seq,
+    /// The last one's digest.
+    pub digest: Digest,
+}
+
+/// A line after it.
+#[derive(Serialize, Deserialize)]
+struct Line<'a> {
+    commit: u64,
+    id: CommitId,
+    digest: Digest,
+    #[serde(borrow)]
+    events: Vec<&'a RawValue>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    answers: Vec<Answer>,
+}
+
+/// Writes the log of a store as it is now. Of the answers to `Idempotency-Key`s those since `answers_since` go with it.
+/// `progress` is told the header, and after each commit how many events are done.
+///
+/// # Errors
+/// When the store cannot be read or the file cannot be written.
+pub async fn export(
+    store: &dyn EventStore,
+    out: &mut (dyn Write + Send),
+    answers_since: DateTime<Utc>,
+    progress: &mut (dyn FnMut(&Header, Seq) + Send),
+) -> Result<Head, ArchiveError> {
+    let head = store.head().await?;
+    let header = Header { kdaemon_log: FORM, commits: head.commits, events: head.seq, digest: head.digest };
+    write_line(out, &header)?;
+    progress(&header, Seq(0));
+    let mut answers = BTreeMap::<Seq, Vec<Answer>>::new();
+    for answer in store.answers(answers_since, Seq(0)).await? {
+        answers.entry(answer.seq).or_default().push(answer);
+    }
+    let mut events = Reader { store, next: Seq(0), until: head.seq, page: VecDeque::new() };
+    let mut done = 0;
+    while done < head.commits {
+        let left = usize::try_from(head.commits - done).unwrap_or(COMMITS);
+        let records = store.commits(done, left.min(COMMITS)).await?;
+        if records.is_empty() {
+            return Err(StoreError::Damaged(format!("commit {} is missing", done + 1)).into());
+        }
+        for CommitRecord { number, id, first_seq, last_seq, digest } in records {
+            let mut texts = Vec::new();
+            for _ in first_seq.0..=last_seq.0 {
+                texts.push(events.take().await?.json);
+            }
+            let raw = texts.iter().map(|text| serde_json::from_str(text)).collect();
+            let not_json = |error| StoreError::Damaged(format!("an event of commit {number}: {error}"));
+            let raw: Vec<&RawValue> = Result::map_err(raw, not_json)?;
+            let mut answers: Vec<_> =
+                answers.range(first_seq..=last_seq).flat_map(|(_, answers)| answers.clone()).collect();
+            answers.sort_by(|a, b| a.seq.cmp(&b.seq).then_with(|| a.key.cmp(&b.key)));
+            write_line(out, &Line { commit: number, id, digest, events: raw, answers })?;
+            done = number;
+            progress(&header, last_seq);
+        }
+    }
+    out.flush()?;
+    Ok(head)
+}
+
+fn write_line(out: &mut (dyn Write + Send), line: &impl Serialize) -> Result<(), ArchiveError> {
+    serde_json::to_writer(&mut *out, line).map_err(io::Error::from)?;
+    out.write_all(b"\n")?;
+    Ok(())
+}
+
+/// Reads event after event, page by page.
+struct Reader<'a> {
+    store: &'a dyn EventStore,
+    next: Seq,
+    until: Seq,
+    page: VecDeque<EventText>,
+}
+
+impl Reader<'_> {
+    async fn take(&mut self) -> Result<EventText, StoreError> {
+        if self.page.is_empty() && self.next < self.until {
+            self.page = self.store.read(self.next, EVENTS).await?.into();
+        }
+        let expected = self.next.next();
+        match self.page.pop_front() {
+            Some(text) if text.seq == expected => {
+                self.next = expected;
+                Ok(text)
+            }
+            _ => Err(StoreError::Damaged(format!("event {expected} is missing"))),
+        }
+    }
+}
+
+/// Appends a log to an empty store, or goes on with an import of the same log that was cut short.
+///
+/// # Errors
+/// At the first line that does not fit; what stands before it is imported. When the store holds another log.
+pub async fn import(
+    store: &dyn EventStore,
+    input: &mut (dyn BufRead + Send),
+    progress: &mut (dyn FnMut(&Header, Seq) + Send),
+) -> Result<Head, ArchiveError> {
+    let there = store.head().await?;
+    let mut lines = Lines { input, number: 0, text: String::new() };
+    let header: Header = match lines.next()? {
+        Some(text) => serde_json::from_str(text).ok(),
+        None => None,
+    }
+    .ok_or_else(|| lines.unfit("this is no log that `kdaemon export` wrote"))?;
+    if header.kdaemon_log != FORM {
+        let what = format!(
+            "the file has form {}, this kDaemon knows form {FORM}: use a newer one",
+            header.kdaemon_log
+        );
+        return Err(lines.unfit(&what));
+    }
+    if there.commits > header.commits {
+        return Err(ArchiveError::NotEmpty { events: there.seq });
+    }
+    progress(&header, Seq(0));
+    let mut head = Head::default();
+    while head.commits < header.commits {
+        let Some(text) = lines.next()? else {
+            let what =
+                format!("the file ends after {} of {} commits: it was cut", head.commits, header.commits);
+            return Err(lines.unfit(&what));
+        };
+        let (commit, after) = read_commit(text, &head).map_err(|what| lines.unfit(&what))?;
+        if after.commits == header.commits && after.digest != header.digest {
+            return Err(lines.unfit("it does not fit the first line: one of them was altered"));
+        }
+        if after.commits > there.commits {
+            // What the store has is the beginning of this file, for its last commit was the same.
+            let appended = store.append(&head, commit).await.map_err(|error| match error {
+                StoreError::Conflict { .. } => StoreError::InUse(
+                    "somebody else writes into this store; stop the daemons on it".to_owned(),
+                ),
+                error => error,
+            });
+            head = appended.map_err(|error| ArchiveError::Interrupted {
+                error,
+                done: head.commits,
+                commits: header.commits,
+            })?;
+        } else {
+            head = after;
+            if head.commits == there.commits && head != there {
+                return Err(ArchiveError::NotEmpty { events: there.seq });
+            }
+        }
+        progress(&header, head.seq);
+    }
+    match lines.next()? {
+        Some(_) => Err(lines.unfit("there is more in the file than its first line says")),
+        None => Ok(head),
+    }
+}
+
+/// The commit of a line, and the head of the log after it.
+fn read_commit(text: &str, head: &Head) -> Result<(Commit, Head), String> {
+    let line: Line<'_> = serde_json::from_str(text).map_err(|error| format!("this is no commit: {error}"))?;
+    let Line { commit: number, id, digest, events, answers } = line;
+    if number != head.commits + 1 || events.is_empty() {
+        return Err(format!("commit {} is missing", head.commits + 1));
+    }
+    let mut seq = head.seq;
+    let mut stored = Vec::with_capacity(events.len());
+    for event in events {
+        seq = seq.next();
+        let json = event.get();
+        let envelope = Envelope::decode(json).map_err(|error| format!("event {seq}: {error}"))?;
+        if envelope.seq != seq {
+            return Err(format!("event {seq} is missing"));
+        }
+        stored.push(StoredEvent {
+            seq,
+            kind: envelope.event.kind(),
+            at: envelope.at,
+            actor: envelope.actor.name().to_owned(),
+            subjects: envelope.event.subjects().into_iter().map(Subject::uuid).collect(),
+            json: json.to_owned(),
+        });
+    }
+    let commit = Commit { id, events: stored, answers };
+    let after = commit.head_after(head);
+    if after.digest != digest {
+        return Err(format!("commit {number} does not fit its digest: it was altered"));
+    }
+    Ok((commit, after))
+}
+
+/// The lines of a file, each with its number.
+struct Lines<'a> {
+    input: &'a mut (dyn BufRead + Send),
+    number: u64,
+    text: String,
+}
+
+impl Lines<'_> {
+    fn next(&mut self) -> Result<Option<&str>, ArchiveError> {
+        self.text.clear();
+        self.number += 1;
+        let read = (&mut *self.input).take(LINE_LIMIT).read_line(&mut self.text)?;
+        if read as u64 == LINE_LIMIT {
+            return Err(self.unfit("it is longer than any commit"));
+        }
+        Ok((read > 0).then_some(self.text.as_str()))
+    }
+
+    fn unfit(&self, what: &str) -> ArchiveError {
+        ArchiveError::Line { line: self.number, what: what.to_owned() }
+    }
+}

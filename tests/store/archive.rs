@@ -1,0 +1,123 @@
+//! A log as a file: moved from store to store without a byte changed, and checked on the way.
+
+use crate::events::*;
+use crate::support::rethinkdb::{Rethinkdb, forget, settings};
+use kdaemon::archive::{ArchiveError, export, import};
+use kdaemon::store::{Answer, Commit, EventStore, Head, MemoryStore, RethinkdbStore, SqliteStore};
+use kdaemon_events::Seq;
+
+/// A log with commits of all sizes, odd texts and answers.
+async fn varied(store: &dyn EventStore) -> Head {
+    let mut head = Head::default();
+    for size in [1, 2, 1_000, 1, 40] {
+        let mut events = vec![token("$reql_type$ \u{1F980} \"'\n"), migration(1, 2), observed(3)];
+        events.truncate(size);
+        events.resize(size, cordoned(4));
+        let commit = commit(&head, events);
+        let answers =
+            vec![Answer { seq: head.seq.next(), ..answer(&format!("k{size}"), at(10), "{\"a\": 1}") }];
+        head = store.append(&head, Commit { answers, ..commit }).await.unwrap();
+    }
+    head
+}
+
+async fn exported(store: &dyn EventStore) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut told = Vec::new();
+    let head = export(store, &mut out, at(0), &mut |_, done| told.push(done)).await.unwrap();
+    assert_eq!(told.last().copied().unwrap_or_default(), head.seq);
+    out
+}
+
+async fn imported(store: &dyn EventStore, mut file: &[u8]) -> Result<Head, ArchiveError> {
+    import(store, &mut file, &mut |_, _| {}).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_goes_from_store_to_store_without_a_byte_changed() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let embedded = SqliteStore::open(folders[0].path()).unwrap();
+    let head = varied(&embedded).await;
+    let file = exported(&embedded).await;
+    let memory = MemoryStore::new();
+    assert_eq!(imported(&memory, &file).await.unwrap(), head);
+    assert_eq!(exported(&memory).await, file);
+    let Some(server) = Rethinkdb::get() else { return };
+    let settings = settings(server.address());
+    let rethinkdb = RethinkdbStore::open(settings.clone()).await.unwrap();
+    assert_eq!(imported(&rethinkdb, &file).await.unwrap(), head);
+    assert_eq!(rethinkdb.verify().await.unwrap(), head);
+    assert_eq!(exported(&rethinkdb).await, file);
+    let back = SqliteStore::open(folders[1].path()).unwrap();
+    assert_eq!(imported(&back, &exported(&rethinkdb).await).await.unwrap(), head);
+    assert_eq!(back.verify().await.unwrap(), head);
+    assert_eq!(exported(&back).await, file);
+    assert_eq!(back.commits(0, 100).await.unwrap(), embedded.commits(0, 100).await.unwrap());
+    assert_eq!(back.read(Seq(0), 10_000).await.unwrap(), embedded.read(Seq(0), 10_000).await.unwrap());
+    forget(&settings).await;
+}
+
+#[tokio::test]
+async fn an_import_that_was_cut_short_goes_on_where_it_stopped() {
+    let source = MemoryStore::new();
+    let head = varied(&source).await;
+    let file = exported(&source).await;
+    let ends: Vec<_> =
+        file.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(i, _)| i + 1).collect();
+    // Cut after each line, and in the middle of each.
+    for cut in ends.windows(2).flat_map(|pair| [pair[0], pair[0].midpoint(pair[1])]) {
+        let target = MemoryStore::new();
+        let error = imported(&target, &file[..cut]).await.unwrap_err();
+        assert!(matches!(error, ArchiveError::Line { .. }), "{error}");
+        assert_eq!(imported(&target, &file).await.unwrap(), head);
+        assert_eq!(exported(&target).await, file);
+        assert_eq!(imported(&target, &file).await.unwrap(), head, "once more does nothing");
+    }
+}
+
+#[tokio::test]
+async fn a_store_with_another_log_is_not_touched() {
+    let source = MemoryStore::new();
+    varied(&source).await;
+    let file = exported(&source).await;
+    for commits in [1, 4, 9] {
+        let other = MemoryStore::new();
+        let head = fill(&other, commits).await;
+        let error = imported(&other, &file).await.unwrap_err();
+        assert!(error.to_string().contains("another log"), "{error}");
+        assert_eq!(other.head().await.unwrap(), head);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_altered_is_refused_where_it_was() {
+    let source = MemoryStore::new();
+    fill(&source, 3).await;
+    let file = String::from_utf8(exported(&source).await).unwrap();
+    let lines: Vec<_> = file.lines().map(ToOwned::to_owned).collect();
+    let with = |change: &dyn Fn(&mut Vec<String>)| {
+        let mut lines = lines.clone();
+        change(&mut lines);
+        lines.join("\n")
+    };
+    let cases: [(&str, &str, String); 8] = [
+        ("line 1", "no log", with(&|lines| lines[0] = "{}".into())),
+        (
+            "line 1",
+            "newer",
+            with(&|lines| lines[0] = lines[0].replace("\"kdaemon_log\":1", "\"kdaemon_log\":2")),
+        ),
+        ("line 1", "no log", String::new()),
+        ("line 3", "does not fit its digest", with(&|lines| lines[2] = lines[2].replace("\"t1\"", "\"t9\""))),
+        ("line 3", "commit 2 is missing", with(&|lines| drop(lines.remove(2)))),
+        ("line 3", "no commit", with(&|lines| lines[2].truncate(100))),
+        ("line 4", "was cut", with(&|lines| drop(lines.pop()))),
+        ("line 5", "more in the file", with(&|lines| lines.push("{}".into()))),
+    ];
+    for (line, what, file) in cases {
+        let target = MemoryStore::new();
+        let said = imported(&target, file.as_bytes()).await.unwrap_err().to_string();
+        assert!(said.contains(line) && said.contains(what), "`{said}` does not say `{line}` and `{what}`");
+        target.verify().await.unwrap();
+    }
+}

@@ -1,0 +1,257 @@
+//! The store in RethinkDB: several daemons on one database, and what people find in it.
+
+use crate::events::*;
+use crate::support::rethinkdb::{Rethinkdb, forget, settings};
+use futures_util::StreamExt as _;
+use kdaemon::store::{
+    EventStore, Head, RethinkdbSettings, RethinkdbStore, RowChange, Snapshot, StoreError, Table,
+};
+use kdaemon_events::Seq;
+use reql::{Command, r};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// Asks the server beside the store.
+async fn ask(settings: &RethinkdbSettings, query: Command) -> Vec<Value> {
+    let (host, port) = &settings.hosts[0];
+    let options = reql::cmd::connect::Options::new().db(settings.dbname.clone());
+    let session = r.connect(r.args(((host.as_str(), *port), options))).await.unwrap();
+    let mut answers = Box::pin(query.run::<_, Value>(&session));
+    let mut all = Vec::new();
+    while let Some(answer) = answers.next().await {
+        all.push(answer.unwrap());
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn daemons_that_start_at_once_make_one_database() {
+    let Some(server) = Rethinkdb::get() else { return };
+    let settings = settings(server.address());
+    let opening: Vec<_> = (0..6).map(|_| tokio::spawn(RethinkdbStore::open(settings.clone()))).collect();
+    let mut stores = Vec::new();
+    for open in opening {
+        stores.push(open.await.unwrap().unwrap());
+    }
+    let head = fill(&stores[0], 3).await;
+    for store in &stores {
+        assert_eq!(store.verify().await.unwrap(), head);
+    }
+    let tables = ask(&settings, r.db(settings.dbname.clone()).table_list()).await;
+    assert_eq!(tables, [json!(["applications", "containers", "events", "meta", "nodes", "snapshots"])]);
+    forget(&settings).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_is_there_when_it_is_opened_again() {
+    let Some(server) = Rethinkdb::get() else { return };
+    let settings = settings(server.address());
+    assert!(!RethinkdbStore::exists(settings.clone()).await.unwrap());
+    let store = RethinkdbStore::open(settings.clone()).await.unwrap();
+    let head = fill(&store, 150).await;
+    store.close().await;
+    assert!(store.head().await.is_err(), "it is closed");
+    assert!(RethinkdbStore::exists(settings.clone()).await.unwrap());
+    let store = RethinkdbStore::open(settings.clone()).await.unwrap();
+    assert_eq!(store.head().await.unwrap(), head);
+    let next = store.append(&head, commit(&head, vec![token("x")])).await.unwrap();
+    assert_eq!(store.verify().await.unwrap(), next);
+    let said = format!(
+        "{} {:?}",
+        store.describe(),
+        RethinkdbSettings { password: "hush".into(), ..settings.clone() }
+    );
+    assert!(said.contains(&settings.dbname) && !said.contains("hush"), "{said}");
+    forget(&settings).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_another_daemon_is_heard_of_at_once() {
+    let Some(server) = Rethinkdb::get() else { return };
+    let settings = settings(server.address());
+    let ours = RethinkdbStore::open(settings.clone()).await.unwrap();
+    let theirs = RethinkdbStore::open(settings.clone()).await.unwrap();
+    let mut head = Head::default();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..20 {
+        let (waited, appended) = tokio::join!(
+            async {
+                ours.wait_for_commit(&head, Duration::from_secs(30)).await.unwrap();
+                Instant::now()
+            },
+            async {
+                // The feed takes a moment to open.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let head = theirs.append(&head, commit(&head, vec![token("x")])).await.unwrap();
+                (head, Instant::now())
+            }
+        );
+        head = appended.0;
+        assert_eq!(ours.head().await.unwrap(), head);
+        slowest = slowest.max(waited.saturating_duration_since(appended.1));
+    }
+    // Far less than the half second after which it would look by itself, but for the first, whose feed was not open yet.
+    assert!(slowest < Duration::from_millis(1_500), "{slowest:?}");
+    forget(&settings).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_find_events_and_rows_with_reql() {
+    let Some(server) = Rethinkdb::get() else { return };
+    let settings = settings(server.address());
+    let store = RethinkdbStore::open(settings.clone()).await.unwrap();
+    let head = store
+        .append(&Head::default(), commit(&Head::default(), vec![token("a"), cordoned(1)]))
+        .await
+        .unwrap();
+    store.append(&head, commit(&head, vec![token("$reql_type$")])).await.unwrap();
+    let index = reql::cmd::get_all::Options::new().index("kinds");
+    let by_kind = ask(&settings, r.table("events").get_all(r.args(("NodeCordoned", index)))).await;
+    assert_eq!(by_kind.len(), 1);
+    assert_eq!(by_kind[0]["kinds"], json!(["NodeCordoned", "TokenCreated"]));
+    assert_eq!(by_kind[0]["events"][1]["data"]["node_id"], json!(Uuid::from_u128(1)));
+    assert_eq!(
+        (&by_kind[0]["id"], &by_kind[0]["first_seq"], &by_kind[0]["last_seq"]),
+        (&json!(1), &json!(1), &json!(2))
+    );
+
+    let row = json!({"name": "node-a", "state": "UP", "labels": {"z": 1, "a": 2}}).to_string();
+    let change = |json: Option<&str>| RowChange {
+        table: Table::Nodes,
+        id: Uuid::from_u128(1),
+        json: json.map(Into::into),
+    };
+    store.write_rows(Seq(3), vec![change(Some(&row))]).await.unwrap();
+    let found = ask(&settings, r.table("nodes").get(Uuid::from_u128(1))).await;
+    assert_eq!((&found[0]["row"]["name"], &found[0]["seq"]), (&json!("node-a"), &json!(3)));
+    forget(&settings).await;
+}
+
+/// Two daemons write the tables at the same time, one of them from a state that is past.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_is_never_overwritten_by_an_older_one_even_when_both_are_written_at_once() {
+    let Some(server) = Rethinkdb::get() else { return };
+    let settings = settings(server.address());
+    let leader = RethinkdbStore::open(settings.clone()).await.unwrap();
+    let frozen = RethinkdbStore::open(settings.clone()).await.unwrap();
+    let rows = |text: Option<&str>| -> Vec<RowChange> {
+        let row =
+            |id| RowChange { table: Table::Containers, id: Uuid::from_u128(id), json: text.map(Into::into) };
+        (0..300).map(row).collect()
+    };
+    leader.write_rows(Seq(1), rows(Some("0"))).await.unwrap();
+    for seq in (2..40).step_by(2) {
+        let new = if seq % 4 == 0 { Some("1") } else { None };
+        let (new_written, old_written) = tokio::join!(
+            leader.write_rows(Seq(seq + 1), rows(new)),
+            frozen.write_rows(Seq(seq), rows(Some("2")))
+        );
+        new_written.and(old_written).unwrap();
+        let found = leader.read_table(Table::Containers).await.unwrap();
+        let expected = if new.is_some() { 300 } else { 0 };
+        assert_eq!(found.len(), expected, "seq {seq}");
+        assert!(found.iter().all(|(_, text)| text == "1"));
+        assert_eq!(leader.tables_reflect().await.unwrap(), Seq(seq + 1));
+    }
+    forget(&settings).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_altered_or_removed_is_found() {
+    let Some(server) = Rethinkdb::get() else { return };
+    let alter: [(&str, fn() -> Command); 6] = [
+        ("does not fit its digest", || r.table("events").get(2).update(json!({"texts": ["{}"]}))),
+        ("does not fit its digest", || r.table("events").get(3).update(json!({"digest": "0".repeat(64)}))),
+        ("`events` is not as `texts` says", || {
+            r.table("events").get(2).update(json!({"events": [{"seq": 2}]}))
+        }),
+        ("`kinds` or `events`", || r.table("events").get(2).update(json!({"kinds": []}))),
+        ("commit 2 is missing", || r.table("events").get(2).delete(())),
+        ("out of order", || r.table("events").get(2).update(json!({"first_seq": 1, "last_seq": 1}))),
+    ];
+    for (says, alter) in alter {
+        let settings = settings(server.address());
+        let store = RethinkdbStore::open(settings.clone()).await.unwrap();
+        fill(&store, 3).await;
+        ask(&settings, alter()).await;
+        match store.verify().await {
+            Err(StoreError::Damaged(what)) => assert!(what.contains(says), "`{what}` does not say `{says}`"),
+            other => panic!("{says}: {other:?}"),
+        }
+        if says.contains("missing") {
+            let opened = RethinkdbStore::open(settings.clone()).await;
+            assert!(matches!(opened, Err(StoreError::Damaged(_))), "a log with a hole is not opened");
+        }
+        forget(&settings).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_there_whole_or_not_at_all() {
+    let Some(server) = Rethinkdb::get() else { return };
+    let settings = settings(server.address());
+    let store = RethinkdbStore::open(settings.clone()).await.unwrap();
+    assert_eq!(store.snapshot_before(Seq(9)).await.unwrap(), None);
+    let bytes: Vec<u8> = (0..4_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let snapshot = |seq, bytes: &[u8]| Snapshot { seq: Seq(seq), version: 7, bytes: bytes.to_vec() };
+    for (seq, bytes) in [(5, &bytes[..]), (9, &[]), (7, b"seven")] {
+        store.write_snapshot(snapshot(seq, bytes)).await.unwrap();
+    }
+    assert_eq!(store.snapshots().await.unwrap(), [Seq(5), Seq(7), Seq(9)]);
+    assert_eq!(store.snapshot_before(Seq(6)).await.unwrap(), Some(snapshot(5, &bytes)));
+    assert_eq!(store.snapshot_before(Seq(4)).await.unwrap(), None);
+    assert_eq!(store.snapshot_before(Seq(100)).await.unwrap(), Some(snapshot(9, &[])));
+    store.drop_snapshot(Seq(5)).await.unwrap();
+    store.write_snapshot(snapshot(7, b"eight")).await.unwrap();
+    assert_eq!(store.snapshots().await.unwrap(), [Seq(7), Seq(9)]);
+    assert_eq!(store.snapshot_before(Seq(8)).await.unwrap(), Some(snapshot(7, b"eight")));
+    forget(&settings).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_event_before_a_time_is_found_though_clocks_differ() {
+    let Some(server) = Rethinkdb::get() else { return };
+    let settings = settings(server.address());
+    let store = RethinkdbStore::open(settings.clone()).await.unwrap();
+    assert_eq!(store.seq_at(at(100)).await.unwrap(), Seq(0));
+    let head = fill(&store, 5).await; // event n in second n
+    assert_eq!(store.seq_at(at(0)).await.unwrap(), Seq(0));
+    assert_eq!(store.seq_at(at(3)).await.unwrap(), Seq(3));
+    // A daemon whose clock is behind.
+    let mut late = commit(&head, vec![token("late")]);
+    late.events[0].json = late.events[0].json.replace(&seconds(6), &seconds(2));
+    store.append(&head, late).await.unwrap();
+    assert_eq!(store.seq_at(at(2)).await.unwrap(), Seq(6));
+    assert_eq!(store.seq_at(at(1)).await.unwrap(), Seq(1));
+    forget(&settings).await;
+}
+
+/// As the text of an event has it.
+fn seconds(seq: u64) -> String {
+    serde_json::to_string(&at(seq)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_and_a_silent_server_are_said() {
+    let Some(server) = Rethinkdb::get() else { return };
+    let wrong = RethinkdbSettings { password: "hush".into(), ..settings(server.address()) };
+    let Err(error) = RethinkdbStore::open(wrong).await else { panic!("it opened") };
+    let said = error.to_string();
+    assert!(said.contains("rethinkdb_password_file") && !said.contains("hush"), "{said}");
+
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut settings = settings(silent.local_addr().unwrap());
+    settings.connect_timeout = Duration::from_millis(200);
+    settings.query_timeout = Duration::from_secs(1);
+    let Err(error) = RethinkdbStore::open(settings.clone()).await else { panic!("it opened") };
+    assert!(error.to_string().contains("does not answer"), "{error}");
+    // With another that answers it does no harm.
+    settings.hosts.push((server.address().ip().to_string(), server.address().port()));
+    settings.query_timeout = Duration::from_secs(5);
+    let store = RethinkdbStore::open(settings.clone()).await.unwrap();
+    fill(&store, 2).await;
+    store.close().await;
+    settings.hosts.remove(0);
+    forget(&settings).await;
+}
