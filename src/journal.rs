@@ -6,6 +6,7 @@
 
 mod fold;
 mod snapshots;
+mod time;
 mod writer;
 
 pub use fold::{fold_anew, fold_log};
@@ -21,6 +22,7 @@ use kdaemon_events::{Actor, Envelope, RequestId, Seq, Term};
 use kdaemon_projections::{Cluster, Touched};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use time::LogTime;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use uuid::Uuid;
 use writer::Writer;
@@ -197,7 +199,7 @@ pub struct Journal {
     state: watch::Receiver<Arc<Cluster>>,
     feed: Arc<Mutex<Option<broadcast::Sender<Arc<Committed>>>>>,
     store: Arc<dyn EventStore>,
-    ambient: Arc<dyn Ambient>,
+    ambient: Arc<LogTime>,
     policy: Arc<Policy>,
     trouble: watch::Receiver<Option<String>>,
 }
@@ -220,6 +222,8 @@ impl Journal {
         policy: Arc<Policy>,
     ) -> Result<Self, StoreError> {
         let (cluster, head) = fold_log(store.as_ref()).await?;
+        let ambient = Arc::new(LogTime::new(ambient));
+        cluster.at().into_iter().for_each(|at| ambient.reached(at));
         let answers = store.answers(ambient.now() - ANSWERS_KEPT, Seq(0)).await?;
         let cluster = Arc::new(cluster);
         let (queue, messages) = mpsc::channel(QUEUE_LIMIT);

@@ -1,6 +1,7 @@
 //! The writer: decides what waits, makes it durable, publishes it, answers.
 
 use super::fold::catch_up;
+use super::time::LogTime;
 use super::{ANSWERS_KEPT, Ambient, Committed, Events, Message, Outcome, Submission, SubmitError, context};
 use crate::commands::{Decision, Policy, decide_owned};
 use crate::latest as watch;
@@ -25,7 +26,7 @@ const CONFLICTS_LIMIT: usize = 16;
 
 pub(super) struct Writer {
     pub(super) store: Arc<dyn EventStore>,
-    pub(super) ambient: Arc<dyn Ambient>,
+    pub(super) ambient: Arc<LogTime>,
     pub(super) policy: Arc<Policy>,
     pub(super) head: Head,
     /// The number and identity of a commit of which it is not known whether it happened.
@@ -313,6 +314,7 @@ impl Writer {
     }
 
     fn publish(&mut self, cluster: Cluster, events: Arc<[Envelope]>, touched: Touched) {
+        cluster.at().into_iter().for_each(|at| self.ambient.reached(at));
         self.cluster = Arc::new(cluster);
         self.state.send_replace(Arc::clone(&self.cluster));
         let committed = Committed { events, touched, cluster: Arc::clone(&self.cluster) };

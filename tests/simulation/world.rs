@@ -60,7 +60,7 @@ impl Profile {
             fault_every: tempo * Duration::from_millis(rng.within(2_000..=60_000)),
             command_every: tempo * Duration::from_millis(rng.within(500..=20_000)),
             longest_restart_ms: rng.within(200..=20_000),
-            skew: Duration::from_millis(rng.within(0..=3_000)),
+            skew: Duration::from_millis(*rng.pick(&[0, 3_000, 10_800_000]).unwrap_or(&0)),
             settings: Settings { health_interval, snapshot_interval: 500, ..Settings::default() },
             policy: Arc::new(policy),
         }
