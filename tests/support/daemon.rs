@@ -17,6 +17,8 @@ pub(crate) struct Daemon {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     address: String,
+    /// Where it is to listen: anywhere, at first.
+    port: u16,
     client: reqwest::Client,
     /// What it wrote to stderr, over all its lives.
     pub(crate) log: Arc<Mutex<String>>,
@@ -37,6 +39,7 @@ impl Daemon {
             arguments: arguments.iter().map(ToString::to_string).collect(),
             environment: environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             address: String::new(),
+            port: 0,
             client: reqwest::Client::new(),
             log: Arc::default(),
             _owned_dir: Some(dir),
@@ -53,6 +56,7 @@ impl Daemon {
             arguments: vec!["--no-local".to_owned()],
             environment: Vec::new(),
             address: String::new(),
+            port: 0,
             client: reqwest::Client::new(),
             log: Arc::default(),
             _owned_dir: None,
@@ -68,7 +72,8 @@ impl Daemon {
     /// The command line that starts it.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kdaemon"));
-        command.args(["serve", "--bind", "127.0.0.1:0", "--data-dir"]).arg(&self.data_dir);
+        command.args(["serve", "--bind", &format!("127.0.0.1:{}", self.port)]);
+        command.arg("--data-dir").arg(&self.data_dir);
         command.args(&self.arguments);
         command.envs(self.environment.iter().map(|(k, v)| (k, v)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -109,6 +114,17 @@ impl Daemon {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Starts it again where it listened before.
+    pub(crate) async fn begin_again(&mut self) {
+        self.port = self.address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
+        self.begin().await;
+    }
+
+    /// Whether it was started and not killed since.
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     /// Its process id, for signals.

@@ -95,6 +95,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Whether the program is there; says so once if it is not.
+    pub(crate) fn can_start() -> bool {
+        static SAID: Once = Once::new();
+        let can = is_on_path();
+        if !can {
+            SAID.call_once(|| eprintln!("left out, tests that start RethinkDB: no `rethinkdb` on the PATH"));
+        }
+        can
+    }
+
     /// A server that is alone.
     pub(crate) fn start() -> Self {
         Self::start_as("alone", None)
