@@ -47,6 +47,8 @@ impl fmt::Display for Value {
 pub(crate) enum Limit<'a> {
     /// The value itself stays below this.
     Below(Value),
+    /// The value itself is at least this.
+    AtLeast(Value),
     /// Value divided by the peer's is at most this.
     RatioAtMost(&'a str, Value, f64),
     /// Value divided by the peer's is at least this.
@@ -66,6 +68,9 @@ impl Table {
         let (peer, ratio, bound, is_kept) = match limit {
             Limit::Below(bound) => {
                 (String::new(), String::new(), bound.to_string(), value.number() < bound.number())
+            }
+            Limit::AtLeast(bound) => {
+                (String::new(), String::new(), format!(">= {bound}"), value.number() >= bound.number())
             }
             Limit::RatioAtMost(name, peer, bound) => {
                 let ratio = value.number() / peer.number();

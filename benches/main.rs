@@ -7,6 +7,7 @@
 #![allow(clippy::expect_used)] // a bench that cannot go on says why and ends
 
 mod figures;
+mod history;
 mod http;
 mod journal;
 mod launch;
@@ -27,13 +28,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 type Bench = fn(&mut Table);
 
 /// The benches by name, in the order in which they run.
-const BENCHES: [(&str, Bench); 6] = [
+const BENCHES: [(&str, Bench); 7] = [
     ("launch", launch::run),
     ("recovery", recovery::run),
     ("journal", journal::run),
     ("scale", scale::run),
     ("scheduler", scheduler::run),
     ("c1m", scheduler::run_c1m),
+    ("history", history::run),
 ];
 
 fn main() -> std::process::ExitCode {
@@ -42,10 +44,10 @@ fn main() -> std::process::ExitCode {
     if let [role, rest @ ..] = arguments.as_slice()
         && let Some(role) = role.strip_prefix("--role=")
     {
-        if role == "c1m" {
-            scheduler::place_a_million(rest);
-        } else {
-            scale::play(role, rest);
+        match (role, rest) {
+            ("c1m", rest) => scheduler::place_a_million(rest),
+            ("history-serve", [dir]) => history::serve(dir.as_ref()),
+            (role, rest) => scale::play(role, rest),
         }
         return std::process::ExitCode::SUCCESS;
     }

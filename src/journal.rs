@@ -11,8 +11,8 @@ mod writer;
 
 pub use fold::{fold_anew, fold_log};
 pub(crate) use fold::{fold_on, follower, page_after};
-pub use snapshots::SNAPSHOT_INTERVAL;
 pub(crate) use snapshots::{Keeper, latest as latest_snapshot};
+pub use snapshots::{SNAPSHOT_INTERVAL, take_snapshot};
 
 use crate::commands::{Command, Context, Decision, Policy, Precondition, Refusal, decide};
 use crate::latest as watch;

@@ -57,7 +57,7 @@ impl Keeper {
         if cluster.seq() < self.due() {
             return;
         }
-        match keep(store, cluster).await {
+        match take_snapshot(store, cluster).await {
             Ok(bytes) => self.kept(cluster.seq(), bytes),
             Err(error) => {
                 tracing::warn!(seq = cluster.seq().0, %error, "no snapshot was taken");
@@ -67,8 +67,11 @@ impl Keeper {
     }
 }
 
-/// Keeps a state. Returns how many bytes it takes.
-async fn keep(store: &dyn EventStore, cluster: &Arc<Cluster>) -> Result<usize, StoreError> {
+/// Keeps a state of the log that is in the store. Returns how many bytes it takes.
+///
+/// # Errors
+/// When the store fails.
+pub async fn take_snapshot(store: &dyn EventStore, cluster: &Arc<Cluster>) -> Result<usize, StoreError> {
     let Some(event) = event_digest(store, cluster.seq()).await? else { return Ok(0) };
     let state = Arc::clone(cluster);
     let snapshot = off_thread(move || pack(&state, event)).await?;

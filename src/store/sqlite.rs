@@ -7,6 +7,7 @@
 //! never holds up the log's.
 
 mod derived;
+mod query;
 mod verify;
 
 use super::{
@@ -18,8 +19,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use derived::Derived;
 use kdaemon_events::{CommitId, Seq};
-use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -90,6 +90,7 @@ impl SqliteStore {
         let connection = open_writer(&path)?;
         let head = read_head(&connection).map_err(|error| explain(&path, &error))?;
         let derived = Arc::new(Derived::open(data_dir, &connection, head.seq)?);
+        check_density(&connection, &path, derived.last_snapshot()?)?;
         let writer = Arc::new(Mutex::new(Some(Writer { connection, head, _lock: lock })));
         let commits = latest::Sender::new(head.commits);
         Ok(Self { path, writer, derived, readers: Arc::default(), commits, lease: Mutex::default() })
@@ -240,21 +241,22 @@ fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         transaction.pragma_update(None, "user_version", LAYOUT).map_err(fail)?;
         transaction.commit().map_err(fail)?;
     }
-    check_density(&connection, path)?;
     Ok(connection)
 }
 
-/// A log with a hole was cut or edited: it is better not to start on it than to forget what it held.
-fn check_density(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let (count, first, last): (i64, i64, i64) = connection
-        .query_row("SELECT count(*), coalesce(min(seq), 1), coalesce(max(seq), 0) FROM events", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
-        .map_err(|error| explain(path, &error))?;
+/// A log with a hole was cut or edited: it is better not to start on it than to forget what it held. What lies before the
+/// last snapshot is not folded when the daemon starts, and not counted here: verification reads all of it.
+fn check_density(connection: &Connection, path: &Path, snapshot: Seq) -> Result<(), StoreError> {
+    let of = |sql: &str, seq: i64| -> Result<i64, StoreError> {
+        connection.query_row(sql, [seq], |row| row.get(0)).map_err(|error| explain(path, &error))
+    };
+    let first = of("SELECT coalesce(min(seq), 1) FROM events WHERE seq > ?1", 0)?;
+    let last = of("SELECT coalesce(max(seq), 0) FROM events WHERE seq > ?1", 0)?;
+    let count = of("SELECT count(*) FROM events WHERE seq > ?1", number(snapshot))?;
     let head = read_head(connection).map_err(|error| explain(path, &error))?;
-    if first != 1 || count != last || head.seq.0 != last.unsigned_abs() {
+    if first != 1 || count != last.saturating_sub(number(snapshot)) || head.seq.0 != last.unsigned_abs() {
         return Err(StoreError::Damaged(format!(
-            "the log in {} has holes ({count} events from {first} to {last}, the last commit ends at {}); restore it from a backup",
+            "the log in {} has holes (events from {first} to {last}, {count} of them behind {snapshot}; the last commit ends at {}); restore it from a backup",
             path.display(),
             head.seq
         )));
@@ -354,52 +356,6 @@ fn append(
     Ok(Ok(head))
 }
 
-/// Microseconds, rounded up: a time between two of them is after the first and before the second.
-fn micros_up(time: DateTime<Utc>) -> i64 {
-    time.timestamp_micros() + i64::from(!time.timestamp_subsec_nanos().is_multiple_of(1_000))
-}
-
-/// The text of a query and its parameters.
-fn compose(query: &EventQuery) -> (String, Vec<Value>) {
-    let mut values = vec![Value::Integer(number(query.after))];
-    // One term of the index leads; with it the events come in order, so that a page is all that is read.
-    let term = match (&query.subject, query.kinds.as_slice()) {
-        (Some(subject), _) => Some(subject.to_string()),
-        (None, [kind]) => Some(kind.to_string()),
-        _ => None,
-    };
-    let mut sql = String::from(if term.is_some() {
-        "SELECT e.seq, e.json FROM derived.event_index i JOIN events e ON e.seq = i.seq WHERE i.seq > ?1"
-    } else {
-        "SELECT e.seq, e.json FROM events e WHERE e.seq > ?1"
-    });
-    let mut add = |condition: &str, value: Value| {
-        values.push(value);
-        sql.push_str(&condition.replace('?', &format!("?{}", values.len())));
-    };
-    let order = if term.is_some() { "i.seq" } else { "e.seq" };
-    if let Some(term) = term {
-        add(" AND i.term = ?", Value::Text(term));
-    }
-    if let Some(actor) = &query.actor {
-        add(" AND e.actor = ?", Value::Text(actor.clone()));
-    }
-    if let Some(since) = query.since {
-        add(" AND e.at >= ?", Value::Integer(micros_up(since)));
-    }
-    if let Some(until) = query.until {
-        add(" AND e.at < ?", Value::Integer(micros_up(until)));
-    }
-    if !query.kinds.is_empty() {
-        // Names from our own vocabulary: nothing in them needs quoting.
-        let names: Vec<_> = query.kinds.iter().map(|kind| format!("'{kind}'")).collect();
-        sql.push_str(&format!(" AND e.kind IN ({})", names.join(",")));
-    }
-    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX); // a larger number is none for SQLite
-    sql.push_str(&format!(" ORDER BY {order} LIMIT {limit}"));
-    (sql, values)
-}
-
 fn event_text(row: &rusqlite::Row<'_>) -> Result<EventText, rusqlite::Error> {
     Ok(EventText { seq: Seq(row.get::<_, i64>(0)?.unsigned_abs()), json: row.get(1)? })
 }
@@ -471,16 +427,10 @@ impl EventStore for SqliteStore {
     }
 
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
-        if query.subject.is_some() || query.kinds.len() == 1 {
+        if query.subject.is_some() || query.actor.is_some() || !query.kinds.is_empty() {
             self.derive(Derived::index).await?;
         }
-        self.read_with(move |connection| {
-            let (sql, values) = compose(&query);
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(params_from_iter(values), event_text)?;
-            rows.collect()
-        })
-        .await
+        self.read_with(move |connection| query::find(connection, &query)).await
     }
 
     async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {

@@ -2,7 +2,7 @@
 
 use crate::doubles::*;
 use kdaemon::commands::Policy;
-use kdaemon::journal::{Journal, Machine, SNAPSHOT_INTERVAL, fold_log};
+use kdaemon::journal::{Journal, Machine, SNAPSHOT_INTERVAL, take_snapshot};
 use kdaemon::past::Past;
 use kdaemon::store::{Commit, EventStore, Head, Snapshot, StoredEvent};
 use kdaemon_events::container::{ContainerCreated, ContainerDeleted, ContainerPlaced};
@@ -14,8 +14,6 @@ use kdaemon_projections::Cluster;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
-
-const EVENTS: u64 = 2 * SNAPSHOT_INTERVAL + 5_000;
 
 fn node(number: u64) -> NodeId {
     NodeId(Uuid::from_u128(u128::from(number % 7) + 1))
@@ -38,7 +36,8 @@ fn event(seq: u64) -> Event {
         }
         .into(),
         8..=14 => NodeHealthy { node_id: node(seq), successes: 1 }.into(),
-        _ if seq.is_multiple_of(5) => NodeUpdated {
+        // So long a log holds no more things for that.
+        _ if seq.is_multiple_of(5) || seq > 2_000 => NodeUpdated {
             node_id: node(seq),
             name: None,
             user_id: Some(Some(format!("user {seq}"))),
@@ -69,7 +68,7 @@ fn event(seq: u64) -> Event {
 }
 
 /// A store with a log, and its events. `salt` makes logs differ in nothing but the identities of their events.
-async fn logged(salt: u128) -> (Arc<Faulty>, Vec<Envelope>) {
+async fn logged(events: u64, salt: u128) -> (Arc<Faulty>, Vec<Envelope>) {
     let store = Arc::new(Faulty::default());
     let envelope = |seq| Envelope {
         seq: Seq(seq),
@@ -80,7 +79,7 @@ async fn logged(salt: u128) -> (Arc<Faulty>, Vec<Envelope>) {
         cause: None,
         event: event(seq),
     };
-    let log: Vec<Envelope> = (1..=EVENTS).map(envelope).collect();
+    let log: Vec<Envelope> = (1..=events).map(envelope).collect();
     let mut head = Head::default();
     for events in log.chunks(1_000) {
         let events = events.iter().map(|envelope| StoredEvent::new(envelope).unwrap()).collect();
@@ -104,38 +103,60 @@ fn first_read(store: &Faulty) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
+/// Takes snapshots after these events.
+async fn keep(store: &Faulty, log: &[Envelope], after: &[usize]) {
+    for seq in after {
+        let state = Arc::new(Cluster::default().fold(&log[..*seq]));
+        assert!(take_snapshot(store, &state).await.unwrap() > 0);
+    }
+}
+
 #[tokio::test]
 async fn a_log_is_opened_from_its_newest_snapshot() {
-    let (store, log) = logged(0).await;
+    let (store, log) = logged(1_300, 0).await;
     let whole = Cluster::default().fold(&log);
     let journal = open(&store).await;
     assert!(*journal.cluster() == whole);
     assert_eq!(first_read(&store), 1);
-    // On the long way some were kept, for the next one.
-    let kept = store.snapshots().await.unwrap();
-    assert_eq!(kept, [Seq(SNAPSHOT_INTERVAL), Seq(2 * SNAPSHOT_INTERVAL)]);
+    keep(&store, &log, &[500, 1_000]).await;
     let journal = open(&store).await;
     assert!(*journal.cluster() == whole);
-    assert_eq!(first_read(&store), 2 * SNAPSHOT_INTERVAL, "the event that it was taken after");
+    assert_eq!(first_read(&store), 1_000, "the event that it was taken after");
     // Any may go.
-    store.drop_snapshot(Seq(2 * SNAPSHOT_INTERVAL)).await.unwrap();
+    store.drop_snapshot(Seq(1_000)).await.unwrap();
     assert!(*open(&store).await.cluster() == whole);
-    assert_eq!(first_read(&store), SNAPSHOT_INTERVAL);
-    assert_eq!(store.snapshots().await.unwrap(), kept, "and is there again");
+    assert_eq!(first_read(&store), 500);
+    store.drop_snapshot(Seq(500)).await.unwrap();
+    assert!(*open(&store).await.cluster() == whole);
+    assert_eq!(first_read(&store), 1);
+}
+
+#[tokio::test]
+async fn whoever_folds_a_long_way_leaves_snapshots_for_the_next() {
+    let (store, log) = logged(2 * SNAPSHOT_INTERVAL + 2_000, 0).await;
+    let whole = Cluster::default().fold(&log);
+    let journal = open(&store).await;
+    let kept = store.snapshots().await.unwrap();
+    assert_eq!(kept, [Seq(SNAPSHOT_INTERVAL), Seq(2 * SNAPSHOT_INTERVAL)]);
     for seq in kept {
         store.drop_snapshot(seq).await.unwrap();
     }
+    let past = Past::new(journal);
+    past.state(Seq(SNAPSHOT_INTERVAL + 1)).await.unwrap();
+    assert_eq!(store.snapshots().await.unwrap(), [Seq(SNAPSHOT_INTERVAL)]);
     assert!(*open(&store).await.cluster() == whole);
+    assert_eq!(first_read(&store), SNAPSHOT_INTERVAL);
+    assert_eq!(store.snapshots().await.unwrap().len(), 2);
 }
 
 #[tokio::test]
 async fn a_snapshot_that_is_damaged_older_or_of_another_log_is_not_used() {
-    let (store, log) = logged(0).await;
+    let (store, log) = logged(1_300, 0).await;
     let whole = Cluster::default().fold(&log);
-    open(&store).await;
+    keep(&store, &log, &[500, 1_000]).await;
     let good = store.snapshot_before(Seq(u64::MAX)).await.unwrap().unwrap();
-    let (other, _) = logged(1 << 100).await;
-    fold_log(&*other).await.unwrap();
+    let (other, log_of_other) = logged(1_300, 1 << 100).await;
+    keep(&other, &log_of_other, &[1_000]).await;
     let foreign = other.snapshot_before(Seq(u64::MAX)).await.unwrap().unwrap();
     assert_eq!(foreign.seq, good.seq);
     let mut flipped = good.clone();
@@ -152,43 +173,37 @@ async fn a_snapshot_that_is_damaged_older_or_of_another_log_is_not_used() {
     ] {
         store.write_snapshot(bad).await.unwrap();
         assert!(*open(&store).await.cluster() == whole);
-        assert_eq!(first_read(&store), SNAPSHOT_INTERVAL, "the one before it was good");
-        let again = store.snapshot_before(Seq(u64::MAX)).await.unwrap().unwrap();
-        assert_eq!(again, good, "a good one is in its place");
+        assert_eq!(first_read(&store), 500, "the one before it was good");
+        assert_eq!(store.snapshots().await.unwrap(), [Seq(500)], "it is in nobody's way any more");
     }
     // One in the wrong place.
-    store.write_snapshot(Snapshot { seq: Seq(EVENTS), ..good }).await.unwrap();
+    store.write_snapshot(Snapshot { seq: Seq(1_300), ..good }).await.unwrap();
     assert!(*open(&store).await.cluster() == whole);
 }
 
 #[tokio::test]
 async fn the_state_after_any_event_is_the_fold_up_to_it() {
-    let (store, log) = logged(0).await;
+    let (store, log) = logged(1_300, 0).await;
+    keep(&store, &log, &[400, 800, 1_200]).await;
     let journal = open(&store).await;
     let past = Past::new(journal.clone());
     let folded = |seq: u64| Cluster::default().fold(&log[..usize::try_from(seq).unwrap()]);
-    let interval = SNAPSHOT_INTERVAL;
-    for seq in [1, 30_000, 29_999, 30_001, EVENTS, EVENTS - 1, 20_000, 19_999, 40_000, 40_001, 7] {
+    for seq in [1, 900, 899, 901, 1_300, 1_299, 800, 799, 1_200, 1_201, 7] {
         first_read(&store);
         let state = past.state(Seq(seq)).await.unwrap();
         assert!(*state == folded(seq), "after {seq}");
-        let snapshot = seq / interval * interval;
+        let snapshot = seq / 400 * 400;
         assert!(first_read(&store) >= snapshot.max(1), "after {seq}: from the snapshot on, or from nearer");
         assert!(Arc::ptr_eq(&past.state(Seq(seq)).await.unwrap(), &state), "it is remembered");
     }
     // A neighbour of one that is remembered takes one event.
-    past.state(Seq(33_333)).await.unwrap();
+    past.state(Seq(950)).await.unwrap();
     first_read(&store);
-    assert!(*past.state(Seq(33_335)).await.unwrap() == folded(33_335));
-    assert_eq!(first_read(&store), 33_334);
+    assert!(*past.state(Seq(952)).await.unwrap() == folded(952));
+    assert_eq!(first_read(&store), 951);
     // And without any snapshot.
     for seq in store.snapshots().await.unwrap() {
         store.drop_snapshot(seq).await.unwrap();
     }
-    let past = Past::new(journal);
-    assert!(*past.state(Seq(25_000)).await.unwrap() == folded(25_000));
-    assert_eq!(store.snapshots().await.unwrap(), [Seq(interval)], "the way is paved again");
-    first_read(&store);
-    assert!(*past.state(Seq(24_000)).await.unwrap() == folded(24_000));
-    assert!(first_read(&store) >= 20_000);
+    assert!(*Past::new(journal).state(Seq(1_100)).await.unwrap() == folded(1_100));
 }

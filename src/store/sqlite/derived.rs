@@ -1,12 +1,12 @@
 //! What is derived from the log: the tables `nodes`, `applications` and `containers`, the index, by which an event is
-//! looked up by its kind and by what it is about, and snapshots of the state. In a file of its own, `tables.db`: who deletes it gets it back.
+//! looked up by its kind, by what it is about and by who did it, and snapshots of the state. In a file of its own, `tables.db`: who deletes it gets it back.
 //!
 //! It follows the log, without waiting for the disk, and in batches: written with each commit, the index would cost more
 //! than the events themselves, for its pages lie all over the file. Whoever asks by it has it brought up to date first.
 
 use super::{APPLICATION_ID, event_text, explain, number};
 use crate::store::{RowChange, Snapshot, StoreError, StoredEvent};
-use kdaemon_events::{Envelope, Seq};
+use kdaemon_events::{Envelope, Kind, Seq};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The file in the data folder.
 const FILE_NAME: &str = "tables.db";
 /// The version of the layout below. A file of another one is made anew.
-const LAYOUT: i32 = 1;
+const LAYOUT: i32 = 2;
 /// With so many rows to write they are written, beside the log.
 const BATCH: usize = 16_384;
 /// With so many rows to write the log waits for them.
@@ -28,7 +28,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS applications (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS event_index (
-        term TEXT NOT NULL, -- a kind, or the id of what the event is about
+        term TEXT NOT NULL, -- a kind, the id of what the event is about, or `by` who did it
         seq INTEGER NOT NULL,
         PRIMARY KEY (term, seq)
     ) WITHOUT ROWID;
@@ -57,7 +57,18 @@ struct Unindexed {
 
 /// By what an event is looked up.
 pub(super) fn terms(event: &StoredEvent) -> impl Iterator<Item = String> {
-    std::iter::once(event.kind.as_str().to_owned()).chain(event.subjects.iter().map(ToString::to_string))
+    let made = [kind_term(event.kind), actor_term(&event.actor)];
+    made.into_iter().chain(event.subjects.iter().map(ToString::to_string))
+}
+
+/// By what the events of a kind are looked up.
+pub(super) fn kind_term(kind: Kind) -> String {
+    kind.as_str().to_owned()
+}
+
+/// By what the events of an actor are looked up.
+pub(super) fn actor_term(actor: &str) -> String {
+    format!("by {actor}")
 }
 
 impl Derived {
@@ -220,6 +231,11 @@ impl Derived {
         })
     }
 
+    /// Of which event the latest state was kept.
+    pub(super) fn last_snapshot(&self) -> Result<Seq, StoreError> {
+        self.write(last_snapshot)
+    }
+
     /// Forgets a state.
     pub(super) fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
         self.write(|transaction| {
@@ -250,6 +266,12 @@ pub(super) fn snapshot_before(
         })
     };
     statement.query_row([number(seq)], snapshot).optional()
+}
+
+fn last_snapshot(transaction: &Transaction<'_>) -> Result<Seq, rusqlite::Error> {
+    let last: i64 =
+        transaction.query_row("SELECT coalesce(max(seq), 0) FROM snapshots", [], |row| row.get(0))?;
+    Ok(Seq(last.unsigned_abs()))
 }
 
 /// Of which events the state was kept.
@@ -289,11 +311,9 @@ fn open(path: &Path, head: Seq) -> Result<Option<Connection>, rusqlite::Error> {
         transaction.pragma_update(None, "user_version", LAYOUT)?;
     }
     // Of another log, then: of one that an older one was put in the place of.
-    let last_snapshot: i64 =
-        transaction.query_row("SELECT coalesce(max(seq), 0) FROM snapshots", [], |row| row.get(0))?;
     let is_ahead = reflects(&transaction, TABLES)? > head
         || reflects(&transaction, INDEX)? > head
-        || last_snapshot > number(head);
+        || last_snapshot(&transaction)? > head;
     transaction.commit()?;
     Ok((!is_ahead).then_some(connection))
 }
