@@ -3,9 +3,10 @@
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
 import { live } from '../live.js';
 import { adjust, route, to } from '../router.js';
-import { readOnly, shown } from '../time.js';
+import { tape } from '../tape.js';
+import { past, readOnly, shown } from '../time.js';
 import { byName } from '../world.js';
-import { count, number } from '../words.js';
+import { clock, count, groupOf, number, say } from '../words.js';
 import { Status, Title } from '../parts/bits.js';
 import { confirm } from '../parts/confirm.js';
 import { Form } from '../parts/form.js';
@@ -24,6 +25,7 @@ const GAP = 0.75;
 const PADDING = 0.6;
 const FLIGHT_MS = 900;
 const FLIGHTS = 60;
+const LATEST = 8;
 
 export const STATUSES = ['UP', 'LAUNCHING', 'STOPPING', 'LOST', 'FAILED', 'DOWN', 'CREATED'];
 
@@ -48,7 +50,8 @@ export function Cluster() {
       <button type="button" disabled=${readOnly.value} onClick=${rebalance}>Rebalance</button>
       <a class="button" href=${to(['nodes', 'new'])}>Mount a node</a>`}>Cluster<//>
     ${level === 'heat' ? html`<${HeatMap} nodes=${nodes} />` : html`<${Grid} key=${level} level=${level} nodes=${nodes} />`}
-    <${Unplaced} />`;
+    <${Unplaced} />
+    <${Latest} />`;
 }
 
 const rebalance = () => confirm({ title: 'Rebalance the cluster?', verb: 'Rebalance', order: { path: '/rebalance' }, done: 'The rebalance began' });
@@ -205,6 +208,18 @@ function fly(row, from, to) {
     dot.remove();
     flying--;
   };
+}
+
+/** The newest things that happened, until the moment that is shown. */
+function Latest() {
+  const until = past.value?.seq ?? Infinity;
+  const marks = useThrottled(tape.value, 500).marks;
+  const events = [];
+  for (let index = marks.length - 1; index >= 0 && events.length < LATEST && marks[index].event; index--) {
+    if (marks[index].seq <= until) events.push(marks[index].event);
+  }
+  return html`<section class="latest panel" aria-label="What happened last"><h2>Latest <a class="faint" href=${to(['events'])}>all events</a></h2>
+    ${events.length ? html`<ol class="chain">${events.map((event) => html`<li key=${event.seq} class=${`mark-${groupOf(event)}`}><span class="when"><a href=${to(['events', event.seq])}>#${event.seq}</a> <time datetime=${event.at}>${clock(event.at)}</time></span><span class="what">${say(event, shown.value)}</span></li>`)}</ol>` : html`<p class="faint">Nothing in the stretch of the time line.</p>`}</section>`;
 }
 
 /** Containers that are on no node and should be. */

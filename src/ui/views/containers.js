@@ -73,6 +73,7 @@ export function ContainerPage({ which }) {
 }
 
 function Overview({ row }) {
+  const application = shown.value.applications.get(row.application_id);
   return html`<div class="columns"><section class="panel"><h2>Container</h2><${Facts}>
       <${Fact} name="Node"><${Thing} kind="nodes" id=${row.node_id} /><//>
       <${Fact} name="Application"><${Thing} kind="applications" id=${row.application_id} /><//>
@@ -85,7 +86,8 @@ function Overview({ row }) {
       <${Fact} name="On its engine"><code>${row.container_id ? row.container_id.slice(0, 12) : '–'}</code><//>
       <${Fact} name="Last change"><a href=${to(['events', row.seq])}>event ${row.seq}</a><//>
       <${Fact} name="Id"><code>${row.id}</code><//>
-    <//><h3>Environment</h3><${Environment} text=${row.env_variables} /></section>
+    <//><h3>Environment</h3><${Environment} text=${row.env_variables} />
+      ${application?.env_variables && html`<h3>Environment of its application</h3><${Environment} text=${application.env_variables} />`}</section>
     <section class="panel"><h2>Use</h2><${Stats} row=${row} /></section></div>`;
 }
 

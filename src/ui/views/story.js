@@ -54,13 +54,16 @@ export function History({ kind, id, stamp }) {
 
 /** Fields with what they were and what they became. */
 export function Changes({ changes }) {
-  const fields = Object.entries(changes ?? {});
+  // What is empty at birth says nothing.
+  const fields = Object.entries(changes ?? {}).filter(([field, { from, to: became }]) => field !== 'id' && !(isEmpty(from) && isEmpty(became)));
   if (!fields.length) return null;
-  return html`<span class="changes">${fields.slice(0, 12).map(([field, { from, to: became }]) => html`<span key=${field}><b>${field.replaceAll('_', ' ')}</b> <del>${value(field, from)}</del> <span class="arrow" aria-label="became">→</span> <ins>${value(field, became)}</ins></span>`)}${fields.length > 12 && html`<span class="faint">and ${fields.length - 12} more fields</span>`}</span>`;
+  return html`<span class="changes">${fields.slice(0, 12).map(([field, { from, to: became }]) => html`<span key=${field}><b>${field.replaceAll('_', ' ')}</b> ${!isEmpty(from) && html`<del>${value(field, from)}</del> <span class="arrow"><span class="sr-only">became</span><span aria-hidden="true">→</span></span> `}<ins>${value(field, became)}</ins></span>`)}${fields.length > 12 && html`<span class="faint">and ${fields.length - 12} more fields</span>`}</span>`;
 }
 
+const isEmpty = (given) => given === null || given === undefined || given === '' || (Array.isArray(given) && !given.length);
+
 function value(field, given) {
-  if (given === null || given === undefined || given === '') return 'nothing';
+  if (isEmpty(given)) return 'nothing';
   if (field === 'node_id' || field === 'application_id') return shown.peek().name(field === 'node_id' ? 'nodes' : 'applications', given) ?? given.slice(0, 8) + '…';
   if (field === 'env_variables') return variables(given).map(([name, text]) => `${name}=${isSecret(name) ? MASK : text}`).join(', ');
   const text = typeof given === 'object' ? JSON.stringify(given) : String(given);

@@ -29,7 +29,10 @@ function stretch() {
   const to = Date.now();
   const { marks, from } = tape.peek();
   const start = range.peek() ? to - range.peek() : Math.min(from, marks[0]?.at ?? from);
-  return { from: Math.min(start, to - 1000), to };
+  // A moment before it is shown too.
+  const shownAt = past.peek()?.at ?? to;
+  const before = shownAt < start ? shownAt - (to - shownAt) / 20 : start;
+  return { from: Math.min(before, to - 1000), to };
 }
 
 function Strip() {
