@@ -146,7 +146,8 @@ fn send(api: &Api, file: &File, asked: &HeaderMap, caching: &'static str) -> Res
     let body = if has_gzip { &file.gzip } else { &file.plain };
     let tag = format!("\"{}\"", &blake3::hash(body).to_hex().as_str()[..32]);
     let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_known = known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag || one.trim() == "*");
+    let is_known =
+        known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag || one.trim() == "*");
     let mut response = if is_known {
         let mut response = Response::default();
         *response.status_mut() = StatusCode::NOT_MODIFIED;
