@@ -19,7 +19,7 @@ use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -51,7 +51,8 @@ struct Embedded;
 struct File {
     media: &'static str,
     plain: Bytes,
-    gzip: Bytes,
+    /// Compressed, once somebody wants it so.
+    gzip: OnceLock<Bytes>,
 }
 
 impl File {
@@ -63,10 +64,16 @@ impl File {
             Some("svg") => "image/svg+xml",
             _ => "application/octet-stream",
         };
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        let gzip = encoder.write_all(&plain).and_then(|()| encoder.finish());
-        // Writing to memory does not fail; if it did, the plain form would be sent.
-        Self { media, plain: plain.into(), gzip: gzip.unwrap_or_default().into() }
+        Self { media, plain: plain.into(), gzip: OnceLock::new() }
+    }
+
+    fn gzip(&self) -> &Bytes {
+        self.gzip.get_or_init(|| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+            let gzip = encoder.write_all(&self.plain).and_then(|()| encoder.finish());
+            // Writing to memory does not fail; if it did, the plain form would be sent.
+            gzip.unwrap_or_default().into()
+        })
     }
 }
 
@@ -142,8 +149,8 @@ async fn file(
 
 /// Sends a file: small where the client can read that, and not at all when it has it.
 fn send(api: &Api, file: &File, asked: &HeaderMap, caching: &'static str) -> Response {
-    let has_gzip = !file.gzip.is_empty() && accepts_gzip(asked);
-    let body = if has_gzip { &file.gzip } else { &file.plain };
+    let has_gzip = accepts_gzip(asked) && !file.gzip().is_empty();
+    let body = if has_gzip { file.gzip() } else { &file.plain };
     let tag = format!("\"{}\"", &blake3::hash(body).to_hex().as_str()[..32]);
     let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_known =

@@ -39,7 +39,7 @@ export async function ask(request) {
 }
 
 export async function api(method, path, body) {
-  const answer = await fetch(API + path, { method, body: body && JSON.stringify(body) });
+  const answer = await fetch(API + path, { method, body: body && JSON.stringify(body), headers: { 'content-type': 'application/json' } });
   assert(answer.ok, `${method} ${path}: ${answer.status} ${answer.ok ? '' : await answer.clone().text()}`);
   return answer.json();
 }

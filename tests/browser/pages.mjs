@@ -53,7 +53,7 @@ async function hostile(page) {
   step('a name is text and never markup; secrets are masked');
   for (const view of ['#/', '#/applications', '#/containers', '#/events', `#/applications/${encodeURIComponent(HOSTILE)}`, `#/applications/${encodeURIComponent(HOSTILE)}?view=history`]) {
     await visit(page, view);
-    await page.getByText('<img src=x').first().waitFor();
+    await page.locator('main').getByText('<img src=x').locator('visible=true').first().waitFor();
   }
   assert.equal(await page.evaluate(() => window.hacked), undefined);
   await visit(page, `#/applications/${encodeURIComponent(HOSTILE)}`);
