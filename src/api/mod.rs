@@ -14,7 +14,6 @@ mod events;
 mod guard;
 mod health;
 mod history;
-mod home;
 mod input;
 mod nodes;
 mod openapi;
@@ -25,6 +24,7 @@ mod serve;
 mod shapes;
 mod state;
 mod stream;
+mod ui;
 mod websocket;
 mod when;
 mod why;
@@ -119,7 +119,7 @@ pub fn router(api: Api) -> Router {
     let (router, document) = OpenApiRouter::new()
         .merge(health::routes())
         .merge(openapi::routes())
-        .merge(home::routes())
+        .merge(ui::routes())
         .merge(websocket::routes())
         .nest(&format!("/{}", api.config.api_version), versioned)
         .split_for_parts();

@@ -183,5 +183,5 @@ async fn health_is_told_without_a_version() {
     assert_eq!(world.get_raw("/readyz").await.expect(200)["seq"], world.head());
     let home = world.get_raw("/").await;
     assert!(home.header("content-type").starts_with("text/html"));
-    assert!(home.text.contains("/0.0/nodes") && home.text.contains("/openapi.json"));
+    assert!(home.text.contains("content=\"/0.0\"") && home.text.contains("/main.js"));
 }
