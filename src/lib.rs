@@ -1,6 +1,7 @@
 //! kDaemon: an event-sourced manager of containers over plain Docker engines.
 
 pub mod api;
+pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod daemon;
