@@ -362,7 +362,7 @@ async fn add(
     let request = Request::new(Method::POST, &["applications", "create"])?.body(Value::Object(body));
     let added = cx.change(request, change, &about(name, "is added", "being added")).await?;
     // Adding it is done at once; its containers are what there is to wait for.
-    if let (Some(replicas), Some(_), Some(wait)) = (fields.replicas, added, change.wait_time()) {
+    if let (Some(replicas), Some(_), Some(wait)) = (fields.replicas, added, change.wait()) {
         let request = Request::new(Method::POST, &["applications", "scale", name])?;
         let request = request.body(json!({"replicas": replicas}));
         let quiet = Context { output: None, ..cx.clone() };

@@ -21,7 +21,8 @@ pub(super) struct ChangeArgs {
     wait: Option<Duration>,
 }
 
-fn wait_time(text: &str) -> Result<Duration, String> {
+/// Reads how long to wait.
+pub(super) fn wait_time(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
@@ -32,7 +33,7 @@ impl ChangeArgs {
     }
 
     /// How long to wait, if at all.
-    pub(super) fn wait_time(&self) -> Option<Duration> {
+    pub(super) fn wait(&self) -> Option<Duration> {
         self.wait
     }
 

@@ -32,7 +32,7 @@ pub(super) async fn run(cx: &Context, args: &RebalanceArgs) -> Result<(), Failur
         return cx.change(request, &args.change, &about).await.map(drop);
     }
     let bar = spinner("rebalancing".to_owned());
-    let answer = match args.change.wait_time() {
+    let answer = match args.change.wait() {
         Some(wait) => cx.client.ask(request.waiting(wait)).await,
         None => cx.client.ask(request).await,
     };
@@ -64,7 +64,7 @@ pub(super) async fn run(cx: &Context, args: &RebalanceArgs) -> Result<(), Failur
         _ => {}
     }
     if answer.status == 202
-        && let Some(wait) = args.change.wait_time()
+        && let Some(wait) = args.change.wait()
     {
         return Err(Failure::Other(format!("they still move after {}s; that goes on", wait.as_secs())));
     }
