@@ -100,7 +100,7 @@ impl Problem {
         }
         match (status, problem.kind.as_str()) {
             (404, "/problems/no-such-route") => Failure::Other(format!(
-                "{}; that daemon may be older than this program, or its api_version another (end --server in /VERSION)",
+                "{}; is that daemon older than this program, or its api_version another? (--server URL/VERSION)",
                 problem.detail
             )),
             (404, _) => Failure::NotFound(problem.detail),

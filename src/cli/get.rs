@@ -291,12 +291,17 @@ fn container_cells(row: &Json, names: &Names) -> Vec<String> {
         cell(row, "access_link"),
         cell(row, "restarts"),
         age(row.text("id").unwrap_or_default()),
-        row.list("ports").iter().map(port).collect::<Vec<_>>().join(", "),
+        ports(row.list("ports")),
         cell(row, "generation"),
         cell(row, "container_id").chars().take(12).collect(),
         cell(row, "reason"),
         cell(row, "id"),
     ]
+}
+
+/// Published ports, as Docker writes them.
+pub(super) fn ports(ports: &[Json]) -> String {
+    ports.iter().map(port).collect::<Vec<_>>().join(", ")
 }
 
 fn port(port: &Json) -> String {
@@ -361,7 +366,7 @@ pub(super) fn text(row: &Json, name: &dyn Fn(&str) -> Option<String>) -> String 
                 None => plain(id),
             },
             ("state" | "status" | "availability", Json::Text(status)) => coloured(status),
-            ("ports", Json::List(ports)) => ports.iter().map(port).collect::<Vec<_>>().join(", "),
+            ("ports", Json::List(published)) => ports(published),
             (_, value) => value.plain(),
         };
         text.push_str(&line(field, &value));

@@ -88,6 +88,7 @@ fn changed(field: &str, change: &Json, names: &Names) -> String {
     let side = |side| match change.get(side) {
         Some(Json::Text(id)) if field.ends_with("_id") => names.known(id),
         Some(Json::Text(text)) if matches!(field, "status" | "state" | "availability") => coloured(text),
+        Some(Json::List(ports)) if field == "ports" && !ports.is_empty() => super::get::ports(ports),
         Some(value) if !value.is_empty() => value.plain(),
         _ => "-".to_owned(),
     };

@@ -251,4 +251,21 @@ mod tests {
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn every_command_has_examples() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{path} has no examples");
+            for example in help.lines().filter(|line| line.trim_start().starts_with("kdaemon ")) {
+                let words = example.trim().split([' ', '|', '>']).take(2).collect::<Vec<_>>();
+                assert!(Cli::command().find_subcommand(words[1]).is_some(), "{path}: {example}");
+            }
+            for command in command.get_subcommands() {
+                check(command, &path);
+            }
+        }
+        check(&Cli::command(), "");
+    }
 }

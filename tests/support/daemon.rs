@@ -16,6 +16,8 @@ pub(crate) struct Daemon {
     data_dir: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Where it listens when it is started: a free port, until [`Daemon::keep_address`].
+    bind: String,
     address: String,
     client: reqwest::Client,
     /// What it wrote to stderr, over all its lives.
@@ -36,6 +38,7 @@ impl Daemon {
             data_dir: dir.path().join("state"),
             arguments: arguments.iter().map(ToString::to_string).collect(),
             environment: environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            bind: "127.0.0.1:0".to_owned(),
             address: String::new(),
             client: reqwest::Client::new(),
             log: Arc::default(),
@@ -52,6 +55,7 @@ impl Daemon {
             data_dir: data_dir.to_owned(),
             arguments: vec!["--no-local".to_owned()],
             environment: Vec::new(),
+            bind: "127.0.0.1:0".to_owned(),
             address: String::new(),
             client: reqwest::Client::new(),
             log: Arc::default(),
@@ -68,7 +72,7 @@ impl Daemon {
     /// The command line that starts it.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kdaemon"));
-        command.args(["serve", "--bind", "127.0.0.1:0", "--data-dir"]).arg(&self.data_dir);
+        command.args(["serve", "--bind", &self.bind, "--data-dir"]).arg(&self.data_dir);
         command.args(&self.arguments);
         command.envs(self.environment.iter().map(|(k, v)| (k, v)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -101,6 +105,11 @@ impl Daemon {
             panic!("it did not start: {line:?}\n{}", self.log.lock().unwrap());
         };
         self.address = address.to_owned();
+    }
+
+    /// Has it listen where it does now in its next lives too.
+    pub(crate) fn keep_address(&mut self) {
+        self.bind = self.address.trim_start_matches("http://").to_owned();
     }
 
     /// SIGKILL.

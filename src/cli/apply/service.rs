@@ -115,7 +115,10 @@ impl<'a> Reader<'a> {
             replicas: 1,
         };
         let mut spec = Spec::default();
-        for (key, node) in self.map(&root, node) {
+        // What `deploy` says goes over the older keys that say the same.
+        let (deploy, others): (Vec<_>, Vec<_>) =
+            self.map(&root, node).iter().partition(|(key, _)| key == "deploy");
+        for (key, node) in others.into_iter().chain(deploy) {
             let path = format!("{root}.{key}");
             let path = path.as_str();
             match key.as_str() {
