@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod archive;
+pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod daemon;
