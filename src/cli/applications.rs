@@ -280,7 +280,7 @@ impl ApplicationFields {
 
 fn about(name: &str, done: &'static str, going: &'static str) -> About {
     let watching = Watching::Application(name.to_owned());
-    About { name: format!("application `{name}`"), done, going, watching }
+    About { thing: "application", name: name.to_owned(), done, going, watching }
 }
 
 /// Does it.

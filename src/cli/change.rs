@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::json::Json;
 use super::output::{Format, json, print, say, yaml};
 use super::progress::Watching;
+use super::table::plain;
 use super::{Context, events};
 use crate::config::parse_duration;
 use std::time::Duration;
@@ -45,7 +46,9 @@ impl ChangeArgs {
 /// What a command is about, in words and for whoever waits.
 #[derive(Debug, Clone)]
 pub(super) struct About {
-    /// How it is called in messages, as in ``node `b` ``.
+    /// What sort of thing it is: `node`.
+    pub(super) thing: &'static str,
+    /// Its name, as far as it is known before the daemon answers.
     pub(super) name: String,
     /// What happened when it is done: `cordoned`.
     pub(super) done: &'static str,
@@ -53,6 +56,14 @@ pub(super) struct About {
     pub(super) going: &'static str,
     /// Where to look how far it is.
     pub(super) watching: Watching,
+}
+
+impl About {
+    /// How it is called in messages: a name that the daemon gave goes before what was asked for.
+    pub(super) fn title(&self, row: Option<&Json>) -> String {
+        let name = row.and_then(|row| row.text("name")).unwrap_or(&self.name);
+        format!("{} `{}`", self.thing, plain(name))
+    }
 }
 
 impl Context {
@@ -77,7 +88,8 @@ impl Context {
                 super::progress::while_waiting(&self.client, about, asked).await?
             }
         };
-        let About { name, done, going, .. } = about;
+        let About { done, going, .. } = about;
+        let name = about.title(Some(&answer.json));
         let seq = answer.seq.map(|seq| format!(" (event {seq})")).unwrap_or_default();
         match (answer.status, args.wait) {
             (202, Some(wait)) => {

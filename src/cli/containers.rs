@@ -172,7 +172,13 @@ impl ContainerFields {
 }
 
 pub(super) fn about(name: &str, done: &'static str, going: &'static str) -> About {
-    About { name: format!("container `{name}`"), done, going, watching: Watching::Container(name.to_owned()) }
+    About {
+        thing: "container",
+        name: name.to_owned(),
+        done,
+        going,
+        watching: Watching::Container(name.to_owned()),
+    }
 }
 
 /// Does it.

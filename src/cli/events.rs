@@ -60,6 +60,12 @@ fn tail(text: &str) -> Result<Tail, String> {
     }
 }
 
+/// All kinds but the raw observations, as the API takes them.
+pub(super) fn facts() -> String {
+    let facts = Kind::ALL.iter().filter(|kind| !matches!(kind, Kind::NodeObserved | Kind::ContainerObserved));
+    facts.map(|kind| kind.as_str()).collect::<Vec<_>>().join(",")
+}
+
 /// How many events are asked for at a time.
 const PAGE: usize = 10_000;
 
@@ -72,9 +78,7 @@ impl EventsArgs {
         if self.observations {
             return None;
         }
-        let facts =
-            Kind::ALL.iter().filter(|kind| !matches!(kind, Kind::NodeObserved | Kind::ContainerObserved));
-        Some(facts.map(|kind| kind.as_str()).collect::<Vec<_>>().join(","))
+        Some(facts())
     }
 
     fn page(&self, after: u64, limit: usize) -> Result<Request, Failure> {

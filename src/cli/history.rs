@@ -41,7 +41,7 @@ pub(super) async fn run(cx: &Context, kind: Kind, args: &HistoryArgs) -> Result<
     if !cx.is_for_scripts() {
         for event in history.list("events") {
             for (field, change) in event.object("changes") {
-                if field.ends_with("_id") {
+                if is_reference(field) {
                     for id in [change.text("from"), change.text("to")].into_iter().flatten() {
                         names.learn(&cx.client, id).await;
                     }
@@ -80,13 +80,19 @@ pub(super) async fn run(cx: &Context, kind: Kind, args: &HistoryArgs) -> Result<
 fn tells(field: &str, change: &Json) -> bool {
     let is_detail = matches!(field, "id" | "generation" | "container_id" | "user_id");
     let is_empty = |side| change.get(side).is_none_or(Json::is_empty);
-    !is_detail && !(is_empty("from") && is_empty("to"))
+    let is_nothing = is_empty("from") && is_empty("to");
+    !is_detail && !is_nothing
+}
+
+/// Whether a field names another thing by its id. (A `container_id` in a row is the engine's.)
+fn is_reference(field: &str) -> bool {
+    matches!(field, "node_id" | "application_id")
 }
 
 /// A change of a field, in words.
 fn changed(field: &str, change: &Json, names: &Names) -> String {
     let side = |side| match change.get(side) {
-        Some(Json::Text(id)) if field.ends_with("_id") => names.known(id),
+        Some(Json::Text(id)) if is_reference(field) => names.known(id),
         Some(Json::Text(text)) if matches!(field, "status" | "state" | "availability") => coloured(text),
         Some(Json::List(ports)) if field == "ports" && !ports.is_empty() => super::get::ports(ports),
         Some(value) if !value.is_empty() => value.plain(),
@@ -177,7 +183,7 @@ fn mentioned(diff: &Json) -> BTreeSet<String> {
         .filter_map(|kind| diff.get(kind.path()))
         .flat_map(|part| part.list("changed"))
         .flat_map(|entry| entry.object("fields"))
-        .filter(|(field, _)| matches!(field.as_str(), "node_id" | "application_id"))
+        .filter(|(field, _)| is_reference(field))
         .flat_map(|(_, change)| [change.text("from"), change.text("to")])
         .flatten()
         .map(str::to_owned)

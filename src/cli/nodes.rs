@@ -181,7 +181,7 @@ fn endpoint(text: &str) -> String {
 }
 
 fn about(name: &str, done: &'static str, going: &'static str, watching: Watching) -> About {
-    About { name: format!("node `{name}`"), done, going, watching }
+    About { thing: "node", name: name.to_owned(), done, going, watching }
 }
 
 /// Does it.

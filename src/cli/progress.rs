@@ -40,7 +40,7 @@ pub(super) async fn while_waiting(
     about: &About,
     answer: impl Future<Output = Result<Answer, Failure>>,
 ) -> Result<Answer, Failure> {
-    let bar = spinner(about.name.clone());
+    let bar = spinner(about.title(None));
     let told = async {
         loop {
             tokio::time::sleep(PERIOD).await;
@@ -49,7 +49,7 @@ pub(super) async fn while_waiting(
             }
             // What cannot be seen now is seen the next time; the answer itself says what went wrong.
             if let Ok(Some(state)) = look(client, &about.watching).await {
-                bar.set_message(format!("{}: {state}", about.name));
+                bar.set_message(format!("{}: {state}", about.title(None)));
             }
         }
     };

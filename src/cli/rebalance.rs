@@ -24,7 +24,8 @@ pub(super) async fn run(cx: &Context, args: &RebalanceArgs) -> Result<(), Failur
     let request = Request::new(Method::POST, &["rebalance"])?;
     if args.change.is_dry_run() {
         let about = super::change::About {
-            name: "the cluster".to_owned(),
+            thing: "cluster",
+            name: String::new(),
             done: "is even",
             going: "being evened",
             watching: super::progress::Watching::Nothing,

@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::client::Request;
-use super::events::line;
+use super::events::{facts, line};
 use super::failure::Failure;
 use super::names::Names;
 use super::output::print;
@@ -70,39 +70,39 @@ pub(super) async fn run(cx: &Context) -> Result<(), Failure> {
 }
 
 async fn live(cx: &Context, screen: &Screen, mut status: Status) -> Result<(), Failure> {
-    let request = Request::get(&["events", "stream"])?;
+    let request = Request::get(&["events", "stream"])?.query("kind", facts());
     let mut stream = Stream::new(cx.client.clone(), request, status.seq().unwrap_or(0)).quiet();
     let mut names = Names::default();
     let mut events = VecDeque::new();
     let mut is_stale = false;
     let mut next = Instant::now();
-    let mut was_connected = true;
+    let mut was_connected = false;
+    let mut is_lost = false;
     let mut resized = signal(SignalKind::window_change())?;
     loop {
-        draw(screen, &status, &events, stream.is_connected() || !was_connected)?;
-        was_connected = stream.is_connected();
+        draw(screen, &status, &events, is_lost)?;
         // Takes events until it is time to look again.
         loop {
+            let can_look = is_stale && stream.is_connected();
             let due = tokio::time::sleep_until(next.max(Instant::now() + Duration::from_millis(10)).into());
             tokio::select! {
                 event = stream.step() => {
                     if let Some(event) = event? {
-                        let kind = event.text("kind").unwrap_or_default();
                         is_stale = true;
-                        if kind != "NodeObserved" {
-                            names.learn_event(&cx.client, &event).await;
-                            events.push_back(line(&event, &names));
-                            if events.len() > EVENTS {
-                                events.pop_front();
-                            }
+                        names.learn_event(&cx.client, &event).await;
+                        events.push_back(line(&event, &names));
+                        if events.len() > EVENTS {
+                            events.pop_front();
                         }
                     } else if stream.is_connected() != was_connected {
-                        is_stale |= stream.is_connected();
+                        was_connected = stream.is_connected();
+                        is_lost = !was_connected;
+                        is_stale |= was_connected;
                         break;
                     }
                 }
                 _ = resized.recv() => break,
-                () = due, if is_stale => break,
+                () = due, if can_look => break,
             }
         }
         if is_stale && stream.is_connected() {
@@ -121,16 +121,11 @@ async fn live(cx: &Context, screen: &Screen, mut status: Status) -> Result<(), F
     }
 }
 
-fn draw(
-    screen: &Screen,
-    status: &Status,
-    events: &VecDeque<String>,
-    is_connected: bool,
-) -> Result<(), Failure> {
+fn draw(screen: &Screen, status: &Status, events: &VecDeque<String>, is_lost: bool) -> Result<(), Failure> {
     let (height, _) = console::Term::stdout().size();
     let below = if events.is_empty() { 0 } else { events.len() + 2 };
     let mut text = status.text(usize::from(height).saturating_sub(below + 2).max(8));
-    if !is_connected {
+    if is_lost {
         let gone = console::style("the daemon does not answer; waiting until it is back").red();
         text = format!("{gone}\n{text}");
     }

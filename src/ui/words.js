@@ -44,6 +44,8 @@ function isAsked(kind) {
 // ---- names of things, also of those that are gone ---------------------------------------------------------------------
 
 const names = new Map();
+/** So many names are remembered; the oldest go. */
+const NAMES = 100_000;
 /** Changes when names were learned. */
 export const namesKnown = signal(0);
 
@@ -55,6 +57,10 @@ export function learnNames(events) {
       names.set(id, data.name);
       learned++;
     }
+  }
+  for (const id of names.keys()) {
+    if (names.size <= NAMES) break;
+    names.delete(id);
   }
   if (learned) namesKnown.value++;
 }

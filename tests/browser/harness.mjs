@@ -86,9 +86,9 @@ export async function accessible(page, name) {
   }
 }
 
-/** Keeps a screenshot, when they are wanted: KDAEMON_SCREENSHOTS names the folder. */
+/** Keeps a screenshot, when they are wanted: KDAEMON_TEST_SCREENSHOTS names the folder. */
 export async function shot(page, name) {
-  const folder = process.env.KDAEMON_SCREENSHOTS;
+  const folder = process.env.KDAEMON_TEST_SCREENSHOTS;
   if (!folder) return;
   mkdirSync(folder, { recursive: true });
   await page.screenshot({ path: `${folder}/${name}.png` });

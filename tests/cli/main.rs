@@ -22,7 +22,7 @@ macro_rules! transcript {
         let actual = $shell.replay(wanted).await;
         snapbox::Assert::new()
             .action_env(snapbox::assert::DEFAULT_ACTION_ENV)
-            .eq(actual, snapbox::Data::read_from(&shell::path($name), None).raw());
+            .eq(actual, snapbox::Data::read_from(&$crate::shell::path($name), None).raw());
     }};
 }
 pub(crate) use transcript;

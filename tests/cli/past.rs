@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::Response;
 use futures_util::stream;
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 /// A server with answers of its own.
 pub(crate) struct Double {
@@ -125,17 +125,14 @@ async fn answer(State(asked): State<Arc<Mutex<Vec<String>>>>, request: Request) 
 
 /// A list of many containers, in pieces.
 fn large() -> Response {
-    let pieces = (0..MANY / 100).map(|piece| {
-        let mut text = String::new();
-        for number in piece * 100..(piece + 1) * 100 {
-            text.push_str(if number == 0 { "[" } else { "," });
-            text.push_str(&container(number).to_string());
-        }
-        if piece == MANY / 100 - 1 {
-            text.push(']');
-        }
-        Ok::<_, std::convert::Infallible>(text)
+    static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let row = container(0).to_string();
+        let rows = (0..MANY).map(|number| row.replace("web-0", &format!("web-{number}")));
+        format!("[{}]", rows.collect::<Vec<_>>().join(",")).into_bytes()
     });
+    // Cut anywhere, as a network does.
+    let pieces =
+        TEXT.chunks(16_001).map(|piece| Ok::<_, std::convert::Infallible>(bytes::Bytes::from_static(piece)));
     Response::new(Body::from_stream(stream::iter(pieces)))
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn run(cx: &Context, plan: &Plan, wait: Option<Duration>) -> Re
             let request = Request::new(Method::POST, &["applications", "scale", name])?;
             let request = request.body(json!({"replicas": step.replicas}));
             if step.action != Action::Unchanged {
-                let about = about(name, "is UP", "being launched");
+                let about = about(name, "is as the file says", "being launched");
                 cx.change(request, &ChangeArgs::waiting(wait), &about).await?;
             }
         }
@@ -52,7 +52,7 @@ pub(super) async fn run(cx: &Context, plan: &Plan, wait: Option<Duration>) -> Re
 
 fn about(name: &str, done: &'static str, going: &'static str) -> About {
     let watching = Watching::Application(name.to_owned());
-    About { name: format!("application `{name}`"), done, going, watching }
+    About { thing: "application", name: name.to_owned(), done, going, watching }
 }
 
 async fn carry_out(cx: &Context, step: &Step) -> Result<(), Failure> {

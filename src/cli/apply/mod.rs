@@ -2,6 +2,7 @@
 
 mod carry_out;
 mod compose;
+mod deploy;
 mod interpolate;
 mod plan;
 mod service;

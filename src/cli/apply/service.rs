@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The items of a list, or a single value as the only one.
-    fn items<'n>(&mut self, path: &str, node: &'n Node) -> &'n [Node] {
+    pub(super) fn items<'n>(&mut self, path: &str, node: &'n Node) -> &'n [Node] {
         match &node.value {
             Yaml::List(items) => items,
             Yaml::Scalar(_) => std::slice::from_ref(node),
@@ -95,7 +95,13 @@ impl<'a> Reader<'a> {
         self.items(path, node).iter().filter_map(|item| self.text(path, item)).collect()
     }
 
-    fn parsed<T: std::str::FromStr>(&mut self, path: &str, node: &Node, expected: &str) -> Option<T> {
+    /// A single value that has to be of a type.
+    pub(super) fn parsed<T: std::str::FromStr>(
+        &mut self,
+        path: &str,
+        node: &Node,
+        expected: &str,
+    ) -> Option<T> {
         let text = self.text(path, node)?;
         let parsed = text.parse().ok();
         if parsed.is_none() {
@@ -153,7 +159,7 @@ impl<'a> Reader<'a> {
                 "profiles" => service.profiles = self.texts(path, node),
                 "build" => self.leave_out(node, path, "images are not built here"),
                 "extends" => {
-                    self.error(node, path, "services of other files are not read: write it out here")
+                    self.error(node, path, "services of other files are not read: write it out here");
                 }
                 key if key.starts_with("x-") => {}
                 _ => self.leave_out(node, path, ""),
@@ -464,146 +470,33 @@ impl<'a> Reader<'a> {
                 Some(network) => networks.push(network.clone()),
                 None if name == "default" => {}
                 None => {
-                    self.error(node, path, &format!("`{name}` is not declared under the file's `networks`"))
+                    self.error(node, path, &format!("`{name}` is not declared under the file's `networks`"));
                 }
             }
         }
         networks
     }
-
-    fn deploy(&mut self, path: &str, node: &Node, spec: &mut Spec, replicas: &mut u32) {
-        for (field, node) in self.map(path, node) {
-            let path = format!("{path}.{field}");
-            let path = path.as_str();
-            match field.as_str() {
-                "replicas" => {
-                    if let Some(number) = self.parsed(path, node, "a number of containers") {
-                        *replicas = number;
-                    }
-                }
-                "mode" => match self.text(path, node).as_deref() {
-                    Some("replicated") | None => {}
-                    Some(other) => self.error(node, path, &format!("{other} is not available: replicated")),
-                },
-                "resources" => self.resources(path, node, spec),
-                "placement" => self.placement(path, node, spec),
-                "restart_policy" => self.restart_policy(path, node, spec),
-                field if field.starts_with("x-") => {}
-                _ => self.leave_out(node, path, ""),
-            }
-        }
-    }
-
-    fn resources(&mut self, path: &str, node: &Node, spec: &mut Spec) {
-        let mut reserved = Vec::new();
-        for (side, node) in self.map(path, node) {
-            for (field, node) in self.map(&format!("{path}.{side}"), node) {
-                let path = format!("{path}.{side}.{field}");
-                match (side.as_str(), field.as_str()) {
-                    ("limits", "cpus") => spec.cpus = self.parsed(&path, node, "a number of processors"),
-                    ("limits", "memory") => spec.memory = self.text(&path, node),
-                    ("reservations", "cpus" | "memory") => reserved.push((field.as_str(), path, node)),
-                    _ => self.leave_out(node, &path, ""),
-                }
-            }
-        }
-        // What is a limit is set aside too: a reservation of the same says nothing new.
-        for (field, path, node) in reserved {
-            let text = self.text(&path, node).unwrap_or_default();
-            let limit = match field {
-                "cpus" => spec.cpus.filter(|cpus| text.parse() == Ok(*cpus)).map(|_| text.clone()),
-                _ => spec.memory.clone(),
-            };
-            if limit.as_deref() != Some(text.as_str()) {
-                self.leave_out(node, &path, "what is set aside for a container is its limit");
-            }
-        }
-    }
-
-    fn placement(&mut self, path: &str, node: &Node, spec: &mut Spec) {
-        for (field, node) in self.map(path, node) {
-            let path = format!("{path}.{field}");
-            let path = path.as_str();
-            match field.as_str() {
-                "constraints" => {
-                    for item in self.items(path, node) {
-                        let Some(text) = self.text(path, item) else { continue };
-                        match super::values::constraint(&text) {
-                            Some(constraint) => spec.constraints.push(constraint),
-                            None => {
-                                let why = format!("`{text}` is not about a label, as in node.labels.zone==a");
-                                self.error(item, path, &why);
-                            }
-                        }
-                    }
-                }
-                "preferences" => {
-                    for (number, item) in self.items(path, node).iter().enumerate() {
-                        let label = item.get("spread").and_then(|spread| self.text(path, spread));
-                        match label.as_deref().and_then(|label| label.strip_prefix("node.labels.")) {
-                            Some(label) if number == 0 => spec.spread_over = Some(label.to_owned()),
-                            _ => self.leave_out(item, path, "one `spread` over a node.labels.… is known"),
-                        }
-                    }
-                }
-                "max_replicas_per_node" => match self.text(path, node).as_deref() {
-                    Some("1") => spec.anti_affinity = true,
-                    _ => self.leave_out(node, path, "1 is known"),
-                },
-                _ => self.leave_out(node, path, ""),
-            }
-        }
-    }
-
-    fn restart_policy(&mut self, path: &str, node: &Node, spec: &mut Spec) {
-        let mut condition = "any".to_owned();
-        let mut attempts = None;
-        for (field, node) in self.map(path, node) {
-            let path = format!("{path}.{field}");
-            match field.as_str() {
-                "condition" => condition = self.text(&path, node).unwrap_or(condition),
-                "max_attempts" => {
-                    attempts = self.parsed::<u32>(&path, node, "a number").map(|n| (n, node, path))
-                }
-                _ => self.leave_out(node, &path, ""),
-            }
-        }
-        spec.restart = Some(match (condition.as_str(), attempts) {
-            ("none", _) => "no".to_owned(),
-            ("on-failure", Some((attempts, ..))) => format!("on-failure:{attempts}"),
-            ("on-failure", None) => "on-failure".to_owned(),
-            ("any", None) => "always".to_owned(),
-            ("any", Some((_, node, path))) => {
-                self.leave_out(node, &path, "it is known with the condition on-failure");
-                "always".to_owned()
-            }
-            (other, _) => {
-                self.error(node, path, &format!("`{other}` is none of none, on-failure, any"));
-                return;
-            }
-        });
-    }
 }
 
 /// What is read of a service.
 #[derive(Debug, Default)]
-struct Spec {
-    image: Option<String>,
-    ports: Vec<String>,
-    environment: BTreeMap<String, String>,
-    file_variables: BTreeMap<String, String>,
-    volumes: Vec<String>,
-    command: Value,
-    entrypoint: Value,
-    labels: BTreeMap<String, String>,
-    restart: Option<String>,
-    health_check: Value,
-    networks: Vec<String>,
-    cpus: Option<f64>,
-    memory: Option<String>,
-    constraints: Vec<String>,
-    spread_over: Option<String>,
-    anti_affinity: bool,
+pub(super) struct Spec {
+    pub(super) image: Option<String>,
+    pub(super) ports: Vec<String>,
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) file_variables: BTreeMap<String, String>,
+    pub(super) volumes: Vec<String>,
+    pub(super) command: Value,
+    pub(super) entrypoint: Value,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) restart: Option<String>,
+    pub(super) health_check: Value,
+    pub(super) networks: Vec<String>,
+    pub(super) cpus: Option<f64>,
+    pub(super) memory: Option<String>,
+    pub(super) constraints: Vec<String>,
+    pub(super) spread_over: Option<String>,
+    pub(super) anti_affinity: bool,
 }
 
 impl Spec {

@@ -3,7 +3,7 @@
 import { html, signal, useEffect, useRef, useState } from '../html.js';
 import { command, dryRun, Problem } from '../api.js';
 import { shown } from '../time.js';
-import { say } from '../words.js';
+import { learnNames, say } from '../words.js';
 import { Busy, Failure } from './bits.js';
 import { toast } from './toast.js';
 
@@ -35,7 +35,14 @@ function Asking({ what, close }) {
     const abort = new AbortController();
     setEvents(null);
     setProblem(null);
-    dryRun(order, abort.signal).then(setEvents, (error) => error instanceof Problem && setProblem(error));
+    dryRun(order, abort.signal).then(
+      (would) => {
+        // What does not exist yet has its name in these events alone.
+        learnNames(would);
+        setEvents(would);
+      },
+      (error) => error instanceof Problem && setProblem(error),
+    );
     return () => abort.abort();
   }, [forced]);
 
@@ -55,7 +62,7 @@ function Asking({ what, close }) {
 
   return html`<dialog ref=${dialog} class="dialog" aria-labelledby="confirm-title" onClose=${close}>
     <h2 id="confirm-title">${what.title}</h2>
-    <div class="dialog-body" aria-live="polite">
+    <div class="dialog-body" role="region" tabindex="0" aria-label="What would happen" aria-live="polite">
       ${!events && !problem && html`<${Busy}>Asking the daemon what this would do …<//>`}
       ${problem && html`<${Failure} problem=${problem} what="this" />`}
       ${events && (events.length

@@ -4,7 +4,7 @@
 import { html, useEffect, useMemo, useRef, useState } from '../html.js';
 import { command, description, dryRun, loadDescription, Problem, schema } from '../api.js';
 import { shown } from '../time.js';
-import { say, variables } from '../words.js';
+import { learnNames, say, variables } from '../words.js';
 import { Busy, Failure, useSettled } from './bits.js';
 
 /** Text with `code` in it. */
@@ -115,7 +115,10 @@ export function Form({ schema: name, row = {}, first, also = {}, verb, order, do
     if (!Object.keys(touched).length) return;
     const abort = new AbortController();
     dryRun(order(JSON.parse(settled)), abort.signal).then(
-      (events) => setVerdict({ events, problem: null }),
+      (events) => {
+        learnNames(events);
+        setVerdict({ events, problem: null });
+      },
       (error) => error instanceof Problem && setVerdict({ events: null, problem: error }),
     );
     return () => abort.abort();

@@ -159,8 +159,8 @@ function Card({ id, world, level, slots, style, cards }) {
 
 function Tile({ row, level }) {
   const text = `${row.name}, ${row.status}${row.reason ? `: ${row.reason}` : ''}`;
-  return html`<a tabindex="-1" class=${`tile is-${row.status.toLowerCase()}`} href=${to(['containers', row.name])} title=${text} aria-label=${text} data-id=${row.id}>
-    <i aria-hidden="true"></i>${level === 'names' && html`<span class="name">${row.name}</span>${row.status !== 'UP' && html`<span class="word">${row.status}</span>`}`}</a>`;
+  return html`<a tabindex="-1" class=${`tile is-${row.status.toLowerCase()}`} href=${to(['containers', row.name])} title=${text} aria-label=${level === 'names' ? undefined : text} data-id=${row.id}>
+    <i aria-hidden="true"></i>${level === 'names' && html`<span class="name">${row.name}</span><span class=${row.status === 'UP' ? 'sr-only' : 'word'}>${row.status}</span>`}</a>`;
 }
 
 /** Arrow keys go from tile to tile, by where they are. */
