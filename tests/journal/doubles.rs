@@ -70,6 +70,8 @@ pub struct Faulty {
     pub sizes: Mutex<Vec<(usize, usize)>>,
     /// What was read: behind which event each page began.
     pub reads: Mutex<Vec<Seq>>,
+    /// Holds up what reads the log.
+    pub read_gate: Arc<Gate<()>>,
 }
 
 impl Faulty {
@@ -135,6 +137,7 @@ impl EventStore for Faulty {
     }
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {
         self.reads.lock().unwrap().push(after);
+        drop(self.read_gate.lock().await);
         self.inner.read(after, limit).await
     }
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
