@@ -453,11 +453,15 @@ impl EventStore for RethinkdbStore {
                         break;
                     }
                     if answer.is_duplicate() {
-                        let taken_by = self.taken_by(after.commits, deadline).await?;
-                        if taken_by.commit_id == commit.id {
-                            break; // an earlier try of ours
+                        match self.taken_by(after.commits, deadline).await {
+                            Ok(row) if row.commit_id == commit.id => break, // an earlier try of ours
+                            Err(error) if unsettled => {
+                                return Err(StoreError::Unsettled(error.to_string()));
+                            }
+                            Ok(_) | Err(_) => {
+                                return Err(StoreError::Conflict { actual: self.follow_head().await? });
+                            }
                         }
-                        return Err(StoreError::Conflict { actual: self.follow_head().await? });
                     }
                     Failure::Refused(answer.error().to_owned())
                 }
