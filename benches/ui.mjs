@@ -26,6 +26,7 @@ const containers = Array.from({ length: CONTAINERS }, (_, i) => {
   node.container_count++;
   return row({ node_id: node.id, application_id: web.id, name: `web-${i + 1}`, env_variables: '', container_id: createHash('sha256').update(String(i)).digest('hex'), balance: true, status: 'UP', reason: null, access_link: 'http://10.0.0.1:32768', generation: 1, desired: 'running', ports: [{ container: 80, host: 32768, protocol: 'tcp' }], restarts: 0 });
 });
+const nodeOf = new Map(nodes.map((node) => [node.id, node]));
 const tables = { nodes, applications: [web], containers };
 const sockets = new Set();
 const streams = new Set();
@@ -40,7 +41,7 @@ function happen() {
     container.status = 'UP';
     event = ['ContainerLaunched', 'launcher', { container_id: container.id, generation: container.generation, node_id: container.node_id, engine_id: container.container_id, image_id: 'x' }];
   } else {
-    const [from, to] = [nodes.find(({ id }) => id === container.node_id), nodes[Math.floor(Math.random() * NODES)]];
+    const [from, to] = [nodeOf.get(container.node_id), nodes[Math.floor(Math.random() * NODES)]];
     from.container_count--;
     to.container_count++;
     for (const node of new Set([from, to])) {
@@ -94,8 +95,14 @@ server.on('upgrade', (request, socket) => {
   const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
   socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
   // The UI subscribes to everything, at once.
-  for (const [kind, rows] of Object.entries(tables)) for (const one of rows) tell(socket, `${kind} add`, one);
   sockets.add(socket);
+  const all = Object.entries(tables).flatMap(([kind, rows]) => rows.map((one) => [`${kind} add`, one]));
+  // In pieces, for the lists are asked for at the same time.
+  const next = (from) => {
+    for (const [name, one] of all.slice(from, from + 200)) tell(socket, name, one);
+    if (from < all.length && sockets.has(socket)) setImmediate(next, from + 200);
+  };
+  next(0);
   socket.on('close', () => sockets.delete(socket)).on('error', () => sockets.delete(socket));
 });
 

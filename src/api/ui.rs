@@ -19,7 +19,8 @@ use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -101,10 +102,16 @@ impl Site {
         Self { digest, files }
     }
 
-    /// What the program has embedded; in a debug build, what is on the disk now.
+    /// What the program has embedded; in a debug build, what was on the disk within the last second.
     fn now() -> Arc<Self> {
-        static EMBEDDED: LazyLock<Arc<Site>> = LazyLock::new(|| Arc::new(Site::read()));
-        if cfg!(debug_assertions) { Arc::new(Self::read()) } else { Arc::clone(&EMBEDDED) }
+        static READ: Mutex<Option<(Instant, Arc<Site>)>> = Mutex::new(None);
+        let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*read {
+            Some((at, site)) if !cfg!(debug_assertions) || at.elapsed() < Duration::from_secs(1) => {
+                Arc::clone(site)
+            }
+            _ => Arc::clone(&read.insert((Instant::now(), Arc::new(Self::read()))).1),
+        }
     }
 
     /// The page, which knows where the files and the API are. It names all modules, so that they are fetched at

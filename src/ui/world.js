@@ -4,8 +4,24 @@
 import { batch, signal } from './html.js';
 
 export const KINDS = ['nodes', 'applications', 'containers'];
-const collator = new Intl.Collator('en', { numeric: true });
-export const byName = (a, b) => collator.compare(a.name, b.name);
+
+/** So many keys are remembered. */
+const KEYS = 200_000;
+const keys = new Map();
+
+/** What a text is sorted by: `web-10` comes after `web-9`. Compared with `<`, which is much faster than a collator. */
+export function natural(text) {
+  let key = keys.get(text);
+  if (key === undefined) {
+    key = text.toLowerCase().replace(/\d+/g, (digits) => digits.padStart(12, '0'));
+    if (keys.size >= KEYS) keys.clear();
+    keys.set(text, key);
+  }
+  return key;
+}
+
+const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+export const byName = (a, b) => compare(natural(a.name), natural(b.name));
 
 export class World {
   nodes = new Map();

@@ -1,28 +1,35 @@
 // A table of any length: search, sort and filters live in the address, and only the rows in sight are in the page.
 
-import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
+import { effect, html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
 import { adjust, route } from '../router.js';
 import { number } from '../words.js';
+import { natural } from '../world.js';
 
 /** The height of a row, in CSS pixels at 100 %: style.css has the same in rem. */
 const ROW_REM = 2.25;
 const SPARE_ROWS = 8;
-const compare = new Intl.Collator('en', { numeric: true }).compare;
+const key = (value) => (typeof value === 'number' ? value : natural(String(value ?? '')));
+const byKey = (a, b) => (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0);
 
-/** A function that runs at most once in `ms`, and once more afterwards when it was called meanwhile. */
-export function useThrottled(value, ms) {
-  const [held, set] = useState(value);
-  const timer = useRef(null);
-  const newest = useRef(value);
-  newest.current = value;
+/**
+ * Counts changes of signals, at most once in `ms`: whoever shows a lot is drawn anew as often as people can see and not as often as
+ * something happens. `look` reads the signals.
+ */
+export function useChanged(look, ms) {
+  const [stamp, set] = useState(0);
   useEffect(() => {
-    timer.current ??= setTimeout(() => {
-      timer.current = null;
-      set(newest.current);
-    }, ms);
-  }, [value]);
-  useEffect(() => () => clearTimeout(timer.current), []);
-  return held;
+    let timer = null;
+    // The first time too: something may have changed since it was drawn.
+    const dispose = effect(() => {
+      look();
+      timer ??= setTimeout(() => { timer = null; set((before) => before + 1); }, ms);
+    });
+    return () => {
+      dispose();
+      clearTimeout(timer);
+    };
+  }, []);
+  return stamp;
 }
 
 /**
@@ -43,8 +50,8 @@ export function Table({ label, rows, columns, filters = [], sort: defaultSort, s
     if (wanted) found = found.filter((row) => filter.value(row) === wanted);
   }
   if (text) found = found.filter((row) => search(row).toLowerCase().includes(text));
-  const keyed = found.map((row) => [column.value(row) ?? '', row]);
-  keyed.sort(typeof keyed[0]?.[0] === 'number' ? (a, b) => a[0] - b[0] : (a, b) => compare(a[0], b[0]));
+  const keyed = found.map((row) => [key(column.value(row)), row]);
+  keyed.sort(byKey);
   if (isDown) keyed.reverse();
 
   const [box, first, last] = useSight(keyed.length);
@@ -84,10 +91,10 @@ function Filter({ filter, rows, value }) {
     if (one) counts.set(one, (counts.get(one) ?? 0) + 1);
   }
   const name = filter.name ?? ((one) => one);
-  const options = [...counts].map(([one, many]) => [one, name(one), many]).sort((a, b) => compare(a[1], b[1]));
+  const options = [...counts].map(([one, many]) => [natural(name(one)), one, name(one), many]).sort(byKey);
   return html`<select aria-label=${filter.label} value=${value} onChange=${(event) => adjust({ [filter.key]: event.target.value })}>
     <option value="">${filter.label}: any</option>
-    ${options.slice(0, 500).map(([one, label, many]) => html`<option key=${one} value=${one}>${label} (${many})</option>`)}
+    ${options.slice(0, 500).map(([, one, label, many]) => html`<option key=${one} value=${one}>${label} (${many})</option>`)}
   </select>`;
 }
 

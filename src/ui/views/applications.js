@@ -10,7 +10,7 @@ import { Fact, Facts, Title } from '../parts/bits.js';
 import { confirm } from '../parts/confirm.js';
 import { Form } from '../parts/form.js';
 import { Tabs } from '../parts/tabs.js';
-import { Table, useThrottled } from '../parts/table.js';
+import { Table, useChanged } from '../parts/table.js';
 import { toast } from '../parts/toast.js';
 import { Environment } from '../parts/environment.js';
 import { ContainerTiles, Gone } from './nodes.js';
@@ -24,7 +24,7 @@ function containersOf(world, id) {
 
 export function ApplicationList() {
   const world = shown.value;
-  const stamp = useThrottled(world.changed.applications.value + world.changed.containers.value, 400);
+  const stamp = useChanged(() => [shown.value.changed.applications.value, shown.value.changed.containers.value], 500);
   const rows = useMemo(() => [...world.applications.values()], [world, stamp]);
   const up = (row) => containersOf(world, row.id).filter(({ status }) => status === 'UP').length;
   const columns = [
@@ -42,6 +42,7 @@ export function ApplicationList() {
 
 export function ApplicationPage({ which }) {
   const world = shown.value;
+  useChanged(() => shown.value.changed.applications.value, 150);
   const off = readOnly.value;
   if (which === 'new') {
     return html`<${Title} sub="What containers are made from. It waits in the library until containers of it are wanted.">Add an application<//>
@@ -49,7 +50,6 @@ export function ApplicationPage({ which }) {
         : html`<${Form} schema="ApplicationInput" first=${FIRST} verb="Add the application" order=${(body) => ({ path: '/applications/create', body })}
             done=${(row) => { toast(`${row.name} is in the library`); go(['applications', row.name]); }} cancel=${() => go(['applications'])} />`}</section>`;
   }
-  world.changed.applications.value;
   const app = world.find('applications', which);
   if (!app) return html`<${Gone} kind="application" which=${which} />`;
   return html`
@@ -65,7 +65,7 @@ export function ApplicationPage({ which }) {
 
 function Overview({ app }) {
   const world = shown.value;
-  useThrottled(world.changed.containers.value, 250);
+  useChanged(() => shown.value.changed.containers.value, 250);
   const rows = containersOf(world, app.id).sort(byName);
   const list = (items) => (items?.length ? items.join(', ') : null);
   const optional = [

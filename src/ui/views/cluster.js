@@ -10,7 +10,7 @@ import { clock, count, groupOf, number, say } from '../words.js';
 import { Status, Title } from '../parts/bits.js';
 import { confirm } from '../parts/confirm.js';
 import { Form } from '../parts/form.js';
-import { useThrottled } from '../parts/table.js';
+import { useChanged } from '../parts/table.js';
 import { toast } from '../parts/toast.js';
 import { HeatMap } from './heatmap.js';
 
@@ -59,7 +59,7 @@ const rebalance = () => confirm({ title: 'Rebalance the cluster?', verb: 'Rebala
 /** What there is, in one line. */
 function Summary() {
   const world = shown.value;
-  const stamp = useThrottled(world.changed.containers.value + world.changed.nodes.value, 250);
+  const stamp = useChanged(() => [shown.value.changed.containers.value, shown.value.changed.nodes.value], 250);
   const { by, down } = useMemo(() => {
     const by = new Map();
     for (const { status } of world.containers.values()) by.set(status, (by.get(status) ?? 0) + 1);
@@ -79,7 +79,7 @@ function Grid({ level, nodes }) {
   const box = useRef();
   const cards = useRef(new Map());
   const [sight, setSight] = useState({ width: 0, from: 0, until: 2000, rem: 16 });
-  const stamp = useThrottled(world.changed.nodes.value, 1000);
+  const stamp = useChanged(() => shown.value.changed.nodes.value, 1000);
 
   useLayoutEffect(() => {
     const look = () => {
@@ -213,7 +213,8 @@ function fly(row, from, to) {
 /** The newest things that happened, until the moment that is shown. */
 function Latest() {
   const until = past.value?.seq ?? Infinity;
-  const marks = useThrottled(tape.value, 500).marks;
+  useChanged(() => tape.value, 500);
+  const { marks } = tape.peek();
   const events = [];
   for (let index = marks.length - 1; index >= 0 && events.length < LATEST && marks[index].event; index--) {
     if (marks[index].seq <= until) events.push(marks[index].event);
@@ -225,7 +226,7 @@ function Latest() {
 /** Containers that are on no node and should be. */
 function Unplaced() {
   const world = shown.value;
-  const stamp = useThrottled(world.changed.containers.value, 250);
+  const stamp = useChanged(() => shown.value.changed.containers.value, 250);
   const rows = useMemo(() => [...world.containers.values()].filter((row) => !row.node_id).sort(byName), [world, stamp]);
   if (!rows.length) return null;
   return html`<section class="unplaced" aria-label="Containers without a node"><h2>On no node <span class="faint">${number(rows.length)}</span></h2>

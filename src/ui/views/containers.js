@@ -10,7 +10,7 @@ import { confirm } from '../parts/confirm.js';
 import { Environment } from '../parts/environment.js';
 import { Form } from '../parts/form.js';
 import { Tabs } from '../parts/tabs.js';
-import { Table, useThrottled } from '../parts/table.js';
+import { Table, useChanged } from '../parts/table.js';
 import { toast } from '../parts/toast.js';
 import { Logs } from './logs.js';
 import { Gone } from './nodes.js';
@@ -19,7 +19,7 @@ import { History, Since, Why } from './story.js';
 
 export function ContainerList() {
   const world = shown.value;
-  const stamp = useThrottled(world.changed.containers.value, 400);
+  const stamp = useChanged(() => shown.value.changed.containers.value, 500);
   const rows = useMemo(() => [...world.containers.values()], [world, stamp]);
   const node = (row) => (row.node_id ? nameOf(world, 'nodes', row.node_id) : '');
   const app = (row) => (row.application_id ? nameOf(world, 'applications', row.application_id) : '');
@@ -44,9 +44,9 @@ export function ContainerList() {
 
 export function ContainerPage({ which }) {
   const world = shown.value;
+  useChanged(() => shown.value.changed.containers.value, 150);
   const off = readOnly.value;
   if (which === 'new') return html`<${NewContainer} />`;
-  useThrottled(world.changed.containers.value, 100);
   const row = world.find('containers', which);
   if (!row) return html`<${Gone} kind="container" which=${which} />`;
   const order = (verb) => ({ path: `/containers/${verb}/${seg(row.id)}` });

@@ -7,7 +7,7 @@ import { RANGES, range, tape } from '../tape.js';
 import { past, shown } from '../time.js';
 import { GROUPS, actorName, clock, groupOf, moment, namesKnown, number, say, subjectsOf } from '../words.js';
 import { Busy, Failure, Thing, Title } from '../parts/bits.js';
-import { Table, useThrottled } from '../parts/table.js';
+import { Table, useChanged } from '../parts/table.js';
 
 /** Raw observations are kept while somebody looks, and not many. */
 const OBSERVATIONS = 2000;
@@ -16,13 +16,13 @@ export function EventList() {
   const world = shown.value;
   const { query } = route.value;
   const probes = useObservations(query.get('probes') === '1');
-  const stamp = useThrottled(tape.value.marks.length + (tape.value.marks.at(-1)?.seq ?? 0) + (probes.at(-1)?.seq ?? 0), 400);
+  const stamp = useChanged(() => tape.value, 500);
   const until = past.value?.seq ?? Infinity;
   const rows = useMemo(() => {
     const facts = tape.peek().marks.filter((mark) => mark.event && mark.seq <= until).map(({ event }) => event);
     const all = probes.length ? facts.concat(probes.filter((event) => event.seq <= until)) : facts;
-    return all.map((event) => ({ ...event, id: event.seq, says: say(event, world) }));
-  }, [world, stamp, until, namesKnown.value]);
+    return all.map((event) => rowOf(event, world));
+  }, [world, stamp, probes, until, namesKnown.peek()]);
   const columns = [
     { key: 'seq', label: 'Event', right: true, value: (row) => row.seq, show: (row) => html`<a href=${to(['events', row.seq])}>#${row.seq}</a>` },
     { key: 'at', label: 'Time', value: (row) => Date.parse(row.at), show: (row) => html`<time datetime=${row.at} title=${moment(row.at)}>${clock(row.at, true)}</time>` },
@@ -41,6 +41,19 @@ export function EventList() {
       actions=${html`<label class="check"><input type="checkbox" checked=${query.get('probes') === '1'} onChange=${(event) => adjust({ probes: event.target.checked ? 1 : null })} /> Raw observations, from now on</label>`}>Events<//>
     <${Audit} />
     <${Table} label="events" rows=${rows} columns=${columns} filters=${filters} sort="-seq" search=${(row) => `${row.seq} ${row.kind} ${row.says} ${actorName(row.actor)} ${row.request_id ?? ''}`} empty="Nothing happened in this stretch of time." />`;
+}
+
+/** The row of an event: its sentence is made once, for as long as names stay as they are. */
+let rows = new WeakMap();
+let madeFor = [];
+function rowOf(event, world) {
+  if (madeFor[0] !== world || madeFor[1] !== namesKnown.peek()) {
+    rows = new WeakMap();
+    madeFor = [world, namesKnown.peek()];
+  }
+  let row = rows.get(event);
+  if (!row) rows.set(event, (row = { ...event, id: event.seq, says: say(event, world) }));
+  return row;
 }
 
 /** Probes, as they happen, while they are wanted. */

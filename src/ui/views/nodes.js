@@ -10,7 +10,7 @@ import { Fact, Facts, Status, Title } from '../parts/bits.js';
 import { confirm } from '../parts/confirm.js';
 import { Form } from '../parts/form.js';
 import { Tabs } from '../parts/tabs.js';
-import { Table, useThrottled } from '../parts/table.js';
+import { Table, useChanged } from '../parts/table.js';
 import { toast } from '../parts/toast.js';
 import { MountForm } from './cluster.js';
 import { History, Why } from './story.js';
@@ -34,7 +34,7 @@ const FILTERS = [
 
 export function NodeList() {
   const world = shown.value;
-  const stamp = useThrottled(world.changed.nodes.value, 400);
+  const stamp = useChanged(() => shown.value.changed.nodes.value, 500);
   const rows = useMemo(() => [...world.nodes.values()], [world, stamp]);
   return html`<${Title} actions=${html`<a class="button" href=${to(['nodes', 'new'])}>Mount a node</a>`}>Nodes<//>
     <${Table} label="nodes" rows=${rows} columns=${COLUMNS} filters=${FILTERS} sort="name" search=${(row) => `${row.name} ${row.endpoint} ${labelsText(row.labels)} ${row.reason ?? ''}`}
@@ -43,8 +43,8 @@ export function NodeList() {
 
 export function NodePage({ which }) {
   const world = shown.value;
+  useChanged(() => shown.value.changed.nodes.value, 150);
   if (which === 'new') return html`<${Mount} />`;
-  world.changed.nodes.value;
   const node = world.find('nodes', which);
   if (!node) return html`<${Gone} kind="node" which=${which} tabs />`;
   const edit = route.value.query.get('edit');
