@@ -24,7 +24,7 @@ const ORDER = ['heat', 'tiles', 'names'];
 const GAP = 0.75;
 const PADDING = 0.6;
 const FLIGHT_MS = 900;
-const FLIGHTS = 24;
+const FLIGHTS = 12;
 const LATEST = 8;
 
 export const STATUSES = ['UP', 'LAUNCHING', 'STOPPING', 'LOST', 'FAILED', 'DOWN', 'CREATED'];
