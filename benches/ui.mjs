@@ -121,10 +121,9 @@ line(`first paint of a fresh load (${modulesIn} files)`, `${Math.round(first)} m
 line(`${NODES} nodes, ${CONTAINERS} containers: on screen after`, `${Math.round(shown)} ms`);
 
 const cdp = await tab.context().newCDPSession(tab);
-await cdp.send('Performance.setTimeDomain', { timeDomain: 'threadTicks' });
 await cdp.send('Performance.enable');
 /** What the page's main thread has computed so far, in seconds of its own clock: waiting for a processor does not count. */
-const computed = async () => (await cdp.send('Performance.getMetrics')).metrics.find(({ name }) => name === 'TaskDuration').value;
+const computed = async () => (await cdp.send('Performance.getMetrics')).metrics.find(({ name }) => name === 'ThreadTime').value;
 
 /** Events flow, and each frame is timed while they do. */
 async function frames(name, view, while_) {

@@ -86,7 +86,7 @@ function Grid({ level, nodes }) {
       if (!box.current) return;
       const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
       const top = -box.current.getBoundingClientRect().top;
-      const next = { width: box.current.clientWidth, from: top - innerHeight / 2, until: top + innerHeight * 1.5, rem };
+      const next = { width: box.current.clientWidth, from: top - innerHeight / 4, until: top + innerHeight * 1.25, rem };
       setSight((before) => (before.width === next.width && before.rem === rem && Math.abs(before.from - next.from) < 150 ? before : next));
     };
     look();
