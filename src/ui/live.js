@@ -24,6 +24,9 @@ const RECENT = 5000;
 const FRAME_BUDGET_MS = 6;
 /** So many changes that nobody drew: the lists are read anew instead. */
 const BACKLOG = 200_000;
+/** When more than so many changes come in a frame, they are shown in steps: each card that is drawn anew costs, and nobody reads faster. */
+const BUSY = 6;
+const BUSY_STEP_MS = 100;
 const RETRY_MS = [300, 500, 1000, 2000, 4000];
 
 let changes = [];
@@ -31,6 +34,8 @@ let events = [];
 let seen = 0;
 let scheduled = false;
 let attempt = 0;
+let shownAt = 0;
+let applied = 0;
 /** What was removed while a list was on its way, so that the list does not bring it back. */
 let gone = new Set();
 
@@ -53,7 +58,11 @@ function drain() {
   const end = performance.now() + (document.hidden ? 200 : FRAME_BUDGET_MS);
   let index = 0;
   while (index < changes.length && performance.now() < end) apply(changes[index++]);
+  applied += index;
   changes = index === changes.length ? [] : changes.slice(index);
+  const now = performance.now();
+  if (applied > BUSY && now - shownAt < BUSY_STEP_MS) return schedule();
+  [applied, shownAt] = [0, now];
   batch(() => {
     live.commit();
     if (seen > head.peek()) head.value = seen;

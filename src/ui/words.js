@@ -160,7 +160,8 @@ export function subjectsOf(event) {
 
 // ---- numbers and times --------------------------------------------------------------------------------------------------
 
-export const number = (value) => Number(value).toLocaleString('en').replaceAll(',', '\u2009');
+/** 20 000, with thin spaces. (toLocaleString is slow, and this is called in every frame.) */
+export const number = (value) => String(value).replace(/\B(?=(\d{3})+(?!\d))/g, '\u2009');
 export const count = (n, noun) => `${number(n)} ${noun}${n === 1 ? '' : 's'}`;
 const times = (n) => (n === 1 ? 'once' : `${n} times in a row`);
 

@@ -24,7 +24,7 @@ run(async () => {
 });
 
 async function small(page) {
-  step('the page is small, and is there within a second');
+  step('the page is small, and kept as long as it does not change');
   const sizes = new Map();
   const begun = Date.now();
   page.on('response', async (answer) => {

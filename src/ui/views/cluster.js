@@ -24,7 +24,7 @@ const ORDER = ['heat', 'tiles', 'names'];
 const GAP = 0.75;
 const PADDING = 0.6;
 const FLIGHT_MS = 900;
-const FLIGHTS = 60;
+const FLIGHTS = 12;
 const LATEST = 8;
 
 export const STATUSES = ['UP', 'LAUNCHING', 'STOPPING', 'LOST', 'FAILED', 'DOWN', 'CREATED'];
@@ -86,7 +86,7 @@ function Grid({ level, nodes }) {
       if (!box.current) return;
       const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
       const top = -box.current.getBoundingClientRect().top;
-      const next = { width: box.current.clientWidth, from: top - innerHeight / 2, until: top + innerHeight * 1.5, rem };
+      const next = { width: box.current.clientWidth, from: top - innerHeight / 4, until: top + innerHeight * 1.25, rem };
       setSight((before) => (before.width === next.width && before.rem === rem && Math.abs(before.from - next.from) < 150 ? before : next));
     };
     look();
@@ -192,22 +192,32 @@ function centre(element) {
 }
 
 let flying = 0;
+let taking = [];
 
+/** A container moves from card to card. All that begin in one frame are measured first and drawn afterwards: one layout for all. */
 function fly(row, from, to) {
-  if (!from || !to || flying >= FLIGHTS || document.hidden || matchMedia('(prefers-reduced-motion: reduce)').matches) return;
-  const [start, end] = [(from.querySelector(`[data-id="${row.id}"]`) ?? from).getBoundingClientRect(), to.getBoundingClientRect()];
-  const dot = document.createElement('div');
-  dot.className = 'flight';
-  dot.setAttribute('aria-hidden', 'true');
-  dot.textContent = row.name;
-  document.body.append(dot);
-  flying++;
+  if (!from || !to || flying + taking.length >= FLIGHTS || document.hidden || matchMedia('(prefers-reduced-motion: reduce)').matches) return;
+  if (!taking.length) requestAnimationFrame(takeOff);
+  taking.push({ row, from, to });
+}
+
+function takeOff() {
+  const measured = taking.map(({ row, from, to }) => ({ row, start: from.getBoundingClientRect(), end: to.getBoundingClientRect() }));
+  taking = [];
   const frame = (box) => `translate(${box.x + 8}px, ${box.y + Math.min(48, box.height / 2)}px)`;
-  const flight = dot.animate([{ transform: frame(start), opacity: 0.4 }, { opacity: 1, offset: 0.2 }, { transform: frame(end), opacity: 0.6 }], { duration: FLIGHT_MS, easing: 'cubic-bezier(.4,0,.2,1)' });
-  flight.onfinish = flight.oncancel = () => {
-    dot.remove();
-    flying--;
-  };
+  for (const { row, start, end } of measured) {
+    const dot = document.createElement('div');
+    dot.className = 'flight';
+    dot.setAttribute('aria-hidden', 'true');
+    dot.textContent = row.name;
+    document.body.append(dot);
+    flying++;
+    const flight = dot.animate([{ transform: frame(start), opacity: 0.4 }, { opacity: 1, offset: 0.2 }, { transform: frame(end), opacity: 0.6 }], { duration: FLIGHT_MS, easing: 'cubic-bezier(.4,0,.2,1)' });
+    flight.onfinish = flight.oncancel = () => {
+      dot.remove();
+      flying--;
+    };
+  }
 }
 
 /** The newest things that happened, until the moment that is shown. */
