@@ -11,6 +11,7 @@ mod http;
 mod journal;
 mod launch;
 mod recovery;
+mod rethinkdb;
 mod scale;
 mod scheduler;
 mod site;
@@ -27,10 +28,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 type Bench = fn(&mut Table);
 
 /// The benches by name, in the order in which they run.
-const BENCHES: [(&str, Bench); 6] = [
+const BENCHES: [(&str, Bench); 7] = [
     ("launch", launch::run),
     ("recovery", recovery::run),
     ("journal", journal::run),
+    ("rethinkdb", rethinkdb::run),
     ("scale", scale::run),
     ("scheduler", scheduler::run),
     ("c1m", scheduler::run_c1m),
