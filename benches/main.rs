@@ -12,6 +12,7 @@ mod http;
 mod journal;
 mod launch;
 mod recovery;
+mod rethinkdb;
 mod scale;
 mod scheduler;
 mod site;
@@ -32,6 +33,7 @@ const BENCHES: [(&str, Bench); 7] = [
     ("launch", launch::run),
     ("recovery", recovery::run),
     ("journal", journal::run),
+    ("rethinkdb", rethinkdb::run),
     ("scale", scale::run),
     ("scheduler", scheduler::run),
     ("c1m", scheduler::run_c1m),
