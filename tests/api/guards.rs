@@ -10,8 +10,7 @@ async fn send(request: reqwest::RequestBuilder) -> Answer {
 #[tokio::test]
 async fn an_unknown_route_and_a_wrong_method_are_problems() {
     let world = World::new().await;
-    for path in
-        ["/0.0/nope", "/1.0/nodes", "/nope", "/0.0", "/0.0/nodes/a/b/c", "/0.0/states", "/0.0/why/x"]
+    for path in ["/0.0/nope", "/1.0/nodes", "/nope", "/0.0", "/0.0/nodes/a/b/c", "/0.0/states", "/0.0/why/x"]
     {
         let problem = world.get_raw(path).await.expect(404);
         assert_eq!(problem["type"], "/problems/no-such-route", "{path}");
