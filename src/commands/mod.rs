@@ -6,20 +6,22 @@
 //! Architecture Invariant: pure. Time, identities and limits come in with the [`Context`]; nothing here
 //! knows a clock, an engine, a store or tokio.
 
+mod again;
 mod applications;
 mod containers;
 mod draft;
+mod due;
 mod leader;
 mod moves;
 mod nodes;
 mod observations;
 mod refusal;
 
+pub(crate) use again::{exited_again, happened, probe_again};
 pub use applications::{CreateApplication, SpecChanges, UpdateApplication};
 pub use containers::{CreateContainer, UpdateContainer};
 pub use draft::{Context, Decision, Policy, Precondition};
-pub(crate) use moves::is_outdated;
-pub(crate) use nodes::is_empty;
+pub(crate) use due::{due_about, must_wait_for_removal, outdated_applications};
 pub use nodes::{MountNode, UpdateNode};
 pub use observations::{Listed, Probe, ProbeResult, Seen};
 pub use refusal::{NodeReason, Refusal};

@@ -143,7 +143,7 @@ pub(super) fn roll(draft: &mut Draft<'_>, id: ApplicationId) -> Result<(), Refus
 
 /// Whether a running container was made from another specification than it would be now.
 #[must_use]
-pub(crate) fn is_outdated(cluster: &kdaemon_projections::Cluster, container: &Container) -> bool {
+pub(super) fn is_outdated(cluster: &kdaemon_projections::Cluster, container: &Container) -> bool {
     container.placement.as_ref().is_some_and(|placement| {
         let spec = cluster.spec_of(container);
         !Arc::ptr_eq(&placement.spec, &spec) && !placement.spec.makes_the_same_as(&spec)

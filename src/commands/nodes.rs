@@ -171,7 +171,7 @@ pub(super) fn finish_drain(draft: &mut Draft<'_>, id: NodeId) -> Result<(), Refu
 
 /// Whether a draining node has nothing left that could be moved or removed.
 #[must_use]
-pub(crate) fn is_empty(node: &Node) -> bool {
+pub(super) fn is_empty(node: &Node) -> bool {
     // A node that is being unmounted and does not answer will not be cleaned up by anybody.
     node.holds.is_empty() || (node.then_unmount && node.residents.is_empty() && node.health != Health::Up)
 }

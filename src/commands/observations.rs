@@ -62,6 +62,9 @@ pub struct Probe {
     pub result: ProbeResult,
 }
 
+/// How the reason begins for which a node whose engine another node has is unhealthy.
+const TWIN: &str = "its engine has the same id as that of node";
+
 pub(super) fn probe(draft: &mut Draft<'_>, probe: Probe) -> Result<(), Refusal> {
     let Ok(node) = draft.node(probe.node_id) else { return Ok(()) };
     if node.endpoint != probe.endpoint {
@@ -78,7 +81,7 @@ pub(super) fn probe(draft: &mut Draft<'_>, probe: Probe) -> Result<(), Refusal> 
             if let Some(other) = engine.as_ref().and_then(|engine| twin(draft, &node, engine)) {
                 // Each would take the other's containers for orphans.
                 let reason = format!(
-                    "its engine has the same id as that of node `{other}`: it is the same engine under another address (unmount one of them), or a copy of its machine (give it an id of its own: remove /etc/docker/key.json and engine-id below Docker's data root, and restart it)"
+                    "{TWIN} `{other}`: it is the same engine under another address (unmount one of them), or a copy of its machine (give it an id of its own: remove /etc/docker/key.json and engine-id below Docker's data root, and restart it)"
                 );
                 // It will be no other the next time.
                 probe_failed(draft, &node, latency_ms, reason, 1);
@@ -108,6 +111,11 @@ fn probe_failed(draft: &mut Draft<'_>, node: &Node, latency_ms: u32, reason: Str
         engine: None,
         orphans: Vec::new(),
     });
+    judge_failing(draft, node, reason, enough, observed);
+}
+
+/// What follows from the last of several failed probes.
+fn judge_failing(draft: &mut Draft<'_>, node: &Node, reason: String, enough: u32, observed: Seq) {
     let failures = node.failures.saturating_add(1);
     // One that never answered is not given the benefit of the doubt: most likely its address is wrong.
     let enough = match node.health {
@@ -147,21 +155,56 @@ fn probe_answered(
         engine: engine.filter(|engine| node.engine.as_ref() != Some(engine)),
         orphans,
     });
+    match listed {
+        Some(listed) if judge_answering(draft, node, observed) => compare(draft, node.id, &listed, observed),
+        Some(_) => Ok(()),
+        None => {
+            judge_answering(draft, node, observed);
+            Ok(())
+        }
+    }
+}
+
+/// What follows from the last of several answered probes; says whether the node is healthy.
+fn judge_answering(draft: &mut Draft<'_>, node: &Node, observed: Seq) -> bool {
     let successes = node.successes.saturating_add(1);
     let healthy = match node.health {
         Health::Up | Health::Unknown => true,
         Health::Down => successes >= draft.context.policy.healthy_after,
     };
-    if !healthy {
-        return Ok(());
-    }
-    if node.health != Health::Up {
+    if healthy && node.health != Health::Up {
         let returned = draft.emit_because(NodeHealthy { node_id: node.id, successes }, Some(observed));
         resume_migrations(draft, returned);
     }
-    match listed {
-        Some(listed) => compare(draft, node.id, &listed, observed),
-        None => Ok(()),
+    healthy
+}
+
+/// A probe that was recorded before, judged again by the limits of now.
+pub(super) fn probe_again(draft: &mut Draft<'_>, recorded: NodeObserved) {
+    let Ok(node) = draft.node(recorded.node_id) else { return };
+    let outcome = recorded.outcome.clone();
+    let observed = draft.emit(recorded);
+    match outcome {
+        ProbeOutcome::Answered { .. } => {
+            judge_answering(draft, &node, observed);
+        }
+        ProbeOutcome::Failed { reason } => {
+            let enough = if reason.starts_with(TWIN) { 1 } else { draft.context.policy.unhealthy_after };
+            judge_failing(draft, &node, reason, enough, observed);
+        }
+    }
+}
+
+/// The end of a process that was recorded before: when it is started again is decided by the limits of now.
+pub(super) fn exited_again(draft: &mut Draft<'_>, recorded: &ContainerExited) {
+    let instance = Instance { container_id: recorded.container_id, generation: recorded.generation };
+    let exit = recorded.exit_code.map(|code| Exit { code, out_of_memory: recorded.out_of_memory });
+    match current(draft, instance) {
+        None => predecessor_ended(draft, instance, exit, draft.context.cause),
+        Some((container, node_id)) if container.desired == Desired::Running => {
+            process_ended(draft, &container, instance, node_id, exit, draft.context.cause);
+        }
+        Some(_) => {}
     }
 }
 

@@ -3,11 +3,11 @@
 
 use super::work::{Guard, Work};
 use super::{Hub, PACE};
-use crate::commands::{Command, Instance, LaunchFailure};
+use crate::commands::{Command, Instance, LaunchFailure, must_wait_for_removal};
 use crate::engine::{Engine, EngineError, Identity, LaunchOrder};
 use chrono::{DateTime, Utc};
 use kdaemon_events::ContainerId;
-use kdaemon_projections::{Cluster, Container, Desired, Health, Phase, Placement};
+use kdaemon_projections::{Cluster, Container, Desired, Phase, Placement};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,18 +115,6 @@ fn begin(
 
 fn instance(container: &Container, placement: &Placement) -> Instance {
     Instance { container_id: container.id, generation: placement.generation }
-}
-
-/// Whether an older placement has to go first: it may still run, on a node where it can be removed, and does
-/// not serve until this one is up. Two of them must never run at once.
-fn must_wait_for_removal(cluster: &Cluster, container: &Container) -> bool {
-    let Some(placement) = &container.placement else { return false };
-    container.retired.iter().any(|retired| {
-        let reachable = cluster.node(retired.placement.node_id).is_some_and(|node| node.health == Health::Up);
-        let in_the_way =
-            retired.placement.engine_id.is_some() || retired.placement.node_id == placement.node_id;
-        !retired.held && reachable && in_the_way
-    })
 }
 
 async fn launch(

@@ -2,11 +2,10 @@
 //! containers, and rolls out changes of applications.
 
 use super::{Hub, PACE};
-use crate::commands::{Command, is_empty, is_outdated};
-use kdaemon_events::node::Availability;
-use kdaemon_events::{ApplicationId, NodeId, Seq, UpdatePolicy};
-use kdaemon_projections::{Cluster, Desired, Health};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::commands::{Command, due_about, outdated_applications};
+use kdaemon_events::{NodeId, Seq};
+use kdaemon_projections::Cluster;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -35,7 +34,7 @@ pub(super) async fn run(hub: Hub) {
         pauses.retain(|_, until| *until > now);
 
         for node in cluster.unsettled_nodes() {
-            let Some(command) = due(&cluster, node) else { continue };
+            let Some(command) = due_about(&cluster, node) else { continue };
             if let Some(until) = pauses.get(&node.id) {
                 wake = wake.min(*until);
                 continue;
@@ -80,40 +79,6 @@ pub(super) async fn run(hub: Hub) {
             () = tokio::time::sleep_until(wake) => {}
         }
     }
-}
-
-/// What is to be done about a node.
-fn due(cluster: &Cluster, node: &kdaemon_projections::Node) -> Option<Command> {
-    let draining = node.availability == Availability::Draining;
-    let unhealthy = node.health == Health::Down && cluster.paused().is_none();
-    let may_move = |id| cluster.container(id).is_some_and(|c: &Arc<_>| c.desired == Desired::Running);
-    if (draining || unhealthy) && node.residents.iter().any(|id| may_move(*id)) {
-        return Some(Command::EvacuateNode(node.id));
-    }
-    (draining && !node.drained && is_empty(node)).then_some(Command::FinishDrain(node.id))
-}
-
-/// Applications that are updated by replacing their containers, and have some to replace. Those whose
-/// containers do not all run wait until they do.
-fn outdated_applications(cluster: &Cluster) -> BTreeSet<ApplicationId> {
-    let rolling = cluster
-        .applications()
-        .filter(|application| application.update_policy == UpdatePolicy::Rolling && application.is_enabled);
-    rolling
-        .filter(|application| {
-            let containers: Vec<_> =
-                application.containers.iter().filter_map(|id| cluster.container(*id)).collect();
-            containers
-                .iter()
-                .any(|container| container.desired == Desired::Running && is_outdated(cluster, container))
-                && containers.iter().all(|container| {
-                    container.desired != Desired::Running
-                        || (container.phase == kdaemon_projections::Phase::Up
-                            && container.migrating.is_none())
-                })
-        })
-        .map(|application| application.id)
-        .collect()
 }
 
 /// Remembers since when the counts are as they are, so that only lasting unevenness is acted on.
