@@ -2,10 +2,10 @@
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use kdaemon::cli::{self, BackupArgs, RestoreArgs, StoreArgs, VerifyArgs};
 use kdaemon::config::{Config, LogFormat, ServeArgs};
 use kdaemon::{daemon, reactors};
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -36,26 +36,13 @@ enum Action {
     Rebuild(StoreArgs),
     /// Checks that no event of the log was altered, removed or inserted.
     ///
-    /// The daemon of that data folder must not run.
-    Verify(StoreArgs),
-}
-
-/// Where the log is.
-#[derive(clap::Args)]
-struct StoreArgs {
-    /// The configuration file of the daemon.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The data folder of the daemon.
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-}
-
-impl StoreArgs {
-    fn load(self) -> anyhow::Result<Config> {
-        let args = ServeArgs { config: self.config, data_dir: self.data_dir, ..ServeArgs::default() };
-        Ok(Config::load(&args, std::env::vars_os())?)
-    }
+    /// It reads the log itself, whether the daemon runs or not, or asks the daemon with --server. It ends with an error, and
+    /// names the first commit that does not fit, when the log is not as it was written.
+    Verify(VerifyArgs),
+    /// Copies the log of a daemon, which works on meanwhile, to a file, and verifies the copy.
+    Backup(BackupArgs),
+    /// Makes a data folder of a backup. A daemon that is started on it takes over what runs.
+    Restore(RestoreArgs),
 }
 
 fn main() -> std::process::ExitCode {
@@ -87,16 +74,9 @@ async fn run(action: Action) -> anyhow::Result<()> {
             println!("rebuilt {rows} rows from {} events", head.seq);
             Ok(())
         }
-        Action::Verify(args) => {
-            let store = daemon::open_existing_store(&args.load()?)?;
-            let head = store.verify().await?;
-            store.close().await;
-            println!(
-                "verified {} events in {} commits; head {}:{}",
-                head.seq, head.commits, head.seq, head.digest
-            );
-            Ok(())
-        }
+        Action::Verify(args) => cli::verify(args).await,
+        Action::Backup(args) => cli::backup(args).await,
+        Action::Restore(args) => cli::restore(args).await,
     }
 }
 

@@ -7,7 +7,10 @@
 //! Architecture Invariant: the API decides nothing. Whether a command may happen is said by `commands`, and
 //! what there is to see by the projections.
 
+mod accept;
 mod applications;
+mod audit;
+mod backup;
 mod command;
 mod containers;
 mod events;
@@ -39,6 +42,7 @@ use axum::response::Response;
 use problem::{Problem, Sort};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -62,6 +66,10 @@ pub struct Shared {
     /// Cancelled when the daemon stops: streams end, waiting commands are answered.
     shutdown: CancellationToken,
     metrics: health::Metrics,
+    /// Places for verifications.
+    audits: Arc<Semaphore>,
+    /// The place for a backup.
+    backups: Arc<Semaphore>,
     /// `/openapi.json`, once the router is made.
     document: Arc<OnceLock<bytes::Bytes>>,
     /// The methods of each route, in words, once the router is made.
@@ -85,8 +93,10 @@ impl Api {
         shutdown: CancellationToken,
     ) -> Self {
         let metrics = health::Metrics::new();
+        let audits = Arc::new(Semaphore::new(audit::AT_ONCE));
+        let backups = Arc::new(Semaphore::new(1));
         let (document, methods) = (Arc::default(), OnceLock::new());
-        Self(Arc::new(Shared { journal, engines, config, shutdown, metrics, document, methods }))
+        Self(Arc::new(Shared { journal, engines, config, shutdown, metrics, audits, backups, document, methods }))
     }
 }
 
@@ -99,6 +109,8 @@ pub fn router(api: Api) -> Router {
         .merge(rebalance::routes())
         .merge(events::routes())
         .merge(stream::routes())
+        .merge(audit::routes())
+        .merge(backup::routes())
         .merge(history::routes());
     let (router, document) = OpenApiRouter::new()
         .merge(health::routes())

@@ -23,6 +23,7 @@ pub(super) enum Sort {
     NotFound,
     NoSuchRoute,
     MethodNotAllowed,
+    NotAcceptable,
     Conflict,
     Changed,
     TooLarge,
@@ -48,6 +49,9 @@ impl Sort {
             Self::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "There is no such route"),
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method-not-allowed", "The route has no such method")
+            }
+            Self::NotAcceptable => {
+                (S::NOT_ACCEPTABLE, "not-acceptable", "There is no answer of a kind that is accepted")
             }
             Self::Conflict => (S::CONFLICT, "conflict", "It conflicts with the state of the cluster"),
             Self::Changed => (S::PRECONDITION_FAILED, "changed", "It has changed since it was read"),
@@ -223,6 +227,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let sort = match error {
             StoreError::Damaged(_) => Sort::Internal,
+            StoreError::Unsupported(_) => Sort::Conflict,
             StoreError::Unavailable(_) | StoreError::Conflict { .. } | StoreError::InUse(_) => {
                 Sort::Unavailable
             }

@@ -1,19 +1,23 @@
 //! A store in memory, for tests and the simulation. It forgets everything when it is dropped.
 
 use super::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, RowChange, StoreError, StoredEvent, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, RAW_PAGE_EVENTS, RawCommit, RawEvent, RawPage,
+    RawPosition, RowChange, StoreError, StoredEvent, Table,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon_events::{CommitId, Digest, Seq};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// The store.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
+    /// Whether verification waits.
+    held: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +42,11 @@ impl MemoryStore {
     /// Makes every call fail with this reason, or work again.
     pub fn set_unavailable(&self, reason: Option<&str>) {
         self.lock().unavailable = reason.map(ToOwned::to_owned);
+    }
+
+    /// Makes verification wait before its next page, or go on.
+    pub fn hold_verification(&self, held: bool) {
+        self.held.send_replace(held);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -149,20 +158,33 @@ impl EventStore for MemoryStore {
         Ok(rows.map(|((_, id), json)| (*id, json.clone())).collect())
     }
 
-    async fn verify(&self) -> Result<Head, StoreError> {
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        let _ = self.held.subscribe().wait_for(|held| !held).await; // its sender is here: it does not end
         let inner = self.working()?;
-        let mut digest = Digest::default();
-        let mut start = 0;
-        for (number, (_, last, recorded)) in inner.commits.iter().enumerate() {
-            let end = first_after(&inner.events, *last);
-            let events = &inner.events[start..end];
-            digest = Digest::of_commit(digest, events.iter().map(|e| Digest::of_event(e.json.as_bytes())));
-            if digest != *recorded {
-                return Err(StoreError::Damaged(format!("commit {} does not fit its digest", number + 1)));
+        let mut page = RawPage { is_last: true, ..RawPage::default() };
+        let mut size = 0;
+        let before = usize::try_from(after.number).unwrap_or(0);
+        let mut start = first_after(&inner.events, Seq(u64::try_from(after.seq).unwrap_or(0)));
+        for (number, (id, last, digest)) in (1..).zip(&inner.commits).skip(before) {
+            if size >= RAW_PAGE_EVENTS {
+                page.is_last = false;
+                break;
             }
+            let end = first_after(&inner.events, *last);
+            let events: Vec<_> = inner.events[start..end].iter().map(RawEvent::from).collect();
+            size += events.len();
+            page.commits.push(RawCommit {
+                number,
+                id: id.to_string(),
+                first_seq: events.first().map_or(0, |event| event.seq),
+                last_seq: events.last().map_or(0, |event| event.seq),
+                digest: digest.to_string(),
+                events,
+                unreadable: None,
+            });
             start = end;
         }
-        Ok(inner.head)
+        Ok(page)
     }
 
     async fn close(&self) {}

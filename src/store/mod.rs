@@ -4,11 +4,16 @@
 //! the head of the log: it happens whole and durably, or not at all.
 
 mod memory;
+mod raw;
 mod sqlite;
 
 pub use memory::MemoryStore;
-pub use sqlite::SqliteStore;
+pub use raw::{
+    IndexPage, IndexSum, RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawColumns, RawCommit, RawEvent, RawPage, RawPosition,
+};
+pub use sqlite::{LogCopy, SqliteStore, restore_file, verify_file};
 
+use crate::audit::audit;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon_events::{CommitId, Digest, Envelope, Kind, Seq};
@@ -104,7 +109,7 @@ impl Commit {
             seq: self.events.last().map_or(head.seq, |event| event.seq),
             commits: head.commits + 1,
             commit_id: Some(self.id),
-            digest: Digest::of_commit(head.digest, digests),
+            digest: Digest::of_commit(head.digest, digests, self.id),
         }
     }
 }
@@ -192,6 +197,9 @@ pub enum StoreError {
     /// Another daemon has it.
     #[error("{0}")]
     InUse(String),
+    /// This kind of store cannot do it; the text says what can.
+    #[error("{0}")]
+    Unsupported(String),
 }
 
 /// Where the log lives.
@@ -235,11 +243,47 @@ pub trait EventStore: Send + Sync + 'static {
     /// All rows of a table, by id.
     async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError>;
 
-    /// Recomputes every digest from the first event on.
+    /// The commits behind a position as the store holds them, with their events and whatever else stands between them:
+    /// whole commits, about [`RAW_PAGE_EVENTS`] or [`RAW_PAGE_BYTES`] of them, at least one if there is one. A page is of
+    /// one moment. What cannot be read is told in the page and is no error: it is for the audit to judge.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or says itself that it is damaged.
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError>;
+
+    /// Makes a copy of the log as it is at one moment, while others append: a file that is a log by itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsupported`] where a log is no file.
+    async fn copy(&self) -> Result<LogCopy, StoreError> {
+        Err(StoreError::Unsupported(format!(
+            "the log in {} is no file that could be copied; `kdaemon export FILE` writes all of its events to a file, and \
+             `kdaemon import FILE` reads them back",
+            self.describe()
+        )))
+    }
+
+    /// Rows of the index by which events are looked up, behind a row; none where a store has no index of its own making.
+    async fn index_rows(
+        &self,
+        _after: Option<(String, Seq)>,
+        _limit: usize,
+    ) -> Result<IndexPage, StoreError> {
+        Ok(IndexPage::default())
+    }
+
+    /// Recomputes every digest from the first event on: [`crate::audit::audit`] in short.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] names the first commit that does not fit.
-    async fn verify(&self) -> Result<Head, StoreError>;
+    async fn verify(&self) -> Result<Head, StoreError> {
+        let head = self.head().await?;
+        let found = audit(self, None, drop).await?;
+        match found.trouble() {
+            Some(trouble) => Err(StoreError::Damaged(trouble)),
+            None => Ok(Head { seq: found.head.seq, commits: found.commits, digest: found.head.digest, ..head }),
+        }
+    }
 
     /// Finishes what is under way and closes the store.
     async fn close(&self);

@@ -7,13 +7,20 @@
 //! never holds up the log's.
 
 mod derived;
-mod verify;
+mod file;
+mod raw;
 
-use super::{Answer, Commit, EventQuery, EventStore, EventText, Head, RowChange, StoreError, Table};
+use super::{
+    Answer, Commit, EventQuery, EventStore, EventText, Head, IndexPage, RawPage, RawPosition, RowChange, StoreError,
+    Table,
+};
+pub use file::{LogCopy, restore_file, verify_file};
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use derived::Derived;
 use kdaemon_events::{CommitId, Seq};
+use raw::raw_commits;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params, params_from_iter};
 use std::fs::{File, TryLockError};
@@ -21,7 +28,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
-use verify::{VerifyError, verify};
 
 /// The file in the data folder.
 const FILE_NAME: &str = "kdaemon.db";
@@ -77,9 +83,10 @@ impl SqliteStore {
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         make_private_dir(data_dir)?;
         let lock = take_lock(data_dir)?;
-        let path = data_dir.join(FILE_NAME);
+        let path = Self::file_in(data_dir);
         let connection = open_writer(&path)?;
         let head = read_head(&connection).map_err(|error| explain(&path, &error))?;
+        file::remove_copies(data_dir);
         let derived = Arc::new(Derived::open(data_dir, &connection, head.seq)?);
         let writer = Arc::new(Mutex::new(Some(Writer { connection, head, _lock: lock })));
         Ok(Self { path, writer, derived, readers: Arc::default() })
@@ -88,7 +95,13 @@ impl SqliteStore {
     /// Whether a data folder holds a store.
     #[must_use]
     pub fn exists(data_dir: &Path) -> bool {
-        data_dir.join(FILE_NAME).exists()
+        Self::file_in(data_dir).exists()
+    }
+
+    /// The file in a data folder that holds the log.
+    #[must_use]
+    pub fn file_in(data_dir: &Path) -> PathBuf {
+        data_dir.join(FILE_NAME)
     }
 
     /// Writes to the log, in this thread.
@@ -483,15 +496,22 @@ impl EventStore for SqliteStore {
         .await
     }
 
-    async fn verify(&self) -> Result<Head, StoreError> {
-        // On a full disk the index stays behind; as far as it goes it is checked.
-        let _ = self.derive(Derived::index).await;
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        self.read_with(move |connection| raw_commits(connection, after)).await
+    }
+
+    async fn copy(&self) -> Result<LogCopy, StoreError> {
         let path = self.path.clone();
-        let checked = self.read_with(|connection| Ok(verify(connection))).await?;
-        checked.map_err(|error| match error {
-            VerifyError::Sqlite(error) => explain(&path, &error),
-            VerifyError::Differs(what) => StoreError::Damaged(what),
-        })
+        let copy = tokio::task::spawn_blocking(move || LogCopy::of(&path));
+        copy.await.map_err(|error| StoreError::Unavailable(format!("a copy was given up: {error}")))?
+    }
+
+    async fn index_rows(&self, after: Option<(String, Seq)>, limit: usize) -> Result<IndexPage, StoreError> {
+        if after.is_none() {
+            // On a full disk the index stays behind; as far as it goes it is checked.
+            let _ = self.derive(Derived::index).await;
+        }
+        self.read_with(move |connection| derived::index_rows(connection, after, limit)).await
     }
 
     async fn close(&self) {

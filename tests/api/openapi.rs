@@ -39,6 +39,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/0.0/events", &["get"]),
     ("/0.0/events/{seq}", &["get"]),
     ("/0.0/events/stream", &["get"]),
+    ("/0.0/audit/verify", &["get"]),
+    ("/0.0/backup", &["get"]),
     ("/0.0/history/nodes/{id}", &["get"]),
     ("/0.0/history/applications/{id}", &["get"]),
     ("/0.0/history/containers/{id}", &["get"]),

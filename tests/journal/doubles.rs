@@ -5,7 +5,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon::commands::{Command, Decision, MountNode, Policy, UpdateNode};
 use kdaemon::journal::{Ambient, Journal, Keep, Outcome, Submission, SubmitError, fold_log};
 use kdaemon::store::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RowChange, StoreError, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RawPage, RawPosition, RowChange,
+    StoreError, Table,
 };
 use kdaemon_events::{Actor, ClusterId, CommitId, NodeId, Seq};
 use std::collections::{BTreeMap, VecDeque};
@@ -127,8 +128,8 @@ impl EventStore for Faulty {
     async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
         self.inner.read_table(table).await
     }
-    async fn verify(&self) -> Result<Head, StoreError> {
-        self.inner.verify().await
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        self.inner.raw_commits(after).await
     }
     async fn close(&self) {
         self.inner.close().await;

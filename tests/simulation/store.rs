@@ -7,7 +7,8 @@ use crate::seed::Rng;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon::store::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RowChange, StoreError, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RawPage, RawPosition, RowChange,
+    StoreError, Table,
 };
 use kdaemon_events::{CommitId, Seq};
 use std::ops::RangeInclusive;
@@ -146,8 +147,8 @@ impl EventStore for Reached {
     async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
         self.call(self.shared.memory.read_table(table)).await
     }
-    async fn verify(&self) -> Result<Head, StoreError> {
-        self.call(self.shared.memory.verify()).await
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        self.call(self.shared.memory.raw_commits(after)).await
     }
     async fn close(&self) {}
 }
