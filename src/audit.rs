@@ -83,9 +83,9 @@ pub struct Expectation {
 impl FromStr for Expectation {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let (seq, digest) = text.split_once(':').ok_or_else(|| {
-            "it is written SEQ:DIGEST, as an earlier verification gave the head".to_owned()
-        })?;
+        let (seq, digest) = text
+            .split_once(':')
+            .ok_or_else(|| "it is written SEQ:DIGEST, as an earlier verification gave the head".to_owned())?;
         let is_number = !seq.is_empty() && seq.bytes().all(|byte| byte.is_ascii_digit());
         let seq = seq.parse().ok().filter(|seq| is_number && *seq > 0);
         let seq = seq.ok_or("before the colon stands the seq of an event, a number from 1 on")?;
@@ -162,7 +162,10 @@ impl Chain {
     fn next(&mut self, commit: &RawCommit) -> Result<Head, String> {
         let number = self.head.commits + 1;
         if u64::try_from(commit.number) != Ok(number) {
-            return Err(format!("it is missing or out of order: commit {} comes in its place", commit.number));
+            return Err(format!(
+                "it is missing or out of order: commit {} comes in its place",
+                commit.number
+            ));
         }
         if let Some(unreadable) = &commit.unreadable {
             return Err(unreadable.clone());
@@ -248,7 +251,10 @@ impl Chain {
         let mut detail = self.disappointed.clone();
         if let Some(expected) = self.expectation.filter(|_| first_bad.is_none()) {
             let end = self.head.seq;
-            detail = Some(format!("the log ends at event {end}: {} was there once, so its end is missing", expected.seq));
+            detail = Some(format!(
+                "the log ends at event {end}: {} was there once, so its end is missing",
+                expected.seq
+            ));
         }
         Audit {
             ok: first_bad.is_none() && detail.is_none(),
@@ -277,7 +283,8 @@ pub async fn audit<S: EventStore + ?Sized>(
     let mut page = store.raw_commits(RawPosition::START).await?;
     loop {
         let is_last = page.is_last;
-        let position = page.commits.last().map(|last| RawPosition { number: last.number, seq: last.last_seq });
+        let position =
+            page.commits.last().map(|last| RawPosition { number: last.number, seq: last.last_seq });
         let check = tokio::task::spawn_blocking(move || {
             let checked = chain.check_page(&page);
             (chain, checked)

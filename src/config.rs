@@ -14,7 +14,7 @@
     reason = "comments here are also the texts of --help and of config/app.conf"
 )]
 
-use kdaemon_events::Strategy;
+use kdaemon_events::{Kind, Strategy};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -216,6 +216,13 @@ settings! {
     max_migrations: usize = 8, within(1..=1000);
     /// Engine requests that work on one node at one time
     max_node_work: usize = 8, within(1..=1000);
+
+    /// Events are sent there with POST, one by one and in order: http:// or https://; empty: none are
+    webhook_url: String = String::new(), value::webhook_url;
+    /// The kinds of event that are sent: NodeUnhealthy, ...; empty: all but raw observations
+    webhook_events: Vec<Kind> = Vec::new();
+    /// A file with the secret that the bodies are signed with; empty: they are not signed
+    webhook_secret_file: PathBuf = PathBuf::new(), value::folder;
 }
 
 impl Default for Config {

@@ -6,7 +6,7 @@ use crate::config::{Config, ConfigError, StoreKind};
 use crate::engine::docker::{DockerEngines, Limits};
 use crate::engine::{EngineError, Engines};
 use crate::journal::{Ambient, Journal, Machine, Submission, SubmitError};
-use crate::reactors::{Reactors, Settings};
+use crate::reactors::{Reactors, Settings, Webhook};
 use crate::store::{EventStore, SqliteStore, StoreError};
 use kdaemon_events::{Actor, ClusterId, Endpoint, SpecError};
 use std::collections::BTreeMap;
@@ -49,6 +49,9 @@ pub enum DaemonError {
     /// `local_endpoint` is wrong.
     #[error("local_endpoint: {0}")]
     LocalEndpoint(#[from] SpecError),
+    /// Events cannot be sent as the configuration says.
+    #[error("{0}")]
+    Webhook(String),
     /// Listening failed later.
     #[error("the API stopped: {0}")]
     Serve(std::io::Error),
@@ -135,8 +138,13 @@ async fn serve(
     if config.local_node {
         mount_local_engine(config, journal, engines.as_ref()).await?;
     }
-    let reactors = Reactors::start(journal.clone(), Arc::clone(&engines), settings(config), term);
+    let settings = settings(config)?;
+    let deliveries = settings.webhook.as_ref().map(|webhook| Arc::clone(&webhook.deliveries));
+    let reactors = Reactors::start(journal.clone(), Arc::clone(&engines), settings, term);
     let api = Api::new(journal.clone(), engines, Arc::clone(config), shutdown);
+    if let Some(deliveries) = deliveries {
+        api.count_deliveries(deliveries);
+    }
     ready(address);
     let served = api::serve(listener, api).await;
     reactors.stop().await;
@@ -204,12 +212,18 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn settings(config: &Config) -> Settings {
-    Settings {
+fn settings(config: &Config) -> Result<Settings, DaemonError> {
+    let secret_file = Some(config.webhook_secret_file.clone()).filter(|path| path.as_os_str() != "");
+    let webhook = match config.webhook_url.as_str() {
+        "" => None,
+        url => Some(Webhook::new(url, &config.webhook_events, secret_file).map_err(DaemonError::Webhook)?),
+    };
+    Ok(Settings {
         health_interval: config.health_interval,
         probe_timeout: config.probe_timeout,
         probe_retry_interval: config.probe_retry_interval,
         registry_auth_dir: Some(config.data_dir.join("registry-auth")),
+        webhook,
         ..Settings::default()
-    }
+    })
 }

@@ -52,11 +52,7 @@ impl QueryFields for VerifyQuery {}
 /// log could not be read to its end.
 #[utoipa::path(get, path = "/audit/verify", tag = "events", params(VerifyQuery),
     responses((status = 200, description = "What was found", content((Audit = "application/json"), (String = "application/x-ndjson")))))]
-async fn verify(
-    State(api): State<Api>,
-    Query(query): Query<VerifyQuery>,
-    headers: HeaderMap,
-) -> Answered {
+async fn verify(State(api): State<Api>, Query(query): Query<VerifyQuery>, headers: HeaderMap) -> Answered {
     let form = negotiate(&headers, &[Form::Json, Form::Ndjson])?;
     let expectation = query.expect.as_deref().map(str::parse::<Expectation>).transpose();
     let expectation = expectation.map_err(|error| Problem::invalid("expect", error))?;
@@ -87,9 +83,8 @@ async fn verify(
         return Ok(answer(StatusCode::OK, seq, json(&found.map_err(|_| stopping())??)));
     }
     let running = Running { form, checked, of: seq, found: Some(found), tell_at: Instant::now() + TELL };
-    let lines = stream::unfold(running, |mut running| async {
-        running.next().await.map(|line| (line, running))
-    });
+    let lines =
+        stream::unfold(running, |mut running| async { running.next().await.map(|line| (line, running)) });
     let mut response = answer(StatusCode::OK, seq, Body::from_stream(lines));
     response.headers_mut().insert(header::CONTENT_TYPE, form.content_type());
     Ok(response)

@@ -6,6 +6,8 @@ use super::{Answered, Api};
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
+use crate::reactors::Deliveries;
+use kdaemon_events::Seq;
 use kdaemon_projections::{Cluster, Health, Status};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -62,6 +64,9 @@ async fn readyz(State(api): State<Api>) -> Answered {
     responses((status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text")))]
 async fn metrics(State(api): State<Api>) -> Answered {
     let cluster = api.journal.cluster();
+    if let Some(deliveries) = api.deliveries.get() {
+        api.metrics.take_deliveries(cluster.seq(), deliveries);
+    }
     let text = api.metrics.text(&cluster, api.journal.waiting(), api.journal.trouble().is_none())?;
     let mut response = answer(StatusCode::OK, cluster.seq(), text);
     let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -77,6 +82,11 @@ struct StateLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabel {
     status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,6 +123,8 @@ pub(super) struct Metrics {
     writable: Gauge,
     requests: Family<AnswerLabels, Counter>,
     latencies: Family<RouteLabels, Histogram, Latencies>,
+    webhook_lag: Gauge,
+    webhook_deliveries: Family<OutcomeLabel, Counter>,
 }
 
 impl Metrics {
@@ -127,6 +139,8 @@ impl Metrics {
             writable: Gauge::default(),
             requests: Family::default(),
             latencies: Family::new_with_constructor(Latencies),
+            webhook_lag: Gauge::default(),
+            webhook_deliveries: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("nodes", "Mounted nodes by state", metrics.nodes.clone());
@@ -141,7 +155,27 @@ impl Metrics {
             "Time until an answer began",
             metrics.latencies.clone(),
         );
+        registry.register(
+            "webhook_lag_events",
+            "Events of the log that the webhook was not told yet or has to pass over; 0 without a webhook",
+            metrics.webhook_lag.clone(),
+        );
+        registry.register(
+            "webhook_deliveries",
+            "Attempts to send an event by how they ended",
+            metrics.webhook_deliveries.clone(),
+        );
         metrics
+    }
+
+    /// Takes over what became of the events that are sent.
+    fn take_deliveries(&self, head: Seq, deliveries: &Deliveries) {
+        let lag = head.0.saturating_sub(deliveries.position().0);
+        self.webhook_lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        for (outcome, count) in [("delivered", deliveries.delivered()), ("failed", deliveries.failed())] {
+            let counter = self.webhook_deliveries.get_or_create(&OutcomeLabel { outcome });
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 
     /// Counts an answer.

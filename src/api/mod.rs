@@ -34,6 +34,7 @@ pub use serve::serve;
 use crate::config::Config;
 use crate::engine::Engines;
 use crate::journal::Journal;
+use crate::reactors::Deliveries;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderName;
@@ -70,6 +71,8 @@ pub struct Shared {
     audits: Arc<Semaphore>,
     /// The place for a backup.
     backups: Arc<Semaphore>,
+    /// What became of the events that are sent, where they are.
+    deliveries: OnceLock<Arc<Deliveries>>,
     /// `/openapi.json`, once the router is made.
     document: Arc<OnceLock<bytes::Bytes>>,
     /// The methods of each route, in words, once the router is made.
@@ -96,7 +99,23 @@ impl Api {
         let audits = Arc::new(Semaphore::new(audit::AT_ONCE));
         let backups = Arc::new(Semaphore::new(1));
         let (document, methods) = (Arc::default(), OnceLock::new());
-        Self(Arc::new(Shared { journal, engines, config, shutdown, metrics, audits, backups, document, methods }))
+        Self(Arc::new(Shared {
+            journal,
+            engines,
+            config,
+            shutdown,
+            metrics,
+            audits,
+            backups,
+            deliveries: OnceLock::new(),
+            document,
+            methods,
+        }))
+    }
+
+    /// Has `/metrics` tell what becomes of the events that are sent.
+    pub fn count_deliveries(&self, deliveries: Arc<Deliveries>) {
+        let _ = self.deliveries.set(deliveries); // by the one daemon that there is
     }
 }
 

@@ -1,7 +1,7 @@
 //! `kdaemon backup` and `kdaemon restore`.
 
 use super::daemon::Daemon;
-use super::{CliError, progress_bar};
+use super::{CliError, progress_bar, tell};
 use crate::audit::Expectation;
 use crate::http_client::chain;
 use crate::store::{restore_file, verify_file};
@@ -53,7 +53,9 @@ pub async fn backup(args: BackupArgs) -> anyhow::Result<()> {
     while let Some(frame) = body.body_mut().frame().await {
         let broke_off = |error| {
             let why = chain(&error);
-            CliError::new(format!("the answer broke off ({why}), nothing was kept; the daemon's log says more"))
+            CliError::new(format!(
+                "the answer broke off ({why}), nothing was kept; the daemon's log says more"
+            ))
         };
         let frame = frame.map_err(broke_off)?;
         let piece = frame.data_ref().map(AsRef::as_ref).unwrap_or_default();
@@ -69,7 +71,10 @@ pub async fn backup(args: BackupArgs) -> anyhow::Result<()> {
     let found = tokio::task::spawn_blocking(work).await??;
     bar.finish_and_clear();
     if let Some(trouble) = found.trouble() {
-        return Err(CliError::new(format!("the daemon's log is not as it was written, nothing was kept: {trouble}")).into());
+        return Err(CliError::new(format!(
+            "the daemon's log is not as it was written, nothing was kept: {trouble}"
+        ))
+        .into());
     }
     let kept = if args.force { partial.persist(&file) } else { partial.persist_noclobber(&file) };
     kept.map_err(|error| match error.error.kind() {
@@ -90,12 +95,10 @@ pub async fn backup(args: BackupArgs) -> anyhow::Result<()> {
 }
 
 fn already_there(file: &Path) -> CliError {
-    CliError::new(format!("{} is there already; name another file, or overwrite it with --force", file.display()))
-}
-
-fn tell(bar: &indicatif::ProgressBar, checked: u64, of: u64) {
-    bar.set_length(of.max(checked));
-    bar.set_position(checked);
+    CliError::new(format!(
+        "{} is there already; name another file, or overwrite it with --force",
+        file.display()
+    ))
 }
 
 /// What is restored, and to where.

@@ -25,7 +25,8 @@ struct Problem {
 impl Daemon {
     /// The daemon at `http://HOST:PORT`, with the first part of its API's paths behind it if that is not `/0.0`.
     pub(super) fn at(server: &str) -> Result<Self, CliError> {
-        let bad = |why: &str| CliError::new(format!("--server `{server}`: {why}, as in http://127.0.0.1:1337"));
+        let bad =
+            |why: &str| CliError::new(format!("--server `{server}`: {why}, as in http://127.0.0.1:1337"));
         let uri: Uri = server.parse().map_err(|_| bad("this is no URL"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.authority().is_none() {
             return Err(bad("a URL with http:// or https:// is expected"));
@@ -44,8 +45,9 @@ impl Daemon {
         let uri = format!("{}{path}", self.base);
         let parsed = uri.parse().map_err(|error| CliError::new(format!("`{uri}` is no URL: {error}")))?;
         let response = self.client.get(&parsed, accept).await;
-        let response =
-            response.map_err(|error| CliError::new(format!("the daemon at {} does not answer: {error}", self.base)))?;
+        let response = response.map_err(|error| {
+            CliError::new(format!("the daemon at {} does not answer: {error}", self.base))
+        })?;
         let status = response.status();
         if status == StatusCode::OK {
             return Ok(response);

@@ -59,3 +59,9 @@ fn progress_bar(unit: &str) -> indicatif::ProgressBar {
     }
     bar
 }
+
+/// Tells how many events were checked, of how many as far as is known.
+fn tell(bar: &indicatif::ProgressBar, checked: u64, of: u64) {
+    bar.set_length(of.max(checked));
+    bar.set_position(checked);
+}

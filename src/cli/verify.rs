@@ -1,7 +1,7 @@
 //! `kdaemon verify`: whether the log is as it was written.
 
 use super::daemon::Daemon;
-use super::{CliError, StoreArgs, progress_bar};
+use super::{CliError, StoreArgs, progress_bar, tell};
 use crate::audit::{Audit, Expectation, audit};
 use crate::config::StoreKind;
 use crate::daemon::{DaemonError, open_existing_store};
@@ -66,11 +66,6 @@ async fn look(store: StoreArgs, expect: Option<Expectation>, bar: &ProgressBar) 
     Ok(tokio::task::spawn_blocking(work).await??)
 }
 
-fn tell(bar: &ProgressBar, checked: u64, of: u64) {
-    bar.set_length(of.max(checked));
-    bar.set_position(checked);
-}
-
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Line {
@@ -86,7 +81,8 @@ async fn ask(daemon: &Daemon, expect: Option<Expectation>, bar: &ProgressBar) ->
     let query = expect.map(|expected| format!("?expect={}:{}", expected.seq, expected.digest));
     let path = format!("/audit/verify{}", query.unwrap_or_default());
     let mut body = daemon.get(&path, "application/x-ndjson").await?.into_body();
-    let broke_off = |why: String| CliError::new(format!("the answer broke off ({why}); the daemon's log says more"));
+    let broke_off =
+        |why: String| CliError::new(format!("the answer broke off ({why}); the daemon's log says more"));
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| broke_off(chain(&error)))?;

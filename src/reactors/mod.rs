@@ -9,9 +9,11 @@ mod janitor;
 mod launcher;
 mod projector;
 mod rebalancer;
+mod webhook;
 mod work;
 
 pub use projector::{bring_up_to_date, rebuild};
+pub use webhook::{Deliveries, Webhook};
 
 use crate::commands::{Command, Refusal};
 use crate::engine::{Credentials, Engine, Engines, Identity};
@@ -43,6 +45,8 @@ pub struct Settings {
     pub rebalance: bool,
     /// The folder of registry credentials: `NAME.json` with `username` and `password`.
     pub registry_auth_dir: Option<PathBuf>,
+    /// Where events are sent, if they are.
+    pub webhook: Option<Webhook>,
 }
 
 impl Default for Settings {
@@ -54,6 +58,7 @@ impl Default for Settings {
             rebalance_after: Duration::from_secs(1),
             rebalance: true,
             registry_auth_dir: None,
+            webhook: None,
         }
     }
 }
@@ -83,8 +88,11 @@ impl Reactors {
         hub("launcher").spawn(launcher::run(hub("launcher")));
         hub("rebalancer").spawn(rebalancer::run(hub("rebalancer")));
         hub("janitor").spawn(janitor::run(hub("janitor")));
-        // Ends by itself, after it has written what is still to be written.
+        // These end by themselves, after they have written what is still to be written.
         tracker.spawn(projector::run(hub("projector")));
+        if let Some(webhook) = settings.webhook.clone() {
+            tracker.spawn(webhook::run(hub("webhook"), webhook));
+        }
         Self { cancel, tracker }
     }
 

@@ -29,6 +29,7 @@ struct Inner {
     answers: Vec<Answer>,
     tables: BTreeMap<(Table, Uuid), String>,
     reflects: Seq,
+    cursors: BTreeMap<String, Seq>,
     unavailable: Option<String>,
 }
 
@@ -143,6 +144,15 @@ impl EventStore for MemoryStore {
 
     async fn tables_reflect(&self) -> Result<Seq, StoreError> {
         Ok(self.working()?.reflects)
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        Ok(self.working()?.cursors.get(name).copied())
+    }
+
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        self.working()?.cursors.insert(name.to_owned(), seq);
+        Ok(())
     }
 
     async fn drop_tables(&self) -> Result<(), StoreError> {

@@ -9,7 +9,8 @@ mod sqlite;
 
 pub use memory::MemoryStore;
 pub use raw::{
-    IndexPage, IndexSum, RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawColumns, RawCommit, RawEvent, RawPage, RawPosition,
+    IndexPage, IndexSum, RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawColumns, RawCommit, RawEvent, RawPage,
+    RawPosition,
 };
 pub use sqlite::{LogCopy, SqliteStore, restore_file, verify_file};
 
@@ -240,6 +241,13 @@ pub trait EventStore: Send + Sync + 'static {
     /// Empties the tables.
     async fn drop_tables(&self) -> Result<(), StoreError>;
 
+    /// Up to where somebody who follows the log came; `None`: nobody of that name ever did. It outlives restarts; what was
+    /// set last may be lost when the machine fails, and an earlier one comes back.
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError>;
+
+    /// Keeps up to where somebody who follows the log came.
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError>;
+
     /// All rows of a table, by id.
     async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError>;
 
@@ -281,7 +289,9 @@ pub trait EventStore: Send + Sync + 'static {
         let found = audit(self, None, drop).await?;
         match found.trouble() {
             Some(trouble) => Err(StoreError::Damaged(trouble)),
-            None => Ok(Head { seq: found.head.seq, commits: found.commits, digest: found.head.digest, ..head }),
+            None => {
+                Ok(Head { seq: found.head.seq, commits: found.commits, digest: found.head.digest, ..head })
+            }
         }
     }
 

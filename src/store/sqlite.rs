@@ -11,8 +11,8 @@ mod file;
 mod raw;
 
 use super::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, IndexPage, RawPage, RawPosition, RowChange, StoreError,
-    Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, IndexPage, RawPage, RawPosition, RowChange,
+    StoreError, Table,
 };
 pub use file::{LogCopy, restore_file, verify_file};
 
@@ -35,7 +35,7 @@ const LOCK_NAME: &str = "kdaemon.lock";
 /// Marks a file as ours in SQLite's own header: "kDae".
 const APPLICATION_ID: i32 = 0x6b44_6165;
 /// The version of the layout below.
-const LAYOUT: i32 = 2;
+const LAYOUT: i32 = 3;
 /// How many readers are kept open between reads.
 const READERS_KEPT: usize = 4;
 
@@ -54,6 +54,7 @@ const SCHEMA: &str = "
         actor TEXT NOT NULL,
         json TEXT NOT NULL
     );
+    CREATE TABLE cursors (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE answers (key TEXT PRIMARY KEY, at INTEGER NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
 ";
 
@@ -231,13 +232,14 @@ fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         transaction.commit().map_err(fail)?;
     }
     if tables > 0 && layout < LAYOUT {
-        // Layout 1 had here what is derived.
+        // Layout 1 had here what is derived, and neither had it cursors, nor layout 2.
         let transaction = connection.transaction().map_err(fail)?;
         transaction
             .execute_batch(
                 "DROP INDEX IF EXISTS events_by_kind; DROP TABLE IF EXISTS event_subjects;
                  DROP TABLE IF EXISTS tables_reflect; DROP TABLE IF EXISTS nodes;
-                 DROP TABLE IF EXISTS applications; DROP TABLE IF EXISTS containers;",
+                 DROP TABLE IF EXISTS applications; DROP TABLE IF EXISTS containers;
+                 CREATE TABLE IF NOT EXISTS cursors (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;",
             )
             .map_err(fail)?;
         transaction.pragma_update(None, "user_version", LAYOUT).map_err(fail)?;
@@ -480,6 +482,23 @@ impl EventStore for SqliteStore {
 
     async fn tables_reflect(&self) -> Result<Seq, StoreError> {
         self.derive(Derived::tables_reflect).await
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        let name = name.to_owned();
+        self.read_with(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT seq FROM cursors WHERE name = ?1")?;
+            let seq = statement.query_row([name], |row| row.get::<_, i64>(0)).optional()?;
+            Ok(seq.map(|seq| Seq(seq.unsigned_abs())))
+        })
+        .await
+    }
+
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        self.write(|writer| {
+            let set = "INSERT OR REPLACE INTO cursors (name, seq) VALUES (?1, ?2)";
+            writer.connection.prepare_cached(set)?.execute(params![name, number(seq)]).map(drop)
+        })
     }
 
     async fn drop_tables(&self) -> Result<(), StoreError> {

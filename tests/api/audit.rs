@@ -31,7 +31,9 @@ async fn the_log_is_verified_and_its_head_given() {
 async fn what_cannot_be_expected_is_refused() {
     let world = World::new().await;
     let digest = "0".repeat(64);
-    for bad in ["", "7", "x:y", &format!("0:{digest}"), &format!("-1:{digest}"), "7:abc", &format!("7:{digest}0")] {
+    for bad in
+        ["", "7", "x:y", &format!("0:{digest}"), &format!("-1:{digest}"), "7:abc", &format!("7:{digest}0")]
+    {
         let problem = world.get(&format!("/audit/verify?expect={bad}")).await.expect(422);
         assert_eq!(problem["field"], "expect", "{bad}");
     }
@@ -51,7 +53,8 @@ async fn no_more_than_two_run_at_once_and_one_ends_when_its_client_goes_away() {
     let ask = || tokio::spawn(world.request("GET", "/audit/verify").send());
     let running = [ask(), ask()];
     let refused = async || {
-        let impatient = world.request("GET", "/audit/verify").timeout(Duration::from_millis(200)).send().await;
+        let impatient =
+            world.request("GET", "/audit/verify").timeout(Duration::from_millis(200)).send().await;
         impatient.is_ok_and(|answer| answer.status() == 429)
     };
     let deadline = std::time::Instant::now() + DEADLINE;
@@ -92,4 +95,11 @@ async fn a_long_verification_tells_how_far_it_is() {
     world.store.hold_verification(false);
     let found: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
     assert_eq!(found["ok"], true);
+}
+
+#[tokio::test]
+async fn a_log_that_is_no_file_says_how_it_is_backed_up() {
+    let world = World::new().await;
+    let problem = world.get("/backup").await.expect(409);
+    assert!(problem["detail"].as_str().unwrap().contains("kdaemon export FILE"), "{problem}");
 }

@@ -122,6 +122,12 @@ impl EventStore for Faulty {
     async fn tables_reflect(&self) -> Result<Seq, StoreError> {
         self.inner.tables_reflect().await
     }
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        self.inner.cursor(name).await
+    }
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        self.inner.set_cursor(name, seq).await
+    }
     async fn drop_tables(&self) -> Result<(), StoreError> {
         self.inner.drop_tables().await
     }

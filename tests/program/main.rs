@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backup;
+
 use reqwest::Method;
 use serde_json::json;
 use std::path::Path;
@@ -209,7 +211,11 @@ async fn verify_asks_a_daemon_at_work_and_holds_the_log_against_what_was_kept() 
     assert!(create_container(&daemon, "a").await);
     let server = daemon.url("").trim_end_matches("/0.0").to_owned();
     let ask = |more: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_kdaemon")).args(["verify", "--server", &server]).args(more).output().unwrap()
+        Command::new(env!("CARGO_BIN_EXE_kdaemon"))
+            .args(["verify", "--server", &server])
+            .args(more)
+            .output()
+            .unwrap()
     };
     let verified = ask(&[]);
     assert!(verified.status.success(), "{}", stderr(&verified));
@@ -224,7 +230,11 @@ async fn verify_asks_a_daemon_at_work_and_holds_the_log_against_what_was_kept() 
     let other = format!("{seq}:{}", "0".repeat(64));
     for refused in [ask(&["--expect", &other]), kdaemon(&["verify", "--expect", &other], daemon.data_dir())] {
         assert_eq!(refused.status.code(), Some(1));
-        assert!(stderr(&refused).contains(&format!("at event {seq} the chain's digest is {digest}")), "{}", stderr(&refused));
+        assert!(
+            stderr(&refused).contains(&format!("at event {seq} the chain's digest is {digest}")),
+            "{}",
+            stderr(&refused)
+        );
         assert_eq!(stderr(&refused).trim().lines().count(), 1);
     }
     for bad in ["x", "1", "0:00"] {

@@ -141,6 +141,12 @@ impl EventStore for Reached {
     async fn tables_reflect(&self) -> Result<Seq, StoreError> {
         self.call(self.shared.memory.tables_reflect()).await
     }
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        self.call(self.shared.memory.cursor(name)).await
+    }
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        self.call(self.shared.memory.set_cursor(name, seq)).await
+    }
     async fn drop_tables(&self) -> Result<(), StoreError> {
         self.call(self.shared.memory.drop_tables()).await
     }

@@ -62,7 +62,10 @@ async fn an_untouched_log_is_whole_and_its_head_is_given() {
         assert_eq!(found.trouble(), None);
     }
     for head in &heads {
-        assert!(look(folder.path(), Some(expected(head))).unwrap().ok, "each digest that was ever the head is checked");
+        assert!(
+            look(folder.path(), Some(expected(head))).unwrap().ok,
+            "each digest that was ever the head is checked"
+        );
     }
 }
 
@@ -84,14 +87,38 @@ const TAMPERING: &[(&str, u64, &str)] = &[
     ("DELETE FROM commits WHERE number = 2", 2, "commit 3 comes in its place"),
     ("DELETE FROM commits WHERE number = 1", 1, "commit 2 comes in its place"),
     ("DELETE FROM commits WHERE number = 7", 7, "event 9 that belongs to no commit"),
-    ("DELETE FROM events WHERE seq = 3; DELETE FROM commits WHERE number = 3", 3, "commit 4 comes in its place"),
+    (
+        "DELETE FROM events WHERE seq = 3; DELETE FROM commits WHERE number = 3",
+        3,
+        "commit 4 comes in its place",
+    ),
     // Inserted.
-    ("INSERT INTO events SELECT 10, kind, at, actor, json FROM events WHERE seq = 9", 8, "belongs to no commit"),
-    ("INSERT INTO events SELECT 0, kind, at, actor, json FROM events WHERE seq = 9", 1, "event 0 comes in its place"),
+    (
+        "INSERT INTO events SELECT 10, kind, at, actor, json FROM events WHERE seq = 9",
+        8,
+        "belongs to no commit",
+    ),
+    (
+        "INSERT INTO events SELECT 0, kind, at, actor, json FROM events WHERE seq = 9",
+        1,
+        "event 0 comes in its place",
+    ),
     ("INSERT INTO events SELECT -7, kind, at, actor, json FROM events WHERE seq = 9", 1, "event -7 comes"),
-    ("INSERT INTO commits SELECT 0, id, first_seq, last_seq, digest FROM commits WHERE number = 1", 1, "commit 0 comes"),
-    ("INSERT INTO commits SELECT 8, id, 10, 10, digest FROM commits WHERE number = 1", 8, "event 10 is missing"),
-    ("INSERT INTO commits SELECT 8, id, first_seq, last_seq, digest FROM commits WHERE number = 7", 8, "10 comes next"),
+    (
+        "INSERT INTO commits SELECT 0, id, first_seq, last_seq, digest FROM commits WHERE number = 1",
+        1,
+        "commit 0 comes",
+    ),
+    (
+        "INSERT INTO commits SELECT 8, id, 10, 10, digest FROM commits WHERE number = 1",
+        8,
+        "event 10 is missing",
+    ),
+    (
+        "INSERT INTO commits SELECT 8, id, first_seq, last_seq, digest FROM commits WHERE number = 7",
+        8,
+        "10 comes next",
+    ),
     // Swapped: two events of two commits, and two of one commit.
     (
         "UPDATE events SET seq = 100 WHERE seq = 2; UPDATE events SET seq = 2 WHERE seq = 3;
@@ -106,7 +133,11 @@ const TAMPERING: &[(&str, u64, &str)] = &[
         "do not fit its digest",
     ),
     // Rows of commits.
-    ("UPDATE commits SET digest = (SELECT digest FROM commits WHERE number = 1) WHERE number = 4", 4, "do not fit"),
+    (
+        "UPDATE commits SET digest = (SELECT digest FROM commits WHERE number = 1) WHERE number = 4",
+        4,
+        "do not fit",
+    ),
     ("UPDATE commits SET digest = 'nonsense' WHERE number = 4", 4, "nonsense"),
     ("UPDATE commits SET digest = x'00' WHERE number = 7", 7, "other types"),
     ("UPDATE commits SET id = (SELECT id FROM commits WHERE number = 1) WHERE number = 4", 4, "do not fit"),
@@ -170,7 +201,16 @@ fn an_expectation_is_a_seq_and_a_digest() {
     let read: Expectation = format!("12:{digest}").parse().unwrap();
     assert_eq!((read.seq, read.digest.to_string()), (Seq(12), digest.clone()));
     let long = format!("18446744073709551616:{digest}");
-    for bad in ["", "12", ":", &digest, &format!("0:{digest}"), &format!("-1:{digest}"), &format!("+1:{digest}"), &long] {
+    for bad in [
+        "",
+        "12",
+        ":",
+        &digest,
+        &format!("0:{digest}"),
+        &format!("-1:{digest}"),
+        &format!("+1:{digest}"),
+        &long,
+    ] {
         assert!(bad.parse::<Expectation>().is_err(), "{bad}");
     }
     for bad in ["12:", "12:abc", &format!("12:{digest}0"), &format!("12:{}", "g".repeat(64))] {
@@ -262,7 +302,8 @@ async fn a_log_that_is_written_meanwhile_is_verified_page_by_page_and_nobody_wai
 /// Where an event's kind, time, actor and text stand in the file, one behind the other as SQLite keeps a row
 /// (<https://sqlite.org/fileformat2.html#record_format>).
 fn place_of(bytes: &[u8], json: &str, kind: &str, actor: &str) -> std::ops::Range<usize> {
-    let found = bytes.windows(json.len()).position(|window| window == json.as_bytes()).expect("it is in one piece");
+    let found =
+        bytes.windows(json.len()).position(|window| window == json.as_bytes()).expect("it is in one piece");
     found - actor.len() - 8 - kind.len()..found + json.len()
 }
 

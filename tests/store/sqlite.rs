@@ -132,8 +132,8 @@ fn a_file_that_is_no_database_is_left_alone() {
 #[tokio::test]
 async fn a_file_of_a_newer_kdaemon_is_left_to_it() {
     let (folder, _) = written(1).await;
-    damage(folder.path(), "PRAGMA user_version = 3");
-    says(&refused(folder.path()), &["newer kDaemon", "layout 3", "use that one"]);
+    damage(folder.path(), "PRAGMA user_version = 99");
+    says(&refused(folder.path()), &["newer kDaemon", "layout 99", "use that one"]);
 }
 
 /// What a daemon does when it starts: it opens the store and folds its log.

@@ -25,7 +25,8 @@ pub fn verify_file(
     let connection = open_read_only(path)?;
     // As many as there seem to be: whether that is so comes out.
     let last = "SELECT coalesce(max(seq), 0) FROM events";
-    let last: i64 = connection.query_row(last, [], |row| row.get(0)).map_err(|error| explain(path, &error))?;
+    let last: i64 =
+        connection.query_row(last, [], |row| row.get(0)).map_err(|error| explain(path, &error))?;
     let last = Seq(u64::try_from(last).unwrap_or(0));
     let (pages, read) = sync_channel(AHEAD);
     std::thread::scope(|scope| {

@@ -32,7 +32,8 @@ pub(super) fn raw_commits(connection: &Connection, after: RawPosition) -> Result
         page.commits.push(commit);
     }
     if page.is_last {
-        let mut stray = transaction.prepare_cached("SELECT seq FROM events WHERE seq > ?1 ORDER BY seq LIMIT 1")?;
+        let mut stray =
+            transaction.prepare_cached("SELECT seq FROM events WHERE seq > ?1 ORDER BY seq LIMIT 1")?;
         page.stray = stray.query_row(params![last], |row| row.get(0)).optional()?;
     }
     Ok(page)
