@@ -5,11 +5,12 @@
 //! so that nothing is held up and whoever asked may go away at any time.
 
 use crate::store::{
-    EventStore, Head, IndexSum, RawColumns, RawCommit, RawEvent, RawPage, RawPosition, StoreError,
+    EventStore, Head, IndexSum, RawBody, RawColumns, RawCommit, RawEvent, RawPage, RawPosition, StoreError,
 };
 use chrono::{DateTime, Utc};
-use kdaemon_events::{Actor, CommitId, Digest, Envelope, Seq, Subject};
+use kdaemon_events::{Actor, CommitId, Digest, Envelope, Event, Seq, Subject};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use utoipa::ToSchema;
 
@@ -103,6 +104,39 @@ pub struct Chain {
     /// Up to this event the rows of an index are summed up.
     indexed_until: Seq,
     index: IndexSum,
+    /// Pruned events of which nothing in the log has said so far that they were to go.
+    pruned: Unexplained,
+}
+
+/// Stretches of events that are gone, by their first one.
+#[derive(Debug, Default)]
+struct Unexplained(BTreeMap<u64, u64>);
+
+impl Unexplained {
+    /// An event is gone; those before it came before.
+    fn add(&mut self, seq: u64) {
+        match self.0.last_entry() {
+            Some(mut last) if *last.get() + 1 == seq => *last.get_mut() = seq,
+            _ => drop(self.0.insert(seq, seq)),
+        }
+    }
+
+    /// The log says of these that they were to go.
+    fn explain(&mut self, first: u64, last: u64) {
+        while let Some((from, to)) = self.0.range(..=last).next_back().map(|(from, to)| (*from, *to)) {
+            if to < first {
+                return;
+            }
+            self.0.remove(&from);
+            if to > last {
+                self.0.insert(last + 1, to);
+            }
+            if from < first {
+                self.0.insert(from, first - 1);
+                return;
+            }
+        }
+    }
 }
 
 /// What an event says that is also said elsewhere. An event that a newer kDaemon wrote has it too.
@@ -186,8 +220,11 @@ impl Chain {
             return Err(format!("event {} is missing", seq.next()));
         }
         let id = commit.id.parse().map(CommitId).map_err(|_| format!("`{}` is no identity", commit.id))?;
-        let digests: Vec<_> =
-            commit.events.iter().map(|event| Digest::of_event(event.json.as_bytes())).collect();
+        let digests = commit.events.iter().map(|event| match &event.body {
+            RawBody::Text(json) => Digest::of_event(json.as_bytes()),
+            RawBody::Pruned(digest) => *digest,
+        });
+        let digests: Vec<_> = digests.collect();
         let recorded: Digest = commit.digest.parse()?;
         let digest = Digest::of_commit(self.head.digest, digests.iter().copied(), id);
         if digest != recorded && Digest::of_early_commit(self.head.digest, digests) != recorded {
@@ -201,12 +238,22 @@ impl Chain {
 
     /// Compares an event with its place, and with what stands beside it.
     fn compare(&mut self, event: &RawEvent) -> Result<(), String> {
-        let (gist, subjects) = match Envelope::decode(&event.json) {
+        let json = match &event.body {
+            RawBody::Text(json) => json,
+            RawBody::Pruned(_) => {
+                self.pruned.add(event.seq.unsigned_abs());
+                return Ok(());
+            }
+        };
+        let (gist, subjects) = match Envelope::decode(json) {
             Ok(Envelope { seq, at, actor, event, .. }) => {
+                if let Event::ObservationsPruned(pruned) = &event {
+                    pruned.ranges.iter().for_each(|(first, last)| self.pruned.explain(first.0, last.0));
+                }
                 (Gist { seq, at, actor, kind: event.kind().to_string() }, event.subjects())
             }
             // The digest says that it is as it was written: by a newer kDaemon, then.
-            Err(error) => (serde_json::from_str(&event.json).map_err(|_| error.to_string())?, Vec::new()),
+            Err(error) => (serde_json::from_str(json).map_err(|_| error.to_string())?, Vec::new()),
         };
         if u64::try_from(event.seq) != Ok(gist.seq.0) {
             return Err(format!("it says that it is event {}", gist.seq));
@@ -249,6 +296,11 @@ impl Chain {
     #[must_use]
     pub fn verdict(&self, first_bad: Option<BadCommit>) -> Audit {
         let mut detail = self.disappointed.clone();
+        if let Some((first, last)) = self.pruned.0.first_key_value().filter(|_| first_bad.is_none()) {
+            detail = Some(format!(
+                "events {first} to {last} were removed, and nothing in the log says that they were to go"
+            ));
+        }
         if let Some(expected) = self.expectation.filter(|_| first_bad.is_none()) {
             let end = self.head.seq;
             detail = Some(format!(
@@ -280,6 +332,7 @@ pub async fn audit<S: EventStore + ?Sized>(
     let mut chain = Chain::new(expectation);
     let first = store.index_rows(None, 1).await?;
     chain.indexed_until = first.until;
+    let pruned = store.pruned(Seq(0), Seq(u64::MAX)).await?;
     let mut page = store.raw_commits(RawPosition::START).await?;
     loop {
         let is_last = page.is_last;
@@ -310,7 +363,8 @@ pub async fn audit<S: EventStore + ?Sized>(
         page = next?;
     }
     let mut found = chain.verdict(None);
-    if found.ok && !index_fits(store, &chain).await? {
+    // What was pruned meanwhile went out of the one and not out of the other.
+    if found.ok && !index_fits(store, &chain).await? && store.pruned(Seq(0), Seq(u64::MAX)).await? == pruned {
         found.ok = false;
         found.detail = Some(
             "the log is whole, but the index by which it is looked up is not as the log says: it was altered; stop the \

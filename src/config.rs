@@ -178,6 +178,9 @@ settings! {
     /// The database in it, used with store = rethinkdb
     rethinkdb_dbname: String = "kdaemon".to_owned(), value::database_name;
 
+    /// Raw observations of nodes older than this are pruned; all else is kept
+    observation_retention: Duration = hours(7 * 24), within(seconds(1)..=LONGEST);
+
     /// Mounts this machine's own Docker engine as a node
     local_node: bool = true;
     /// Where that engine listens: unix://PATH or tcp://HOST:PORT
@@ -217,11 +220,11 @@ settings! {
     /// Engine requests that work on one node at one time
     max_node_work: usize = 8, within(1..=1000);
 
-    /// Events are sent there with POST, one by one and in order: http:// or https://; empty: none are
+    /// Each event is sent there with POST, http:// or https://; empty: none is
     webhook_url: String = String::new(), value::webhook_url;
-    /// The kinds of event that are sent: NodeUnhealthy, ...; empty: all but raw observations
+    /// The kinds of event that are sent; empty: all but raw observations
     webhook_events: Vec<Kind> = Vec::new();
-    /// A file with the secret that the bodies are signed with; empty: they are not signed
+    /// A file with the secret that bodies are signed with; empty: not signed
     webhook_secret_file: PathBuf = PathBuf::new(), value::folder;
 }
 

@@ -139,6 +139,10 @@ async fn serve(
         mount_local_engine(config, journal, engines.as_ref()).await?;
     }
     let settings = settings(config)?;
+    if let Some(webhook) = &settings.webhook {
+        // Before anybody can command anything: a new receiver misses nothing either.
+        webhook.begin(journal.store().as_ref(), journal.cluster().seq()).await?;
+    }
     let deliveries = settings.webhook.as_ref().map(|webhook| Arc::clone(&webhook.deliveries));
     let reactors = Reactors::start(journal.clone(), Arc::clone(&engines), settings, term);
     let api = Api::new(journal.clone(), engines, Arc::clone(config), shutdown);
@@ -223,6 +227,7 @@ fn settings(config: &Config) -> Result<Settings, DaemonError> {
         probe_timeout: config.probe_timeout,
         probe_retry_interval: config.probe_retry_interval,
         registry_auth_dir: Some(config.data_dir.join("registry-auth")),
+        observation_retention: Some(config.observation_retention),
         webhook,
         ..Settings::default()
     })

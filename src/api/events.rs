@@ -172,12 +172,15 @@ async fn one(State(api): State<Api>, Which(which): Which, Query(query): Query<Re
     };
     match found.into_iter().next().filter(|event| event.seq.0 == seq) {
         Some(event) => Ok(answer(StatusCode::OK, cluster.seq(), event.json)),
-        None => Err(Problem::new(
-            Sort::NotFound,
+        None if api.journal.store().pruned(Seq(seq), Seq(seq)).await? > 0 => Err(Problem::new(
+            Sort::Gone,
             format!(
-                "there is no event {seq}: the log ends at {}, and old observations are pruned",
-                cluster.seq()
+                "event {seq} was an observation, and was pruned when it was older than observation_retention"
             ),
         )),
+        None => {
+            let head = cluster.seq();
+            Err(Problem::new(Sort::NotFound, format!("there is no event {seq}: the log ends at {head}")))
+        }
     }
 }

@@ -3,10 +3,10 @@
 use super::problem::{Problem, Sort};
 use super::resource::{answer, json};
 use super::{Answered, Api};
+use crate::reactors::Deliveries;
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
-use crate::reactors::Deliveries;
 use kdaemon_events::Seq;
 use kdaemon_projections::{Cluster, Health, Status};
 use prometheus_client::encoding::EncodeLabelSet;

@@ -24,6 +24,7 @@ pub(super) enum Sort {
     NoSuchRoute,
     MethodNotAllowed,
     NotAcceptable,
+    Gone,
     Conflict,
     Changed,
     TooLarge,
@@ -50,6 +51,7 @@ impl Sort {
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method-not-allowed", "The route has no such method")
             }
+            Self::Gone => (S::GONE, "gone", "It was there, and is not kept any more"),
             Self::NotAcceptable => {
                 (S::NOT_ACCEPTABLE, "not-acceptable", "There is no answer of a kind that is accepted")
             }

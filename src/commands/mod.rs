@@ -14,6 +14,7 @@ mod moves;
 mod nodes;
 mod observations;
 mod refusal;
+mod retention;
 
 pub use applications::{CreateApplication, SpecChanges, UpdateApplication};
 pub use containers::{CreateContainer, UpdateContainer};
@@ -23,6 +24,7 @@ pub(crate) use nodes::is_empty;
 pub use nodes::{MountNode, UpdateNode};
 pub use observations::{Listed, Probe, ProbeResult, Seen};
 pub use refusal::{NodeReason, Refusal};
+pub use retention::Prune;
 
 use crate::engine::{Exit, Launched};
 use draft::Draft;
@@ -117,6 +119,9 @@ pub enum Command {
     /// Deletes the record of a container that is gone from every node that can be reached.
     FinishDelete(ContainerId),
 
+    /// Records that old observations are removed from the log. Whoever asks removes them afterwards.
+    PruneObservations(Prune),
+
     /// Records a probe.
     RecordProbe(Probe),
     /// Records that an engine started a container.
@@ -196,6 +201,8 @@ fn carry_out(draft: &mut Draft<'_>, command: Command) -> Result<(), Refusal> {
         Command::Rebalance => moves::rebalance(draft),
         Command::RollApplication(id) => moves::roll(draft, id),
         Command::FinishDelete(id) => containers::finish_delete(draft, id),
+
+        Command::PruneObservations(asked) => retention::prune(draft, asked),
 
         Command::RecordProbe(probe) => observations::probe(draft, probe),
         Command::RecordLaunched(instance, launched) => observations::launched(draft, instance, launched),

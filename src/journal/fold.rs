@@ -33,14 +33,33 @@ pub(super) async fn catch_up(
         if page.is_empty() {
             return Err(StoreError::Damaged(format!("event {} is missing", cluster.seq().next())));
         }
+        let before = cluster.seq();
+        let (mut there, mut is_beyond) = (0, false);
         for text in page {
+            if text.seq > until {
+                is_beyond = true; // so many are read, and some of those before are pruned
+                break;
+            }
             let envelope = Envelope::decode(&text.json)
                 .map_err(|error| StoreError::Damaged(format!("event {}: {error}", text.seq)))?;
-            if envelope.seq != cluster.seq().next() || text.seq != envelope.seq {
+            if envelope.seq <= cluster.seq() || text.seq != envelope.seq {
                 return Err(StoreError::Damaged(format!("event {} is missing", cluster.seq().next())));
             }
+            there += 1;
             cluster.apply(&envelope, &mut touched);
             folded(envelope);
+        }
+        // What is not there has to be what was pruned.
+        let up_to = if is_beyond { until } else { cluster.seq() };
+        let missing = up_to.0 - before.0 - there;
+        if missing > 0 && store.pruned(before.next(), up_to).await? != missing {
+            return Err(StoreError::Damaged(format!(
+                "of the events {} to {up_to} some are missing",
+                before.next()
+            )));
+        }
+        if is_beyond {
+            break;
         }
     }
     Ok(touched)

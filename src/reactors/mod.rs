@@ -9,6 +9,7 @@ mod janitor;
 mod launcher;
 mod projector;
 mod rebalancer;
+mod retention;
 mod webhook;
 mod work;
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub rebalance: bool,
     /// The folder of registry credentials: `NAME.json` with `username` and `password`.
     pub registry_auth_dir: Option<PathBuf>,
+    /// How long raw observations are kept; `None`: for ever.
+    pub observation_retention: Option<Duration>,
     /// Where events are sent, if they are.
     pub webhook: Option<Webhook>,
 }
@@ -58,6 +61,7 @@ impl Default for Settings {
             rebalance_after: Duration::from_secs(1),
             rebalance: true,
             registry_auth_dir: None,
+            observation_retention: None,
             webhook: None,
         }
     }
@@ -88,6 +92,9 @@ impl Reactors {
         hub("launcher").spawn(launcher::run(hub("launcher")));
         hub("rebalancer").spawn(rebalancer::run(hub("rebalancer")));
         hub("janitor").spawn(janitor::run(hub("janitor")));
+        if let Some(retention) = settings.observation_retention {
+            hub("retention").spawn(retention::run(hub("retention"), retention));
+        }
         // These end by themselves, after they have written what is still to be written.
         tracker.spawn(projector::run(hub("projector")));
         if let Some(webhook) = settings.webhook.clone() {

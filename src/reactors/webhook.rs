@@ -6,7 +6,7 @@
 
 use super::Hub;
 use crate::http_client::{HttpClient, body_at_most, chain};
-use crate::store::{EventQuery, EventText, StoreError};
+use crate::store::{EventQuery, EventStore, EventText, StoreError};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
@@ -90,15 +90,30 @@ impl Webhook {
         webhook.key().map(|_| webhook)
     }
 
+    /// Sees to it that it begins somewhere: a receiver that there was none of before gets what happens after `head`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn begin(&self, store: &dyn EventStore, head: Seq) -> Result<Seq, StoreError> {
+        let name = self.cursor();
+        if let Some(position) = store.cursor(&name).await? {
+            return Ok(position);
+        }
+        store.set_cursor(&name, head).await?;
+        Ok(head)
+    }
+
     /// The key of the signatures. Read each time: it may have been changed.
     fn key(&self) -> Result<Option<hmac::Key>, String> {
         let Some(path) = &self.secret_file else { return Ok(None) };
         let file = path.display();
-        let secret =
-            std::fs::read(path).map_err(|error| format!("webhook_secret_file {file} cannot be read: {error}"))?;
+        let secret = std::fs::read(path)
+            .map_err(|error| format!("webhook_secret_file {file} cannot be read: {error}"))?;
         let secret = secret.trim_ascii();
         if secret.len() < SECRET_LEAST {
-            return Err(format!("webhook_secret_file {file}: a secret has at least {SECRET_LEAST} characters"));
+            return Err(format!(
+                "webhook_secret_file {file}: a secret has at least {SECRET_LEAST} characters"
+            ));
         }
         Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, secret)))
     }
@@ -193,18 +208,10 @@ impl Sender {
         }
     }
 
-    /// Finds out where it was. A receiver that there was none of before gets what happens from now on.
+    /// Finds out where it was.
     async fn begin(&mut self) -> Result<(), StoreError> {
-        let store = self.hub.journal.store();
-        let kept = store.cursor(&self.webhook.cursor()).await?;
-        let position = match kept {
-            Some(position) => position,
-            None => {
-                let head = self.hub.journal.cluster().seq();
-                store.set_cursor(&self.webhook.cursor(), head).await?;
-                head
-            }
-        };
+        let journal = &self.hub.journal;
+        let position = self.webhook.begin(journal.store().as_ref(), journal.cluster().seq()).await?;
         self.kept = Some((position, Instant::now()));
         self.set_position(position);
         Ok(())

@@ -1,13 +1,13 @@
 //! A store in memory, for tests and the simulation. It forgets everything when it is dropped.
 
 use super::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, RAW_PAGE_EVENTS, RawCommit, RawEvent, RawPage,
-    RawPosition, RowChange, StoreError, StoredEvent, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, RAW_PAGE_EVENTS, RawBody, RawCommit, RawEvent,
+    RawPage, RawPosition, RowChange, StoreError, StoredEvent, Table,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use kdaemon_events::{CommitId, Digest, Seq};
-use std::collections::BTreeMap;
+use kdaemon_events::{CommitId, Digest, Kind, Seq};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -24,6 +24,8 @@ pub struct MemoryStore {
 struct Inner {
     head: Head,
     events: Vec<StoredEvent>,
+    /// Of pruned events the digests.
+    pruned: BTreeMap<Seq, Digest>,
     /// Each commit, after which event it ends, and its digest.
     commits: Vec<(CommitId, Seq, Digest)>,
     answers: Vec<Answer>,
@@ -146,6 +148,24 @@ impl EventStore for MemoryStore {
         Ok(self.working()?.reflects)
     }
 
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        let mut inner = self.working()?;
+        let goes = |event: &StoredEvent| {
+            event.kind == Kind::NodeObserved
+                && ranges.iter().any(|(first, last)| (*first..=*last).contains(&event.seq))
+        };
+        let gone: Vec<_> = inner.events.iter().filter(|event| goes(event)).take(limit).cloned().collect();
+        let seqs: BTreeSet<_> = gone.iter().map(|event| event.seq).collect();
+        inner.events.retain(|event| !seqs.contains(&event.seq));
+        inner.pruned.extend(gone.iter().map(|event| (event.seq, Digest::of_event(event.json.as_bytes()))));
+        Ok(gone.len())
+    }
+
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        let inner = self.working()?;
+        Ok(if first > last { 0 } else { inner.pruned.range(first..=last).count() as u64 })
+    }
+
     async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
         Ok(self.working()?.cursors.get(name).copied())
     }
@@ -181,7 +201,15 @@ impl EventStore for MemoryStore {
                 break;
             }
             let end = first_after(&inner.events, *last);
-            let events: Vec<_> = inner.events[start..end].iter().map(RawEvent::from).collect();
+            let mut events: Vec<_> = inner.events[start..end].iter().map(RawEvent::from).collect();
+            let first = page.commits.last().map_or(after.seq, |before: &RawCommit| before.last_seq);
+            let pruned = inner.pruned.range(Seq(u64::try_from(first).unwrap_or(0)).next()..=*last);
+            events.extend(pruned.map(|(seq, digest)| RawEvent {
+                seq: i64::try_from(seq.0).unwrap_or(i64::MAX),
+                body: RawBody::Pruned(*digest),
+                columns: None,
+            }));
+            events.sort_by_key(|event| event.seq);
             size += events.len();
             page.commits.push(RawCommit {
                 number,

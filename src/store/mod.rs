@@ -9,7 +9,7 @@ mod sqlite;
 
 pub use memory::MemoryStore;
 pub use raw::{
-    IndexPage, IndexSum, RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawColumns, RawCommit, RawEvent, RawPage,
+    IndexPage, IndexSum, RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawBody, RawColumns, RawCommit, RawEvent, RawPage,
     RawPosition,
 };
 pub use sqlite::{LogCopy, SqliteStore, restore_file, verify_file};
@@ -222,7 +222,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// finds out from [`Self::commit_at`] whether the commit happened.
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError>;
 
-    /// The events after `after` in order, at most `limit`.
+    /// The events after `after` in order, at most `limit`. Those that were pruned are passed over.
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError>;
 
     /// The events that a query asks for, in order.
@@ -240,6 +240,17 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Empties the tables.
     async fn drop_tables(&self) -> Result<(), StoreError>;
+
+    /// Removes at most `limit` of the node observations in these stretches (first and last, both included) and leaves
+    /// their digests behind, whole or not at all; answers how many. Those that are gone already are passed over, and
+    /// nothing of another kind is ever removed. An `ObservationsPruned` in the log says that these may go. After it
+    /// [`Self::read`] and [`Self::query`] pass them over, and [`Self::pruned`] counts them.
+    ///
+    /// The caller goes on until nothing is left, with pauses: each call holds up appends for a few milliseconds at most.
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError>;
+
+    /// How many events from `first` to `last` were pruned.
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError>;
 
     /// Up to where somebody who follows the log came; `None`: nobody of that name ever did. It outlives restarts; what was
     /// set last may be lost when the machine fails, and an earlier one comes back.

@@ -28,10 +28,30 @@ pub struct RawCommit {
 pub struct RawEvent {
     /// Its place in the log.
     pub seq: i64,
-    /// Its JSON text.
-    pub json: String,
+    /// What there is of it.
+    pub body: RawBody,
     /// What queries look at beside the text; `None` where a store has no such copies.
     pub columns: Option<RawColumns>,
+}
+
+/// What a store has of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RawBody {
+    /// Its JSON text.
+    Text(String),
+    /// It was pruned: its digest alone.
+    Pruned(Digest),
+}
+
+impl RawBody {
+    /// How much it takes, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Text(json) => json.len(),
+            Self::Pruned(digest) => digest.0.len(),
+        }
+    }
 }
 
 /// What stands beside an event's text, for queries to look at.
@@ -57,7 +77,7 @@ impl From<&StoredEvent> for RawEvent {
     fn from(event: &StoredEvent) -> Self {
         Self {
             seq: i64::try_from(event.seq.0).unwrap_or(i64::MAX),
-            json: event.json.clone(),
+            body: RawBody::Text(event.json.clone()),
             columns: Some(RawColumns::of(event.kind.as_str(), event.at, &event.actor)),
         }
     }

@@ -8,6 +8,7 @@
 
 mod derived;
 mod file;
+mod prune;
 mod raw;
 
 use super::{
@@ -55,6 +56,7 @@ const SCHEMA: &str = "
         json TEXT NOT NULL
     );
     CREATE TABLE cursors (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE pruned (seq INTEGER PRIMARY KEY, digest BLOB NOT NULL); -- what is left of a pruned event
     CREATE TABLE answers (key TEXT PRIMARY KEY, at INTEGER NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
 ";
 
@@ -232,14 +234,15 @@ fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         transaction.commit().map_err(fail)?;
     }
     if tables > 0 && layout < LAYOUT {
-        // Layout 1 had here what is derived, and neither had it cursors, nor layout 2.
+        // Layout 1 had here what is derived, and neither it nor layout 2 had cursors and pruned events.
         let transaction = connection.transaction().map_err(fail)?;
         transaction
             .execute_batch(
                 "DROP INDEX IF EXISTS events_by_kind; DROP TABLE IF EXISTS event_subjects;
                  DROP TABLE IF EXISTS tables_reflect; DROP TABLE IF EXISTS nodes;
                  DROP TABLE IF EXISTS applications; DROP TABLE IF EXISTS containers;
-                 CREATE TABLE IF NOT EXISTS cursors (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;",
+                 CREATE TABLE IF NOT EXISTS cursors (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+                 CREATE TABLE IF NOT EXISTS pruned (seq INTEGER PRIMARY KEY, digest BLOB NOT NULL);",
             )
             .map_err(fail)?;
         transaction.pragma_update(None, "user_version", LAYOUT).map_err(fail)?;
@@ -252,9 +255,13 @@ fn open_writer(path: &Path) -> Result<Connection, StoreError> {
 /// A log with a hole was cut or edited: it is better not to start on it than to forget what it held.
 fn check_density(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let (count, first, last): (i64, i64, i64) = connection
-        .query_row("SELECT count(*), coalesce(min(seq), 1), coalesce(max(seq), 0) FROM events", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
+        .query_row(
+            "SELECT sum(count), coalesce(min(first), 1), coalesce(max(last), 0) FROM
+             (SELECT count(*) AS count, min(seq) AS first, max(seq) AS last FROM events
+              UNION ALL SELECT count(*), min(seq), max(seq) FROM pruned)",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
         .map_err(|error| explain(path, &error))?;
     let head = read_head(connection).map_err(|error| explain(path, &error))?;
     if first != 1 || count != last || head.seq.0 != last.unsigned_abs() {
@@ -482,6 +489,23 @@ impl EventStore for SqliteStore {
 
     async fn tables_reflect(&self) -> Result<Seq, StoreError> {
         self.derive(Derived::tables_reflect).await
+    }
+
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        let gone = self.write(|writer| prune::prune(&mut writer.connection, ranges, limit))?;
+        let count = gone.len();
+        if count > 0 {
+            // What stays of them in the index does no harm, and is left out of it when it is made anew.
+            let forgotten = self.derive(move |derived| derived.forget(&gone)).await;
+            if let Err(error) = forgotten {
+                tracing::warn!(%error, "the index keeps what was pruned");
+            }
+        }
+        Ok(count)
+    }
+
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        self.read_with(move |connection| prune::pruned(connection, first, last)).await
     }
 
     async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {

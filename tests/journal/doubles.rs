@@ -122,6 +122,12 @@ impl EventStore for Faulty {
     async fn tables_reflect(&self) -> Result<Seq, StoreError> {
         self.inner.tables_reflect().await
     }
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        self.inner.prune(ranges, limit).await
+    }
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        self.inner.pruned(first, last).await
+    }
     async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
         self.inner.cursor(name).await
     }

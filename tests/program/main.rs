@@ -6,6 +6,8 @@
 mod support;
 
 mod backup;
+mod retention;
+mod webhook;
 
 use reqwest::Method;
 use serde_json::json;

@@ -141,6 +141,12 @@ impl EventStore for Reached {
     async fn tables_reflect(&self) -> Result<Seq, StoreError> {
         self.call(self.shared.memory.tables_reflect()).await
     }
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        self.call(self.shared.memory.prune(ranges, limit)).await
+    }
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        self.call(self.shared.memory.pruned(first, last)).await
+    }
     async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
         self.call(self.shared.memory.cursor(name)).await
     }

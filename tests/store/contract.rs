@@ -11,7 +11,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// Runs a test against an empty store of each sort.
-fn every_store<F: Future<Output = ()>>(test: impl Fn(Arc<dyn EventStore>) -> F) {
+pub fn every_store<F: Future<Output = ()>>(test: impl Fn(Arc<dyn EventStore>) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         test(Arc::new(MemoryStore::new())).await;

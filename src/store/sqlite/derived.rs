@@ -146,6 +146,20 @@ impl Derived {
         }
     }
 
+    /// Takes events that are gone out of the index.
+    pub(super) fn forget(&self, events: &[StoredEvent]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut row =
+                transaction.prepare_cached("DELETE FROM event_index WHERE term = ?1 AND seq = ?2")?;
+            for event in events {
+                for term in terms(event) {
+                    row.execute(params![term, number(event.seq)])?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Brings the index up to date.
     pub(super) fn index(&self) -> Result<(), StoreError> {
         self.write(|_| Ok(()))
@@ -251,7 +265,7 @@ fn open(path: &Path, head: Seq) -> Result<Option<Connection>, rusqlite::Error> {
     Ok((!is_ahead).then_some(connection))
 }
 
-/// Rows of the index behind one, in its own order, of one moment with how far it goes.
+/// Rows of the index behind one, those of pruned events left out, in its own order, of one moment with how far it goes.
 pub(super) fn index_rows(
     connection: &Connection,
     after: Option<(String, Seq)>,
@@ -263,7 +277,8 @@ pub(super) fn index_rows(
         .query_row("SELECT seq FROM derived.reflects WHERE what = 'index'", [], |row| row.get(0))
         .optional()?;
     let mut rows = transaction.prepare_cached(
-        "SELECT term, seq FROM derived.event_index WHERE (term, seq) > (?1, ?2) ORDER BY term, seq LIMIT ?3",
+        "SELECT term, seq FROM derived.event_index i WHERE (term, seq) > (?1, ?2)
+         AND NOT EXISTS (SELECT 1 FROM pruned p WHERE p.seq = i.seq) ORDER BY term, seq LIMIT ?3",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = rows.query_map(params![term, seq, limit], |row| {

@@ -1,8 +1,11 @@
 //! The log as it stands in the file, whatever stands there: for the audit.
 
-use crate::store::{RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawColumns, RawCommit, RawEvent, RawPage, RawPosition};
+use crate::store::{
+    RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawBody, RawColumns, RawCommit, RawEvent, RawPage, RawPosition,
+};
+use kdaemon_events::Digest;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension as _, Row, Rows, Statement, params};
+use rusqlite::{Connection, Row, Rows, Statement, params};
 
 /// No commit has so many events: one that claims it was altered, and is not to fill the memory.
 const COMMIT_EVENTS_MOST: usize = 10_000;
@@ -13,8 +16,10 @@ pub(super) fn raw_commits(connection: &Connection, after: RawPosition) -> Result
     let mut commits = transaction.prepare_cached(
         "SELECT number, id, first_seq, last_seq, digest FROM commits WHERE number > ?1 ORDER BY number",
     )?;
-    let mut events = transaction
-        .prepare_cached("SELECT seq, json, kind, at, actor FROM events WHERE seq > ?1 ORDER BY seq")?;
+    let mut events = transaction.prepare_cached(
+        "SELECT seq, json, kind, at, actor FROM events WHERE seq > ?1
+             UNION ALL SELECT seq, digest, NULL, NULL, NULL FROM pruned WHERE seq > ?1 ORDER BY seq",
+    )?;
     let mut commits = commits.query([after.number])?;
     let mut events = Behind::new(&mut events, after.seq)?;
     let mut page = RawPage { is_last: true, ..RawPage::default() };
@@ -27,14 +32,16 @@ pub(super) fn raw_commits(connection: &Connection, after: RawPosition) -> Result
         let mut commit = raw_commit(row)?;
         events.up_to(&mut commit)?;
         count += commit.events.len();
-        bytes += commit.events.iter().map(|event| event.json.len()).sum::<usize>();
+        bytes += commit.events.iter().map(|event| event.body.size()).sum::<usize>();
         last = last.max(commit.last_seq);
         page.commits.push(commit);
     }
     if page.is_last {
-        let mut stray =
-            transaction.prepare_cached("SELECT seq FROM events WHERE seq > ?1 ORDER BY seq LIMIT 1")?;
-        page.stray = stray.query_row(params![last], |row| row.get(0)).optional()?;
+        let mut stray = transaction.prepare_cached(
+            "SELECT min(seq) FROM (SELECT min(seq) AS seq FROM events WHERE seq > ?1
+             UNION ALL SELECT min(seq) FROM pruned WHERE seq > ?1)",
+        )?;
+        page.stray = stray.query_row(params![last], |row| row.get(0))?;
     }
     Ok(page)
 }
@@ -96,6 +103,14 @@ impl<'s> Behind<'s> {
 
 /// An event, and whether all of it could be read.
 fn raw_event(row: &Row<'_>) -> Result<(RawEvent, bool), rusqlite::Error> {
+    if let (ValueRef::Blob(digest), ValueRef::Null, ValueRef::Null, ValueRef::Null) =
+        (row.get_ref(1)?, row.get_ref(2)?, row.get_ref(3)?, row.get_ref(4)?)
+    {
+        let digest = digest.try_into().map(Digest);
+        let is_one = digest.is_ok();
+        let body = RawBody::Pruned(digest.unwrap_or_default());
+        return Ok((RawEvent { seq: row.get(0)?, body, columns: None }, is_one));
+    }
     let (json, kind, at, actor) = (text(row, 1)?, text(row, 2)?, whole_number(row, 3)?, text(row, 4)?);
     let readable = json.is_some() && kind.is_some() && at.is_some() && actor.is_some();
     let columns = RawColumns {
@@ -103,7 +118,8 @@ fn raw_event(row: &Row<'_>) -> Result<(RawEvent, bool), rusqlite::Error> {
         at: at.unwrap_or_default(),
         actor: actor.unwrap_or_default(),
     };
-    let event = RawEvent { seq: row.get(0)?, json: json.unwrap_or_default(), columns: Some(columns) };
+    let event =
+        RawEvent { seq: row.get(0)?, body: RawBody::Text(json.unwrap_or_default()), columns: Some(columns) };
     Ok((event, readable))
 }
 
