@@ -71,9 +71,9 @@ async fn verify(State(api): State<Api>, Query(query): Query<VerifyQuery>, header
             progress.send_replace(seq);
         });
         tokio::select! {
-            // Nobody waits for it any more.
-            () = done.closed() => return,
-            () = shutdown.cancelled() => return,
+            // Nobody waits for it any more: it is dropped, and so it ends.
+            () = done.closed() => {}
+            () = shutdown.cancelled() => {}
             found = work => drop(done.send(found)),
         }
     });

@@ -53,7 +53,7 @@ async fn backup(State(api): State<Api>) -> Answered {
             let copy = copy?;
             let (seq, sent) = (copy.head().seq, Sent::new(copy, permit).await?);
             let length = sent.length;
-            let mut response = answer(StatusCode::OK, seq, body(Copy::Ready(sent)));
+            let mut response = answer(StatusCode::OK, seq, body(Copy::Ready(Box::new(sent))));
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
             response
         }
@@ -98,19 +98,19 @@ impl Sent {
 
 /// A copy that is ready, or still made.
 enum Copy {
-    Ready(Sent),
+    Ready(Box<Sent>),
     UnderWay(oneshot::Receiver<(Result<LogCopy, StoreError>, OwnedSemaphorePermit)>),
 }
 
 impl Copy {
-    async fn ready(self) -> std::io::Result<Sent> {
+    async fn ready(self) -> std::io::Result<Box<Sent>> {
         let copied = match self {
             Self::Ready(sent) => return Ok(sent),
             Self::UnderWay(copied) => copied.await,
         };
         let (copy, permit) = copied.map_err(|_| std::io::Error::other("the daemon is stopping"))?;
         let sent = match copy {
-            Ok(copy) => Sent::new(copy, permit).await,
+            Ok(copy) => Sent::new(copy, permit).await.map(Box::new),
             Err(error) => Err(error),
         };
         sent.map_err(|error| {
