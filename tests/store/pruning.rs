@@ -33,7 +33,7 @@ const RANGES: [(Seq, Seq); 2] = [(Seq(2), Seq(3)), (Seq(5), Seq(6))];
 async fn prune_all(store: &dyn EventStore, ranges: &[(Seq, Seq)]) -> usize {
     let mut count = 0;
     loop {
-        match store.prune(ranges, 3).await.unwrap() {
+        match store.prune(ranges, 500).await.unwrap() {
             0 => return count,
             some => count += some,
         }
