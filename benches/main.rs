@@ -29,7 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 type Bench = fn(&mut Table);
 
 /// The benches by name, in the order in which they run.
-const BENCHES: [(&str, Bench); 7] = [
+const BENCHES: [(&str, Bench); 8] = [
     ("launch", launch::run),
     ("recovery", recovery::run),
     ("journal", journal::run),

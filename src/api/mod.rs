@@ -7,7 +7,10 @@
 //! Architecture Invariant: the API decides nothing. Whether a command may happen is said by `commands`, and
 //! what there is to see by the projections.
 
+mod accept;
 mod applications;
+mod audit;
+mod backup;
 mod command;
 mod containers;
 mod events;
@@ -37,6 +40,7 @@ use crate::journal::Journal;
 use crate::latest as watch;
 use crate::leader::Role;
 use crate::past::Past;
+use crate::reactors::Deliveries;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderName;
@@ -45,6 +49,7 @@ use axum::response::Response;
 use problem::{Problem, Sort};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -73,6 +78,12 @@ pub struct Shared {
     /// Whether this daemon leads.
     role: watch::Receiver<Role>,
     metrics: health::Metrics,
+    /// Places for verifications.
+    audits: Arc<Semaphore>,
+    /// The place for a backup.
+    backups: Arc<Semaphore>,
+    /// What became of the events that are sent, where they are.
+    deliveries: OnceLock<Arc<Deliveries>>,
     /// `/openapi.json`, once the router is made.
     document: Arc<OnceLock<bytes::Bytes>>,
     /// The methods of each route, in words, once the router is made.
@@ -97,10 +108,29 @@ impl Api {
         role: watch::Receiver<Role>,
     ) -> Self {
         let metrics = health::Metrics::new();
+        let audits = Arc::new(Semaphore::new(audit::AT_ONCE));
+        let backups = Arc::new(Semaphore::new(1));
         let (document, methods) = (Arc::default(), OnceLock::new());
         let past = Past::new(journal.clone());
-        let shared = Shared { journal, past, engines, config, shutdown, role, metrics, document, methods };
-        Self(Arc::new(shared))
+        Self(Arc::new(Shared {
+            journal,
+            past,
+            engines,
+            config,
+            shutdown,
+            role,
+            metrics,
+            audits,
+            backups,
+            deliveries: OnceLock::new(),
+            document,
+            methods,
+        }))
+    }
+
+    /// Has `/metrics` tell what becomes of the events that are sent.
+    pub fn count_deliveries(&self, deliveries: Arc<Deliveries>) {
+        let _ = self.deliveries.set(deliveries); // by the one daemon that there is
     }
 }
 
@@ -113,6 +143,8 @@ pub fn router(api: Api) -> Router {
         .merge(rebalance::routes())
         .merge(events::routes())
         .merge(stream::routes())
+        .merge(audit::routes())
+        .merge(backup::routes())
         .merge(history::routes())
         .merge(state::routes())
         .merge(why::routes());

@@ -136,6 +136,7 @@ impl std::fmt::Display for Problem {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
     #[test]

@@ -154,6 +154,7 @@ impl<'de> Deserialize<'de> for Json {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
     #[test]

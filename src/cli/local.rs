@@ -1,7 +1,15 @@
-//! The commands that are the daemon itself, or work on its data folder while it does not run.
+//! The commands that are the daemon itself, or work on a log: its own, or a copy.
+
+mod backup;
+mod daemon;
+mod verify;
+
+pub(super) use backup::{BackupArgs, RestoreArgs, backup, restore};
+pub(super) use verify::{VerifyArgs, verify};
 
 use crate::config::{Config, LogFormat, ServeArgs};
-use crate::{archive, daemon, reactors};
+use crate::daemon::{open_existing_store, open_store, run};
+use crate::{archive, reactors};
 use anyhow::Context as _;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -9,12 +17,23 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+/// Why a command did not do what it was asked. Each message is one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct CliError(String);
+
+impl CliError {
+    fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
 /// Where the log is.
 #[derive(Debug, clap::Args)]
 pub(super) struct StoreArgs {
     /// The configuration file of the daemon.
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// The data folder of the daemon.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -29,20 +48,11 @@ impl StoreArgs {
 
 /// Folds the tables anew.
 pub(super) async fn rebuild(args: StoreArgs) -> anyhow::Result<()> {
-    let store = daemon::open_existing_store(&args.load()?).await?;
+    let store = open_existing_store(&args.load()?).await?;
     let rows = reactors::rebuild(store.as_ref()).await?;
     let head = store.head().await?;
     store.close().await;
     println!("rebuilt {rows} rows from {} events", head.seq);
-    Ok(())
-}
-
-/// Checks the log.
-pub(super) async fn verify(args: StoreArgs) -> anyhow::Result<()> {
-    let store = daemon::open_existing_store(&args.load()?).await?;
-    let head = store.verify().await?;
-    store.close().await;
-    println!("verified {} events in {} commits; head {}:{}", head.seq, head.commits, head.seq, head.digest);
     Ok(())
 }
 
@@ -58,7 +68,7 @@ pub(super) struct ArchiveArgs {
 
 /// Writes the log into a file.
 pub(super) async fn export(args: ArchiveArgs) -> anyhow::Result<()> {
-    let store = daemon::open_existing_store(&args.store.load()?).await?;
+    let store = open_existing_store(&args.store.load()?).await?;
     let since = chrono::Utc::now() - crate::journal::ANSWERS_KEPT;
     let exported = archive::export_file(store.as_ref(), &args.file, since).await;
     store.close().await;
@@ -69,7 +79,7 @@ pub(super) async fn export(args: ArchiveArgs) -> anyhow::Result<()> {
 
 /// Fills an empty store from a file.
 pub(super) async fn import(args: ArchiveArgs) -> anyhow::Result<()> {
-    let store = daemon::open_store(&args.store.load()?).await?;
+    let store = open_store(&args.store.load()?).await?;
     let imported = archive::import_file(store.as_ref(), &args.file).await;
     store.close().await;
     let head = imported?;
@@ -88,7 +98,7 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         // Nobody may read it; the daemon goes on all the same.
         let _ = writeln!(std::io::stdout(), "kdaemon listens on http://{address}");
     };
-    daemon::run(config, shutdown, ready).await?;
+    run(config, shutdown, ready).await?;
     Ok(())
 }
 
@@ -119,4 +129,27 @@ fn stop_on_signals(shutdown: &CancellationToken) -> anyhow::Result<()> {
         shutdown.cancel();
     });
     Ok(())
+}
+
+/// A bar on the terminal, or nothing where there is none.
+fn progress_bar(unit: &str) -> indicatif::ProgressBar {
+    use std::io::IsTerminal as _;
+    if !std::io::stderr().is_terminal() {
+        return indicatif::ProgressBar::hidden();
+    }
+    let bar = indicatif::ProgressBar::no_length();
+    let template = match unit {
+        "bytes" => "{msg} {wide_bar} {binary_bytes} of {binary_total_bytes}, {eta} left".to_owned(),
+        _ => format!("{{msg}} {{wide_bar}} {{human_pos}} of {{human_len}} {unit}, {{eta}} left"),
+    };
+    if let Ok(style) = indicatif::ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Tells how many events were checked, of how many as far as is known.
+fn tell(bar: &indicatif::ProgressBar, checked: u64, of: u64) {
+    bar.set_length(of.max(checked));
+    bar.set_position(checked);
 }

@@ -3,7 +3,7 @@
 //! A file per subject. `client` speaks to the daemon, `failure` is what can go wrong, `change` is how commands are sent
 //! and told of, `output` and `table` are what is written; the others are a subcommand each.
 //!
-//! Architecture Invariant: all but `local` (`serve` and its like) is a client of the public API and of nothing else:
+//! Architecture Invariant: all but `local` (`serve` and its like, and what reads or writes a log itself) is a client of the public API and of nothing else:
 //! it knows no journal, no store and no engine. `tests/tidy.rs` holds it.
 
 mod applications;
@@ -110,9 +110,19 @@ enum Action {
     Rebuild(local::StoreArgs),
     /// Checks that no event of the log was altered, removed or inserted.
     ///
-    /// The daemon of that data folder must not run.
-    #[command(after_help = "Example:\n  kdaemon verify --data-dir /var/lib/kdaemon")]
-    Verify(local::StoreArgs),
+    /// It reads the log itself, whether the daemon runs or not, or asks the daemon with --server. It ends with an error, and
+    /// names the first commit that does not fit, when the log is not as it was written.
+    #[command(after_help = "\
+Examples:
+  kdaemon verify --data-dir /var/lib/kdaemon
+  kdaemon verify --server http://127.0.0.1:1337 --expect 812:$(cat digest-of-yesterday)")]
+    Verify(local::VerifyArgs),
+    /// Copies the log of a daemon, which works on meanwhile, to a file, and verifies the copy.
+    #[command(after_help = "Example:\n  kdaemon backup kdaemon-2026-11-22.db")]
+    Backup(local::BackupArgs),
+    /// Makes a data folder of a backup. A daemon that is started on it takes over what runs.
+    #[command(after_help = "Example:\n  kdaemon restore kdaemon-2026-11-22.db --data-dir /var/lib/kdaemon")]
+    Restore(local::RestoreArgs),
     /// Writes the whole log into a file, to move it to another store.
     ///
     /// One line of JSON for each commit, with the exact text of its events. An embedded store's daemon must not run.
@@ -203,7 +213,9 @@ impl Cli {
         match self.action {
             Action::Serve(args) => local_end(local::serve(&args).await),
             Action::Rebuild(args) => local_end(local::rebuild(args).await),
-            Action::Verify(args) => local_end(local::verify(args).await),
+            Action::Verify(args) => local_end(local::verify(args, self.client.server).await),
+            Action::Backup(args) => local_end(local::backup(args, self.client.server).await),
+            Action::Restore(args) => local_end(local::restore(args).await),
             Action::Export(args) => local_end(local::export(args).await),
             Action::Import(args) => local_end(local::import(args).await),
             action => match client_command(self.client, action).await {
@@ -254,6 +266,8 @@ async fn client_command(args: ClientArgs, action: Action) -> Result<(), Failure>
         Action::Serve(_)
         | Action::Rebuild(_)
         | Action::Verify(_)
+        | Action::Backup(_)
+        | Action::Restore(_)
         | Action::Export(_)
         | Action::Import(_)
         | Action::Completions { .. } => Ok(()),
@@ -262,6 +276,7 @@ async fn client_command(args: ClientArgs, action: Action) -> Result<(), Failure>
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
     #[test]

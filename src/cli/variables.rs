@@ -112,6 +112,7 @@ pub(super) fn of_row(text: &str) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
     #[test]

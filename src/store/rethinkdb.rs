@@ -12,14 +12,14 @@ mod document;
 mod feed;
 mod index;
 mod pool;
+mod raw;
 mod schema;
 mod snapshots;
 mod tables;
-mod verify;
 
 use super::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RowChange, Snapshot,
-    StoreError, Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RawPage, RawPosition,
+    RowChange, Snapshot, StoreError, Table,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -547,8 +547,24 @@ impl EventStore for RethinkdbStore {
         tables::read(&self.pool, table).await
     }
 
-    async fn verify(&self) -> Result<Head, StoreError> {
-        verify::verify(self).await
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        raw::raw_commits(self, after).await
+    }
+
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        raw::prune(self, ranges, limit).await
+    }
+
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        raw::pruned(self, first, last).await
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        tables::cursor(&self.pool, name).await
+    }
+
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        tables::set_cursor(&self.pool, name, seq).await
     }
 
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {

@@ -7,18 +7,22 @@
 //! never holds up the log's.
 
 mod derived;
+mod file;
+mod prune;
 mod query;
-mod verify;
+mod raw;
 
 use super::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RowChange, Snapshot,
-    StoreError, Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, IndexPage, Lease, RawPage,
+    RawPosition, RowChange, Snapshot, StoreError, Table,
 };
 use crate::latest;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use derived::Derived;
+pub use file::{LogCopy, restore_file, verify_file};
 use kdaemon_events::{CommitId, Seq};
+use raw::raw_commits;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -26,7 +30,6 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
-use verify::{VerifyError, verify};
 
 /// The file in the data folder.
 const FILE_NAME: &str = "kdaemon.db";
@@ -34,7 +37,7 @@ const LOCK_NAME: &str = "kdaemon.lock";
 /// Marks a file as ours in SQLite's own header: "kDae".
 const APPLICATION_ID: i32 = 0x6b44_6165;
 /// The version of the layout below.
-const LAYOUT: i32 = 2;
+const LAYOUT: i32 = 3;
 /// How many readers are kept open between reads.
 const READERS_KEPT: usize = 4;
 
@@ -53,6 +56,8 @@ const SCHEMA: &str = "
         actor TEXT NOT NULL,
         json TEXT NOT NULL
     );
+    CREATE TABLE cursors (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE pruned (seq INTEGER PRIMARY KEY, digest BLOB NOT NULL); -- what is left of a pruned event
     CREATE TABLE answers (key TEXT PRIMARY KEY, at INTEGER NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
 ";
 
@@ -86,9 +91,10 @@ impl SqliteStore {
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         make_private_dir(data_dir)?;
         let lock = take_lock(data_dir)?;
-        let path = data_dir.join(FILE_NAME);
+        let path = Self::file_in(data_dir);
         let connection = open_writer(&path)?;
         let head = read_head(&connection).map_err(|error| explain(&path, &error))?;
+        file::remove_copies(data_dir);
         let derived = Arc::new(Derived::open(data_dir, &connection, head.seq)?);
         check_density(&connection, &path, derived.last_snapshot()?)?;
         let writer = Arc::new(Mutex::new(Some(Writer { connection, head, _lock: lock })));
@@ -99,7 +105,13 @@ impl SqliteStore {
     /// Whether a data folder holds a store.
     #[must_use]
     pub fn exists(data_dir: &Path) -> bool {
-        data_dir.join(FILE_NAME).exists()
+        Self::file_in(data_dir).exists()
+    }
+
+    /// The file in a data folder that holds the log.
+    #[must_use]
+    pub fn file_in(data_dir: &Path) -> PathBuf {
+        data_dir.join(FILE_NAME)
     }
 
     /// Writes to the log, in this thread.
@@ -229,13 +241,15 @@ fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         transaction.commit().map_err(fail)?;
     }
     if tables > 0 && layout < LAYOUT {
-        // Layout 1 had here what is derived.
+        // Layout 1 had here what is derived, and neither it nor layout 2 had cursors and pruned events.
         let transaction = connection.transaction().map_err(fail)?;
         transaction
             .execute_batch(
                 "DROP INDEX IF EXISTS events_by_kind; DROP TABLE IF EXISTS event_subjects;
                  DROP TABLE IF EXISTS tables_reflect; DROP TABLE IF EXISTS nodes;
-                 DROP TABLE IF EXISTS applications; DROP TABLE IF EXISTS containers;",
+                 DROP TABLE IF EXISTS applications; DROP TABLE IF EXISTS containers;
+                 CREATE TABLE IF NOT EXISTS cursors (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+                 CREATE TABLE IF NOT EXISTS pruned (seq INTEGER PRIMARY KEY, digest BLOB NOT NULL);",
             )
             .map_err(fail)?;
         transaction.pragma_update(None, "user_version", LAYOUT).map_err(fail)?;
@@ -250,9 +264,12 @@ fn check_density(connection: &Connection, path: &Path, snapshot: Seq) -> Result<
     let of = |sql: &str, seq: i64| -> Result<i64, StoreError> {
         connection.query_row(sql, [seq], |row| row.get(0)).map_err(|error| explain(path, &error))
     };
-    let first = of("SELECT coalesce(min(seq), 1) FROM events WHERE seq > ?1", 0)?;
-    let last = of("SELECT coalesce(max(seq), 0) FROM events WHERE seq > ?1", 0)?;
-    let count = of("SELECT count(*) FROM events WHERE seq > ?1", number(snapshot))?;
+    const ENDS: &str = "(SELECT min(seq) AS first, max(seq) AS last FROM events WHERE seq > ?1
+                         UNION ALL SELECT min(seq), max(seq) FROM pruned WHERE seq > ?1)";
+    let first = of(&format!("SELECT coalesce(min(first), 1) FROM {ENDS}"), 0)?;
+    let last = of(&format!("SELECT coalesce(max(last), 0) FROM {ENDS}"), 0)?;
+    let count = of("SELECT count(*) FROM events WHERE seq > ?1", number(snapshot))?
+        + of("SELECT count(*) FROM pruned WHERE seq > ?1", number(snapshot))?;
     let head = read_head(connection).map_err(|error| explain(path, &error))?;
     if first != 1 || count != last.saturating_sub(number(snapshot)) || head.seq.0 != last.unsigned_abs() {
         return Err(StoreError::Damaged(format!(
@@ -494,6 +511,40 @@ impl EventStore for SqliteStore {
         self.derive(Derived::tables_reflect).await
     }
 
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        let gone = self.write(|writer| prune::prune(&mut writer.connection, ranges, limit))?;
+        let count = gone.len();
+        if count > 0 {
+            // What stays of them in the index does no harm, and is left out of it when it is made anew.
+            let forgotten = self.derive(move |derived| derived.forget(&gone)).await;
+            if let Err(error) = forgotten {
+                tracing::warn!(%error, "the index keeps what was pruned");
+            }
+        }
+        Ok(count)
+    }
+
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        self.read_with(move |connection| prune::pruned(connection, first, last)).await
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        let name = name.to_owned();
+        self.read_with(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT seq FROM cursors WHERE name = ?1")?;
+            let seq = statement.query_row([name], |row| row.get::<_, i64>(0)).optional()?;
+            Ok(seq.map(|seq| Seq(seq.unsigned_abs())))
+        })
+        .await
+    }
+
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        self.write(|writer| {
+            let set = "INSERT OR REPLACE INTO cursors (name, seq) VALUES (?1, ?2)";
+            writer.connection.prepare_cached(set)?.execute(params![name, number(seq)]).map(drop)
+        })
+    }
+
     async fn drop_tables(&self) -> Result<(), StoreError> {
         self.derive(Derived::drop_tables).await
     }
@@ -508,15 +559,22 @@ impl EventStore for SqliteStore {
         .await
     }
 
-    async fn verify(&self) -> Result<Head, StoreError> {
-        // On a full disk the index stays behind; as far as it goes it is checked.
-        let _ = self.derive(Derived::index).await;
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        self.read_with(move |connection| raw_commits(connection, after)).await
+    }
+
+    async fn copy(&self) -> Result<LogCopy, StoreError> {
         let path = self.path.clone();
-        let checked = self.read_with(|connection| Ok(verify(connection))).await?;
-        checked.map_err(|error| match error {
-            VerifyError::Sqlite(error) => explain(&path, &error),
-            VerifyError::Differs(what) => StoreError::Damaged(what),
-        })
+        let copy = tokio::task::spawn_blocking(move || LogCopy::of(&path));
+        copy.await.map_err(|error| StoreError::Unavailable(format!("a copy was given up: {error}")))?
+    }
+
+    async fn index_rows(&self, after: Option<(String, Seq)>, limit: usize) -> Result<IndexPage, StoreError> {
+        if after.is_none() {
+            // On a full disk the index stays behind; as far as it goes it is checked.
+            let _ = self.derive(Derived::index).await;
+        }
+        self.read_with(move |connection| derived::index_rows(connection, after, limit)).await
     }
 
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {

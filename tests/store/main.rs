@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod archive;
+mod audit;
 mod contract;
 mod crash;
 mod disk;
@@ -10,6 +11,7 @@ mod double;
 mod events;
 mod faults;
 mod lease;
+mod pruning;
 mod rethinkdb;
 mod sqlite;
 #[path = "../support/mod.rs"]

@@ -1,5 +1,7 @@
 //! Compose files, read.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use super::compose::{Stack, read};
 use super::interpolate::Variables;
 use super::yaml::Node;

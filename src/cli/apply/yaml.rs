@@ -125,6 +125,7 @@ impl<'de> Deserialize<'de> for Value {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
     fn scalar<'a>(node: &'a Node, path: &[&str]) -> (&'a str, u64) {
