@@ -263,16 +263,19 @@ impl Chain {
             return Err("its columns are not as the event says: they were altered".to_owned());
         }
         if gist.seq <= self.indexed_until {
-            self.note_terms(gist.seq, &gist.kind, subjects);
+            self.note_terms(&gist, subjects);
         }
         Ok(())
     }
 
-    fn note_terms(&mut self, seq: Seq, kind: &str, subjects: Vec<Subject>) {
+    /// By what it has to be found in an index: its kind, who did it, what it is about.
+    fn note_terms(&mut self, gist: &Gist, subjects: Vec<Subject>) {
+        let seq = gist.seq;
         let mut ids: Vec<_> = subjects.into_iter().map(Subject::uuid).collect();
         ids.sort_unstable();
         ids.dedup();
-        self.index.add(kind, seq);
+        self.index.add(&gist.kind, seq);
+        self.index.add(&format!("by {}", gist.actor.name()), seq);
         ids.iter().for_each(|id| self.index.add(&id.to_string(), seq));
     }
 
