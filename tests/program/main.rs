@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod rethinkdb;
+
 use reqwest::Method;
 use serde_json::json;
 use std::path::Path;
