@@ -300,28 +300,32 @@ async fn read_rows<T>(pool: &Arc<Pool>, query: Command) -> Result<Vec<T>, StoreE
 where
     T: DeserializeOwned + Unpin + Send + 'static,
 {
-    let deadline = Instant::now() + pool.settings().query_timeout;
-    loop {
-        let options = Options::new().read_mode(ReadMode::Majority);
-        match pool.run(query.clone(), options, deadline).await {
-            Ok(rows) => return Ok(rows),
-            Err(Failure::NotDone(_) | Failure::Unknown(_)) if Instant::now() + AGAIN < deadline => {
-                sleep(AGAIN).await;
-            }
-            Err(failure) => return Err(StoreError::Unavailable(failure.to_string())),
-        }
-    }
+    run(pool, query, Options::new().read_mode(ReadMode::Majority)).await
 }
 
 /// Runs a write that may be done twice without harm.
 async fn write(pool: &Arc<Pool>, query: Command) -> Result<WriteAnswer, StoreError> {
-    let deadline = Instant::now() + pool.settings().query_timeout;
+    let answers: Vec<WriteAnswer> = run(pool, query, Options::new()).await?;
+    answers.into_iter().next().unwrap_or_default().checked()
+}
+
+/// Runs a query, again and again when it fails by the way.
+async fn run<T>(pool: &Arc<Pool>, query: Command, options: Options) -> Result<Vec<T>, StoreError>
+where
+    T: DeserializeOwned + Unpin + Send + 'static,
+{
+    let begun = Instant::now();
+    let deadline = begun + pool.settings().query_timeout;
     loop {
-        let failure = match pool.run::<WriteAnswer>(query.clone(), Options::new(), deadline).await {
-            Ok(answers) => return answers.into_iter().next().unwrap_or_default().checked(),
+        let failure = match pool.run(query.clone(), options.clone(), deadline).await {
+            Ok(answers) => return Ok(answers),
             Err(failure) => failure,
         };
-        if matches!(failure, Failure::Refused(_)) || Instant::now() + AGAIN >= deadline {
+        let is_refused = matches!(failure, Failure::Refused(_));
+        if is_refused || begun.elapsed() + AGAIN >= pool.patience() {
+            if !is_refused {
+                pool.give_up();
+            }
             return Err(StoreError::Unavailable(failure.to_string()));
         }
         sleep(AGAIN).await;
@@ -468,9 +472,12 @@ impl EventStore for RethinkdbStore {
                 Err(failure) => failure,
             };
             unsettled |= matches!(failure, Failure::Unknown(_));
-            let patience = if unsettled { settings.settle_timeout } else { settings.query_timeout };
-            let is_final = matches!(failure, Failure::Refused(_));
-            if is_final || begun.elapsed() + AGAIN > patience {
+            let patience = if unsettled { settings.settle_timeout } else { self.pool.patience() };
+            let is_refused = matches!(failure, Failure::Refused(_));
+            if is_refused || begun.elapsed() + AGAIN > patience {
+                if !is_refused {
+                    self.pool.give_up();
+                }
                 let reason = failure.to_string();
                 return Err(if unsettled {
                     StoreError::Unsettled(reason)

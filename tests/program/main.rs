@@ -7,6 +7,7 @@ mod support;
 
 mod backup;
 mod retention;
+mod rethinkdb;
 mod webhook;
 
 use reqwest::Method;
