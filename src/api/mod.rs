@@ -20,6 +20,7 @@ mod nodes;
 mod openapi;
 mod problem;
 mod rebalance;
+mod replay;
 mod resource;
 mod serve;
 mod shapes;
@@ -45,6 +46,7 @@ use axum::response::Response;
 use problem::{Problem, Sort};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -66,6 +68,8 @@ pub struct Api(Arc<Shared>);
 pub struct Shared {
     journal: Journal,
     past: Past,
+    /// A permit for each replay that may run.
+    replays: Arc<Semaphore>,
     engines: Arc<dyn Engines>,
     config: Arc<Config>,
     /// Cancelled when the daemon stops: streams end, waiting commands are answered.
@@ -99,7 +103,9 @@ impl Api {
         let metrics = health::Metrics::new();
         let (document, methods) = (Arc::default(), OnceLock::new());
         let past = Past::new(journal.clone());
-        let shared = Shared { journal, past, engines, config, shutdown, role, metrics, document, methods };
+        let replays = Arc::new(Semaphore::new(replay::TOGETHER));
+        let shared =
+            Shared { journal, past, replays, engines, config, shutdown, role, metrics, document, methods };
         Self(Arc::new(shared))
     }
 }
@@ -115,7 +121,8 @@ pub fn router(api: Api) -> Router {
         .merge(stream::routes())
         .merge(history::routes())
         .merge(state::routes())
-        .merge(why::routes());
+        .merge(why::routes())
+        .merge(replay::routes());
     let (router, document) = OpenApiRouter::new()
         .merge(health::routes())
         .merge(openapi::routes())

@@ -43,6 +43,7 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/0.0/why/containers/{id}", &["get"]),
     ("/0.0/state", &["get"]),
     ("/0.0/diff", &["get"]),
+    ("/0.0/replay", &["post"]),
     ("/0.0/history/nodes/{id}", &["get"]),
     ("/0.0/history/applications/{id}", &["get"]),
     ("/0.0/history/containers/{id}", &["get"]),
