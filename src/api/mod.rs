@@ -22,6 +22,7 @@ mod nodes;
 mod openapi;
 mod problem;
 mod rebalance;
+mod replay;
 mod resource;
 mod serve;
 mod shapes;
@@ -71,6 +72,8 @@ pub struct Api(Arc<Shared>);
 pub struct Shared {
     journal: Journal,
     past: Past,
+    /// A permit for each replay that may run.
+    replays: Arc<Semaphore>,
     engines: Arc<dyn Engines>,
     config: Arc<Config>,
     /// Cancelled when the daemon stops: streams end, waiting commands are answered.
@@ -112,9 +115,11 @@ impl Api {
         let backups = Arc::new(Semaphore::new(1));
         let (document, methods) = (Arc::default(), OnceLock::new());
         let past = Past::new(journal.clone());
+        let replays = Arc::new(Semaphore::new(replay::TOGETHER));
         Self(Arc::new(Shared {
             journal,
             past,
+            replays,
             engines,
             config,
             shutdown,
@@ -147,7 +152,8 @@ pub fn router(api: Api) -> Router {
         .merge(backup::routes())
         .merge(history::routes())
         .merge(state::routes())
-        .merge(why::routes());
+        .merge(why::routes())
+        .merge(replay::routes());
     let (router, document) = OpenApiRouter::new()
         .merge(health::routes())
         .merge(openapi::routes())

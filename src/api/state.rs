@@ -87,7 +87,7 @@ impl QueryFields for DiffQuery {}
 
 /// A moment.
 #[derive(Serialize, ToSchema)]
-struct Moment {
+pub(super) struct Moment {
     /// The last event until then.
     seq: u64,
     /// When it was recorded.
@@ -95,7 +95,7 @@ struct Moment {
 }
 
 impl Moment {
-    fn of(cluster: &Cluster) -> Self {
+    pub(super) fn of(cluster: &Cluster) -> Self {
         Self { seq: cluster.seq().0, at: cluster.at() }
     }
 }

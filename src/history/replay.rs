@@ -13,6 +13,8 @@ mod differences;
 mod meter;
 mod outcomes;
 mod parts;
+#[cfg(test)]
+mod tests;
 mod work;
 
 pub use differences::Difference;
@@ -51,6 +53,8 @@ pub struct Replay {
     evacuated: BTreeSet<NodeId>,
     /// The moment.
     at: Option<DateTime<Utc>>,
+    /// The moment that the stretch begins in: what it still brings was decided before, and happens as it was recorded.
+    opening: Option<DateTime<Utc>>,
     paces: Paces,
     work: Work,
     /// Since when the counts of the replayed side are as they are.
@@ -86,6 +90,7 @@ impl Replay {
             differing: BTreeSet::new(),
             evacuated: BTreeSet::new(),
             at: from.at(),
+            opening: from.at(),
             paces: Paces::default(),
             work: Work::default(),
             counts_since: None,
@@ -111,7 +116,12 @@ impl Replay {
         self.happened.clear();
         self.attend_until(envelope.at);
         self.reach(envelope.at);
-        self.repeat(envelope);
+        if self.opening == Some(envelope.at) {
+            self.copy(envelope);
+        } else {
+            self.opening = None;
+            self.repeat(envelope);
+        }
         self.record(envelope);
         &self.happened
     }

@@ -13,6 +13,7 @@ mod lists;
 mod nodes;
 mod openapi;
 mod past;
+mod replay;
 mod serving;
 mod streams;
 mod websocket;

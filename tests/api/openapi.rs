@@ -45,6 +45,7 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/0.0/diff", &["get"]),
     ("/0.0/audit/verify", &["get"]),
     ("/0.0/backup", &["get"]),
+    ("/0.0/replay", &["post"]),
     ("/0.0/history/nodes/{id}", &["get"]),
     ("/0.0/history/applications/{id}", &["get"]),
     ("/0.0/history/containers/{id}", &["get"]),

@@ -9,6 +9,7 @@ mod faults;
 mod fence;
 mod invariants;
 mod people;
+mod replayed;
 mod rest;
 mod rules;
 mod seed;

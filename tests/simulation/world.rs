@@ -4,6 +4,7 @@ use crate::daemon::{Slot, supervise};
 use crate::faults::{self, Fault};
 use crate::invariants::{Checker, Findings};
 use crate::people;
+use crate::replayed;
 use crate::rest;
 use crate::seed::Rng;
 use crate::store::Shared;
@@ -11,7 +12,7 @@ use kdaemon::commands::Policy;
 use kdaemon::engine::simulated::{SimulatedEngines, SimulatedMachine};
 use kdaemon::reactors::Settings;
 use kdaemon::store::{EventQuery, EventStore as _};
-use kdaemon_events::{Endpoint, MilliCpus};
+use kdaemon_events::{Endpoint, Envelope, MilliCpus};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -169,7 +170,13 @@ impl World {
         let query = EventQuery { limit: usize::MAX, ..EventQuery::default() };
         let memory = &self.shared.memory;
         match memory.query(query).await {
-            Ok(texts) => self.shared.checker().unchanged(texts.into_iter().map(|text| text.json)),
+            Ok(texts) => {
+                let log: Vec<_> = texts.iter().filter_map(|text| Envelope::decode(&text.json).ok()).collect();
+                if let Some(what) = replayed::deviation(&log, &self.profile.policy) {
+                    self.findings.add(what);
+                }
+                self.shared.checker().unchanged(texts.into_iter().map(|text| text.json));
+            }
             Err(error) => self.findings.add(error.to_string()),
         }
         self.promises.lock().unwrap().check(&self.shared.checker());

@@ -88,7 +88,9 @@ impl Replay {
         match container.phase {
             Phase::Placed if must_wait_for_removal(cluster, container) => {}
             Phase::Placed | Phase::Restarting => {
-                self.work.begin(Task::Launch(instance), due + self.paces.launch(container.application_id));
+                // Recorded launches are counted from their decision, which was a pace ago.
+                let end = due + self.paces.launch(container.application_id) - PACE;
+                self.work.begin(Task::Launch(instance), end.max(now));
             }
             Phase::Stopping => self.work.begin(Task::Stop(instance), now + self.paces.stop()),
             Phase::Up if container.lost && answers(node) => self.work.begin(Task::Find(instance), now + PACE),

@@ -88,7 +88,10 @@ impl Meter {
 
     /// Time goes on to the next moment; the cluster is as all earlier ones left it.
     pub(super) fn reach(&mut self, at: DateTime<Utc>, cluster: &Cluster) {
-        let before = self.at.unwrap_or(at);
+        let before = *self.at.get_or_insert(at);
+        if before == at {
+            return;
+        }
         self.look(before, cluster);
         let down = i32::try_from(self.down.len()).unwrap_or(i32::MAX);
         let added = (at - before).checked_mul(down).and_then(|added| self.down_for.checked_add(&added));

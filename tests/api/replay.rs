@@ -1,0 +1,193 @@
+//! What-if: recorded history under another policy.
+
+use crate::harness::World;
+use kdaemon::commands::Policy;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Three nodes with four containers, one of which moves because its node fails and comes back.
+async fn with_history() -> World {
+    let world = World::new().await;
+    let node = world.node("n1").await;
+    world.node("n2").await;
+    world.node("n3").await;
+    world.application("web").await;
+    for name in ["w1", "w2", "w3"] {
+        world.running(name, "web").await;
+    }
+    world.fail(node).await;
+    world.tell(kdaemon::commands::Command::EvacuateNode(node)).await;
+    let moved = world.journal.cluster().migrating().collect::<Vec<_>>();
+    for id in moved {
+        world.launch_placed(id).await;
+    }
+    for _ in 0..2 {
+        world.probe(node, true).await;
+    }
+    world
+}
+
+fn peaks(figures: &Value) -> Vec<(String, u64)> {
+    let peaks = figures["peak"].as_array().unwrap();
+    let peak = |peak: &Value| (peak["node"].as_str().unwrap().into(), peak["containers"].as_u64().unwrap());
+    peaks.iter().map(peak).collect()
+}
+
+#[tokio::test]
+async fn under_the_policy_that_it_was_recorded_under_history_is_as_it_was() {
+    let world = with_history().await;
+    let head = world.head();
+    let answer = world.post("/replay", json!({})).await;
+    assert_eq!(answer.seq(), head);
+    let replay = answer.expect(200);
+    assert_eq!((&replay["from"]["seq"], &replay["to"]["seq"]), (&json!(1), &json!(head)));
+    assert_eq!(replay["recorded"], replay["replayed"]);
+    assert_eq!((&replay["differences"], &replay["differences_count"]), (&json!([]), &json!(0)));
+    assert_eq!(replay["recorded"]["migrations"], 1);
+    assert_eq!(replay["recorded"]["launches"], 4);
+    assert_eq!(peaks(&replay["recorded"]), [("n1".into(), 1), ("n2".into(), 2), ("n3".into(), 1)]);
+    let ours = Policy { launch_attempts: 1, ..Policy::default() };
+    let policy = json!({
+        "strategy": "spread", "unhealthy_after": ours.unhealthy_after, "healthy_after": ours.healthy_after,
+        "launch_attempts": 1, "restart_pause_max": "5m", "max_migrations": ours.max_migrations
+    });
+    assert_eq!(replay["policy"], policy);
+    // Every stretch of it, by seq and by time.
+    for seq in 1..=head {
+        let at = world.get(&format!("/state?seq={seq}")).await.expect(200)["at"].clone();
+        for from in [json!(seq), json!(seq.to_string()), at] {
+            let replay = world.post("/replay", json!({"from": from, "to": head})).await.expect(200);
+            assert_eq!(replay["recorded"], replay["replayed"], "from {from}");
+            assert_eq!(replay["differences"], json!([]), "from {from}");
+        }
+    }
+    assert_eq!(world.head(), head, "nothing is changed");
+}
+
+#[tokio::test]
+async fn another_policy_tells_what_would_have_been() {
+    let world = with_history().await;
+    let patient = json!({"policy": {"unhealthy_after": 10}});
+    let replay = world.post("/replay", patient).await.expect(200);
+    assert_eq!(replay["policy"]["unhealthy_after"], 10);
+    assert_eq!(
+        (&replay["recorded"]["migrations"], &replay["replayed"]["migrations"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!((&replay["recorded"]["launches"], &replay["replayed"]["launches"]), (&json!(4), &json!(3)));
+    let differences = replay["differences"].as_array().unwrap();
+    assert_eq!(json!(differences.len()), replay["differences_count"]);
+    let moved = "w1 was moved from n1 to n2 (its node was unhealthy); under this policy not, or not then";
+    let told = differences.iter().find(|difference| difference["says"] == moved);
+    let seq = told.unwrap_or_else(|| panic!("{differences:?}"))["seq"].as_u64().unwrap();
+    let event = world.get(&format!("/events/{seq}")).await.expect(200);
+    assert_eq!(event["kind"], "ContainerMigrationCommanded");
+    assert_eq!(event["at"], told.unwrap()["at"]);
+
+    let packed =
+        json!({"policy": {"strategy": "binpack", "max_migrations": "4", "restart_pause_max": "10s"}});
+    let replay = world.post("/replay", packed).await.expect(200);
+    assert_eq!(replay["policy"]["restart_pause_max"], "10s");
+    assert_eq!(peaks(&replay["replayed"])[0], ("n1".into(), 3));
+    for point in replay["replayed"]["imbalance"].as_array().unwrap() {
+        assert!(point["at"].is_string() && point["spread"].is_u64(), "{point}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_replayed_is_refused_and_says_why() {
+    let world = with_history().await;
+    let beyond = world.head() + 1;
+    for (body, status, field) in [
+        (json!({"from": 0}), 422, "from"),
+        (json!({"from": -3}), 422, "from"),
+        (json!({"from": 9, "to": 8}), 422, "from"),
+        (json!({"from": beyond}), 422, "from"),
+        (json!({"to": beyond}), 422, "to"),
+        (json!({"from": "x"}), 400, "from"),
+        (json!({"from": 1.5}), 400, "from"),
+        (json!({"from": "2026-01-31T12:00:00"}), 400, "from"),
+        (json!({"from": "1999-01-31T12:00:00Z"}), 422, "from"),
+        (json!({"to": "9999-12-31T23:59:59Z"}), 422, "to"),
+        (json!({"from": [1]}), 422, "from"),
+        (json!({"form": 1}), 422, "form"),
+        (json!({"policy": "binpack"}), 422, "policy"),
+        (json!({"policy": {"strategy": "binpak"}}), 422, "policy.strategy"),
+        (json!({"policy": {"strategy": true}}), 422, "policy.strategy"),
+        (json!({"policy": {"unhealthy_after": 0}}), 422, "policy.unhealthy_after"),
+        (json!({"policy": {"unhealthy_after": 101}}), 422, "policy.unhealthy_after"),
+        (json!({"policy": {"unhealthy_after": -1}}), 422, "policy.unhealthy_after"),
+        (json!({"policy": {"unhealthy_after": 1.5}}), 422, "policy.unhealthy_after"),
+        (json!({"policy": {"max_migrations": 1001}}), 422, "policy.max_migrations"),
+        (json!({"policy": {"restart_pause_max": 5}}), 422, "policy.restart_pause_max"),
+        (json!({"policy": {"api_port": 80}}), 422, "policy.api_port"),
+        (json!({"policy": {"unhealthy_afer": 3}}), 422, "policy.unhealthy_afer"),
+    ] {
+        let problem = world.post("/replay", body.clone()).await.expect(status);
+        assert_eq!(problem["field"], field, "{body}: {problem}");
+    }
+    let problem = world.post("/replay", json!({"policy": {"unhealthy_afer": 3}})).await.expect(422);
+    assert!(problem["detail"].as_str().unwrap().contains("`policy.unhealthy_after`"), "{problem}");
+    world.post("/replay", json!([])).await.expect(422);
+    let empty = world.request("POST", "/replay").send().await.unwrap();
+    assert_eq!(empty.status(), 400);
+    assert_eq!(world.get("/replay").await.status, 405);
+}
+
+/// A log that takes its time to be replayed.
+async fn with_long_history() -> World {
+    let world = World::new().await;
+    let node = world.node("n1").await;
+    let mut told = Vec::new();
+    for _ in 0..40_000 {
+        told.push(world.probe(node, true));
+    }
+    futures_util::future::join_all(told).await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_many_run_at_once_and_who_goes_away_makes_room() {
+    let world = with_long_history().await;
+    // Each of them would take as long as this one.
+    world.post("/replay", json!({})).await.expect(200);
+    let busy = async {
+        let running = [world.request("POST", "/replay"), world.request("POST", "/replay")];
+        let mut running = running.map(|request| Box::pin(request.json(&json!({})).send()));
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let both = futures_util::future::select_all(running.iter_mut());
+            let refused = async {
+                let mut seen = None;
+                while seen.is_none() {
+                    assert!(tokio::time::Instant::now() < deadline, "never too many");
+                    let answer = world.post("/replay", json!({})).await;
+                    seen = (answer.status == 429).then_some(answer);
+                }
+                seen
+            };
+            tokio::select! {
+                biased;
+                refused = refused => return refused.unwrap(),
+                // Done too soon: there have to be two when the third comes.
+                (_, which, _) = both => {
+                    running[which] = Box::pin(world.request("POST", "/replay").json(&json!({})).send());
+                }
+            }
+        }
+    };
+    // With it go the two clients.
+    let refused = busy.await;
+    let problem = refused.expect(429);
+    assert!(problem["detail"].as_str().unwrap().contains("2 replays"), "{problem}");
+    assert_eq!(refused.header("retry-after"), "1");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = world.post("/replay", json!({"from": world.head()})).await;
+        if answer.status == 200 {
+            break;
+        }
+        assert_eq!(answer.status, 429);
+        assert!(tokio::time::Instant::now() < deadline, "they never end");
+    }
+}
