@@ -145,7 +145,7 @@ impl World {
 
     /// What a reactor would submit.
     pub async fn tell(&self, command: Command) -> Outcome {
-        self.journal.submit(Submission::new(command, Actor::reactor("test"))).await.unwrap()
+        self.journal.submit_patiently(Submission::new(command, Actor::reactor("test"))).await.unwrap()
     }
 
     /// Mounts a node and has it probed: it is UP. Its engine is there.

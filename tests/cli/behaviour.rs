@@ -18,7 +18,6 @@ async fn every_exit_code_means_one_thing() {
         ("kdaemon status", 0),
         ("kdaemon --version", 0),
         ("kdaemon apps add a --image x", 0),
-        ("kdaemon diff 1", 1), // a route that this daemon does not have
         ("kdaemon frobnicate", 2),
         ("kdaemon nodes ls --frobnicate", 2),
         ("kdaemon apps edit a", 2),
@@ -31,6 +30,7 @@ async fn every_exit_code_means_one_thing() {
         ("kdaemon apps rm a b", 4),
         ("kdaemon --server http://127.0.0.1:1 status", 5),
         ("KDAEMON_SERVER=http://127.0.0.1:1 kdaemon apps add b --image x", 5),
+        ("kdaemon apps add c --image x --replicas 1 --wait=1s", 1), // no node is there that could take it
     ] {
         let (code, stdout, stderr) = shell.told(line).await;
         assert_eq!(code, expected, "{line}: {stdout}{stderr}");
