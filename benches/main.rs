@@ -12,6 +12,7 @@ mod http;
 mod journal;
 mod launch;
 mod recovery;
+mod rethinkdb;
 mod scale;
 mod scheduler;
 mod site;
@@ -28,10 +29,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 type Bench = fn(&mut Table);
 
 /// The benches by name, in the order in which they run.
-const BENCHES: [(&str, Bench); 7] = [
+const BENCHES: [(&str, Bench); 8] = [
     ("launch", launch::run),
     ("recovery", recovery::run),
     ("journal", journal::run),
+    ("rethinkdb", rethinkdb::run),
     ("scale", scale::run),
     ("scheduler", scheduler::run),
     ("c1m", scheduler::run_c1m),

@@ -95,6 +95,20 @@ install_registry() { apt_install docker-registry curl; }
 install_etcd() { apt_install etcd-server; }
 install_chromium() { apt_install chromium; }
 
+# install_browser: what the tests in a browser need; the npm packages of tests/browser/package-lock.json go to target/browser.
+install_browser() {
+    command -v chromium >/dev/null || install_chromium
+    command -v node >/dev/null || apt_install nodejs
+    local here=${BASH_SOURCE[0]%/*}/..
+    local to=$here/target/browser
+    ! cmp -s "$here/tests/browser/package-lock.json" "$to/installed.json" || return 0
+    command -v npm >/dev/null || apt_install npm
+    mkdir -p "$to"
+    cp "$here/tests/browser/package.json" "$here/tests/browser/package-lock.json" "$to/"
+    (cd "$to" && npm ci --ignore-scripts --no-audit --no-fund >/dev/null) || die "the packages of tests/browser could not be installed"
+    cp "$to/package-lock.json" "$to/installed.json"
+}
+
 # ---- clusters -------------------------------------------------------------------------------------------------------
 
 # cluster_name: the cluster that KDAEMON_ENGINES names.

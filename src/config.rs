@@ -14,7 +14,7 @@
     reason = "comments here are also the texts of --help and of config/app.conf"
 )]
 
-use kdaemon_events::Strategy;
+use kdaemon_events::{Kind, Strategy};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -187,6 +187,9 @@ settings! {
     /// Of several daemons the leader is replaced after so much silence
     leader_lease: Duration = millis(2500), within(millis(500)..=minutes(5));
 
+    /// Raw observations of nodes older than this are pruned; all else is kept
+    observation_retention: Duration = hours(7 * 24), within(seconds(1)..=LONGEST);
+
     /// Mounts this machine's own Docker engine as a node
     local_node: bool = true;
     /// Where that engine listens: unix://PATH or tcp://HOST:PORT
@@ -225,6 +228,13 @@ settings! {
     max_migrations: usize = 8, within(1..=1000);
     /// Engine requests that work on one node at one time
     max_node_work: usize = 8, within(1..=1000);
+
+    /// Each event is sent there with POST, http:// or https://; empty: none is
+    webhook_url: String = String::new(), value::webhook_url;
+    /// The kinds of event that are sent; empty: all but raw observations
+    webhook_events: Vec<Kind> = Vec::new();
+    /// A file with the secret that bodies are signed with; empty: not signed
+    webhook_secret_file: PathBuf = PathBuf::new(), value::folder;
 }
 
 impl Default for Config {

@@ -7,7 +7,7 @@ use crate::engine::docker::{DockerEngines, Limits};
 use crate::engine::{EngineError, Engines};
 use crate::journal::{Ambient, Journal, Machine, Submission, SubmitError};
 use crate::leader::Candidate;
-use crate::reactors::{Reactors, Settings};
+use crate::reactors::{Reactors, Settings, Webhook};
 use crate::store::{EventStore, RethinkdbSettings, RethinkdbStore, SqliteStore, StoreError};
 use kdaemon_events::{Actor, ClusterId, Endpoint, SpecError};
 use std::collections::BTreeMap;
@@ -57,6 +57,9 @@ pub enum DaemonError {
     /// `local_endpoint` is wrong.
     #[error("local_endpoint: {0}")]
     LocalEndpoint(#[from] SpecError),
+    /// Events cannot be sent as the configuration says.
+    #[error("{0}")]
+    Webhook(String),
     /// Listening failed later.
     #[error("the API stopped: {0}")]
     Serve(std::io::Error),
@@ -161,10 +164,16 @@ async fn serve(
     if config.local_node {
         mount_local_engine(config, journal, engines.as_ref()).await?;
     }
+    let settings = settings(config)?;
+    if let Some(webhook) = &settings.webhook {
+        // Before anybody can command anything: a new receiver misses nothing either.
+        webhook.begin(journal.store().as_ref(), journal.cluster().seq()).await?;
+    }
+    let deliveries = settings.webhook.as_ref().map(|webhook| Arc::clone(&webhook.deliveries));
     let name = format!("{}[{}]", host_name(), std::process::id());
     let (candidate, role) = Candidate::new(journal.clone(), Machine.random(), name, config.leader_lease);
     let start = {
-        let (journal, engines, settings) = (journal.clone(), Arc::clone(&engines), settings(config));
+        let (journal, engines) = (journal.clone(), Arc::clone(&engines));
         move |leadership| Reactors::start(journal.clone(), Arc::clone(&engines), settings.clone(), leadership)
     };
     let served = CancellationToken::new();
@@ -174,6 +183,9 @@ async fn serve(
         tokio::spawn(async move { journal.follow().await }); // ends with the journal
     }
     let api = Api::new(journal.clone(), engines, Arc::clone(config), shutdown, role);
+    if let Some(deliveries) = deliveries {
+        api.count_deliveries(deliveries);
+    }
     ready(address);
     let result = api::serve(listener, api).await;
     served.cancel();
@@ -262,12 +274,19 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn settings(config: &Config) -> Settings {
-    Settings {
+fn settings(config: &Config) -> Result<Settings, DaemonError> {
+    let secret_file = Some(config.webhook_secret_file.clone()).filter(|path| path.as_os_str() != "");
+    let webhook = match config.webhook_url.as_str() {
+        "" => None,
+        url => Some(Webhook::new(url, &config.webhook_events, secret_file).map_err(DaemonError::Webhook)?),
+    };
+    Ok(Settings {
         health_interval: config.health_interval,
         probe_timeout: config.probe_timeout,
         probe_retry_interval: config.probe_retry_interval,
         registry_auth_dir: Some(config.data_dir.join("registry-auth")),
+        observation_retention: Some(config.observation_retention),
+        webhook,
         ..Settings::default()
-    }
+    })
 }

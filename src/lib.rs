@@ -2,11 +2,14 @@
 
 pub mod api;
 pub mod archive;
+pub mod audit;
+pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod history;
+pub mod http_client;
 pub mod journal;
 pub mod latest;
 pub mod leader;

@@ -3,7 +3,7 @@
 //! A state is folded from the nearest one that is known: one that was asked for a moment ago, or a snapshot. It is made
 //! beside the journal, which never waits for it.
 
-use crate::journal::{Journal, fold_on, latest_snapshot, off_thread, page_after};
+use crate::journal::{Journal, Page, fold_on, latest_snapshot, off_thread, page_after};
 use crate::store::{EventText, StoreError};
 use kdaemon_events::Seq;
 use kdaemon_projections::Cluster;
@@ -86,8 +86,8 @@ impl Past {
         let _turn = self.walking.acquire().await;
         let (mut walker, mut after) = (walker, after);
         while after < until {
-            let page = page_after(self.journal.store().as_ref(), after, until).await?;
-            after = page.last().map_or(until, |text| text.seq);
+            let Page { texts: page, up_to } = page_after(self.journal.store().as_ref(), after, until).await?;
+            after = up_to;
             walker = off_thread(move || {
                 page.iter().try_for_each(|text| step(&mut walker, text))?;
                 Ok(walker)

@@ -1,5 +1,6 @@
 //! What happens to the cluster as a whole.
 
+use crate::node::Orphan;
 use crate::{ClusterId, ContainerId, NodeId, Seq, Term};
 use serde::{Deserialize, Serialize};
 
@@ -61,13 +62,39 @@ pub struct MigrationsResumed {
     pub nodes: u32,
 }
 
-/// Raw observations were removed from the log, as the retention says; their digests stay.
+/// Raw observations were removed from the log, as the retention says; their digests stay. What they add up to is in here,
+/// so that the log without them leads to the same state as the log with them.
+///
+/// It is recorded before they go: who finds some of them still there goes on removing them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservationsPruned {
     /// Observations up to this one were removed.
     pub up_to: Seq,
     /// How many.
     pub count: u64,
+    /// Which: the first and the last of each stretch in which there is nothing else, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<(Seq, Seq)>,
+    /// What all observations up to this event add up to, those that were removed and those that were not: of each node that
+    /// something was removed of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tallies: Vec<NodeTally>,
+}
+
+/// What the observations of a node add up to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeTally {
+    /// The node.
+    pub node_id: NodeId,
+    /// The last observation, or when it was mounted if there was none.
+    pub observed: Seq,
+    /// Failed probes in a row.
+    pub failures: u32,
+    /// Answered probes in a row.
+    pub successes: u32,
+    /// Containers of ours on it that answer to no record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orphans: Vec<Orphan>,
 }
 
 /// An access token was made.

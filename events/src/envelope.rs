@@ -191,6 +191,14 @@ events! {
     TokenRevoked = 1,
 }
 
+impl Kind {
+    /// Whether events of this kind are raw observations, as every probe makes one. All others are facts.
+    #[must_use]
+    pub fn is_observation(self) -> bool {
+        matches!(self, Self::NodeObserved | Self::ContainerObserved)
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -222,10 +230,10 @@ impl Event {
         Ok(Self::parse(kind, data)?)
     }
 
-    /// Whether this is a raw observation, which retention may prune; all others are kept for ever.
+    /// Whether this is a raw observation.
     #[must_use]
     pub fn is_observation(&self) -> bool {
-        matches!(self, Self::NodeObserved(_) | Self::ContainerObserved(_))
+        self.kind().is_observation()
     }
 
     /// What it is about: its own subject first, then others that it involves.

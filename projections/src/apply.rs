@@ -8,6 +8,7 @@ mod containers;
 use crate::cluster::{Cluster, Pause, Touched};
 use crate::{Application, Desired, Health, Node, Phase};
 use imbl::{OrdMap, OrdSet};
+use kdaemon_events::cluster::ObservationsPruned;
 use kdaemon_events::node::{
     Availability, NodeMounted, NodeObserved, NodeUnhealthy, NodeUpdated, Orphan, ProbeOutcome,
 };
@@ -155,10 +156,9 @@ impl Cluster {
             Event::ContainerDeleted(e) => self.remove_container(e.container_id, touched),
             Event::ContainerAdopted(e) => self.container_adopted(e, touched),
 
-            Event::RebalancePlanned(_)
-            | Event::ObservationsPruned(_)
-            | Event::TokenCreated(_)
-            | Event::TokenRevoked(_) => {}
+            Event::ObservationsPruned(e) => self.observations_pruned(e),
+
+            Event::RebalancePlanned(_) | Event::TokenCreated(_) | Event::TokenRevoked(_) => {}
         }
     }
 
@@ -260,6 +260,18 @@ impl Cluster {
         });
         if let Some(engine) = &e.engine {
             self.change_node(e.node_id, touched, |node| node.engine = Some(engine.clone()));
+        }
+    }
+
+    /// Whether the observations were folded one by one or are gone: from here on both are the same.
+    fn observations_pruned(&mut self, e: &ObservationsPruned) {
+        for tally in &e.tallies {
+            self.note_node(tally.node_id, |node| {
+                node.observed = tally.observed;
+                node.failures = tally.failures;
+                node.successes = tally.successes;
+                node.orphans = tally.orphans.iter().copied().collect();
+            });
         }
     }
 

@@ -1,5 +1,8 @@
 //! The routes of the log.
 
+mod lines;
+
+use super::accept::{Form, negotiate};
 use super::input::{Query, QueryFields, Which};
 use super::problem::{Problem, Sort};
 use super::resource::{answer, page_size, state};
@@ -7,11 +10,12 @@ use super::shapes::{Many, Past, Text, Whole};
 use super::{Answered, Api};
 use crate::store::{EventQuery, EventText};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use kdaemon_events::{Kind, Seq};
 use kdaemon_projections::Cluster;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -31,7 +35,7 @@ struct PageQuery {
     /// Only those behind this one.
     #[param(value_type = Option<u64>)]
     after: Option<Whole>,
-    /// At most so many: 1 to 10,000; 100 without it.
+    /// At most so many. As a JSON page 1 to 10,000, and 100 without it; as lines any number, and all of them without it.
     #[param(value_type = Option<u64>)]
     limit: Option<Whole>,
     /// Only these kinds: several are separated by commas, or the parameter is repeated.
@@ -113,22 +117,37 @@ struct Page {
 }
 
 /// The log
+///
+/// By `Accept`: `application/json`, a page; `application/x-ndjson`, one event a line; `text/csv`, with a header row (columns
+/// `seq,id,at,actor_type,actor,request_id,cause,kind,v,data`; an `actor` or `request_id` that a spreadsheet would take for a
+/// formula begins with `'`). Lines are streamed, up to the event that was the last one when they were asked for (it is in
+/// X-KDaemon-Seq); the seq of the last line is the `after` to go on from. An answer that breaks off means that the log could
+/// not be read on.
 #[utoipa::path(get, path = "/events", tag = "events", params(PageQuery),
-    responses((status = 200, description = "A page of it", body = Page)))]
-async fn page(State(api): State<Api>, Query(query): Query<PageQuery>) -> Answered {
-    let limit = query.limit.map_or(Ok(DEFAULT_PAGE), page_size)?;
+    responses((status = 200, description = "A page of it, or lines", content((Page = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")))))]
+async fn page(State(api): State<Api>, Query(query): Query<PageQuery>, headers: HeaderMap) -> Answered {
+    let form = negotiate(&headers, &[Form::Json, Form::Ndjson, Form::Csv])?;
+    let limit = match (form, query.limit) {
+        (Form::Json, limit) => limit.map_or(Ok(DEFAULT_PAGE), page_size)?,
+        (_, Some(Whole(0))) => return Err(Problem::invalid("limit", "`limit` is at least 1")),
+        (_, limit) => limit.map_or(usize::MAX, |limit| usize::try_from(limit.0).unwrap_or(usize::MAX)),
+    };
     let cluster = state(&api, query.min_seq).await?;
     let subject = query.subject.as_deref().map(|text| subject(&cluster, text)).transpose()?;
     let now = api.journal.now();
     let asked = EventQuery {
         after: Seq(query.after.map_or(0, |after| after.0)),
-        limit: limit + 1, // one more tells whether there is another page
+        limit,
         kinds: query.kind,
         subject,
         actor: query.actor.map(|actor| actor.0),
         since: query.since.map(|since| since.moment(now)),
         until: query.until.map(|until| until.moment(now)),
     };
+    if form != Form::Json {
+        return lines::answer(Arc::clone(api.journal.store()), asked, cluster.seq(), form).await;
+    }
+    let asked = EventQuery { limit: limit + 1, ..asked }; // one more tells whether there is another page
     let mut events = api.journal.store().query(asked).await?;
     let has_more = events.len() > limit;
     events.truncate(limit);
@@ -164,12 +183,15 @@ async fn one(State(api): State<Api>, Which(which): Which, Query(query): Query<On
     };
     match found.into_iter().next().filter(|event| event.seq.0 == seq) {
         Some(event) => Ok(answer(StatusCode::OK, cluster.seq(), event.json)),
-        None => Err(Problem::new(
-            Sort::NotFound,
+        None if api.journal.store().pruned(Seq(seq), Seq(seq)).await? > 0 => Err(Problem::new(
+            Sort::Gone,
             format!(
-                "there is no event {seq}: the log ends at {}, and old observations are pruned",
-                cluster.seq()
+                "event {seq} was an observation, and was pruned when it was older than observation_retention"
             ),
         )),
+        None => {
+            let head = cluster.seq();
+            Err(Problem::new(Sort::NotFound, format!("there is no event {seq}: the log ends at {head}")))
+        }
     }
 }

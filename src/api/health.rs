@@ -3,10 +3,12 @@
 use super::problem::{Problem, Sort};
 use super::resource::{answer, json};
 use super::{Answered, Api};
+use crate::reactors::Deliveries;
 use crate::store::StoreError;
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
+use kdaemon_events::Seq;
 use kdaemon_projections::{Cluster, Health, Status};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -98,6 +100,9 @@ async fn lag(api: &Api) -> Result<u64, Problem> {
     responses((status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text")))]
 async fn metrics(State(api): State<Api>) -> Answered {
     let cluster = api.journal.cluster();
+    if let Some(deliveries) = api.deliveries.get() {
+        api.metrics.take_deliveries(cluster.seq(), deliveries);
+    }
     let lag = lag(&api).await.ok();
     let moment = Moment {
         waiting: api.journal.waiting(),
@@ -120,6 +125,11 @@ struct StateLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabel {
     status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -168,6 +178,8 @@ pub(super) struct Metrics {
     lag: Gauge,
     requests: Family<AnswerLabels, Counter>,
     latencies: Family<RouteLabels, Histogram, Latencies>,
+    webhook_lag: Gauge,
+    webhook_deliveries: Family<OutcomeLabel, Counter>,
 }
 
 impl Metrics {
@@ -185,6 +197,8 @@ impl Metrics {
             lag: Gauge::default(),
             requests: Family::default(),
             latencies: Family::new_with_constructor(Latencies),
+            webhook_lag: Gauge::default(),
+            webhook_deliveries: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("nodes", "Mounted nodes by state", metrics.nodes.clone());
@@ -206,7 +220,27 @@ impl Metrics {
             "Time until an answer began",
             metrics.latencies.clone(),
         );
+        registry.register(
+            "webhook_lag_events",
+            "Events of the log that the webhook was not told yet or has to pass over; 0 without a webhook",
+            metrics.webhook_lag.clone(),
+        );
+        registry.register(
+            "webhook_deliveries",
+            "Attempts to send an event by how they ended",
+            metrics.webhook_deliveries.clone(),
+        );
         metrics
+    }
+
+    /// Takes over what became of the events that are sent.
+    fn take_deliveries(&self, head: Seq, deliveries: &Deliveries) {
+        let lag = head.0.saturating_sub(deliveries.position().0);
+        self.webhook_lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        for (outcome, count) in [("delivered", deliveries.delivered()), ("failed", deliveries.failed())] {
+            let counter = self.webhook_deliveries.get_or_create(&OutcomeLabel { outcome });
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 
     /// Counts an answer.

@@ -7,14 +7,16 @@
 //! Architecture Invariant: the API decides nothing. Whether a command may happen is said by `commands`, and
 //! what there is to see by the projections.
 
+mod accept;
 mod applications;
+mod audit;
+mod backup;
 mod command;
 mod containers;
 mod events;
 mod guard;
 mod health;
 mod history;
-mod home;
 mod input;
 mod nodes;
 mod openapi;
@@ -26,6 +28,7 @@ mod serve;
 mod shapes;
 mod state;
 mod stream;
+mod ui;
 mod websocket;
 mod when;
 mod why;
@@ -38,6 +41,7 @@ use crate::journal::Journal;
 use crate::latest as watch;
 use crate::leader::Role;
 use crate::past::Past;
+use crate::reactors::Deliveries;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderName;
@@ -77,6 +81,12 @@ pub struct Shared {
     /// Whether this daemon leads.
     role: watch::Receiver<Role>,
     metrics: health::Metrics,
+    /// Places for verifications.
+    audits: Arc<Semaphore>,
+    /// The place for a backup.
+    backups: Arc<Semaphore>,
+    /// What became of the events that are sent, where they are.
+    deliveries: OnceLock<Arc<Deliveries>>,
     /// `/openapi.json`, once the router is made.
     document: Arc<OnceLock<bytes::Bytes>>,
     /// The methods of each route, in words, once the router is made.
@@ -101,12 +111,31 @@ impl Api {
         role: watch::Receiver<Role>,
     ) -> Self {
         let metrics = health::Metrics::new();
+        let audits = Arc::new(Semaphore::new(audit::AT_ONCE));
+        let backups = Arc::new(Semaphore::new(1));
         let (document, methods) = (Arc::default(), OnceLock::new());
         let past = Past::new(journal.clone());
         let replays = Arc::new(Semaphore::new(replay::TOGETHER));
-        let shared =
-            Shared { journal, past, replays, engines, config, shutdown, role, metrics, document, methods };
-        Self(Arc::new(shared))
+        Self(Arc::new(Shared {
+            journal,
+            past,
+            replays,
+            engines,
+            config,
+            shutdown,
+            role,
+            metrics,
+            audits,
+            backups,
+            deliveries: OnceLock::new(),
+            document,
+            methods,
+        }))
+    }
+
+    /// Has `/metrics` tell what becomes of the events that are sent.
+    pub fn count_deliveries(&self, deliveries: Arc<Deliveries>) {
+        let _ = self.deliveries.set(deliveries); // by the one daemon that there is
     }
 }
 
@@ -119,6 +148,8 @@ pub fn router(api: Api) -> Router {
         .merge(rebalance::routes())
         .merge(events::routes())
         .merge(stream::routes())
+        .merge(audit::routes())
+        .merge(backup::routes())
         .merge(history::routes())
         .merge(state::routes())
         .merge(why::routes())
@@ -126,7 +157,7 @@ pub fn router(api: Api) -> Router {
     let (router, document) = OpenApiRouter::new()
         .merge(health::routes())
         .merge(openapi::routes())
-        .merge(home::routes())
+        .merge(ui::routes())
         .merge(websocket::routes())
         .nest(&format!("/{}", api.config.api_version), versioned)
         .split_for_parts();

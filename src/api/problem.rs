@@ -23,6 +23,8 @@ pub(super) enum Sort {
     NotFound,
     NoSuchRoute,
     MethodNotAllowed,
+    NotAcceptable,
+    Gone,
     Conflict,
     Changed,
     TooLarge,
@@ -48,6 +50,10 @@ impl Sort {
             Self::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "There is no such route"),
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method-not-allowed", "The route has no such method")
+            }
+            Self::Gone => (S::GONE, "gone", "It was there, and is not kept any more"),
+            Self::NotAcceptable => {
+                (S::NOT_ACCEPTABLE, "not-acceptable", "There is no answer of a kind that is accepted")
             }
             Self::Conflict => (S::CONFLICT, "conflict", "It conflicts with the state of the cluster"),
             Self::Changed => (S::PRECONDITION_FAILED, "changed", "It has changed since it was read"),
@@ -228,6 +234,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let sort = match error {
             StoreError::Damaged(_) => Sort::Internal,
+            StoreError::Unsupported(_) => Sort::Conflict,
             StoreError::Unavailable(_)
             | StoreError::Unsettled(_)
             | StoreError::Conflict { .. }

@@ -10,7 +10,7 @@ use super::{Answered, Api};
 use crate::commands::Policy;
 use crate::config::{Config, SETTINGS};
 use crate::history::{Replay, Replayed};
-use crate::journal::{follower, off_thread, page_after};
+use crate::journal::{Page, follower, off_thread, page_after};
 use crate::reactors::Settings;
 use crate::store::{EventQuery, EventStore, StoreError};
 use axum::extract::State;
@@ -140,10 +140,12 @@ async fn replay(State(api): State<Api>, input: Input<Stretch>) -> Answered {
     };
     let first = Moment::of(&before);
     drop(before);
-    while run.replay.recorded().seq() < to {
-        let page = page_after(store, run.replay.recorded().seq(), to).await?;
+    let mut reached = run.replay.recorded().seq();
+    while reached < to {
+        let Page { texts, up_to } = page_after(store, reached, to).await?;
+        reached = up_to;
         run = off_thread(move || {
-            for text in &page {
+            for text in &texts {
                 run.go_on(&follower(run.replay.recorded(), text)?)?;
             }
             Ok(run)

@@ -69,7 +69,8 @@ impl Point {
                 format!("event {seq} is not there yet: the log ends at {}", present.seq()),
             )),
             Self::Seq(seq) => Ok(seq),
-            Self::At(at) if at > api.journal.now() => {
+            // The log's own time counts too: the clock may have been set back since.
+            Self::At(at) if Some(at) > present.at() && at > api.journal.now() => {
                 Err(Problem::invalid(field, format!("{} is in the future", at.to_rfc3339())))
             }
             Self::At(at) => match api.journal.store().seq_at(at).await? {

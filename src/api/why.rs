@@ -14,20 +14,20 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(of_node)).routes(routes!(of_container))
+    OpenApiRouter::new().routes(routes!(why_node)).routes(routes!(why_container))
 }
 
 /// Why a node is in its state
 #[utoipa::path(get, path = "/why/nodes/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), ReadQuery),
     responses((status = 200, description = "The chain of causes, as sentences and as data", body = Why)))]
-async fn of_node(State(api): State<Api>, Which(which): Which, Query(query): Query<ReadQuery>) -> Answered {
+async fn why_node(State(api): State<Api>, Which(which): Which, Query(query): Query<ReadQuery>) -> Answered {
     why::<Nodes>(&api, &which, &query).await
 }
 
 /// Why a container is in its status, and where it is
 #[utoipa::path(get, path = "/why/containers/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), ReadQuery),
     responses((status = 200, description = "The chain of causes, as sentences and as data", body = Why)))]
-async fn of_container(
+async fn why_container(
     State(api): State<Api>,
     Which(which): Which,
     Query(query): Query<ReadQuery>,

@@ -16,6 +16,7 @@ mod moves;
 mod nodes;
 mod observations;
 mod refusal;
+mod retention;
 
 pub(crate) use again::{exited_again, happened, probe_again};
 pub use applications::{CreateApplication, SpecChanges, UpdateApplication};
@@ -25,6 +26,7 @@ pub(crate) use due::{due_about, must_wait_for_removal, outdated_applications};
 pub use nodes::{MountNode, UpdateNode};
 pub use observations::{Listed, Probe, ProbeResult, Seen};
 pub use refusal::{NodeReason, Refusal};
+pub use retention::Prune;
 
 use crate::engine::{Exit, Launched};
 use draft::Draft;
@@ -119,6 +121,9 @@ pub enum Command {
     /// Deletes the record of a container that is gone from every node that can be reached.
     FinishDelete(ContainerId),
 
+    /// Records that old observations are removed from the log. Whoever asks removes them afterwards.
+    PruneObservations(Prune),
+
     /// Records a probe.
     RecordProbe(Probe),
     /// Records that an engine started a container.
@@ -198,6 +203,8 @@ fn carry_out(draft: &mut Draft<'_>, command: Command) -> Result<(), Refusal> {
         Command::Rebalance => moves::rebalance(draft),
         Command::RollApplication(id) => moves::roll(draft, id),
         Command::FinishDelete(id) => containers::finish_delete(draft, id),
+
+        Command::PruneObservations(asked) => retention::prune(draft, asked),
 
         Command::RecordProbe(probe) => observations::probe(draft, probe),
         Command::RecordLaunched(instance, launched) => observations::launched(draft, instance, launched),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::{LogFormat, StoreKind};
-use kdaemon_events::Strategy;
+use kdaemon_events::{Kind, Strategy};
 
 /// Why a value is refused: one sentence that quotes it and says what is expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -260,6 +260,23 @@ impl Value for Strategy {
     }
 }
 
+impl Value for Vec<Kind> {
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        let names = Vec::<String>::parse(text)?;
+        let kind = |name: String| {
+            let likeness = |kind: &Kind| strsim::normalized_damerau_levenshtein(&name, kind.as_str());
+            let nearest = Kind::ALL.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+            let hint = nearest.map(|kind| format!(": the nearest one is {kind}")).unwrap_or_default();
+            name.parse().map_err(|_| Invalid::new(&name, &format!("is no kind of event{hint}")))
+        };
+        names.into_iter().map(kind).collect()
+    }
+
+    fn show(&self) -> String {
+        self.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// The check that a value lies within bounds, both included.
 pub(super) fn within<T: Value + PartialOrd>(bounds: RangeInclusive<T>) -> impl Fn(T) -> Result<T, Invalid> {
     move |value| {
@@ -368,6 +385,21 @@ fn origin(mut text: String) -> Result<String, Invalid> {
         ));
     }
     Ok(text)
+}
+
+/// Where events are sent; nothing in it is secret, for it is logged.
+pub(super) fn webhook_url(text: String) -> Result<String, Invalid> {
+    let is_url = |uri: http::Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+    };
+    if text.is_empty() || text.parse().is_ok_and(is_url) {
+        return Ok(text);
+    }
+    Err(Invalid::new(
+        &text,
+        "is no URL that events can be sent to: expected http://HOST:PORT/PATH or https://…, without a user or password",
+    ))
 }
 
 pub(super) fn database_name(text: String) -> Result<String, Invalid> {

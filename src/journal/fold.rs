@@ -44,13 +44,15 @@ pub(crate) async fn fold_on(
         true => Some(Keeper::new(store, from.seq(), SNAPSHOT_INTERVAL).await?),
         false => None,
     };
-    let mut cluster = from;
-    while cluster.seq() < until {
-        let page = page_after(store, cluster.seq(), until).await?;
+    let (mut cluster, mut reached) = (Arc::clone(&from), from.seq());
+    drop(from);
+    while reached < until {
+        let Page { texts, up_to } = page_after(store, reached, until).await?;
+        reached = up_to;
         cluster = super::off_thread(move || {
             let mut cluster = Arc::unwrap_or_clone(cluster);
             let mut touched = Touched::default();
-            for text in &page {
+            for text in &texts {
                 let envelope = follower(&cluster, text)?;
                 cluster.apply(&envelope, &mut touched);
             }
@@ -72,8 +74,11 @@ pub(super) async fn catch_up(
     mut folded: impl FnMut(Envelope),
 ) -> Result<Touched, StoreError> {
     let mut touched = Touched::default();
-    while cluster.seq() < until {
-        for text in page_after(store, cluster.seq(), until).await? {
+    let mut reached = cluster.seq();
+    while reached < until {
+        let Page { texts, up_to } = page_after(store, reached, until).await?;
+        reached = up_to;
+        for text in texts {
             let envelope = follower(cluster, &text)?;
             cluster.apply(&envelope, &mut touched);
             folded(envelope);
@@ -82,25 +87,35 @@ pub(super) async fn catch_up(
     Ok(touched)
 }
 
-/// The next events, and none beyond `until`: the state and the head that the caller knows are to be of one moment.
-pub(crate) async fn page_after(
-    store: &dyn EventStore,
-    after: Seq,
-    until: Seq,
-) -> Result<Vec<EventText>, StoreError> {
-    let left = usize::try_from(until.0.saturating_sub(after.0)).unwrap_or(PAGE);
-    let page = store.read(after, left.min(PAGE)).await?;
-    if page.is_empty() {
-        return Err(StoreError::Damaged(format!("event {} is missing", after.next())));
-    }
-    Ok(page)
+/// Some events of the log, and up to where they are all that there are.
+pub(crate) struct Page {
+    pub(crate) texts: Vec<EventText>,
+    pub(crate) up_to: Seq,
 }
 
-/// Reads the event that follows a state.
+/// The next events, and none beyond `until`: the state and the head that the caller knows are to be of one moment. What is
+/// not there has to be what was pruned.
+pub(crate) async fn page_after(store: &dyn EventStore, after: Seq, until: Seq) -> Result<Page, StoreError> {
+    let left = usize::try_from(until.0.saturating_sub(after.0)).unwrap_or(PAGE);
+    let mut texts = store.read(after, left.min(PAGE)).await?;
+    let is_full = texts.len() == left.min(PAGE);
+    texts.retain(|text| text.seq <= until);
+    let up_to = texts.last().map_or(until, |last| if is_full { last.seq } else { until });
+    let there = texts.len() as u64;
+    let missing = (up_to.0 - after.0).checked_sub(there);
+    if missing != Some(0) && Some(store.pruned(after.next(), up_to).await?) != missing {
+        let first = texts.iter().zip(after.next().0..).find(|(text, seq)| text.seq.0 != *seq);
+        let first = first.map_or(after.0 + there + 1, |(_, seq)| seq);
+        return Err(StoreError::Damaged(format!("event {first} is missing")));
+    }
+    Ok(Page { texts, up_to })
+}
+
+/// Reads an event that follows a state.
 pub(crate) fn follower(cluster: &Cluster, text: &EventText) -> Result<Envelope, StoreError> {
     let envelope = Envelope::decode(&text.json)
         .map_err(|error| StoreError::Damaged(format!("event {}: {error}", text.seq)))?;
-    if envelope.seq != cluster.seq().next() || text.seq != envelope.seq {
+    if envelope.seq <= cluster.seq() || text.seq != envelope.seq {
         return Err(StoreError::Damaged(format!("event {} is missing", cluster.seq().next())));
     }
     Ok(envelope)

@@ -165,7 +165,7 @@ fn unpack(snapshot: &Snapshot) -> Result<(Cluster, Digest), String> {
 
 fn digest(seq: Seq, sealed: &[u8]) -> Digest {
     let head = [seq.0.to_le_bytes().as_slice(), VERSION.to_le_bytes().as_slice()].concat();
-    Digest::of_commit(Digest::of_event(&head), [Digest::of_event(sealed)])
+    Digest::of_early_commit(Digest::of_event(&head), [Digest::of_event(sealed)])
 }
 
 #[cfg(test)]

@@ -9,10 +9,13 @@ mod janitor;
 mod launcher;
 mod projector;
 mod rebalancer;
+mod retention;
 mod snapshotter;
+mod webhook;
 mod work;
 
 pub use projector::{bring_up_to_date, rebuild};
+pub use webhook::{Deliveries, Webhook};
 
 use crate::commands::{Command, Refusal};
 use crate::engine::{Credentials, Engine, Engines, Identity};
@@ -47,6 +50,10 @@ pub struct Settings {
     pub snapshot_interval: u64,
     /// The folder of registry credentials: `NAME.json` with `username` and `password`.
     pub registry_auth_dir: Option<PathBuf>,
+    /// How long raw observations are kept; `None`: for ever.
+    pub observation_retention: Option<Duration>,
+    /// Where events are sent, if they are.
+    pub webhook: Option<Webhook>,
 }
 
 impl Default for Settings {
@@ -59,6 +66,8 @@ impl Default for Settings {
             rebalance: true,
             snapshot_interval: SNAPSHOT_INTERVAL,
             registry_auth_dir: None,
+            observation_retention: None,
+            webhook: None,
         }
     }
 }
@@ -94,8 +103,14 @@ impl Reactors {
         hub("rebalancer").spawn(rebalancer::run(hub("rebalancer")));
         hub("janitor").spawn(janitor::run(hub("janitor")));
         hub("snapshotter").spawn(snapshotter::run(hub("snapshotter")));
-        // Ends by itself, after it has written what is still to be written.
+        if let Some(retention) = settings.observation_retention {
+            hub("retention").spawn(retention::run(hub("retention"), retention));
+        }
+        // These end by themselves, after they have written what is still to be written.
         tracker.spawn(projector::run(hub("projector")));
+        if let Some(webhook) = settings.webhook.clone() {
+            tracker.spawn(webhook::run(hub("webhook"), webhook));
+        }
         Self { cancel, tracker }
     }
 

@@ -1,16 +1,17 @@
 //! A store in memory, for tests and the simulation. It forgets everything when it is dropped.
 
 use super::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RowChange, Snapshot,
-    StoreError, StoredEvent, Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RAW_PAGE_EVENTS, RawBody,
+    RawCommit, RawEvent, RawPage, RawPosition, RowChange, Snapshot, StoreError, StoredEvent, Table,
 };
 use crate::latest;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use kdaemon_events::{CommitId, Digest, Seq};
-use std::collections::BTreeMap;
+use kdaemon_events::{CommitId, Digest, Kind, Seq};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// The store.
@@ -19,11 +20,13 @@ pub struct MemoryStore {
     inner: Mutex<Inner>,
     /// How many commits there are, for those who wait for more.
     commits: latest::Sender<u64>,
+    /// Whether verification waits.
+    held: watch::Sender<bool>,
 }
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self { inner: Mutex::default(), commits: latest::Sender::new(0) }
+        Self { inner: Mutex::default(), commits: latest::Sender::new(0), held: watch::Sender::new(false) }
     }
 }
 
@@ -31,6 +34,8 @@ impl Default for MemoryStore {
 struct Inner {
     head: Head,
     events: Vec<StoredEvent>,
+    /// Of pruned events the digests.
+    pruned: BTreeMap<Seq, Digest>,
     /// Each commit, after which event it ends, and its digest.
     commits: Vec<(CommitId, Seq, Digest)>,
     answers: Vec<Answer>,
@@ -38,6 +43,7 @@ struct Inner {
     reflects: Seq,
     lease: Option<Lease>,
     snapshots: BTreeMap<Seq, Snapshot>,
+    cursors: BTreeMap<String, Seq>,
     unavailable: Option<String>,
 }
 
@@ -51,6 +57,11 @@ impl MemoryStore {
     /// Makes every call fail with this reason, or work again.
     pub fn set_unavailable(&self, reason: Option<&str>) {
         self.lock().unavailable = reason.map(ToOwned::to_owned);
+    }
+
+    /// Makes verification wait before its next page, or go on.
+    pub fn hold_verification(&self, held: bool) {
+        self.held.send_replace(held);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -191,6 +202,33 @@ impl EventStore for MemoryStore {
         Ok(self.working()?.reflects)
     }
 
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        let mut inner = self.working()?;
+        let goes = |event: &StoredEvent| {
+            event.kind == Kind::NodeObserved
+                && ranges.iter().any(|(first, last)| (*first..=*last).contains(&event.seq))
+        };
+        let gone: Vec<_> = inner.events.iter().filter(|event| goes(event)).take(limit).cloned().collect();
+        let seqs: BTreeSet<_> = gone.iter().map(|event| event.seq).collect();
+        inner.events.retain(|event| !seqs.contains(&event.seq));
+        inner.pruned.extend(gone.iter().map(|event| (event.seq, Digest::of_event(event.json.as_bytes()))));
+        Ok(gone.len())
+    }
+
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        let inner = self.working()?;
+        Ok(if first > last { 0 } else { inner.pruned.range(first..=last).count() as u64 })
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        Ok(self.working()?.cursors.get(name).copied())
+    }
+
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        self.working()?.cursors.insert(name.to_owned(), seq);
+        Ok(())
+    }
+
     async fn drop_tables(&self) -> Result<(), StoreError> {
         let mut inner = self.working()?;
         inner.tables.clear();
@@ -204,20 +242,41 @@ impl EventStore for MemoryStore {
         Ok(rows.map(|((_, id), json)| (*id, json.clone())).collect())
     }
 
-    async fn verify(&self) -> Result<Head, StoreError> {
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        let _ = self.held.subscribe().wait_for(|held| !held).await; // its sender is here: it does not end
         let inner = self.working()?;
-        let mut digest = Digest::default();
-        let mut start = 0;
-        for (number, (_, last, recorded)) in inner.commits.iter().enumerate() {
-            let end = first_after(&inner.events, *last);
-            let events = &inner.events[start..end];
-            digest = Digest::of_commit(digest, events.iter().map(|e| Digest::of_event(e.json.as_bytes())));
-            if digest != *recorded {
-                return Err(StoreError::Damaged(format!("commit {} does not fit its digest", number + 1)));
+        let mut page = RawPage { is_last: true, ..RawPage::default() };
+        let mut size = 0;
+        let before = usize::try_from(after.number).unwrap_or(0);
+        let mut start = first_after(&inner.events, Seq(u64::try_from(after.seq).unwrap_or(0)));
+        for (number, (id, last, digest)) in (1..).zip(&inner.commits).skip(before) {
+            if size >= RAW_PAGE_EVENTS {
+                page.is_last = false;
+                break;
             }
+            let end = first_after(&inner.events, *last);
+            let mut events: Vec<_> = inner.events[start..end].iter().map(RawEvent::from).collect();
+            let first = page.commits.last().map_or(after.seq, |before: &RawCommit| before.last_seq);
+            let pruned = inner.pruned.range(Seq(u64::try_from(first).unwrap_or(0)).next()..=*last);
+            events.extend(pruned.map(|(seq, digest)| RawEvent {
+                seq: i64::try_from(seq.0).unwrap_or(i64::MAX),
+                body: RawBody::Pruned(*digest),
+                columns: None,
+            }));
+            events.sort_by_key(|event| event.seq);
+            size += events.len();
+            page.commits.push(RawCommit {
+                number,
+                id: id.to_string(),
+                first_seq: events.first().map_or(0, |event| event.seq),
+                last_seq: events.last().map_or(0, |event| event.seq),
+                digest: digest.to_string(),
+                events,
+                unreadable: None,
+            });
             start = end;
         }
-        Ok(inner.head)
+        Ok(page)
     }
 
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {

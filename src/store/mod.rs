@@ -4,13 +4,19 @@
 //! the head of the log: it happens whole and durably, or not at all.
 
 mod memory;
+mod raw;
 mod rethinkdb;
 mod sqlite;
 
 pub use memory::MemoryStore;
+pub use raw::{
+    IndexPage, IndexSum, RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawBody, RawColumns, RawCommit, RawEvent, RawPage,
+    RawPosition,
+};
 pub use rethinkdb::{RethinkdbSettings, RethinkdbStore};
-pub use sqlite::SqliteStore;
+pub use sqlite::{LogCopy, SqliteStore, restore_file, verify_file};
 
+use crate::audit::audit;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon_events::{CommitId, Digest, Envelope, Kind, Seq};
@@ -107,7 +113,7 @@ impl Commit {
             seq: self.events.last().map_or(head.seq, |event| event.seq),
             commits: head.commits + 1,
             commit_id: Some(self.id),
-            digest: Digest::of_commit(head.digest, digests),
+            digest: Digest::of_commit(head.digest, digests, self.id),
         }
     }
 }
@@ -239,6 +245,9 @@ pub enum StoreError {
     /// Another daemon has it.
     #[error("{0}")]
     InUse(String),
+    /// This kind of store cannot do it; the text says what can.
+    #[error("{0}")]
+    Unsupported(String),
 }
 
 /// Where the log lives.
@@ -261,7 +270,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// long as no other commit has its number.
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError>;
 
-    /// The events after `after` in order, at most `limit`.
+    /// The events after `after` in order, at most `limit`. Those that were pruned are passed over.
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError>;
 
     /// The events that a query asks for, in order.
@@ -299,14 +308,70 @@ pub trait EventStore: Send + Sync + 'static {
     /// Empties the tables.
     async fn drop_tables(&self) -> Result<(), StoreError>;
 
+    /// Removes at most `limit` of the node observations in these stretches (first and last, both included) and leaves
+    /// their digests behind, whole or not at all; answers how many. Those that are gone already are passed over, and
+    /// nothing of another kind is ever removed. An `ObservationsPruned` in the log says that these may go. After it
+    /// [`Self::read`] and [`Self::query`] pass them over, and [`Self::pruned`] counts them.
+    ///
+    /// The caller goes on until nothing is left, with pauses: each call holds up appends for a few milliseconds at most.
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError>;
+
+    /// How many events from `first` to `last` were pruned.
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError>;
+
+    /// Up to where somebody who follows the log came; `None`: nobody of that name ever did. It outlives restarts; what was
+    /// set last may be lost when the machine fails, and an earlier one comes back.
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError>;
+
+    /// Keeps up to where somebody who follows the log came.
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError>;
+
     /// All rows of a table, by id.
     async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError>;
 
-    /// Recomputes every digest from the first event on.
+    /// The commits behind a position as the store holds them, with their events and whatever else stands between them:
+    /// whole commits, about [`RAW_PAGE_EVENTS`] or [`RAW_PAGE_BYTES`] of them, at least one if there is one. A page is of
+    /// one moment. What cannot be read is told in the page and is no error: it is for the audit to judge.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or says itself that it is damaged.
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError>;
+
+    /// Makes a copy of the log as it is at one moment, while others append: a file that is a log by itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsupported`] where a log is no file.
+    async fn copy(&self) -> Result<LogCopy, StoreError> {
+        Err(StoreError::Unsupported(format!(
+            "the log in {} is no file that could be copied; `kdaemon export FILE` writes all of its events to a file, and \
+             `kdaemon import FILE` reads them back",
+            self.describe()
+        )))
+    }
+
+    /// Rows of the index by which events are looked up, behind a row; none where a store has no index of its own making.
+    async fn index_rows(
+        &self,
+        _after: Option<(String, Seq)>,
+        _limit: usize,
+    ) -> Result<IndexPage, StoreError> {
+        Ok(IndexPage::default())
+    }
+
+    /// Recomputes every digest from the first event on: [`crate::audit::audit`] in short.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] names the first commit that does not fit.
-    async fn verify(&self) -> Result<Head, StoreError>;
+    async fn verify(&self) -> Result<Head, StoreError> {
+        let head = self.head().await?;
+        let found = audit(self, None, drop).await?;
+        match found.trouble() {
+            Some(trouble) => Err(StoreError::Damaged(trouble)),
+            None => {
+                Ok(Head { seq: found.head.seq, commits: found.commits, digest: found.head.digest, ..head })
+            }
+        }
+    }
 
     /// The lease; `None` when nobody ever held it.
     async fn lease(&self) -> Result<Option<Lease>, StoreError>;

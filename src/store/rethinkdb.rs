@@ -12,14 +12,14 @@ mod document;
 mod feed;
 mod index;
 mod pool;
+mod raw;
 mod schema;
 mod snapshots;
 mod tables;
-mod verify;
 
 use super::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RowChange, Snapshot,
-    StoreError, Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RawPage, RawPosition,
+    RowChange, Snapshot, StoreError, Table,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -300,28 +300,32 @@ async fn read_rows<T>(pool: &Arc<Pool>, query: Command) -> Result<Vec<T>, StoreE
 where
     T: DeserializeOwned + Unpin + Send + 'static,
 {
-    let deadline = Instant::now() + pool.settings().query_timeout;
-    loop {
-        let options = Options::new().read_mode(ReadMode::Majority);
-        match pool.run(query.clone(), options, deadline).await {
-            Ok(rows) => return Ok(rows),
-            Err(Failure::NotDone(_) | Failure::Unknown(_)) if Instant::now() + AGAIN < deadline => {
-                sleep(AGAIN).await;
-            }
-            Err(failure) => return Err(StoreError::Unavailable(failure.to_string())),
-        }
-    }
+    run(pool, query, Options::new().read_mode(ReadMode::Majority)).await
 }
 
 /// Runs a write that may be done twice without harm.
 async fn write(pool: &Arc<Pool>, query: Command) -> Result<WriteAnswer, StoreError> {
-    let deadline = Instant::now() + pool.settings().query_timeout;
+    let answers: Vec<WriteAnswer> = run(pool, query, Options::new()).await?;
+    answers.into_iter().next().unwrap_or_default().checked()
+}
+
+/// Runs a query, again and again when it fails by the way.
+async fn run<T>(pool: &Arc<Pool>, query: Command, options: Options) -> Result<Vec<T>, StoreError>
+where
+    T: DeserializeOwned + Unpin + Send + 'static,
+{
+    let begun = Instant::now();
+    let deadline = begun + pool.settings().query_timeout;
     loop {
-        let failure = match pool.run::<WriteAnswer>(query.clone(), Options::new(), deadline).await {
-            Ok(answers) => return answers.into_iter().next().unwrap_or_default().checked(),
+        let failure = match pool.run(query.clone(), options.clone(), deadline).await {
+            Ok(answers) => return Ok(answers),
             Err(failure) => failure,
         };
-        if matches!(failure, Failure::Refused(_)) || Instant::now() + AGAIN >= deadline {
+        let is_refused = matches!(failure, Failure::Refused(_));
+        if is_refused || begun.elapsed() + AGAIN >= pool.patience() {
+            if !is_refused {
+                pool.give_up();
+            }
             return Err(StoreError::Unavailable(failure.to_string()));
         }
         sleep(AGAIN).await;
@@ -453,20 +457,27 @@ impl EventStore for RethinkdbStore {
                         break;
                     }
                     if answer.is_duplicate() {
-                        let taken_by = self.taken_by(after.commits, deadline).await?;
-                        if taken_by.commit_id == commit.id {
-                            break; // an earlier try of ours
+                        match self.taken_by(after.commits, deadline).await {
+                            Ok(row) if row.commit_id == commit.id => break, // an earlier try of ours
+                            Err(error) if unsettled => {
+                                return Err(StoreError::Unsettled(error.to_string()));
+                            }
+                            Ok(_) | Err(_) => {
+                                return Err(StoreError::Conflict { actual: self.follow_head().await? });
+                            }
                         }
-                        return Err(StoreError::Conflict { actual: self.follow_head().await? });
                     }
                     Failure::Refused(answer.error().to_owned())
                 }
                 Err(failure) => failure,
             };
             unsettled |= matches!(failure, Failure::Unknown(_));
-            let patience = if unsettled { settings.settle_timeout } else { settings.query_timeout };
-            let is_final = matches!(failure, Failure::Refused(_));
-            if is_final || begun.elapsed() + AGAIN > patience {
+            let patience = if unsettled { settings.settle_timeout } else { self.pool.patience() };
+            let is_refused = matches!(failure, Failure::Refused(_));
+            if is_refused || begun.elapsed() + AGAIN > patience {
+                if !is_refused {
+                    self.pool.give_up();
+                }
                 let reason = failure.to_string();
                 return Err(if unsettled {
                     StoreError::Unsettled(reason)
@@ -543,8 +554,24 @@ impl EventStore for RethinkdbStore {
         tables::read(&self.pool, table).await
     }
 
-    async fn verify(&self) -> Result<Head, StoreError> {
-        verify::verify(self).await
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        raw::raw_commits(self, after).await
+    }
+
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        raw::prune(self, ranges, limit).await
+    }
+
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        raw::pruned(self, first, last).await
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        tables::cursor(&self.pool, name).await
+    }
+
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        tables::set_cursor(&self.pool, name, seq).await
     }
 
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {

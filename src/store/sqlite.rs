@@ -7,26 +7,31 @@
 //! never holds up the log's.
 
 mod derived;
+mod file;
+mod open;
+mod prune;
 mod query;
-mod verify;
+mod raw;
 
 use super::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RowChange, Snapshot,
-    StoreError, Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, IndexPage, Lease, RawPage,
+    RawPosition, RowChange, Snapshot, StoreError, Table,
 };
 use crate::latest;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use derived::Derived;
+pub use file::{LogCopy, restore_file, verify_file};
 use kdaemon_events::{CommitId, Seq};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
-use std::fs::{File, TryLockError};
+use open::{check_density, make_private_dir, open_reader, open_writer, take_lock};
+use raw::raw_commits;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
-use verify::{VerifyError, verify};
 
 /// The file in the data folder.
 const FILE_NAME: &str = "kdaemon.db";
@@ -34,7 +39,7 @@ const LOCK_NAME: &str = "kdaemon.lock";
 /// Marks a file as ours in SQLite's own header: "kDae".
 const APPLICATION_ID: i32 = 0x6b44_6165;
 /// The version of the layout below.
-const LAYOUT: i32 = 2;
+const LAYOUT: i32 = 3;
 /// How many readers are kept open between reads.
 const READERS_KEPT: usize = 4;
 
@@ -53,6 +58,8 @@ const SCHEMA: &str = "
         actor TEXT NOT NULL,
         json TEXT NOT NULL
     );
+    CREATE TABLE cursors (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE pruned (seq INTEGER PRIMARY KEY, digest BLOB NOT NULL); -- what is left of a pruned event
     CREATE TABLE answers (key TEXT PRIMARY KEY, at INTEGER NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
 ";
 
@@ -86,9 +93,10 @@ impl SqliteStore {
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         make_private_dir(data_dir)?;
         let lock = take_lock(data_dir)?;
-        let path = data_dir.join(FILE_NAME);
+        let path = Self::file_in(data_dir);
         let connection = open_writer(&path)?;
         let head = read_head(&connection).map_err(|error| explain(&path, &error))?;
+        file::remove_copies(data_dir);
         let derived = Arc::new(Derived::open(data_dir, &connection, head.seq)?);
         check_density(&connection, &path, derived.last_snapshot()?)?;
         let writer = Arc::new(Mutex::new(Some(Writer { connection, head, _lock: lock })));
@@ -99,7 +107,13 @@ impl SqliteStore {
     /// Whether a data folder holds a store.
     #[must_use]
     pub fn exists(data_dir: &Path) -> bool {
-        data_dir.join(FILE_NAME).exists()
+        Self::file_in(data_dir).exists()
+    }
+
+    /// The file in a data folder that holds the log.
+    #[must_use]
+    pub fn file_in(data_dir: &Path) -> PathBuf {
+        data_dir.join(FILE_NAME)
     }
 
     /// Writes to the log, in this thread.
@@ -146,36 +160,6 @@ impl SqliteStore {
     }
 }
 
-fn make_private_dir(data_dir: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|error| {
-        StoreError::Unavailable(format!(
-            "the data folder {} cannot be made ({error}); name another with --data-dir",
-            data_dir.display()
-        ))
-    })
-}
-
-fn take_lock(data_dir: &Path) -> Result<File, StoreError> {
-    let path = data_dir.join(LOCK_NAME);
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| {
-        StoreError::Unavailable(format!(
-            "the data folder {} cannot be written ({error}); make it writable or name another with --data-dir",
-            data_dir.display()
-        ))
-    })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(format!(
-            "another kdaemon uses the data folder {}; stop it first, or name another folder with --data-dir",
-            data_dir.display()
-        ))),
-        Err(TryLockError::Error(error)) => {
-            Err(StoreError::Unavailable(format!("{} cannot be locked: {error}", path.display())))
-        }
-    }
-}
-
 /// What an error of SQLite means and what to do about it.
 fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
     let file = path.display();
@@ -195,84 +179,6 @@ fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
         }
         _ => StoreError::Unavailable(format!("{file}: {error}")),
     }
-}
-
-fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    let fail = |error: rusqlite::Error| explain(path, &error);
-    let mut connection = Connection::open(path).map_err(fail)?;
-    let application_id: i32 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fail)?;
-    let layout: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).map_err(fail)?;
-    if tables > 0 && application_id != APPLICATION_ID {
-        return Err(StoreError::Damaged(format!(
-            "{} is a database of another program; move it away, or name another folder with --data-dir",
-            path.display()
-        )));
-    }
-    if layout > LAYOUT {
-        return Err(StoreError::Damaged(format!(
-            "{} was written by a newer kDaemon (layout {layout}, this one knows {LAYOUT}); use that one",
-            path.display()
-        )));
-    }
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
-    connection.pragma_update(None, "cache_size", -16_384).map_err(fail)?; // KiB
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000).map_err(fail)?; // pages
-    if tables == 0 {
-        let transaction = connection.transaction().map_err(fail)?;
-        transaction.execute_batch(SCHEMA).map_err(fail)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
-        transaction.pragma_update(None, "user_version", LAYOUT).map_err(fail)?;
-        transaction.commit().map_err(fail)?;
-    }
-    if tables > 0 && layout < LAYOUT {
-        // Layout 1 had here what is derived.
-        let transaction = connection.transaction().map_err(fail)?;
-        transaction
-            .execute_batch(
-                "DROP INDEX IF EXISTS events_by_kind; DROP TABLE IF EXISTS event_subjects;
-                 DROP TABLE IF EXISTS tables_reflect; DROP TABLE IF EXISTS nodes;
-                 DROP TABLE IF EXISTS applications; DROP TABLE IF EXISTS containers;",
-            )
-            .map_err(fail)?;
-        transaction.pragma_update(None, "user_version", LAYOUT).map_err(fail)?;
-        transaction.commit().map_err(fail)?;
-    }
-    Ok(connection)
-}
-
-/// A log with a hole was cut or edited: it is better not to start on it than to forget what it held. What lies before the
-/// last snapshot is not folded when the daemon starts, and not counted here: verification reads all of it.
-fn check_density(connection: &Connection, path: &Path, snapshot: Seq) -> Result<(), StoreError> {
-    let of = |sql: &str, seq: i64| -> Result<i64, StoreError> {
-        connection.query_row(sql, [seq], |row| row.get(0)).map_err(|error| explain(path, &error))
-    };
-    let first = of("SELECT coalesce(min(seq), 1) FROM events WHERE seq > ?1", 0)?;
-    let last = of("SELECT coalesce(max(seq), 0) FROM events WHERE seq > ?1", 0)?;
-    let count = of("SELECT count(*) FROM events WHERE seq > ?1", number(snapshot))?;
-    let head = read_head(connection).map_err(|error| explain(path, &error))?;
-    if first != 1 || count != last.saturating_sub(number(snapshot)) || head.seq.0 != last.unsigned_abs() {
-        return Err(StoreError::Damaged(format!(
-            "the log in {} has holes (events from {first} to {last}, {count} of them behind {snapshot}; the last commit ends at {}); restore it from a backup",
-            path.display(),
-            head.seq
-        )));
-    }
-    Ok(())
-}
-
-/// A connection that reads the log, and what is derived from it as `derived`.
-fn open_reader(path: &Path, derived: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| explain(path, &error))?;
-    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(|error| explain(path, &error))?;
-    connection
-        .execute("ATTACH ?1 AS derived", [derived.to_string_lossy()])
-        .map_err(|error| explain(derived, &error))?;
-    Ok(connection)
 }
 
 fn read_head(connection: &Connection) -> Result<Head, rusqlite::Error> {
@@ -494,6 +400,40 @@ impl EventStore for SqliteStore {
         self.derive(Derived::tables_reflect).await
     }
 
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        let gone = self.write(|writer| prune::prune(&mut writer.connection, ranges, limit))?;
+        let count = gone.len();
+        if count > 0 {
+            // What stays of them in the index does no harm, and is left out of it when it is made anew.
+            let forgotten = self.derive(move |derived| derived.forget(&gone)).await;
+            if let Err(error) = forgotten {
+                tracing::warn!(%error, "the index keeps what was pruned");
+            }
+        }
+        Ok(count)
+    }
+
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        self.read_with(move |connection| prune::pruned(connection, first, last)).await
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        let name = name.to_owned();
+        self.read_with(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT seq FROM cursors WHERE name = ?1")?;
+            let seq = statement.query_row([name], |row| row.get::<_, i64>(0)).optional()?;
+            Ok(seq.map(|seq| Seq(seq.unsigned_abs())))
+        })
+        .await
+    }
+
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        self.write(|writer| {
+            let set = "INSERT OR REPLACE INTO cursors (name, seq) VALUES (?1, ?2)";
+            writer.connection.prepare_cached(set)?.execute(params![name, number(seq)]).map(drop)
+        })
+    }
+
     async fn drop_tables(&self) -> Result<(), StoreError> {
         self.derive(Derived::drop_tables).await
     }
@@ -508,15 +448,22 @@ impl EventStore for SqliteStore {
         .await
     }
 
-    async fn verify(&self) -> Result<Head, StoreError> {
-        // On a full disk the index stays behind; as far as it goes it is checked.
-        let _ = self.derive(Derived::index).await;
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        self.read_with(move |connection| raw_commits(connection, after)).await
+    }
+
+    async fn copy(&self) -> Result<LogCopy, StoreError> {
         let path = self.path.clone();
-        let checked = self.read_with(|connection| Ok(verify(connection))).await?;
-        checked.map_err(|error| match error {
-            VerifyError::Sqlite(error) => explain(&path, &error),
-            VerifyError::Differs(what) => StoreError::Damaged(what),
-        })
+        let copy = tokio::task::spawn_blocking(move || LogCopy::of(&path));
+        copy.await.map_err(|error| StoreError::Unavailable(format!("a copy was given up: {error}")))?
+    }
+
+    async fn index_rows(&self, after: Option<(String, Seq)>, limit: usize) -> Result<IndexPage, StoreError> {
+        if after.is_none() {
+            // On a full disk the index stays behind; as far as it goes it is checked.
+            let _ = self.derive(Derived::index).await;
+        }
+        self.read_with(move |connection| derived::index_rows(connection, after, limit)).await
     }
 
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {

@@ -249,3 +249,106 @@ async fn a_history_is_found_by_any_name_that_the_thing_ever_had() {
     world.command("DELETE", "/nodes/delete/n1").await.expect(200);
     assert_eq!(world.get("/history/nodes/n1").await.expect(200)["id"], node.to_string());
 }
+
+/// The lines of a text in CSV, taken apart as RFC 4180 has it.
+fn csv(text: &str) -> Vec<Vec<String>> {
+    let (mut rows, mut row, mut field, mut quoted) = (vec![], vec![], String::new(), false);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => field.push(chars.next().unwrap()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => row.push(std::mem::take(&mut field)),
+            '\n' if !quoted => {
+                assert_eq!(field.pop(), Some('\r'));
+                row.push(std::mem::take(&mut field));
+                rows.push(std::mem::take(&mut row));
+            }
+            c => field.push(c),
+        }
+    }
+    assert!(row.is_empty() && field.is_empty() && !quoted, "it ends with a whole line");
+    rows
+}
+
+async fn accepting(world: &World, path: &str, accept: &str) -> crate::harness::Answer {
+    let asked = world.request("GET", path).header("accept", accept).send().await.unwrap();
+    crate::harness::Answer::of(asked).await
+}
+
+#[tokio::test]
+async fn the_log_comes_as_lines_whole_and_with_the_same_filters() {
+    let world = World::new().await;
+    for number in 0..1_150 {
+        let name = format!("c,\"{number}\"\n=x");
+        let create = world.request("POST", "/containers/create").header("x-request-id", "=cmd|' /C calc'!A0");
+        if number % 300 == 0 {
+            create.json(&json!({"name": format!("c{number}"), "user_id": name})).send().await.unwrap();
+        } else {
+            create.json(&json!({"name": format!("c{number}")})).send().await.unwrap();
+        }
+    }
+    let head = world.head();
+    let whole = accepting(&world, "/events", "application/x-ndjson").await;
+    assert_eq!((whole.status.as_u16(), whole.header("content-type")), (200, "application/x-ndjson"));
+    assert_eq!(whole.seq(), head);
+    let events: Vec<Value> = whole.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.iter().map(|event| event["seq"].as_u64().unwrap()).eq(1..=head), "all of it, in order");
+    let page = world.get("/events?limit=10000").await.expect(200);
+    assert_eq!(page["events"].as_array().unwrap(), &events, "as the page has them");
+
+    let table = accepting(&world, "/events", "text/csv").await;
+    assert_eq!(table.header("content-type"), "text/csv; charset=utf-8; header=present");
+    let rows = csv(&table.text);
+    assert_eq!(rows[0].join(","), "seq,id,at,actor_type,actor,request_id,cause,kind,v,data");
+    assert_eq!(rows.len(), events.len() + 1);
+    for (row, event) in rows[1..].iter().zip(&events) {
+        let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
+        assert_eq!((&row[0], &row[1]), (&event["seq"].to_string(), &text("id")));
+        assert_eq!((&row[2], &row[7]), (&text("at"), &text("kind")));
+        assert_eq!((row[3].as_str(), row[4].as_str()), ("anonymous", "anonymous"));
+        let request_id = text("request_id");
+        assert_eq!(row[5], if request_id.is_empty() { String::new() } else { format!("'{request_id}") });
+        assert_eq!(serde_json::from_str::<Value>(&row[9]).unwrap(), event["data"]);
+    }
+
+    // Filters, limits and cursors.
+    let some = accepting(&world, "/events?after=10&limit=1100&kind=ContainerCreated", "text/csv").await;
+    let rows = csv(&some.text);
+    assert_eq!((rows.len(), rows[1][0].as_str(), rows[1100][0].as_str()), (1101, "11", "1110"));
+    let rest = accepting(&world, "/events?after=1110", "application/x-ndjson").await;
+    assert_eq!(rest.text.lines().count() as u64, head - 1110);
+    let none = accepting(&world, &format!("/events?after={head}"), "application/x-ndjson").await;
+    assert_eq!(none.text, "");
+    let none = accepting(&world, "/events?kind=NodeMounted", "text/csv").await;
+    assert_eq!(csv(&none.text).len(), 1, "the header alone");
+    let all = accepting(&world, "/events?limit=18446744073709551615", "application/x-ndjson").await;
+    assert_eq!(all.text, whole.text);
+    for limit in ["0", "-1", "x"] {
+        let refused = accepting(&world, &format!("/events?limit={limit}"), "text/csv").await;
+        assert_eq!(refused.problem(422)["field"], "limit");
+    }
+}
+
+#[tokio::test]
+async fn accept_chooses_the_form_of_the_log() {
+    let world = World::new().await;
+    for (accept, form) in [
+        ("*/*", "application/json"),
+        ("application/*", "application/json"),
+        ("text/*", "text/csv; charset=utf-8; header=present"),
+        ("application/ndjson", "application/x-ndjson"),
+        ("text/csv, application/json;q=0.5", "text/csv; charset=utf-8; header=present"),
+        ("text/csv;q=0.5, application/json;q=0.4, application/x-ndjson;q=0.9", "application/x-ndjson"),
+        ("application/json;q=0, */*", "application/x-ndjson"),
+        ("text/html, */*;q=0.1", "application/json"),
+    ] {
+        assert_eq!(accepting(&world, "/events", accept).await.header("content-type"), form, "{accept}");
+    }
+    for accept in ["text/html", "image/*", "application/json;q=0", "nonsense"] {
+        let problem = accepting(&world, "/events", accept).await.problem(406);
+        assert!(problem["detail"].as_str().unwrap().contains("text/csv"), "{accept}: {problem}");
+    }
+    world.store.set_unavailable(Some("it is away"));
+    accepting(&world, "/events", "text/csv").await.problem(503);
+}

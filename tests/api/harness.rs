@@ -8,7 +8,7 @@ use kdaemon::engine::simulated::{Limits, Machine as Engine, SimulatedEngines, Si
 use kdaemon::engine::{Engines as _, Exit, Identity, LaunchOrder, Launched};
 use kdaemon::journal::{Journal, Machine, Outcome, Submission};
 use kdaemon::leader::Role;
-use kdaemon::store::MemoryStore;
+use kdaemon::store::{EventStore as _, Head, MemoryStore};
 use kdaemon_events::{Actor, ClusterId, ContainerId, Endpoint, Generation, NodeId};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
@@ -259,6 +259,10 @@ impl World {
     pub async fn until(&self, condition: impl Fn(&kdaemon_projections::Cluster) -> bool) {
         let mut states = self.journal.watch();
         tokio::time::timeout(DEADLINE, states.wait_for(|cluster| condition(cluster))).await.unwrap().unwrap();
+    }
+
+    pub async fn store_head(&self) -> Head {
+        self.store.head().await.unwrap()
     }
 
     pub fn head(&self) -> u64 {

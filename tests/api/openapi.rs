@@ -43,6 +43,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/0.0/why/containers/{id}", &["get"]),
     ("/0.0/state", &["get"]),
     ("/0.0/diff", &["get"]),
+    ("/0.0/audit/verify", &["get"]),
+    ("/0.0/backup", &["get"]),
     ("/0.0/replay", &["post"]),
     ("/0.0/history/nodes/{id}", &["get"]),
     ("/0.0/history/applications/{id}", &["get"]),
@@ -184,5 +186,5 @@ async fn health_is_told_without_a_version() {
     assert_eq!(world.get_raw("/readyz").await.expect(200)["seq"], world.head());
     let home = world.get_raw("/").await;
     assert!(home.header("content-type").starts_with("text/html"));
-    assert!(home.text.contains("/0.0/nodes") && home.text.contains("/openapi.json"));
+    assert!(home.text.contains("content=\"/0.0\"") && home.text.contains("/main.js"));
 }

@@ -358,10 +358,29 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
             data!(MigrationsPaused { unhealthy: any::<u32>(), nodes: any::<u32>(), reason: text() })
         }
         Kind::MigrationsResumed => data!(MigrationsResumed { unhealthy: any::<u32>(), nodes: any::<u32>() }),
-        Kind::ObservationsPruned => data!(ObservationsPruned { up_to: seq(), count: any::<u64>() }),
+        Kind::ObservationsPruned => data!(ObservationsPruned {
+            up_to: seq(),
+            count: any::<u64>(),
+            ranges: vec((seq(), seq()), 0..3),
+            tallies: vec(tally(), 0..3),
+        }),
         Kind::TokenCreated => data!(TokenCreated { name: text() }),
         Kind::TokenRevoked => data!(TokenRevoked { name: text() }),
     }
+}
+
+fn tally() -> impl Strategy<Value = NodeTally> {
+    let orphan = (container_id(), generation())
+        .prop_map(|(container_id, generation)| Orphan { container_id, generation });
+    (node_id(), seq(), any::<u32>(), any::<u32>(), vec(orphan, 0..3)).prop_map(
+        |(node_id, observed, failures, successes, orphans)| NodeTally {
+            node_id,
+            observed,
+            failures,
+            successes,
+            orphans,
+        },
+    )
 }
 
 /// Any event.

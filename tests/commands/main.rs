@@ -15,4 +15,5 @@ mod observations;
 mod placement;
 mod probes;
 mod properties;
+mod retention;
 mod world;

@@ -35,6 +35,9 @@ proptest! {
         world.check_settled();
         let folded = Cluster::default().fold(&world.log);
         prop_assert!(folded == world.cluster, "the state is the fold of the log");
+        let kept = Cluster::from_bytes(&world.cluster.to_bytes().unwrap()).unwrap();
+        check::indexes(&kept);
+        prop_assert!(kept == world.cluster, "as a snapshot keeps it, with all its indexes");
     }
 
     #[test]
@@ -100,15 +103,21 @@ proptest! {
     }
 
     #[test]
-    fn any_log_can_be_folded_in_pieces_or_whole(log in arbitrary::log(0..80), cut in any::<prop::sample::Index>()) {
+    fn any_log_can_be_folded_in_pieces_from_snapshots_or_whole(log in arbitrary::log(0..80), cut in any::<prop::sample::Index>()) {
         let mut touched = Touched::default();
         let mut whole = Cluster::default();
         for envelope in &log {
             whole.apply(envelope, &mut touched);
         }
         let (first, second) = log.split_at(cut.index(log.len() + 1));
-        let pieces = Cluster::default().fold(first).fold(second);
-        prop_assert!(pieces == whole);
+        let folded = Cluster::default().fold(first);
+        // From a snapshot on it is the same.
+        let bytes = folded.to_bytes().unwrap();
+        let kept = Cluster::from_bytes(&bytes).unwrap();
+        prop_assert!(kept == folded, "with all its indexes");
+        prop_assert_eq!(kept.to_bytes().unwrap(), bytes, "the same state, the same bytes");
+        prop_assert!(kept.fold(second) == whole);
+        prop_assert!(folded.fold(second) == whole);
         let mut merged = Touched::default();
         let mut again = Cluster::default();
         for envelope in &log {
@@ -123,31 +132,6 @@ proptest! {
             let _ = (c.status(), c.is_unsettled(), whole.spec_of(c), kdaemon_projections::ContainerRow::from(&**c));
         }
         let _ = (whole.unsettled().count(), whole.failed_nodes(), plan(&whole, kdaemon_events::Strategy::Spread));
-    }
-
-    #[test]
-    fn a_state_that_was_kept_as_bytes_goes_on_as_the_one_that_was_folded(
-        log in arbitrary::log(0..80),
-        cut in any::<prop::sample::Index>(),
-    ) {
-        let (first, second) = log.split_at(cut.index(log.len() + 1));
-        let folded = Cluster::default().fold(first);
-        let bytes = folded.to_bytes().unwrap();
-        let kept = Cluster::from_bytes(&bytes).unwrap();
-        prop_assert!(kept == folded, "with all its indexes");
-        prop_assert_eq!(kept.to_bytes().unwrap(), bytes, "the same state, the same bytes");
-        prop_assert!(kept.fold(second) == Cluster::default().fold(&log));
-    }
-
-    #[test]
-    fn a_decided_state_is_kept_as_bytes_with_every_index(ops in vec(op(false), 1..50)) {
-        let mut world = World::new();
-        for op in &ops {
-            world.act(op);
-        }
-        let kept = Cluster::from_bytes(&world.cluster.to_bytes().unwrap()).unwrap();
-        check::indexes(&kept);
-        prop_assert!(kept == world.cluster);
     }
 
     #[test]

@@ -159,7 +159,8 @@ async fn with_a_leader_killed_every_ten_seconds_nothing_acknowledged_is_lost() {
         eprintln!("leader killed; another led after {:.1} s", killed.elapsed().as_secs_f64());
         kills += 1;
         // On its old port: clients know it by that.
-        fleet.daemons[leader].begin_again().await;
+        fleet.daemons[leader].keep_address();
+        fleet.daemons[leader].begin().await;
         tokio::time::sleep(Duration::from_secs(10).saturating_sub(killed.elapsed())).await;
     }
     let record = load.end().await;

@@ -121,7 +121,8 @@ impl Fleet {
             .filter_map(|event| event["data"]["term"].as_u64())
             .collect();
         assert!(terms.is_sorted_by(|one, next| one < next), "terms grow: {terms:?}");
-        let times: Vec<_> = log.iter().filter_map(|event| event["at"].as_str()).collect();
+        let time = |event: &Value| chrono::DateTime::parse_from_rfc3339(event["at"].as_str()?).ok();
+        let times: Vec<_> = log.iter().map(|event| time(event).expect("a time")).collect();
         assert!(times.is_sorted(), "the time of the log never steps back");
         log
     }

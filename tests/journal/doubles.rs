@@ -5,8 +5,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon::commands::{Command, Decision, MountNode, Policy, UpdateNode};
 use kdaemon::journal::{Ambient, Journal, Keep, Outcome, Submission, SubmitError, fold_log};
 use kdaemon::store::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RowChange,
-    Snapshot, StoreError, Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RawPage,
+    RawPosition, RowChange, Snapshot, StoreError, Table,
 };
 use kdaemon_events::{Actor, ClusterId, CommitId, NodeId, Seq};
 use std::collections::{BTreeMap, VecDeque};
@@ -70,6 +70,8 @@ pub struct Faulty {
     pub sizes: Mutex<Vec<(usize, usize)>>,
     /// What was read: behind which event each page began.
     pub reads: Mutex<Vec<Seq>>,
+    /// Holds up what reads the log.
+    pub read_gate: Arc<Gate<()>>,
 }
 
 impl Faulty {
@@ -135,6 +137,7 @@ impl EventStore for Faulty {
     }
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {
         self.reads.lock().unwrap().push(after);
+        drop(self.read_gate.lock().await);
         self.inner.read(after, limit).await
     }
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
@@ -167,14 +170,26 @@ impl EventStore for Faulty {
     async fn tables_reflect(&self) -> Result<Seq, StoreError> {
         self.inner.tables_reflect().await
     }
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        self.inner.prune(ranges, limit).await
+    }
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        self.inner.pruned(first, last).await
+    }
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        self.inner.cursor(name).await
+    }
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        self.inner.set_cursor(name, seq).await
+    }
     async fn drop_tables(&self) -> Result<(), StoreError> {
         self.inner.drop_tables().await
     }
     async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
         self.inner.read_table(table).await
     }
-    async fn verify(&self) -> Result<Head, StoreError> {
-        self.inner.verify().await
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        self.inner.raw_commits(after).await
     }
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
         self.inner.lease().await

@@ -207,3 +207,28 @@ async fn the_state_after_any_event_is_the_fold_up_to_it() {
     }
     assert!(*Past::new(journal).state(Seq(1_100)).await.unwrap() == folded(1_100));
 }
+
+#[tokio::test]
+async fn a_look_into_the_past_holds_up_no_command_however_long_it_takes() {
+    let desk = Desk::open().await;
+    for name in ["a", "b", "c"] {
+        desk.submit(mount(name)).await.unwrap();
+    }
+    let gate = Arc::clone(&desk.store.read_gate).lock_owned().await;
+    let past = Arc::new(Past::new(desk.journal.clone()));
+    let looks: Vec<_> = (1..4)
+        .map(|seq| {
+            let past = Arc::clone(&past);
+            tokio::spawn(async move { past.state(Seq(seq)).await.unwrap().nodes().len() })
+        })
+        .collect();
+    until("the log is being read", || !desk.store.reads.lock().unwrap().is_empty()).await;
+    let outcome = desk.submit(mount("d")).await.unwrap();
+    assert_eq!(outcome.cluster.nodes().len(), 4, "and it is published");
+    drop(gate);
+    let mut counts = Vec::new();
+    for look in looks {
+        counts.push(look.await.unwrap());
+    }
+    assert_eq!(counts, [0, 1, 2]);
+}

@@ -5,6 +5,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backup;
+mod retention;
+mod rethinkdb;
+mod webhook;
+
 use reqwest::Method;
 use serde_json::json;
 use std::path::Path;
@@ -212,6 +217,55 @@ async fn rebuild_folds_dropped_tables_anew_and_verify_finds_what_was_altered() {
     let verified = kdaemon(&["verify"], daemon.data_dir());
     assert!(!verified.status.success());
     assert!(stderr(&verified).contains("altered"), "{}", stderr(&verified));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_asks_a_daemon_at_work_and_holds_the_log_against_what_was_kept() {
+    let mut daemon = Daemon::start().await;
+    assert!(create_container(&daemon, "a").await);
+    let server = daemon.url("").trim_end_matches("/0.0").to_owned();
+    let ask = |more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_kdaemon"))
+            .args(["verify", "--server", &server])
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    let verified = ask(&[]);
+    assert!(verified.status.success(), "{}", stderr(&verified));
+    assert_eq!(stderr(&verified), "", "there is no bar where there is no terminal");
+    let line = String::from_utf8(verified.stdout).unwrap();
+    let kept = line.trim().rsplit(' ').next().unwrap().to_owned();
+    assert!(create_container(&daemon, "b").await);
+    assert!(ask(&["--expect", &kept]).status.success());
+    let verified = kdaemon(&["verify", "--expect", &kept], daemon.data_dir());
+    assert!(verified.status.success(), "beside the daemon, too: {}", stderr(&verified));
+    let (seq, digest) = kept.split_once(':').unwrap();
+    let other = format!("{seq}:{}", "0".repeat(64));
+    for refused in [ask(&["--expect", &other]), kdaemon(&["verify", "--expect", &other], daemon.data_dir())] {
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(
+            stderr(&refused).contains(&format!("at event {seq} the chain's digest is {digest}")),
+            "{}",
+            stderr(&refused)
+        );
+        assert_eq!(stderr(&refused).trim().lines().count(), 1);
+    }
+    for bad in ["x", "1", "0:00"] {
+        assert!(!ask(&["--expect", bad]).status.success());
+    }
+
+    daemon.kill();
+    let gone = ask(&[]);
+    assert!(!gone.status.success());
+    assert!(stderr(&gone).contains("does not answer"), "{}", stderr(&gone));
+    // What a crash left is verified as it is, and nothing is written.
+    let database = rusqlite::Connection::open(daemon.data_dir().join("kdaemon.db")).unwrap();
+    database.execute("UPDATE events SET actor = 'nobody' WHERE seq = 2", []).unwrap();
+    drop(database);
+    let verified = kdaemon(&["verify"], daemon.data_dir());
+    assert!(!verified.status.success());
+    assert!(stderr(&verified).contains("commit 2 (events 2 to 2)"), "{}", stderr(&verified));
 }
 
 #[test]

@@ -7,8 +7,8 @@ use crate::seed::Rng;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon::store::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RowChange,
-    Snapshot, StoreError, Table,
+    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RawPage,
+    RawPosition, RowChange, Snapshot, StoreError, Table,
 };
 use kdaemon_events::{CommitId, Seq};
 use std::ops::RangeInclusive;
@@ -183,14 +183,26 @@ impl EventStore for Reached {
     async fn tables_reflect(&self) -> Result<Seq, StoreError> {
         self.call(self.shared.memory.tables_reflect()).await
     }
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        self.call(self.shared.memory.prune(ranges, limit)).await
+    }
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        self.call(self.shared.memory.pruned(first, last)).await
+    }
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        self.call(self.shared.memory.cursor(name)).await
+    }
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        self.call(self.shared.memory.set_cursor(name, seq)).await
+    }
     async fn drop_tables(&self) -> Result<(), StoreError> {
         self.call(self.shared.memory.drop_tables()).await
     }
     async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
         self.call(self.shared.memory.read_table(table)).await
     }
-    async fn verify(&self) -> Result<Head, StoreError> {
-        self.call(self.shared.memory.verify()).await
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        self.call(self.shared.memory.raw_commits(after)).await
     }
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
         self.call(self.shared.memory.lease()).await

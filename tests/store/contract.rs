@@ -515,3 +515,20 @@ fn a_reader_never_sees_a_part_of_a_commit() {
         writer.await.unwrap();
     });
 }
+
+#[test]
+fn a_cursor_is_where_it_was_set_last() {
+    every_store(async |store| {
+        assert_eq!(store.cursor("a").await.unwrap(), None);
+        store.set_cursor("a", Seq(7)).await.unwrap();
+        store.set_cursor("b", Seq(0)).await.unwrap();
+        store.set_cursor("a", Seq(9)).await.unwrap();
+        store.set_cursor("it's", Seq(3)).await.unwrap();
+        assert_eq!(store.cursor("a").await.unwrap(), Some(Seq(9)));
+        assert_eq!(store.cursor("b").await.unwrap(), Some(Seq(0)));
+        assert_eq!(store.cursor("it's").await.unwrap(), Some(Seq(3)));
+        assert_eq!(store.head().await.unwrap(), Head::default(), "it is no part of the log");
+        store.drop_tables().await.unwrap();
+        assert_eq!(store.cursor("a").await.unwrap(), Some(Seq(9)), "nor derived from it");
+    });
+}

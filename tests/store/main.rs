@@ -3,11 +3,15 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod archive;
+mod audit;
 mod contract;
 mod crash;
 mod disk;
+mod double;
 mod events;
+mod faults;
 mod lease;
+mod pruning;
 mod rethinkdb;
 mod sqlite;
 #[path = "../support/mod.rs"]

@@ -133,8 +133,8 @@ fn a_file_that_is_no_database_is_left_alone() {
 #[tokio::test]
 async fn a_file_of_a_newer_kdaemon_is_left_to_it() {
     let (folder, _) = written(1).await;
-    damage(folder.path(), "PRAGMA user_version = 3");
-    says(&refused(folder.path()), &["newer kDaemon", "layout 3", "use that one"]);
+    damage(folder.path(), "PRAGMA user_version = 99");
+    says(&refused(folder.path()), &["newer kDaemon", "layout 99", "use that one"]);
 }
 
 /// What a daemon does when it starts: it opens the store and folds its log.
@@ -206,45 +206,6 @@ async fn a_deleted_event_is_noticed_when_the_store_is_opened() {
         let error = refused(folder.path());
         assert!(matches!(error, StoreError::Damaged(_)), "{sql}: {error:?}");
         says(&error, &["holes", "restore it from a backup"]);
-    }
-}
-
-#[tokio::test]
-async fn an_altered_log_is_noticed_by_verification_which_names_the_commit() {
-    for (sql, named) in [
-        (
-            "UPDATE events SET json = replace(json, '\"t2\"', '\"t9\"') WHERE seq = 3",
-            "commit 3 (events 3 to 3)",
-        ),
-        ("UPDATE events SET json = json || ' ' WHERE seq = 1", "commit 1 (events 1 to 1)"),
-        (
-            "UPDATE commits SET digest = (SELECT digest FROM commits WHERE number = 1) WHERE number = 4",
-            "commit 4",
-        ),
-        ("UPDATE commits SET digest = 'nonsense' WHERE number = 4", "nonsense"),
-        ("DELETE FROM commits WHERE number = 2", "commit 2 is missing"),
-        // Two events change places.
-        (
-            "UPDATE events SET seq = 100 WHERE seq = 2; UPDATE events SET seq = 2 WHERE seq = 3;
-             UPDATE events SET seq = 3 WHERE seq = 100;",
-            "commit 2 (events 2 to 2)",
-        ),
-        // The columns that queries look at tell another story than the event.
-        ("UPDATE events SET actor = 'mallory' WHERE seq = 4", "event 4"),
-        ("UPDATE events SET kind = 'TokenRevoked' WHERE seq = 4", "event 4"),
-        ("UPDATE events SET at = at + 1 WHERE seq = 4", "event 4"),
-        ("INSERT INTO event_index VALUES ('00000000-0000-0000-0000-000000000001', 4)", "the index has rows"),
-        ("DELETE FROM event_index WHERE seq = 6", "event 6"),
-    ] {
-        let (folder, head) = written(5).await;
-        let store = SqliteStore::open(folder.path()).unwrap();
-        store.append(&head, commit(&head, vec![migration(1, 1), observed(1)])).await.unwrap();
-        store.close().await;
-        damage(folder.path(), sql);
-        let store = SqliteStore::open(folder.path()).unwrap();
-        let error = store.verify().await.unwrap_err();
-        says(&error, &[named]);
-        store.close().await;
     }
 }
 

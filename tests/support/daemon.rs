@@ -16,9 +16,9 @@ pub(crate) struct Daemon {
     data_dir: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Where it listens when it is started: a free port, until [`Daemon::keep_address`].
+    bind: String,
     address: String,
-    /// Where it is to listen: anywhere, at first.
-    port: u16,
     client: reqwest::Client,
     /// What it wrote to stderr, over all its lives.
     pub(crate) log: Arc<Mutex<String>>,
@@ -38,8 +38,8 @@ impl Daemon {
             data_dir: dir.path().join("state"),
             arguments: arguments.iter().map(ToString::to_string).collect(),
             environment: environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            bind: "127.0.0.1:0".to_owned(),
             address: String::new(),
-            port: 0,
             client: reqwest::Client::new(),
             log: Arc::default(),
             _owned_dir: Some(dir),
@@ -55,8 +55,8 @@ impl Daemon {
             data_dir: data_dir.to_owned(),
             arguments: vec!["--no-local".to_owned()],
             environment: Vec::new(),
+            bind: "127.0.0.1:0".to_owned(),
             address: String::new(),
-            port: 0,
             client: reqwest::Client::new(),
             log: Arc::default(),
             _owned_dir: None,
@@ -72,8 +72,7 @@ impl Daemon {
     /// The command line that starts it.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kdaemon"));
-        command.args(["serve", "--bind", &format!("127.0.0.1:{}", self.port)]);
-        command.arg("--data-dir").arg(&self.data_dir);
+        command.args(["serve", "--bind", &self.bind, "--data-dir"]).arg(&self.data_dir);
         command.args(&self.arguments);
         command.envs(self.environment.iter().map(|(k, v)| (k, v)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -108,18 +107,17 @@ impl Daemon {
         self.address = address.to_owned();
     }
 
+    /// Has it listen where it does now in its next lives too.
+    pub(crate) fn keep_address(&mut self) {
+        self.bind = self.address.trim_start_matches("http://").to_owned();
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
-    }
-
-    /// Starts it again where it listened before.
-    pub(crate) async fn begin_again(&mut self) {
-        self.port = self.address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
-        self.begin().await;
     }
 
     /// Whether it was started and not killed since.

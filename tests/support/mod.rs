@@ -7,6 +7,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod engine_api;
+pub(crate) mod proxy;
 pub(crate) mod rethinkdb;
 
 use kdaemon_events::Endpoint;

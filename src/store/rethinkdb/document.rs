@@ -72,19 +72,32 @@ pub(super) fn shown(seq: Seq, kind: Kind, json: &str) -> std::borrow::Cow<'_, st
     json.into()
 }
 
+/// An event's text, or what is left of it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Text {
+    /// As it was written.
+    Kept(String),
+    /// It was pruned: its digest alone.
+    Pruned {
+        /// The digest.
+        pruned: Digest,
+    },
+}
+
 /// A commit as it is read.
 #[derive(Debug, Deserialize)]
 pub(super) struct Recorded {
     pub(super) id: u64,
     pub(super) first_seq: Seq,
     pub(super) last_seq: Seq,
-    pub(super) texts: Vec<String>,
+    pub(super) texts: Vec<Text>,
 }
 
 impl Recorded {
     pub(super) const FIELDS: &[&str] = &["id", "first_seq", "last_seq", "texts"];
 
-    /// Its events.
+    /// Its events. Those that were pruned are passed over.
     ///
     /// # Errors
     /// When they are not as many as it says.
@@ -96,7 +109,10 @@ impl Recorded {
                 texts.len()
             )));
         }
-        Ok(texts.into_iter().zip(first_seq.0..).map(|(json, seq)| EventText { seq: Seq(seq), json }))
+        Ok(texts.into_iter().zip(first_seq.0..).filter_map(|(text, seq)| match text {
+            Text::Kept(json) => Some(EventText { seq: Seq(seq), json }),
+            Text::Pruned { .. } => None,
+        }))
     }
 }
 
@@ -105,7 +121,11 @@ impl Numbered for Recorded {
         self.id
     }
     fn bytes(&self) -> usize {
-        self.texts.iter().map(String::len).sum()
+        let size = |text: &Text| match text {
+            Text::Kept(json) => json.len(),
+            Text::Pruned { .. } => 100,
+        };
+        self.texts.iter().map(size).sum()
     }
 }
 

@@ -5,7 +5,7 @@
 //! commit its end and its earliest time. About 50 bytes for a commit of one event.
 
 use super::document::Recorded;
-use super::{EVENTS, Numbered as _, RethinkdbStore};
+use super::{BEYOND, EVENTS, Numbered as _, RethinkdbStore};
 use crate::store::{EventQuery, EventText, StoreError};
 use chrono::{DateTime, Utc};
 use kdaemon_events::{Envelope, Kind, Seq, Subject};
@@ -21,6 +21,17 @@ const CHUNK: usize = 64;
 enum Term {
     Kind(Kind),
     Subject(Uuid),
+}
+
+impl Term {
+    /// What a query is best looked up by; `None`: nothing in the index helps.
+    fn of(query: &EventQuery) -> Option<Self> {
+        match (query.subject, query.kinds.as_slice()) {
+            (Some(subject), _) => Some(Self::Subject(subject)),
+            (None, [kind]) => Some(Self::Kind(*kind)),
+            _ => None,
+        }
+    }
 }
 
 /// Of a commit: its last event, and the earliest time of its events.
@@ -71,16 +82,11 @@ impl Index {
         self.commits.partition_point(|commit| commit.last_seq <= after) as u64 + 1
     }
 
-    /// The commits that can have what a query asks for; `None`: any.
-    fn candidates(&self, query: &EventQuery) -> Option<Vec<u64>> {
-        let term = match (query.subject, query.kinds.as_slice()) {
-            (Some(subject), _) => Term::Subject(subject),
-            (None, [kind]) => Term::Kind(*kind),
-            _ => return None,
-        };
-        let numbers = self.terms.get(&term).map_or(&[][..], Vec::as_slice);
-        let first = self.first_after(query.after);
-        Some(numbers[numbers.partition_point(|number| *number < first)..].to_vec())
+    /// The commits that have it, with events after `after`.
+    fn having(&self, term: &Term, after: Seq) -> Vec<u64> {
+        let numbers = self.terms.get(term).map_or(&[][..], Vec::as_slice);
+        let first = self.first_after(after);
+        numbers[numbers.partition_point(|number| *number < first)..].to_vec()
     }
 }
 
@@ -103,10 +109,6 @@ pub(super) async fn query(store: &RethinkdbStore, query: &EventQuery) -> Result<
     if query.limit == 0 {
         return Ok(found);
     }
-    let mut index = store.index.lock().await;
-    index.bring_up_to_date(store).await?;
-    let (candidates, first) = (index.candidates(query), index.first_after(query.after));
-    drop(index);
     let mut take = |commit: Recorded| {
         for text in commit.events()? {
             if found.len() < query.limit && matches(query, &decode(&text)?) {
@@ -115,17 +117,22 @@ pub(super) async fn query(store: &RethinkdbStore, query: &EventQuery) -> Result<
         }
         Ok(found.len() < query.limit)
     };
-    match candidates {
-        None => store.scan(first, Recorded::FIELDS, take).await?,
-        Some(numbers) => {
-            'all: for chunk in numbers.chunks(CHUNK) {
-                for commit in pick(store, chunk).await? {
-                    if !take(commit)? {
-                        break 'all;
-                    }
+    if let Some(term) = Term::of(query) {
+        let mut index = store.index.lock().await;
+        index.bring_up_to_date(store).await?;
+        let numbers = index.having(&term, query.after);
+        drop(index);
+        'all: for chunk in numbers.chunks(CHUNK) {
+            for commit in pick(store, chunk).await? {
+                if !take(commit)? {
+                    break 'all;
                 }
             }
         }
+    } else if query.after.0 < BEYOND
+        && let Some(first) = store.commit_of(query.after.next()).await?
+    {
+        store.scan(first, Recorded::FIELDS, take).await?;
     }
     Ok(found)
 }

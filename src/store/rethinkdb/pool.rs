@@ -15,7 +15,7 @@ use reql::cmd::run::Options;
 use reql::{Availability, Command, Driver, Error, Runtime, Session, r};
 use serde::de::DeserializeOwned;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::ready;
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub(super) struct Pool {
     permits: Arc<Semaphore>,
     /// Which of the hosts answered last.
     host: AtomicUsize,
+    /// Whether nothing was answered since somebody gave up.
+    is_away: AtomicBool,
 }
 
 impl Pool {
@@ -58,7 +60,19 @@ impl Pool {
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(SESSIONS_LIMIT)),
             host: AtomicUsize::new(0),
+            is_away: AtomicBool::new(false),
         })
+    }
+
+    /// How long what fails is tried again. Once somebody gave up in vain, others do not wait in vain after them: they try
+    /// once, until somebody is answered.
+    pub(super) fn patience(&self) -> Duration {
+        if self.is_away.load(Ordering::Relaxed) { Duration::ZERO } else { self.settings.query_timeout }
+    }
+
+    /// Somebody gives up.
+    pub(super) fn give_up(&self) {
+        self.is_away.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn settings(&self) -> &RethinkdbSettings {
@@ -109,9 +123,11 @@ impl Pool {
                 let (result, in_step) = ask(&session, query, options, deadline).await;
                 if in_step {
                     self.lock().push(session);
+                    self.is_away.store(false, Ordering::Relaxed);
                 } else {
-                    // The server that this one lost has most likely taken the others with it.
+                    // The server that this one lost has most likely taken the others with it. Another may do better.
                     self.lock().clear();
+                    self.host.fetch_add(1, Ordering::Relaxed);
                 }
                 result
             }
@@ -127,7 +143,7 @@ impl Pool {
         let mut why = String::from("no host is configured");
         for patience in PATIENCE {
             for turn in 0..hosts.len() {
-                let index = (last + turn) % hosts.len();
+                let index = last.wrapping_add(turn) % hosts.len();
                 let (host, port) = &hosts[index];
                 // A moment for each of the others, too.
                 let until = deadline.min(Instant::now() + self.settings.connect_timeout);
@@ -190,7 +206,7 @@ async fn patiently<F: Future>(patience: Duration, future: F) -> F::Output {
     .await
 }
 
-/// Runs a query on a session to its end. Also tells whether the session can be used again.
+/// Runs a query on a session to its end. Also tells whether the session and its server are good for another.
 async fn ask<T: DeserializeOwned + Unpin>(
     session: &Session,
     query: Command,
@@ -208,8 +224,9 @@ async fn ask<T: DeserializeOwned + Unpin>(
     match timeout_at(deadline, gather).await {
         Ok(Ok(gathered)) => (Ok(gathered), true),
         Ok(Err(error)) => {
-            let in_step = !matches!(error, Error::Driver(_));
-            (Err(explain(&error)), in_step)
+            let failure = explain(&error);
+            let in_step = matches!(failure, Failure::Refused(_));
+            (Err(failure), in_step)
         }
         Err(_) => (Err(Failure::Unknown("no answer came in time".to_owned())), false),
     }

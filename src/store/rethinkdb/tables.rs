@@ -7,7 +7,7 @@
 use super::{WriteAnswer, read_rows, write};
 use crate::store::{Lease, RowChange, StoreError, Table};
 use kdaemon_events::Seq;
-use reql::cmd::{Durability, delete, insert, replace};
+use reql::cmd::{Conflict, Durability, delete, insert, replace};
 use reql::{Command, Func, func, r};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -150,6 +150,22 @@ pub(super) async fn read(pool: &Arc<Pool>, table: Table) -> Result<Vec<(Uuid, St
     let mut rows: Vec<_> = rows.into_iter().filter_map(|row| Some((row.id, row.json?))).collect();
     rows.sort_unstable();
     Ok(rows)
+}
+
+fn cursor_id(name: &str) -> String {
+    format!("cursor {name}")
+}
+
+/// Up to where somebody who follows the log came.
+pub(super) async fn cursor(pool: &Arc<Pool>, name: &str) -> Result<Option<Seq>, StoreError> {
+    let found: Vec<Option<Reflects>> = read_rows(pool, r.table(META).get(cursor_id(name))).await?;
+    Ok(found.into_iter().flatten().next().map(|reflects| reflects.seq))
+}
+
+pub(super) async fn set_cursor(pool: &Arc<Pool>, name: &str, seq: Seq) -> Result<(), StoreError> {
+    let document = r.expr(serde_json::json!({ "id": cursor_id(name), "seq": seq }));
+    let options = insert::Options::new().conflict(Conflict::Replace).durability(Durability::Soft);
+    write(pool, r.table(META).insert(r.args((document, options)))).await.map(drop)
 }
 
 pub(super) async fn lease(pool: &Arc<Pool>) -> Result<Option<Lease>, StoreError> {

@@ -5,7 +5,7 @@
 //! than the events themselves, for its pages lie all over the file. Whoever asks by it has it brought up to date first.
 
 use super::{APPLICATION_ID, event_text, explain, number};
-use crate::store::{RowChange, Snapshot, StoreError, StoredEvent};
+use crate::store::{IndexPage, RowChange, Snapshot, StoreError, StoredEvent};
 use kdaemon_events::{Envelope, Kind, Seq};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use std::path::{Path, PathBuf};
@@ -156,6 +156,20 @@ impl Derived {
                 derived.is_indexing.store(false, Ordering::Relaxed);
             });
         }
+    }
+
+    /// Takes events that are gone out of the index.
+    pub(super) fn forget(&self, events: &[StoredEvent]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut row =
+                transaction.prepare_cached("DELETE FROM event_index WHERE term = ?1 AND seq = ?2")?;
+            for event in events {
+                for term in terms(event) {
+                    row.execute(params![term, number(event.seq)])?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Brings the index up to date.
@@ -316,6 +330,29 @@ fn open(path: &Path, head: Seq) -> Result<Option<Connection>, rusqlite::Error> {
         || last_snapshot(&transaction)? > head;
     transaction.commit()?;
     Ok((!is_ahead).then_some(connection))
+}
+
+/// Rows of the index behind one, those of pruned events left out, in its own order, of one moment with how far it goes.
+pub(super) fn index_rows(
+    connection: &Connection,
+    after: Option<(String, Seq)>,
+    limit: usize,
+) -> Result<IndexPage, rusqlite::Error> {
+    let (term, seq) = after.map_or((String::new(), -1), |(term, seq)| (term, number(seq)));
+    let transaction = connection.unchecked_transaction()?; // of two reads: nothing is written
+    let until: Option<i64> = transaction
+        .query_row("SELECT seq FROM derived.reflects WHERE what = 'index'", [], |row| row.get(0))
+        .optional()?;
+    let mut rows = transaction.prepare_cached(
+        "SELECT term, seq FROM derived.event_index i WHERE (term, seq) > (?1, ?2)
+         AND NOT EXISTS (SELECT 1 FROM pruned p WHERE p.seq = i.seq) ORDER BY term, seq LIMIT ?3",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = rows.query_map(params![term, seq, limit], |row| {
+        Ok((row.get::<_, String>(0)?, Seq(row.get::<_, i64>(1)?.unsigned_abs())))
+    })?;
+    let rows = rows.collect::<Result<_, _>>()?;
+    Ok(IndexPage { until: Seq(until.unwrap_or(0).unsigned_abs()), rows })
 }
 
 fn insert(transaction: &Transaction<'_>, batch: &Unindexed) -> Result<(), rusqlite::Error> {

@@ -1,0 +1,121 @@
+//! Durable commands per second over HTTP: the journal on RethinkDB beside SQLite, and beside bare inserts of one
+//! document by one client through the driver, into the same server.
+
+use crate::figures::{Limit, Table, Value, median, median_rate, progress};
+use crate::http::{Request, post_as_fast_as_answered};
+use crate::support::daemon::Daemon;
+use crate::support::rethinkdb::{Rethinkdb, forget, settings};
+use futures_util::StreamExt as _;
+use kdaemon::store::RethinkdbSettings;
+use reql::cmd::{Conflict, Durability, connect, insert};
+use reql::{Session, r};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How often each is measured.
+const ROUNDS: usize = 5;
+/// How many clients the throughput is measured with.
+const CLIENTS: usize = 64;
+/// How long each load warms up, and is measured.
+const ALONE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(1_500));
+const TOGETHER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
+/// How many bare inserts are made in each round.
+const INSERTS: usize = 500;
+
+/// Prints the figures.
+pub(crate) fn run(table: &mut Table) {
+    let Some(server) = Rethinkdb::get() else { return };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let settings = settings(server.address());
+    let host = server.address().to_string();
+    let environment =
+        [("KDAEMON_RETHINKDB_HOST", host.as_str()), ("KDAEMON_RETHINKDB_DBNAME", settings.dbname.as_str())];
+    progress("rethinkdb: starting two daemons");
+    let (daemon, embedded, bare) = runtime.block_on(async {
+        let daemon = Daemon::start_with(&["--no-local"], &environment).await;
+        (daemon, Daemon::start_with(&["--no-local"], &[]).await, Bare::new(&settings).await)
+    });
+    let (address, embedded_address) = (address(&daemon), address(&embedded));
+
+    let mut inserts = Vec::new();
+    let (mut alone, mut embedded_alone) = (Vec::new(), Vec::new());
+    let (mut together, mut embedded_together) = (Vec::new(), Vec::new());
+    for round in 1..=ROUNDS {
+        progress(&format!("rethinkdb: round {round} of {ROUNDS}: one client"));
+        let create = |clients: usize| {
+            move |client: usize, number: usize| Request {
+                path: "/0.0/containers/create".to_owned(),
+                body: format!(r#"{{"name":"round-{round}-{clients}-client-{client:02}-{number:06}"}}"#),
+            }
+        };
+        inserts.extend(runtime.block_on(bare.insert(round)));
+        alone.extend(post_as_fast_as_answered(address, 1, ALONE, create(1)).latencies);
+        embedded_alone.extend(post_as_fast_as_answered(embedded_address, 1, ALONE, create(1)).latencies);
+        progress(&format!("rethinkdb: round {round} of {ROUNDS}: {CLIENTS} clients"));
+        together.push(post_as_fast_as_answered(address, CLIENTS, TOGETHER, create(CLIENTS)).per_second);
+        embedded_together
+            .push(post_as_fast_as_answered(embedded_address, CLIENTS, TOGETHER, create(CLIENTS)).per_second);
+    }
+    let insert = median(&inserts);
+    table.figure(
+        "rethinkdb: one durable command, one client over HTTP",
+        Value::Time(median(&alone)),
+        Limit::RatioAtMost("a bare insert", Value::Time(insert), 1.3),
+    );
+    table.figure(
+        &format!("rethinkdb: durable commands, {CLIENTS} clients over HTTP"),
+        Value::PerSecond(median_rate(&together)),
+        Limit::RatioAtLeast("bare, one client", Value::PerSecond(1.0 / insert.as_secs_f64()), 10.0),
+    );
+    table.note("the same on SQLite: one durable command, one client", Value::Time(median(&embedded_alone)));
+    table.note(
+        &format!("the same on SQLite: durable commands, {CLIENTS} clients"),
+        Value::PerSecond(median_rate(&embedded_together)),
+    );
+    drop(daemon);
+    runtime.block_on(forget(&settings));
+}
+
+fn address(daemon: &Daemon) -> SocketAddr {
+    daemon.url("//").trim_start_matches("http://").trim_end_matches('/').parse().expect("an address")
+}
+
+/// The driver and nothing else.
+struct Bare {
+    session: Session,
+}
+
+impl Bare {
+    async fn new(settings: &RethinkdbSettings) -> Self {
+        let (host, port) = &settings.hosts[0];
+        let options = connect::Options::new().db(settings.dbname.clone());
+        let session = r.connect(r.args(((host.as_str(), *port), options))).await.expect("a session");
+        let mut made = Box::pin(r.db(settings.dbname.clone()).table_create("bare").run(&session));
+        let _: serde_json::Value = made.next().await.expect("an answer").expect("a table");
+        drop(made);
+        Self { session }
+    }
+
+    /// Inserts documents of about the size of an event, as durable as a commit.
+    async fn insert(&self, round: usize) -> Vec<Duration> {
+        let mut times = Vec::with_capacity(INSERTS);
+        for number in 0..INSERTS {
+            let document = json!({
+                "id": round * INSERTS + number,
+                "at": "2026-11-22T17:00:00.000000Z",
+                "kind": "ContainerCreated",
+                "actor": {"type": "anonymous"},
+                "data": {"container_id": "01234567-89ab-cdef-0123-456789abcdef", "name": format!("container-{number}")},
+            });
+            let options = insert::Options::new().conflict(Conflict::Error).durability(Durability::Hard);
+            let began = Instant::now();
+            let query = r.table("bare").insert(r.args((r.expr(document), options)));
+            let mut answers = Box::pin(query.run::<_, serde_json::Value>(&self.session));
+            let answer = answers.next().await.expect("an answer").expect("an insert");
+            assert_eq!(answer["inserted"], 1);
+            times.push(began.elapsed());
+        }
+        times
+    }
+}

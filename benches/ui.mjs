@@ -1,0 +1,169 @@
+// How fluid the web UI is: a made-up cluster of 1,000 nodes and 20,000 containers, of which 1,000 events a second are told. The server here
+// speaks as much of kDaemon's API as the UI asks for, so that what is measured is the browser's work alone. Run it with
+// `scripts/bench ui`; NODES, CONTAINERS, RATE and SECONDS change it.
+
+import { createHash, randomUUID } from 'node:crypto';
+import { createRequire } from 'node:module';
+import { createServer } from 'node:http';
+import { readFileSync, readdirSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
+
+const ROOT = new URL('..', import.meta.url).pathname;
+const require = createRequire(`${ROOT}target/browser/package.json`);
+const { chromium } = require('playwright-core');
+const number = (name, otherwise) => Number(process.env[name] ?? otherwise);
+const [NODES, CONTAINERS, RATE, SECONDS] = [number('NODES', 1000), number('CONTAINERS', 20_000), number('RATE', 1000), number('SECONDS', 10)];
+const TICK_MS = 20;
+
+// ---- the cluster ------------------------------------------------------------------------------------------------------------
+
+let seq = 1;
+const row = (more) => ({ id: randomUUID(), user_id: null, seq: seq++, ...more });
+const nodes = Array.from({ length: NODES }, (_, i) => row({ name: `node-${i + 1}`, d_ipaddr: '10.0.0.1', d_port: 2375, endpoint: 'tcp://10.0.0.1:2375', container_count: 0, state: 'UP', reason: null, labels: { zone: 'abc'[i % 3] }, capacity: null, availability: 'active', engine: { kind: 'docker', version: '20.10.24', api_version: '1.41', cpus: 8, memory_bytes: 2 ** 35, platform: 'linux/amd64' } }));
+const [web] = [row({ name: 'web', exposed_ports: '80', docker_image: 'web', dependencies: [], is_enabled: true, env_variables: '', command: [], entrypoint: [], volumes: [], networks: [], labels: {}, restart_policy: 'always', resources: {}, constraints: [], health_check: null, replicas: CONTAINERS, update_policy: 'manual', registry_auth: null, strategy: null, preferences: [], spread_over: null, anti_affinity: false, affinity: [], disruption_limit: null })];
+const containers = Array.from({ length: CONTAINERS }, (_, i) => {
+  const node = nodes[i % NODES];
+  node.container_count++;
+  return row({ node_id: node.id, application_id: web.id, name: `web-${i + 1}`, env_variables: '', container_id: createHash('sha256').update(String(i)).digest('hex'), balance: true, status: 'UP', reason: null, access_link: 'http://10.0.0.1:32768', generation: 1, desired: 'running', ports: [{ container: 80, host: 32768, protocol: 'tcp' }], restarts: 0 });
+});
+const nodeOf = new Map(nodes.map((node) => [node.id, node]));
+const tables = { nodes, applications: [web], containers };
+const sockets = new Set();
+const streams = new Set();
+
+/** One thing happens: a container moves, is launched, or is up again. */
+function happen() {
+  const container = containers[Math.floor(Math.random() * CONTAINERS)];
+  seq++;
+  const changed = [];
+  let event;
+  if (container.status === 'LAUNCHING') {
+    container.status = 'UP';
+    event = ['ContainerLaunched', 'launcher', { container_id: container.id, generation: container.generation, node_id: container.node_id, engine_id: container.container_id, image_id: 'x' }];
+  } else {
+    const [from, to] = [nodeOf.get(container.node_id), nodes[Math.floor(Math.random() * NODES)]];
+    from.container_count--;
+    to.container_count++;
+    for (const node of new Set([from, to])) {
+      node.seq = seq;
+      changed.push(['nodes', node]);
+    }
+    Object.assign(container, { node_id: to.id, status: 'LAUNCHING', generation: container.generation + 1 });
+    event = ['ContainerMigrationCommanded', 'rebalancer', { container_id: container.id, from_node_id: from.id, from_generation: 1, node_id: to.id, generation: container.generation, reason: 'balance', start_first: true, why: `${to.name} has the fewest containers` }];
+  }
+  container.seq = seq;
+  changed.push(['containers', container]);
+  const [kind, actor, data] = event;
+  const text = JSON.stringify({ seq, id: randomUUID(), at: new Date().toISOString(), actor: { type: 'reactor', name: actor }, request_id: null, cause: seq - 1, kind, v: 1, data });
+  for (const stream of streams) stream.write(`id: ${seq}\ndata: ${text}\n\n`);
+  for (const socket of sockets) for (const [kind, row] of changed) tell(socket, `${kind} edit`, row);
+}
+
+// ---- as much of the API as is asked for ---------------------------------------------------------------------------------------
+
+const read = (path) => readFileSync(`${ROOT}src/ui/${path}`);
+const modules = readdirSync(`${ROOT}src/ui`, { recursive: true }).filter((name) => name.endsWith('.js'));
+const page = () => read('index.html').toString().replaceAll('{files}', '/ui/0').replaceAll('{api}', '/0.0')
+  .replace('<!-- preloads -->', modules.map((name) => `<link rel="modulepreload" href="/ui/0/${name}">`).join(''));
+const MEDIA = { js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml', html: 'text/html' };
+
+const server = createServer((request, response) => {
+  const { pathname } = new URL(request.url, 'http://x');
+  const send = (body, media) => {
+    const bytes = gzipSync(body);
+    response.writeHead(200, { 'content-type': media, 'content-encoding': 'gzip', 'x-kdaemon-seq': seq }).end(bytes);
+  };
+  if (pathname === '/') return send(page(), MEDIA.html);
+  if (pathname.startsWith('/ui/0/')) return send(read(pathname.slice(6)), MEDIA[pathname.split('.').pop()]);
+  if (pathname === '/0.0/events/stream') {
+    response.writeHead(200, { 'content-type': 'text/event-stream' }).write(':\n\n');
+    streams.add(response);
+    return response.on('close', () => streams.delete(response));
+  }
+  const table = tables[pathname.slice(5)];
+  response.writeHead(200, { 'content-type': 'application/json', 'x-kdaemon-seq': seq });
+  response.end(JSON.stringify(table ?? (pathname === '/0.0/events' ? { events: [], next: null, head: seq } : { paths: {}, components: { schemas: {} } })));
+});
+
+function tell(socket, name, data) {
+  const payload = Buffer.from(JSON.stringify({ name, data }));
+  const head = payload.length < 126 ? Buffer.from([0x81, payload.length]) : Buffer.from([0x81, 126, payload.length >> 8, payload.length & 255]);
+  socket.write(Buffer.concat([head, payload]));
+}
+
+server.on('upgrade', (request, socket) => {
+  const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+  socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
+  // The UI subscribes to everything, at once.
+  sockets.add(socket);
+  const all = Object.entries(tables).flatMap(([kind, rows]) => rows.map((one) => [`${kind} add`, one]));
+  // In pieces, for the lists are asked for at the same time.
+  const next = (from) => {
+    for (const [name, one] of all.slice(from, from + 200)) tell(socket, name, one);
+    if (from < all.length && sockets.has(socket)) setImmediate(next, from + 200);
+  };
+  next(0);
+  socket.on('close', () => sockets.delete(socket)).on('error', () => sockets.delete(socket));
+});
+
+// ---- what is measured -----------------------------------------------------------------------------------------------------------
+
+await new Promise((done) => server.listen(0, '127.0.0.1', done));
+const url = `http://127.0.0.1:${server.address().port}/`;
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-dev-shm-usage'] });
+const line = (name, value) => console.log(`${name.padEnd(62)} ${value}`);
+const tab = await browser.newPage({ viewport: { width: 1440, height: 900 } });
+await tab.goto(url);
+await tab.locator('#title').waitFor();
+const [first, modulesIn] = await tab.evaluate(() => [performance.getEntriesByName('first-contentful-paint')[0]?.startTime, performance.getEntriesByType('resource').length]);
+const shown = await tab.evaluate(() => performance.now());
+line(`first paint of a fresh load (${modulesIn} files)`, `${Math.round(first)} ms`);
+line(`${NODES} nodes, ${CONTAINERS} containers: on screen after`, `${Math.round(shown)} ms`);
+
+const cdp = await tab.context().newCDPSession(tab);
+await cdp.send('Performance.enable');
+/** What the page's main thread has computed so far, in seconds of its own clock: waiting for a processor does not count. */
+const computed = async () => (await cdp.send('Performance.getMetrics')).metrics.find(({ name }) => name === 'ThreadTime').value;
+
+/** Events flow, and each frame is timed while they do. */
+async function frames(name, view, while_) {
+  await tab.goto(url + view);
+  await tab.locator('#title').waitFor();
+  await tab.waitForTimeout(2500);
+  const before = seq;
+  const begun = performance.now();
+  // As many as are due, also when this process did not get its turn in time.
+  const timer = setInterval(() => { while (seq - before < ((performance.now() - begun) / 1000) * RATE) happen(); }, TICK_MS);
+  await tab.waitForTimeout(1000);
+  const [cpuBefore, at0] = [await computed(), performance.now()];
+  const measured = tab.evaluate((ms) => new Promise((done) => {
+    const times = [];
+    const begun = performance.now();
+    const frame = (at) => {
+      times.push(at);
+      if (at - begun < ms) requestAnimationFrame(frame);
+      else done(times.slice(1).map((time, index) => time - times[index]));
+    };
+    requestAnimationFrame(frame);
+  }), SECONDS * 1000);
+  const busy = while_ ? while_() : Promise.resolve();
+  const deltas = (await measured).sort((a, b) => a - b);
+  await busy;
+  const cpu = ((await computed()) - cpuBefore) / ((performance.now() - at0) / 1000);
+  clearInterval(timer);
+  const flowed = ((seq - before) * 1000) / (performance.now() - begun);
+  const at = (share) => deltas[Math.floor(deltas.length * share)].toFixed(1);
+  const rate = deltas.length / (deltas.reduce((sum, one) => sum + one, 0) / 1000);
+  line(`${name}: frames while events flow`, `${rate.toFixed(1)}/s   p50 ${at(0.5)} ms   p99 ${at(0.99)} ms   longest ${deltas.at(-1).toFixed(0)} ms   main thread ${Math.round(cpu * 100)} % of a processor   events ${Math.round(flowed)}/s`);
+}
+
+await frames('heat map', '#/');
+await frames('tiles', '#/?zoom=tiles');
+await frames('tiles, scrolled all the time', '#/?zoom=tiles', () => tab.evaluate((ms) => { const begun = performance.now(); const roll = () => { scrollBy(0, 12); if (performance.now() - begun < ms) requestAnimationFrame(roll); }; roll(); }, SECONDS * 1000));
+await frames('names', '#/?zoom=names');
+await frames('table of containers', '#/containers');
+await frames('events', '#/events');
+line('memory of the page', `${Math.round((await tab.evaluate(() => performance.memory.usedJSHeapSize)) / 1e6)} MB`);
+await browser.close();
+server.close();
+process.exit(0);

@@ -1,0 +1,136 @@
+//! A copy of the log, for backups.
+
+use super::problem::{Problem, Sort};
+use super::resource::answer;
+use super::{Answered, Api};
+use crate::store::{LogCopy, StoreError};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::timeout;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(backup))
+}
+
+/// A copy that is made in this time is answered with its length; the answer for a longer one begins before it is made.
+const SHORT: Duration = Duration::from_secs(10);
+/// How much is read at a time.
+const PIECE: usize = 64 * 1024;
+
+/// A copy of the log, as a file
+///
+/// Of one moment, made while the daemon works: an SQLite database, which `kdaemon restore` makes a data folder of (and which
+/// `kdaemon backup` asks for and verifies). Credentials for registries are not in it: they are files beside the log. One
+/// copy is made at a time (429). A log in RethinkDB is no file (409): `kdaemon export` writes its events to one. An answer
+/// that breaks off means that the copy could not be made.
+#[utoipa::path(get, path = "/backup", tag = "events",
+    responses((status = 200, description = "The copy", body = Vec<u8>, content_type = "application/vnd.sqlite3")))]
+async fn backup(State(api): State<Api>) -> Answered {
+    let permit = Arc::clone(&api.backups)
+        .try_acquire_owned()
+        .map_err(|_| Problem::new(Sort::Overloaded, "another backup is under way; try again later"))?;
+    let store = Arc::clone(api.journal.store());
+    let (done, mut copied) = oneshot::channel();
+    // In a task of its own: what was begun ends and is cleared away, also when the client goes away.
+    tokio::spawn(async move {
+        let copy = store.copy().await;
+        let _ = done.send((copy, permit));
+    });
+    let seq = api.journal.cluster().seq();
+    let mut response = match timeout(SHORT, &mut copied).await {
+        Ok(copied) => {
+            let (copy, permit) = copied.map_err(|_| stopping())?;
+            let copy = copy?;
+            let (seq, sent) = (copy.head().seq, Sent::new(copy, permit).await?);
+            let length = sent.length;
+            let mut response = answer(StatusCode::OK, seq, body(Copy::Ready(Box::new(sent))));
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            response
+        }
+        Err(_) => answer(StatusCode::OK, seq, body(Copy::UnderWay(copied))),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/vnd.sqlite3"));
+    let name = HeaderValue::from_static("attachment; filename=\"kdaemon-backup.db\"");
+    headers.insert(header::CONTENT_DISPOSITION, name);
+    Ok(response)
+}
+
+fn stopping() -> Problem {
+    Problem::new(Sort::Unavailable, "the daemon is stopping")
+}
+
+/// A copy on its way out. Its place is taken as long as the file is there.
+struct Sent {
+    file: File,
+    length: u64,
+    _copy: LogCopy,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Sent {
+    async fn new(copy: LogCopy, permit: OwnedSemaphorePermit) -> Result<Self, StoreError> {
+        let unreadable = |error: std::io::Error| StoreError::Unavailable(format!("the copy: {error}"));
+        let file = File::open(copy.path()).await.map_err(unreadable)?;
+        let length = file.metadata().await.map_err(unreadable)?.len();
+        Ok(Self { file, length, _copy: copy, _permit: permit })
+    }
+
+    async fn piece(&mut self) -> Option<std::io::Result<Bytes>> {
+        let mut piece = BytesMut::with_capacity(PIECE);
+        match self.file.read_buf(&mut piece).await {
+            Ok(0) => None,
+            Ok(_) => Some(Ok(piece.freeze())),
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+/// A copy that is ready, or still made.
+enum Copy {
+    Ready(Box<Sent>),
+    UnderWay(oneshot::Receiver<(Result<LogCopy, StoreError>, OwnedSemaphorePermit)>),
+}
+
+impl Copy {
+    async fn ready(self) -> std::io::Result<Box<Sent>> {
+        let copied = match self {
+            Self::Ready(sent) => return Ok(sent),
+            Self::UnderWay(copied) => copied.await,
+        };
+        let (copy, permit) = copied.map_err(|_| std::io::Error::other("the daemon is stopping"))?;
+        let sent = match copy {
+            Ok(copy) => Sent::new(copy, permit).await.map(Box::new),
+            Err(error) => Err(error),
+        };
+        sent.map_err(|error| {
+            // The status was sent before: that the answer breaks off is all that can be told.
+            tracing::warn!(%error, "a backup broke off");
+            std::io::Error::other(error)
+        })
+    }
+}
+
+fn body(copy: Copy) -> Body {
+    let pieces = stream::unfold(Some(copy), |copy| async {
+        let mut sent = match copy?.ready().await {
+            Ok(sent) => sent,
+            Err(error) => return Some((Err(error), None)),
+        };
+        match sent.piece().await? {
+            Ok(piece) => Some((Ok(piece), Some(Copy::Ready(sent)))),
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    Body::from_stream(pieces)
+}

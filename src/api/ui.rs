@@ -1,0 +1,196 @@
+//! The web UI: the page at `/`, and the files of `src/ui` that it loads.
+//!
+//! The files are embedded in the program; a debug build reads them from the disk, so that a change is there with the
+//! next reload. Their addresses name a digest over all of them (`/ui/DIGEST/main.js`), so a browser may keep
+//! them for ever, and a program with other files has other addresses.
+//!
+//! Architecture Invariant: the web UI is a client of the public API and of nothing else. There is no route for it but
+//! these two, which serve files.
+
+use super::problem::Problem;
+use super::{Answered, Api, SEQ_HEADER};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::routing::get;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rust_embed::RustEmbed;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    // The files are no part of the API: the document does not have them.
+    OpenApiRouter::new().routes(routes!(page)).route("/ui/{digest}/{*path}", get(file))
+}
+
+/// What the page may do: load our own files, talk to us, and nothing else.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
+/// For what never changes under its address.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// For what is asked for again each time.
+const ASK_AGAIN: &str = "no-cache";
+/// The page, among the files.
+const PAGE: &str = "index.html";
+
+/// The files as they are in `src/ui`.
+#[derive(RustEmbed)]
+#[folder = "src/ui"]
+#[include = "*.html"]
+#[include = "*.css"]
+#[include = "*.js"]
+#[include = "*.svg"]
+struct Embedded;
+
+/// A file, ready to be sent.
+struct File {
+    media: &'static str,
+    plain: Bytes,
+    /// Compressed, once somebody wants it so.
+    gzip: OnceLock<Bytes>,
+}
+
+impl File {
+    fn new(path: &str, plain: Vec<u8>) -> Self {
+        let media = match path.rsplit('.').next() {
+            Some("html") => "text/html; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("svg") => "image/svg+xml",
+            _ => "application/octet-stream",
+        };
+        Self { media, plain: plain.into(), gzip: OnceLock::new() }
+    }
+
+    fn gzip(&self) -> &Bytes {
+        self.gzip.get_or_init(|| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+            let gzip = encoder.write_all(&self.plain).and_then(|()| encoder.finish());
+            // Writing to memory does not fail; if it did, the plain form would be sent.
+            gzip.unwrap_or_default().into()
+        })
+    }
+}
+
+/// All files.
+struct Site {
+    /// Over all of them.
+    digest: String,
+    files: BTreeMap<String, File>,
+}
+
+impl Site {
+    fn read() -> Self {
+        let mut hasher = blake3::Hasher::new();
+        let mut files = BTreeMap::new();
+        let mut names: Vec<_> = Embedded::iter().collect();
+        names.sort();
+        for name in names {
+            let Some(content) = Embedded::get(&name) else { continue };
+            // With lengths, so that no two sets of files read as the same bytes.
+            hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+            hasher.update(&(content.data.len() as u64).to_le_bytes()).update(&content.data);
+            files.insert(name.to_string(), File::new(&name, content.data.into_owned()));
+        }
+        let digest = hasher.finalize().to_hex().as_str()[..16].to_owned();
+        Self { digest, files }
+    }
+
+    /// What the program has embedded; in a debug build, what was on the disk within the last second.
+    fn now() -> Arc<Self> {
+        static READ: Mutex<Option<(Instant, Arc<Site>)>> = Mutex::new(None);
+        let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*read {
+            Some((at, site)) if !cfg!(debug_assertions) || at.elapsed() < Duration::from_secs(1) => {
+                Arc::clone(site)
+            }
+            _ => Arc::clone(&read.insert((Instant::now(), Arc::new(Self::read()))).1),
+        }
+    }
+
+    /// The page, which knows where the files and the API are. It names all modules, so that they are fetched at
+    /// once and not one after another as they import each other.
+    fn page(&self, api_version: &str) -> Option<File> {
+        let template = String::from_utf8_lossy(&self.files.get(PAGE)?.plain).into_owned();
+        let root = format!("/ui/{}", self.digest);
+        let modules = self.files.keys().filter(|name| name.ends_with(".js"));
+        let preloads: String =
+            modules.map(|name| format!("<link rel=\"modulepreload\" href=\"{root}/{name}\">\n")).collect();
+        let text = template
+            .replace("<!-- preloads -->\n", &preloads)
+            .replace("{files}", &root)
+            .replace("{api}", &format!("/{api_version}"));
+        Some(File::new(PAGE, text.into_bytes()))
+    }
+}
+
+/// The web UI
+///
+/// A page that shows the cluster and works it, for people with a browser.
+#[utoipa::path(get, path = "/", tag = "daemon",
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
+async fn page(State(api): State<Api>, headers: HeaderMap) -> Answered {
+    let file = Site::now().page(&api.config.api_version);
+    let file = file.ok_or_else(|| Problem::not_found("file", PAGE))?;
+    Ok(send(&api, &file, &headers, ASK_AGAIN))
+}
+
+async fn file(
+    State(api): State<Api>,
+    Path((digest, path)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answered {
+    let site = Site::now();
+    let file = site.files.get(&path).filter(|_| path != PAGE);
+    let file = file.ok_or_else(|| Problem::not_found("file of the web UI", &path))?;
+    // A page that was loaded from another version gets what there is now, and does not keep it under that address.
+    let caching = if digest == site.digest { FOR_EVER } else { ASK_AGAIN };
+    Ok(send(&api, file, &headers, caching))
+}
+
+/// Sends a file: small where the client can read that, and not at all when it has it.
+fn send(api: &Api, file: &File, asked: &HeaderMap, caching: &'static str) -> Response {
+    let has_gzip = accepts_gzip(asked) && !file.gzip().is_empty();
+    let body = if has_gzip { file.gzip() } else { &file.plain };
+    let tag = format!("\"{}\"", &blake3::hash(body).to_hex().as_str()[..32]);
+    let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_known =
+        known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag || one.trim() == "*");
+    let mut response = if is_known {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        Response::new(body.clone().into())
+    };
+    let headers = response.headers_mut();
+    let fixed: [(HeaderName, &'static str); 4] = [
+        (header::CONTENT_TYPE, file.media),
+        (header::CACHE_CONTROL, caching),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::VARY, "accept-encoding"),
+    ];
+    headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    if has_gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    headers.extend(HeaderValue::try_from(tag).ok().map(|tag| (header::ETAG, tag)));
+    headers.insert(SEQ_HEADER, HeaderValue::from(api.journal.cluster().seq().0));
+    response
+}
+
+/// Whether the client reads gzip: it is named, and not with `q=0`.
+fn accepts_gzip(asked: &HeaderMap) -> bool {
+    let values = asked.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|one| {
+        let (name, quality) = one.split_once(';').unwrap_or((one, "q=1"));
+        let refused = matches!(quality.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000");
+        matches!(name.trim(), "gzip" | "*") && !refused
+    })
+}

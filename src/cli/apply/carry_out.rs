@@ -1,0 +1,132 @@
+//! Doing what a plan says, step by step.
+
+use super::plan::{Action, Plan, Step};
+use crate::cli::Context;
+use crate::cli::applications::delete_containers;
+use crate::cli::change::{About, ChangeArgs};
+use crate::cli::client::Request;
+use crate::cli::failure::Failure;
+use crate::cli::json::Json;
+use crate::cli::output::say;
+use crate::cli::progress::{Watching, look, spinner};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether containers were replaced.
+const PERIOD: Duration = Duration::from_millis(300);
+/// How long containers may take to go where nobody said how long to wait.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(300);
+
+/// Does it all, and waits for the containers if that is wanted.
+pub(super) async fn run(cx: &Context, plan: &Plan, wait: Option<Duration>) -> Result<(), Failure> {
+    // The plan was shown in the form that was asked for: the steps are only told.
+    let cx = &Context { output: None, ..cx.clone() };
+    for step in &plan.steps {
+        let name = step.application.as_str();
+        let before = match wait {
+            Some(_) if step.replaces => generations(cx, name).await?,
+            _ => BTreeMap::new(),
+        };
+        carry_out(cx, step).await?;
+        if let Some(wait) = wait {
+            replaced(cx, name, &before, wait).await?;
+            let request = Request::new(Method::POST, &["applications", "scale", name])?;
+            let request = request.body(json!({"replicas": step.replicas}));
+            if step.action != Action::Unchanged {
+                let about = about(name, "is as the file says", "being launched");
+                cx.change(request, &ChangeArgs::waiting(wait), &about).await?;
+            }
+        }
+    }
+    if plan.prune {
+        for name in &plan.vanished {
+            delete_containers(cx, name, wait.unwrap_or(REMOVAL_LIMIT)).await?;
+            let request = Request::new(Method::DELETE, &["applications", "delete", name])?;
+            cx.change(request, &ChangeArgs::default(), &about(name, "is removed", "being removed")).await?;
+        }
+    }
+    Ok(())
+}
+
+fn about(name: &str, done: &'static str, going: &'static str) -> About {
+    let watching = Watching::Application(name.to_owned());
+    About { thing: "application", name: name.to_owned(), done, going, watching }
+}
+
+async fn carry_out(cx: &Context, step: &Step) -> Result<(), Failure> {
+    let name = step.application.as_str();
+    let body = Value::Object(step.body.clone());
+    match step.action {
+        Action::Unchanged => {}
+        Action::Create => {
+            let request = Request::new(Method::POST, &["applications", "create"])?.body(body);
+            cx.change(request, &ChangeArgs::default(), &about(name, "is created", "being created")).await?;
+        }
+        Action::Change => {
+            let mut request = Request::new(Method::PATCH, &["applications", "update", name])?.body(body);
+            request.if_match = step.seq;
+            cx.change(request, &ChangeArgs::default(), &about(name, "is changed", "being changed")).await?;
+        }
+    }
+    Ok(())
+}
+
+/// How often each of an application's running containers was placed, by id.
+async fn generations(cx: &Context, application: &str) -> Result<BTreeMap<String, u64>, Failure> {
+    let mut generations = BTreeMap::new();
+    let request = Request::get(&["containers"])?.query("application_id", application);
+    cx.client
+        .list(request, |row: Json, _| {
+            if row.text("desired") == Some("running")
+                && let Some(id) = row.text("id")
+            {
+                generations.insert(id.to_owned(), row.whole("generation").unwrap_or(0));
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(generations)
+}
+
+/// Waits until every container that ran before the change was placed again, or is gone.
+async fn replaced(
+    cx: &Context,
+    application: &str,
+    before: &BTreeMap<String, u64>,
+    wait: Duration,
+) -> Result<(), Failure> {
+    if before.is_empty() {
+        return Ok(());
+    }
+    let begun = Instant::now();
+    let bar = spinner(format!("application `{application}`"));
+    let result = loop {
+        let now = match generations(cx, application).await {
+            Ok(now) => now,
+            Err(failure) => break Err(failure),
+        };
+        let old = before.iter().filter(|(id, generation)| now.get(*id) == Some(generation)).count();
+        if old == 0 {
+            break Ok(());
+        }
+        if begun.elapsed() > wait {
+            let seconds = wait.as_secs();
+            break Err(Failure::Other(format!(
+                "application `{application}`: {old} containers are still as before after {seconds}s; that goes on"
+            )));
+        }
+        if !bar.is_hidden()
+            && let Ok(Some(state)) = look(&cx.client, &Watching::Application(application.to_owned())).await
+        {
+            bar.set_message(format!("application `{application}`: {old} to replace, {state}"));
+        }
+        tokio::time::sleep(PERIOD).await;
+    };
+    bar.finish_and_clear();
+    if result.is_ok() {
+        say(format_args!("application `{application}`: its containers are replaced"));
+    }
+    result
+}

@@ -1,0 +1,165 @@
+//! `kdaemon apply`: brings the cluster to what a Compose file says.
+
+mod carry_out;
+mod compose;
+mod deploy;
+mod interpolate;
+mod plan;
+mod service;
+#[cfg(test)]
+mod tests;
+mod values;
+mod yaml;
+
+use super::Context;
+use super::failure::Failure;
+use super::output::{Format, json, print, say, yaml as yaml_text};
+use super::variables::read_file;
+use interpolate::Variables;
+use plan::Plan;
+use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The file, and how to apply it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kdaemon apply -f compose.yml
+  kdaemon apply -f compose.yml --dry-run
+  kdaemon apply -f compose.yml --yes --prune
+  sed s/1.27/1.28/ compose.yml | kdaemon apply -f - --name shop --yes
+
+Services become applications of the same name, in the order of depends_on, with the label kdaemon.stack. Variables such as
+${TAG:-latest} are taken from this shell and from .env beside the file. What kDaemon does not do of a file is named with its
+line. Applied twice, it changes nothing.")]
+pub(super) struct ApplyArgs {
+    /// The Compose file; - reads stdin
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// The stack's name, in place of the file's `name` or its folder's
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Does it without asking
+    #[arg(short, long)]
+    yes: bool,
+    /// Shows what it would do, and does nothing
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Removes applications of the stack that the file does not have any more, and their containers
+    #[arg(long)]
+    prune: bool,
+    /// Also the services of this profile
+    #[arg(long = "profile", value_name = "NAME")]
+    profiles: Vec<String>,
+    /// How long to wait for the containers of each service
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = super::change::wait_time)]
+    wait: Duration,
+    /// Does not wait for containers
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
+}
+
+/// The largest file that is read, in bytes.
+const FILE_LIMIT: u64 = 4 * 1024 * 1024;
+
+/// Applies it.
+pub(super) async fn run(cx: &Context, args: &ApplyArgs) -> Result<(), Failure> {
+    let is_stdin = args.file == Path::new("-");
+    let folder = match args.file.parent() {
+        Some(parent) if !is_stdin && parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let text = read(&args.file, is_stdin)?;
+    let shown = if is_stdin { "stdin".to_owned() } else { args.file.display().to_string() };
+    let wrong = |why: String| Failure::Invalid(format!("{shown}: {why}"));
+    let mut root = yaml::Node::parse(&text).map_err(wrong)?;
+    let mut variables = Variables::new(known_variables(&folder)?);
+    variables.resolve(&mut root).map_err(wrong)?;
+    for (name, line) in &variables.unset {
+        say(format_args!("{shown}: line {line}: the variable {name} has no value; it is left empty"));
+    }
+    let stack = compose::read(&root, &folder, &args.profiles).map_err(|errors| wrong(errors.join("\n  ")))?;
+    let name = stack_name(args.name.as_ref().or(stack.name.as_ref()), &folder)?;
+    let plan = Plan::make(cx, &name, stack, args.prune).await?;
+    let warnings = plan.warnings();
+    if !warnings.is_empty() {
+        say(warnings.trim_end());
+    }
+    match cx.output {
+        Some(Format::Json) => print(&json(&plan)?)?,
+        Some(Format::Yaml) => print(&yaml_text(&plan)?)?,
+        Some(Format::Name) => {
+            let names = plan.steps.iter().map(|step| format!("{}\n", step.application));
+            print(&names.collect::<String>())?;
+        }
+        None | Some(Format::Table | Format::Wide) => print(&plan.text())?,
+    }
+    if plan.is_empty() {
+        say("nothing is to be done");
+        return Ok(());
+    }
+    if args.dry_run {
+        return Ok(());
+    }
+    if !args.yes && !confirmed(is_stdin)? {
+        say("nothing was done");
+        return Ok(());
+    }
+    let wait = Some(args.wait).filter(|_| !args.no_wait);
+    carry_out::run(cx, &plan, wait).await
+}
+
+fn read(file: &Path, is_stdin: bool) -> Result<String, Failure> {
+    let failure = |error: std::io::Error| Failure::Invalid(format!("{}: {error}", file.display()));
+    let mut text = String::new();
+    let read = if is_stdin {
+        std::io::stdin().lock().take(FILE_LIMIT + 1).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).map_err(failure)?.take(FILE_LIMIT + 1).read_to_string(&mut text)
+    };
+    match read.map_err(failure)? as u64 {
+        ..=FILE_LIMIT => Ok(text),
+        _ => Err(Failure::Invalid(format!("{}: more than 4 MiB", file.display()))),
+    }
+}
+
+/// Those of `.env` beside the file, and over them those of this process.
+fn known_variables(folder: &Path) -> Result<std::collections::BTreeMap<String, String>, Failure> {
+    let file = folder.join(".env");
+    let mut variables = if file.is_file() { read_file(&file)? } else { Default::default() };
+    variables.extend(std::env::vars_os().filter_map(|(name, value)| {
+        // What is not text cannot stand in a file.
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    }));
+    Ok(variables)
+}
+
+/// The name that was given, or that of the folder, as Compose makes it.
+fn stack_name(given: Option<&String>, folder: &Path) -> Result<String, Failure> {
+    let name = match given {
+        Some(name) => name.clone(),
+        None => {
+            let folder = folder.canonicalize()?;
+            let name = folder.file_name().map(|name| name.to_string_lossy().to_lowercase());
+            let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            name.unwrap_or_default().chars().filter(allowed).collect()
+        }
+    };
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err(Failure::Usage("the stack has no name: give it one with --name".to_owned()));
+    }
+    Ok(name)
+}
+
+fn confirmed(is_stdin: bool) -> Result<bool, Failure> {
+    if is_stdin || !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage(
+            "nobody can be asked here: --yes does it, --dry-run only shows it".to_owned(),
+        ));
+    }
+    let _ = write!(std::io::stderr(), "Apply this? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().lock().take(100).read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}

@@ -1,0 +1,534 @@
+//! One service of a Compose file, as the body of an application.
+
+use super::compose::Declared;
+use super::values::{duration_ms, port, ports_of_text};
+use super::yaml::{Node, Value as Yaml};
+use crate::cli::variables::{read_file, variable};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A service, read.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) name: String,
+    /// The application's fields, all that a file can say: what it does not say is as by default.
+    pub(super) body: Map<String, Value>,
+    /// The services that it needs, with the lines that say so.
+    pub(super) depends_on: BTreeMap<String, u64>,
+    pub(super) profiles: Vec<String>,
+    pub(super) replicas: u32,
+}
+
+/// Reads a file, and gathers what is wrong with it.
+pub(super) struct Reader<'a> {
+    /// The folder that paths in the file are relative to.
+    folder: &'a Path,
+    pub(super) volumes: Declared,
+    pub(super) networks: Declared,
+    pub(super) errors: Vec<String>,
+    pub(super) left_out: Vec<String>,
+}
+
+fn at(node: &Node, path: &str) -> String {
+    match node.line {
+        0 => path.to_owned(),
+        line => format!("line {line}: {path}"),
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(folder: &'a Path) -> Self {
+        let (volumes, networks) = (Declared::new(), Declared::new());
+        Self { folder, volumes, networks, errors: Vec::new(), left_out: Vec::new() }
+    }
+
+    /// Something cannot be so.
+    pub(super) fn error(&mut self, node: &Node, path: &str, why: &str) {
+        self.errors.push(format!("{}: {why}", at(node, path)));
+    }
+
+    /// Something is not done here, and the rest is.
+    pub(super) fn leave_out(&mut self, node: &Node, path: &str, why: &str) {
+        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+        self.left_out.push(format!("{}{why}", at(node, path)));
+    }
+
+    /// The entries of a map; none, and an error, when it is no map.
+    pub(super) fn map<'n>(&mut self, path: &str, node: &'n Node) -> &'n [(String, Node)] {
+        match &node.value {
+            Yaml::Map(entries) => entries,
+            Yaml::Null => &[],
+            _ => {
+                self.error(node, path, &format!("a map is expected, and it is {}", node.kind()));
+                &[]
+            }
+        }
+    }
+
+    /// A single value.
+    pub(super) fn text(&mut self, path: &str, node: &Node) -> Option<String> {
+        match &node.value {
+            Yaml::Scalar(text) => Some(text.clone()),
+            Yaml::Null => None,
+            _ => {
+                self.error(node, path, &format!("a single value is expected, and it is {}", node.kind()));
+                None
+            }
+        }
+    }
+
+    /// The items of a list, or a single value as the only one.
+    pub(super) fn items<'n>(&mut self, path: &str, node: &'n Node) -> &'n [Node] {
+        match &node.value {
+            Yaml::List(items) => items,
+            Yaml::Scalar(_) => std::slice::from_ref(node),
+            Yaml::Null => &[],
+            Yaml::Map(_) => {
+                self.error(node, path, "a list is expected, and it is a map");
+                &[]
+            }
+        }
+    }
+
+    fn texts(&mut self, path: &str, node: &Node) -> Vec<String> {
+        self.items(path, node).iter().filter_map(|item| self.text(path, item)).collect()
+    }
+
+    /// A single value that has to be of a type.
+    pub(super) fn parsed<T: std::str::FromStr>(
+        &mut self,
+        path: &str,
+        node: &Node,
+        expected: &str,
+    ) -> Option<T> {
+        let text = self.text(path, node)?;
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.error(node, path, &format!("`{text}` is not {expected}"));
+        }
+        parsed
+    }
+
+    /// Reads one service.
+    pub(super) fn service(&mut self, name: &str, node: &Node) -> Option<Service> {
+        let root = format!("services.{name}");
+        let mut service = Service {
+            name: name.to_owned(),
+            body: Map::new(),
+            depends_on: BTreeMap::new(),
+            profiles: Vec::new(),
+            replicas: 1,
+        };
+        let mut spec = Spec::default();
+        // What `deploy` says goes over the older keys that say the same.
+        let (deploy, others): (Vec<_>, Vec<_>) =
+            self.map(&root, node).iter().partition(|(key, _)| key == "deploy");
+        for (key, node) in others.into_iter().chain(deploy) {
+            let path = format!("{root}.{key}");
+            let path = path.as_str();
+            match key.as_str() {
+                "image" => spec.image = self.text(path, node),
+                "ports" => {
+                    for item in self.items(path, node) {
+                        self.ports(path, item, &mut spec.ports);
+                    }
+                }
+                "environment" => spec.environment = self.environment(path, node),
+                "env_file" => self.env_files(path, node, &mut spec.file_variables),
+                "volumes" => {
+                    for item in self.items(path, node) {
+                        spec.volumes.extend(self.volume(path, item));
+                    }
+                }
+                "command" => spec.command = self.command(path, node),
+                "entrypoint" => spec.entrypoint = self.command(path, node),
+                "labels" => spec.labels = self.pairs(path, node),
+                "restart" => spec.restart = self.text(path, node),
+                "depends_on" => service.depends_on = self.depends_on(path, node),
+                "healthcheck" => spec.health_check = self.health_check(path, node),
+                "networks" => spec.networks = self.service_networks(path, node),
+                "deploy" => self.deploy(path, node, &mut spec, &mut service.replicas),
+                "scale" => {
+                    if let Some(scale) = self.parsed(path, node, "a number of containers") {
+                        service.replicas = scale;
+                    }
+                }
+                "cpus" => spec.cpus = self.parsed(path, node, "a number of processors"),
+                "mem_limit" => spec.memory = self.text(path, node),
+                "profiles" => service.profiles = self.texts(path, node),
+                "build" => self.leave_out(node, path, "images are not built here"),
+                "extends" => {
+                    self.error(node, path, "services of other files are not read: write it out here");
+                }
+                key if key.starts_with("x-") => {}
+                _ => self.leave_out(node, path, ""),
+            }
+        }
+        if spec.image.is_none() {
+            self.error(node, &root, "it has no image");
+            return None;
+        }
+        service.body = spec.body(&service);
+        Some(service)
+    }
+
+    fn ports(&mut self, path: &str, node: &Node, ports: &mut Vec<String>) {
+        let result = match &node.value {
+            Yaml::Scalar(text) => ports_of_text(text),
+            Yaml::Map(fields) => {
+                let mut parts = BTreeMap::new();
+                for (field, node) in fields {
+                    let path = format!("{path}.{field}");
+                    match field.as_str() {
+                        "target" | "published" | "protocol" => {
+                            parts.insert(field.as_str(), self.text(&path, node).unwrap_or_default());
+                        }
+                        "mode" if self.text(&path, node).as_deref() == Some("host") => {}
+                        "name" => {}
+                        field if field.starts_with("x-") => {}
+                        "host_ip" => {
+                            self.error(node, &path, "ports are published on all addresses of a node");
+                        }
+                        _ => self.leave_out(node, &path, ""),
+                    }
+                }
+                let get = |part| parts.get(part).map(String::as_str);
+                port(get("published"), get("target").unwrap_or_default(), get("protocol"))
+                    .map(|port| vec![port])
+            }
+            _ => Err(format!("a port is expected, and it is {}", node.kind())),
+        };
+        match result {
+            Ok(read) => ports.extend(read),
+            Err(why) => self.error(node, path, &why),
+        }
+    }
+
+    /// Variables: a map, or a list of `NAME=VALUE`. A name alone takes the value of this process, or is left out.
+    fn environment(&mut self, path: &str, node: &Node) -> BTreeMap<String, String> {
+        let mut variables = BTreeMap::new();
+        let mut take = |name: &str, value: Option<String>| {
+            if let Some(value) = value.or_else(|| std::env::var(name).ok()) {
+                variables.insert(name.to_owned(), value);
+            }
+        };
+        match &node.value {
+            Yaml::Map(entries) => {
+                for (name, node) in entries {
+                    take(name, self.text(&format!("{path}.{name}"), node));
+                }
+            }
+            _ => {
+                for item in self.items(path, node) {
+                    let Some(text) = self.text(path, item) else { continue };
+                    match variable(&text) {
+                        Ok((name, value)) => take(&name, value),
+                        Err(why) => self.error(item, path, &why),
+                    }
+                }
+            }
+        }
+        variables
+    }
+
+    fn env_files(&mut self, path: &str, node: &Node, variables: &mut BTreeMap<String, String>) {
+        let items = match &node.value {
+            Yaml::Map(_) => std::slice::from_ref(node),
+            _ => self.items(path, node),
+        };
+        for item in items {
+            let mut file = None;
+            let mut is_required = true;
+            match &item.value {
+                Yaml::Map(fields) => {
+                    for (field, node) in fields {
+                        let path = format!("{path}.{field}");
+                        match field.as_str() {
+                            "path" => file = self.text(&path, node),
+                            "required" => is_required = self.text(&path, node).as_deref() != Some("false"),
+                            _ => self.leave_out(node, &path, ""),
+                        }
+                    }
+                }
+                _ => file = self.text(path, item),
+            }
+            let Some(file) = file else { continue };
+            let file = self.folder.join(file);
+            if !is_required && !file.exists() {
+                continue;
+            }
+            match read_file(&file) {
+                Ok(read) => variables.extend(read),
+                Err(failure) => self.error(item, path, &failure.to_string()),
+            }
+        }
+    }
+
+    fn volume(&mut self, path: &str, node: &Node) -> Option<String> {
+        let (source, target, mode) = match &node.value {
+            Yaml::Scalar(text) => {
+                let mut parts = text.splitn(3, ':');
+                let (first, second, mode) = (parts.next()?.to_owned(), parts.next(), parts.next());
+                let Some(target) = second else {
+                    self.error(
+                        node,
+                        path,
+                        &format!("`{text}` has no source; write a volume's name before it"),
+                    );
+                    return None;
+                };
+                (first, target.to_owned(), mode.map(str::to_owned))
+            }
+            Yaml::Map(fields) => {
+                let mut parts: BTreeMap<&str, String> = BTreeMap::new();
+                for (field, node) in fields {
+                    let path = format!("{path}.{field}");
+                    match field.as_str() {
+                        "type" | "source" | "target" | "read_only" => {
+                            parts.insert(field, self.text(&path, node).unwrap_or_default());
+                        }
+                        field if field.starts_with("x-") => {}
+                        _ => self.leave_out(node, &path, ""),
+                    }
+                }
+                let kind = parts.get("type").map_or("volume", String::as_str);
+                if kind != "volume" && kind != "bind" {
+                    self.error(
+                        node,
+                        path,
+                        &format!("mounts of the type {kind} are not available: volume or bind"),
+                    );
+                    return None;
+                }
+                let (Some(source), Some(target)) = (parts.get("source"), parts.get("target")) else {
+                    self.error(node, path, "a mount needs a source and a target");
+                    return None;
+                };
+                let mode = parts.get("read_only").filter(|flag| *flag == "true").map(|_| "ro".to_owned());
+                (source.clone(), target.clone(), mode)
+            }
+            _ => {
+                self.error(node, path, &format!("a mount is expected, and it is {}", node.kind()));
+                return None;
+            }
+        };
+        let source = if source.starts_with('/') {
+            source
+        } else if source.starts_with(['.', '~']) || source.contains('/') {
+            let why = format!(
+                "`{source}` is a path of this machine; write an absolute path of the nodes, or a volume"
+            );
+            self.error(node, path, &why);
+            return None;
+        } else if let Some(name) = self.volumes.get(&source) {
+            name.clone()
+        } else {
+            self.error(node, path, &format!("`{source}` is not declared under the file's `volumes`"));
+            return None;
+        };
+        let mut read_only = false;
+        for word in mode.iter().flat_map(|mode| mode.split(',')) {
+            match word {
+                "ro" => read_only = true,
+                "rw" | "" => {}
+                // Labels for SELinux, which the engines of nodes may or may not use.
+                other => self.leave_out(node, &format!("{path} ({source}:{target}:{other})"), ""),
+            }
+        }
+        Some(format!("{source}:{target}{}", if read_only { ":ro" } else { "" }))
+    }
+
+    fn command(&mut self, path: &str, node: &Node) -> Value {
+        match &node.value {
+            Yaml::Null => Value::Null,
+            // One text is split into words as a shell does, by the daemon.
+            Yaml::Scalar(line) => json!(line),
+            _ => json!(self.texts(path, node)),
+        }
+    }
+
+    /// Labels: a map, or a list of `NAME=VALUE`.
+    fn pairs(&mut self, path: &str, node: &Node) -> BTreeMap<String, String> {
+        match &node.value {
+            Yaml::Map(entries) => entries
+                .iter()
+                .map(|(name, node)| {
+                    (name.clone(), self.text(&format!("{path}.{name}"), node).unwrap_or_default())
+                })
+                .collect(),
+            _ => self
+                .texts(path, node)
+                .into_iter()
+                .map(|text| match text.split_once('=') {
+                    Some((name, value)) => (name.to_owned(), value.to_owned()),
+                    None => (text, String::new()),
+                })
+                .collect(),
+        }
+    }
+
+    fn depends_on(&mut self, path: &str, node: &Node) -> BTreeMap<String, u64> {
+        let Yaml::Map(entries) = &node.value else {
+            return self
+                .items(path, node)
+                .iter()
+                .filter_map(|item| Some((self.text(path, item)?, item.line)))
+                .collect();
+        };
+        let mut depends_on = BTreeMap::new();
+        for (name, node) in entries {
+            for (field, value) in self.map(&format!("{path}.{name}"), node) {
+                let path = format!("{path}.{name}.{field}");
+                match (field.as_str(), self.text(&path, value).as_deref()) {
+                    ("condition", Some("service_started")) | ("required", Some("true")) => {}
+                    ("condition", Some("service_healthy")) => {
+                        self.leave_out(value, &path, "one container of it that is UP is waited for");
+                    }
+                    ("condition", Some(other)) => {
+                        let why = format!("`{other}` cannot be waited for: service_started can");
+                        self.error(value, &path, &why);
+                    }
+                    _ => self.leave_out(value, &path, ""),
+                }
+            }
+            depends_on.insert(name.clone(), node.line);
+        }
+        depends_on
+    }
+
+    fn health_check(&mut self, path: &str, node: &Node) -> Value {
+        let mut check = Map::new();
+        let mut is_off = false;
+        for (field, node) in self.map(path, node) {
+            let path = format!("{path}.{field}");
+            let path = path.as_str();
+            match field.as_str() {
+                "test" => match &node.value {
+                    Yaml::Scalar(line) => {
+                        check.insert("command".to_owned(), json!([line]));
+                    }
+                    _ => {
+                        let words = self.texts(path, node);
+                        match words.first().map(String::as_str) {
+                            Some("NONE") => is_off = true,
+                            Some("CMD" | "CMD-SHELL") if words.len() > 1 => {
+                                check.insert("command".to_owned(), json!(words));
+                            }
+                            _ => self.error(node, path, "a list begins with CMD, CMD-SHELL or NONE"),
+                        }
+                    }
+                },
+                "interval" | "timeout" | "start_period" => {
+                    let Some(text) = self.text(path, node) else { continue };
+                    match duration_ms(&text) {
+                        Some(ms) => {
+                            check.insert(format!("{field}_ms"), json!(ms));
+                        }
+                        None => self.error(node, path, &format!("`{text}` is no duration, such as 1m30s")),
+                    }
+                }
+                "retries" => {
+                    let retries: Option<u32> = self.parsed(path, node, "a number of retries");
+                    check.insert("retries".to_owned(), json!(retries));
+                }
+                "disable" => is_off = self.text(path, node).as_deref() == Some("true"),
+                field if field.starts_with("x-") => {}
+                _ => self.leave_out(node, path, ""),
+            }
+        }
+        if is_off {
+            self.leave_out(node, path, "a check that the image brings along stays on");
+            return Value::Null;
+        }
+        if !check.contains_key("command") {
+            self.error(node, path, "it has no test; the image's own check cannot be changed");
+        }
+        Value::Object(check)
+    }
+
+    fn service_networks(&mut self, path: &str, node: &Node) -> Vec<String> {
+        let mut names = Vec::new();
+        match &node.value {
+            Yaml::Map(entries) => {
+                for (name, node) in entries {
+                    for (field, node) in self.map(&format!("{path}.{name}"), node) {
+                        self.leave_out(node, &format!("{path}.{name}.{field}"), "");
+                    }
+                    names.push((name.clone(), node));
+                }
+            }
+            _ => {
+                for item in self.items(path, node) {
+                    names.extend(self.text(path, item).map(|name| (name, item)));
+                }
+            }
+        }
+        let mut networks = Vec::new();
+        for (name, node) in names {
+            match self.networks.get(&name) {
+                Some(network) => networks.push(network.clone()),
+                None if name == "default" => {}
+                None => {
+                    self.error(node, path, &format!("`{name}` is not declared under the file's `networks`"));
+                }
+            }
+        }
+        networks
+    }
+}
+
+/// What is read of a service.
+#[derive(Debug, Default)]
+pub(super) struct Spec {
+    pub(super) image: Option<String>,
+    pub(super) ports: Vec<String>,
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) file_variables: BTreeMap<String, String>,
+    pub(super) volumes: Vec<String>,
+    pub(super) command: Value,
+    pub(super) entrypoint: Value,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) restart: Option<String>,
+    pub(super) health_check: Value,
+    pub(super) networks: Vec<String>,
+    pub(super) cpus: Option<f64>,
+    pub(super) memory: Option<String>,
+    pub(super) constraints: Vec<String>,
+    pub(super) spread_over: Option<String>,
+    pub(super) anti_affinity: bool,
+}
+
+impl Spec {
+    /// The application that the service is.
+    fn body(self, service: &Service) -> Map<String, Value> {
+        let mut variables = self.file_variables;
+        variables.extend(self.environment);
+        let mut limits = Map::new();
+        crate::cli::nodes::put(&mut limits, "cpus", self.cpus);
+        crate::cli::nodes::put(&mut limits, "memory", self.memory);
+        let dependencies: Vec<_> = service.depends_on.keys().collect();
+        let fields = [
+            ("docker_image", json!(self.image)),
+            ("exposed_ports", json!(self.ports)),
+            ("env_variables", json!(variables)),
+            ("volumes", json!(self.volumes)),
+            ("command", self.command),
+            ("entrypoint", self.entrypoint),
+            ("labels", json!(self.labels)),
+            // As Compose has it: what ends stays ended unless the file says otherwise.
+            ("restart_policy", json!(self.restart.unwrap_or_else(|| "no".to_owned()))),
+            ("health_check", self.health_check),
+            ("networks", json!(self.networks)),
+            ("resources", Value::Object(limits)),
+            ("constraints", json!(self.constraints)),
+            ("spread_over", json!(self.spread_over)),
+            ("anti_affinity", json!(self.anti_affinity)),
+            ("dependencies", json!(dependencies)),
+            ("replicas", json!(service.replicas)),
+            // What is applied is to run: containers are replaced one after another.
+            ("update_policy", json!("rolling")),
+        ];
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}

@@ -1,0 +1,178 @@
+//! Compose files, read.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::compose::{Stack, read};
+use super::interpolate::Variables;
+use super::yaml::Node;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+fn parsed(text: &str) -> Result<Stack, Vec<String>> {
+    let mut root = Node::parse(text).map_err(|error| vec![error])?;
+    Variables::new(BTreeMap::new()).resolve(&mut root).map_err(|error| vec![error])?;
+    read(&root, Path::new("."), &[])
+}
+
+fn body(stack: &Stack, name: &str) -> Value {
+    let service = stack.services.iter().find(|service| service.name == name);
+    Value::Object(service.unwrap_or_else(|| panic!("no service {name}")).body.clone())
+}
+
+#[test]
+fn a_service_becomes_an_application_with_all_that_it_says() {
+    let stack = parsed(
+        r#"
+version: "3.9"
+name: shop
+x-common: &common
+  restart: unless-stopped
+services:
+  web:
+    <<: *common
+    image: nginx:${TAG:-1.27}
+    ports: ["8080:80", 443, {target: 53, published: "53", protocol: udp, mode: host}]
+    environment:
+      A: 1
+      B: "two"
+      C: true
+    command: nginx -g 'daemon off;'
+    entrypoint: ["/bin/tini", "--"]
+    volumes:
+      - data:/data:ro
+      - /srv:/srv
+      - {type: volume, source: data, target: /more, read_only: true}
+    labels: ["tier=web"]
+    depends_on:
+      db: {condition: service_started}
+    healthcheck:
+      test: ["CMD", "curl", "-f", "http://localhost"]
+      interval: 1m30s
+      timeout: 10s
+      retries: 2
+      start_period: 500ms
+    networks: [back, default]
+    deploy:
+      replicas: 3
+      resources:
+        limits: {cpus: "0.50", memory: 256M}
+        reservations: {memory: 256M}
+      placement:
+        constraints: ["node.labels.zone == a"]
+        preferences: [{spread: node.labels.rack}]
+        max_replicas_per_node: 1
+      restart_policy: {condition: on-failure, max_attempts: 3}
+  db:
+    image: postgres:17
+volumes:
+  data: {name: shop-data}
+networks:
+  back:
+"#,
+    )
+    .unwrap();
+    assert_eq!(stack.name.as_deref(), Some("shop"));
+    assert_eq!(stack.left_out, Vec::<String>::new());
+    assert_eq!(stack.services.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["db", "web"]);
+    assert_eq!(
+        body(&stack, "web"),
+        json!({
+            "docker_image": "nginx:1.27",
+            "exposed_ports": ["8080:80", "443", "53:53/udp"],
+            "env_variables": {"A": "1", "B": "two", "C": "true"},
+            "command": "nginx -g 'daemon off;'",
+            "entrypoint": ["/bin/tini", "--"],
+            "volumes": ["shop-data:/data:ro", "/srv:/srv", "shop-data:/more:ro"],
+            "labels": {"tier": "web"},
+            "restart_policy": "on-failure:3",
+            "health_check": {"command": ["CMD", "curl", "-f", "http://localhost"], "interval_ms": 90_000,
+                "timeout_ms": 10_000, "retries": 2, "start_period_ms": 500},
+            "networks": ["back"],
+            "resources": {"cpus": 0.5, "memory": "256M"},
+            "constraints": ["zone==a"],
+            "spread_over": "rack",
+            "anti_affinity": true,
+            "dependencies": ["db"],
+            "replicas": 3,
+            "update_policy": "rolling",
+        })
+    );
+    assert_eq!(body(&stack, "db")["restart_policy"], "no", "as Compose has it");
+}
+
+#[test]
+fn whatever_is_not_done_is_named_with_its_line() {
+    let stack = parsed(
+        "services:\n  a:\n    image: x\n    privileged: true\n    build: .\n    user: root\n    networks:\n      n:\n        aliases: [b]\n    deploy:\n      update_config:\n        parallelism: 2\n    healthcheck:\n      disable: true\nnetworks:\n  n: {driver: overlay}\nsecrets:\n  s: {file: ./s}\n",
+    )
+    .unwrap();
+    let expected = [
+        "line 16: networks.n.driver",
+        "line 18: secrets",
+        "line 4: services.a.privileged",
+        "line 5: services.a.build: images are not built here",
+        "line 6: services.a.user",
+        "line 9: services.a.networks.n.aliases",
+        "line 12: services.a.deploy.update_config",
+        "line 14: services.a.healthcheck: a check that the image brings along stays on",
+    ];
+    let mut left_out = stack.left_out.clone();
+    left_out.sort_by_key(|line| expected.iter().position(|expected| expected == line));
+    assert_eq!(left_out, expected);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_all_that_is_wrong() {
+    for (text, why) in [
+        ("- a", "a map with `services`"),
+        ("x-a: 1", "it has no `services`"),
+        ("services: {a: {}}", "services.a: it has no image"),
+        ("services: [a]", "services: a map is expected, and it is a list"),
+        ("services:\n  a:\n    image: [x]", "line 3: services.a.image: a single value is expected"),
+        ("services: {a: {image: x, ports: ['127.0.0.1:80:80']}}", "all addresses of a node"),
+        ("services: {a: {image: x, volumes: ['./here:/there']}}", "a path of this machine"),
+        ("services: {a: {image: x, volumes: ['data:/there']}}", "not declared under the file's `volumes`"),
+        ("services: {a: {image: x, networks: [n]}}", "not declared under the file's `networks`"),
+        ("services: {a: {image: x, depends_on: [b]}}", "there is no service `b`"),
+        (
+            "services: {a: {image: x, depends_on: [b]}, b: {image: x, depends_on: [a]}}",
+            "in a circle among a, b",
+        ),
+        ("services: {a: {image: x, deploy: {mode: global}}}", "global is not available"),
+        ("services: {a: {image: x, deploy: {replicas: many}}}", "`many` is not a number of containers"),
+        ("services: {a: {image: x, healthcheck: {interval: 10s}}}", "it has no test"),
+        ("services: {a: {image: x, healthcheck: {test: x, interval: 10}}}", "no duration"),
+        ("services: {a: {image: x, extends: b}}", "write it out here"),
+        (
+            "services: {a: {image: x, deploy: {placement: {constraints: [node.role==manager]}}}}",
+            "not about a label",
+        ),
+        ("services: {a: {image: x, env_file: no-such-file}}", "no-such-file"),
+        ("services: {a: {image: '${TAG:?say which}'}}", "say which"),
+    ] {
+        let errors = parsed(text).expect_err(text).join("\n");
+        assert!(errors.contains(why), "{text}: {errors}");
+    }
+    let both = parsed("services:\n  a: {}\n  b: {image: x, depends_on: [c]}\n").unwrap_err();
+    assert_eq!(both.len(), 2, "{both:?}");
+}
+
+#[test]
+fn services_of_profiles_wait_until_they_are_asked_for() {
+    let text = "services: {a: {image: x}, debug: {image: y, profiles: [tools]}}";
+    let stack = parsed(text).unwrap();
+    assert_eq!(stack.services.len(), 1);
+    assert!(stack.inactive.contains("debug"));
+    let root = Node::parse(text).unwrap();
+    assert_eq!(read(&root, Path::new("."), &["tools".to_owned()]).unwrap().services.len(), 2);
+}
+
+#[test]
+fn variables_of_files_go_below_those_of_the_service() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.env"), "A=file\nB=file\n").unwrap();
+    let text = "services: {a: {image: x, env_file: [a.env, {path: none.env, required: false}], environment: [A=own]}}";
+    let stack = read(&Node::parse(text).unwrap(), folder.path(), &[]).unwrap();
+    assert_eq!(body(&stack, "a")["env_variables"], json!({"A": "own", "B": "file"}));
+}

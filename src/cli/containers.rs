@@ -1,0 +1,307 @@
+//! `kdaemon containers`.
+
+use super::applications::merged_env;
+use super::change::{About, ChangeArgs, each};
+use super::client::Request;
+use super::failure::Failure;
+use super::get::{Kind, ListArgs};
+use super::history::HistoryArgs;
+use super::json::Json;
+use super::nodes::{clear, nonempty, put};
+use super::output::{Format, print, print_bytes};
+use super::progress::Watching;
+use super::table::{Table, bytes};
+use super::variables::EnvArgs;
+use super::when::{parse_moment, rfc3339};
+use super::{Context, get, history, why};
+use chrono::{DateTime, Utc};
+use clap::Subcommand;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+/// What can be done with containers.
+#[derive(Debug, Subcommand)]
+pub(super) enum ContainersCommand {
+    /// Lists the containers
+    #[command(visible_aliases = ["list", "ps"], after_help = "\
+Examples:
+  kdaemon containers ls
+  kdaemon containers ls -f status=FAILED -f status=LOST -o wide
+  kdaemon containers ls -f application_id=web -o name | xargs -d '\\n' kdaemon containers stop")]
+    Ls(ListArgs),
+    /// Shows containers, field by field
+    #[command(visible_alias = "show", after_help = "Example:\n  kdaemon containers get web-1")]
+    Get {
+        /// Names or ids
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Makes a container of an application
+    #[command(
+        visible_alias = "create",
+        after_help = "\
+Examples:
+  kdaemon containers add --app web --launch --wait
+  kdaemon containers add special --app web --env LEVEL=debug --pin"
+    )]
+    Add {
+        /// Its name; made from its application's when there is none
+        name: Option<String>,
+        #[command(flatten)]
+        fields: ContainerFields,
+        /// Launches it at once
+        #[arg(long)]
+        launch: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Edits a container: what is not named stays as it is
+    #[command(
+        visible_alias = "update",
+        after_help = "\
+Examples:
+  kdaemon containers edit web-1 --env LEVEL=debug --env-rm TRACE
+  kdaemon containers edit web-1 --pin=false"
+    )]
+    Edit {
+        /// Name or id
+        container: String,
+        /// Its new name
+        #[arg(long = "name", value_name = "NAME")]
+        new_name: Option<String>,
+        #[command(flatten)]
+        fields: ContainerFields,
+        /// Takes an environment variable away
+        #[arg(long = "env-rm", value_name = "NAME")]
+        remove_env: Vec<String>,
+        /// Sets a field back: env_variables, application_id or user_id
+        #[arg(long = "clear", value_name = "FIELD", value_delimiter = ',')]
+        clear: Vec<String>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Removes containers from their nodes and deletes them
+    #[command(visible_alias = "delete", after_help = "Example:\n  kdaemon containers rm web-1 web-2 --wait")]
+    Rm(Named),
+    /// Places and launches containers
+    #[command(
+        visible_alias = "start",
+        after_help = "\
+Examples:
+  kdaemon containers launch web-1 --wait
+  kdaemon containers launch web-1 --dry-run     where it would go, and why"
+    )]
+    Launch(Named),
+    /// Stops containers
+    #[command(after_help = "Example:\n  kdaemon containers stop web-1 --wait=30s")]
+    Stop(Named),
+    /// Shows what a container wrote
+    #[command(after_help = "\
+Examples:
+  kdaemon containers logs web-1
+  kdaemon containers logs -f --tail 100 web-1
+  kdaemon containers logs --since \"10m ago\" web-1 | grep error")]
+    Logs {
+        /// Name or id
+        name: String,
+        /// Goes on with what it writes next, until ctrl-c
+        #[arg(short, long)]
+        follow: bool,
+        /// Only the last so many lines; `all` is every one
+        #[arg(short = 'n', long, value_name = "N")]
+        tail: Option<String>,
+        /// Only what was written from this time on
+        #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+        since: Option<DateTime<Utc>>,
+    },
+    /// Shows what containers take of their nodes, now
+    #[command(after_help = "Example:\n  kdaemon containers stats web-1 web-2")]
+    Stats {
+        /// Names or ids
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Tells why a container is as it is
+    #[command(after_help = "\
+Examples:
+  kdaemon containers why web-1
+  kdaemon at \"yesterday 14:00\" containers why web-1")]
+    Why {
+        /// Name or id
+        name: String,
+    },
+    /// Tells what happened to a container, and what each event changed
+    #[command(after_help = "Example:\n  kdaemon containers history web-1")]
+    History(HistoryArgs),
+}
+
+/// Some containers, and how to change them.
+#[derive(Debug, clap::Args)]
+pub(super) struct Named {
+    /// Names or ids
+    #[arg(required = true)]
+    names: Vec<String>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// The fields of a container.
+#[derive(Debug, clap::Args)]
+pub(super) struct ContainerFields {
+    /// The application that it is made from
+    #[arg(short, long = "app", value_name = "APPLICATION")]
+    application: Option<String>,
+    #[command(flatten)]
+    env: EnvArgs,
+    /// Keeps it where it is: it is not moved for the sake of balance
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pin: Option<bool>,
+    /// Whom it belongs to
+    #[arg(long, value_name = "USER")]
+    user_id: Option<String>,
+}
+
+impl ContainerFields {
+    fn body(&self) -> Map<String, Value> {
+        let mut body = Map::new();
+        put(&mut body, "application_id", self.application.as_deref());
+        put(&mut body, "user_id", self.user_id.as_deref());
+        put(&mut body, "balance", self.pin.map(|pin| !pin));
+        body
+    }
+}
+
+pub(super) fn about(name: &str, done: &'static str, going: &'static str) -> About {
+    About {
+        thing: "container",
+        name: name.to_owned(),
+        done,
+        going,
+        watching: Watching::Container(name.to_owned()),
+    }
+}
+
+/// Does it.
+pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), Failure> {
+    let kind = Kind::Containers;
+    match command {
+        ContainersCommand::Ls(args) => get::list(cx, kind, &args).await,
+        ContainersCommand::Get { names } => get::get(cx, kind, &names).await,
+        ContainersCommand::Why { name } => why::run(cx, kind, &name).await,
+        ContainersCommand::History(args) => history::run(cx, kind, &args).await,
+        ContainersCommand::Add { name, fields, launch, change } => {
+            let mut body = fields.body();
+            put(&mut body, "name", name.as_deref());
+            if !fields.env.is_empty() {
+                body.insert("env_variables".to_owned(), json!(fields.env.read()?));
+            }
+            let request = Request::new(Method::POST, &["containers", "create"])?.body(Value::Object(body));
+            let shown = name.or(fields.application).unwrap_or_default();
+            let quiet =
+                Context { output: cx.output.filter(|_| !launch || change.is_dry_run()), ..cx.clone() };
+            let made = quiet.change(request, &change, &about(&shown, "is made", "being made")).await?;
+            match made.as_ref().and_then(|made| made.json.text("name")) {
+                Some(name) if launch => {
+                    post(cx, name, "launch", &change, &about(name, "is UP", "being launched")).await
+                }
+                _ => Ok(()),
+            }
+        }
+        ContainersCommand::Edit { container, new_name, fields, remove_env, clear: cleared, change } => {
+            let mut body = fields.body();
+            put(&mut body, "name", new_name);
+            let mut request = Request::new(Method::PATCH, &["containers", "update", &container])?;
+            if !fields.env.is_empty() || !remove_env.is_empty() {
+                let row = cx.client.ask(Request::get(&["containers", &container])?).await?.json;
+                request.if_match = row.whole("seq");
+                let before = row.text("env_variables").unwrap_or_default();
+                body.insert("env_variables".to_owned(), merged_env(before, &fields.env, &remove_env)?);
+            }
+            clear(&mut body, &cleared)?;
+            nonempty(&body)?;
+            let about = about(&container, "is edited", "being edited");
+            cx.change(request.body(Value::Object(body)), &change, &about).await.map(drop)
+        }
+        ContainersCommand::Rm(named) => {
+            each(&named.names, async |name| {
+                let request = Request::new(Method::DELETE, &["containers", "delete", name])?;
+                cx.change(request, &named.change, &about(name, "is deleted", "being deleted")).await.map(drop)
+            })
+            .await
+        }
+        ContainersCommand::Launch(named) => {
+            each(&named.names, async |name| {
+                post(cx, name, "launch", &named.change, &about(name, "is UP", "being launched")).await
+            })
+            .await
+        }
+        ContainersCommand::Stop(named) => {
+            each(&named.names, async |name| {
+                post(cx, name, "stop", &named.change, &about(name, "is stopped", "being stopped")).await
+            })
+            .await
+        }
+        ContainersCommand::Logs { name, follow, tail, since } => {
+            let request = Request::get(&["containers", &name, "logs"])?
+                .maybe("follow", follow.then_some("true"))
+                .maybe("tail", tail)
+                .maybe("since", since.map(rfc3339));
+            let mut output = cx.client.open(request, None).await?;
+            // A container may be silent for as long as it likes.
+            while let Some(piece) = cx.client.piece(&mut output, None).await? {
+                print_bytes(&piece)?;
+            }
+            Ok(())
+        }
+        ContainersCommand::Stats { names } => stats(cx, &names).await,
+    }
+}
+
+async fn post(
+    cx: &Context,
+    name: &str,
+    verb: &str,
+    change: &ChangeArgs,
+    about: &About,
+) -> Result<(), Failure> {
+    let request = Request::new(Method::POST, &["containers", verb, name])?;
+    cx.change(request, change, about).await.map(drop)
+}
+
+async fn stats(cx: &Context, names: &[String]) -> Result<(), Failure> {
+    let format = cx.output.unwrap_or(Format::Table);
+    let mut table = Table::new(&["NAME", "CPUS", "MEMORY", "LIMIT", "RECEIVED", "SENT", "PIDS"]);
+    let mut all = Vec::new();
+    let result = each(names, async |name| {
+        let stats = cx.client.ask(Request::get(&["containers", name, "stats"])?).await?.json;
+        let size = |field| stats.whole(field).map(bytes).unwrap_or_default();
+        let cpus = match stats.get("cpus") {
+            Some(Json::Number(cpus)) => format!("{:.2}", cpus.as_f64().unwrap_or_default()),
+            _ => String::new(),
+        };
+        table.row([
+            super::table::plain(name),
+            cpus,
+            size("memory_bytes"),
+            size("memory_limit_bytes"),
+            size("network_received_bytes"),
+            size("network_sent_bytes"),
+            stats.whole("pids").map(|pids| pids.to_string()).unwrap_or_default(),
+        ]);
+        let Json::Object(mut fields) = stats else { return Ok(()) };
+        fields.insert(0, ("name".to_owned(), Json::Text(name.to_owned())));
+        all.push(Json::Object(fields));
+        Ok(())
+    })
+    .await;
+    match format {
+        Format::Json => print(&super::output::json(&all)?)?,
+        Format::Yaml => print(&super::output::yaml(&all)?)?,
+        Format::Name => {
+            return Err(Failure::Usage("-o name says nothing of what containers take".to_owned()));
+        }
+        _ if table.is_empty() => {}
+        _ => print(&table.text())?,
+    }
+    result
+}

@@ -1,0 +1,104 @@
+//! `kdaemon verify`: whether the log is as it was written.
+
+use super::daemon::Daemon;
+use super::{CliError, StoreArgs, progress_bar, tell};
+use crate::audit::{Audit, Expectation, audit};
+use crate::config::StoreKind;
+use crate::daemon::{DaemonError, open_existing_store};
+use crate::http_client::chain;
+use crate::store::{SqliteStore, verify_file};
+use http_body_util::BodyExt as _;
+use indicatif::ProgressBar;
+use serde::Deserialize;
+
+/// What is verified, and against what.
+#[derive(clap::Args, Debug)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// What an earlier verification gave as the head, kept elsewhere; without it an end that was cut off is not noticed
+    #[arg(long, value_name = "SEQ:DIGEST")]
+    expect: Option<Expectation>,
+}
+
+/// Verifies the log, or asks the daemon to, and prints what was found.
+///
+/// # Errors
+/// When it cannot be read, and when it does not fit: with the first commit that does not.
+pub async fn verify(args: VerifyArgs, server: Option<String>) -> anyhow::Result<()> {
+    let bar = progress_bar("events");
+    bar.set_message("verifying");
+    // A log that is named here is meant, also where KDAEMON_SERVER is set.
+    let is_named = args.store.config.is_some() || args.store.data_dir.is_some();
+    let found = match server.filter(|server| !is_named && !server.is_empty()) {
+        Some(server) => ask(&Daemon::at(&server)?, args.expect, &bar).await,
+        None => look(args.store, args.expect, &bar).await,
+    };
+    bar.finish_and_clear();
+    let found = found?;
+    match found.trouble() {
+        None => {
+            let (head, commits) = (found.head, found.commits);
+            println!("verified {} events in {commits} commits; head {}:{}", head.seq, head.seq, head.digest);
+            Ok(())
+        }
+        Some(trouble) => Err(CliError::new(trouble).into()),
+    }
+}
+
+/// Reads the log itself.
+async fn look(store: StoreArgs, expect: Option<Expectation>, bar: &ProgressBar) -> anyhow::Result<Audit> {
+    let config = store.load()?;
+    if config.store == StoreKind::Rethinkdb {
+        let store = open_existing_store(&config).await?;
+        bar.set_length(store.head().await?.seq.0);
+        let found = audit(store.as_ref(), expect, |seq| bar.set_position(seq.0)).await;
+        store.close().await;
+        return Ok(found?);
+    }
+    if !SqliteStore::exists(&config.data_dir) {
+        return Err(
+            DaemonError::NoLog { place: config.data_dir.display().to_string(), hint: "--data-dir" }.into()
+        );
+    }
+    let bar = bar.clone();
+    let file = SqliteStore::file_in(&config.data_dir);
+    let work = move || verify_file(&file, expect, |seq, of| tell(&bar, seq.0, of.0));
+    Ok(tokio::task::spawn_blocking(work).await??)
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Progress { checked: u64, of: u64 },
+    Found(Audit),
+}
+
+/// The longest line of an answer.
+const LINE_LIMIT: usize = 64 * 1024;
+
+/// Has a daemon verify its own log.
+async fn ask(daemon: &Daemon, expect: Option<Expectation>, bar: &ProgressBar) -> anyhow::Result<Audit> {
+    let query = expect.map(|expected| format!("?expect={}:{}", expected.seq, expected.digest));
+    let path = format!("/audit/verify{}", query.unwrap_or_default());
+    let mut body = daemon.get(&path, "application/x-ndjson").await?.into_body();
+    let broke_off =
+        |why: String| CliError::new(format!("the answer broke off ({why}); the daemon's log says more"));
+    let mut text = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| broke_off(chain(&error)))?;
+        text.extend_from_slice(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = text.drain(..=end).collect();
+            match serde_json::from_slice(&line) {
+                Ok(Line::Progress { checked, of }) => tell(bar, checked, of),
+                Ok(Line::Found(found)) => return Ok(found),
+                Err(_) => return Err(CliError::new("this is no answer of kDaemon").into()),
+            }
+        }
+        if text.len() > LINE_LIMIT {
+            return Err(CliError::new("this is no answer of kDaemon").into());
+        }
+    }
+    Err(broke_off("it has no end".to_owned()).into())
+}

@@ -1,0 +1,282 @@
+//! `kdaemon nodes`.
+
+use super::change::{About, ChangeArgs, each};
+use super::client::Request;
+use super::failure::Failure;
+use super::get::{Kind, ListArgs, pair};
+use super::history::HistoryArgs;
+use super::progress::Watching;
+use super::{Context, get, history, why};
+use clap::Subcommand;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+/// What can be done with nodes.
+#[derive(Debug, Subcommand)]
+pub(super) enum NodesCommand {
+    /// Lists the nodes
+    #[command(
+        visible_alias = "list",
+        after_help = "\
+Examples:
+  kdaemon nodes ls
+  kdaemon nodes ls -f state=DOWN -l zone=a -o wide
+  kdaemon nodes ls -o json | jq -r '.[].endpoint'"
+    )]
+    Ls(ListArgs),
+    /// Shows nodes, field by field
+    #[command(
+        visible_alias = "show",
+        after_help = "\
+Examples:
+  kdaemon nodes get node-b
+  kdaemon nodes get node-b -o yaml"
+    )]
+    Get {
+        /// Names or ids
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Mounts a node: an engine that the daemon can reach
+    #[command(
+        visible_alias = "mount",
+        after_help = "\
+Examples:
+  kdaemon nodes add tcp://10.0.0.5:2375 --name b --label zone=a
+  kdaemon nodes add unix:///var/run/docker.sock --name here --capacity 20
+  kdaemon nodes add 10.0.0.5:2375 --dry-run"
+    )]
+    Add {
+        /// Where its engine answers: tcp://HOST:PORT (or HOST:PORT) or unix:///PATH (or /PATH)
+        endpoint: String,
+        #[command(flatten)]
+        fields: NodeFields,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Edits a node: what is not named stays as it is
+    #[command(
+        visible_alias = "update",
+        after_help = "\
+Examples:
+  kdaemon nodes edit b --label zone=b --label-rm gpu
+  kdaemon nodes edit b --endpoint tcp://10.0.0.6:2375
+  kdaemon nodes edit b --clear capacity"
+    )]
+    Edit {
+        /// Name or id
+        node: String,
+        /// Where its engine answers from now on
+        #[arg(long, value_name = "ENDPOINT")]
+        endpoint: Option<String>,
+        #[command(flatten)]
+        fields: NodeFields,
+        /// Takes a label away
+        #[arg(long = "label-rm", value_name = "LABEL")]
+        remove_labels: Vec<String>,
+        /// Sets a field back: labels, capacity or user_id
+        #[arg(long = "clear", value_name = "FIELD", value_delimiter = ',')]
+        clear: Vec<String>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Unmounts nodes
+    ///
+    /// Refused while containers are there, unless --force is given: then they move to other nodes first.
+    #[command(visible_aliases = ["unmount", "delete"], after_help = "\
+Examples:
+  kdaemon nodes rm b
+  kdaemon nodes rm b --force --wait=5m")]
+    Rm {
+        /// Names or ids
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Also when they have containers: they move away first
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Takes nodes out of placement: they keep what they have and get nothing new
+    #[command(after_help = "Example:\n  kdaemon nodes cordon b c")]
+    Cordon(Named),
+    /// Takes nodes into placement again
+    #[command(after_help = "Example:\n  kdaemon nodes uncordon b c")]
+    Uncordon(Named),
+    /// Empties nodes: they get nothing new, and what they have moves away
+    #[command(after_help = "Examples:\n  kdaemon nodes drain b --wait=5m\n  kdaemon nodes drain b --dry-run")]
+    Drain(Named),
+    /// Tells why a node is as it is
+    #[command(after_help = "Examples:\n  kdaemon nodes why b\n  kdaemon at \"10m ago\" nodes why b")]
+    Why {
+        /// Name or id
+        name: String,
+    },
+    /// Tells what happened to a node, and what each event changed
+    #[command(after_help = "Example:\n  kdaemon nodes history b")]
+    History(HistoryArgs),
+}
+
+/// Some nodes, and how to change them.
+#[derive(Debug, clap::Args)]
+pub(super) struct Named {
+    /// Names or ids
+    #[arg(required = true)]
+    names: Vec<String>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// The fields of a node.
+#[derive(Debug, clap::Args)]
+pub(super) struct NodeFields {
+    /// Its name; made from its address when there is none
+    #[arg(long)]
+    name: Option<String>,
+    /// A label, for constraints
+    #[arg(short, long = "label", value_name = "LABEL=VALUE", value_parser = pair)]
+    labels: Vec<(String, String)>,
+    /// How many containers it takes at most
+    #[arg(long, value_name = "N")]
+    capacity: Option<u32>,
+    /// Whom it belongs to
+    #[arg(long, value_name = "USER")]
+    user_id: Option<String>,
+}
+
+impl NodeFields {
+    fn body(&self) -> Map<String, Value> {
+        let mut body = Map::new();
+        put(&mut body, "name", self.name.as_deref());
+        put(&mut body, "capacity", self.capacity);
+        put(&mut body, "user_id", self.user_id.as_deref());
+        body
+    }
+}
+
+/// Sets a field that was given.
+pub(super) fn put(body: &mut Map<String, Value>, field: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        body.insert(field.to_owned(), value.into());
+    }
+}
+
+/// Sets the fields back that are to be cleared.
+pub(super) fn clear(body: &mut Map<String, Value>, fields: &[String]) -> Result<(), Failure> {
+    for field in fields {
+        let field = field.replace('-', "_");
+        if body.insert(field.clone(), Value::Null).is_some() {
+            return Err(Failure::Usage(format!("{field} cannot be set and cleared at once")));
+        }
+    }
+    Ok(())
+}
+
+fn endpoint(text: &str) -> String {
+    match text {
+        text if text.contains("://") => text.to_owned(),
+        text if text.starts_with('/') => format!("unix://{text}"),
+        text => format!("tcp://{text}"),
+    }
+}
+
+fn about(name: &str, done: &'static str, going: &'static str, watching: Watching) -> About {
+    About { thing: "node", name: name.to_owned(), done, going, watching }
+}
+
+/// Does it.
+pub(super) async fn run(cx: &Context, command: NodesCommand) -> Result<(), Failure> {
+    let kind = Kind::Nodes;
+    match command {
+        NodesCommand::Ls(args) => get::list(cx, kind, &args).await,
+        NodesCommand::Get { names } => get::get(cx, kind, &names).await,
+        NodesCommand::Why { name } => why::run(cx, kind, &name).await,
+        NodesCommand::History(args) => history::run(cx, kind, &args).await,
+        NodesCommand::Add { endpoint: address, fields, change } => {
+            let mut body = fields.body();
+            body.insert("endpoint".to_owned(), endpoint(&address).into());
+            if !fields.labels.is_empty() {
+                body.insert(
+                    "labels".to_owned(),
+                    fields.labels.into_iter().map(|(k, v)| (k, json!(v))).collect(),
+                );
+            }
+            let request = Request::new(Method::POST, &["nodes", "create"])?.body(Value::Object(body));
+            let name = fields.name.unwrap_or(address);
+            cx.change(request, &change, &about(&name, "is mounted", "being mounted", Watching::Nothing))
+                .await?;
+            Ok(())
+        }
+        NodesCommand::Edit { node, endpoint: address, fields, remove_labels, clear: cleared, change } => {
+            let mut body = fields.body();
+            put(&mut body, "endpoint", address.map(|address| endpoint(&address)));
+            let mut request = Request::new(Method::PATCH, &["nodes", "update", &node])?;
+            if !fields.labels.is_empty() || !remove_labels.is_empty() {
+                let row = cx.client.ask(Request::get(&["nodes", &node])?).await?.json;
+                body.insert("labels".to_owned(), merged_labels(&row, fields.labels, &remove_labels)?);
+                request.if_match = row.whole("seq");
+            }
+            clear(&mut body, &cleared)?;
+            nonempty(&body)?;
+            let about = about(&node, "is edited", "being edited", Watching::Nothing);
+            cx.change(request.body(Value::Object(body)), &change, &about).await?;
+            Ok(())
+        }
+        NodesCommand::Rm { names, force, change } => {
+            each(&names, async |name| {
+                let request = Request::new(Method::DELETE, &["nodes", "delete", name])?;
+                let request = if force { request.query("force", "true") } else { request };
+                let about = about(name, "is unmounted", "being emptied", Watching::Node(name.to_owned()));
+                cx.change(request, &change, &about).await.map(drop)
+            })
+            .await
+        }
+        NodesCommand::Cordon(named) => verb(cx, &named, "cordon", "is cordoned", "being cordoned").await,
+        NodesCommand::Uncordon(named) => {
+            verb(cx, &named, "uncordon", "takes containers", "being uncordoned").await
+        }
+        NodesCommand::Drain(named) => verb(cx, &named, "drain", "is empty", "being emptied").await,
+    }
+}
+
+async fn verb(
+    cx: &Context,
+    named: &Named,
+    verb: &str,
+    done: &'static str,
+    going: &'static str,
+) -> Result<(), Failure> {
+    each(&named.names, async |name| {
+        let request = Request::new(Method::POST, &["nodes", verb, name])?;
+        let about = about(name, done, going, Watching::Node(name.to_owned()));
+        cx.change(request, &named.change, &about).await.map(drop)
+    })
+    .await
+}
+
+/// The labels of a row with some set and some taken away.
+pub(super) fn merged_labels(
+    row: &super::json::Json,
+    set: Vec<(String, String)>,
+    removed: &[String],
+) -> Result<Value, Failure> {
+    let mut labels: Map<String, Value> =
+        row.object("labels").iter().map(|(label, value)| (label.clone(), json!(value.plain()))).collect();
+    for label in removed {
+        if labels.remove(label).is_none() {
+            return Err(Failure::Invalid(format!("there is no label `{label}` to take away")));
+        }
+    }
+    labels.extend(set.into_iter().map(|(label, value)| (label, json!(value))));
+    Ok(Value::Object(labels))
+}
+
+/// An edit has to say something.
+pub(super) fn nonempty(body: &Map<String, Value>) -> Result<(), Failure> {
+    if body.is_empty() {
+        return Err(Failure::Usage(
+            "nothing is said that should change; see --help for the fields".to_owned(),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! What is seen while a command waits: how far it has come, on stderr, where that is a terminal.
+
+use super::change::About;
+use super::client::{Answer, Client, Request};
+use super::failure::Failure;
+use super::json::Json;
+use super::table::plain;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::time::Duration;
+
+/// How often it is looked how far something is.
+const PERIOD: Duration = Duration::from_millis(300);
+
+/// What to look at while waiting.
+#[derive(Debug, Clone)]
+pub(super) enum Watching {
+    /// Nothing that would change in the meantime.
+    Nothing,
+    /// A container.
+    Container(String),
+    /// The containers of an application.
+    Application(String),
+    /// A node that is being emptied.
+    Node(String),
+}
+
+/// A line on stderr that moves; hidden where stderr is no terminal.
+pub(super) fn spinner(message: String) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(message);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// Waits for an answer, and shows how things stand meanwhile.
+pub(super) async fn while_waiting(
+    client: &Client,
+    about: &About,
+    answer: impl Future<Output = Result<Answer, Failure>>,
+) -> Result<Answer, Failure> {
+    let bar = spinner(about.title(None));
+    let told = async {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            if bar.is_hidden() {
+                continue;
+            }
+            // What cannot be seen now is seen the next time; the answer itself says what went wrong.
+            if let Ok(Some(state)) = look(client, &about.watching).await {
+                bar.set_message(format!("{}: {state}", about.title(None)));
+            }
+        }
+    };
+    let result = tokio::select! {
+        answer = answer => answer,
+        () = told => Err(Failure::Other("the waiting ended".to_owned())),
+    };
+    bar.finish_and_clear();
+    result
+}
+
+/// How things stand, in words.
+pub(super) async fn look(client: &Client, watching: &Watching) -> Result<Option<String>, Failure> {
+    Ok(match watching {
+        Watching::Nothing => None,
+        Watching::Container(name) => {
+            let row = client.ask(Request::get(&["containers", name])?).await?.json;
+            let status = row.text("status").unwrap_or_default();
+            Some(match row.text("reason") {
+                Some(reason) => format!("{status}, {}", plain(reason)),
+                None => status.to_owned(),
+            })
+        }
+        Watching::Node(name) => {
+            let row = client.ask(Request::get(&["nodes", name])?).await?.json;
+            row.whole("container_count").map(|count| format!("{count} containers left"))
+        }
+        Watching::Application(name) => {
+            let wanted = client.ask(Request::get(&["applications", name])?).await?.json.whole("replicas");
+            let mut states = std::collections::BTreeMap::new();
+            let request = Request::get(&["containers"])?.query("application_id", name);
+            client
+                .list(request, |row: Json, _| {
+                    *states.entry(row.text("status").unwrap_or_default().to_owned()).or_insert(0_u64) += 1;
+                    Ok(())
+                })
+                .await?;
+            let up = states.remove("UP").unwrap_or(0);
+            let others: String = states.iter().map(|(state, count)| format!(", {count} {state}")).collect();
+            Some(format!("{up} of {} UP{others}", wanted.unwrap_or(up)))
+        }
+    })
+}

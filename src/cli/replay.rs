@@ -1,0 +1,122 @@
+//! What-if: recorded history under another placement policy.
+
+use super::Context;
+use super::client::Request;
+use super::failure::Failure;
+use super::get::{document, pair};
+use super::history::end;
+use super::json::Json;
+use super::output::say;
+use super::progress::spinner;
+use super::table::{Table, plain};
+use super::when::{Point, local, read};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Which stretch of the history, and the other policy.
+#[derive(Debug, clap::Args)]
+#[command(after_help = super::with_times!("\
+Examples:
+  kdaemon replay --strategy binpack
+  kdaemon replay --from \"2d ago\" --set unhealthy_after=5 --set max_migrations=2
+  kdaemon replay --from 1 --to 5000 --strategy resources -o json"))]
+pub(super) struct ReplayArgs {
+    /// Where it begins; the beginning of the log without it
+    #[arg(long, value_name = "TIME", value_parser = Point::parse)]
+    from: Option<Point>,
+    /// Where it ends; now without it
+    #[arg(long, value_name = "TIME", value_parser = Point::parse)]
+    to: Option<Point>,
+    /// How nodes are chosen: spread, binpack, resources
+    #[arg(long, value_name = "STRATEGY")]
+    strategy: Option<String>,
+    /// Another setting of the policy, by its name in the configuration
+    #[arg(long = "set", value_name = "SETTING=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+}
+
+/// As the API takes a point here: a number or a text.
+fn point(point: Point) -> Value {
+    match point {
+        Point::Seq(seq) => json!(seq),
+        moment @ Point::Moment(_) => json!(moment.written()),
+    }
+}
+
+/// Replays it.
+pub(super) async fn run(cx: &Context, args: &ReplayArgs) -> Result<(), Failure> {
+    let mut policy = Map::new();
+    for (name, value) in &args.set {
+        // A number is sent as one; all else as text.
+        let value = value.parse::<u64>().map_or_else(|_| json!(value), |number| json!(number));
+        policy.insert(name.replace('-', "_"), value);
+    }
+    super::nodes::put(&mut policy, "strategy", args.strategy.as_deref());
+    let mut body = Map::new();
+    super::nodes::put(&mut body, "from", args.from.map(point));
+    super::nodes::put(&mut body, "to", args.to.map(point));
+    body.insert("policy".to_owned(), Value::Object(policy));
+    let request = Request::new(Method::POST, &["replay"])?.body(Value::Object(body));
+    let bar = spinner("replaying".to_owned());
+    let answer = cx.client.ask(request).await;
+    bar.finish_and_clear();
+    let replay = answer?.json;
+    say(format_args!("{} .. {}", end(&replay, "from"), end(&replay, "to")));
+    document(cx, &replay, |wide| table(&replay, wide))
+}
+
+/// How many differences are shown where not all are.
+const DIFFERENCES: usize = 20;
+
+fn table(replay: &Json, wide: bool) -> String {
+    let nothing = Json::Null;
+    let sides = [replay.get("recorded").unwrap_or(&nothing), replay.get("replayed").unwrap_or(&nothing)];
+    let mut table = Table::new(&["", "RECORDED", "REPLAYED"]);
+    let figures = [
+        ("migrations", "migrations"),
+        ("launches", "launches"),
+        ("failed", "failed launches"),
+        ("down_seconds", "seconds down"),
+    ];
+    for (field, label) in figures {
+        let value = |side: &Json| side.get(field).map(Json::plain).unwrap_or_default();
+        table.row([label.to_owned(), value(sides[0]), value(sides[1])]);
+    }
+    let worst = |side: &Json| side.list("imbalance").iter().filter_map(|point| point.whole("spread")).max();
+    let worst = |side: &Json| worst(side).map(|spread| spread.to_string()).unwrap_or_default();
+    table.row(["largest imbalance".to_owned(), worst(sides[0]), worst(sides[1])]);
+    let mut peaks: BTreeMap<String, [String; 2]> = BTreeMap::new();
+    for (number, side) in sides.iter().enumerate() {
+        for peak in side.list("peak") {
+            let node = plain(peak.text("node").unwrap_or_default());
+            peaks.entry(node).or_default()[number] =
+                peak.whole("containers").map(|count| count.to_string()).unwrap_or_default();
+        }
+    }
+    for (node, [recorded, replayed]) in peaks {
+        table.row([format!("most on {node}"), recorded, replayed]);
+    }
+    let mut text = table.text();
+    let differences = replay.list("differences");
+    let shown = if wide { differences.len() } else { DIFFERENCES };
+    if !differences.is_empty() {
+        text.push('\n');
+    }
+    for difference in differences.iter().take(shown) {
+        let at = difference.text("at").and_then(read).map(local).unwrap_or_default();
+        let seq = difference.whole("seq").map(|seq| format!(" (event {seq})")).unwrap_or_default();
+        let _ = writeln!(text, "{at}  {}{seq}", plain(difference.text("says").unwrap_or_default()));
+    }
+    let count = replay.whole("differences_count").unwrap_or(differences.len() as u64);
+    let more = count.saturating_sub(differences.len().min(shown) as u64);
+    if more > 0 {
+        let _ = writeln!(
+            text,
+            "… and {more} more differences{}",
+            if wide { "" } else { " (-o wide shows more)" }
+        );
+    }
+    text
+}

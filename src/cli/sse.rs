@@ -1,0 +1,184 @@
+//! The log as it grows, over Server-Sent Events: whatever happens to the connection, no event is missed or told twice.
+
+use super::client::{Client, Request};
+use super::failure::Failure;
+use super::json::Json;
+use super::output::say;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The daemon sends something every 15 seconds: a connection that is silent for longer is dead.
+const SILENCE: Duration = Duration::from_secs(45);
+/// The longest pause between two attempts to connect.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest line that is read.
+const LINE_LIMIT: usize = 4 * 1024 * 1024;
+
+/// The events behind one, without end.
+pub(super) struct Stream {
+    client: Client,
+    request: Request,
+    /// The last event that was handed on.
+    last: u64,
+    connection: Option<reqwest::Response>,
+    lines: Lines,
+    ready: VecDeque<(u64, String)>,
+    /// Whether there was a connection: what never answered is told at once.
+    was_connected: bool,
+    /// Whether nothing is said of connections that come and go.
+    quiet: bool,
+    pause: Duration,
+}
+
+impl Stream {
+    pub(super) fn new(client: Client, request: Request, last: u64) -> Self {
+        Self {
+            client,
+            request,
+            last,
+            connection: None,
+            lines: Lines::default(),
+            ready: VecDeque::new(),
+            was_connected: false,
+            quiet: false,
+            pause: Duration::ZERO,
+        }
+    }
+
+    /// One that says nothing of connections that come and go.
+    pub(super) fn quiet(self) -> Self {
+        Self { quiet: true, ..self }
+    }
+
+    fn say(&self, text: std::fmt::Arguments<'_>) {
+        if !self.quiet {
+            say(text);
+        }
+    }
+
+    /// Whether there is a connection at the moment.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Waits for the next event, over as many connections as it takes.
+    pub(super) async fn next(&mut self) -> Result<Json, Failure> {
+        loop {
+            if let Some(event) = self.step().await? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Comes one step further: `None` when a connection was made, lost or tried for, and nothing was received.
+    pub(super) async fn step(&mut self) -> Result<Option<Json>, Failure> {
+        if let Some((seq, text)) = self.ready.pop_front() {
+            self.last = self.last.max(seq);
+            let event = serde_json::from_str(&text)
+                .map_err(|error| Failure::Other(format!("event {seq} cannot be read: {error}")))?;
+            return Ok(Some(event));
+        }
+        let Some(connection) = &mut self.connection else {
+            return self.connect().await.map(|()| None);
+        };
+        match self.client.piece(connection, Some(SILENCE)).await {
+            Ok(Some(piece)) => {
+                self.pause = Duration::ZERO;
+                self.lines.push(&piece, &mut self.ready)?;
+            }
+            Ok(None) | Err(Failure::Unreachable(_)) => {
+                self.connection = None;
+                self.lines = Lines::default();
+                self.say(format_args!("{} is gone; waiting until it is back", self.client.origin()));
+            }
+            Err(failure) => return Err(failure),
+        }
+        Ok(None)
+    }
+
+    async fn connect(&mut self) -> Result<(), Failure> {
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).clamp(Duration::from_millis(100), LONGEST_PAUSE);
+        match self.client.open(self.request.clone(), Some(self.last)).await {
+            Ok(connection) => {
+                if self.was_connected {
+                    self.say(format_args!("it is back"));
+                }
+                self.was_connected = true;
+                self.connection = Some(connection);
+                Ok(())
+            }
+            Err(Failure::Unreachable(_)) if self.was_connected => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// The lines of an event stream (WHATWG HTML, "Interpreting an event stream"), as far as the daemon uses them.
+#[derive(Default)]
+struct Lines {
+    line: Vec<u8>,
+    id: Option<u64>,
+    data: String,
+}
+
+impl Lines {
+    fn push(&mut self, piece: &[u8], ready: &mut VecDeque<(u64, String)>) -> Result<(), Failure> {
+        for byte in piece {
+            match byte {
+                b'\n' => {
+                    let line = std::mem::take(&mut self.line);
+                    self.take(&String::from_utf8_lossy(&line), ready);
+                }
+                b'\r' => {}
+                _ if self.line.len() >= LINE_LIMIT => {
+                    return Err(Failure::Other("the event stream has a line without end".to_owned()));
+                }
+                byte => self.line.push(*byte),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, line: &str, ready: &mut VecDeque<(u64, String)>) {
+        if line.is_empty() {
+            let data = std::mem::take(&mut self.data);
+            if let Some(id) = self.id.take().filter(|_| !data.is_empty()) {
+                ready.push_back((id, data));
+            }
+            return;
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "id" => self.id = value.parse().ok(),
+            "data" => {
+                if !self.data.is_empty() {
+                    self.data.push('\n');
+                }
+                self.data.push_str(value);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn events_are_read_however_the_stream_is_cut() {
+        let text =
+            ": keep-alive\n\nid: 7\ndata: {\"a\":1}\n\nid: 8\r\ndata: [1,\ndata: 2]\r\n\r\nid: 9\ndata: cut";
+        for size in 1..text.len() {
+            let (mut lines, mut ready) = (Lines::default(), VecDeque::new());
+            for piece in text.as_bytes().chunks(size) {
+                lines.push(piece, &mut ready).unwrap();
+            }
+            let expected = [(7, "{\"a\":1}".to_owned()), (8, "[1,\n2]".to_owned())];
+            assert_eq!(ready.into_iter().collect::<Vec<_>>(), expected, "pieces of {size}");
+        }
+    }
+}

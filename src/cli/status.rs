@@ -1,0 +1,244 @@
+//! `kdaemon status`: the cluster on one screen.
+
+use super::Context;
+use super::client::Request;
+use super::failure::Failure;
+use super::get::{Kind, ListArgs, tell};
+use super::json::Json;
+use super::names::Names;
+use super::output::{Format, json, print, yaml};
+use super::table::{Table, coloured, natural, plain};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// What one screen says of a cluster.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Status {
+    /// The daemon that was asked.
+    server: String,
+    /// The last event of the state that is shown.
+    seq: Option<u64>,
+    /// `leader` or `follower`, where several daemons share a log.
+    role: Option<String>,
+    /// Why the daemon takes no commands, if it takes none.
+    not_ready: Option<String>,
+    nodes: Vec<NodeLine>,
+    applications: Vec<ApplicationLine>,
+    /// How many containers are in each status.
+    containers: BTreeMap<String, u64>,
+    /// Containers that are to run and do not.
+    troubles: Vec<Trouble>,
+}
+
+#[derive(Debug, Serialize)]
+struct NodeLine {
+    name: String,
+    state: String,
+    availability: String,
+    containers: u64,
+    capacity: Option<u64>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ApplicationLine {
+    name: String,
+    image: String,
+    up: u64,
+    wanted: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Trouble {
+    name: String,
+    status: String,
+    node: Option<String>,
+    reason: Option<String>,
+}
+
+/// How many containers in trouble are kept.
+const TROUBLES: usize = 1_000;
+
+impl Status {
+    /// Asks the daemon for it.
+    pub(super) async fn ask(cx: &Context) -> Result<Self, Failure> {
+        let mut status = Self { server: cx.client.origin().to_owned(), ..Self::default() };
+        let all = ListArgs::default();
+        let mut names = Names::default();
+        cx.client
+            .list(all.request(Kind::Nodes)?, |row: Json, _| {
+                names.note(row.text("id").unwrap_or_default(), row.text("name").unwrap_or_default());
+                status.nodes.push(NodeLine {
+                    name: plain(row.text("name").unwrap_or_default()),
+                    state: row.text("state").unwrap_or_default().to_owned(),
+                    availability: row.text("availability").unwrap_or_default().to_owned(),
+                    containers: row.whole("container_count").unwrap_or(0),
+                    capacity: row.whole("capacity"),
+                    reason: row.text("reason").map(plain),
+                });
+                Ok(())
+            })
+            .await?;
+        let mut applications: BTreeMap<String, ApplicationLine> = BTreeMap::new();
+        cx.client
+            .list(all.request(Kind::Applications)?, |row: Json, _| {
+                let line = ApplicationLine {
+                    name: plain(row.text("name").unwrap_or_default()),
+                    image: plain(row.text("docker_image").unwrap_or_default()),
+                    up: 0,
+                    wanted: row.whole("replicas").unwrap_or(0),
+                };
+                applications.insert(row.text("id").unwrap_or_default().to_owned(), line);
+                Ok(())
+            })
+            .await?;
+        let mut running: BTreeMap<String, u64> = BTreeMap::new();
+        status.seq = cx
+            .client
+            .list(all.request(Kind::Containers)?, |row: Json, _| {
+                let state = row.text("status").unwrap_or_default();
+                *status.containers.entry(state.to_owned()).or_insert(0) += 1;
+                let is_wanted = row.text("desired") == Some("running");
+                if let Some(id) = row.text("application_id") {
+                    *running.entry(id.to_owned()).or_insert(0) += u64::from(is_wanted);
+                    if let Some(line) = applications.get_mut(id) {
+                        line.up += u64::from(state == "UP");
+                    }
+                }
+                if is_wanted && state != "UP" && status.troubles.len() < TROUBLES {
+                    status.troubles.push(Trouble {
+                        name: plain(row.text("name").unwrap_or_default()),
+                        status: state.to_owned(),
+                        node: row.text("node_id").map(|id| names.known(id)),
+                        reason: row.text("reason").map(plain),
+                    });
+                }
+                Ok(())
+            })
+            .await?;
+        for (id, line) in &mut applications {
+            line.wanted = line.wanted.max(running.get(id).copied().unwrap_or(0));
+        }
+        status.applications = applications.into_values().collect();
+        status.order();
+        if cx.client.point().is_none() {
+            status.readiness(cx).await?;
+        }
+        Ok(status)
+    }
+
+    /// The last event of the state that is shown.
+    pub(super) fn seq(&self) -> Option<u64> {
+        self.seq
+    }
+
+    /// What needs a look stands first, then all go by name.
+    fn order(&mut self) {
+        let is_well = |node: &NodeLine| node.state == "UP" && node.availability == "active";
+        self.nodes.sort_by(|a, b| is_well(a).cmp(&is_well(b)).then_with(|| natural(&a.name, &b.name)));
+        let is_short = |line: &ApplicationLine| line.up < line.wanted;
+        self.applications
+            .sort_by(|a, b| is_short(b).cmp(&is_short(a)).then_with(|| natural(&a.name, &b.name)));
+        let is_given_up = |trouble: &Trouble| matches!(trouble.status.as_str(), "FAILED" | "LOST");
+        self.troubles
+            .sort_by(|a, b| is_given_up(b).cmp(&is_given_up(a)).then_with(|| natural(&a.name, &b.name)));
+    }
+
+    async fn readiness(&mut self, cx: &Context) -> Result<(), Failure> {
+        match cx.client.ask(Request::get(&["readyz"])?).await {
+            Ok(answer) => self.role = answer.json.text("role").map(str::to_owned),
+            // It was reached a moment ago: this is what it says of itself.
+            Err(Failure::Unreachable(why)) => self.not_ready = Some(why),
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    /// It as text of at most `lines` lines.
+    pub(super) fn text(&self, lines: usize) -> String {
+        let mut text = String::new();
+        let seq = self.seq.map(|seq| format!("  event {seq}")).unwrap_or_default();
+        let role = self.role.as_ref().map(|role| format!("  {role}")).unwrap_or_default();
+        let _ = writeln!(text, "kDaemon at {}{role}{seq}", self.server);
+        if let Some(why) = &self.not_ready {
+            let _ = writeln!(text, "{}", console::style(format!("not ready: {why}")).red());
+        }
+        let up = self.nodes.iter().filter(|node| node.state == "UP").count();
+        let counts: Vec<_> =
+            self.containers.iter().map(|(status, count)| format!("{count} {}", coloured(status))).collect();
+        let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
+        let _ = writeln!(text, "Nodes: {up} of {} UP   Containers: {counts}", self.nodes.len());
+
+        let mut nodes = Table::new(&["NODE", "STATE", "AVAILABILITY", "CONTAINERS", "REASON"]);
+        for node in &self.nodes {
+            nodes.row([
+                node.name.clone(),
+                coloured(&node.state),
+                coloured(&node.availability),
+                match node.capacity {
+                    Some(capacity) => format!("{}/{capacity}", node.containers),
+                    None => node.containers.to_string(),
+                },
+                node.reason.clone().unwrap_or_default(),
+            ]);
+        }
+        let mut applications = Table::new(&["APPLICATION", "UP", "IMAGE"]);
+        for line in &self.applications {
+            let up = format!("{}/{}", line.up, line.wanted);
+            let up = if line.up < line.wanted { console::style(up).yellow().to_string() } else { up };
+            applications.row([line.name.clone(), up, line.image.clone()]);
+        }
+        let mut troubles = Table::new(&["NOT UP", "STATUS", "NODE", "REASON"]);
+        for trouble in &self.troubles {
+            troubles.row([
+                trouble.name.clone(),
+                coloured(&trouble.status),
+                trouble.node.clone().unwrap_or_default(),
+                trouble.reason.clone().unwrap_or_default(),
+            ]);
+        }
+        let mut left = lines.saturating_sub(text.lines().count());
+        let mut tables = [troubles, nodes, applications];
+        tables.sort_by_key(Table::len);
+        let count = tables.len();
+        let mut shown = Vec::new();
+        for (number, mut table) in tables.into_iter().enumerate().filter(|(_, table)| !table.is_empty()) {
+            // Each gets a fair share of what is left, the shorter ones first. Besides rows: a blank line, the head, and
+            // maybe the line that says how many more there are.
+            let share = (left / (count - number)).saturating_sub(3).max(1);
+            let (all, head) = (table.len(), table.text().chars().next());
+            table.truncate(share);
+            let more = all - table.len();
+            let mut piece = format!("\n{}", table.text());
+            if more > 0 {
+                let _ = writeln!(piece, "… and {more} more");
+            }
+            left = left.saturating_sub(piece.lines().count());
+            shown.push((head, piece));
+        }
+        // As people look for them: what is wrong, then nodes, then applications.
+        shown.sort_by_key(|(head, _)| !matches!(head, Some('N')));
+        for (_, piece) in shown {
+            text.push_str(&piece);
+        }
+        text
+    }
+}
+
+/// Shows it.
+pub(super) async fn run(cx: &Context) -> Result<(), Failure> {
+    let status = Status::ask(cx).await?;
+    tell(cx, status.seq);
+    match cx.output.unwrap_or(Format::Table) {
+        Format::Json => print(&json(&status)?),
+        Format::Yaml => print(&yaml(&status)?),
+        Format::Name => Err(Failure::Usage("-o name is for lists of things".to_owned())),
+        Format::Wide => print(&status.text(usize::MAX)),
+        Format::Table => {
+            let terminal = console::Term::stdout();
+            let lines = if terminal.is_term() { usize::from(terminal.size().0) } else { usize::MAX };
+            print(&status.text(lines.max(12)))
+        }
+    }
+}

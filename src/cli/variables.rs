@@ -1,0 +1,136 @@
+//! Environment variables as command lines and files give them.
+
+use super::failure::Failure;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The largest file of variables that is read, in bytes.
+const FILE_LIMIT: u64 = 1024 * 1024;
+
+/// Environment variables of a command line.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct EnvArgs {
+    /// An environment variable; NAME alone takes its value from this shell
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// A file of environment variables, a NAME=VALUE per line
+    #[arg(long = "env-file", value_name = "FILE")]
+    files: Vec<std::path::PathBuf>,
+}
+
+impl EnvArgs {
+    pub(super) fn is_empty(&self) -> bool {
+        self.env.is_empty() && self.files.is_empty()
+    }
+
+    /// The variables: those of files first, so that those of the command line go over them.
+    pub(super) fn read(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let mut variables = BTreeMap::new();
+        for file in &self.files {
+            variables.extend(read_file(file)?);
+        }
+        for text in &self.env {
+            let (name, value) = variable(text).map_err(Failure::Usage)?;
+            match value {
+                Some(value) => {
+                    variables.insert(name, value);
+                }
+                None => return Err(Failure::Usage(format!("{name} is not set here; write {name}=VALUE"))),
+            }
+        }
+        Ok(variables)
+    }
+}
+
+/// Reads `NAME=VALUE`, or `NAME`: then the value is that of this process, if it has one.
+pub(super) fn variable(text: &str) -> Result<(String, Option<String>), String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, std::env::var(text).ok()),
+    };
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        return Err(format!("`{text}` is not a variable; write NAME=VALUE"));
+    }
+    Ok((name.to_owned(), value))
+}
+
+/// Reads a file of variables. What a line names without a value and this process has not is left out, as Docker does.
+pub(super) fn read_file(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    let failure = |error: std::io::Error| Failure::Invalid(format!("{}: {error}", path.display()));
+    if std::fs::metadata(path).map_err(failure)?.len() > FILE_LIMIT {
+        return Err(Failure::Invalid(format!("{}: more than 1 MiB of variables", path.display())));
+    }
+    let text = std::fs::read_to_string(path).map_err(failure)?;
+    parse(&text).map_err(|(line, why)| Failure::Invalid(format!("{}:{line}: {why}", path.display())))
+}
+
+/// Reads the lines of such a file; an error says which line.
+fn parse(text: &str) -> Result<BTreeMap<String, String>, (usize, String)> {
+    let mut variables = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) = variable(line).map_err(|why| (number + 1, why))?;
+        if let Some(value) = value {
+            variables.insert(name, unquoted(&value).to_owned());
+        }
+    }
+    Ok(variables)
+}
+
+/// A value without the quotes around it.
+fn unquoted(value: &str) -> &str {
+    let trimmed = value.trim_end();
+    ['"', '\''].iter().find_map(|quote| trimmed.strip_prefix(*quote)?.strip_suffix(*quote)).unwrap_or(trimmed)
+}
+
+/// Reads environment variables as rows write them: `A=1,B=2`, where a comma or a backslash of a value stands behind a
+/// backslash.
+pub(super) fn of_row(text: &str) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    let mut pair = String::new();
+    let mut rest = text.chars();
+    loop {
+        match rest.next() {
+            Some('\\') => pair.extend(rest.next()),
+            Some(c) if c != ',' => pair.push(c),
+            end => {
+                if let Some((name, value)) = pair.split_once('=') {
+                    variables.insert(name.to_owned(), value.to_owned());
+                }
+                pair.clear();
+                if end.is_none() {
+                    return variables;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn files_of_variables_have_comments_quotes_and_line_numbers() {
+        let text = "# comment\n\nA=1\nexport B=\"two words\"\nC='x' \nD=a=b#c\nNOT_SET_HERE_AT_ALL\n";
+        let read = parse(text).unwrap();
+        let pairs: Vec<_> = read.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+        assert_eq!(pairs, ["A:1", "B:two words", "C:x", "D:a=b#c"]);
+        assert_eq!(parse("A=1\nno name=2").unwrap_err().0, 2);
+    }
+
+    #[test]
+    fn variables_of_rows_read_back_as_they_were() {
+        let variables: BTreeMap<String, String> =
+            [("A", "1,2"), ("B", "back\\slash,"), ("C", ""), ("D", "x=y")]
+                .map(|(k, v)| (k.into(), v.into()))
+                .into();
+        assert_eq!(of_row(&kdaemon_projections::environment_text(&variables)), variables);
+        assert_eq!(of_row(""), BTreeMap::new());
+    }
+}

@@ -1,0 +1,219 @@
+//! Times: how people write them, and how they are shown.
+
+use crate::config::parse_duration;
+use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
+
+/// The forms that a time can have, for `--help`.
+pub(super) const FORMS: &str = "\
+TIME is one of:
+  812                        the state after event 812
+  now
+  90s ago, 10m ago, 2h ago, 3d ago
+  03:02, 03:02:11            the last time that the clock showed it
+  today 14:00, yesterday 14:00
+  2026-11-22, \"2026-11-22 14:00\"
+  2026-11-22T14:00:00Z       RFC 3339, with its zone
+Times without a zone are of this machine's time zone; what was understood is said on stderr.";
+
+/// A point of the cluster's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Point {
+    /// After this event.
+    Seq(u64),
+    /// At this time.
+    Moment(DateTime<Utc>),
+}
+
+impl Point {
+    /// Reads what a person wrote, with the clock and the zone of this machine.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        Self::parse_at(text, &Local::now())
+    }
+
+    fn parse_at<Tz: TimeZone>(text: &str, now: &DateTime<Tz>) -> Result<Self, String> {
+        let text = text.trim();
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return text.parse().map(Self::Seq).map_err(|_| format!("`{text}` is no event's seq"));
+        }
+        moment(text, now).map(Self::Moment)
+    }
+
+    /// As the API takes it where either is allowed.
+    pub(super) fn written(self) -> String {
+        match self {
+            Self::Seq(seq) => seq.to_string(),
+            Self::Moment(moment) => rfc3339(moment),
+        }
+    }
+
+    /// The query parameter that asks for the state of this point.
+    pub(super) fn parameter(self) -> (&'static str, String) {
+        match self {
+            Self::Seq(_) => ("seq", self.written()),
+            Self::Moment(_) => ("at", self.written()),
+        }
+    }
+
+    /// For people, in their own time zone.
+    pub(super) fn words(self) -> String {
+        match self {
+            Self::Seq(seq) => format!("event {seq}"),
+            Self::Moment(moment) => local(moment),
+        }
+    }
+}
+
+/// Reads a time that has to be one.
+pub(super) fn parse_moment(text: &str) -> Result<DateTime<Utc>, String> {
+    moment(text.trim(), &Local::now())
+}
+
+fn moment<Tz: TimeZone>(text: &str, now: &DateTime<Tz>) -> Result<DateTime<Utc>, String> {
+    let unknown = || {
+        format!(
+            "`{text}` is no time; write 2026-11-22T14:00:00Z, \"10m ago\", 03:02, \"yesterday 14:00\", \
+             \"2026-11-22 14:00\" or now"
+        )
+    };
+    if text == "now" {
+        return Ok(now.to_utc());
+    }
+    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
+        return Ok(moment.to_utc());
+    }
+    if let Some(span) = text.strip_suffix("ago") {
+        let span = parse_duration(span.trim()).map_err(|error| format!("`{text}`: {error}"))?;
+        let span = TimeDelta::from_std(span).map_err(|_| unknown())?;
+        return now.to_utc().checked_sub_signed(span).ok_or_else(unknown);
+    }
+    let today = now.date_naive();
+    let yesterday = || today.pred_opt().ok_or_else(unknown);
+    if let Some(time) = clock(text) {
+        // The last time that the clock showed it.
+        let then = at(today.and_time(time), now, text)?;
+        return if then <= now.to_utc() { Ok(then) } else { at(yesterday()?.and_time(time), now, text) };
+    }
+    let (day, time) = match text.split_once([' ', 'T']) {
+        Some((day, time)) => (day, clock(time.trim()).ok_or_else(unknown)?),
+        None => (text, NaiveTime::MIN),
+    };
+    let day = match day {
+        "today" => today,
+        "yesterday" => yesterday()?,
+        date => NaiveDate::parse_from_str(date, "%Y-%m-%d").map_err(|_| unknown())?,
+    };
+    at(day.and_time(time), now, text)
+}
+
+fn clock(text: &str) -> Option<NaiveTime> {
+    ["%H:%M", "%H:%M:%S"].iter().find_map(|form| NaiveTime::parse_from_str(text, form).ok())
+}
+
+/// The moment that a clock on the wall means: the earlier one, where clocks were set back.
+fn at<Tz: TimeZone>(wall: NaiveDateTime, now: &DateTime<Tz>, text: &str) -> Result<DateTime<Utc>, String> {
+    let there = now.timezone().from_local_datetime(&wall).earliest();
+    there
+        .map(|moment| moment.to_utc())
+        .ok_or_else(|| format!("`{text}`: there was no such time here, the clocks were set forward over it"))
+}
+
+/// As the API takes it.
+pub(super) fn rfc3339(moment: DateTime<Utc>) -> String {
+    moment.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// A moment on this machine's clock, with its zone.
+pub(super) fn local(moment: DateTime<Utc>) -> String {
+    moment.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S %:z").to_string()
+}
+
+/// The time of day on this machine's clock.
+pub(super) fn time_of_day(moment: DateTime<Utc>) -> String {
+    moment.with_timezone(&Local).format("%H:%M:%S").to_string()
+}
+
+/// How long ago a moment was: `3m ago`.
+pub(super) fn ago(moment: DateTime<Utc>) -> String {
+    since(Utc::now() - moment)
+}
+
+fn since(span: TimeDelta) -> String {
+    let seconds = span.num_seconds();
+    match seconds {
+        ..=0 => "now".to_owned(),
+        1..120 => format!("{seconds}s ago"),
+        120..7_200 => format!("{}m ago", seconds / 60),
+        7_200..172_800 => format!("{}h ago", seconds / 3_600),
+        _ => format!("{}d ago", seconds / 86_400),
+    }
+}
+
+/// When a thing was made: ids are UUIDs of version 7 (RFC 9562), which begin with it.
+pub(super) fn made_at(id: &str) -> Option<DateTime<Utc>> {
+    let (seconds, nanoseconds) = uuid::Uuid::parse_str(id).ok()?.get_timestamp()?.to_unix();
+    DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanoseconds)
+}
+
+/// How long ago a thing was made.
+pub(super) fn age(id: &str) -> String {
+    made_at(id).map(ago).unwrap_or_default()
+}
+
+/// A time in the text of an event.
+pub(super) fn read(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use chrono::FixedOffset;
+
+    fn parsed(text: &str) -> Result<String, String> {
+        let zone = FixedOffset::east_opt(3600).unwrap();
+        let now = zone.with_ymd_and_hms(2026, 11, 22, 2, 0, 0).unwrap();
+        Point::parse_at(text, &now).map(Point::written)
+    }
+
+    #[test]
+    fn every_form_is_understood_in_the_zone_of_the_machine() {
+        for (text, expected) in [
+            ("812", "812"),
+            ("now", "2026-11-22T01:00:00.000Z"),
+            ("10m ago", "2026-11-22T00:50:00.000Z"),
+            ("2d ago", "2026-11-20T01:00:00.000Z"),
+            ("01:30", "2026-11-22T00:30:00.000Z"),
+            ("03:02", "2026-11-21T02:02:00.000Z"), // it is 02:00: that was yesterday
+            ("03:02:11", "2026-11-21T02:02:11.000Z"),
+            ("today 03:02", "2026-11-22T02:02:00.000Z"),
+            ("yesterday 14:00", "2026-11-21T13:00:00.000Z"),
+            ("yesterday", "2026-11-20T23:00:00.000Z"),
+            ("2026-01-31 14:00", "2026-01-31T13:00:00.000Z"),
+            ("2026-01-31T14:00:05", "2026-01-31T13:00:05.000Z"),
+            ("2026-01-31T14:00:05Z", "2026-01-31T14:00:05.000Z"),
+            ("2026-01-31T14:00:05.25+02:00", "2026-01-31T12:00:05.250Z"),
+        ] {
+            assert_eq!(parsed(text).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused_with_the_forms() {
+        for text in
+            ["", "soon", "25:00", "10 ago", "tomorrow 10:00", "2026-02-30", "-5m", "99999999999999999999999"]
+        {
+            assert!(parsed(text).is_err(), "{text}");
+        }
+        assert!(parsed("10 ago").unwrap_err().contains("unit"), "{:?}", parsed("10 ago"));
+    }
+
+    #[test]
+    fn how_long_ago_is_short() {
+        let words = |seconds| since(TimeDelta::seconds(seconds));
+        assert_eq!(
+            [-5, 1, 119, 120, 7_199, 7_200, 200_000].map(words).join(","),
+            "now,1s ago,119s ago,2m ago,119m ago,2h ago,2d ago"
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! The retention: raw observations of nodes are kept for a while, and then pruned. Everything else is kept for ever.
+//!
+//! First it is recorded that they go, then they go: who is killed in between finds them again, and records and removes them
+//! then. An observation that says something new of an engine is a fact like others, and stays.
+
+use super::Hub;
+use crate::commands::{Command, Prune};
+use crate::store::{EventQuery, EventText, StoreError};
+use chrono::TimeDelta;
+use kdaemon_events::{Envelope, Event, Kind, NodeId, Seq};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How many observations are recorded as pruned at a time: what is recorded for each node is then little beside what goes.
+const BATCH: usize = 10_000;
+/// How many of them are removed in one transaction, which holds up the log for some milliseconds.
+const STEP: usize = 250;
+/// The pause between two of those.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Prunes what is older than this, again and again.
+pub(super) async fn run(hub: Hub, retention: Duration) {
+    let period = (retention / 10).clamp(Duration::from_secs(1), Duration::from_secs(3_600));
+    loop {
+        if let Err(error) = sweep(&hub, retention).await {
+            tracing::warn!(%error, "old observations are not pruned yet");
+        }
+        sleep(period).await;
+    }
+}
+
+async fn sweep(hub: &Hub, retention: Duration) -> Result<(), StoreError> {
+    let store = hub.journal.store();
+    let age = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
+    let Some(until) = hub.journal.now().checked_sub_signed(age) else { return Ok(()) };
+    let mut after = Seq(0);
+    loop {
+        let query = EventQuery {
+            after,
+            limit: BATCH,
+            kinds: vec![Kind::NodeObserved],
+            until: Some(until),
+            ..EventQuery::default()
+        };
+        let page = store.query(query).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.seq;
+        let is_last = page.len() < BATCH;
+        let old = old_observations(&page);
+        if !old.ranges.is_empty() {
+            let ranges = old.ranges.clone();
+            if hub.report(Command::PruneObservations(old), None).await.is_none() {
+                return Ok(());
+            }
+            while store.prune(&ranges, STEP).await? > 0 {
+                sleep(PAUSE).await;
+            }
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// Those that may go, in stretches.
+fn old_observations(page: &[EventText]) -> Prune {
+    let mut ranges: Vec<(Seq, Seq)> = Vec::new();
+    let mut nodes = BTreeSet::new();
+    for text in page {
+        let Some(node) = bare(&text.json) else { continue };
+        nodes.insert(node);
+        match ranges.last_mut() {
+            Some((_, last)) if last.next() == text.seq => *last = text.seq,
+            _ => ranges.push((text.seq, text.seq)),
+        }
+    }
+    Prune { ranges, nodes }
+}
+
+/// The node of an observation that says nothing of its engine.
+fn bare(json: &str) -> Option<NodeId> {
+    match Envelope::decode(json).ok()?.event {
+        Event::NodeObserved(observed) if observed.engine.is_none() => Some(observed.node_id),
+        _ => None,
+    }
+}

@@ -1,0 +1,182 @@
+//! A log as a file by itself: verified while no daemon has it open, copied while one has, and restored from a copy.
+
+use super::raw::raw_commits;
+use super::{APPLICATION_ID, FILE_NAME, LAYOUT, explain, make_private_dir, read_head};
+use crate::audit::{Audit, Chain, Expectation};
+use crate::store::{Head, RawPage, RawPosition, StoreError};
+use kdaemon_events::Seq;
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+/// How many pages are read ahead of the one that is checked.
+const AHEAD: usize = 2;
+
+/// Verifies the log in a file, which nothing is written to. `progress` is told after each page how many events were
+/// checked, of how many. Blocks.
+///
+/// # Errors
+/// When the file cannot be read or is none of kDaemon's. That its log does not fit is an answer and no error.
+pub fn verify_file(
+    path: &Path,
+    expectation: Option<Expectation>,
+    mut progress: impl FnMut(Seq, Seq),
+) -> Result<Audit, StoreError> {
+    let connection = open_read_only(path)?;
+    // As many as there seem to be: whether that is so comes out.
+    let last = "SELECT coalesce(max(seq), 0) FROM events";
+    let last: i64 =
+        connection.query_row(last, [], |row| row.get(0)).map_err(|error| explain(path, &error))?;
+    let last = Seq(u64::try_from(last).unwrap_or(0));
+    let (pages, read) = sync_channel(AHEAD);
+    std::thread::scope(|scope| {
+        scope.spawn(move || read_pages(&connection, &pages));
+        let mut chain = Chain::new(expectation);
+        for page in read {
+            let page = page.map_err(|error| explain(path, &error))?;
+            let checked = chain.check_page(&page);
+            progress(chain.head().seq, last);
+            if let Err(bad) = checked {
+                return Ok(chain.verdict(Some(bad)));
+            }
+        }
+        Ok(chain.verdict(None))
+    })
+}
+
+/// A copy of a log, whole and of one moment, as a file of its own. The file goes with it.
+#[derive(Debug)]
+pub struct LogCopy {
+    file: tempfile::TempPath,
+    head: Head,
+}
+
+/// How files of copies begin.
+const COPY_PREFIX: &str = "kdaemon-copy-";
+
+impl LogCopy {
+    /// Copies a log while others append to it: they do not wait for it. The copy is beside it, for there is room for logs.
+    pub(super) fn of(path: &Path) -> Result<Self, StoreError> {
+        let connection = open_read_only(path)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        // Readable by its owner alone.
+        let file = tempfile::Builder::new().prefix(COPY_PREFIX).suffix(".db").tempfile_in(folder);
+        let file = file.map_err(|error| unwritable(folder, &error))?.into_temp_path();
+        copy_into(&connection, &file)?;
+        let head = read_head(&open_read_only(&file)?).map_err(|error| explain(&file, &error))?;
+        Ok(Self { file, head })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.file
+    }
+
+    /// Where it ends.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+}
+
+/// Removes copies that were not done with when the daemon was killed.
+pub(super) fn remove_copies(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(COPY_PREFIX) {
+            let _ = std::fs::remove_file(entry.path()); // it takes room, and does no harm
+        }
+    }
+}
+
+/// Copies a log into a file that is there and empty.
+fn copy_into(connection: &Connection, file: &Path) -> Result<(), StoreError> {
+    connection
+        .execute("VACUUM INTO ?1", [file.to_string_lossy()])
+        .map(drop)
+        .map_err(|error| explain(file, &error))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Unavailable(format!("{} cannot be written: {error}", path.display()))
+}
+
+/// Makes a data folder of a backup: verifies it, copies it, and verifies the copy. `progress` is told how many events were
+/// checked, of how many. Blocks.
+///
+/// # Errors
+/// When the folder is not empty, when the backup cannot be read, or when one of the two does not fit; nothing is left
+/// behind then.
+pub fn restore_file(
+    backup: &Path,
+    data_dir: &Path,
+    expectation: Option<Expectation>,
+    mut progress: impl FnMut(Seq, Seq),
+) -> Result<Audit, StoreError> {
+    let is_empty = match std::fs::read_dir(data_dir) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(error) => return Err(unwritable(data_dir, &error)),
+    };
+    if !is_empty {
+        return Err(StoreError::InUse(format!(
+            "{} is not empty; a backup is restored into an empty folder, so that nothing is lost that is there",
+            data_dir.display()
+        )));
+    }
+    let whole = |found: Audit, file: &Path| match found.trouble() {
+        None => Ok(found),
+        Some(trouble) => Err(StoreError::Damaged(format!("{}: {trouble}", file.display()))),
+    };
+    whole(verify_file(backup, expectation, &mut progress)?, backup)?;
+    make_private_dir(data_dir)?;
+    let copy = tempfile::Builder::new().prefix(COPY_PREFIX).suffix(".db").tempfile_in(data_dir);
+    let copy = copy.map_err(|error| unwritable(data_dir, &error))?;
+    copy_into(&open_read_only(backup)?, copy.path())?;
+    let found = whole(verify_file(copy.path(), expectation, &mut progress)?, copy.path())?;
+    let file = data_dir.join(FILE_NAME);
+    let keep = || -> std::io::Result<()> {
+        copy.as_file().sync_all()?;
+        copy.persist_noclobber(&file)?;
+        std::fs::File::open(data_dir)?.sync_all()
+    };
+    keep().map_err(|error| unwritable(&file, &error))?;
+    Ok(found)
+}
+
+/// Reads page after page until the last one, or until nobody wants more.
+fn read_pages(connection: &Connection, pages: &SyncSender<Result<RawPage, rusqlite::Error>>) {
+    let mut position = RawPosition::START;
+    loop {
+        let page = raw_commits(connection, position);
+        let next = page.as_ref().ok().filter(|page| !page.is_last).and_then(|page| page.commits.last());
+        let next = next.map(|last| RawPosition { number: last.number, seq: last.last_seq });
+        if pages.send(page).is_err() {
+            return;
+        }
+        match next {
+            Some(next) => position = next,
+            None => return,
+        }
+    }
+}
+
+/// Opens the file of a log for reading alone.
+pub(super) fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
+    let fail = |error: rusqlite::Error| explain(path, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(fail)?;
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(fail);
+    if pragma("application_id")? != APPLICATION_ID {
+        return Err(StoreError::Damaged(format!("{} is not a log of kDaemon", path.display())));
+    }
+    let layout = pragma("user_version")?;
+    if layout > LAYOUT {
+        return Err(StoreError::Damaged(format!(
+            "{} was written by a newer kDaemon (layout {layout}, this one knows {LAYOUT}); use that one",
+            path.display()
+        )));
+    }
+    Ok(connection)
+}

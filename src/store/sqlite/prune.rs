@@ -1,0 +1,48 @@
+//! Pruning: old observations go, their digests stay. The pages that they leave are used for new events.
+
+use super::number;
+use crate::store::StoredEvent;
+use kdaemon_events::{Digest, Envelope, Kind, Seq};
+use rusqlite::{Connection, params};
+
+/// Removes at most `limit` observations in these stretches, in one transaction; answers those that could be read.
+pub(super) fn prune(
+    connection: &mut Connection,
+    ranges: &[(Seq, Seq)],
+    limit: usize,
+) -> Result<Vec<StoredEvent>, rusqlite::Error> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let mut gone = Vec::new();
+    {
+        let mut find = transaction.prepare_cached(
+            "SELECT seq, json FROM events WHERE seq BETWEEN ?1 AND ?2 AND kind = ?3 ORDER BY seq LIMIT ?4",
+        )?;
+        let mut keep = transaction.prepare_cached("INSERT INTO pruned (seq, digest) VALUES (?1, ?2)")?;
+        let mut remove = transaction.prepare_cached("DELETE FROM events WHERE seq = ?1")?;
+        for (first, last) in ranges {
+            let left = i64::try_from(limit.saturating_sub(gone.len())).unwrap_or(i64::MAX);
+            if left == 0 {
+                break;
+            }
+            let kind = Kind::NodeObserved.as_str();
+            let found = find.query_map(params![number(*first), number(*last), kind, left], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+            })?;
+            for found in found.collect::<Result<Vec<_>, _>>()? {
+                let (seq, json) = found;
+                keep.execute(params![seq, Digest::of_event(json.as_bytes()).0])?;
+                remove.execute([seq])?;
+                gone.push(json);
+            }
+        }
+    }
+    transaction.commit()?;
+    let events = gone.iter().filter_map(|json| Envelope::decode(json).ok());
+    Ok(events.filter_map(|event| StoredEvent::new(&event).ok()).collect())
+}
+
+/// How many events from `first` to `last` were pruned.
+pub(super) fn pruned(connection: &Connection, first: Seq, last: Seq) -> Result<u64, rusqlite::Error> {
+    let mut count = connection.prepare_cached("SELECT count(*) FROM pruned WHERE seq BETWEEN ?1 AND ?2")?;
+    count.query_row([number(first), number(last)], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+}

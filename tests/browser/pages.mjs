@@ -1,0 +1,225 @@
+// What holds on every machine, without engines: keys, narrow screens, large text, hostile names, the policy of the page, how small it is.
+
+import { accessible, api, assert, fill, offers, open, run, shot, step, until, URL, visit } from './harness.mjs';
+
+const HOSTILE = '<img src=x onerror="window.hacked=1">';
+
+run(async () => {
+  // Nobody listens there: a node that is DOWN, and applications whose containers find no place.
+  for (const name of ['alpha', 'beta']) await api('POST', '/nodes/create', { name, endpoint: `tcp://127.0.0.1:${name.length}` });
+  await api('POST', '/applications/create', { name: HOSTILE, docker_image: 'x', env_variables: { API_TOKEN: 'abc', PLAIN: 'readable' } });
+  await api('POST', '/applications/scale/' + encodeURIComponent(HOSTILE), { replicas: 3 });
+  const browser = await open();
+  const page = await browser.page();
+  await small(page);
+  await hostile(page);
+  await refusals(page);
+  await keyboard(page);
+  await addresses(page);
+  await narrow(browser);
+  await large(browser);
+  await themes(browser);
+  await missing(page);
+  await browser.close();
+});
+
+async function small(page) {
+  step('the page is small, and kept as long as it does not change');
+  const sizes = new Map();
+  const begun = Date.now();
+  page.on('response', async (answer) => {
+    const path = answer.url().replace(URL, '');
+    if (path === '/' || path.startsWith('/ui/')) sizes.set(path, (await answer.request().sizes()).responseBodySize);
+  });
+  await page.goto(URL);
+  await page.locator('.card').first().waitFor();
+  const took = Date.now() - begun;
+  const bytes = [...sizes.values()].reduce((sum, one) => sum + one, 0);
+  console.log(`${sizes.size} files, ${bytes} bytes as sent; the first view was there after ${took} ms`);
+  assert(sizes.size > 30, 'all files were counted');
+  assert(bytes < 200_000, `${bytes} bytes`);
+  const sent = await fetch(URL);
+  assert.equal(sent.headers.get('content-security-policy'), "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'");
+  assert.equal(sent.headers.get('x-content-type-options'), 'nosniff');
+  const again = await fetch(URL, { headers: { 'if-none-match': sent.headers.get('etag') } });
+  assert.equal(again.status, 304);
+  const [, file] = (await sent.text()).match(/src="(\/ui\/[0-9a-f]{16}\/main\.js)"/);
+  assert.match((await fetch(URL + file)).headers.get('cache-control'), /immutable/);
+  assert.match((await fetch(URL + file.replace(/[0-9a-f]{16}/, '0'.repeat(16)))).headers.get('cache-control'), /no-cache/);
+  assert.equal((await fetch(`${URL}${file.replace('main.js', '../../Cargo.toml')}`)).status, 404);
+}
+
+async function hostile(page) {
+  step('a name is text and never markup; secrets are masked');
+  for (const view of ['#/', '#/applications', '#/containers', '#/events', `#/applications/${encodeURIComponent(HOSTILE)}`, `#/applications/${encodeURIComponent(HOSTILE)}?view=history`]) {
+    await visit(page, view);
+    await page.locator('main').getByText('<img src=x').locator('visible=true').first().waitFor();
+  }
+  assert.equal(await page.evaluate(() => window.hacked), undefined);
+  await visit(page, `#/applications/${encodeURIComponent(HOSTILE)}`);
+  await page.getByText('readable').waitFor();
+  const [created] = (await api('GET', '/events?kind=ApplicationCreated')).events;
+  await visit(page, `#/events/${created.seq}`);
+  const data = await page.getByLabel("The event's data").textContent();
+  assert(data.includes('••••') && data.includes('readable') && !data.includes('abc'), data);
+}
+
+async function refusals(page) {
+  step('a refusal says why, for each node');
+  const [waiting] = await api('GET', '/containers');
+  assert.match(waiting.reason, /no node fits/i);
+  await visit(page, `#/containers/${encodeURIComponent(waiting.name)}`);
+  await page.locator('.reason').getByText('is DOWN').or(page.locator('.reason').getByText('UNKNOWN')).first().waitFor();
+  await visit(page, '#/nodes/new');
+  await fill(page, 'endpoint', 'tcp://127.0.0.1:9');
+  await fill(page, 'name', 'alpha');
+  await page.locator('#NodeInput-name-help .error').waitFor({ timeout: 2000 }).catch(() => {});
+  await page.getByRole('button', { name: 'Mount the node' }).click();
+  await page.getByText(/alpha.*(already|exists|taken|in use)/i).first().waitFor();
+  step('what cannot be done is said before it is tried');
+  await visit(page, `#/applications/${encodeURIComponent(HOSTILE)}`);
+  await page.getByRole('button', { name: 'Delete' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByRole('alert').waitFor();
+  assert(await dialog.getByRole('button', { name: 'Delete' }).isDisabled());
+  await page.keyboard.press('Escape');
+  await dialog.waitFor({ state: 'detached' });
+}
+
+async function keyboard(page) {
+  step('everything can be reached and done by keys alone');
+  await page.goto('about:blank'); // for the focus to be nowhere
+  await visit(page, '#/');
+  await page.keyboard.press('Tab');
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'To the content');
+  await page.keyboard.press('Enter');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
+  await page.keyboard.press('1');
+  await page.getByRole('heading', { level: 1, name: 'Nodes' }).waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'title', 'the focus follows');
+  await page.keyboard.press('/');
+  await page.keyboard.type('bet');
+  await until('the table is filtered', async () => (await page.locator('tbody th').allTextContents()).join() === 'beta');
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Tab');
+  for (let i = 0; i < 12 && (await page.evaluate(() => document.activeElement.textContent)) !== 'beta'; i++) await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { level: 1, name: 'beta' }).waitFor();
+  await page.getByRole('button', { name: 'Cordon' }).focus();
+  await page.keyboard.press('Enter');
+  const dialog = page.getByRole('dialog');
+  await dialog.getByText('beta was cordoned').waitFor();
+  const confirm = dialog.getByRole('button', { name: 'Cordon' });
+  for (let i = 0; i < 6 && !(await confirm.evaluate((button) => button === document.activeElement)); i++) await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await page.getByRole('button', { name: 'Uncordon' }).waitFor();
+  assert.equal((await api('GET', '/nodes/beta')).availability, 'cordoned');
+  await page.locator('main').focus();
+  await page.keyboard.press('?');
+  await page.getByRole('dialog', { name: 'Keys' }).waitFor();
+  await accessible(page, 'the keys');
+  await page.getByLabel('Single keys do something').uncheck();
+  await page.keyboard.press('Escape');
+  await page.locator('main').focus();
+  await page.keyboard.press('2');
+  assert(page.url().includes('#/nodes/beta'), 'single keys are off');
+  await page.getByRole('button', { name: 'Keys' }).click();
+  await page.getByLabel('Single keys do something').check();
+  await page.keyboard.press('Escape');
+  step('from tile to tile by arrow keys, and over the heat map');
+  await visit(page, '#/?zoom=names');
+  await page.locator('.card-head').first().focus();
+  await page.keyboard.press('ArrowRight');
+  assert.match(await page.evaluate(() => document.activeElement.textContent), /beta/);
+  await visit(page, '#/?zoom=heat');
+  await page.getByRole('listbox').focus();
+  await page.keyboard.press('ArrowRight');
+  assert.match(await page.locator('#heat-current').getAttribute('aria-label'), /^beta, /);
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { level: 1, name: 'beta' }).waitFor();
+}
+
+async function addresses(page) {
+  step('search, sort and filters stand in the address');
+  await visit(page, '#/containers');
+  await page.getByLabel('Search containers', { exact: true }).last().fill('-2');
+  await page.getByRole('button', { name: 'Name' }).click();
+  await until('the address says so', () => page.url().includes('q=-2') && page.url().includes('sort=-name'));
+  await page.reload();
+  await page.locator('tbody th').first().waitFor();
+  assert.equal(await page.locator('tbody th').count(), 1);
+  assert.equal(await page.locator('thead th[aria-sort=descending]').count(), 1);
+}
+
+const VIEWS = ['#/', '#/?zoom=tiles', '#/?zoom=heat', '#/nodes', '#/nodes/alpha', '#/nodes/new', '#/applications', '#/applications/new', '#/containers', '#/events', '#/events/3', '#/diff?from=1', '#/whatif'];
+
+async function narrow(browser) {
+  step('at 380 pixels nothing is cut off');
+  const page = await browser.page({ viewport: { width: 380, height: 760 } });
+  for (const view of VIEWS) {
+    await visit(page, view);
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 380, view);
+    await accessible(page, `${view} at 380 pixels`);
+  }
+  await visit(page, '#/');
+  await shot(page, 'narrow');
+  await page.context().close();
+}
+
+async function large(browser) {
+  step('at 200 % zoom too');
+  const page = await browser.page({ viewport: { width: 640, height: 400 }, deviceScaleFactor: 2 });
+  for (const view of VIEWS) {
+    await visit(page, view);
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 640, view);
+  }
+  await page.context().close();
+  step('and no view jumps while it is there');
+  const still = await browser.page();
+  // (The log does: its newest line comes at the top.)
+  for (const view of ['#/', '#/nodes', '#/containers']) {
+    await visit(still, view);
+    await still.evaluate(() => {
+      window.shifted = 0;
+      new PerformanceObserver((list) => list.getEntries().forEach((entry) => { if (!entry.hadRecentInput) window.shifted += entry.value; })).observe({ type: 'layout-shift' });
+    });
+    await api('POST', '/nodes/uncordon/beta');
+    await api('POST', '/nodes/cordon/beta');
+    await until('it was told', async () => (await still.locator('.link .seq').textContent()) !== '');
+    await still.evaluate(() => new Promise((done) => setTimeout(done, 700)));
+    const shifted = await still.evaluate(() => window.shifted);
+    assert(shifted < 0.05, `${view} shifted by ${shifted}`);
+  }
+  await still.context().close();
+}
+
+async function themes(browser) {
+  step('light and dark: as the machine says, or as somebody chose');
+  const page = await browser.page({ colorScheme: 'light' });
+  const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
+  await visit(page, '#/');
+  assert.equal(await theme(), 'light');
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await until('it follows', async () => (await theme()) === 'dark');
+  await page.getByRole('button', { name: /^Theme/ }).click();
+  assert.equal(await theme(), 'light');
+  await page.reload();
+  await page.locator('#title').waitFor();
+  assert.equal(await theme(), 'light', 'the choice is kept');
+  await page.context().close();
+}
+
+async function missing(page) {
+  step('what the daemon does not offer is said plainly, and what it refuses too');
+  for (const [route, view] of [['/diff', '#/diff?from=1'], ['/why/nodes/{id}', '#/nodes/alpha?view=why']]) {
+    await visit(page, view);
+    if (!(await offers(route))) await page.getByText('This daemon does not offer').first().waitFor();
+  }
+  await visit(page, '#/');
+  await page.getByLabel('Go to a time or an event').fill('#999999');
+  await page.getByLabel('Go to a time or an event').press('Enter');
+  await page.locator('.timeline .note').waitFor();
+  await page.getByLabel('Go to a time or an event').fill('soon');
+  await page.getByLabel('Go to a time or an event').press('Enter');
+  await page.getByText('Write 03:02').waitFor();
+}

@@ -1,0 +1,71 @@
+//! The command line, as people and scripts use it: transcripts of the program against real daemons.
+//!
+//! `SNAPSHOTS=overwrite cargo nextest run --test cli` writes the transcripts anew: read the difference before you commit it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod behaviour;
+mod past;
+mod shell;
+
+use shell::Shell;
+use support::Cluster;
+use support::daemon::Daemon;
+
+/// Compares a transcript with what the commands in it do now.
+macro_rules! transcript {
+    ($shell:expr, $name:literal) => {{
+        let wanted = include_str!(concat!("transcripts/", $name, ".txt"));
+        let actual = $shell.replay(wanted).await;
+        snapbox::Assert::new()
+            .action_env(snapbox::assert::DEFAULT_ACTION_ENV)
+            .eq(actual, snapbox::Data::read_from(&$crate::shell::path($name), None).raw());
+    }};
+}
+pub(crate) use transcript;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_library_is_kept_with_refusals_that_explain_themselves() {
+    let daemon = Daemon::start().await;
+    transcript!(Shell::new(&daemon.url("//")), "library");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_mounted_edited_cordoned_and_unmounted() {
+    let daemon = Daemon::start().await;
+    transcript!(Shell::new(&daemon.url("//")), "nodes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compose_file_is_planned_applied_and_pruned() {
+    let daemon = Daemon::start().await;
+    transcript!(Shell::new(&daemon.url("//")), "plan");
+}
+
+/// A daemon with two real engines, the nodes `a` and `b`.
+async fn with_engines() -> Option<(Cluster, Daemon)> {
+    let cluster = tokio::task::block_in_place(|| {
+        let cluster = Cluster::up(2)?;
+        cluster.image("kdaemon/web");
+        Some(cluster)
+    })?;
+    let daemon = Daemon::start().await;
+    daemon.mount("a", &cluster.endpoint(1).to_string()).await;
+    daemon.mount("b", &cluster.endpoint(2).to_string()).await;
+    Some((cluster, daemon))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_are_launched_watched_moved_and_explained() {
+    let Some((_cluster, daemon)) = with_engines().await else { return };
+    transcript!(Shell::new(&daemon.url("//")), "containers");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compose_file_runs_is_changed_and_is_left_alone_the_second_time() {
+    let Some((_cluster, daemon)) = with_engines().await else { return };
+    transcript!(Shell::new(&daemon.url("//")), "apply");
+}

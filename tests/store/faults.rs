@@ -1,0 +1,322 @@
+//! The store in RethinkDB when the line or the server fails: nothing acknowledged is lost, nothing is there twice.
+
+use crate::double::{Double, Fault, Login};
+use crate::events::*;
+use crate::support::proxy::{Link, Proxy};
+use crate::support::rethinkdb::{Rethinkdb, Server, forget, settings};
+use kdaemon::store::{Commit, EventStore, Head, RethinkdbSettings, RethinkdbStore, StoreError};
+use kdaemon_events::{CommitId, Seq};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+const SHORT: Duration = Duration::from_millis(300);
+
+/// Limits that a test can wait for.
+fn impatient(double: &Double) -> RethinkdbSettings {
+    RethinkdbSettings {
+        dbname: "kdaemon".into(),
+        query_timeout: SHORT,
+        settle_timeout: 4 * SHORT,
+        ..settings(double.address)
+    }
+}
+
+async fn open(double: &Double) -> RethinkdbStore {
+    RethinkdbStore::open(impatient(double)).await.unwrap()
+}
+
+fn ids(commits: &[Commit]) -> Vec<String> {
+    commits.iter().map(|commit| commit.id.to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_in_single_bytes_succeeds() {
+    let double = Double::start(Login::SingleBytes).await;
+    let patient = RethinkdbSettings { query_timeout: Duration::from_secs(20), ..impatient(&double) };
+    let store =
+        RethinkdbStore::open(RethinkdbSettings { connect_timeout: Duration::from_secs(10), ..patient })
+            .await
+            .unwrap();
+    let head = fill(&store, 3).await;
+    assert_eq!(store.head().await.unwrap(), head);
+    assert_eq!(double.commits().len(), 3);
+}
+
+/// Whatever happens to an insert, the answer is what happened, and it happened once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_of_unknown_outcome_is_settled() {
+    use Fault::*;
+    let faults: [&[Fault]; 14] = [
+        &[LateAnswer(SHORT / 3)],
+        &[LateAnswer(SHORT * 2)],
+        &[NoAnswer],
+        &[NoAnswer, NoAnswer],
+        &[CutAnswer(0)],
+        &[CutAnswer(5)],
+        &[CutAnswer(12)],
+        &[CutAnswer(30)],
+        &[CutRequest],
+        &[IndeterminateDone],
+        &[IndeterminateNotDone],
+        &[Failed, Failed],
+        &[IndeterminateNotDone, CutRequest, Failed, CutAnswer(13)],
+        &[DoneLater(SHORT * 3 / 2)],
+    ];
+    let double = Double::start(Login::Whole).await;
+    let store = open(&double).await;
+    let mut head = Head::default();
+    let mut appended = Vec::new();
+    for faults in faults {
+        double.fail_next(faults.iter().copied());
+        let next = commit(&head, vec![token("a")]);
+        head = store.append(&head, next.clone()).await.unwrap_or_else(|error| panic!("{faults:?}: {error}"));
+        appended.push(next);
+        assert_eq!(double.commits(), ids(&appended), "{faults:?}");
+        assert_eq!(store.head().await.unwrap(), head);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_settled_in_time_is_said_and_read_back_later() {
+    let double = Double::start(Login::Whole).await;
+    let store = open(&double).await;
+    let head = fill(&store, 1).await;
+    double.fail_next([Fault::NoAnswer]);
+    double.fail_next((0..100).map(|_| Fault::CutRequest));
+    let lost = commit(&head, vec![token("lost")]);
+    let begun = Instant::now();
+    let outcome = store.append(&head, lost.clone()).await;
+    assert!(matches!(outcome, Err(StoreError::Unsettled(_))), "{outcome:?}");
+    assert!(begun.elapsed() < 10 * SHORT, "{:?}", begun.elapsed());
+    assert_eq!(store.commit_at(2).await.unwrap(), Some(lost.id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_late_commit_and_the_next_one_there_is_only_one() {
+    let double = Double::start(Login::Whole).await;
+    let store = open(&double).await;
+    let head = fill(&store, 1).await;
+    // The late one is later than the next: it finds its number taken.
+    double.fail_next([Fault::DoneLater(10 * SHORT)]);
+    double.fail_next((0..100).map(|_| Fault::CutRequest));
+    let late = commit(&head, vec![token("late")]);
+    let outcome = store.append(&head, late.clone()).await;
+    assert!(matches!(outcome, Err(StoreError::Unsettled(_))), "{outcome:?}");
+    assert_eq!(store.commit_at(2).await.unwrap(), None, "not yet");
+    double.forget_faults();
+    let next = commit(&head, vec![token("next")]);
+    let head = store.append(&head, next.clone()).await.unwrap();
+    // The late one is sooner than the next: that one finds its number taken.
+    double.fail_next([Fault::DoneLater(6 * SHORT)]);
+    double.fail_next((0..100).map(|_| Fault::CutRequest));
+    let sooner = commit(&head, vec![token("sooner")]);
+    let outcome = store.append(&head, sooner.clone()).await;
+    assert!(matches!(outcome, Err(StoreError::Unsettled(_))), "{outcome:?}");
+    double.forget_faults();
+    crate::support::eventually("the late one is done", async || (double.commits().len() == 3).then_some(()))
+        .await;
+    let conflict = store.append(&head, commit(&head, vec![token("too late")])).await;
+    let actual = store.head().await.unwrap();
+    assert_eq!(conflict, Err(StoreError::Conflict { actual }));
+    assert_eq!(actual.commit_id, Some(sooner.id));
+    tokio::time::sleep(10 * SHORT).await;
+    let log = double.commits();
+    assert_eq!(log[1..], [next.id.to_string(), sooner.id.to_string()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_goes_away_leaves_no_answer_for_the_next_one() {
+    let double = Double::start(Login::Whole).await;
+    let store = open(&double).await;
+    fill(&store, 20).await;
+    for round in 0..10 {
+        double.delay_next([Duration::from_millis(40)]);
+        let given_up = tokio::time::timeout(Duration::from_millis(10), store.read(Seq(round), 3)).await;
+        assert!(given_up.is_err());
+        let read = store.read(Seq(round + 5), 2).await.unwrap();
+        assert_eq!(read.iter().map(|text| text.seq.0).collect::<Vec<_>>(), [round + 6, round + 7]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_is_said_soon_and_is_used_again_when_it_is_back() {
+    let double = Double::start(Login::Whole).await;
+    let store = open(&double).await;
+    let head = fill(&store, 2).await;
+    double.set_down(true);
+    let begun = Instant::now();
+    assert!(matches!(store.head().await, Err(StoreError::Unavailable(_))));
+    let lost = commit(&head, vec![token("x")]);
+    assert!(store.append(&head, lost).await.is_err());
+    assert!(begun.elapsed() < 10 * SHORT, "{:?}", begun.elapsed());
+    assert_eq!(double.inserts(), 2, "it did not reach the server");
+    double.set_down(false);
+    let head = store.append(&head, commit(&head, vec![token("y")])).await.unwrap();
+    assert_eq!(store.head().await.unwrap(), head);
+    assert_eq!(double.commits().len(), 3);
+}
+
+/// What a writer knows of what it wrote.
+#[derive(Default)]
+struct Record {
+    acknowledged: Vec<CommitId>,
+    /// Of these it was told that nobody knows.
+    perhaps: BTreeSet<Uuid>,
+    /// Of these it was told that they did not happen.
+    refused: BTreeSet<Uuid>,
+}
+
+impl Record {
+    /// Appends until told to stop, and notes what it is told.
+    async fn write(&mut self, store: &RethinkdbStore, stop: &AtomicBool) {
+        while !stop.load(Ordering::SeqCst) {
+            let Ok(head) = store.head().await else { continue };
+            let next = commit(&head, vec![token(&Uuid::new_v4().to_string()); 3]);
+            let id = next.id;
+            match store.append(&head, next).await {
+                Ok(_) => self.acknowledged.push(id),
+                Err(StoreError::Unsettled(_)) => drop(self.perhaps.insert(id.0)),
+                Err(_) => drop(self.refused.insert(id.0)),
+            }
+        }
+    }
+
+    /// Compares that with the log.
+    async fn check(records: &[Self], store: &RethinkdbStore) -> usize {
+        let head = store.verify().await.unwrap();
+        let mut log = Vec::new();
+        while (log.len() as u64) < head.commits {
+            log.extend(store.commits(log.len() as u64, 1_000).await.unwrap());
+        }
+        let ids: BTreeSet<_> = log.iter().map(|record| record.id.0).collect();
+        assert_eq!(ids.len(), log.len(), "nothing is there twice");
+        let mut known = BTreeSet::new();
+        for record in records {
+            for id in &record.acknowledged {
+                assert!(ids.contains(&id.0), "{id} was acknowledged and is lost");
+            }
+            assert!(ids.is_disjoint(&record.refused), "what was refused did not happen");
+            known.extend(record.acknowledged.iter().map(|id| id.0));
+            known.extend(&record.perhaps);
+        }
+        assert!(ids.is_subset(&known), "nothing is there that nobody wrote");
+        records.iter().map(|record| record.acknowledged.len()).sum()
+    }
+}
+
+/// Two daemons' stores write while `trouble` happens, and are then compared with the log.
+async fn write_during(settings: [RethinkdbSettings; 2], trouble: impl AsyncFnOnce()) -> usize {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writing = Vec::new();
+    for settings in settings.clone() {
+        let store = RethinkdbStore::open(settings).await.unwrap();
+        let stop = Arc::clone(&stop);
+        writing.push(tokio::spawn(async move {
+            let mut record = Record::default();
+            record.write(&store, &stop).await;
+            record
+        }));
+    }
+    trouble().await;
+    stop.store(true, Ordering::SeqCst);
+    let mut records = Vec::new();
+    for record in writing {
+        records.push(record.await.unwrap());
+    }
+    let [_, settings] = settings;
+    let patient = RethinkdbSettings { query_timeout: Duration::from_secs(30), ..settings };
+    let store = RethinkdbStore::open(patient).await.unwrap();
+    Record::check(&records, &store).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_cuts_delays_and_swallows_loses_nothing() {
+    let Some(server) = Rethinkdb::get() else { return };
+    let proxy = Proxy::to(server.address()).await;
+    let direct = settings(server.address());
+    let bad = RethinkdbSettings {
+        hosts: vec![(proxy.address.ip().to_string(), proxy.address.port())],
+        query_timeout: Duration::from_millis(700),
+        settle_timeout: Duration::from_secs(3),
+        ..direct.clone()
+    };
+    drop(RethinkdbStore::open(direct.clone()).await.unwrap());
+    let acknowledged = write_during([bad, direct.clone()], async || {
+        let links = [
+            Link::Slow(Duration::from_millis(20)),
+            Link::SwallowAnswers,
+            Link::Cut,
+            Link::Swallow,
+            Link::Slow(Duration::from_millis(500)),
+        ];
+        for link in links.into_iter().cycle().take(15) {
+            proxy.set(link);
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            proxy.cut_once();
+            proxy.set(Link::Open);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    })
+    .await;
+    assert!(acknowledged > 50, "{acknowledged}");
+    forget(&direct).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_and_runs_again_has_all_that_was_acknowledged() {
+    if !crate::support::rethinkdb::is_there() {
+        return;
+    }
+    let mut server = Server::start();
+    let settings = settings(server.address);
+    let acknowledged = write_during([settings.clone(), settings], async || {
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            tokio::task::block_in_place(|| server.restart());
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    })
+    .await;
+    assert!(acknowledged > 20, "{acknowledged}");
+}
+
+/// Three servers with three replicas: one is killed and comes back, one is frozen (nobody hears it, and it hears nobody)
+/// and wakes, while two daemons write.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_three_servers_one_may_be_killed_or_cut_off() {
+    if !crate::support::rethinkdb::is_there() {
+        return;
+    }
+    let mut servers = tokio::task::block_in_place(|| Server::cluster(3));
+    let hosts: Vec<_> =
+        servers.iter().map(|server| (server.address.ip().to_string(), server.address.port())).collect();
+    let first = RethinkdbSettings {
+        hosts: hosts.clone(),
+        replicas: 3,
+        query_timeout: Duration::from_secs(2),
+        connect_timeout: Duration::from_secs(1),
+        ..settings(servers[0].address)
+    };
+    let second = RethinkdbSettings { hosts: hosts.into_iter().rev().collect(), ..first.clone() };
+    let acknowledged = write_during([first, second], async || {
+        for round in 0..3 {
+            let pause = Duration::from_secs(1);
+            tokio::time::sleep(pause).await;
+            servers[round].kill();
+            // Until the two others have a leader: heartbeats of RethinkDB take 10 s to be missed.
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            tokio::task::block_in_place(|| servers[round].restart());
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            let other = (round + 1) % 3;
+            servers[other].freeze();
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            servers[other].thaw();
+            tokio::time::sleep(Duration::from_secs(4)).await;
+        }
+    })
+    .await;
+    assert!(acknowledged > 100, "{acknowledged}");
+}

@@ -1,0 +1,177 @@
+//! Pruning: observations go, their digests stay, and nothing else can go the same way.
+
+use crate::contract::every_store;
+use crate::events::*;
+use kdaemon::audit::audit;
+use kdaemon::journal::fold_log;
+use kdaemon::store::{EventQuery, EventStore, Head, MemoryStore, SqliteStore, StoreError, verify_file};
+use kdaemon_events::cluster::ObservationsPruned;
+use kdaemon_events::{Event, Kind, Seq};
+use rusqlite::Connection;
+use std::path::Path;
+
+fn pruned(ranges: &[(u64, u64)]) -> Event {
+    let ranges: Vec<_> = ranges.iter().map(|(first, last)| (Seq(*first), Seq(*last))).collect();
+    let count = ranges.iter().map(|(first, last)| last.0 - first.0 + 1).sum();
+    ObservationsPruned { up_to: ranges.last().unwrap().1, count, ranges, tallies: Vec::new() }.into()
+}
+
+/// token 1, observed 2 3, cordoned 4, observed 5 6 7, pruned 8 (says 2-3 and 5-6), token 9.
+async fn written(store: &dyn EventStore) -> Head {
+    let head = store
+        .append(&Head::default(), commit(&Head::default(), vec![token("a"), observed(1), observed(2)]))
+        .await
+        .unwrap();
+    let more = vec![cordoned(1), observed(1), observed(1), observed(2)];
+    let head = store.append(&head, commit(&head, more)).await.unwrap();
+    let head = store.append(&head, commit(&head, vec![pruned(&[(2, 3), (5, 6)])])).await.unwrap();
+    store.append(&head, commit(&head, vec![token("b")])).await.unwrap()
+}
+
+const RANGES: [(Seq, Seq); 2] = [(Seq(2), Seq(3)), (Seq(5), Seq(6))];
+
+async fn prune_all(store: &dyn EventStore, ranges: &[(Seq, Seq)]) -> usize {
+    let mut count = 0;
+    loop {
+        match store.prune(ranges, 500).await.unwrap() {
+            0 => return count,
+            some => count += some,
+        }
+    }
+}
+
+#[test]
+fn what_is_pruned_is_passed_over_and_the_chain_holds() {
+    every_store(async |store| {
+        let head = written(&*store).await;
+        assert_eq!(store.pruned(Seq(0), Seq(u64::MAX)).await.unwrap(), 0);
+        // It was recorded, and the daemon was killed before it was done: that fits.
+        assert_eq!(store.verify().await.unwrap(), head);
+        assert_eq!(store.prune(&RANGES, 3).await.unwrap(), 3, "at most as many as are asked for");
+        assert_eq!(store.verify().await.unwrap(), head);
+        assert_eq!(store.prune(&RANGES, 3).await.unwrap(), 1);
+        assert_eq!(store.prune(&RANGES, 3).await.unwrap(), 0);
+        assert_eq!(store.head().await.unwrap(), head);
+        assert_eq!(store.verify().await.unwrap(), head);
+        let all: Vec<_> = store.read(Seq(0), 100).await.unwrap().iter().map(|text| text.seq.0).collect();
+        assert_eq!(all, [1, 4, 7, 8, 9]);
+        assert_eq!(
+            seqs(&*store, EventQuery { kinds: vec![Kind::NodeObserved], ..crate::events::all() }).await,
+            [7]
+        );
+        assert_eq!(seqs(&*store, EventQuery { subject: Some(node(1).0), ..crate::events::all() }).await, [4]);
+        assert_eq!(
+            seqs(&*store, EventQuery { after: Seq(2), limit: 2, ..crate::events::all() }).await,
+            [4, 7]
+        );
+        for (first, last, count) in [(1, 9, 4), (2, 2, 1), (4, 4, 0), (3, 5, 2), (9, 1, 0)] {
+            assert_eq!(store.pruned(Seq(first), Seq(last)).await.unwrap(), count, "{first} to {last}");
+        }
+        let (cluster, folded) = fold_log(&*store).await.unwrap();
+        assert_eq!((cluster.seq(), folded), (head.seq, head));
+        let next = store.append(&head, commit(&head, vec![token("c")])).await.unwrap();
+        assert_eq!(store.verify().await.unwrap(), next);
+    });
+}
+
+#[test]
+fn nothing_but_observations_of_nodes_is_ever_pruned() {
+    every_store(async |store| {
+        written(&*store).await;
+        assert_eq!(prune_all(&*store, &[(Seq(1), Seq(9))]).await, 5);
+        let left: Vec<_> = store.read(Seq(0), 100).await.unwrap().iter().map(|text| text.seq.0).collect();
+        assert_eq!(left, [1, 4, 8, 9]);
+        // One more than the log says: that is found.
+        let found = audit(&*store, None, |_| {}).await.unwrap();
+        assert!(
+            found.trouble().unwrap().contains("events 7 to 7 were removed, and nothing in the log says"),
+            "{found:?}"
+        );
+    });
+}
+
+fn damage(folder: &Path, sql: &str) {
+    Connection::open(folder.join("kdaemon.db")).unwrap().execute_batch(sql).unwrap();
+}
+
+#[tokio::test]
+async fn nobody_can_have_an_event_go_as_if_it_had_been_pruned() {
+    for (sql, words) in [
+        // An event gone, its digest there: but no event of the log says that it was to go.
+        (
+            "INSERT INTO pruned SELECT 7, (SELECT digest FROM stolen); DELETE FROM events WHERE seq = 7",
+            "events 7 to 7 were removed",
+        ),
+        ("UPDATE pruned SET digest = zeroblob(32) WHERE seq = 3", "commit 1 (events 1 to 3)"),
+        ("UPDATE pruned SET digest = zeroblob(31) WHERE seq = 3", "commit 1 (events 1 to 3)"),
+        ("UPDATE pruned SET digest = 'text' WHERE seq = 3", "commit 1 (events 1 to 3)"),
+        ("DELETE FROM pruned WHERE seq = 5", "commit 2 (events 4 to 7)"),
+        ("DELETE FROM pruned", "commit 1 (events 1 to 3)"),
+        ("INSERT INTO pruned VALUES (7, zeroblob(32))", "commit 2 (events 4 to 7)"),
+        ("INSERT INTO pruned VALUES (10, zeroblob(32))", "event 10 that belongs to no commit"),
+        ("INSERT INTO pruned VALUES (0, zeroblob(32))", "commit 1"),
+        ("DELETE FROM events WHERE seq = 8", "commit 3 (events 8 to 8)"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path()).unwrap();
+        written(&store).await;
+        let text = store.read(Seq(6), 1).await.unwrap().remove(0);
+        prune_all(&store, &RANGES).await;
+        store.close().await;
+        let digest = kdaemon_events::Digest::of_event(text.json.as_bytes());
+        damage(folder.path(), &format!("CREATE TABLE stolen AS SELECT x'{digest}' AS digest"));
+        let file = folder.path().join("kdaemon.db");
+        assert!(verify_file(&file, None, |_, _| {}).unwrap().ok);
+        damage(folder.path(), sql);
+        let found = verify_file(&file, None, |_, _| {}).unwrap();
+        let trouble = found.trouble().unwrap_or_else(|| panic!("{sql}"));
+        assert!(trouble.contains(words), "{sql}: {trouble}");
+    }
+}
+
+#[tokio::test]
+async fn a_hole_that_is_no_pruned_event_stops_the_fold() {
+    let store = MemoryStore::new();
+    written(&store).await;
+    prune_all(&store, &RANGES).await;
+    assert!(fold_log(&store).await.is_ok());
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path()).unwrap();
+    written(&store).await;
+    prune_all(&store, &RANGES).await;
+    damage(folder.path(), "DELETE FROM pruned WHERE seq = 5");
+    let error = fold_log(&store).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Damaged(text) if text.contains("missing")), "{error}");
+    store.close().await;
+    assert!(matches!(SqliteStore::open(folder.path()), Err(StoreError::Damaged(_))));
+}
+
+#[tokio::test]
+async fn the_room_of_what_is_pruned_is_used_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path()).unwrap();
+    let mut head = Head::default();
+    let pages = async || -> i64 {
+        let connection = Connection::open(folder.path().join("kdaemon.db")).unwrap();
+        connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap()
+    };
+    let mut sizes = Vec::new();
+    for _ in 0..8 {
+        let first = head.seq.next();
+        for _ in 0..5 {
+            head = store.append(&head, commit(&head, vec![observed(1); 500])).await.unwrap();
+        }
+        let ranges = [(first, head.seq)];
+        head = store.append(&head, commit(&head, vec![pruned(&[(first.0, head.seq.0)])])).await.unwrap();
+        assert_eq!(prune_all(&store, &ranges).await, 2_500);
+        sizes.push(pages().await);
+    }
+    // A digest is left of each, about a tenth of the event: without that the file would have grown eightfold.
+    assert!(sizes[7] < sizes[0] * 2, "{sizes:?}");
+    assert_eq!(store.verify().await.unwrap(), head);
+    store.close().await;
+    let store = SqliteStore::open(folder.path()).unwrap();
+    assert_eq!(store.verify().await.unwrap(), head);
+    assert_eq!(store.pruned(Seq(0), head.seq).await.unwrap(), 20_000);
+    store.close().await;
+}
