@@ -1,9 +1,9 @@
 //! What-if: recorded history under another policy.
 
-use crate::harness::World;
+use crate::harness::{DEADLINE, World};
 use kdaemon::commands::Policy;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::Instant;
 
 /// Three nodes with four containers, one of which moves because its node fails and comes back.
 async fn with_history() -> World {
@@ -138,11 +138,9 @@ async fn what_cannot_be_replayed_is_refused_and_says_why() {
 async fn with_long_history() -> World {
     let world = World::new().await;
     let node = world.node("n1").await;
-    let mut told = Vec::new();
-    for _ in 0..40_000 {
-        told.push(world.probe(node, true));
+    for _ in 0..30 {
+        futures_util::future::join_all((0..500).map(|_| world.probe(node, true))).await;
     }
-    futures_util::future::join_all(told).await;
     world
 }
 
@@ -150,17 +148,19 @@ async fn with_long_history() -> World {
 async fn so_many_run_at_once_and_who_goes_away_makes_room() {
     let world = with_long_history().await;
     // Each of them would take as long as this one.
+    let began = Instant::now();
     world.post("/replay", json!({})).await.expect(200);
+    let alone = began.elapsed();
     let busy = async {
         let running = [world.request("POST", "/replay"), world.request("POST", "/replay")];
         let mut running = running.map(|request| Box::pin(request.json(&json!({})).send()));
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let both = futures_util::future::select_all(running.iter_mut());
             let refused = async {
                 let mut seen = None;
                 while seen.is_none() {
-                    assert!(tokio::time::Instant::now() < deadline, "never too many");
+                    assert!(Instant::now() < deadline, "never too many");
                     let answer = world.post("/replay", json!({})).await;
                     seen = (answer.status == 429).then_some(answer);
                 }
@@ -181,13 +181,13 @@ async fn so_many_run_at_once_and_who_goes_away_makes_room() {
     let problem = refused.expect(429);
     assert!(problem["detail"].as_str().unwrap().contains("2 replays"), "{problem}");
     assert_eq!(refused.header("retry-after"), "1");
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let left = Instant::now();
     loop {
         let answer = world.post("/replay", json!({"from": world.head()})).await;
         if answer.status == 200 {
             break;
         }
         assert_eq!(answer.status, 429);
-        assert!(tokio::time::Instant::now() < deadline, "they never end");
+        assert!(left.elapsed() < alone / 2, "they go on for nobody");
     }
 }

@@ -1,15 +1,20 @@
-//! Replaying a run under the policy that it was recorded under gives what was recorded, event by event.
+//! Replaying a run under the policy that it was recorded under gives what was recorded, event by event; under any other
+//! one it goes through, and leaves a state that is sound.
 
+use crate::check;
 use kdaemon::commands::Policy;
 use kdaemon::history::Replay;
-use kdaemon_events::Envelope;
-use kdaemon_projections::Cluster;
+use kdaemon_events::{Envelope, Strategy};
+use kdaemon_projections::{Cluster, Desired, Health, Phase};
 use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How long the counts are uneven before they are evened.
+const BALANCE_AFTER: Option<Duration> = Some(Duration::from_secs(1));
 
 /// The first event in which a replay of a whole log leaves the record, if there is one.
 pub fn deviation(log: &[Envelope], policy: &Policy) -> Option<String> {
-    let mut replay =
-        Replay::new(&Cluster::default(), policy.clone(), Some(std::time::Duration::from_secs(1)));
+    let mut replay = Replay::new(&Cluster::default(), policy.clone(), BALANCE_AFTER);
     // A decision gives all of its events when the first of them is met.
     let mut ahead: VecDeque<Envelope> = VecDeque::new();
     for recorded in log {
@@ -24,4 +29,43 @@ pub fn deviation(log: &[Envelope], policy: &Policy) -> Option<String> {
     let replayed = replay.finish();
     (!ahead.is_empty() || replayed.differences_count > 0 || replayed.recorded != replayed.replayed)
         .then(|| format!("a replay gives more: {ahead:?} {replayed:?}"))
+}
+
+/// What is not sound after a replay under other policies, if there is something.
+pub fn unsoundness(log: &[Envelope], policy: &Policy) -> Option<String> {
+    let others = [
+        Policy { strategy: Strategy::Binpack, max_migrations: 2, ..policy.clone() },
+        Policy { strategy: Strategy::Resources, unhealthy_after: 10, healthy_after: 4, ..policy.clone() },
+        Policy { unhealthy_after: 1, launch_attempts: 1, max_migrations: 50, ..policy.clone() },
+    ];
+    others.iter().find_map(|other| {
+        let mut replay = Replay::new(&Cluster::default(), other.clone(), BALANCE_AFTER);
+        let mut seq = replay.replayed().seq();
+        for recorded in log {
+            for envelope in replay.step(recorded) {
+                if envelope.seq != seq.next() || envelope.at > recorded.at {
+                    return Some(format!("under {other:?}, after event {seq} came {envelope:?}"));
+                }
+                seq = envelope.seq;
+            }
+        }
+        check::indexes(replay.replayed());
+        check::eligible(replay.replayed());
+        let recorded = replay.recorded().clone();
+        let replayed = replay.replayed().clone();
+        let figures = replay.finish();
+        // The world has come to rest for minutes: what can run does, whatever happened before.
+        let idle = |cluster: &Cluster| {
+            let waits = |phase| matches!(phase, Phase::Placed | Phase::Stopping | Phase::Deleting);
+            let works = |id| cluster.node(id).is_some_and(|node| node.health == Health::Up);
+            let stuck = cluster.containers().filter(|c| waits(c.phase) || c.lost).filter(|c| {
+                c.desired == Desired::Deleted || c.placement.as_ref().is_some_and(|p| works(p.node_id))
+            });
+            stuck.map(|c| format!("{} {:?} lost: {}", c.name, c.phase, c.lost)).collect::<Vec<_>>()
+        };
+        let stuck = idle(&replayed);
+        (idle(&recorded).is_empty() && !stuck.is_empty()).then(|| {
+            format!("under {other:?} at the end: {stuck:?}; {} differences", figures.differences_count)
+        })
+    })
 }

@@ -172,7 +172,10 @@ impl World {
         match memory.query(query).await {
             Ok(texts) => {
                 let log: Vec<_> = texts.iter().filter_map(|text| Envelope::decode(&text.json).ok()).collect();
-                if let Some(what) = replayed::deviation(&log, &self.profile.policy) {
+                let policy = &self.profile.policy;
+                if let Some(what) =
+                    replayed::deviation(&log, policy).or_else(|| replayed::unsoundness(&log, policy))
+                {
                     self.findings.add(what);
                 }
                 self.shared.checker().unchanged(texts.into_iter().map(|text| text.json));

@@ -15,16 +15,14 @@ impl Replay {
         let at = envelope.at;
         let by_probe = |node| is_by_probe(&self.recorded.cluster, node, envelope);
         match &envelope.event {
-            Event::ContainerLaunched(e) => {
-                if self.same(e.container_id, e.generation) {
-                    let launched = Launched {
-                        engine_id: e.engine_id.clone(),
-                        image_id: e.image_id.clone(),
-                        ports: e.ports.clone(),
-                        started_at: None,
-                    };
-                    self.ask(Command::RecordLaunched(instance(e.container_id, e.generation), launched), at);
-                }
+            Event::ContainerLaunched(e) if self.same(e.container_id, e.generation) => {
+                let launched = Launched {
+                    engine_id: e.engine_id.clone(),
+                    image_id: e.image_id.clone(),
+                    ports: e.ports.clone(),
+                    started_at: None,
+                };
+                self.ask(Command::RecordLaunched(instance(e.container_id, e.generation), launched), at);
             }
             Event::ContainerLaunchFailed(e) => {
                 let Some(generation) = e.generation else { return };
@@ -80,7 +78,7 @@ impl Replay {
                     self.copy(envelope);
                 }
             }
-            _ => {} // every other one plays another part
+            _ => {} // it did not happen here, or plays another part
         }
     }
 
