@@ -94,14 +94,6 @@ export async function shot(page, name) {
   await page.screenshot({ path: `${folder}/${name}.png` });
 }
 
-/** Whether the daemon has a route; says so when not, because something is left out then. */
-export async function offers(route) {
-  const { paths } = await (await fetch(`${URL}/openapi.json`)).json();
-  const has = Object.hasOwn(paths, `/0.0${route}`);
-  if (!has) console.log(`left out: this daemon has no ${route}`);
-  return has;
-}
-
 /** Fills a field of a form by its label. */
 export const fill = (page, label, text) => page.getByLabel(label, { exact: true }).fill(text);
 

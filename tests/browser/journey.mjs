@@ -1,6 +1,6 @@
 // A person works a cluster of real engines, from the first mount to a failed machine and back through time.
 
-import { accessible, api, ask, assert, fill, offers, open, run, shot, step, until, URL, visit } from './harness.mjs';
+import { accessible, api, ask, assert, fill, open, run, shot, step, until, URL, visit } from './harness.mjs';
 
 const ENGINES = process.env.ENGINES.split(',');
 const IMAGE = process.env.IMAGE;
@@ -175,71 +175,61 @@ async function views(page) {
 }
 
 async function past(page, before) {
-  if (await offers('/state')) {
-    step('the whole page travels back to before the failure, read-only, and plays on to now');
-    await visit(page, '#/');
-    await page.getByLabel('Go to a time or an event').fill(`#${before}`);
-    await page.getByLabel('Go to a time or an event').press('Enter');
-    await page.getByText(`event ${before}, read-only`).waitFor();
-    await page.locator('.card.node-up', { hasText: 'node-2' }).waitFor();
-    const tiles = page.getByRole('article', { name: 'Node node-2' }).locator('.tile');
-    await until('it has its containers', async () => (await tiles.count()) >= 2);
-    assert(await page.getByRole('button', { name: 'Rebalance' }).isDisabled());
-    await accessible(page, 'the past');
-    await shot(page, 'past');
-    await page.getByRole('link', { name: 'Containers', exact: true }).click();
-    await page.getByRole('heading', { level: 1, name: 'Containers' }).waitFor();
-    assert(page.url().includes(`seq=${before}`), 'the address keeps the moment');
-    await page.getByRole('link', { name: 'Cluster', exact: true }).click();
-    await page.getByLabel('Speed').selectOption('10');
-    await page.locator('.card.node-down', { hasText: 'node-2' }).waitFor();
-    await page.getByRole('button', { name: 'Pause' }).click();
-    await page.locator('main').focus();
-    await page.keyboard.press('n');
-    await page.locator('.now-mark').waitFor();
-    assert(!page.url().includes('seq='));
-    step('the strip is a slider: keys and the pointer move it');
-    const slider = page.getByRole('slider', { name: 'Moment that is shown' });
-    await slider.focus();
-    await page.keyboard.press('ArrowLeft');
-    await page.locator('.past-mark').waitFor();
-    await page.keyboard.press('End');
-    await page.locator('.now-mark').waitFor();
-    const box = await slider.boundingBox();
-    await page.mouse.click(box.x + box.width * 0.97, box.y + 20);
-    await page.locator('.past-mark').waitFor();
-    await page.keyboard.press('End');
-  }
-  if (await offers('/diff')) {
-    step('two points make a diff');
-    await visit(page, `#/diff?from=${before}`);
-    const node = page.locator('.diff li', { hasText: 'node-2' });
-    await node.getByText('DOWN').waitFor();
-    await shot(page, 'diff');
-  }
-  if (await offers('/why/containers/{id}')) {
-    step('why: a story whose steps are links to their events');
-    const moved = (await api('GET', '/events?kind=ContainerMigrationCommanded')).events[0];
-    await visit(page, `#/containers/${moved.data.container_id}?view=why`);
-    await page.locator('.story p').first().waitFor();
-    await page.locator('.chain').getByRole('link', { name: `#${moved.seq}`, exact: true }).first().waitFor();
-    await shot(page, 'why');
-    await page.locator('.chain').getByRole('link', { name: `#${moved.seq}`, exact: true }).first().click();
-    await page.getByRole('heading', { level: 1, name: `Event ${moved.seq}` }).waitFor();
-  }
-  if (await offers('/replay')) {
-    step('what-if: both runs over one axis');
-    await visit(page, '#/whatif');
-    await page.getByLabel('strategy', { exact: true }).selectOption('binpack');
-    await page.getByRole('button', { name: 'Replay' }).click();
-    await page.getByRole('heading', { name: 'Both runs' }).waitFor();
-    await accessible(page, 'what-if');
-    await shot(page, 'what-if');
-  }
-  if (await offers('/audit/verify')) {
-    step('the log is verified');
-    await visit(page, '#/events');
-    await page.getByRole('button', { name: 'Verify the log' }).click();
-    await page.getByText('The log is whole').waitFor();
-  }
+  step('the whole page travels back to before the failure, read-only, and plays on to now');
+  await visit(page, '#/');
+  await page.getByLabel('Go to a time or an event').fill(`#${before}`);
+  await page.getByLabel('Go to a time or an event').press('Enter');
+  await page.getByText(`event ${before}, read-only`).waitFor();
+  await page.locator('.card.node-up', { hasText: 'node-2' }).waitFor();
+  const tiles = page.getByRole('article', { name: 'Node node-2' }).locator('.tile');
+  await until('it has its containers', async () => (await tiles.count()) >= 2);
+  assert(await page.getByRole('button', { name: 'Rebalance' }).isDisabled());
+  await accessible(page, 'the past');
+  await shot(page, 'past');
+  await page.getByRole('link', { name: 'Containers', exact: true }).click();
+  await page.getByRole('heading', { level: 1, name: 'Containers' }).waitFor();
+  assert(page.url().includes(`seq=${before}`), 'the address keeps the moment');
+  await page.getByRole('link', { name: 'Cluster', exact: true }).click();
+  await page.getByLabel('Speed').selectOption('10');
+  await page.locator('.card.node-down', { hasText: 'node-2' }).waitFor();
+  await page.getByRole('button', { name: 'Pause' }).click();
+  await page.locator('main').focus();
+  await page.keyboard.press('n');
+  await page.locator('.now-mark').waitFor();
+  assert(!page.url().includes('seq='));
+  step('the strip is a slider: keys and the pointer move it');
+  const slider = page.getByRole('slider', { name: 'Moment that is shown' });
+  await slider.focus();
+  await page.keyboard.press('ArrowLeft');
+  await page.locator('.past-mark').waitFor();
+  await page.keyboard.press('End');
+  await page.locator('.now-mark').waitFor();
+  const box = await slider.boundingBox();
+  await page.mouse.click(box.x + box.width * 0.97, box.y + 20);
+  await page.locator('.past-mark').waitFor();
+  await page.keyboard.press('End');
+  step('two points make a diff');
+  await visit(page, `#/diff?from=${before}`);
+  const node = page.locator('.diff li', { hasText: 'node-2' });
+  await node.getByText('DOWN').waitFor();
+  await shot(page, 'diff');
+  step('why: a story whose steps are links to their events');
+  const moved = (await api('GET', '/events?kind=ContainerMigrationCommanded')).events[0];
+  await visit(page, `#/containers/${moved.data.container_id}?view=why`);
+  await page.locator('.story p').first().waitFor();
+  await page.locator('.chain').getByRole('link', { name: `#${moved.seq}`, exact: true }).first().waitFor();
+  await shot(page, 'why');
+  await page.locator('.chain').getByRole('link', { name: `#${moved.seq}`, exact: true }).first().click();
+  await page.getByRole('heading', { level: 1, name: `Event ${moved.seq}` }).waitFor();
+  step('what-if: both runs over one axis');
+  await visit(page, '#/whatif');
+  await page.getByLabel('strategy', { exact: true }).selectOption('binpack');
+  await page.getByRole('button', { name: 'Replay' }).click();
+  await page.getByRole('heading', { name: 'Both runs' }).waitFor();
+  await accessible(page, 'what-if');
+  await shot(page, 'what-if');
+  step('the log is verified');
+  await visit(page, '#/events');
+  await page.getByRole('button', { name: 'Verify the log' }).click();
+  await page.getByText('The log is whole').waitFor();
 }
