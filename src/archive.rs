@@ -1,28 +1,27 @@
 //! A log as a file: how it is moved from one store to another.
 //!
-//! JSON lines. The first says what follows; each other line is one commit, with the exact text of its events, its identity, its
-//! digest, and the answers that were kept with it. Importing checks the whole chain of digests, event by event, and appends
+//! JSON lines. The first says what follows; each other line is one commit, with the exact text of its events (or the digests of
+//! those that were pruned), its identity, its digest, and the answers that were kept with it. Importing checks the whole chain of digests, event by event, and appends
 //! commit after commit as they were: afterwards both stores hold the same log, byte for byte.
 
 mod file;
 
 pub use file::{export_file, import_file};
 
-use crate::store::{Answer, Commit, CommitRecord, EventStore, EventText, Head, StoreError, StoredEvent};
+use crate::store::{
+    Answer, Commit, EventStore, Head, RawBody, RawCommit, RawPosition, StoreError, StoredEvent,
+};
 use chrono::{DateTime, Utc};
-use kdaemon_events::{CommitId, Digest, Envelope, Seq, Subject};
+use kdaemon_events::{CommitId, Digest, Envelope, Seq};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read as _, Write};
 
 /// The version of the form.
 const FORM: u32 = 1;
 /// The longest line that is read: a commit holds about 1 MB, a single larger event excepted.
 const LINE_LIMIT: u64 = 64 << 20;
-/// How many commits and how many events are read from the store at a time.
-const COMMITS: usize = 1_000;
-const EVENTS: usize = 10_000;
 
 /// Why a log was not moved.
 #[derive(Debug, thiserror::Error)]
@@ -108,28 +107,25 @@ pub async fn export(
     for answer in store.answers(answers_since, Seq(0)).await? {
         answers.entry(answer.seq).or_default().push(answer);
     }
-    let mut events = Reader { store, next: Seq(0), until: head.seq, page: VecDeque::new() };
-    let mut done = 0;
+    let (mut done, mut position) = (0, RawPosition::START);
     while done < head.commits {
-        let left = usize::try_from(head.commits - done).unwrap_or(COMMITS);
-        let records = store.commits(done, left.min(COMMITS)).await?;
-        if records.is_empty() {
+        let page = store.raw_commits(position).await?;
+        if page.commits.is_empty() {
             return Err(StoreError::Damaged(format!("commit {} is missing", done + 1)).into());
         }
-        for CommitRecord { number, id, first_seq, last_seq, digest } in records {
-            let mut texts = Vec::new();
-            for _ in first_seq.0..=last_seq.0 {
-                texts.push(events.take().await?.json);
-            }
+        for commit in page.commits.iter().take(usize::try_from(head.commits - done).unwrap_or(usize::MAX)) {
+            let (id, digest, texts) = whole(commit, done + 1)?;
             let raw = texts.iter().map(|text| serde_json::from_str(text)).collect();
-            let not_json = |error| StoreError::Damaged(format!("an event of commit {number}: {error}"));
+            let not_json = |error| StoreError::Damaged(format!("an event of commit {}: {error}", done + 1));
             let raw: Vec<&RawValue> = Result::map_err(raw, not_json)?;
+            let (first, last) = (Seq(commit.first_seq.unsigned_abs()), Seq(commit.last_seq.unsigned_abs()));
             let mut answers: Vec<_> =
-                answers.range(first_seq..=last_seq).flat_map(|(_, answers)| answers.clone()).collect();
+                answers.range(first..=last).flat_map(|(_, answers)| answers.clone()).collect();
             answers.sort_by(|a, b| a.seq.cmp(&b.seq).then_with(|| a.key.cmp(&b.key)));
-            write_line(out, &Line { commit: number, id, digest, events: raw, answers })?;
-            done = number;
-            progress(&header, last_seq);
+            done += 1;
+            write_line(out, &Line { commit: done, id, digest, events: raw, answers })?;
+            progress(&header, last);
+            position = RawPosition { number: commit.number, seq: commit.last_seq };
         }
     }
     out.flush()?;
@@ -142,28 +138,32 @@ fn write_line(out: &mut (dyn Write + Send), line: &impl Serialize) -> Result<(),
     Ok(())
 }
 
-/// Reads event after event, page by page.
-struct Reader<'a> {
-    store: &'a dyn EventStore,
-    next: Seq,
-    until: Seq,
-    page: VecDeque<EventText>,
+/// What there is of an event that was pruned.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pruned {
+    pruned: Digest,
 }
 
-impl Reader<'_> {
-    async fn take(&mut self) -> Result<EventText, StoreError> {
-        if self.page.is_empty() && self.next < self.until {
-            self.page = self.store.read(self.next, EVENTS).await?.into();
-        }
-        let expected = self.next.next();
-        match self.page.pop_front() {
-            Some(text) if text.seq == expected => {
-                self.next = expected;
-                Ok(text)
-            }
-            _ => Err(StoreError::Damaged(format!("event {expected} is missing"))),
-        }
+/// The identity and the digest of a commit, and the texts of its events: as many as it says.
+fn whole(commit: &RawCommit, number: u64) -> Result<(CommitId, Digest, Vec<String>), StoreError> {
+    let damaged =
+        |what: &str| StoreError::Damaged(format!("commit {number} {what}; `kdaemon verify` says more"));
+    if u64::try_from(commit.number) != Ok(number) {
+        return Err(damaged("is missing"));
     }
+    let seqs = commit.first_seq..=commit.last_seq;
+    if commit.unreadable.is_some() || !commit.events.iter().map(|event| event.seq).eq(seqs) {
+        return Err(damaged("is not as it was written"));
+    }
+    let id = commit.id.parse().map(CommitId).map_err(|_| damaged("has no identity"))?;
+    let digest = commit.digest.parse().map_err(|_| damaged("has no digest"))?;
+    let texts = commit.events.iter().map(|event| match &event.body {
+        RawBody::Text(json) => Ok(json.clone()),
+        RawBody::Pruned(pruned) => serde_json::to_string(&Pruned { pruned: *pruned }),
+    });
+    let texts = texts.collect::<Result<_, _>>().map_err(|error| damaged(&error.to_string()))?;
+    Ok((id, digest, texts))
 }
 
 /// Appends a log to an empty store, or goes on with an import of the same log that was cut short.
@@ -243,18 +243,17 @@ fn read_commit(text: &str, head: &Head) -> Result<(Commit, Head), String> {
     for event in events {
         seq = seq.next();
         let json = event.get();
+        if let Ok(Pruned { pruned }) = serde_json::from_str(json) {
+            stored.push(StoredEvent::pruned(seq, pruned));
+            continue;
+        }
         let envelope = Envelope::decode(json).map_err(|error| format!("event {seq}: {error}"))?;
         if envelope.seq != seq {
             return Err(format!("event {seq} is missing"));
         }
-        stored.push(StoredEvent {
-            seq,
-            kind: envelope.event.kind(),
-            at: envelope.at,
-            actor: envelope.actor.name().to_owned(),
-            subjects: envelope.event.subjects().into_iter().map(Subject::uuid).collect(),
-            json: json.to_owned(),
-        });
+        let event = StoredEvent::new(&envelope).map_err(|error| format!("event {seq}: {error}"))?;
+        // Its own text, whatever this kDaemon would write.
+        stored.push(StoredEvent { json: json.to_owned(), ..event });
     }
     let commit = Commit { id, events: stored, answers };
     let after = commit.head_after(head);

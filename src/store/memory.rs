@@ -1,8 +1,8 @@
 //! A store in memory, for tests and the simulation. It forgets everything when it is dropped.
 
 use super::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RAW_PAGE_EVENTS, RawBody,
-    RawCommit, RawEvent, RawPage, RawPosition, RowChange, Snapshot, StoreError, StoredEvent, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, RAW_PAGE_EVENTS, RawBody, RawCommit,
+    RawEvent, RawPage, RawPosition, RowChange, Snapshot, StoreError, StoredEvent, Table,
 };
 use crate::latest;
 use async_trait::async_trait;
@@ -109,7 +109,12 @@ impl EventStore for MemoryStore {
         }
         let head = commit.head_after(expected);
         inner.commits.push((commit.id, head.seq, head.digest));
-        inner.events.extend(commit.events);
+        for event in commit.events {
+            match event.pruned {
+                Some(digest) => drop(inner.pruned.insert(event.seq, digest)),
+                None => inner.events.push(event),
+            }
+        }
         for answer in commit.answers {
             inner.answers.retain(|earlier| earlier.key != answer.key);
             inner.answers.push(answer);
@@ -162,19 +167,6 @@ impl EventStore for MemoryStore {
     async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
         self.working()?.snapshots.remove(&seq);
         Ok(())
-    }
-
-    async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError> {
-        let inner = self.working()?;
-        let start = usize::try_from(after).unwrap_or(usize::MAX).min(inner.commits.len());
-        let mut first_seq = start.checked_sub(1).map_or(Seq(1), |before| inner.commits[before].1.next());
-        let records = inner.commits.iter().zip(1..).skip(start).take(limit);
-        let records = records.map(|(&(id, last_seq, digest), number)| {
-            let record = CommitRecord { number, id, first_seq, last_seq, digest };
-            first_seq = last_seq.next();
-            record
-        });
-        Ok(records.collect())
     }
 
     async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {

@@ -55,8 +55,10 @@ pub struct StoredEvent {
     pub actor: String,
     /// What it is about.
     pub subjects: Vec<Uuid>,
-    /// Its JSON text: what is kept, and what its digest covers.
+    /// Its JSON text: what is kept, and what its digest covers. Empty for what was pruned.
     pub json: String,
+    /// Of what was pruned where this log comes from: its digest, all that is left of it.
+    pub pruned: Option<Digest>,
 }
 
 impl StoredEvent {
@@ -72,7 +74,28 @@ impl StoredEvent {
             actor: envelope.actor.name().to_owned(),
             subjects: envelope.event.subjects().into_iter().map(kdaemon_events::Subject::uuid).collect(),
             json: envelope.encode().map_err(|error| StoreError::Damaged(error.to_string()))?,
+            pruned: None,
         })
+    }
+
+    /// What is left of an event that was pruned where this log comes from.
+    #[must_use]
+    pub fn pruned(seq: Seq, digest: Digest) -> Self {
+        Self {
+            seq,
+            kind: Kind::NodeObserved, // nothing else is ever pruned
+            at: DateTime::UNIX_EPOCH,
+            actor: String::new(),
+            subjects: Vec::new(),
+            json: String::new(),
+            pruned: Some(digest),
+        }
+    }
+
+    /// Its digest.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.pruned.unwrap_or_else(|| Digest::of_event(self.json.as_bytes()))
     }
 }
 
@@ -108,7 +131,7 @@ impl Commit {
     /// The head of the log after this commit on top of `head`.
     #[must_use]
     pub fn head_after(&self, head: &Head) -> Head {
-        let digests = self.events.iter().map(|event| Digest::of_event(event.json.as_bytes()));
+        let digests = self.events.iter().map(StoredEvent::digest);
         Head {
             seq: self.events.last().map_or(head.seq, |event| event.seq),
             commits: head.commits + 1,
@@ -116,21 +139,6 @@ impl Commit {
             digest: Digest::of_commit(head.digest, digests, self.id),
         }
     }
-}
-
-/// A commit as the log has it, without its events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommitRecord {
-    /// Its place, counted from 1.
-    pub number: u64,
-    /// Its identity.
-    pub id: CommitId,
-    /// Its first event.
-    pub first_seq: Seq,
-    /// Its last event.
-    pub last_seq: Seq,
-    /// Its digest.
-    pub digest: Digest,
 }
 
 /// Which daemon leads. What is in it, and for how long it holds, is for the daemons to say: a store only makes sure that
@@ -291,9 +299,6 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Forgets the state that was kept of an event, if there is one.
     async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError>;
-
-    /// The commits after the commit with this number, in order, at most `limit`.
-    async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError>;
 
     /// The answers kept since a time with events after `after`.
     async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError>;

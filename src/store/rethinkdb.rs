@@ -18,8 +18,8 @@ mod snapshots;
 mod tables;
 
 use super::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, RawPage, RawPosition,
-    RowChange, Snapshot, StoreError, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, RawPage, RawPosition, RowChange,
+    Snapshot, StoreError, Table,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -178,7 +178,7 @@ impl RethinkdbStore {
     }
 
     async fn heads(&self, from: u64, until: u64) -> Result<Vec<HeadRow>, StoreError> {
-        self.range(from, until, &["id", "commit_id", "first_seq", "last_seq", "digest"]).await
+        self.range(from, until, &["id", "commit_id", "last_seq", "digest"]).await
     }
 
     /// The end of a log of which nothing is known yet: it is dense, so a search by halves finds it.
@@ -377,7 +377,6 @@ struct Number {}
 struct HeadRow {
     id: u64,
     commit_id: CommitId,
-    first_seq: Seq,
     last_seq: Seq,
     digest: Digest,
 }
@@ -516,22 +515,6 @@ impl EventStore for RethinkdbStore {
 
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
         index::query(self, &query).await
-    }
-
-    async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError> {
-        let count = (limit as u64).min(PAGE_COMMITS * 8);
-        if after >= BEYOND {
-            return Ok(Vec::new());
-        }
-        let rows = self.heads(after + 1, after + 1 + count).await?;
-        let record = |HeadRow { id, commit_id, first_seq, last_seq, digest }| CommitRecord {
-            number: id,
-            id: commit_id,
-            first_seq,
-            last_seq,
-            digest,
-        };
-        Ok(rows.into_iter().map(record).collect())
     }
 
     async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {

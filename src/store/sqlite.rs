@@ -14,8 +14,8 @@ mod query;
 mod raw;
 
 use super::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, IndexPage, Lease, RawPage,
-    RawPosition, RowChange, Snapshot, StoreError, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, IndexPage, Lease, RawPage, RawPosition,
+    RowChange, Snapshot, StoreError, Table,
 };
 use crate::latest;
 use async_trait::async_trait;
@@ -230,7 +230,12 @@ fn append(
     {
         let mut event = transaction
             .prepare_cached("INSERT INTO events (seq, kind, at, actor, json) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        let mut pruned = transaction.prepare_cached("INSERT INTO pruned (seq, digest) VALUES (?1, ?2)")?;
         for stored in &commit.events {
+            if let Some(digest) = stored.pruned {
+                pruned.execute(params![number(stored.seq), digest.0])?;
+                continue;
+            }
             event.execute(params![
                 number(stored.seq),
                 stored.kind.as_str(),
@@ -357,28 +362,6 @@ impl EventStore for SqliteStore {
 
     async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
         self.derive(move |derived| derived.drop_snapshot(seq)).await
-    }
-
-    async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError> {
-        let after = i64::try_from(after).unwrap_or(i64::MAX);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.read_with(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT number, id, first_seq, last_seq, digest FROM commits WHERE number > ?1
-                 ORDER BY number LIMIT ?2",
-            )?;
-            let records = statement.query_map([after, limit], |row| {
-                Ok(CommitRecord {
-                    number: row.get::<_, i64>(0)?.unsigned_abs(),
-                    id: parsed(row, 1)?,
-                    first_seq: Seq(row.get::<_, i64>(2)?.unsigned_abs()),
-                    last_seq: Seq(row.get::<_, i64>(3)?.unsigned_abs()),
-                    digest: parsed(row, 4)?,
-                })
-            })?;
-            records.collect()
-        })
-        .await
     }
 
     async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {

@@ -5,8 +5,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon::commands::{Command, Decision, MountNode, Policy, UpdateNode};
 use kdaemon::journal::{Ambient, Journal, Keep, Outcome, Submission, SubmitError, fold_log};
 use kdaemon::store::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RawPage,
-    RawPosition, RowChange, Snapshot, StoreError, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RawPage, RawPosition,
+    RowChange, Snapshot, StoreError, Table,
 };
 use kdaemon_events::{Actor, ClusterId, CommitId, NodeId, Seq};
 use std::collections::{BTreeMap, VecDeque};
@@ -157,9 +157,6 @@ impl EventStore for Faulty {
     }
     async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
         self.inner.drop_snapshot(seq).await
-    }
-    async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError> {
-        self.inner.commits(after, limit).await
     }
     async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
         self.inner.answers(since, after).await

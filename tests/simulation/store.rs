@@ -7,8 +7,8 @@ use crate::seed::Rng;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon::store::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RawPage,
-    RawPosition, RowChange, Snapshot, StoreError, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RawPage, RawPosition,
+    RowChange, Snapshot, StoreError, Table,
 };
 use kdaemon_events::{CommitId, Seq};
 use std::ops::RangeInclusive;
@@ -159,9 +159,6 @@ impl EventStore for Reached {
     }
     async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
         self.call(self.shared.memory.drop_snapshot(seq)).await
-    }
-    async fn commits(&self, after: u64, limit: usize) -> Result<Vec<CommitRecord>, StoreError> {
-        self.call(self.shared.memory.commits(after, limit)).await
     }
     async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
         self.call(self.shared.memory.answers(since, after)).await

@@ -4,8 +4,8 @@ use crate::events::*;
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use chrono::TimeDelta;
 use kdaemon::store::{
-    Answer, Commit, CommitRecord, EventQuery, EventStore, Head, MemoryStore, RethinkdbStore, RowChange,
-    Snapshot, SqliteStore, StoreError, StoredEvent, Table,
+    Answer, Commit, EventQuery, EventStore, Head, MemoryStore, RethinkdbStore, RowChange, Snapshot,
+    SqliteStore, StoreError, StoredEvent, Table,
 };
 use kdaemon_events::{Actor, CommitId, Digest, Envelope, Kind, Seq};
 use proptest::prelude::*;
@@ -372,28 +372,6 @@ fn answers_are_found_by_the_events_that_they_are_for() {
         assert_eq!(keys(1).await, ["k2", "k3"]);
         assert_eq!(keys(2).await, ["k3"]);
         assert_eq!(keys(3).await, [] as [String; 0]);
-    });
-}
-
-#[test]
-fn commits_are_listed_as_they_were_appended() {
-    every_store(async |store| {
-        assert_eq!(store.commits(0, 10).await.unwrap(), []);
-        let mut head = Head::default();
-        let mut expected = Vec::new();
-        for size in [1, 3, 70, 1] {
-            let first_seq = head.seq.next();
-            let commit = commit(&head, vec![token("a"); size]);
-            head = store.append(&head, commit.clone()).await.unwrap();
-            let (number, last_seq, digest) = (head.commits, head.seq, head.digest);
-            expected.push(CommitRecord { number, id: commit.id, first_seq, last_seq, digest });
-        }
-        assert_eq!(store.commits(0, 10).await.unwrap(), expected);
-        assert_eq!(store.commits(1, 2).await.unwrap(), expected[1..3]);
-        assert_eq!(store.commits(4, 10).await.unwrap(), []);
-        assert_eq!(store.commits(u64::MAX, 10).await.unwrap(), []);
-        assert_eq!(store.commit_at(3).await.unwrap(), Some(expected[2].id));
-        assert_eq!(store.commit_at(5).await.unwrap(), None);
     });
 }
 

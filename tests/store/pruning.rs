@@ -17,7 +17,7 @@ fn pruned(ranges: &[(u64, u64)]) -> Event {
 }
 
 /// token 1, observed 2 3, cordoned 4, observed 5 6 7, pruned 8 (says 2-3 and 5-6), token 9.
-async fn written(store: &dyn EventStore) -> Head {
+pub async fn written(store: &dyn EventStore) -> Head {
     let head = store
         .append(&Head::default(), commit(&Head::default(), vec![token("a"), observed(1), observed(2)]))
         .await
@@ -28,9 +28,9 @@ async fn written(store: &dyn EventStore) -> Head {
     store.append(&head, commit(&head, vec![token("b")])).await.unwrap()
 }
 
-const RANGES: [(Seq, Seq); 2] = [(Seq(2), Seq(3)), (Seq(5), Seq(6))];
+pub const RANGES: [(Seq, Seq); 2] = [(Seq(2), Seq(3)), (Seq(5), Seq(6))];
 
-async fn prune_all(store: &dyn EventStore, ranges: &[(Seq, Seq)]) -> usize {
+pub async fn prune_all(store: &dyn EventStore, ranges: &[(Seq, Seq)]) -> usize {
     let mut count = 0;
     loop {
         match store.prune(ranges, 500).await.unwrap() {

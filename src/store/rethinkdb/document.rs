@@ -19,6 +19,14 @@ pub(super) const ANSWERED: &str = "answered_at";
 /// Keys of this form mean something to RethinkDB: an object with one is not taken as it is.
 const RESERVED: &str = "$reql_type$";
 
+/// As [`Text`], on its way into a document.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Left<'a> {
+    Kept(&'a str),
+    Pruned { pruned: Digest },
+}
+
 #[derive(Serialize)]
 struct Document<'a> {
     id: u64,
@@ -29,7 +37,7 @@ struct Document<'a> {
     at: Option<DateTime<Utc>>,
     kinds: BTreeSet<&'static str>,
     events: &'a RawValue,
-    texts: Vec<&'a str>,
+    texts: Vec<Left<'a>>,
     #[serde(skip_serializing_if = "<[Answer]>::is_empty")]
     answers: &'a [Answer],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,7 +52,10 @@ pub(super) fn document(after: &Head, before: &Head, commit: &Commit) -> Result<C
     let mut events = String::with_capacity(2 + commit.events.iter().map(|e| e.json.len() + 1).sum::<usize>());
     for event in &commit.events {
         events.push(if events.is_empty() { '[' } else { ',' });
-        events.push_str(&shown(event.seq, event.kind, &event.json));
+        match event.pruned {
+            Some(_) => events.push_str(&format!(r#"{{"seq":{},"pruned":true}}"#, event.seq)),
+            None => events.push_str(&shown(event.seq, event.kind, &event.json)),
+        }
     }
     events.push_str(if events.is_empty() { "[]" } else { "]" });
     let events = RawValue::from_string(events).map_err(unfit)?;
@@ -57,7 +68,11 @@ pub(super) fn document(after: &Head, before: &Head, commit: &Commit) -> Result<C
         at: commit.events.last().map(|event| event.at),
         kinds: commit.events.iter().map(|event| event.kind.as_str()).collect(),
         events: &events,
-        texts: commit.events.iter().map(|event| event.json.as_str()).collect(),
+        texts: commit
+            .events
+            .iter()
+            .map(|event| event.pruned.map_or(Left::Kept(&event.json), |pruned| Left::Pruned { pruned }))
+            .collect(),
         answers: &commit.answers,
         answered_at: commit.answers.iter().map(|answer| answer.at.timestamp_micros()).max(),
     };

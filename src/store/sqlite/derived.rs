@@ -131,7 +131,9 @@ impl Derived {
     pub(super) fn note(&self, events: &[StoredEvent]) {
         let mut unindexed = self.unindexed();
         for event in events {
-            unindexed.rows.extend(terms(event).map(|term| (term, event.seq)));
+            if event.pruned.is_none() {
+                unindexed.rows.extend(terms(event).map(|term| (term, event.seq)));
+            }
             unindexed.last = event.seq;
         }
     }
