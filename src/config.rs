@@ -177,7 +177,7 @@ settings! {
     rethinkdb_port: u16 = 28015, within(1..=u16::MAX);
     /// The database in it; made when it is not there
     rethinkdb_dbname: String = "kdaemon".to_owned(), value::database_name;
-    /// Its user
+    /// The user to log in as
     rethinkdb_user: String = "admin".to_owned(), value::user_name;
     /// A file with the user's password; empty: the password is empty
     rethinkdb_password_file: PathBuf = PathBuf::new(), value::folder;

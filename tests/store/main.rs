@@ -6,7 +6,6 @@ mod archive;
 mod contract;
 mod crash;
 mod disk;
-mod double;
 mod events;
 mod faults;
 mod lease;
