@@ -228,14 +228,10 @@ fn kinds_have_names_that_read_as_facts() {
     }
 }
 
-/// Those that stage faults of a real server, which last a while.
-const STAGES: [&str; 3] = ["tests/store/double.rs", "tests/store/faults.rs", "tests/store/rethinkdb.rs"];
-
 #[test]
 fn tests_of_decisions_stores_and_the_journal_never_sleep() {
     let mut breaches = Vec::new();
-    let all = ["tests/commands", "tests/store", "tests/journal"].into_iter().flat_map(sources);
-    for source in all.filter(|source| !STAGES.contains(&source.path.as_str())) {
+    for source in ["tests/commands", "tests/store", "tests/journal"].into_iter().flat_map(sources) {
         for (number, line) in source.code().filter(|(_, line)| line.contains("sleep(")) {
             breaches.push(format!("{}:{number}: {}", source.path, line.trim()));
         }

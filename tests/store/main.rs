@@ -7,7 +7,6 @@ mod audit;
 mod contract;
 mod crash;
 mod disk;
-mod double;
 mod events;
 mod faults;
 mod lease;

@@ -9,6 +9,7 @@ pub(crate) mod daemon;
 pub(crate) mod engine_api;
 pub(crate) mod proxy;
 pub(crate) mod rethinkdb;
+pub(crate) mod rethinkdb_double;
 
 use kdaemon_events::Endpoint;
 use std::path::PathBuf;

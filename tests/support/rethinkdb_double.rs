@@ -32,7 +32,7 @@ const FAILED: u64 = 4_100_000;
 
 /// What happens to an insert into the log.
 #[derive(Debug, Clone, Copy)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It is done; the answer comes so late.
     LateAnswer(Duration),
     /// It is done; there is no answer, and the connection stays.
@@ -58,25 +58,27 @@ struct Inner {
     /// How late other answers are.
     lateness: VecDeque<Duration>,
     inserts: usize,
+    /// How many inserts are done later.
+    later: usize,
     down: bool,
 }
 
 /// The double. It ends when this is dropped.
-pub struct Double {
-    pub address: SocketAddr,
+pub(crate) struct Double {
+    pub(crate) address: SocketAddr,
     inner: Arc<Mutex<Inner>>,
     listening: JoinHandle<()>,
 }
 
 /// How the bytes of a login travel.
 #[derive(Debug, Clone, Copy)]
-pub enum Login {
+pub(crate) enum Login {
     Whole,
     SingleBytes,
 }
 
 impl Double {
-    pub async fn start(login: Login) -> Self {
+    pub(crate) async fn start(login: Login) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let inner = Arc::<Mutex<Inner>>::default();
@@ -95,34 +97,39 @@ impl Double {
     }
 
     /// What happens to the next inserts.
-    pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
+    pub(crate) fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.lock().faults.extend(faults);
     }
 
     /// From now on inserts go well.
-    pub fn forget_faults(&self) {
+    pub(crate) fn forget_faults(&self) {
         self.lock().faults.clear();
     }
 
     /// How late the next answers to other queries are.
-    pub fn delay_next(&self, delays: impl IntoIterator<Item = Duration>) {
+    pub(crate) fn delay_next(&self, delays: impl IntoIterator<Item = Duration>) {
         self.lock().lateness.extend(delays);
     }
 
     /// Whether it cuts every connection at once.
-    pub fn set_down(&self, down: bool) {
+    pub(crate) fn set_down(&self, down: bool) {
         self.lock().down = down;
     }
 
     /// The log: the identity of each commit.
-    pub fn commits(&self) -> Vec<String> {
+    pub(crate) fn commits(&self) -> Vec<String> {
         let inner = self.lock();
         assert!(inner.commits.keys().copied().eq(1..=inner.commits.len() as u64), "the log is dense");
         inner.commits.values().map(|commit| commit["commit_id"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// How many inserts it still has to do.
+    pub(crate) fn later(&self) -> usize {
+        self.lock().later
+    }
+
     /// How many inserts into the log were asked for.
-    pub fn inserts(&self) -> usize {
+    pub(crate) fn inserts(&self) -> usize {
         self.lock().inserts
     }
 }
@@ -253,10 +260,12 @@ async fn converse(stream: &mut TcpStream, login: Login, inner: &Arc<Mutex<Inner>
                 Some(Fault::IndeterminateNotDone) => unknown(&mut answer),
                 Some(Fault::Failed) => answer(RUNTIME_ERROR, Some(FAILED), json!("no primary")),
                 Some(Fault::DoneLater(delay)) => {
+                    inner.lock().unwrap().later += 1;
                     let inner = Arc::clone(inner);
                     tokio::spawn(async move {
                         tokio::time::sleep(delay).await;
                         insert(&inner, commit);
+                        inner.lock().unwrap().later -= 1;
                     });
                     continue;
                 }
