@@ -113,14 +113,14 @@ async fn replay(State(api): State<Api>, input: Input<Stretch>) -> Answered {
     let policy = policy_of(api.journal.policy(), &policy.unwrap_or_default())?;
     let present = state(&api, None).await?;
     let store = api.journal.store().as_ref();
-    let pruned = pruned(store).await?;
+    let pruned = pruned_up_to(store).await?;
     let text = |point: &Option<Text>| point.as_ref().map(|point| point.0.clone());
-    let whole = from.is_none();
     let from = text(&from).unwrap_or_else(|| pruned.max(Seq(1)).to_string());
     let (from, to) = stretch(&api, &present, &from, text(&to).as_deref()).await?;
-    if from < pruned && !whole {
-        let detail =
-            format!("the probes up to event {pruned} were pruned; a replay can begin with {pruned} or later");
+    if store.pruned(from.next(), to).await? > 0 {
+        let detail = format!(
+            "probes up to event {pruned} were pruned, from which it would be decided what follows; a replay can begin with event {pruned} or later"
+        );
         return Err(Problem::invalid("from", detail));
     }
     let permit = Arc::clone(&api.replays).try_acquire_owned().map_err(|_| {
@@ -188,7 +188,7 @@ impl Run {
 }
 
 /// Up to which event probes were pruned; 0: none were.
-async fn pruned(store: &dyn EventStore) -> Result<Seq, StoreError> {
+async fn pruned_up_to(store: &dyn EventStore) -> Result<Seq, StoreError> {
     let kinds = vec![Kind::ObservationsPruned];
     let (mut after, mut pruned) = (Seq(0), Seq(0));
     loop {

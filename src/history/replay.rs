@@ -55,6 +55,8 @@ pub struct Replay {
     at: Option<DateTime<Utc>>,
     /// The moment that the stretch begins in: what it still brings was decided before, and happens as it was recorded.
     opening: Option<DateTime<Utc>>,
+    /// The first recorded event of the stretch.
+    first: Option<Seq>,
     paces: Paces,
     work: Work,
     /// Since when the counts of the replayed side are as they are.
@@ -91,6 +93,7 @@ impl Replay {
             evacuated: BTreeSet::new(),
             at: from.at(),
             opening: from.at(),
+            first: None,
             paces: Paces::default(),
             work: Work::default(),
             counts_since: None,
@@ -116,6 +119,7 @@ impl Replay {
         self.happened.clear();
         self.attend_until(envelope.at);
         self.reach(envelope.at);
+        self.first.get_or_insert(envelope.seq);
         if self.opening == Some(envelope.at) {
             self.copy(envelope);
         } else {
@@ -176,6 +180,10 @@ impl Replay {
                 }
             }
             Part::Outcome => self.outcome(envelope),
+            // Of what was before the stretch, or was pruned: nothing here can lead to it.
+            Part::Consequence if envelope.cause < self.first && envelope.cause.is_some() => {
+                self.copy(envelope)
+            }
             Part::Consequence => {}
         }
     }

@@ -1,7 +1,9 @@
 //! What-if: recorded history under another policy.
 
 use crate::harness::{DEADLINE, World};
-use kdaemon::commands::Policy;
+use kdaemon::commands::{Command, Policy, Prune};
+use kdaemon::store::EventStore as _;
+use kdaemon_events::Seq;
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -16,7 +18,7 @@ async fn with_history() -> World {
         world.running(name, "web").await;
     }
     world.fail(node).await;
-    world.tell(kdaemon::commands::Command::EvacuateNode(node)).await;
+    world.tell(Command::EvacuateNode(node)).await;
     let moved = world.journal.cluster().migrating().collect::<Vec<_>>();
     for id in moved {
         world.launch_placed(id).await;
@@ -190,4 +192,29 @@ async fn so_many_run_at_once_and_who_goes_away_makes_room() {
         assert_eq!(answer.status, 429);
         assert!(left.elapsed() < alone / 2, "they go on for nobody");
     }
+}
+
+#[tokio::test]
+async fn what_was_pruned_cannot_be_decided_anew() {
+    let world = with_history().await;
+    let events = world.get("/events?limit=1000&kind=NodeObserved").await.expect(200);
+    // Not the first ones: they tell what the engines are, and stay.
+    let plain = events["events"].as_array().unwrap().iter().filter(|event| event["data"]["engine"].is_null());
+    let seqs: Vec<Seq> = plain.map(|event| Seq(event["seq"].as_u64().unwrap())).collect();
+    let ranges: Vec<_> = seqs.iter().map(|seq| (*seq, *seq)).collect();
+    let last = seqs.last().unwrap().0;
+    let nodes = world.journal.cluster().nodes().map(|node| node.id).collect();
+    world.tell(Command::PruneObservations(Prune { ranges: ranges.clone(), nodes })).await;
+    assert!(world.store.prune(&ranges, 1_000).await.unwrap() > 0);
+    let problem = world.post("/replay", json!({"from": 1})).await.expect(422);
+    assert_eq!(problem["field"], "from");
+    assert!(problem["detail"].as_str().unwrap().contains(&format!("event {last} or later")), "{problem}");
+    let replay = world.post("/replay", json!({})).await.expect(200);
+    assert!(
+        replay["from"]["seq"].as_u64().unwrap() <= last,
+        "the last event that is there until then: {replay}"
+    );
+    assert_eq!(replay["recorded"], replay["replayed"]);
+    assert_eq!(replay["differences"], json!([]), "what was concluded from pruned probes still is");
+    world.post("/replay", json!({"from": last})).await.expect(200);
 }
