@@ -182,7 +182,7 @@ impl Replay {
             Part::Outcome => self.outcome(envelope),
             // Of what was before the stretch, or was pruned: nothing here can lead to it.
             Part::Consequence if envelope.cause < self.first && envelope.cause.is_some() => {
-                self.copy(envelope)
+                self.copy(envelope);
             }
             Part::Consequence => {}
         }
