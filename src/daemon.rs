@@ -161,7 +161,8 @@ async fn serve(
     let listener =
         TcpListener::bind(address).await.map_err(|error| DaemonError::Listen { address, error })?;
     let address = listener.local_addr().map_err(|error| DaemonError::Listen { address, error })?;
-    if config.local_node {
+    // `unix://` means another engine on each machine: what several daemons manage is mounted by an address that all reach.
+    if config.local_node && config.store == StoreKind::Embedded {
         mount_local_engine(config, journal, engines.as_ref()).await?;
     }
     let settings = settings(config)?;
