@@ -367,9 +367,9 @@ async fn every_answer_of_a_busy_run_is_answered_again_byte_for_byte() {
     for (number, replicas) in [20, 8, 16, 3, 24, 2, 30, 5].into_iter().enumerate() {
         let machine = busy.engines.machine(&Busy::endpoint(2)).unwrap();
         if number % 2 == 0 {
-            machine.crash(Crash::Machine)
+            machine.crash(Crash::Machine);
         } else {
-            machine.start()
+            machine.start();
         }
         busy.post("/applications/scale/web", json!({"replicas": replicas})).await;
         busy.post(&format!("/nodes/{}/n3", if number % 2 == 0 { "cordon" } else { "uncordon" }), json!({}))

@@ -226,7 +226,7 @@ impl Log {
             Want::Event(seq) => until(seq).filter(|e| e.seq == seq).collect(),
             Want::Latest { kind, node, until: seq } => {
                 let about = |e: &Envelope| e.event.kind() == kind && e.event.subjects()[0].uuid() == node.0;
-                until(seq).filter(about).last().into_iter().collect()
+                until(seq).rfind(about).into_iter().collect()
             }
             Want::FailedProbes { node, until: seq, count } => {
                 let mut all: Vec<_> = until(seq).filter(|e| is_failed_probe(&e.event, node)).collect();
