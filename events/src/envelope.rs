@@ -24,7 +24,7 @@ use std::str::FromStr;
 
 /// Who did it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[serde(tag = "type", rename_all = "lowercase", try_from = "ActorFields")]
 pub enum Actor {
     /// Somebody with an access token.
     Token {
@@ -38,6 +38,33 @@ pub enum Actor {
         /// Its name, as in `rebalancer`.
         name: String,
     },
+}
+
+/// An actor as it is read: a tagged enum would have every event's actor copied before it is looked at.
+#[derive(Deserialize)]
+struct ActorFields {
+    r#type: ActorType,
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ActorType {
+    Token,
+    Anonymous,
+    Reactor,
+}
+
+impl TryFrom<ActorFields> for Actor {
+    type Error = &'static str;
+    fn try_from(ActorFields { r#type, name }: ActorFields) -> Result<Self, &'static str> {
+        let name = name.ok_or("the actor has no name");
+        Ok(match r#type {
+            ActorType::Token => Self::Token { name: name? },
+            ActorType::Reactor => Self::Reactor { name: name? },
+            ActorType::Anonymous => Self::Anonymous,
+        })
+    }
 }
 
 impl Actor {
@@ -326,6 +353,7 @@ struct Written<'a> {
 struct Read<'a> {
     seq: Seq,
     id: EventId,
+    #[serde(deserialize_with = "crate::time::read")]
     at: DateTime<Utc>,
     actor: Actor,
     request_id: Option<RequestId>,

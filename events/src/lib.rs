@@ -14,6 +14,7 @@ mod ids;
 pub mod node;
 mod spec;
 mod strategy;
+mod time;
 
 pub use digest::Digest;
 pub use envelope::{Actor, CodecError, Envelope, Event, Kind, RequestId};

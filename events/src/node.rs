@@ -94,7 +94,7 @@ pub struct NodeUpdated {
 
 /// How a probe ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "result", rename_all = "lowercase")]
+#[serde(tag = "result", rename_all = "lowercase", try_from = "OutcomeFields")]
 pub enum ProbeOutcome {
     /// The engine answered.
     Answered {
@@ -110,6 +110,33 @@ pub enum ProbeOutcome {
         /// In the words of the system or the engine.
         reason: String,
     },
+}
+
+/// An outcome as it is read: most events have one, and a tagged enum would have it copied before it is looked at.
+#[derive(Deserialize)]
+struct OutcomeFields {
+    result: OutcomeResult,
+    running: Option<u32>,
+    foreign: Option<u32>,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OutcomeResult {
+    Answered,
+    Failed,
+}
+
+impl TryFrom<OutcomeFields> for ProbeOutcome {
+    type Error = &'static str;
+    fn try_from(fields: OutcomeFields) -> Result<Self, &'static str> {
+        let OutcomeFields { result, running, foreign, reason } = fields;
+        Ok(match result {
+            OutcomeResult::Answered => Self::Answered { running, foreign },
+            OutcomeResult::Failed => Self::Failed { reason: reason.ok_or("a failed probe has no reason")? },
+        })
+    }
 }
 
 /// The raw observation of one probe.

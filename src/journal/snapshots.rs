@@ -15,7 +15,7 @@ const LAYOUT: u32 = 1;
 /// How a snapshot of this program is marked.
 const VERSION: u32 = LAYOUT << 16 | Cluster::SNAPSHOT_VERSION;
 /// How many events there are from one snapshot to the next, at least.
-pub const SNAPSHOT_INTERVAL: u64 = 20_000;
+pub const SNAPSHOT_INTERVAL: u64 = 10_000;
 /// How many bytes of snapshots an event may cost: an event has about 400. A large state is kept less often.
 const BYTES_PER_EVENT: u64 = 20;
 /// How many are kept. With more, those go whose absence leaves the smallest gap for their age.

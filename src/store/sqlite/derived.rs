@@ -1,5 +1,5 @@
 //! What is derived from the log: the tables `nodes`, `applications` and `containers`, the index, by which an event is
-//! looked up by its kind, by what it is about and by who did it, and snapshots of the state. In a file of its own, `tables.db`: who deletes it gets it back.
+//! looked up by its kind, and with that by what it is about and who did it; and snapshots of the state. In a file of its own, `tables.db`: who deletes it gets it back.
 //!
 //! It follows the log, without waiting for the disk, and in batches: written with each commit, the index would cost more
 //! than the events themselves, for its pages lie all over the file. Whoever asks by it has it brought up to date first.
@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use uuid::Uuid;
 
 /// The file in the data folder.
 const FILE_NAME: &str = "tables.db";
@@ -28,7 +29,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS applications (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS event_index (
-        term TEXT NOT NULL, -- a kind, the id of what the event is about, or `by` who did it
+        term TEXT NOT NULL, -- a kind, `KIND of ID`, or `KIND by ACTOR`
         seq INTEGER NOT NULL,
         PRIMARY KEY (term, seq)
     ) WITHOUT ROWID;
@@ -57,8 +58,9 @@ struct Unindexed {
 
 /// By what an event is looked up.
 pub(super) fn terms(event: &StoredEvent) -> impl Iterator<Item = String> {
-    let made = [kind_term(event.kind), actor_term(&event.actor)];
-    made.into_iter().chain(event.subjects.iter().map(ToString::to_string))
+    let kind = event.kind;
+    let made = [kind_term(kind), actor_term(&event.actor, kind)];
+    made.into_iter().chain(event.subjects.iter().map(move |subject| subject_term(*subject, kind)))
 }
 
 /// By what the events of a kind are looked up.
@@ -66,9 +68,14 @@ pub(super) fn kind_term(kind: Kind) -> String {
     kind.as_str().to_owned()
 }
 
-/// By what the events of an actor are looked up.
-pub(super) fn actor_term(actor: &str) -> String {
-    format!("by {actor}")
+/// By what the events of a kind by an actor are looked up.
+pub(super) fn actor_term(actor: &str, kind: Kind) -> String {
+    format!("{kind} by {actor}")
+}
+
+/// By what the events of a kind about something are looked up.
+pub(super) fn subject_term(subject: Uuid, kind: Kind) -> String {
+    format!("{kind} of {subject}")
 }
 
 impl Derived {

@@ -1,13 +1,15 @@
 //! Queries: which events are asked for, found by the index.
 //!
-//! What an event is looked up by (its kind, what it is about, who did it) are terms of the index, each with the seqs of its
-//! events in order. Several filters are an intersection of such lists: whoever lags behind leaps to where the others are,
-//! so that a rare term among frequent ones is found without reading these. Times are places in the log.
+//! What an event is looked up by are terms of the index, each with the seqs of its events in order: its kind, its kind with
+//! each thing that it is about, its kind with who did it. So an actor, say, is looked up kind by kind, and of two filters
+//! together that have no kind in common nothing is read. Within a kind they are an intersection of lists: who lags
+//! behind leaps to where the other is. Times are places in the log.
 
-use super::derived::{actor_term, kind_term};
+use super::derived::{actor_term, kind_term, subject_term};
 use super::{event_text, number, seq_at};
 use crate::store::{EventQuery, EventText};
 use chrono::{DateTime, Utc};
+use kdaemon_events::Kind;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::VecDeque;
 
@@ -25,16 +27,21 @@ pub(super) fn find(connection: &Connection, query: &EventQuery) -> Result<Vec<Ev
         Some(until) => number(seq_at(connection, micros_up(until) - 1)?),
         None => i64::MAX,
     };
-    let mut filters = filters(query);
-    if filters.is_empty() {
+    if query.kinds.is_empty() && query.subject.is_none() && query.actor.is_none() {
         let sql = "SELECT seq, json FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3";
         let mut statement = connection.prepare_cached(sql)?;
         return statement.query_map(params![after, until, limit], event_text)?.collect();
     }
     let mut event = connection.prepare_cached("SELECT seq, json FROM events WHERE seq = ?1")?;
+    let mut by_kind = by_kind(query);
     let mut found = Vec::new();
     while found.len() < query.limit {
-        let Some(seq) = next(connection, &mut filters, after)?.filter(|seq| *seq <= until) else { break };
+        let mut next = None;
+        for common in &mut by_kind {
+            let seq = common.from(connection, after.saturating_add(1))?;
+            next = next.into_iter().chain(seq).min();
+        }
+        let Some(seq) = next.filter(|seq| *seq <= until) else { break };
         after = seq;
         found.extend(event.query_row([seq], event_text).optional()?);
     }
@@ -46,36 +53,52 @@ fn micros_up(time: DateTime<Utc>) -> i64 {
     time.timestamp_micros() + i64::from(!time.timestamp_subsec_nanos().is_multiple_of(1_000))
 }
 
-/// The terms of which an event has to have one.
-type Filter = Vec<Postings>;
-
-fn filters(query: &EventQuery) -> Vec<Filter> {
-    let kinds: Vec<_> = query.kinds.iter().map(|kind| kind_term(*kind)).collect();
-    let subject: Vec<_> = query.subject.iter().map(ToString::to_string).collect();
-    let actor: Vec<_> = query.actor.iter().map(|actor| actor_term(actor)).collect();
-    let given = [subject, actor, kinds].into_iter().filter(|terms| !terms.is_empty());
-    given.map(|terms| terms.into_iter().map(Postings::of).collect()).collect()
+/// What is asked for, kind by kind.
+fn by_kind(query: &EventQuery) -> Vec<Common> {
+    let kinds = if query.kinds.is_empty() { Kind::ALL } else { &query.kinds };
+    let of_kind = |kind: &Kind| {
+        let subject = query.subject.map(|subject| subject_term(subject, *kind));
+        let actor = query.actor.as_ref().map(|actor| actor_term(actor, *kind));
+        let mut terms: Vec<_> = subject.into_iter().chain(actor).map(Postings::of).collect();
+        if terms.is_empty() {
+            terms.push(Postings::of(kind_term(*kind)));
+        }
+        Common { terms, next: Some(0) }
+    };
+    kinds.iter().map(of_kind).collect()
 }
 
-/// The first event behind `after` that every filter admits.
-fn next(connection: &Connection, filters: &mut [Filter], after: i64) -> Result<Option<i64>, rusqlite::Error> {
-    let mut candidate = after.saturating_add(1);
-    loop {
-        let mut farthest = candidate;
-        for filter in &mut *filters {
-            let mut nearest: Option<i64> = None;
-            for postings in filter {
-                if let Some(seq) = postings.from(connection, farthest)? {
-                    nearest = Some(nearest.map_or(seq, |nearest| nearest.min(seq)));
+/// The events that all of some terms have.
+struct Common {
+    terms: Vec<Postings>,
+    /// The last one that was found; `None` when there are no more.
+    next: Option<i64>,
+}
+
+impl Common {
+    /// The first one that is not before `seq`, which only grows.
+    fn from(&mut self, connection: &Connection, seq: i64) -> Result<Option<i64>, rusqlite::Error> {
+        let Some(mut candidate) = self.next.map(|next| next.max(seq)) else { return Ok(None) };
+        if self.next == Some(candidate) {
+            return Ok(self.next);
+        }
+        loop {
+            let mut farthest = candidate;
+            for postings in &mut self.terms {
+                match postings.from(connection, farthest)? {
+                    Some(seq) => farthest = seq,
+                    None => {
+                        self.next = None;
+                        return Ok(None);
+                    }
                 }
             }
-            let Some(nearest) = nearest else { return Ok(None) };
-            farthest = nearest;
+            if farthest == candidate {
+                self.next = Some(candidate);
+                return Ok(self.next); // all of them have it
+            }
+            candidate = farthest;
         }
-        if farthest == candidate {
-            return Ok(Some(candidate)); // all of them have it
-        }
-        candidate = farthest;
     }
 }
 
