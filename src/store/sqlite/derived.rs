@@ -16,7 +16,7 @@ use uuid::Uuid;
 /// The file in the data folder.
 const FILE_NAME: &str = "tables.db";
 /// The version of the layout below. A file of another one is made anew.
-const LAYOUT: i32 = 2;
+const LAYOUT: i32 = 3;
 /// With so many rows to write they are written, beside the log.
 const BATCH: usize = 16_384;
 /// With so many rows to write the log waits for them.
