@@ -1,6 +1,6 @@
 //! The past: a long log folded, opened, looked into, searched and verified.
 //!
-//! The log is made by a generator, of so many events as `KDAEMON_BENCH_EVENTS` says: a cluster of 100 nodes and 1,000
+//! The log is made by a generator, of so many events as `BENCH_EVENTS` says: a cluster of 100 nodes and 1,000
 //! containers that is probed all the time, and in which now and then a node fails, containers move, and people edit.
 
 use crate::figures::{Limit, Table, Value, median, progress};
@@ -50,7 +50,7 @@ const COMMIT: usize = 500;
 /// Prints the figures.
 pub(crate) fn run(table: &mut Table) {
     let events =
-        std::env::var("KDAEMON_BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(EVENTS);
+        std::env::var("BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(EVENTS);
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     fold_in_memory(table, events.min(IN_MEMORY));
     // One core.

@@ -5,14 +5,18 @@
 //! so that nothing is held up and whoever asked may go away at any time.
 
 use crate::store::{
-    EventStore, Head, IndexSum, RawBody, RawColumns, RawCommit, RawEvent, RawPage, RawPosition, StoreError,
+    EventStore, Head, IndexKey, IndexSum, RawBody, RawColumns, RawCommit, RawEvent, RawPage, RawPosition,
+    StoreError, terms,
 };
 use chrono::{DateTime, Utc};
 use kdaemon_events::{Actor, CommitId, Digest, Envelope, Event, Seq, Subject};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::pin::pin;
 use std::str::FromStr;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// What an audit found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -103,7 +107,10 @@ pub struct Chain {
     disappointed: Option<String>,
     /// Up to this event the rows of an index are summed up.
     indexed_until: Seq,
+    index_key: IndexKey,
     index: IndexSum,
+    /// A term, written here.
+    term: String,
     /// Pruned events of which nothing in the log has said so far that they were to go.
     pruned: Unexplained,
 }
@@ -245,38 +252,35 @@ impl Chain {
                 return Ok(());
             }
         };
-        let (gist, subjects) = match Envelope::decode(json) {
-            Ok(Envelope { seq, at, actor, event, .. }) => {
-                if let Event::ObservationsPruned(pruned) = &event {
+        match Envelope::decode(json) {
+            Ok(envelope) => {
+                if let Event::ObservationsPruned(pruned) = &envelope.event {
                     pruned.ranges.iter().for_each(|(first, last)| self.pruned.explain(first.0, last.0));
                 }
-                (Gist { seq, at, actor, kind: event.kind().to_string() }, event.subjects())
+                let kind = envelope.event.kind().as_str();
+                let actor = envelope.actor.name();
+                stands_beside(event, envelope.seq, kind, envelope.at, actor)?;
+                if envelope.seq <= self.indexed_until {
+                    self.note_terms(envelope.seq, kind, actor, &envelope.event);
+                }
             }
             // The digest says that it is as it was written: by a newer kDaemon, then.
-            Err(error) => (serde_json::from_str(json).map_err(|_| error.to_string())?, Vec::new()),
-        };
-        if u64::try_from(event.seq) != Ok(gist.seq.0) {
-            return Err(format!("it says that it is event {}", gist.seq));
-        }
-        let columns = RawColumns::of(&gist.kind, gist.at, gist.actor.name());
-        if event.columns.as_ref().is_some_and(|beside| *beside != columns) {
-            return Err("its columns are not as the event says: they were altered".to_owned());
-        }
-        if gist.seq <= self.indexed_until {
-            self.note_terms(&gist, subjects);
+            Err(error) => {
+                let gist: Gist = serde_json::from_str(json).map_err(|_| error.to_string())?;
+                stands_beside(event, gist.seq, &gist.kind, gist.at, gist.actor.name())?;
+            }
         }
         Ok(())
     }
 
-    /// By what it has to be found in an index: its kind, who did it, what it is about.
-    fn note_terms(&mut self, gist: &Gist, subjects: Vec<Subject>) {
-        let seq = gist.seq;
-        let mut ids: Vec<_> = subjects.into_iter().map(Subject::uuid).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        self.index.add(&gist.kind, seq);
-        self.index.add(&format!("by {}", gist.actor.name()), seq);
-        ids.iter().for_each(|id| self.index.add(&id.to_string(), seq));
+    /// By what it has to be found in an index.
+    fn note_terms(&mut self, seq: Seq, kind: &str, actor: &str, event: &Event) {
+        let subjects: Vec<Uuid> = event.subjects().into_iter().map(Subject::uuid).collect();
+        for term in terms(kind, actor, &subjects) {
+            self.term.clear();
+            let _ = write!(self.term, "{term}"); // writing into a string cannot fail
+            self.index.add(&self.index_key, self.index_key.term(&self.term), seq);
+        }
     }
 
     /// Checks a page. `Err` is the commit that does not fit.
@@ -322,6 +326,26 @@ impl Chain {
     }
 }
 
+/// Compares what an event says with what stands beside it.
+fn stands_beside(
+    event: &RawEvent,
+    seq: Seq,
+    kind: &str,
+    at: DateTime<Utc>,
+    actor: &str,
+) -> Result<(), String> {
+    if u64::try_from(event.seq) != Ok(seq.0) {
+        return Err(format!("it says that it is event {seq}"));
+    }
+    let fits = |beside: &RawColumns| {
+        beside.kind == kind && beside.at == at.timestamp_micros() && beside.actor == actor
+    };
+    if !event.columns.as_ref().is_none_or(fits) {
+        return Err("its columns are not as the event says: they were altered".to_owned());
+    }
+    Ok(())
+}
+
 /// Verifies a store's whole log, up to what was appended last when it comes there. `progress` is told after each page
 /// how many events were checked. Dropping the future ends it at the next page.
 ///
@@ -333,8 +357,11 @@ pub async fn audit<S: EventStore + ?Sized>(
     mut progress: impl FnMut(Seq) + Send,
 ) -> Result<Audit, StoreError> {
     let mut chain = Chain::new(expectation);
-    let first = store.index_rows(None, 1).await?;
-    chain.indexed_until = first.until;
+    chain.indexed_until = store.indexed().await?;
+    let (key, until) = (chain.index_key.clone(), chain.indexed_until);
+    // The index is summed up beside all that.
+    let mut index = pin!(store.index_sum(&key, until));
+    let mut indexed = None;
     let pruned = store.pruned(Seq(0), Seq(u64::MAX)).await?;
     let mut page = store.raw_commits(RawPosition::START).await?;
     loop {
@@ -352,7 +379,15 @@ pub async fn audit<S: EventStore + ?Sized>(
                 None => Ok(RawPage { is_last: true, ..RawPage::default() }),
             }
         };
-        let (next, checked) = tokio::join!(read, check);
+        let both = async { tokio::join!(read, check) };
+        let mut both = pin!(both);
+        let (next, checked) = loop {
+            tokio::select! {
+                biased;
+                done = &mut both => break done,
+                sum = &mut index, if indexed.is_none() => indexed = Some(sum?),
+            }
+        };
         let given_up = |error| StoreError::Unavailable(format!("the verification was given up: {error}"));
         let (checked_chain, checked) = checked.map_err(given_up)?;
         chain = checked_chain;
@@ -367,29 +402,19 @@ pub async fn audit<S: EventStore + ?Sized>(
     }
     let mut found = chain.verdict(None);
     // What was pruned meanwhile went out of the one and not out of the other.
-    if found.ok && !index_fits(store, &chain).await? && store.pruned(Seq(0), Seq(u64::MAX)).await? == pruned {
-        found.ok = false;
-        found.detail = Some(
-            "the log is whole, but the index by which it is looked up is not as the log says: it was altered; stop the \
-             daemon, delete tables.db, and it is made anew"
-                .to_owned(),
-        );
+    if found.ok && until > Seq(0) {
+        let sum = match indexed {
+            Some(sum) => sum,
+            None => index.await?,
+        };
+        if sum != chain.index && store.pruned(Seq(0), Seq(u64::MAX)).await? == pruned {
+            found.ok = false;
+            found.detail = Some(
+                "the log is whole, but the index by which it is looked up is not as the log says: it was altered; stop \
+                 the daemon, delete tables.db, and it is made anew"
+                    .to_owned(),
+            );
+        }
     }
     Ok(found)
-}
-
-/// How many rows of an index are read at a time.
-const INDEX_PAGE: usize = 20_000;
-
-async fn index_fits<S: EventStore + ?Sized>(store: &S, chain: &Chain) -> Result<bool, StoreError> {
-    let mut sum = IndexSum::default();
-    let mut after = None;
-    while chain.indexed_until > Seq(0) {
-        let page = store.index_rows(after, INDEX_PAGE).await?;
-        let rows = page.rows.iter().filter(|(_, seq)| *seq <= chain.indexed_until);
-        rows.for_each(|(term, seq)| sum.add(term, *seq));
-        let Some(last) = page.rows.into_iter().next_back() else { break };
-        after = Some(last);
-    }
-    Ok(sum == chain.index)
 }

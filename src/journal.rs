@@ -206,8 +206,17 @@ pub struct Journal {
 
 enum Message {
     Submit(Box<Submission>, oneshot::Sender<Result<Outcome, SubmitError>>),
-    Amend { key: String, status: u16, seq: Seq, body: String },
-    Follow(oneshot::Sender<Head>),
+    Amend {
+        key: String,
+        status: u16,
+        seq: Seq,
+        body: String,
+    },
+    Follow {
+        /// How many commits there are, as far as is known.
+        commits: u64,
+        reply: oneshot::Sender<Head>,
+    },
     Close(oneshot::Sender<()>),
 }
 
@@ -285,16 +294,22 @@ impl Journal {
 
     /// Takes in what other daemons append, until the journal is closed. Where there is no other daemon it need not run.
     pub async fn follow(&self) {
+        // As far as is known: whoever cannot know has it looked at.
+        let mut commits = u64::MAX;
         loop {
             let (reply, followed) = oneshot::channel();
-            if self.queue.send(Message::Follow(reply)).await.is_err() {
+            if self.queue.send(Message::Follow { commits, reply }).await.is_err() {
                 return;
             }
             let Ok(head) = followed.await else { return };
             tokio::time::sleep(FOLLOW_PACE).await;
-            if self.store.wait_for_commit(&head, FOLLOW_EVERY).await.is_err() {
-                tokio::time::sleep(FOLLOW_EVERY).await;
-            }
+            commits = match self.store.wait_for_commit(&head, FOLLOW_EVERY).await {
+                Ok(commits) => commits,
+                Err(_) => {
+                    tokio::time::sleep(FOLLOW_EVERY).await;
+                    u64::MAX
+                }
+            };
         }
     }
 

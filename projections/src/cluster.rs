@@ -220,6 +220,10 @@ impl Cluster {
         let Some(old) = self.containers.get(&id).cloned() else { return };
         let mut new = (*old).clone();
         change(&mut new);
+        // A move that has no target any more, and whose origin ceased to serve, is none.
+        if new.phase == Phase::Waiting && old.is_served_by_predecessor() && !new.is_served_by_predecessor() {
+            new.migrating = None;
+        }
         new.seq = self.seq;
         self.reindex(Some(&old), Some(&new), touched);
         self.containers.insert(id, Arc::new(new));

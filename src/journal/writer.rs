@@ -149,16 +149,17 @@ impl Writer {
                             *answer = Answer { status, seq, body, ..answer.clone() };
                         }
                     }
-                    Message::Follow(followed) => follow.push(followed),
+                    Message::Follow { commits, reply } => follow.push((commits, reply)),
                     Message::Close(done) => close = Some(done),
                 }
             }
             self.carry_out(asked).await;
-            if !follow.is_empty() {
-                self.follow().await;
-                for followed in follow {
-                    let _ = followed.send(self.head); // it stopped following
+            for (commits, followed) in follow {
+                // Of what this daemon wrote itself it need not be told.
+                if commits > self.head.commits || self.is_unread {
+                    self.follow().await;
                 }
+                let _ = followed.send(self.head); // it stopped following
             }
             if let Some(done) = close {
                 messages.close();

@@ -11,8 +11,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Changes are gathered so long before they are written: the tables lag the log by at most this and a write.
+/// Changes are gathered so long before they are written.
 const GATHER: Duration = Duration::from_millis(250);
+/// Where a write takes long, so many times as long passes before the next one: the log comes first.
+const REST: u32 = 4;
 /// The pause after the store refused a write.
 const AGAIN: Duration = Duration::from_secs(2);
 /// How many rows one transaction writes.
@@ -32,6 +34,7 @@ pub(super) async fn run(hub: Hub) {
         }
         let mut touched = Touched::default();
         let mut write_at: Option<tokio::time::Instant> = None;
+        let mut rest = GATHER;
         loop {
             let due = write_at.unwrap_or_else(|| tokio::time::Instant::now() + Duration::from_secs(3_600));
             tokio::select! {
@@ -41,9 +44,11 @@ pub(super) async fn run(hub: Hub) {
                     write_at = None;
                     let cluster = &subscription.cluster;
                     let changes = changes(cluster, &std::mem::take(&mut touched));
+                    let began = tokio::time::Instant::now();
                     if store.write_rows(cluster.seq(), changes).await.is_err() {
                         continue 'anew;
                     }
+                    rest = GATHER.max(began.elapsed() * REST);
                 }
                 () = hub.cancel.cancelled() => {
                     let cluster = hub.journal.cluster();
@@ -59,7 +64,7 @@ pub(super) async fn run(hub: Hub) {
                             tokio::time::sleep(PACE).await;
                         }
                         if touched != Touched::default() {
-                            write_at.get_or_insert_with(|| tokio::time::Instant::now() + GATHER);
+                            write_at.get_or_insert_with(|| tokio::time::Instant::now() + rest);
                         }
                     }
                     Ok(None) => return,

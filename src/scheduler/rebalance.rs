@@ -115,25 +115,42 @@ pub fn plan(cluster: &Cluster, strategy: Strategy) -> Plan {
     if most - fewest <= 1 {
         return Plan::default();
     }
-    let mut planner = Planner {
-        scratch: Scratch::on(cluster),
-        strategy,
-        order: counts.iter().map(|(id, count)| (*count, *id)).collect(),
-        counts,
-        sent: BTreeMap::new(),
-        began: Vec::new(),
-        questions: Cell::new(0),
+    let chains_by = |paths| {
+        let mut planner = Planner {
+            scratch: Scratch::on(cluster),
+            strategy,
+            paths,
+            order: counts.iter().map(|(id, count)| (*count, *id)).collect(),
+            counts: counts.clone(),
+            sent: BTreeMap::new(),
+            began: Vec::new(),
+            questions: Cell::new(0),
+        };
+        planner.even();
+        feasible(cluster, strategy, &planner.chains(), usize::MAX, None)
     };
-    planner.even();
-    Plan {
-        chains: feasible(cluster, strategy, &planner.chains(), usize::MAX, None),
-        why: format!("the fullest node has {most} containers, the emptiest {fewest}"),
+    let mut found = chains_by(Paths::Any);
+    if found.is_empty() {
+        // What the plan would lead to cannot be reached, for a container that has to leave is what another one has to
+        // stand beside (affinity). Single moves, each of which fits when it is made, lead as far as they can.
+        found = chains_by(Paths::Single);
     }
+    Plan { chains: found, why: format!("the fullest node has {most} containers, the emptiest {fewest}") }
+}
+
+/// Which paths a plan takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Paths {
+    /// Of any length.
+    Any,
+    /// Of one move, and no container moves twice.
+    Single,
 }
 
 struct Planner<'a> {
     scratch: Scratch<'a>,
     strategy: Strategy,
+    paths: Paths,
     /// The counts as the plan has them, and the nodes in their order.
     counts: BTreeMap<NodeId, u32>,
     order: BTreeSet<(u32, NodeId)>,
@@ -195,7 +212,9 @@ impl Planner<'_> {
                     end = Some(to);
                     break;
                 }
-                open.push_back(to);
+                if self.paths == Paths::Any {
+                    open.push_back(to);
+                }
             }
             if let Some(to) = end {
                 self.take(from, to, &came_by);
@@ -214,7 +233,8 @@ impl Planner<'_> {
         let mut sorts: BTreeSet<Sort> = BTreeSet::new();
         let residents = cluster.node(node).into_iter().flat_map(|node| &node.residents);
         let left = residents.filter(|id| !self.sent.contains_key(id));
-        let came = self.began.iter().filter(|id| self.sent.get(id) == Some(&node));
+        let came =
+            self.began.iter().filter(|id| self.paths == Paths::Any && self.sent.get(id) == Some(&node));
         let containers = left.chain(came).filter_map(|id| cluster.container(*id));
         let mut movable = Vec::new();
         for container in containers.filter(|container| self.is_movable(container)) {
@@ -274,8 +294,18 @@ impl Planner<'_> {
         there.penalty != Some(Penalty::LaunchFailed) && there.preferences.0 >= here.preferences.0 && is_even
     }
 
-    /// Takes the path to a node: the last move first, for it makes room for the one before.
+    /// Takes the path to a node: the last move first, for it makes room for the one before. A node on the way that is
+    /// as full as the one where it begins is a better beginning: as much is evened by fewer moves.
     fn take(&mut self, from: NodeId, to: NodeId, came_by: &BTreeMap<NodeId, (NodeId, ContainerId)>) {
+        let count = |id: NodeId| self.counts.get(&id).copied();
+        let mut begin = to;
+        while let Some((source, _)) = came_by.get(&begin) {
+            begin = *source;
+            if begin == from || count(begin) >= count(from) {
+                break;
+            }
+        }
+        let from = begin;
         let mut at = to;
         while at != from
             && let Some((source, container_id)) = came_by.get(&at).copied()
@@ -306,6 +336,9 @@ impl Planner<'_> {
     /// The moves as chains from nodes that have fewer in the end to nodes that have more: paths took some containers on,
     /// and some in circles, which nobody needs.
     fn chains(&self) -> Vec<Vec<Move>> {
+        if self.paths == Paths::Single {
+            return self.moves().map(|step| vec![step]).collect();
+        }
         let mut leaving: BTreeMap<NodeId, VecDeque<Move>> = BTreeMap::new();
         let mut gains: BTreeMap<NodeId, i64> = BTreeMap::new();
         let mut sources: Vec<NodeId> = Vec::new();

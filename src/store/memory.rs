@@ -284,12 +284,13 @@ impl EventStore for MemoryStore {
         Ok(is_first)
     }
 
-    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<(), StoreError> {
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
         drop(self.working()?);
         let mut commits = self.commits.subscribe();
         let more = commits.wait_for(|commits| *commits > after.commits);
-        let _ = tokio::time::timeout(at_most, more).await; // in vain: the caller looks for itself
-        Ok(())
+        let _ = tokio::time::timeout(at_most, more).await; // in vain: then there are no more
+        let commits = *commits.borrow();
+        Ok(commits)
     }
 
     async fn close(&self) {}

@@ -3,15 +3,16 @@
 //! One trait; all stores pass one contract test suite (`tests/store`). An append is a compare-and-swap on
 //! the head of the log: it happens whole and durably, or not at all.
 
+mod index;
 mod memory;
 mod raw;
 mod rethinkdb;
 mod sqlite;
 
+pub use index::{IndexKey, IndexSum, Term, terms};
 pub use memory::MemoryStore;
 pub use raw::{
-    IndexPage, IndexSum, RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawBody, RawColumns, RawCommit, RawEvent, RawPage,
-    RawPosition,
+    RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawBody, RawColumns, RawCommit, RawEvent, RawPage, RawPosition,
 };
 pub use rethinkdb::{RethinkdbSettings, RethinkdbStore};
 pub use sqlite::{LogCopy, SqliteStore, restore_file, verify_file};
@@ -354,13 +355,21 @@ pub trait EventStore: Send + Sync + 'static {
         )))
     }
 
-    /// Rows of the index by which events are looked up, behind a row; none where a store has no index of its own making.
-    async fn index_rows(
-        &self,
-        _after: Option<(String, Seq)>,
-        _limit: usize,
-    ) -> Result<IndexPage, StoreError> {
-        Ok(IndexPage::default())
+    /// Up to which event the index claims to be whole, once it was brought up to date as far as that goes; 0 where a store
+    /// has no index of its own making.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    async fn indexed(&self) -> Result<Seq, StoreError> {
+        Ok(Seq(0))
+    }
+
+    /// The sum over the rows of the index up to an event, without those of pruned events.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    async fn index_sum(&self, _key: &IndexKey, _until: Seq) -> Result<IndexSum, StoreError> {
+        Ok(IndexSum::default())
     }
 
     /// Recomputes every digest from the first event on: [`crate::audit::audit`] in short.
@@ -388,13 +397,12 @@ pub trait EventStore: Send + Sync + 'static {
     /// After [`StoreError::Unavailable`] it may be written or not: [`Self::lease`] tells.
     async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError>;
 
-    /// Waits until the log has a commit after `after`, at most so long.
-    ///
-    /// It may return earlier: the caller looks at [`Self::head`] in any case.
+    /// Waits until the log has a commit after `after`, at most so long. Returns how many commits there are as far as is
+    /// known here: who has as many need not look at the log. It may return earlier.
     ///
     /// # Errors
     /// When the store cannot be asked.
-    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<(), StoreError>;
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError>;
 
     /// Finishes what is under way and closes the store.
     async fn close(&self);

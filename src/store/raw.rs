@@ -2,7 +2,7 @@
 
 use super::StoredEvent;
 use chrono::{DateTime, Utc};
-use kdaemon_events::{Digest, Seq};
+use kdaemon_events::Digest;
 
 /// A commit as a store holds it. Every value is what stands there, whether it makes sense or not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -112,25 +112,3 @@ pub struct RawPage {
 pub const RAW_PAGE_EVENTS: usize = 4_096;
 /// See [`RAW_PAGE_EVENTS`].
 pub const RAW_PAGE_BYTES: usize = 4_000_000;
-
-/// Rows of the index by which events are looked up, for comparison with the log.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct IndexPage {
-    /// Up to this event the index claims to be whole.
-    pub until: Seq,
-    /// Its rows: what events are looked up by, and the event. No row: it ended.
-    pub rows: Vec<(String, Seq)>,
-}
-
-/// A sum over rows of the index, in whatever order they come: two sums are equal when the rows are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct IndexSum(u128);
-
-impl IndexSum {
-    /// Adds a row.
-    pub fn add(&mut self, term: &str, seq: Seq) {
-        let digest = Digest::of_event(format!("{seq} {term}").as_bytes()).0;
-        let half = digest.first_chunk::<16>().copied().unwrap_or_default();
-        self.0 = self.0.wrapping_add(u128::from_le_bytes(half));
-    }
-}

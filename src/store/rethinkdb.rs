@@ -565,7 +565,7 @@ impl EventStore for RethinkdbStore {
         tables::write_lease(&self.pool, expected_version, lease).await
     }
 
-    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<(), StoreError> {
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
         self.feed.wait(self, after, at_most).await
     }
 

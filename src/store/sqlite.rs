@@ -14,7 +14,7 @@ mod query;
 mod raw;
 
 use super::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, IndexPage, Lease, RawPage, RawPosition,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, IndexKey, IndexSum, Lease, RawPage, RawPosition,
     RowChange, Snapshot, StoreError, Table,
 };
 use crate::latest;
@@ -441,12 +441,14 @@ impl EventStore for SqliteStore {
         copy.await.map_err(|error| StoreError::Unavailable(format!("a copy was given up: {error}")))?
     }
 
-    async fn index_rows(&self, after: Option<(String, Seq)>, limit: usize) -> Result<IndexPage, StoreError> {
-        if after.is_none() {
-            // On a full disk the index stays behind; as far as it goes it is checked.
-            let _ = self.derive(Derived::index).await;
-        }
-        self.read_with(move |connection| derived::index_rows(connection, after, limit)).await
+    async fn indexed(&self) -> Result<Seq, StoreError> {
+        let _ = self.derive(Derived::index).await; // on a full disk it stays behind
+        self.read_with(derived::indexed).await
+    }
+
+    async fn index_sum(&self, key: &IndexKey, until: Seq) -> Result<IndexSum, StoreError> {
+        let key = key.clone();
+        self.read_with(move |connection| derived::index_sum(connection, &key, until)).await
     }
 
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
@@ -462,11 +464,12 @@ impl EventStore for SqliteStore {
         Ok(is_first)
     }
 
-    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<(), StoreError> {
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
         let mut commits = self.commits.subscribe();
         let more = commits.wait_for(|commits| *commits > after.commits);
-        let _ = tokio::time::timeout(at_most, more).await; // in vain: the caller looks for itself
-        Ok(())
+        let _ = tokio::time::timeout(at_most, more).await; // in vain: then there are no more
+        let commits = *commits.borrow();
+        Ok(commits)
     }
 
     async fn close(&self) {

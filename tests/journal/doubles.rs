@@ -194,7 +194,7 @@ impl EventStore for Faulty {
     async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError> {
         self.inner.write_lease(expected_version, lease).await
     }
-    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<(), StoreError> {
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
         self.inner.wait_for_commit(after, at_most).await
     }
     async fn close(&self) {

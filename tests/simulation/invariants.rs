@@ -6,7 +6,10 @@ use crate::rules;
 use kdaemon::engine::Identity;
 use kdaemon::journal::Committed;
 use kdaemon::store::Table;
-use kdaemon_events::container::{ContainerMigrationCommanded as MovedEvent, ContainerPlaced as PlacedEvent};
+use kdaemon_events::cluster::Move;
+use kdaemon_events::container::{
+    ContainerMigrationCommanded as MovedEvent, ContainerPlaced as PlacedEvent, MigrationReason,
+};
 use kdaemon_events::{Actor, ContainerId, Endpoint, Envelope, Event, Generation, NodeId, Seq};
 use kdaemon_projections::{
     ApplicationRow, Cluster, Container, ContainerRow, Desired, Health, NodeRow, Phase, Placement, Touched,
@@ -69,6 +72,8 @@ pub struct Checker {
     in_the_way: BTreeMap<ContainerId, (Generation, Seq, Vec<Placement>)>,
     /// Placements that were replaced and then kept after all.
     adopted: BTreeSet<(ContainerId, Generation)>,
+    /// The last plan of the rebalancer, and its event.
+    planned: Option<(Seq, Vec<Move>)>,
     findings: Arc<Findings>,
 }
 
@@ -94,6 +99,7 @@ impl Checker {
             judged: BTreeMap::new(),
             in_the_way: BTreeMap::new(),
             adopted: BTreeSet::new(),
+            planned: None,
             findings,
         }
     }
@@ -178,6 +184,20 @@ impl Checker {
         }
         for breach in rules::breaches(&self.cluster, &envelope.event, self.max_migrations) {
             self.find(format!("{breach}, yet {:?} follows", envelope.event));
+        }
+        match &envelope.event {
+            Event::RebalancePlanned(e) => self.planned = Some((envelope.seq, e.moves.clone())),
+            Event::ContainerMigrationCommanded(e) if e.reason == MigrationReason::Balance => {
+                let is_it = |step: &Move| {
+                    (step.container_id, step.from_node_id, step.node_id)
+                        == (e.container_id, e.from_node_id, e.node_id)
+                };
+                let plan = self.planned.as_ref().filter(|(seq, _)| envelope.cause == Some(*seq));
+                if !plan.is_some_and(|(_, moves)| moves.iter().any(is_it)) {
+                    self.find(format!("no plan has {e:?}"));
+                }
+            }
+            _ => {}
         }
         if let Event::LeaderElected(e) = &envelope.event {
             if e.term <= self.cluster.term() {

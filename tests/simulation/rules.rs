@@ -5,7 +5,7 @@ use kdaemon_events::container::MigrationReason;
 use kdaemon_events::node::Availability;
 use kdaemon_events::{ApplicationId, Event, Generation, NodeId, Protocol, Spec, Strategy};
 use kdaemon_projections::{Cluster, Container, Desired, Health, Node, Phase, Placement};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What the event that follows a state breaks.
@@ -46,10 +46,6 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
                 breaches.extend(too_many_disrupted(before, container));
             }
             if e.reason == MigrationReason::Balance {
-                // By way of others, for a chain of moves may even what no single one can.
-                if count(before, e.from_node_id) <= count(before, e.node_id) {
-                    breaches.push("it evens nothing".into());
-                }
                 if spec.strategy.unwrap_or_default() != Strategy::Spread {
                     breaches.push(format!("its strategy is {:?}", spec.strategy));
                 }
@@ -57,6 +53,26 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
                 if before.node(e.node_id).is_some_and(on_probation) {
                     breaches.push("the node keeps failing and coming back".into());
                 }
+            }
+        }
+        Event::RebalancePlanned(e) => {
+            // As a whole, for a chain of moves may even what no single one can.
+            let mut counts: BTreeMap<NodeId, i64> = BTreeMap::new();
+            let unevenness = |counts: &BTreeMap<NodeId, i64>| counts.values().map(|n| n * n).sum::<i64>();
+            for step in &e.moves {
+                for id in [step.from_node_id, step.node_id] {
+                    counts.entry(id).or_insert_with(|| count(before, id).try_into().unwrap_or(0));
+                }
+            }
+            let uneven = unevenness(&counts);
+            for step in &e.moves {
+                *counts.entry(step.from_node_id).or_default() -= 1;
+                *counts.entry(step.node_id).or_default() += 1;
+            }
+            // The beginning of a chain that is too long for one round goes from a fuller node to an emptier one.
+            let is_begun = e.remaining > 0 && unevenness(&counts) == uneven;
+            if unevenness(&counts) >= uneven && !is_begun {
+                breaches.push("it evens nothing".into());
             }
         }
         Event::ContainerRemoved(e) => {

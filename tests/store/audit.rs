@@ -221,10 +221,12 @@ fn an_expectation_is_a_seq_and_a_digest() {
 #[tokio::test]
 async fn the_index_is_compared_with_the_log() {
     for sql in [
-        "INSERT INTO event_index VALUES ('00000000-0000-0000-0000-000000000001', 4)",
+        "INSERT INTO event_index SELECT id, 4 FROM terms WHERE term = 'NodeObserved'",
         "DELETE FROM event_index WHERE seq = 6",
-        "DELETE FROM event_index WHERE term = 'NodeObserved'",
-        "UPDATE event_index SET seq = 8 WHERE term = 'NodeObserved'",
+        "DELETE FROM event_index WHERE term = (SELECT id FROM terms WHERE term = 'NodeObserved')",
+        "UPDATE event_index SET seq = 8 WHERE term = (SELECT id FROM terms WHERE term = 'NodeObserved')",
+        "UPDATE terms SET term = 'NodeHealthy' WHERE term = 'NodeObserved'",
+        "DELETE FROM terms WHERE term = 'NodeObserved'",
     ] {
         let (folder, _) = written().await;
         damage(folder.path(), sql);

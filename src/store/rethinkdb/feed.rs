@@ -47,7 +47,7 @@ impl Feed {
         store: &RethinkdbStore,
         after: &Head,
         at_most: Duration,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         self.begin();
         let deadline = Instant::now() + at_most;
         let mut hints = self.hints.subscribe();
@@ -55,12 +55,11 @@ impl Feed {
         loop {
             // Seen before the log is looked at: a hint that comes meanwhile is not missed.
             let seen = *hints.borrow_and_update();
-            if store.known().commits > after.commits || store.head().await?.commits > after.commits {
-                return Ok(());
-            }
+            let known = store.known().commits;
+            let known = if known > after.commits { known } else { store.head().await?.commits };
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
+            if known > after.commits || left.is_zero() {
+                return Ok(known);
             }
             let hint = hints.wait_for(|hints| *hints != seen);
             pause = match timeout(pause.min(left), hint).await {

@@ -1,17 +1,17 @@
 //! What is derived from the log: the tables `nodes`, `applications` and `containers`, the index, by which an event is
-//! looked up by its kind, and with that by what it is about and who did it; and snapshots of the state. In a file of its own, `tables.db`: who deletes it gets it back.
+//! looked up by its kind, and with that by what it is about and who did it; and snapshots of the state. In a file of its
+//! own, `tables.db`: who deletes it gets it back.
 //!
 //! It follows the log, without waiting for the disk, and in batches: written with each commit, the index would cost more
 //! than the events themselves, for its pages lie all over the file. Whoever asks by it has it brought up to date first.
 
 use super::{APPLICATION_ID, event_text, explain, number};
-use crate::store::{IndexPage, RowChange, Snapshot, StoreError, StoredEvent};
-use kdaemon_events::{Envelope, Kind, Seq};
+use crate::store::{IndexKey, IndexSum, RowChange, Snapshot, StoreError, StoredEvent, terms};
+use kdaemon_events::{Envelope, Seq};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use uuid::Uuid;
 
 /// The file in the data folder.
 const FILE_NAME: &str = "tables.db";
@@ -28,8 +28,12 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS nodes (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS applications (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS containers (id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS terms (
+        id INTEGER PRIMARY KEY,
+        term TEXT NOT NULL UNIQUE -- a kind, `KIND of ID`, or `KIND by ACTOR`
+    );
     CREATE TABLE IF NOT EXISTS event_index (
-        term TEXT NOT NULL, -- a kind, `KIND of ID`, or `KIND by ACTOR`
+        term INTEGER NOT NULL,
         seq INTEGER NOT NULL,
         PRIMARY KEY (term, seq)
     ) WITHOUT ROWID;
@@ -57,25 +61,8 @@ struct Unindexed {
 }
 
 /// By what an event is looked up.
-pub(super) fn terms(event: &StoredEvent) -> impl Iterator<Item = String> {
-    let kind = event.kind;
-    let made = [kind_term(kind), actor_term(&event.actor, kind)];
-    made.into_iter().chain(event.subjects.iter().map(move |subject| subject_term(*subject, kind)))
-}
-
-/// By what the events of a kind are looked up.
-pub(super) fn kind_term(kind: Kind) -> String {
-    kind.as_str().to_owned()
-}
-
-/// By what the events of a kind by an actor are looked up.
-pub(super) fn actor_term(actor: &str, kind: Kind) -> String {
-    format!("{kind} by {actor}")
-}
-
-/// By what the events of a kind about something are looked up.
-pub(super) fn subject_term(subject: Uuid, kind: Kind) -> String {
-    format!("{kind} of {subject}")
+fn terms_of(event: &StoredEvent) -> impl Iterator<Item = String> {
+    terms(event.kind.as_str(), &event.actor, &event.subjects).map(|term| term.to_string())
 }
 
 impl Derived {
@@ -139,7 +126,7 @@ impl Derived {
         let mut unindexed = self.unindexed();
         for event in events {
             if event.pruned.is_none() {
-                unindexed.rows.extend(terms(event).map(|term| (term, event.seq)));
+                unindexed.rows.extend(terms_of(event).map(|term| (term, event.seq)));
             }
             unindexed.last = event.seq;
         }
@@ -170,10 +157,11 @@ impl Derived {
     /// Takes events that are gone out of the index.
     pub(super) fn forget(&self, events: &[StoredEvent]) -> Result<(), StoreError> {
         self.write(|transaction| {
-            let mut row =
-                transaction.prepare_cached("DELETE FROM event_index WHERE term = ?1 AND seq = ?2")?;
+            let mut row = transaction.prepare_cached(
+                "DELETE FROM event_index WHERE term = (SELECT id FROM terms WHERE term = ?1) AND seq = ?2",
+            )?;
             for event in events {
-                for term in terms(event) {
+                for term in terms_of(event) {
                     row.execute(params![term, number(event.seq)])?;
                 }
             }
@@ -341,37 +329,73 @@ fn open(path: &Path, head: Seq) -> Result<Option<Connection>, rusqlite::Error> {
     Ok((!is_ahead).then_some(connection))
 }
 
-/// Rows of the index behind one, those of pruned events left out, in its own order, of one moment with how far it goes.
-pub(super) fn index_rows(
+/// Up to which event the index claims to be whole.
+pub(super) fn indexed(connection: &Connection) -> Result<Seq, rusqlite::Error> {
+    let mut statement = connection.prepare_cached("SELECT seq FROM derived.reflects WHERE what = ?1")?;
+    let seq: Option<i64> = statement.query_row([INDEX], |row| row.get(0)).optional()?;
+    Ok(Seq(seq.unwrap_or(0).unsigned_abs()))
+}
+
+/// The sum over the index up to an event, all of one moment.
+pub(super) fn index_sum(
     connection: &Connection,
-    after: Option<(String, Seq)>,
-    limit: usize,
-) -> Result<IndexPage, rusqlite::Error> {
-    let (term, seq) = after.map_or((String::new(), -1), |(term, seq)| (term, number(seq)));
-    let transaction = connection.unchecked_transaction()?; // of two reads: nothing is written
-    let until: Option<i64> = transaction
-        .query_row("SELECT seq FROM derived.reflects WHERE what = 'index'", [], |row| row.get(0))
-        .optional()?;
-    let mut rows = transaction.prepare_cached(
-        "SELECT term, seq FROM derived.event_index i WHERE (term, seq) > (?1, ?2)
-         AND NOT EXISTS (SELECT 1 FROM pruned p WHERE p.seq = i.seq) ORDER BY term, seq LIMIT ?3",
-    )?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = rows.query_map(params![term, seq, limit], |row| {
-        Ok((row.get::<_, String>(0)?, Seq(row.get::<_, i64>(1)?.unsigned_abs())))
-    })?;
-    let rows = rows.collect::<Result<_, _>>()?;
-    Ok(IndexPage { until: Seq(until.unwrap_or(0).unsigned_abs()), rows })
+    key: &IndexKey,
+    until: Seq,
+) -> Result<IndexSum, rusqlite::Error> {
+    let transaction = connection.unchecked_transaction()?; // reads alone
+    // What was pruned leaves the index later than the log, or not at all.
+    let mut pruned = transaction.prepare_cached("SELECT seq FROM pruned WHERE seq <= ?1 ORDER BY seq")?;
+    let mut gone: Vec<(i64, i64)> = Vec::new();
+    let mut rows = pruned.query([number(until)])?;
+    while let Some(row) = rows.next()? {
+        let seq: i64 = row.get(0)?;
+        match gone.last_mut() {
+            Some((_, last)) if *last + 1 == seq => *last = seq,
+            _ => gone.push((seq, seq)),
+        }
+    }
+    let is_gone = |seq: i64| {
+        let index = gone.partition_point(|(first, _)| *first <= seq);
+        index.checked_sub(1).is_some_and(|index| seq <= gone[index].1)
+    };
+    let mut terms = transaction.prepare_cached("SELECT id, term FROM derived.terms")?;
+    let mut seqs =
+        transaction.prepare_cached("SELECT seq FROM derived.event_index WHERE term = ?1 AND seq <= ?2")?;
+    let mut sum = IndexSum::default();
+    let mut terms = terms.query([])?;
+    while let Some(row) = terms.next()? {
+        let term = key.term(row.get_ref(1)?.as_str()?);
+        let mut rows = seqs.query(params![row.get::<_, i64>(0)?, number(until)])?;
+        while let Some(row) = rows.next()? {
+            let seq: i64 = row.get(0)?;
+            if !is_gone(seq) {
+                sum.add(key, term, Seq(seq.unsigned_abs()));
+            }
+        }
+    }
+    Ok(sum)
 }
 
 fn insert(transaction: &Transaction<'_>, batch: &Unindexed) -> Result<(), rusqlite::Error> {
     if batch.rows.is_empty() {
         return Ok(());
     }
+    let mut known = transaction.prepare_cached("SELECT id FROM terms WHERE term = ?1")?;
+    let mut new = transaction.prepare_cached("INSERT INTO terms (term) VALUES (?1)")?;
     let mut row =
         transaction.prepare_cached("INSERT OR IGNORE INTO event_index (term, seq) VALUES (?1, ?2)")?;
+    // They are sorted: all of a term come together.
+    let mut current: Option<(&str, i64)> = None;
     for (term, seq) in &batch.rows {
-        row.execute(params![term, number(*seq)])?;
+        let id = match current.filter(|(current, _)| current == term) {
+            Some((_, id)) => id,
+            None => match known.query_row([term], |row| row.get(0)).optional()? {
+                Some(id) => id,
+                None => new.insert([term])?,
+            },
+        };
+        current = Some((term, id));
+        row.execute(params![id, number(*seq)])?;
     }
     set_reflects(transaction, INDEX, batch.last)
 }

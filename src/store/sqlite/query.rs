@@ -5,9 +5,8 @@
 //! together that have no kind in common nothing is read. Within a kind they are an intersection of lists: who lags
 //! behind leaps to where the other is. Times are places in the log.
 
-use super::derived::{actor_term, kind_term, subject_term};
 use super::{event_text, number, seq_at};
-use crate::store::{EventQuery, EventText};
+use crate::store::{EventQuery, EventText, Term};
 use chrono::{DateTime, Utc};
 use kdaemon_events::Kind;
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -57,11 +56,12 @@ fn micros_up(time: DateTime<Utc>) -> i64 {
 fn by_kind(query: &EventQuery) -> Vec<Common> {
     let kinds = if query.kinds.is_empty() { Kind::ALL } else { &query.kinds };
     let of_kind = |kind: &Kind| {
-        let subject = query.subject.map(|subject| subject_term(subject, *kind));
-        let actor = query.actor.as_ref().map(|actor| actor_term(actor, *kind));
+        let kind = kind.as_str();
+        let subject = query.subject.map(|subject| Term::Of(kind, subject));
+        let actor = query.actor.as_deref().map(|actor| Term::By(kind, actor));
         let mut terms: Vec<_> = subject.into_iter().chain(actor).map(Postings::of).collect();
         if terms.is_empty() {
-            terms.push(Postings::of(kind_term(*kind)));
+            terms.push(Postings::of(Term::Kind(kind)));
         }
         Common { terms, next: Some(0) }
     };
@@ -112,8 +112,8 @@ struct Postings {
 }
 
 impl Postings {
-    fn of(term: String) -> Self {
-        Self { term, ahead: VecDeque::new(), is_last: false }
+    fn of(term: Term<'_>) -> Self {
+        Self { term: term.to_string(), ahead: VecDeque::new(), is_last: false }
     }
 
     /// The first one that is not before `seq`, which only grows.
@@ -123,7 +123,8 @@ impl Postings {
         }
         if self.ahead.is_empty() && !self.is_last {
             let mut statement = connection.prepare_cached(
-                "SELECT seq FROM derived.event_index WHERE term = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3",
+                "SELECT seq FROM derived.event_index WHERE term = (SELECT id FROM derived.terms WHERE term = ?1)
+                 AND seq >= ?2 ORDER BY seq LIMIT ?3",
             )?;
             let rows = statement.query_map(params![self.term, seq, AHEAD], |row| row.get(0))?;
             self.ahead = rows.collect::<Result<_, _>>()?;

@@ -1,0 +1,61 @@
+//! By what events are looked up: the terms of an index, and a sum by which an index is compared with its log.
+
+use kdaemon_events::Seq;
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use uuid::Uuid;
+
+/// A term of an index: each event has one of its kind, one of who did it, and one of each thing that it is about, the
+/// latter two kind by kind. Displayed, it is what the index has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Term<'a> {
+    /// The events of a kind.
+    Kind(&'a str),
+    /// The events of a kind by somebody.
+    By(&'a str, &'a str),
+    /// The events of a kind about something.
+    Of(&'a str, Uuid),
+}
+
+impl fmt::Display for Term<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind(kind) => f.write_str(kind),
+            Self::By(kind, actor) => write!(f, "{kind} by {actor}"),
+            Self::Of(kind, subject) => write!(f, "{kind} of {subject}"),
+        }
+    }
+}
+
+/// By what an event is looked up, each term once.
+pub fn terms<'a>(kind: &'a str, actor: &'a str, subjects: &'a [Uuid]) -> impl Iterator<Item = Term<'a>> {
+    let is_first = |index: usize, subject: &Uuid| !subjects.iter().take(index).any(|other| other == subject);
+    let of = subjects.iter().enumerate().filter(move |(index, subject)| is_first(*index, subject));
+    [Term::Kind(kind), Term::By(kind, actor)]
+        .into_iter()
+        .chain(of.map(move |(_, subject)| Term::Of(kind, *subject)))
+}
+
+/// What a comparison of an index with its log is keyed by: chosen anew for each, so that nobody can alter an index in a
+/// way that the sums do not show.
+#[derive(Debug, Clone, Default)]
+pub struct IndexKey(RandomState);
+
+impl IndexKey {
+    /// Stands for a term in a sum.
+    #[must_use]
+    pub fn term(&self, term: &str) -> u64 {
+        self.0.hash_one(term)
+    }
+}
+
+/// A sum over rows of an index, in whatever order they come: two sums by one key are equal when the rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IndexSum(u128);
+
+impl IndexSum {
+    /// Adds a row.
+    pub fn add(&mut self, key: &IndexKey, term: u64, seq: Seq) {
+        self.0 += u128::from(key.0.hash_one((term, seq.0)));
+    }
+}
