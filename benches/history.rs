@@ -49,8 +49,7 @@ const COMMIT: usize = 500;
 
 /// Prints the figures.
 pub(crate) fn run(table: &mut Table) {
-    let events =
-        std::env::var("BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(EVENTS);
+    let events = std::env::var("BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(EVENTS);
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     fold_in_memory(table, events.min(IN_MEMORY));
     // One core.

@@ -79,15 +79,33 @@ impl Eligible {
 
     /// Moves a node from one place in the orders to another; `None`: it is in none.
     pub fn replace(&mut self, id: NodeId, old: Option<Standing>, new: Option<Standing>) {
+        self.replace_by_count(id, old, new);
+        self.replace_by_share(id, old, new);
+    }
+
+    /// As [`Self::replace`], in the order by count alone: for a plan that does not ask for the other one yet.
+    pub fn replace_by_count(&mut self, id: NodeId, old: Option<Standing>, new: Option<Standing>) {
+        let (old, new) = (old.map(|old| old.count), new.map(|new| new.count));
+        if old == new {
+            return;
+        }
+        if let Some(count) = old {
+            self.by_count.remove(&(count, id));
+        }
+        if let Some(count) = new {
+            self.by_count.insert((count, id));
+        }
+    }
+
+    /// As [`Self::replace`], in the order by share alone.
+    pub fn replace_by_share(&mut self, id: NodeId, old: Option<Standing>, new: Option<Standing>) {
         if old == new {
             return;
         }
         if let Some(Standing { count, share }) = old {
-            self.by_count.remove(&(count, id));
             self.by_share.remove(&(share, count, id));
         }
         if let Some(Standing { count, share }) = new {
-            self.by_count.insert((count, id));
             self.by_share.insert((share, count, id));
         }
     }

@@ -1,7 +1,7 @@
 //! Points in time, as requests name them: by the seq of an event, or by a time.
 
 use super::Api;
-use super::problem::Problem;
+use super::problem::{Problem, Sort};
 use super::resource::state;
 use super::shapes::Whole;
 use chrono::{DateTime, Utc};
@@ -103,7 +103,19 @@ pub(super) async fn state_of(
     };
     let present = state(api, min_seq).await?;
     let seq = point.resolve(api, &present, field).await?;
-    Ok(api.past.state(seq).await?)
+    let state = api.past.state(seq).await?;
+    if state.seq() < seq {
+        // It is what the log says of that moment all the same; but whoever names an event is to know that it is gone.
+        return Err(Problem::new(
+            Sort::Gone,
+            format!(
+                "event {seq} was the raw observation of a probe and is pruned (observation_retention); the last event \
+                 before it that is kept is {}: ask for that, or for a time with ?at=",
+                state.seq()
+            ),
+        ));
+    }
+    Ok(state)
 }
 
 /// The seqs of two points in time, the second of which is now when it is not given.

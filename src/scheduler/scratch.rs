@@ -4,8 +4,9 @@ use super::explain::NoFit;
 use super::place::{Choice, Request, choose};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Protocol, Spec, Strategy};
 use kdaemon_projections::{Cluster, Eligible, Node, Standing};
-use std::collections::BTreeMap;
-use uuid::Uuid;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 
 /// What a plan has sent to a node that is not in the state yet.
 #[derive(Debug, Clone, Default)]
@@ -18,8 +19,11 @@ pub(super) struct Claims {
     left: u32,
 }
 
+/// What is looked up for each move of a plan, and never gone through: so its order, which no key changes, decides nothing.
+type Lookup<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+
 /// How many containers of an application a plan has sent somewhere.
-type Counts = BTreeMap<(ApplicationId, NodeId), u32>;
+type Counts = Lookup<ApplicationId, BTreeMap<NodeId, u32>>;
 
 /// The state, and what a plan has sent where.
 #[derive(Clone)]
@@ -27,7 +31,9 @@ pub(super) struct Scratch<'a> {
     pub(super) cluster: &'a Cluster,
     /// The eligible nodes, in order with the plan's claims.
     pub(super) eligible: Eligible,
-    claims: BTreeMap<NodeId, Claims>,
+    /// The nodes that have their old place in the order by share still, and which: few plans ask for it.
+    behind: Lookup<NodeId, Standing>,
+    claims: Lookup<NodeId, Claims>,
     came: Counts,
     left: Counts,
 }
@@ -37,9 +43,10 @@ impl<'a> Scratch<'a> {
         Self {
             cluster,
             eligible: cluster.eligible().clone(),
-            claims: BTreeMap::new(),
-            came: BTreeMap::new(),
-            left: BTreeMap::new(),
+            behind: Lookup::default(),
+            claims: Lookup::default(),
+            came: Counts::default(),
+            left: Counts::default(),
         }
     }
 
@@ -50,18 +57,17 @@ impl<'a> Scratch<'a> {
 
     /// Where the plan has sent containers of an application, and how many.
     pub(super) fn came(&self, application: ApplicationId) -> impl Iterator<Item = (NodeId, u32)> + '_ {
-        let all = (application, NodeId(Uuid::nil()))..=(application, NodeId(Uuid::max()));
-        self.came.range(all).map(|((_, node), count)| (*node, *count))
+        self.came.get(&application).into_iter().flatten().map(|(node, count)| (*node, *count))
     }
 
     /// How many containers of an application the plan has sent to a node.
     pub(super) fn came_to(&self, application: ApplicationId, node: NodeId) -> u32 {
-        self.came.get(&(application, node)).copied().unwrap_or(0)
+        self.came.get(&application).and_then(|nodes| nodes.get(&node)).copied().unwrap_or(0)
     }
 
     /// How many containers of an application the plan has sent away from a node.
     pub(super) fn left(&self, application: ApplicationId, node: NodeId) -> u32 {
-        self.left.get(&(application, node)).copied().unwrap_or(0)
+        self.left.get(&application).and_then(|nodes| nodes.get(&node)).copied().unwrap_or(0)
     }
 
     /// How many containers a node has in the plan.
@@ -85,7 +91,7 @@ impl<'a> Scratch<'a> {
     /// Sends a container away from a node.
     pub(super) fn depart(&mut self, node: NodeId, application: Option<ApplicationId>) {
         self.claims.entry(node).or_default().left += 1;
-        application.into_iter().for_each(|id| *self.left.entry((id, node)).or_default() += 1);
+        application.into_iter().for_each(|id| count(&mut self.left, id, node));
     }
 
     /// Sends a container to a node.
@@ -97,10 +103,29 @@ impl<'a> Scratch<'a> {
         claims.memory_bytes += request.spec.resources.memory_bytes.unwrap_or(0);
         claims.ports.extend(request.spec.fixed_ports().map(|port| (port, request.container)));
         if node.is_eligible() {
-            self.eligible.replace(node.id, Some(before), Some(stand(node, Some(claims), None)));
+            self.eligible.replace_by_count(node.id, Some(before), Some(stand(node, Some(claims), None)));
+            self.behind.entry(node.id).or_insert(before);
         }
-        request.application.into_iter().for_each(|id| *self.came.entry((id, node.id)).or_default() += 1);
+        request.application.into_iter().for_each(|id| count(&mut self.came, id, node.id));
     }
+
+    /// Brings the order up to date that a strategy asks for.
+    fn set_in_order(&mut self, strategy: Strategy) {
+        if strategy == Strategy::Spread || self.behind.is_empty() {
+            return;
+        }
+        for (id, before) in std::mem::take(&mut self.behind) {
+            if let Some(node) = self.cluster.node(id) {
+                let now = stand(node, self.claims(id), None);
+                self.eligible.replace_by_share(id, Some(before), Some(now));
+            }
+        }
+    }
+}
+
+/// One more of an application.
+fn count(counts: &mut Counts, application: ApplicationId, node: NodeId) {
+    *counts.entry(application).or_default().entry(node).or_default() += 1;
 }
 
 /// Where a node stands with the plan's claims, and without what lives there already.
@@ -134,6 +159,7 @@ pub fn evacuate(
         let spec = cluster.spec_of(container);
         let leaving = container.placement.as_ref().map(|placement| placement.node_id);
         let request = Request::new(container, &spec, leaving, strategy);
+        scratch.set_in_order(request.strategy);
         let chosen = choose(&scratch, &request);
         if let Ok((node, _)) = &chosen {
             scratch.claim(node, &request);

@@ -206,6 +206,15 @@ async fn what_was_pruned_cannot_be_decided_anew() {
     let nodes = world.journal.cluster().nodes().map(|node| node.id).collect();
     world.tell(Command::PruneObservations(Prune { ranges: ranges.clone(), nodes })).await;
     assert!(world.store.prune(&ranges, 1_000).await.unwrap() > 0);
+    // Nor is it a moment to travel to; the event before it that is kept is named, and is one.
+    let kept = (1..last).rev().find(|seq| !seqs.contains(&Seq(*seq))).unwrap();
+    for path in ["/nodes", "/state", "/containers?status=UP"] {
+        let with = if path.contains('?') { "&" } else { "?" };
+        let problem = world.get(&format!("{path}{with}seq={last}")).await.expect(410);
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("is pruned") && detail.contains(&format!("is {kept}:")), "{problem}");
+        world.get(&format!("{path}{with}seq={kept}")).await.expect(200);
+    }
     let problem = world.post("/replay", json!({"from": 1})).await.expect(422);
     assert_eq!(problem["field"], "from");
     assert!(problem["detail"].as_str().unwrap().contains(&format!("event {last} or later")), "{problem}");

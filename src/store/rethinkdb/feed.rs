@@ -8,6 +8,7 @@ use super::pool::Pool;
 use super::{EVENTS, EventStore as _, Head, RethinkdbStore, StoreError};
 use crate::latest;
 use futures_util::StreamExt as _;
+use reql::cmd::changes::{self, Squash};
 use reql::{Session, r};
 use serde_json::Value;
 use std::pin::pin;
@@ -22,6 +23,9 @@ const POLL: Duration = Duration::from_millis(500);
 const SOON: Duration = Duration::from_millis(10);
 /// The pause before a feed that broke is begun again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// The server gathers hints for so many seconds.
+const SQUASH: f32 = 0.02;
 
 /// The feed, begun when somebody first waits.
 pub(super) struct Feed {
@@ -99,7 +103,9 @@ async fn follow(pool: Arc<Pool>, hints: Arc<latest::Sender<u64>>) {
 
 /// Hands on hints until the feed breaks; returns why. The session goes with it.
 async fn listen(session: &Session, hints: &latest::Sender<u64>) -> String {
-    let feed = r.table(EVENTS).pluck(r.expr(["id"])).changes(());
+    // Each message makes the server wait for a word from us: several commits in one cost it less.
+    let options = changes::Options::new().squash(Squash::Float(SQUASH));
+    let feed = r.table(EVENTS).pluck(r.expr(["id"])).changes(options);
     let mut changes = pin!(feed.run::<_, Value>(session));
     loop {
         match changes.next().await {
