@@ -4,9 +4,7 @@ use super::explain::NoFit;
 use super::place::{Choice, Request, choose};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Protocol, Spec, Strategy};
 use kdaemon_projections::{Cluster, Eligible, Node, Standing};
-use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasherDefault;
+use std::collections::BTreeMap;
 
 /// What a plan has sent to a node that is not in the state yet.
 #[derive(Debug, Clone, Default)]
@@ -19,11 +17,8 @@ pub(super) struct Claims {
     left: u32,
 }
 
-/// What is looked up for each move of a plan, and never gone through: so its order, which no key changes, decides nothing.
-type Lookup<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
-
 /// How many containers of an application a plan has sent somewhere.
-type Counts = Lookup<ApplicationId, BTreeMap<NodeId, u32>>;
+type Counts = BTreeMap<ApplicationId, BTreeMap<NodeId, u32>>;
 
 /// The state, and what a plan has sent where.
 #[derive(Clone)]
@@ -32,8 +27,8 @@ pub(super) struct Scratch<'a> {
     /// The eligible nodes, in order with the plan's claims.
     pub(super) eligible: Eligible,
     /// The nodes that have their old place in the order by share still, and which: few plans ask for it.
-    behind: Lookup<NodeId, Standing>,
-    claims: Lookup<NodeId, Claims>,
+    behind: BTreeMap<NodeId, Standing>,
+    claims: BTreeMap<NodeId, Claims>,
     came: Counts,
     left: Counts,
 }
@@ -43,10 +38,10 @@ impl<'a> Scratch<'a> {
         Self {
             cluster,
             eligible: cluster.eligible().clone(),
-            behind: Lookup::default(),
-            claims: Lookup::default(),
-            came: Counts::default(),
-            left: Counts::default(),
+            behind: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            came: Counts::new(),
+            left: Counts::new(),
         }
     }
 
