@@ -44,12 +44,11 @@ pub(crate) async fn fold_on(
         true => Some(Keeper::new(store, from.seq(), SNAPSHOT_INTERVAL).await?),
         false => None,
     };
-    let (mut cluster, mut reached) = (Arc::clone(&from), from.seq());
-    drop(from);
-    while reached < until {
-        let Page { texts, up_to } = page_after(store, reached, until).await?;
-        reached = up_to;
-        cluster = super::off_thread(move || {
+    let reached = from.seq();
+    let (mut cluster, mut page) = (from, page_after(store, reached, until).await?);
+    loop {
+        let Page { texts, up_to } = page;
+        let folded = super::off_thread(move || {
             let mut cluster = Arc::unwrap_or_clone(cluster);
             let mut touched = Touched::default();
             for text in &texts {
@@ -57,13 +56,18 @@ pub(crate) async fn fold_on(
                 cluster.apply(&envelope, &mut touched);
             }
             Ok::<_, StoreError>(Arc::new(cluster))
-        })
-        .await?;
+        });
+        // The next page is read while this one is folded.
+        let (next, folded) = tokio::join!(page_after(store, up_to, until), folded);
+        cluster = folded?;
         if let Some(keeper) = &mut keeper {
             keeper.look(store, &cluster).await;
         }
+        if up_to >= until {
+            return Ok(cluster);
+        }
+        page = next?;
     }
-    Ok(cluster)
 }
 
 /// Folds what the state lacks, up to `until`, and hands each event on.
@@ -96,6 +100,9 @@ pub(crate) struct Page {
 /// The next events, and none beyond `until`: the state and the head that the caller knows are to be of one moment. What is
 /// not there has to be what was pruned.
 pub(crate) async fn page_after(store: &dyn EventStore, after: Seq, until: Seq) -> Result<Page, StoreError> {
+    if after >= until {
+        return Ok(Page { texts: Vec::new(), up_to: after }); // nothing is left to read
+    }
     let left = usize::try_from(until.0.saturating_sub(after.0)).unwrap_or(PAGE);
     let mut texts = store.read(after, left.min(PAGE)).await?;
     let is_full = texts.len() == left.min(PAGE);
