@@ -2,7 +2,8 @@
 
 use crate::fixture::*;
 use kdaemon::commands::{Command, SpecChanges, UpdateApplication};
-use kdaemon_events::container::{ContainerUpdated, MigrationReason};
+use kdaemon_events::Generation;
+use kdaemon_events::container::{ContainerRemoved, ContainerUpdated, MigrationReason};
 
 fn roll() -> Command {
     Command::RollApplication(application("web"))
@@ -300,6 +301,31 @@ fn a_move_that_failed_and_waits_for_a_node_takes_nobodys_turn() {
     assert!(given.cluster.migrating().next().is_some());
     let then = given.when(place("c")).then_kinds(["ContainerLaunchFailed"]);
     assert_eq!(then.container("c").migrating, None);
+}
+
+#[test]
+fn a_move_that_failed_is_none_any_more_when_the_one_that_served_is_gone() {
+    let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a");
+    let given = given.moving_to("b", MigrationReason::Balance, true).launch_failed(1, true);
+    assert!(given.cluster.migrating().next().is_some());
+    let gone =
+        ContainerRemoved { container_id: container("c"), generation: Generation(1), node_id: node("a") };
+    assert!(given.event(gone).cluster.migrating().next().is_none());
+}
+
+#[test]
+fn counts_are_evened_although_one_that_has_to_leave_is_what_another_has_to_stand_beside() {
+    let given = Given::cluster().nodes(["a", "b", "c"]).application("base").running(["x"], "b");
+    let given = given.application("web").spec(|spec| {
+        (spec.affinity, spec.disruption_limit) = (vec![application("base")], Some(3));
+    });
+    let then = given.running(["w1", "w2", "w3"], "a").when(Command::Rebalance).then_kinds([
+        "RebalancePlanned",
+        "ContainerMigrationCommanded",
+        "ContainerMigrationCommanded",
+    ]);
+    let on = |name: &str| then.container(name).placement.as_ref().map(|placement| placement.node_id);
+    assert_eq!((on("w1"), on("x")), (Some(node("b")), Some(node("c"))));
 }
 
 #[test]
