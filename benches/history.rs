@@ -87,7 +87,7 @@ fn processor_time() -> Duration {
 }
 
 /// Writes the log, as a journal would.
-async fn write(dir: &Path, events: u64) {
+pub(crate) async fn write(dir: &Path, events: u64) {
     let store = SqliteStore::open(dir).expect("a store");
     let mut head = Head::default();
     let mut generator = Generator::default();

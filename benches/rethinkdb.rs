@@ -2,14 +2,19 @@
 //! document by one client through the driver, into the same server.
 
 use crate::figures::{Limit, Table, Value, median, median_rate, progress};
+use crate::history::write;
 use crate::http::{Request, post_as_fast_as_answered};
 use crate::support::daemon::Daemon;
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
+use chrono::DateTime;
 use futures_util::StreamExt as _;
-use kdaemon::store::RethinkdbSettings;
+use kdaemon::archive::{export, import};
+use kdaemon::store::{EventStore as _, RethinkdbSettings, RethinkdbStore, SqliteStore};
 use reql::cmd::{Conflict, Durability, connect, insert};
 use reql::{Session, r};
 use serde_json::json;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write as _};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -22,6 +27,8 @@ const ALONE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_
 const TOGETHER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
 /// How many bare inserts are made in each round.
 const INSERTS: usize = 500;
+/// How long the log is that is moved.
+const IMPORTED: u64 = 1_000_000;
 
 /// Prints the figures.
 pub(crate) fn run(table: &mut Table) {
@@ -73,8 +80,38 @@ pub(crate) fn run(table: &mut Table) {
         &format!("the same on SQLite: durable commands, {CLIENTS} clients"),
         Value::PerSecond(median_rate(&embedded_together)),
     );
-    drop(daemon);
+    drop((daemon, embedded));
     runtime.block_on(forget(&settings));
+    runtime.block_on(import_a_million(table, &server));
+}
+
+/// Moves a log of a million events from SQLite to RethinkDB, by way of a file.
+async fn import_a_million(table: &mut Table, server: &Rethinkdb) {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    write(dir.path(), IMPORTED).await;
+    let path = dir.path().join("log.jsonl");
+    let embedded = SqliteStore::open(dir.path()).expect("a store");
+    progress(&format!("rethinkdb: exporting {IMPORTED} events"));
+    let began = Instant::now();
+    let mut file = BufWriter::new(File::create(&path).expect("a file"));
+    let left = export(&embedded, &mut file, DateTime::UNIX_EPOCH, &mut |_, _| ()).await.expect("an export");
+    file.flush().expect("room on the disk");
+    table.note(&format!("export of {IMPORTED} events from SQLite"), Value::Time(began.elapsed()));
+    embedded.close().await;
+    progress(&format!("rethinkdb: importing {IMPORTED} events"));
+    let settings = settings(server.address());
+    let store = RethinkdbStore::open(settings.clone()).await.expect("a store");
+    let began = Instant::now();
+    let mut file = BufReader::new(File::open(&path).expect("the file"));
+    let arrived = import(&store, &mut file, &mut |_, _| ()).await.expect("an import");
+    let took = began.elapsed();
+    assert_eq!((left.seq, left.digest), (arrived.seq, arrived.digest), "not a byte is another");
+    #[allow(clippy::cast_precision_loss)] // for people
+    let rate = IMPORTED as f64 / took.as_secs_f64();
+    table.note(&format!("import of {IMPORTED} events into RethinkDB"), Value::Time(took));
+    table.note("  events durable there", Value::PerSecond(rate));
+    store.close().await;
+    forget(&settings).await;
 }
 
 fn address(daemon: &Daemon) -> SocketAddr {
