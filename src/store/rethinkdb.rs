@@ -164,16 +164,24 @@ impl RethinkdbStore {
     }
 
     /// Commits by their numbers, `from` up to `until` (not included), in order and without a hole.
+    ///
+    /// A read is not of one moment: a table lies in several pieces, which are read one after the other, so a commit can be
+    /// seen and the one before it not, when both came meanwhile. But it was written after that one was: so who has seen it
+    /// and reads again finds both.
     async fn range<T>(&self, from: u64, until: u64, fields: &[&str]) -> Result<Vec<T>, StoreError>
     where
         T: DeserializeOwned + Numbered + Unpin + Send + 'static,
     {
         let query = r.table(EVENTS).between(r.args((from, until))).pluck(r.expr(fields));
-        let mut rows: Vec<T> = self.read_rows(query).await?;
-        rows.sort_by_key(Numbered::number);
-        match rows.iter().zip(from..).find(|(row, number)| row.number() != *number) {
-            Some((_, number)) => Err(missing(number)),
-            None => Ok(rows),
+        let mut was_missing = None;
+        loop {
+            let mut rows: Vec<T> = self.read_rows(query.clone()).await?;
+            rows.sort_by_key(Numbered::number);
+            match rows.iter().zip(from..).find(|(row, number)| row.number() != *number) {
+                None => return Ok(rows),
+                Some((_, number)) if was_missing >= Some(number) => return Err(missing(number)),
+                Some((_, number)) => was_missing = Some(number),
+            }
         }
     }
 

@@ -36,11 +36,15 @@ pub(super) async fn raw_commits(store: &RethinkdbStore, after: RawPosition) -> R
     let mut from = u64::try_from(after.number).unwrap_or(0) + 1;
     let mut events = 0;
     while events < RAW_PAGE_EVENTS && !page.is_last {
-        let mut rows = rows(store, from, from + STEP, None).await?;
+        let mut rows = dense(store, from, from + STEP).await?;
         if rows.is_empty() {
             // Either the log ends here, or there is a hole: then whatever comes behind it stands in its place.
-            rows = self::rows(store, from + STEP, BEYOND, Some(1)).await?;
-            page.is_last = rows.is_empty();
+            let behind = self::rows(store, from + STEP, BEYOND, Some(1)).await?;
+            page.is_last = behind.is_empty();
+            if !page.is_last {
+                rows = dense(store, from, from + STEP).await?; // unless all of them came meanwhile
+                rows = if rows.is_empty() { behind } else { rows };
+            }
         }
         for commit in rows.into_iter().map(raw) {
             from = u64::try_from(commit.number).unwrap_or(0) + 1;
@@ -50,6 +54,20 @@ pub(super) async fn raw_commits(store: &RethinkdbStore, after: RawPosition) -> R
     }
     page.is_last |= page.stray.is_some();
     Ok(page)
+}
+
+/// The documents with these numbers, in order. What is missing among them is missing: see [`RethinkdbStore::range`].
+async fn dense(store: &RethinkdbStore, from: u64, until: u64) -> Result<Vec<Value>, StoreError> {
+    let mut was_missing = None;
+    loop {
+        let rows = rows(store, from, until, None).await?;
+        let place = |(row, place): &(&Value, u64)| u64::try_from(number(row)) != Ok(*place);
+        let missing = rows.iter().zip(from..).find(place).map(|(_, place)| place);
+        if missing <= was_missing {
+            return Ok(rows); // nothing is missing, or it was when its successor had been seen already
+        }
+        was_missing = missing;
+    }
 }
 
 /// The documents with these numbers, in order.
