@@ -95,15 +95,9 @@ function tell(socket, name, data) {
 server.on('upgrade', (request, socket) => {
   const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
   socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
-  // The UI subscribes to everything, at once.
+  // The UI subscribes to the changes of everything, at once.
   sockets.add(socket);
-  const all = Object.entries(tables).flatMap(([kind, rows]) => rows.map((one) => [`${kind} add`, one]));
-  // In pieces, for the lists are asked for at the same time.
-  const next = (from) => {
-    for (const [name, one] of all.slice(from, from + 200)) tell(socket, name, one);
-    if (from < all.length && sockets.has(socket)) setImmediate(next, from + 200);
-  };
-  next(0);
+  for (const kind of Object.keys(tables)) tell(socket, `${kind} subscribed`, { seq });
   socket.on('close', () => sockets.delete(socket)).on('error', () => sockets.delete(socket));
 });
 
