@@ -2,14 +2,16 @@
 
 import { accessible, api, assert, fill, open, run, shot, step, until, URL, visit } from './harness.mjs';
 
+const NARROW = { width: 380, height: 760 };
 const HOSTILE = '<img src=x onerror="window.hacked=1">';
 
 run(async () => {
   // Nobody listens there: a node that is DOWN, and applications whose containers find no place.
   for (const name of ['alpha', 'beta']) await api('POST', '/nodes/create', { name, endpoint: `tcp://127.0.0.1:${name.length}` });
+  const browser = await open();
+  await picture(browser);
   await api('POST', '/applications/create', { name: HOSTILE, docker_image: 'x', env_variables: { API_TOKEN: 'abc', PLAIN: 'readable' } });
   await api('POST', '/applications/scale/' + encodeURIComponent(HOSTILE), { replicas: 3 });
-  const browser = await open();
   const page = await browser.page();
   await small(page);
   await hostile(page);
@@ -22,6 +24,19 @@ run(async () => {
   await missing(page);
   await browser.close();
 });
+
+/** A picture of a narrow screen, while all names are pleasant ones. */
+async function picture(browser) {
+  await api('POST', '/applications/create', { name: 'web', docker_image: 'web' });
+  await api('POST', '/applications/scale/web', { replicas: 3 });
+  const page = await browser.page({ viewport: NARROW });
+  await visit(page, '#/');
+  await shot(page, 'narrow');
+  await page.context().close();
+  await api('POST', '/applications/scale/web', { replicas: 0 });
+  await until('its containers are gone', async () => !(await api('GET', '/containers')).length);
+  await api('DELETE', '/applications/delete/web');
+}
 
 async function small(page) {
   step('the page is small, and kept as long as it does not change');
@@ -58,7 +73,7 @@ async function hostile(page) {
   assert.equal(await page.evaluate(() => window.hacked), undefined);
   await visit(page, `#/applications/${encodeURIComponent(HOSTILE)}`);
   await page.getByText('readable').waitFor();
-  const [created] = (await api('GET', '/events?kind=ApplicationCreated')).events;
+  const created = (await api('GET', '/events?kind=ApplicationCreated')).events.find(({ data }) => data.name === HOSTILE);
   await visit(page, `#/events/${created.seq}`);
   const data = await page.getByLabel("The event's data").textContent();
   assert(data.includes('••••') && data.includes('readable') && !data.includes('abc'), data);
@@ -155,14 +170,12 @@ const VIEWS = ['#/', '#/?zoom=tiles', '#/?zoom=heat', '#/nodes', '#/nodes/alpha'
 
 async function narrow(browser) {
   step('at 380 pixels nothing is cut off');
-  const page = await browser.page({ viewport: { width: 380, height: 760 } });
+  const page = await browser.page({ viewport: NARROW });
   for (const view of VIEWS) {
     await visit(page, view);
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 380, view);
     await accessible(page, `${view} at 380 pixels`);
   }
-  await visit(page, '#/');
-  await shot(page, 'narrow');
   await page.context().close();
 }
 
