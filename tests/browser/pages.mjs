@@ -16,6 +16,7 @@ run(async () => {
   await small(page);
   await hostile(page);
   await refusals(page);
+  await pulling(page);
   await keyboard(page);
   await addresses(page);
   await narrow(browser);
@@ -99,6 +100,19 @@ async function refusals(page) {
   assert(await dialog.getByRole('button', { name: 'Delete' }).isDisabled());
   await page.keyboard.press('Escape');
   await dialog.waitFor({ state: 'detached' });
+}
+
+async function pulling(page) {
+  step('a pull shows how much of the image has come');
+  const [waiting] = await api('GET', '/containers?status=LAUNCHING');
+  await page.route('**/progress', (route) => route.fulfill({ json: { step: 'pulling', image: 'web:1', bytes: 44040192, of: 104857600, percent: 42 } }));
+  await visit(page, `#/containers/${encodeURIComponent(waiting.name)}`);
+  await page.getByText('pulling web:1: 42 %, 42.0 MiB of 100 MiB').waitFor();
+  assert.equal(await page.getByRole('progressbar', { name: 'Pulling web:1' }).getAttribute('value'), '42');
+  await accessible(page, 'a container whose image is pulled');
+  await visit(page, '#/containers');
+  await page.locator('td .pulled', { hasText: '42 %' }).first().waitFor();
+  await page.unroute('**/progress');
 }
 
 async function keyboard(page) {

@@ -10,6 +10,7 @@ import { clock, count, groupOf, number, say } from '../words.js';
 import { Status, Title } from '../parts/bits.js';
 import { confirm } from '../parts/confirm.js';
 import { Form } from '../parts/form.js';
+import { Pulled } from '../parts/launching.js';
 import { useChanged } from '../parts/table.js';
 import { toast } from '../parts/toast.js';
 import { HeatMap } from './heatmap.js';
@@ -190,7 +191,7 @@ function square(row) {
 
 function line(row) {
   return html`<li key=${row.id}><a tabindex="-1" class=${`tile is-${row.status.toLowerCase()}`} href=${to(['containers', row.name])} title=${describe(row)} data-id=${row.id}>
-    <i aria-hidden="true"></i><span class="name">${row.name}</span><span class=${row.status === 'UP' ? 'sr-only' : 'word'}>${row.status}</span></a></li>`;
+    <i aria-hidden="true"></i><span class="name">${row.name}</span><span class=${row.status === 'UP' ? 'sr-only' : 'word'}>${row.status}${row.status === 'LAUNCHING' && html`<${Pulled} row=${row} />`}</span></a></li>`;
 }
 
 /** Arrow keys go from tile to tile, by where they are. */
