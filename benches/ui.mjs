@@ -1,16 +1,18 @@
 // How fluid the web UI is: a made-up cluster of 1,000 nodes and 20,000 containers, of which 1,000 events a second are told. The server here
 // speaks as much of kDaemon's API as the UI asks for, so that what is measured is the browser's work alone. Run it with
-// `scripts/bench ui`; NODES, CONTAINERS, RATE and SECONDS change it.
+// `scripts/bench ui`; NODES, CONTAINERS, RATE, SECONDS and VIEWS (a part of their names) change it.
+//
+// The browser is driven by its own protocol and not by Playwright: that one has every message of every WebSocket and event stream told
+// to it, which costs the page as much as all its own work, and the page's frames wait behind it.
 
+import { spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
-import { createRequire } from 'node:module';
 import { createServer } from 'node:http';
-import { readFileSync, readdirSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { loadavg, tmpdir } from 'node:os';
 import { gzipSync } from 'node:zlib';
 
 const ROOT = new URL('..', import.meta.url).pathname;
-const require = createRequire(`${ROOT}target/browser/package.json`);
-const { chromium } = require('playwright-core');
 const number = (name, otherwise) => Number(process.env[name] ?? otherwise);
 const [NODES, CONTAINERS, RATE, SECONDS] = [number('NODES', 1000), number('CONTAINERS', 20_000), number('RATE', 1000), number('SECONDS', 10)];
 const TICK_MS = 20;
@@ -61,7 +63,9 @@ function happen() {
 
 // ---- as much of the API as is asked for ---------------------------------------------------------------------------------------
 
+/** The files, compressed once as the daemon does it. */
 const read = (path) => readFileSync(`${ROOT}src/ui/${path}`);
+const files = new Map(readdirSync(`${ROOT}src/ui`, { recursive: true }).filter((name) => /\.(js|css|svg)$/.test(name)).map((name) => [name, gzipSync(read(name))]));
 const modules = readdirSync(`${ROOT}src/ui`, { recursive: true }).filter((name) => name.endsWith('.js'));
 const page = () => read('index.html').toString().replaceAll('{files}', '/ui/0').replaceAll('{api}', '/0.0')
   .replace('<!-- preloads -->', modules.map((name) => `<link rel="modulepreload" href="/ui/0/${name}">`).join(''));
@@ -69,12 +73,9 @@ const MEDIA = { js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml', ht
 
 const server = createServer((request, response) => {
   const { pathname } = new URL(request.url, 'http://x');
-  const send = (body, media) => {
-    const bytes = gzipSync(body);
-    response.writeHead(200, { 'content-type': media, 'content-encoding': 'gzip', 'x-kdaemon-seq': seq }).end(bytes);
-  };
-  if (pathname === '/') return send(page(), MEDIA.html);
-  if (pathname.startsWith('/ui/0/')) return send(read(pathname.slice(6)), MEDIA[pathname.split('.').pop()]);
+  const send = (bytes, media) => response.writeHead(200, { 'content-type': media, 'content-encoding': 'gzip', 'x-kdaemon-seq': seq }).end(bytes);
+  if (pathname === '/') return send(gzipSync(page()), MEDIA.html);
+  if (pathname.startsWith('/ui/0/')) return send(files.get(pathname.slice(6)), MEDIA[pathname.split('.').pop()]);
   if (pathname === '/0.0/events/stream') {
     response.writeHead(200, { 'content-type': 'text/event-stream' }).write(':\n\n');
     streams.add(response);
@@ -94,76 +95,116 @@ function tell(socket, name, data) {
 server.on('upgrade', (request, socket) => {
   const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
   socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
-  // The UI subscribes to everything, at once.
+  // The UI subscribes to the changes of everything, at once.
   sockets.add(socket);
-  const all = Object.entries(tables).flatMap(([kind, rows]) => rows.map((one) => [`${kind} add`, one]));
-  // In pieces, for the lists are asked for at the same time.
-  const next = (from) => {
-    for (const [name, one] of all.slice(from, from + 200)) tell(socket, name, one);
-    if (from < all.length && sockets.has(socket)) setImmediate(next, from + 200);
-  };
-  next(0);
+  for (const kind of Object.keys(tables)) tell(socket, `${kind} subscribed`, { seq });
   socket.on('close', () => sockets.delete(socket)).on('error', () => sockets.delete(socket));
 });
+
+// ---- the browser --------------------------------------------------------------------------------------------------------------
+
+const profile = mkdtempSync(`${tmpdir()}/kdaemon-bench-ui-`);
+const browser = spawn(process.env.CHROMIUM ?? '/usr/bin/chromium', ['--headless', '--remote-debugging-pipe', '--no-sandbox', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking',
+  '--disable-extensions', '--disable-component-update', '--disable-sync', '--hide-scrollbars', '--window-size=1440,900', `--user-data-dir=${profile}`], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] });
+const [commands, answers] = [browser.stdio[3], browser.stdio[4]];
+const waiting = new Map();
+let lastId = 0;
+let unread = '';
+answers.setEncoding('utf8').on('data', (chunk) => {
+  const messages = (unread + chunk).split('\0');
+  unread = messages.pop();
+  for (const { id, result, error } of messages.map((text) => JSON.parse(text))) {
+    const [done, failed] = waiting.get(id) ?? [];
+    waiting.delete(id);
+    if (error) failed?.(new Error(error.message));
+    else done?.(result);
+  }
+});
+const ask = (method, params = {}, sessionId) => new Promise((done, failed) => {
+  waiting.set(++lastId, [done, failed]);
+  commands.write(`${JSON.stringify({ id: lastId, method, params, sessionId })}\0`);
+});
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+process.on('exit', () => browser.kill());
+
+const { targetId } = await ask('Target.createTarget', { url: 'about:blank' });
+const { sessionId } = await ask('Target.attachToTarget', { targetId, flatten: true });
+const tab = (method, params) => ask(method, params, sessionId);
+await tab('Emulation.setDeviceMetricsOverride', { width: 1440, height: 900, deviceScaleFactor: 1, mobile: false });
+/** The value of an expression in the page. */
+const evaluate = async (expression) => (await tab('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true })).result.value;
+/** A page with what belongs to it, loaded afresh; when its title was in the page, by its own clock. */
+async function open(address) {
+  await tab('Page.navigate', { url: 'about:blank' });
+  await tab('Page.navigate', { url: address });
+  for (;;) {
+    // In the page itself: what asks from outside would wait for its turn.
+    const at = await evaluate(`new Promise((done) => { const look = () => (document.getElementById('title') ? done(performance.now()) : requestAnimationFrame(look)); look(); })`).catch(() => null);
+    if (at) return at;
+  }
+}
 
 // ---- what is measured -----------------------------------------------------------------------------------------------------------
 
 await new Promise((done) => server.listen(0, '127.0.0.1', done));
 const url = `http://127.0.0.1:${server.address().port}/`;
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-dev-shm-usage'] });
 const line = (name, value) => console.log(`${name.padEnd(62)} ${value}`);
-const tab = await browser.newPage({ viewport: { width: 1440, height: 900 } });
-await tab.goto(url);
-await tab.locator('#title').waitFor();
-const [first, modulesIn] = await tab.evaluate(() => [performance.getEntriesByName('first-contentful-paint')[0]?.startTime, performance.getEntriesByType('resource').length]);
-const shown = await tab.evaluate(() => performance.now());
-line(`first paint of a fresh load (${modulesIn} files)`, `${Math.round(first)} ms`);
+const load = () => loadavg()[0].toFixed(1);
+line('load of this machine before', load());
+const shown = await open(url);
+const [first, filesIn] = await evaluate(`[performance.getEntriesByName('first-contentful-paint')[0]?.startTime, performance.getEntriesByType('resource').length]`);
+line(`first paint of a fresh load (${filesIn} files)`, `${Math.round(first)} ms`);
 line(`${NODES} nodes, ${CONTAINERS} containers: on screen after`, `${Math.round(shown)} ms`);
 
-const cdp = await tab.context().newCDPSession(tab);
-await cdp.send('Performance.enable');
+await tab('Performance.enable');
 /** What the page's main thread has computed so far, in seconds of its own clock: waiting for a processor does not count. */
-const computed = async () => (await cdp.send('Performance.getMetrics')).metrics.find(({ name }) => name === 'ThreadTime').value;
+const computed = async () => (await tab('Performance.getMetrics')).metrics.find(({ name }) => name === 'ThreadTime').value;
 
 /** Events flow, and each frame is timed while they do. */
-async function frames(name, view, while_) {
-  await tab.goto(url + view);
-  await tab.locator('#title').waitFor();
-  await tab.waitForTimeout(2500);
+async function frames(name, view, during = '') {
+  if (!name.includes(process.env.VIEWS ?? '')) return;
+  await open(url + view);
+  await pause(2500);
   const before = seq;
   const begun = performance.now();
   // As many as are due, also when this process did not get its turn in time.
-  const timer = setInterval(() => { while (seq - before < ((performance.now() - begun) / 1000) * RATE) happen(); }, TICK_MS);
-  await tab.waitForTimeout(1000);
+  const timer = setInterval(() => {
+    const told = [...sockets, ...streams];
+    for (const one of told) one.cork();
+    while (seq - before < ((performance.now() - begun) / 1000) * RATE) happen();
+    for (const one of told) one.uncork();
+  }, TICK_MS);
+  await pause(1000);
   const [cpuBefore, at0] = [await computed(), performance.now()];
-  const measured = tab.evaluate((ms) => new Promise((done) => {
+  const times = await evaluate(`new Promise((done) => {
     const times = [];
     const begun = performance.now();
     const frame = (at) => {
       times.push(at);
-      if (at - begun < ms) requestAnimationFrame(frame);
-      else done(times.slice(1).map((time, index) => time - times[index]));
+      ${during}
+      if (at - begun < ${SECONDS * 1000}) requestAnimationFrame(frame);
+      else done(times);
     };
     requestAnimationFrame(frame);
-  }), SECONDS * 1000);
-  const busy = while_ ? while_() : Promise.resolve();
-  const deltas = (await measured).sort((a, b) => a - b);
-  await busy;
+  })`);
+  const deltas = times.slice(1).map((time, index) => time - times[index]).sort((a, b) => a - b);
   const cpu = ((await computed()) - cpuBefore) / ((performance.now() - at0) / 1000);
   clearInterval(timer);
   const flowed = ((seq - before) * 1000) / (performance.now() - begun);
   const at = (share) => deltas[Math.floor(deltas.length * share)].toFixed(1);
   const rate = deltas.length / (deltas.reduce((sum, one) => sum + one, 0) / 1000);
-  line(`${name}: frames while events flow`, `${rate.toFixed(1)}/s   p50 ${at(0.5)} ms   p99 ${at(0.99)} ms   longest ${deltas.at(-1).toFixed(0)} ms   main thread ${Math.round(cpu * 100)} % of a processor   events ${Math.round(flowed)}/s`);
+  line(`${name}: frames while events flow`, `${rate.toFixed(1)}/s   p50 ${at(0.5)} ms   p99 ${at(0.99)} ms   longest ${deltas.at(-1).toFixed(0)} ms   main thread ${Math.round(cpu * 100)} % of a processor   events ${Math.round(flowed)}/s   load ${load()}`);
 }
 
 await frames('heat map', '#/');
 await frames('tiles', '#/?zoom=tiles');
-await frames('tiles, scrolled all the time', '#/?zoom=tiles', () => tab.evaluate((ms) => { const begun = performance.now(); const roll = () => { scrollBy(0, 12); if (performance.now() - begun < ms) requestAnimationFrame(roll); }; roll(); }, SECONDS * 1000));
+await frames('tiles, scrolled all the time', '#/?zoom=tiles', 'scrollBy(0, 12);');
 await frames('names', '#/?zoom=names');
 await frames('table of containers', '#/containers');
 await frames('events', '#/events');
-line('memory of the page', `${Math.round((await tab.evaluate(() => performance.memory.usedJSHeapSize)) / 1e6)} MB`);
-await browser.close();
-server.close();
+line('memory of the page', `${Math.round((await evaluate('performance.memory.usedJSHeapSize')) / 1e6)} MB`);
+const closed = new Promise((done) => browser.once('exit', done));
+await ask('Browser.close');
+await closed;
+rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
 process.exit(0);

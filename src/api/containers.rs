@@ -9,7 +9,7 @@ use super::shapes::{
 };
 use super::{Answered, Api, SEQ_HEADER};
 use crate::commands::{Command, CreateContainer, UpdateContainer};
-use crate::engine::{Engine, Identity, LogRequest, Stats};
+use crate::engine::{Engine, Identity, LogRequest, Pulling, Stats};
 use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -36,6 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(one))
         .routes(routes!(logs))
         .routes(routes!(stats))
+        .routes(routes!(progress))
 }
 
 /// A container record, as it is made or edited.
@@ -246,6 +247,84 @@ async fn stats(State(api): State<Api>, Which(which): Which, Query(NoQuery {}): Q
     let (engine, identity, seq) = serving(&api, &which)?;
     let stats = engine.stats(identity).await?;
     Ok(answer(StatusCode::OK, seq, json(&stats)))
+}
+
+/// What a launch waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Step {
+    /// It is not being launched.
+    None,
+    /// It has no node yet.
+    Waiting,
+    /// Its node's engine pulls its image.
+    Pulling,
+    /// Its node's engine makes it or starts it.
+    Starting,
+    /// Another daemon launches it.
+    Unknown,
+}
+
+/// How far the launch of a container is. It is seen by the daemon that launches it, and recorded nowhere.
+#[derive(Debug, serde::Serialize, ToSchema)]
+struct LaunchProgress {
+    /// What it waits for.
+    step: Step,
+    /// The image that is pulled.
+    image: Option<String>,
+    /// How many bytes of it have come.
+    bytes: Option<u64>,
+    /// How many bytes the layers have that the engine knows of so far.
+    of: Option<u64>,
+    /// How much of the image has come, in per cent; `null` as long as the engine does not say how large it is.
+    #[schema(maximum = 100)]
+    percent: Option<u64>,
+}
+
+impl LaunchProgress {
+    fn at(step: Step, pulling: Option<Pulling>) -> Self {
+        let percent = |pulling: &Pulling| pulling.bytes.saturating_mul(100).checked_div(pulling.of);
+        Self {
+            step,
+            percent: pulling.as_ref().and_then(percent),
+            bytes: pulling.as_ref().map(|pulling| pulling.bytes),
+            of: pulling.as_ref().map(|pulling| pulling.of),
+            image: pulling.map(|pulling| pulling.image),
+        }
+    }
+}
+
+/// How far a container's launch is
+///
+/// While its image is pulled, how much of it has come. This is seen and not recorded: it can be asked for now alone, and on a
+/// cluster of several daemons the one that leads knows it (the others answer the step `unknown`).
+#[utoipa::path(get, path = "/containers/{id}/progress", tag = "containers", params(("id" = String, Path, description = "Id or name")),
+    responses((status = 200, description = "Now", body = LaunchProgress)))]
+async fn progress(
+    State(api): State<Api>,
+    Which(which): Which,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> Answered {
+    let cluster = api.journal.cluster();
+    let container = cluster.find_container(&which).ok_or_else(|| Problem::not_found("container", &which))?;
+    let progress = match (container.phase, &container.placement) {
+        (Phase::Waiting, _) => LaunchProgress::at(Step::Waiting, None),
+        (Phase::Placed | Phase::Restarting, Some(_)) if !api.role.borrow().leads => {
+            LaunchProgress::at(Step::Unknown, None)
+        }
+        (Phase::Placed | Phase::Restarting, Some(placement)) => {
+            let engine = cluster.node(placement.node_id).map(|node| api.engines.client(&node.endpoint));
+            let identity = cluster.id().map(|cluster| Identity {
+                cluster,
+                container: container.id,
+                generation: placement.generation,
+            });
+            let pulling = engine.zip(identity).and_then(|(engine, identity)| engine.pulling(identity));
+            LaunchProgress::at(if pulling.is_some() { Step::Pulling } else { Step::Starting }, pulling)
+        }
+        _ => LaunchProgress::at(Step::None, None),
+    };
+    Ok(answer(StatusCode::OK, cluster.seq(), json(&progress)))
 }
 
 /// A route without parameters.

@@ -8,6 +8,7 @@ use crate::journal::{Committed, Lagged};
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Request, State};
 use axum::response::Response;
+use kdaemon_events::Seq;
 use kdaemon_projections::{Cluster, Touched};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -31,7 +32,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Changes as they happen, over a WebSocket
 ///
 /// `{"name":"nodes subscribe"}` (also applications, containers; unsubscribe) is answered with
-/// `{"name":"nodes add","data":{…}}` for each node that there is, then `add`, `edit` and `remove` for each change.
+/// `{"name":"nodes add","data":{…}}` for each node that there is, then `add`, `edit` and `remove` for each change. With
+/// `"changes_only":true` the answer is one `{"name":"nodes subscribed","data":{"seq":N}}`, then each change after event N:
+/// a list that is read from then on misses nothing.
 #[utoipa::path(get, path = "/ws", tag = "events", responses((status = 101, description = "The WebSocket begins")))]
 async fn upgrade(State(api): State<Api>, upgrade: WebSocketUpgrade, request: Request) -> Response {
     let id = guard::request_id(request.extensions()).0;
@@ -119,6 +122,15 @@ struct Told<'a, T> {
 #[derive(Deserialize)]
 struct Asked {
     name: String,
+    /// Who reads the lists anyway is spared a message for each thing that there is.
+    #[serde(default)]
+    changes_only: bool,
+}
+
+/// From which state on changes are told.
+#[derive(Serialize)]
+struct Since {
+    seq: Seq,
 }
 
 struct Session<'a> {
@@ -187,15 +199,20 @@ impl<'a> Session<'a> {
 
     async fn asked(&mut self, text: &str) -> Result<(), Gone> {
         let asked = match serde_json::from_str::<Asked>(text) {
-            Ok(asked) => asked.name,
+            Ok(asked) => asked,
             Err(error) => return self.refuse(&format!("the message is not understood: {error}")).await,
         };
-        let mut words = asked.split_whitespace();
+        let mut words = asked.name.split_whitespace();
         let topic = words.next().and_then(|word| Topic::ALL.into_iter().find(|topic| topic.name() == word));
         match (topic, words.next(), words.next()) {
             (Some(topic), Some("subscribe"), None) => {
                 self.topics.retain(|other| *other != topic);
                 self.topics.push(topic);
+                if asked.changes_only {
+                    let (name, data) =
+                        (format!("{} subscribed", topic.name()), Since { seq: self.shown.seq() });
+                    return self.tell(vec![json(&Told { name: &name, data })]).await;
+                }
                 self.tell(topic.changes(&Cluster::default(), &Arc::clone(&self.shown), None)).await
             }
             (Some(topic), Some("unsubscribe"), None) => {
@@ -204,7 +221,7 @@ impl<'a> Session<'a> {
             }
             _ => {
                 let known = "`nodes subscribe`, `nodes unsubscribe`, also with applications or containers";
-                self.refuse(&format!("`{asked}` is not known; there are {known}")).await
+                self.refuse(&format!("`{}` is not known; there are {known}", asked.name)).await
             }
         }
     }

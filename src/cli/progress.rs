@@ -4,7 +4,7 @@ use super::change::About;
 use super::client::{Answer, Client, Request};
 use super::failure::Failure;
 use super::json::Json;
-use super::table::plain;
+use super::table::{bytes, plain};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 
@@ -68,10 +68,10 @@ pub(super) async fn look(client: &Client, watching: &Watching) -> Result<Option<
         Watching::Container(name) => {
             let row = client.ask(Request::get(&["containers", name])?).await?.json;
             let status = row.text("status").unwrap_or_default();
-            Some(match row.text("reason") {
-                Some(reason) => format!("{status}, {}", plain(reason)),
-                None => status.to_owned(),
-            })
+            let launching = if status == "LAUNCHING" { row.text("id") } else { None };
+            let pulled = pulled(client, launching).await.map(|pulled| format!(", {pulled}"));
+            let reason = row.text("reason").map(|reason| format!(", {}", plain(reason)));
+            Some(format!("{status}{}", pulled.or(reason).unwrap_or_default()))
         }
         Watching::Node(name) => {
             let row = client.ask(Request::get(&["nodes", name])?).await?.json;
@@ -80,16 +80,58 @@ pub(super) async fn look(client: &Client, watching: &Watching) -> Result<Option<
         Watching::Application(name) => {
             let wanted = client.ask(Request::get(&["applications", name])?).await?.json.whole("replicas");
             let mut states = std::collections::BTreeMap::new();
+            let mut launching = None;
             let request = Request::get(&["containers"])?.query("application_id", name);
             client
                 .list(request, |row: Json, _| {
+                    if launching.is_none() && row.text("status") == Some("LAUNCHING") {
+                        launching = row.text("id").map(str::to_owned);
+                    }
                     *states.entry(row.text("status").unwrap_or_default().to_owned()).or_insert(0_u64) += 1;
                     Ok(())
                 })
                 .await?;
             let up = states.remove("UP").unwrap_or(0);
             let others: String = states.iter().map(|(state, count)| format!(", {count} {state}")).collect();
-            Some(format!("{up} of {} UP{others}", wanted.unwrap_or(up)))
+            // They have one image: how far it is for one of them is how far it is, more or less.
+            let pulled = pulled(client, launching.as_deref()).await.map(|pulled| format!("; {pulled}"));
+            Some(format!("{up} of {} UP{others}{}", wanted.unwrap_or(up), pulled.unwrap_or_default()))
         }
     })
+}
+
+/// How much of its image has come for a container that is launched, in words; `None` while nothing is pulled.
+async fn pulled(client: &Client, container: Option<&str>) -> Option<String> {
+    let request = Request::get(&["containers", container?, "progress"]).ok()?;
+    // Whoever does not know it says nothing, and there are other words for what goes on.
+    in_words(&client.ask(request).await.ok()?.json)
+}
+
+fn in_words(progress: &Json) -> Option<String> {
+    let image = progress.text("image").filter(|_| progress.text("step") == Some("pulling"))?;
+    let far = match (progress.whole("percent"), progress.whole("of")) {
+        (Some(percent), Some(of)) => format!(": {percent} % of {}", bytes(of)),
+        _ => String::new(),
+    };
+    Some(format!("pulling {}{far}", plain(image)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Json, in_words};
+
+    #[test]
+    fn a_pull_is_told_with_its_percentage_once_its_size_is_known() {
+        let told = |text| in_words(&serde_json::from_str::<Json>(text).ok()?);
+        for (progress, wanted) in [
+            (
+                r#"{"step":"pulling","image":"nginx:1.27","bytes":26214400,"of":52428800,"percent":50}"#,
+                Some("pulling nginx:1.27: 50 % of 50.0 MiB"),
+            ),
+            (r#"{"step":"pulling","image":"nginx","bytes":0,"of":0,"percent":null}"#, Some("pulling nginx")),
+            (r#"{"step":"starting","image":null,"bytes":null,"of":null,"percent":null}"#, None),
+        ] {
+            assert_eq!(told(progress).as_deref(), wanted, "{progress}");
+        }
+    }
 }

@@ -82,6 +82,17 @@ pub struct Launched {
     pub started_at: Option<DateTime<Utc>>,
 }
 
+/// How far the pull of an image is. It is known to the client that pulls, and to nobody else: it is no part of the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pulling {
+    /// The image.
+    pub image: String,
+    /// How many bytes have come, over all layers that are known so far.
+    pub bytes: u64,
+    /// How many bytes these layers have, as they are sent; it grows until the engine has looked at all of them.
+    pub of: u64,
+}
+
 /// The state of a container as its engine sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Running {
@@ -211,6 +222,12 @@ pub trait Engine: Send + Sync + 'static {
     /// reported. A container with the wanted engine name but another identity is never touched: a free
     /// name is derived instead.
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError>;
+
+    /// How far the pull is that a launch with this identity waits for; `None` when this client pulls nothing for it.
+    fn pulling(&self, identity: Identity) -> Option<Pulling> {
+        let _ = identity;
+        None
+    }
 
     /// Starts the existing container with this identity again, if it does not run.
     async fn start(&self, identity: Identity) -> Result<Launched, EngineError>;

@@ -1,4 +1,5 @@
-// What keeps the UI current. The lists say what there is, the WebSocket says each change of it, and the event stream says why.
+// What keeps the UI current. The lists say what there is, the WebSocket says each change of it, and the event stream says why
+// (feed.js hears those two).
 // All three begin anew by themselves when the daemon was away: events go on behind the last one that was seen,
 // and rows that are gone from the lists go.
 
@@ -22,13 +23,18 @@ export const recent = signal([]);
 const RECENT = 5000;
 /** What changes may take of one frame, in milliseconds. */
 const FRAME_BUDGET_MS = 6;
-/** So many changes that nobody drew: the lists are read anew instead. */
-const BACKLOG = 200_000;
-/** When more than so many changes come in a frame, they are shown in steps: each card that is drawn anew costs, and nobody reads faster. */
+/** When more than so many changes come in a frame, tables and counts show them in steps: nobody reads faster. */
 const BUSY = 6;
 const BUSY_STEP_MS = 100;
+/** So many cards are drawn anew in one frame, the others in the next ones: a frame must not wait for all of them. */
+const CARDS = 5;
+/** While somebody scrolls, all of it waits for steps as long as this: a page that is scrolled and changed in one frame is painted as a whole. */
+const SCROLL_STEP_MS = 300;
+const SCROLL_REST_MS = 120;
 const RETRY_MS = [300, 500, 1000, 2000, 4000];
 
+const feed = new Worker(new URL('./feed.js', import.meta.url), { type: 'module' });
+/** What was handed over and is not shown yet, as texts. */
 let changes = [];
 let events = [];
 let seen = 0;
@@ -36,10 +42,28 @@ let scheduled = false;
 let attempt = 0;
 let shownAt = 0;
 let applied = 0;
+/** Whether the feed waits to hear that all it handed over is applied. */
+let owed = false;
 /** What was removed while a list was on its way, so that the list does not bring it back. */
 let gone = new Set();
 
+let scrolledAt = -SCROLL_REST_MS;
+/** Whether somebody scrolls just now. */
+export const isScrolling = () => performance.now() - scrolledAt < SCROLL_REST_MS;
+
 export function start() {
+  addEventListener('scroll', () => (scrolledAt = performance.now()), { passive: true });
+  feed.onmessage = ({ data: { rows, events: heard, seen: last, link: state, deaf } }) => {
+    if (state === 'open') begin();
+    if (state === 'closed') again();
+    if (deaf) setTimeout(listen, 1000);
+    if (!rows) return;
+    for (const row of rows) changes.push(row);
+    for (const event of heard) events.push(event);
+    seen = Math.max(seen, last);
+    owed = true;
+    schedule();
+  };
   follow();
   listen();
 }
@@ -60,20 +84,28 @@ function drain() {
   while (index < changes.length && performance.now() < end) apply(changes[index++]);
   applied += index;
   changes = index === changes.length ? [] : changes.slice(index);
+  if (owed && !changes.length) {
+    owed = false;
+    feed.postMessage({ taken: true });
+  }
   const now = performance.now();
+  const scrolls = isScrolling();
+  if (scrolls && now - shownAt < SCROLL_STEP_MS) return schedule();
+  const more = live.commitCards(document.hidden || scrolls ? Infinity : CARDS);
   if (applied > BUSY && now - shownAt < BUSY_STEP_MS) return schedule();
   [applied, shownAt] = [0, now];
   batch(() => {
-    live.commit();
+    live.commitKinds();
     if (seen > head.peek()) head.value = seen;
     if (events.length) {
-      learnNames(events);
-      const kept = recent.peek().concat(events);
+      const happened = JSON.parse(`[${events.join()}]`);
+      learnNames(happened);
+      const kept = recent.peek().concat(happened);
       recent.value = kept.length > RECENT ? kept.slice(-RECENT) : kept;
       events = [];
     }
   });
-  if (changes.length) schedule();
+  if (changes.length || more) schedule();
 }
 
 function apply(text) {
@@ -87,30 +119,27 @@ function apply(text) {
   }
 }
 
-/** Rows, over the WebSocket. */
+/** Asks for the changes of rows. */
 function follow() {
-  const socket = new WebSocket(location.origin.replace(/^http/, 'ws') + address('//ws'));
   gone = new Set();
-  socket.onopen = async () => {
-    for (const kind of KINDS) socket.send(JSON.stringify({ name: `${kind} subscribe` }));
-    try {
-      await load();
-      attempt = 0;
-      link.value = 'live';
-    } catch {
-      socket.close();
-    }
-  };
-  socket.onmessage = ({ data }) => {
-    changes.push(data);
-    if (changes.length > BACKLOG) socket.close();
-    schedule();
-  };
-  socket.onclose = () => {
-    changes = [];
-    link.value = 'lost';
-    setTimeout(follow, RETRY_MS[Math.min(attempt++, RETRY_MS.length - 1)]);
-  };
+  feed.postMessage({ follow: { address: location.origin.replace(/^http/, 'ws') + address('//ws'), kinds: KINDS } });
+}
+
+/** From here on each change is told: the lists are what it is a change of. */
+async function begin() {
+  try {
+    await load();
+    attempt = 0;
+    link.value = 'live';
+  } catch {
+    feed.postMessage({ unfollow: true });
+  }
+}
+
+function again() {
+  changes = [];
+  link.value = 'lost';
+  setTimeout(follow, RETRY_MS[Math.min(attempt++, RETRY_MS.length - 1)]);
 }
 
 /** Reads the lists, and forgets what they do not have. */
@@ -156,7 +185,7 @@ export async function* chunks(body) {
   }
 }
 
-/** Events, as they happen. */
+/** Asks for events, as they happen. */
 async function listen() {
   if (!seen) {
     try {
@@ -167,18 +196,5 @@ async function listen() {
       return;
     }
   }
-  const source = new EventSource(address('/events/stream', { after: seen }));
-  source.onmessage = ({ data, lastEventId }) => {
-    seen = Number(lastEventId);
-    schedule();
-    // Probes are most of what happens, and change nothing that is shown.
-    if (data.includes('"kind":"NodeObserved"')) return;
-    events.push(JSON.parse(data));
-  };
-  source.onerror = () => {
-    // The browser goes on by itself unless it was answered with an error.
-    if (source.readyState !== EventSource.CLOSED) return;
-    source.close();
-    setTimeout(listen, 1000);
-  };
+  feed.postMessage({ listen: address('/events/stream', { after: seen }) });
 }

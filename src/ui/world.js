@@ -43,7 +43,7 @@ export class World {
   /** What changes when a node or one of its containers does. */
   card(id) {
     let card = this.#cards.get(id);
-    if (!card) this.#cards.set(id, (card = signal(0)));
+    if (!card) this.#cards.set(id, (card = signal(0, { unwatched: () => this.#cards.delete(id) })));
     return card;
   }
 
@@ -77,16 +77,31 @@ export class World {
 
   /** Tells everybody what changed since the last time. */
   commit() {
-    if (!this.#dirty.size && !this.#dirtyCards.size) return;
+    batch(() => {
+      this.commitKinds();
+      this.commitCards(Infinity);
+    });
+  }
+
+  /** Tells whoever shows many rows of a kind. */
+  commitKinds() {
     batch(() => {
       for (const kind of this.#dirty) (kind === 'order' ? this.order : this.changed[kind]).value++;
+    });
+    this.#dirty.clear();
+  }
+
+  /** Tells so many of the cards that are in sight; whether there are more. The one that waits longest is first. */
+  commitCards(most) {
+    batch(() => {
       for (const id of this.#dirtyCards) {
         const card = this.#cards.get(id);
+        if (card && most-- <= 0) break;
+        this.#dirtyCards.delete(id);
         if (card) card.value++;
       }
     });
-    this.#dirty.clear();
-    this.#dirtyCards.clear();
+    return this.#dirtyCards.size > 0;
   }
 
   /** A row by its id or by its name. */

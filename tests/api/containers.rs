@@ -1,4 +1,5 @@
-use crate::harness::{Answer, World};
+use crate::harness::{Answer, DEADLINE, World};
+use kdaemon::engine::simulated::{SimulatedMachine, Timing};
 use kdaemon_projections::Desired;
 use serde_json::{Value, json};
 
@@ -205,6 +206,44 @@ async fn a_wait_is_bounded_and_not_part_of_the_request_timeout() {
         let problem = world.command("POST", &format!("/containers/stop/w1?wait={wait}")).await.expect(422);
         assert_eq!(problem["field"], "wait", "{problem}");
     }
+}
+
+#[tokio::test]
+async fn how_far_a_launch_is_can_be_asked_while_it_goes_on() {
+    let world = World::new().await;
+    // An engine that pulls for longer than this test takes.
+    let timing = Timing { pull_ms: 600_000..=600_000, ..Timing::instant() };
+    let about = SimulatedMachine { timing, images: Vec::new(), ..SimulatedMachine::default() };
+    world.node_with("n1", about).await;
+    world.application("web").await;
+    let id = world.container("w1", "web").await;
+    let none = json!({"step": "none", "image": null, "bytes": null, "of": null, "percent": null});
+    assert_eq!(world.get("/containers/w1/progress").await.expect(200), none);
+    world.command("POST", "/containers/launch/w1").await.expect(202);
+    assert_eq!(world.get("/containers/w1/progress").await.expect(200)["step"], "starting");
+    let recorded = world.get("/containers/w1").await.text;
+    let launch = world.launch_placed(id);
+    let seen = async {
+        loop {
+            let progress = world.get("/containers/w1/progress").await.expect(200);
+            if progress["step"] == "pulling" {
+                break progress;
+            }
+        }
+    };
+    let progress = tokio::select! {
+        _ = launch => panic!("the pull goes on"),
+        seen = tokio::time::timeout(DEADLINE, seen) => seen.expect("it is seen in time"),
+    };
+    assert_eq!(
+        (&progress["image"], &progress["of"], &progress["percent"]),
+        (&json!("busybox"), &json!(6_000_000_000_u64), &json!(0)),
+        "{progress}"
+    );
+    assert_eq!(world.get("/containers/w1").await.text, recorded, "it is no part of what is recorded");
+    assert_eq!(world.get("/containers/w1/progress").await.expect(200)["step"], "starting", "it was given up");
+    world.get("/containers/nope/progress").await.expect(404);
+    world.get("/containers/w1/progress?seq=1").await.expect(422);
 }
 
 #[tokio::test]

@@ -150,10 +150,15 @@ impl World {
 
     /// Mounts a node and has it probed: it is UP. Its engine is there.
     pub async fn node(&self, name: &str) -> NodeId {
+        let about = SimulatedMachine { timing: Timing::instant(), ..SimulatedMachine::default() };
+        self.node_with(name, about).await
+    }
+
+    /// A node with such an engine.
+    pub async fn node_with(&self, name: &str, about: SimulatedMachine) -> NodeId {
         let body = json!({"name": name, "d_ipaddr": name, "d_port": 2375});
         let created = self.post("/nodes/create", body).await.expect(201);
         let endpoint = Endpoint::tcp(name, 2375).unwrap();
-        let about = SimulatedMachine { timing: Timing::instant(), ..SimulatedMachine::default() };
         self.engines.add(&endpoint, about);
         let id = NodeId(created["id"].as_str().unwrap().parse().unwrap());
         self.probe(id, true).await;

@@ -34,6 +34,7 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/0.0/containers/update/{id}", &["patch"]),
     ("/0.0/containers/delete/{id}", &["delete"]),
     ("/0.0/containers/{id}/logs", &["get"]),
+    ("/0.0/containers/{id}/progress", &["get"]),
     ("/0.0/containers/{id}/stats", &["get"]),
     ("/0.0/rebalance", &["post"]),
     ("/0.0/events", &["get"]),

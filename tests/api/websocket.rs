@@ -75,6 +75,21 @@ async fn a_subscriber_is_told_what_there_is_and_then_what_changes() {
 }
 
 #[tokio::test]
+async fn who_reads_the_lists_is_told_the_changes_alone() {
+    let world = World::new().await;
+    world.node("n1").await;
+    let mut socket = Socket::open(&world).await;
+    socket.say(r#"{"name":"nodes subscribe","changes_only":true}"#).await;
+    let since = socket.hear().await.unwrap();
+    assert_eq!(since["name"], "nodes subscribed");
+    let row = world.get("/nodes/n1").await.expect(200);
+    assert!(since["data"]["seq"].as_u64() >= row["seq"].as_u64(), "{since} {row}");
+    world.command("POST", "/nodes/cordon/n1").await.expect(200);
+    let edit = socket.hear().await.unwrap();
+    assert_eq!((&edit["name"], &edit["data"]["availability"]), (&json!("nodes edit"), &json!("cordoned")));
+}
+
+#[tokio::test]
 async fn nothing_is_missed_between_what_there_is_and_what_changes() {
     let world = World::new().await;
     let mut socket = Socket::open(&world).await;

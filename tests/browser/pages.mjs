@@ -2,18 +2,21 @@
 
 import { accessible, api, assert, fill, open, run, shot, step, until, URL, visit } from './harness.mjs';
 
+const NARROW = { width: 380, height: 760 };
 const HOSTILE = '<img src=x onerror="window.hacked=1">';
 
 run(async () => {
   // Nobody listens there: a node that is DOWN, and applications whose containers find no place.
   for (const name of ['alpha', 'beta']) await api('POST', '/nodes/create', { name, endpoint: `tcp://127.0.0.1:${name.length}` });
+  const browser = await open();
+  await picture(browser);
   await api('POST', '/applications/create', { name: HOSTILE, docker_image: 'x', env_variables: { API_TOKEN: 'abc', PLAIN: 'readable' } });
   await api('POST', '/applications/scale/' + encodeURIComponent(HOSTILE), { replicas: 3 });
-  const browser = await open();
   const page = await browser.page();
   await small(page);
   await hostile(page);
   await refusals(page);
+  await pulling(page);
   await keyboard(page);
   await addresses(page);
   await narrow(browser);
@@ -22,6 +25,19 @@ run(async () => {
   await missing(page);
   await browser.close();
 });
+
+/** A picture of a narrow screen, while all names are pleasant ones. */
+async function picture(browser) {
+  await api('POST', '/applications/create', { name: 'web', docker_image: 'web' });
+  await api('POST', '/applications/scale/web', { replicas: 3 });
+  const page = await browser.page({ viewport: NARROW });
+  await visit(page, '#/');
+  await shot(page, 'narrow');
+  await page.context().close();
+  await api('POST', '/applications/scale/web', { replicas: 0 });
+  await until('its containers are gone', async () => !(await api('GET', '/containers')).length);
+  await api('DELETE', '/applications/delete/web');
+}
 
 async function small(page) {
   step('the page is small, and kept as long as it does not change');
@@ -58,7 +74,7 @@ async function hostile(page) {
   assert.equal(await page.evaluate(() => window.hacked), undefined);
   await visit(page, `#/applications/${encodeURIComponent(HOSTILE)}`);
   await page.getByText('readable').waitFor();
-  const [created] = (await api('GET', '/events?kind=ApplicationCreated')).events;
+  const created = (await api('GET', '/events?kind=ApplicationCreated')).events.find(({ data }) => data.name === HOSTILE);
   await visit(page, `#/events/${created.seq}`);
   const data = await page.getByLabel("The event's data").textContent();
   assert(data.includes('••••') && data.includes('readable') && !data.includes('abc'), data);
@@ -84,6 +100,19 @@ async function refusals(page) {
   assert(await dialog.getByRole('button', { name: 'Delete' }).isDisabled());
   await page.keyboard.press('Escape');
   await dialog.waitFor({ state: 'detached' });
+}
+
+async function pulling(page) {
+  step('a pull shows how much of the image has come');
+  const [waiting] = await api('GET', '/containers?status=LAUNCHING');
+  await page.route('**/progress', (route) => route.fulfill({ json: { step: 'pulling', image: 'web:1', bytes: 44040192, of: 104857600, percent: 42 } }));
+  await visit(page, `#/containers/${encodeURIComponent(waiting.name)}`);
+  await page.getByText('pulling web:1: 42 %, 42.0 MiB of 100 MiB').waitFor();
+  assert.equal(await page.getByRole('progressbar', { name: 'Pulling web:1' }).getAttribute('value'), '42');
+  await accessible(page, 'a container whose image is pulled');
+  await visit(page, '#/containers');
+  await page.locator('td .pulled', { hasText: '42 %' }).first().waitFor();
+  await page.unroute('**/progress');
 }
 
 async function keyboard(page) {
@@ -155,14 +184,12 @@ const VIEWS = ['#/', '#/?zoom=tiles', '#/?zoom=heat', '#/nodes', '#/nodes/alpha'
 
 async function narrow(browser) {
   step('at 380 pixels nothing is cut off');
-  const page = await browser.page({ viewport: { width: 380, height: 760 } });
+  const page = await browser.page({ viewport: NARROW });
   for (const view of VIEWS) {
     await visit(page, view);
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 380, view);
     await accessible(page, `${view} at 380 pixels`);
   }
-  await visit(page, '#/');
-  await shot(page, 'narrow');
   await page.context().close();
 }
 

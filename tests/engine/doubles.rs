@@ -1,7 +1,7 @@
 //! What answers where an engine should, and is none: small TCP servers.
 
 use kdaemon::engine::docker::{DockerEngines, Limits};
-use kdaemon::engine::{Credentials, Engine, EngineError, Engines, Identity, LaunchOrder};
+use kdaemon::engine::{Credentials, Engine, EngineError, Engines, Identity, LaunchOrder, Pulling};
 use kdaemon_events::{ClusterId, ContainerId, Endpoint, Generation, Spec};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,13 @@ use uuid::Uuid;
 async fn server(
     answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
 ) -> (Arc<dyn Engine>, mpsc::UnboundedReceiver<String>) {
+    let (endpoint, told) = listening(answer).await;
+    (client(endpoint), told)
+}
+
+async fn listening(
+    answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+) -> (Endpoint, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (heads, told) = mpsc::unbounded_channel();
@@ -25,7 +32,7 @@ async fn server(
             tokio::spawn(serve(stream, Arc::clone(&answer), heads.clone()));
         }
     });
-    (client(Endpoint::tcp("127.0.0.1", port).unwrap()), told)
+    (Endpoint::tcp("127.0.0.1", port).unwrap(), told)
 }
 
 async fn serve(
@@ -45,6 +52,10 @@ async fn serve(
         Some(answer) => {
             let _ = heads.send(head);
             let _ = stream.write_all(answer.as_bytes()).await;
+            if answer.contains("chunked") {
+                // It goes on, but not yet.
+                let _ = stream.read_u8().await;
+            }
         }
         None => {
             let _ = heads.send(head);
@@ -188,6 +199,38 @@ async fn a_pull_that_stands_still_is_the_nodes_fault() {
         panic!("no node fault")
     };
     assert_eq!(sentence, "the pull of reg.example:5000/x:1 made no progress for 300 ms");
+}
+
+#[tokio::test]
+async fn how_far_a_pull_is_can_be_seen_until_it_ends() {
+    let told = [
+        r#"{"status":"Pulling from x","id":"1"}"#,
+        r#"{"status":"Already exists","progressDetail":{},"id":"a"}"#,
+        r#"{"status":"Downloading","progressDetail":{"current":100,"total":600},"id":"b"}"#,
+        r#"{"status":"Downloading","progressDetail":{"current":50,"total":400},"id":"c"}"#,
+        r#"{"status":"Downloading","progressDetail":{"current":150,"total":400},"id":"c"}"#,
+        r#"{"status":"Download complete","progressDetail":{},"id":"b"}"#,
+        r#"{"status":"Extracting","progressDetail":{"current":10,"total":600},"id":"b"}"#,
+    ];
+    let chunks: String = told.iter().map(|line| format!("{:x}\r\n{line}\n\r\n", line.len() + 1)).collect();
+    let pull = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    let (endpoint, _told) = listening(move |head| empty_engine(head, Some(&pull))).await;
+    let engine = DockerEngines::new(Limits::default()).client(&endpoint);
+    let order = order();
+    assert_eq!(engine.pulling(order.identity), None, "nothing is pulled yet");
+    let launch = engine.launch(&order);
+    let seen = async {
+        let wanted = Pulling { image: "reg.example:5000/x:1".into(), bytes: 750, of: 1000 };
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
+        while engine.pulling(order.identity).as_ref() != Some(&wanted) {
+            looks.tick().await;
+        }
+    };
+    tokio::select! {
+        ended = launch => panic!("the pull goes on: {ended:?}"),
+        seen = tokio::time::timeout(Duration::from_secs(20), seen) => seen.expect("it is seen in time"),
+    }
+    assert_eq!(engine.pulling(order.identity), None, "the launch was given up, and its pull with it");
 }
 
 #[tokio::test]

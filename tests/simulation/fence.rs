@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use kdaemon::engine::{
     Engine, EngineError, EngineEvent, Engines, Exit, Identity, Inspected, LaunchOrder, Launched, Listing,
-    LogRequest, Stats,
+    LogRequest, Pulling, Stats,
 };
 use kdaemon_events::node::EngineFacts;
 use kdaemon_events::{ClusterId, Endpoint};
@@ -151,6 +151,9 @@ impl Engine for Fenced {
     }
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {
         self.fence.reach(&self.endpoint, self.inner.launch(order)).await
+    }
+    fn pulling(&self, identity: Identity) -> Option<Pulling> {
+        self.inner.pulling(identity)
     }
     async fn start(&self, identity: Identity) -> Result<Launched, EngineError> {
         self.fence.reach(&self.endpoint, self.inner.start(identity)).await

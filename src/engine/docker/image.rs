@@ -1,7 +1,7 @@
 //! Images: their names, and how they get onto an engine.
 
 use super::{DockerEngine, Failure};
-use crate::engine::{Credentials, EngineError, LaunchOrder};
+use crate::engine::{EngineError, LaunchOrder};
 use bollard::auth::DockerCredentials;
 use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptions;
@@ -17,7 +17,7 @@ impl DockerEngine {
         if self.has_image(image).await? {
             return Ok(());
         }
-        let pulled = self.pull(&tagged(image), order.credentials.as_ref()).await;
+        let pulled = self.pull(&tagged(image), order).await;
         // A pull may end with an error that does not matter, or hide one that does: what counts is the image.
         if self.has_image(image).await? {
             return Ok(());
@@ -36,11 +36,12 @@ impl DockerEngine {
         }
     }
 
-    async fn pull(&self, image: &str, credentials: Option<&Credentials>) -> Result<(), EngineError> {
+    async fn pull(&self, image: &str, order: &LaunchOrder) -> Result<(), EngineError> {
+        let mut pull = self.pulling.begin(order.identity, image);
         // Never closed, so there is always a permit to be had.
         let _permit = self.pulls.acquire().await.ok();
         let options = CreateImageOptions { from_image: Some(image.to_owned()), ..Default::default() };
-        let credentials = credentials.map(|credentials| DockerCredentials {
+        let credentials = order.credentials.as_ref().map(|credentials| DockerCredentials {
             username: Some(credentials.username.clone()),
             password: Some(credentials.password.clone()),
             serveraddress: Some(registry(image).to_owned()),
@@ -55,6 +56,7 @@ impl DockerEngine {
                 Ok(None) => return Ok(()),
                 Ok(Some(Err(error))) => return Err(Failure::from(error).error),
                 Ok(Some(Ok(now))) => {
+                    pull.heard(&now);
                     // An engine repeats itself while nothing comes: that is no progress.
                     let now = Some(step(now));
                     if now != before {

@@ -13,11 +13,12 @@ mod image;
 mod launch;
 mod network;
 mod output;
+mod pulls;
 mod wire;
 
 use crate::engine::{
     Engine, EngineError, EngineEvent, Engines, Exit, Identity, Inspected, LABEL_CLUSTER, LABEL_CONTAINER,
-    LABEL_GENERATION, LaunchOrder, Launched, Listed, Listing, LogRequest, Running, Stats,
+    LABEL_GENERATION, LaunchOrder, Launched, Listed, Listing, LogRequest, Pulling, Running, Stats,
 };
 use answers::{exit, found, launched, running, running_when_listed};
 use async_trait::async_trait;
@@ -33,6 +34,7 @@ use failure::Failure;
 use futures_util::stream::BoxStream;
 use kdaemon_events::node::EngineFacts;
 use kdaemon_events::{ClusterId, Endpoint, MilliCpus};
+use pulls::Pulls;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -129,6 +131,8 @@ struct DockerEngine {
     changes: Semaphore,
     /// Bounds pulls.
     pulls: Semaphore,
+    /// How far pulls are.
+    pulling: Pulls,
     /// Bounds the reading of output; the streams keep their permits.
     streams: Arc<Semaphore>,
     /// Held while networks are looked for and made: Docker lets two of them have one name.
@@ -163,6 +167,7 @@ impl DockerEngine {
             questions: Semaphore::new(limits.max_work.max(1)),
             changes: Semaphore::new(limits.max_work.max(1)),
             pulls: Semaphore::new(limits.max_pulls.max(1)),
+            pulling: Pulls::default(),
             streams: Arc::new(Semaphore::new(limits.max_streams.max(1))),
             networks: tokio::sync::Mutex::default(),
         }
@@ -351,6 +356,10 @@ impl Engine for DockerEngine {
 
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {
         self.launch_order(order).await
+    }
+
+    fn pulling(&self, identity: Identity) -> Option<Pulling> {
+        self.pulling.of(identity)
     }
 
     async fn start(&self, identity: Identity) -> Result<Launched, EngineError> {

@@ -2,7 +2,7 @@
 
 use super::super::{
     Engine, EngineError, EngineEvent, Exit, Identity, Inspected, LaunchOrder, Launched, Listing, LogRequest,
-    Running, Stats,
+    Pulling, Running, Stats,
 };
 use super::connection::{REFUSAL, no_answer, operate, read};
 use super::machine::{Machine, mix};
@@ -14,9 +14,13 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use kdaemon_events::node::EngineFacts;
 use kdaemon_events::{ClusterId, Endpoint};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// How fast images come.
+const BYTES_PER_MS: u64 = 10_000;
 
 pub(super) struct SimulatedEngine {
     world: Arc<World>,
@@ -29,6 +33,23 @@ struct UnderWay(Arc<Machine>);
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Notes a pull while it is under way.
+struct Pull<'a>(&'a Machine, Identity);
+
+impl<'a> Pull<'a> {
+    fn begin(machine: &'a Machine, order: &LaunchOrder, takes_ms: u64) -> Self {
+        let pull = (order.spec.docker_image.clone(), Instant::now(), takes_ms);
+        machine.pulls.lock().unwrap_or_else(PoisonError::into_inner).insert(order.identity, pull);
+        Self(machine, order.identity)
+    }
+}
+
+impl Drop for Pull<'_> {
+    fn drop(&mut self) {
+        self.0.pulls.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
     }
 }
 
@@ -106,6 +127,7 @@ impl SimulatedEngine {
 
     async fn pull(&self, machine: &Machine, order: &LaunchOrder) -> Result<(), EngineError> {
         let pull_ms = machine.takes(&machine.about.timing.pull_ms);
+        let _pull = Pull::begin(machine, order, pull_ms);
         read(machine, self.world.limits.pull, pull_ms, |state, _| {
             if let Some(refusal) = self.registry_refuses(order, state.registry_is_cut) {
                 return Err(refusal);
@@ -202,6 +224,15 @@ impl Engine for SimulatedEngine {
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {
         let call = self.enter(Call::Launch).await?;
         self.launch_on(&call.0, order).await
+    }
+
+    fn pulling(&self, identity: Identity) -> Option<Pulling> {
+        let machine = self.world.machines().get(&self.endpoint).map(Arc::clone)?;
+        let pulls = machine.pulls.lock().unwrap_or_else(PoisonError::into_inner);
+        let (image, since, takes_ms) = pulls.get(&identity)?;
+        let passed_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).min(*takes_ms);
+        let bytes = |ms: u64| ms.saturating_mul(BYTES_PER_MS);
+        Some(Pulling { image: image.clone(), bytes: bytes(passed_ms), of: bytes(*takes_ms) })
     }
 
     async fn start(&self, identity: Identity) -> Result<Launched, EngineError> {

@@ -1,10 +1,11 @@
 //! A machine: its link to kDaemon, its clock and its luck.
 
 use super::state::{State, normal};
-use super::{CALLS, Call, SimulatedMachine};
+use super::{CALLS, Call, Identity, SimulatedMachine};
 use crate::latest as watch;
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::node::EngineFacts;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -74,6 +75,8 @@ pub struct Machine {
     pub(super) calls: [AtomicU64; CALLS],
     pub(super) in_flight: AtomicU32,
     pub(super) most_in_flight: AtomicU32,
+    /// The pulls under way: of which image, since when, and how many milliseconds they take.
+    pub(super) pulls: Mutex<BTreeMap<Identity, (String, Instant, u64)>>,
     random: AtomicU64,
     state: Mutex<State>,
 }
@@ -98,6 +101,7 @@ impl Machine {
             calls: std::array::from_fn(|_| AtomicU64::new(0)),
             in_flight: AtomicU32::new(0),
             most_in_flight: AtomicU32::new(0),
+            pulls: Mutex::default(),
             random: AtomicU64::new(seed),
             state: Mutex::new(State::new(images, mix(seed), cpus)),
         }

@@ -1,8 +1,8 @@
 // The cluster at a glance: nodes side by side with their containers as tiles; far away, a heat map.
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
-import { live } from '../live.js';
-import { adjust, route, to } from '../router.js';
+import { isScrolling, live } from '../live.js';
+import { adjust, carried, route, to } from '../router.js';
 import { tape } from '../tape.js';
 import { past, readOnly, shown } from '../time.js';
 import { byName } from '../world.js';
@@ -10,6 +10,7 @@ import { clock, count, groupOf, number, say } from '../words.js';
 import { Status, Title } from '../parts/bits.js';
 import { confirm } from '../parts/confirm.js';
 import { Form } from '../parts/form.js';
+import { Pulled } from '../parts/launching.js';
 import { useChanged } from '../parts/table.js';
 import { toast } from '../parts/toast.js';
 import { HeatMap } from './heatmap.js';
@@ -78,6 +79,8 @@ function Grid({ level, nodes }) {
   const size = LEVELS[level];
   const box = useRef();
   const cards = useRef(new Map());
+  const made = useRef(new Map());
+  const forget = useRef((id) => made.current.delete(id));
   const [sight, setSight] = useState({ width: 0, from: 0, until: 2000, rem: 16 });
   const stamp = useChanged(() => shown.value.changed.nodes.value, 1000);
 
@@ -126,18 +129,27 @@ function Grid({ level, nodes }) {
   return html`<section ref=${box} class=${`grid is-${level}`} aria-label="Nodes and their containers" style=${{ height: `${total * pitch}px` }} onKeyDown=${walk}>
     ${sight.width > 0 && nodes.slice(first, last).map((node, index) => {
       const at = first + index;
+      // The same element as before is not looked at again: scrolling makes the cards that come into sight, and no others.
+      const place = `${level} ${slots} ${at} ${columns} ${width} ${height}`;
+      const before = made.current.get(node.id);
+      if (before?.place === place && before.world === world) return before.card;
       const style = { left: `${(at % columns) * (width + GAP * rem)}px`, top: `${Math.floor(at / columns) * pitch}px`, width: `${width}px`, height: `${height}px` };
-      return html`<${Card} key=${node.id} id=${node.id} world=${world} level=${level} slots=${slots} style=${style} cards=${cards.current} />`;
+      const card = html`<${Card} key=${node.id} id=${node.id} world=${world} level=${level} slots=${slots} style=${style} cards=${cards.current} forget=${forget.current} />`;
+      made.current.set(node.id, { place, world, card });
+      return card;
     })}
   </section>`;
 }
 
-function Card({ id, world, level, slots, style, cards }) {
+function Card({ id, world, level, slots, style, cards, forget }) {
   world.card(id).value;
   const element = useRef();
   useLayoutEffect(() => {
     cards.set(id, element.current);
-    return () => cards.delete(id);
+    return () => {
+      cards.delete(id);
+      forget(id);
+    };
   }, [id]);
   const node = world.nodes.get(id);
   if (!node) return null;
@@ -150,17 +162,36 @@ function Card({ id, world, level, slots, style, cards }) {
       ${node.availability !== 'active' && html`<span class="tag">${node.availability}</span>`}
       <${Status} value=${node.state} /><span class="many" aria-label=${count(rows.length, 'container')}>${rows.length}${node.capacity ? `/${node.capacity}` : ''}</span></a></h2>
     <ul class="tiles">
-      ${rows.slice(0, fits).map((row) => html`<li key=${row.id}><${Tile} row=${row} level=${level} /></li>`)}
+      ${rows.slice(0, fits).map((row) => tile(row, level))}
       ${fits < rows.length && html`<li class="more"><a tabindex="-1" href=${to(['containers'], { node: id })}>+${rows.length - fits}${level === 'names' ? ' more' : ''}</a></li>`}
     </ul>
     ${trouble > 0 && html`<span class="sr-only">${trouble} in trouble</span>`}
   </article>`;
 }
 
-function Tile({ row, level }) {
-  const text = `${row.name}, ${row.status}${row.reason ? `: ${row.reason}` : ''}`;
-  return html`<a tabindex="-1" class=${`tile is-${row.status.toLowerCase()}`} href=${to(['containers', row.name])} title=${text} aria-label=${level === 'names' ? undefined : text} data-id=${row.id}>
-    <i aria-hidden="true"></i>${level === 'names' && html`<span class="name">${row.name}</span><span class=${row.status === 'UP' ? 'sr-only' : 'word'}>${row.status}</span>`}</a>`;
+let tiles = new WeakMap();
+let madeAt = null;
+
+/** A container in its card, made once for as long as its row stays as it is: what did not change is not looked at again. */
+function tile(row, level) {
+  const moment = `${level} ${carried.peek()}`;
+  if (madeAt !== moment) [tiles, madeAt] = [new WeakMap(), moment];
+  let made = tiles.get(row);
+  if (!made) tiles.set(row, (made = level === 'names' ? line(row) : square(row)));
+  return made;
+}
+
+const describe = (row) => `${row.name}, ${row.status}${row.reason ? `: ${row.reason}` : ''}`;
+
+/** A square is its link and nothing else: there are thousands of them. */
+function square(row) {
+  const text = describe(row);
+  return html`<li key=${row.id}><a tabindex="-1" class=${`tile square is-${row.status.toLowerCase()}`} href=${to(['containers', row.name])} title=${text} aria-label=${text} data-id=${row.id}></a></li>`;
+}
+
+function line(row) {
+  return html`<li key=${row.id}><a tabindex="-1" class=${`tile is-${row.status.toLowerCase()}`} href=${to(['containers', row.name])} title=${describe(row)} data-id=${row.id}>
+    <i aria-hidden="true"></i><span class="name">${row.name}</span><span class=${row.status === 'UP' ? 'sr-only' : 'word'}>${row.status}${row.status === 'LAUNCHING' && html`<${Pulled} row=${row} />`}</span></a></li>`;
 }
 
 /** Arrow keys go from tile to tile, by where they are. */
@@ -196,7 +227,7 @@ let taking = [];
 
 /** A container moves from card to card. All that begin in one frame are measured first and drawn afterwards: one layout for all. */
 function fly(row, from, to) {
-  if (!from || !to || flying + taking.length >= FLIGHTS || document.hidden || matchMedia('(prefers-reduced-motion: reduce)').matches) return;
+  if (!from || !to || flying + taking.length >= FLIGHTS || document.hidden || isScrolling() || matchMedia('(prefers-reduced-motion: reduce)').matches) return;
   if (!taking.length) requestAnimationFrame(takeOff);
   taking.push({ row, from, to });
 }

@@ -9,6 +9,7 @@ import { Fact, Facts, Status, Thing, Title } from '../parts/bits.js';
 import { confirm } from '../parts/confirm.js';
 import { Environment } from '../parts/environment.js';
 import { Form } from '../parts/form.js';
+import { Launching, Pulled } from '../parts/launching.js';
 import { Tabs } from '../parts/tabs.js';
 import { Table, useChanged } from '../parts/table.js';
 import { toast } from '../parts/toast.js';
@@ -25,7 +26,7 @@ export function ContainerList() {
   const app = (row) => (row.application_id ? nameOf(world, 'applications', row.application_id) : '');
   const columns = [
     { key: 'name', label: 'Name', value: (row) => row.name, show: (row) => html`<a href=${to(['containers', row.name])}>${row.name}</a>` },
-    { key: 'status', label: 'Status', value: (row) => row.status, show: (row) => html`<${Status} value=${row.status} />` },
+    { key: 'status', label: 'Status', value: (row) => row.status, show: (row) => html`<${Status} value=${row.status} />${row.status === 'LAUNCHING' && html`<${Pulled} row=${row} />`}` },
     { key: 'node', label: 'Node', value: node, show: (row) => html`<${Thing} kind="nodes" id=${row.node_id} />` },
     { key: 'application', label: 'Application', minor: true, value: app, show: (row) => html`<${Thing} kind="applications" id=${row.application_id} />` },
     { key: 'ports', label: 'Ports', minor: true, value: (row) => row.ports.map((port) => `${port.host}→${port.container}`).join(', ') },
@@ -58,7 +59,7 @@ export function ContainerPage({ which }) {
     history: ['History', () => html`<${History} kind="containers" id=${row.id} stamp=${row.seq} />`],
   };
   return html`
-    <${Title} sub=${html`<${Status} value=${row.status} />${row.status === 'LAUNCHING' && html` <progress class="thin" aria-label="It is being launched"></progress> <${Since} row=${row} />`} ${row.reason && html`<span class="reason">${row.reason}</span>`}`}
+    <${Title} sub=${html`<${Status} value=${row.status} />${row.status === 'LAUNCHING' && html` <${Launching} row=${row} /> <${Since} row=${row} />`} ${row.reason && html`<span class="reason">${row.reason}</span>`}`}
       actions=${html`
         ${row.access_link && !past.value && html`<a class="button" href=${row.access_link} target="_blank" rel="noopener noreferrer">Open ${row.access_link.replace(/^https?:\/\//, '')}</a>`}
         ${stops
