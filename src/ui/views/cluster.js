@@ -26,6 +26,8 @@ const GAP = 0.75;
 const PADDING = 0.6;
 const FLIGHT_MS = 900;
 const FLIGHTS = 12;
+/** So many moves in a second are a storm. */
+const STORM = 60;
 const LATEST = 8;
 
 export const STATUSES = ['UP', 'LAUNCHING', 'STOPPING', 'LOST', 'FAILED', 'DOWN', 'CREATED'];
@@ -224,10 +226,19 @@ function centre(element) {
 
 let flying = 0;
 let taking = [];
+/** How many moves there were in this second, and in the one before. */
+let moves = { second: 0, now: 0, before: 0 };
+
+/** In a storm of moves no eye follows any of them, and what flies has the whole screen drawn anew in each frame. */
+function isStorm() {
+  const second = Math.floor(performance.now() / 1000);
+  if (second !== moves.second) moves = { second, now: 0, before: second === moves.second + 1 ? moves.now : 0 };
+  return ++moves.now > STORM || moves.before > STORM;
+}
 
 /** A container moves from card to card. All that begin in one frame are measured first and drawn afterwards: one layout for all. */
 function fly(row, from, to) {
-  if (!from || !to || flying + taking.length >= FLIGHTS || document.hidden || isScrolling() || matchMedia('(prefers-reduced-motion: reduce)').matches) return;
+  if (isStorm() || !from || !to || flying + taking.length >= FLIGHTS || document.hidden || isScrolling() || matchMedia('(prefers-reduced-motion: reduce)').matches) return;
   if (!taking.length) requestAnimationFrame(takeOff);
   taking.push({ row, from, to });
 }
