@@ -88,13 +88,17 @@ fn what_decides_and_folds_knows_no_clock_no_randomness_and_no_io() {
         "now_v7",
         "rand::",
         "println!",
-        "HashMap", // its order is drawn at random
+        "HashMap", // its order is drawn at random, but for one without a key
         "HashSet",
     ];
     let mut breaches = Vec::new();
     for source in PURE.into_iter().flat_map(sources) {
         for (number, line) in source.code() {
+            let is_ordered = line.contains("BuildHasherDefault");
             for word in forbidden.iter().filter(|word| line.contains(**word)) {
+                if *word == "HashMap" && is_ordered {
+                    continue;
+                }
                 breaches.push(format!("{}:{number}: {word}", source.path));
             }
         }

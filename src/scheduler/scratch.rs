@@ -5,6 +5,7 @@ use super::place::{Choice, Request, choose};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Protocol, Spec, Strategy};
 use kdaemon_projections::{Cluster, Eligible, Node, Standing};
 use std::collections::BTreeMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
 /// What a plan has sent to a node that is not in the state yet.
 #[derive(Debug, Clone, Default)]
@@ -17,8 +18,11 @@ pub(super) struct Claims {
     left: u32,
 }
 
+/// What is looked up for each move of a plan: its order is the same in each run, for its hashes have no key.
+type Lookup<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+
 /// How many containers of an application a plan has sent somewhere.
-type Counts = BTreeMap<ApplicationId, BTreeMap<NodeId, u32>>;
+type Counts = Lookup<ApplicationId, BTreeMap<NodeId, u32>>;
 
 /// The state, and what a plan has sent where.
 #[derive(Clone)]
@@ -27,8 +31,8 @@ pub(super) struct Scratch<'a> {
     /// The eligible nodes, in order with the plan's claims.
     pub(super) eligible: Eligible,
     /// The nodes that have their old place in the order by share still, and which: few plans ask for it.
-    behind: BTreeMap<NodeId, Standing>,
-    claims: BTreeMap<NodeId, Claims>,
+    behind: Lookup<NodeId, Standing>,
+    claims: Lookup<NodeId, Claims>,
     came: Counts,
     left: Counts,
 }
@@ -38,10 +42,10 @@ impl<'a> Scratch<'a> {
         Self {
             cluster,
             eligible: cluster.eligible().clone(),
-            behind: BTreeMap::new(),
-            claims: BTreeMap::new(),
-            came: Counts::new(),
-            left: Counts::new(),
+            behind: Lookup::default(),
+            claims: Lookup::default(),
+            came: Counts::default(),
+            left: Counts::default(),
         }
     }
 

@@ -12,8 +12,10 @@ use kdaemon_events::Kind;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::VecDeque;
 
-/// How many seqs of a term are read ahead.
-const AHEAD: i64 = 64;
+/// How many seqs of a term are read ahead at first: of most terms few are wanted, or none …
+const AHEAD: i64 = 8;
+/// … and at most, for it doubles each time.
+const AHEAD_MAX: i64 = 256;
 
 /// Finds the events that a query asks for, in order.
 pub(super) fn find(connection: &Connection, query: &EventQuery) -> Result<Vec<EventText>, rusqlite::Error> {
@@ -107,13 +109,15 @@ struct Postings {
     term: String,
     /// Some of them in a row.
     ahead: VecDeque<i64>,
+    /// How many are read next.
+    batch: i64,
     /// Whether there are none behind these.
     is_last: bool,
 }
 
 impl Postings {
     fn of(term: Term<'_>) -> Self {
-        Self { term: term.to_string(), ahead: VecDeque::new(), is_last: false }
+        Self { term: term.to_string(), ahead: VecDeque::new(), batch: AHEAD, is_last: false }
     }
 
     /// The first one that is not before `seq`, which only grows.
@@ -126,9 +130,10 @@ impl Postings {
                 "SELECT seq FROM derived.event_index WHERE term = (SELECT id FROM derived.terms WHERE term = ?1)
                  AND seq >= ?2 ORDER BY seq LIMIT ?3",
             )?;
-            let rows = statement.query_map(params![self.term, seq, AHEAD], |row| row.get(0))?;
+            let rows = statement.query_map(params![self.term, seq, self.batch], |row| row.get(0))?;
             self.ahead = rows.collect::<Result<_, _>>()?;
-            self.is_last = i64::try_from(self.ahead.len()).is_ok_and(|length| length < AHEAD);
+            self.is_last = i64::try_from(self.ahead.len()).is_ok_and(|length| length < self.batch);
+            self.batch = (self.batch * 2).min(AHEAD_MAX);
         }
         Ok(self.ahead.front().copied())
     }
