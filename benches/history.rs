@@ -110,8 +110,10 @@ async fn fold_and_verify(table: &mut Table, dir: &Path, events: u64) {
     let (whole, _) = fold_anew(&store).await.expect("a log");
     let took = began.elapsed();
     let bound = Value::PerSecond(400_000.0);
-    table.figure("history: events folded from SQLite, one core", rate(events, took), Limit::AtLeast(bound));
-    table.note("  by its processor time", rate(events, processor_time() - before));
+    // One page is read while another one is folded: what counts for one core is the processor time of both.
+    let by_processor = rate(events, processor_time() - before);
+    table.figure("history: events folded from SQLite, by processor time", by_processor, Limit::AtLeast(bound));
+    table.note("  read and folded beside each other", rate(events, took));
     let kept = store.snapshots().await.expect("snapshots");
     let mut bytes = 0;
     for seq in &kept {
