@@ -112,7 +112,11 @@ async fn fold_and_verify(table: &mut Table, dir: &Path, events: u64) {
     let bound = Value::PerSecond(400_000.0);
     // One page is read while another one is folded: what counts for one core is the processor time of both.
     let by_processor = rate(events, processor_time() - before);
-    table.figure("history: events folded from SQLite, by processor time", by_processor, Limit::AtLeast(bound));
+    table.figure(
+        "history: events folded from SQLite, by processor time",
+        by_processor,
+        Limit::AtLeast(bound),
+    );
     table.note("  read and folded beside each other", rate(events, took));
     let kept = store.snapshots().await.expect("snapshots");
     let mut bytes = 0;
