@@ -8,6 +8,7 @@
 //! An insert whose outcome is not known is sent again: with the same key and the same `commit_id` it can happen
 //! only once, and the answer then says which commit has the number.
 
+mod commits;
 mod document;
 mod feed;
 mod index;
@@ -46,9 +47,6 @@ const AGAIN: Duration = Duration::from_millis(50);
 const BEYOND: u64 = 1 << 53;
 /// How many commits a look at the end of the log takes in at a time.
 const STEP: u64 = 64;
-/// How many commits one query reads at most, and how many bytes it aims at.
-const PAGE_COMMITS: u64 = 2_048;
-const PAGE_BYTES: usize = 4_000_000;
 
 /// Where the servers are, and how long to wait for them.
 #[derive(Clone, PartialEq, Eq)]
@@ -163,32 +161,6 @@ impl RethinkdbStore {
         read_rows(&self.pool, query).await
     }
 
-    /// Commits by their numbers, `from` up to `until` (not included), in order and without a hole.
-    ///
-    /// A read is not of one moment: a table lies in several pieces, which are read one after the other, so a commit can be
-    /// seen and the one before it not, when both came meanwhile. But it was written after that one was: so who has seen it
-    /// and reads again finds both.
-    async fn range<T>(&self, from: u64, until: u64, fields: &[&str]) -> Result<Vec<T>, StoreError>
-    where
-        T: DeserializeOwned + Numbered + Unpin + Send + 'static,
-    {
-        let query = r.table(EVENTS).between(r.args((from, until))).pluck(r.expr(fields));
-        let mut was_missing = None;
-        loop {
-            let mut rows: Vec<T> = self.read_rows(query.clone()).await?;
-            rows.sort_by_key(Numbered::number);
-            match rows.iter().zip(from..).find(|(row, number)| row.number() != *number) {
-                None => return Ok(rows),
-                Some((_, number)) if was_missing >= Some(number) => return Err(missing(number)),
-                Some((_, number)) => was_missing = Some(number),
-            }
-        }
-    }
-
-    async fn heads(&self, from: u64, until: u64) -> Result<Vec<HeadRow>, StoreError> {
-        self.range(from, until, &["id", "commit_id", "last_seq", "digest"]).await
-    }
-
     /// The end of a log of which nothing is known yet: it is dense, so a search by halves finds it.
     async fn find_head(&self) -> Result<Head, StoreError> {
         let mut low = 0; // there
@@ -253,34 +225,6 @@ impl RethinkdbStore {
             }
         }
         Ok(Some(low))
-    }
-
-    /// Hands on commit after commit from a number on, until `each` has had enough or the log ends.
-    async fn scan<T>(
-        &self,
-        mut number: u64,
-        fields: &[&str],
-        mut each: impl FnMut(T) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError>
-    where
-        T: DeserializeOwned + Numbered + Unpin + Send + 'static,
-    {
-        let mut count = 16;
-        loop {
-            let rows: Vec<T> = self.range(number, number + count, fields).await?;
-            let (read, bytes) = (rows.len() as u64, rows.iter().map(Numbered::bytes).sum::<usize>());
-            for row in rows {
-                if !each(row)? {
-                    return Ok(());
-                }
-            }
-            if read < count {
-                return Ok(());
-            }
-            number += read;
-            count = if bytes < PAGE_BYTES / 2 { (count * 2).min(PAGE_COMMITS) } else { count };
-            count = if bytes > PAGE_BYTES { (count / 2).max(1) } else { count };
-        }
     }
 
     /// What is there now at a number that is taken.

@@ -36,13 +36,14 @@ pub(super) async fn raw_commits(store: &RethinkdbStore, after: RawPosition) -> R
     let mut from = u64::try_from(after.number).unwrap_or(0) + 1;
     let mut events = 0;
     while events < RAW_PAGE_EVENTS && !page.is_last {
-        let mut rows = dense(store, from, from + STEP).await?;
+        let mut rows = rows(store, from).await?;
         if rows.is_empty() {
             // Either the log ends here, or there is a hole: then whatever comes behind it stands in its place.
-            let behind = self::rows(store, from + STEP, BEYOND, Some(1)).await?;
+            let behind = r.table(EVENTS).between(r.args((from + STEP, BEYOND))).limit(1_isize);
+            let behind: Vec<Value> = store.read_rows(behind.pluck(r.expr(FIELDS))).await?;
             page.is_last = behind.is_empty();
             if !page.is_last {
-                rows = dense(store, from, from + STEP).await?; // unless all of them came meanwhile
+                rows = self::rows(store, from).await?; // unless all of them came meanwhile
                 rows = if rows.is_empty() { behind } else { rows };
             }
         }
@@ -56,32 +57,11 @@ pub(super) async fn raw_commits(store: &RethinkdbStore, after: RawPosition) -> R
     Ok(page)
 }
 
-/// The documents with these numbers, in order. What is missing among them is missing: see [`RethinkdbStore::range`].
-async fn dense(store: &RethinkdbStore, from: u64, until: u64) -> Result<Vec<Value>, StoreError> {
-    let mut was_missing = None;
-    loop {
-        let rows = rows(store, from, until, None).await?;
-        let place = |(row, place): &(&Value, u64)| u64::try_from(number(row)) != Ok(*place);
-        let missing = rows.iter().zip(from..).find(place).map(|(_, place)| place);
-        if missing <= was_missing {
-            return Ok(rows); // nothing is missing, or it was when its successor had been seen already
-        }
-        was_missing = missing;
-    }
-}
-
-/// The documents with these numbers, in order.
-async fn rows(
-    store: &RethinkdbStore,
-    from: u64,
-    until: u64,
-    limit: Option<isize>,
-) -> Result<Vec<Value>, StoreError> {
-    let all = r.table(EVENTS).between(r.args((from, until)));
-    let some = limit.map_or(all.clone(), |limit| all.limit(limit));
-    let mut rows: Vec<Value> = store.read_rows(some.pluck(r.expr(FIELDS))).await?;
-    rows.sort_by_key(number);
-    Ok(rows)
+/// The next documents, in order: what is missing among them is missing.
+async fn rows(store: &RethinkdbStore, from: u64) -> Result<Vec<Value>, StoreError> {
+    let query = r.table(EVENTS).between(r.args((from, from + STEP))).pluck(r.expr(FIELDS));
+    let place = |row: &Value| u64::try_from(number(row)).unwrap_or(0);
+    Ok(store.settled(query, from, place).await?.0)
 }
 
 fn number(row: &Value) -> i64 {

@@ -331,9 +331,7 @@ fn open(path: &Path, head: Seq) -> Result<Option<Connection>, rusqlite::Error> {
 
 /// Up to which event the index claims to be whole.
 pub(super) fn indexed(connection: &Connection) -> Result<Seq, rusqlite::Error> {
-    let mut statement = connection.prepare_cached("SELECT seq FROM derived.reflects WHERE what = ?1")?;
-    let seq: Option<i64> = statement.query_row([INDEX], |row| row.get(0)).optional()?;
-    Ok(Seq(seq.unwrap_or(0).unsigned_abs()))
+    reflects(connection, INDEX)
 }
 
 /// The sum over the index up to an event, all of one moment.
@@ -400,8 +398,9 @@ fn insert(transaction: &Transaction<'_>, batch: &Unindexed) -> Result<(), rusqli
     set_reflects(transaction, INDEX, batch.last)
 }
 
-fn reflects(transaction: &Transaction<'_>, what: &str) -> Result<Seq, rusqlite::Error> {
-    let mut statement = transaction.prepare_cached("SELECT seq FROM reflects WHERE what = ?1")?;
+/// In which event something was brought up to date last, through a connection that has the file, alone or beside the log.
+fn reflects(connection: &Connection, what: &str) -> Result<Seq, rusqlite::Error> {
+    let mut statement = connection.prepare_cached("SELECT seq FROM reflects WHERE what = ?1")?;
     let seq: Option<i64> = statement.query_row([what], |row| row.get(0)).optional()?;
     Ok(Seq(seq.unwrap_or(0).unsigned_abs()))
 }

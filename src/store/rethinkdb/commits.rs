@@ -1,0 +1,83 @@
+//! Commits, read by their numbers.
+
+use super::{EVENTS, HeadRow, Numbered, RethinkdbStore, missing};
+use crate::store::StoreError;
+use reql::{Command, r};
+use serde::de::DeserializeOwned;
+
+/// How many commits one query reads at most, and how many bytes it aims at.
+const PAGE_COMMITS: u64 = 2_048;
+const PAGE_BYTES: usize = 4_000_000;
+
+impl RethinkdbStore {
+    /// Commits by their numbers, `from` up to `until` (not included), in order and without a hole.
+    pub(super) async fn range<T>(&self, from: u64, until: u64, fields: &[&str]) -> Result<Vec<T>, StoreError>
+    where
+        T: DeserializeOwned + Numbered + Unpin + Send + 'static,
+    {
+        let query = r.table(EVENTS).between(r.args((from, until))).pluck(r.expr(fields));
+        match self.settled(query, from, Numbered::number).await? {
+            (rows, None) => Ok(rows),
+            (_, Some(number)) => Err(missing(number)),
+        }
+    }
+
+    /// Reads commits from a number on, in order; and the first number that is missing among them, if there is one.
+    ///
+    /// A read is not of one moment: a table lies in several pieces, which are read one after the other, so a commit can be
+    /// seen and the one before it not, when both came meanwhile. But it was written after that one was: so who has seen it
+    /// and reads again finds both.
+    pub(super) async fn settled<T>(
+        &self,
+        query: Command,
+        from: u64,
+        number: impl Fn(&T) -> u64,
+    ) -> Result<(Vec<T>, Option<u64>), StoreError>
+    where
+        T: DeserializeOwned + Unpin + Send + 'static,
+    {
+        let mut was_missing = None;
+        loop {
+            let mut rows: Vec<T> = self.read_rows(query.clone()).await?;
+            rows.sort_by_key(&number);
+            let missing = rows.iter().zip(from..).find(|(row, place)| number(row) != *place);
+            let missing = missing.map(|(_, place)| place);
+            if missing <= was_missing {
+                return Ok((rows, missing)); // nothing is, or it was when one behind it had been seen already
+            }
+            was_missing = missing;
+        }
+    }
+
+    pub(super) async fn heads(&self, from: u64, until: u64) -> Result<Vec<HeadRow>, StoreError> {
+        self.range(from, until, &["id", "commit_id", "last_seq", "digest"]).await
+    }
+
+    /// Hands on commit after commit from a number on, until `each` has had enough or the log ends.
+    pub(super) async fn scan<T>(
+        &self,
+        mut number: u64,
+        fields: &[&str],
+        mut each: impl FnMut(T) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError>
+    where
+        T: DeserializeOwned + Numbered + Unpin + Send + 'static,
+    {
+        let mut count = 16;
+        loop {
+            let rows: Vec<T> = self.range(number, number + count, fields).await?;
+            let (read, bytes) = (rows.len() as u64, rows.iter().map(Numbered::bytes).sum::<usize>());
+            for row in rows {
+                if !each(row)? {
+                    return Ok(());
+                }
+            }
+            if read < count {
+                return Ok(());
+            }
+            number += read;
+            count = if bytes < PAGE_BYTES / 2 { (count * 2).min(PAGE_COMMITS) } else { count };
+            count = if bytes > PAGE_BYTES { (count / 2).max(1) } else { count };
+        }
+    }
+}
