@@ -24,6 +24,12 @@ impl Standing {
     }
 }
 
+/// A set in its order. Most placements take the first, and the way to that one is much shorter than to an iterator.
+fn in_order<T: Ord + Copy>(set: &OrdSet<T>) -> impl Iterator<Item = T> + '_ {
+    let others = std::iter::once_with(|| set.iter().skip(1)).flatten();
+    set.get_min().into_iter().chain(others).copied()
+}
+
 /// The nodes that are UP and neither cordoned nor draining, in order; and all nodes by their labels.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Eligible {
@@ -46,13 +52,19 @@ impl Eligible {
     }
 
     /// By how many containers they have, then by id.
-    pub fn by_count(&self) -> impl DoubleEndedIterator<Item = (u32, NodeId)> + '_ {
-        self.by_count.iter().copied()
+    pub fn by_count(&self) -> impl Iterator<Item = (u32, NodeId)> + '_ {
+        in_order(&self.by_count)
+    }
+
+    /// How many containers the emptiest and the fullest of them have.
+    #[must_use]
+    pub fn extremes(&self) -> Option<(u32, u32)> {
+        Some((self.by_count.get_min()?.0, self.by_count.get_max()?.0))
     }
 
     /// By the reserved share ([`Node::reserved_share`]), then by how many containers they have, then by id.
-    pub fn by_share(&self) -> impl DoubleEndedIterator<Item = (u32, u32, NodeId)> + '_ {
-        self.by_share.iter().copied()
+    pub fn by_share(&self) -> impl Iterator<Item = (u32, u32, NodeId)> + '_ {
+        in_order(&self.by_share)
     }
 
     /// By the reserved share, the largest first, then by how many containers they have, the most first, then by id.

@@ -135,7 +135,11 @@ impl Node {
     pub fn share_with(&self, millicpus: u64, memory_bytes: u64) -> u32 {
         let Some(engine) = &self.engine else { return 0 };
         let share = |reserved: u64, all: u64| {
-            let millionths = u128::from(reserved) * 1_000_000 / u128::from(all.max(1));
+            let all = all.max(1);
+            let millionths = reserved.checked_mul(1_000_000).map_or_else(
+                || u128::from(reserved) * 1_000_000 / u128::from(all), // rare, and much slower
+                |reserved| u128::from(reserved / all),
+            );
             u32::try_from(millionths).unwrap_or(u32::MAX)
         };
         share(millicpus, engine.cpus.0).max(share(memory_bytes, engine.memory_bytes))

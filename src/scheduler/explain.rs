@@ -56,7 +56,7 @@ pub(super) fn verdicts(scratch: &Scratch<'_>, request: &Request<'_>) -> Vec<Verd
 /// Why this node: in a small cluster with what speaks against each of the others.
 pub(super) fn why(scratch: &Scratch<'_>, request: &Request<'_>, node: &Node, score: &Score) -> String {
     let name = &node.name;
-    let nodes = scratch.cluster.nodes().len();
+    let in_service = scratch.eligible.len();
     let mut text = if request.bound_to.is_some() {
         return format!("{name} holds its volumes");
     } else if score.preferences.1 > 0 || score.spread.is_some() {
@@ -77,8 +77,8 @@ pub(super) fn why(scratch: &Scratch<'_>, request: &Request<'_>, node: &Node, sco
     if let Some(penalty) = score.penalty {
         text += &format!(", though {penalty}: no other node fits");
     }
-    if nodes > NAMED {
-        text += &format!(" of {} nodes in service", scratch.eligible.len());
+    if in_service > NAMED || scratch.cluster.nodes().len() > NAMED {
+        text += &format!(" of {in_service} nodes in service");
         return text;
     }
     for verdict in verdicts(scratch, request).iter().filter(|verdict| verdict.node_id != node.id) {

@@ -2,10 +2,10 @@
 
 use super::explain::NoFit;
 use super::place::{Choice, Request, choose};
+use foldhash::fast::FixedState;
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Protocol, Spec, Strategy};
 use kdaemon_projections::{Cluster, Eligible, Node, Standing};
 use std::collections::BTreeMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 
 /// What a plan has sent to a node that is not in the state yet.
 #[derive(Debug, Clone, Default)]
@@ -16,10 +16,12 @@ pub(super) struct Claims {
     pub(super) ports: BTreeMap<(Protocol, u16), ContainerId>,
     /// How many the plan has sent away. They free nothing, for they run there until they run elsewhere.
     left: u32,
+    /// Whether the node has its old place in the order by share still.
+    is_behind: bool,
 }
 
-/// What is looked up for each move of a plan: its order is the same in each run, for its hashes have no key.
-type Lookup<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+/// What is looked up for each move of a plan: its order is the same in each run, for its hashes have no seed.
+type Lookup<K, V> = std::collections::HashMap<K, V, FixedState>;
 
 /// How many containers of an application a plan has sent somewhere.
 type Counts = Lookup<ApplicationId, BTreeMap<NodeId, u32>>;
@@ -31,7 +33,7 @@ pub(super) struct Scratch<'a> {
     /// The eligible nodes, in order with the plan's claims.
     pub(super) eligible: Eligible,
     /// The nodes that have their old place in the order by share still, and which: few plans ask for it.
-    behind: Lookup<NodeId, Standing>,
+    behind: Vec<(NodeId, Standing)>,
     claims: Lookup<NodeId, Claims>,
     came: Counts,
     left: Counts,
@@ -42,7 +44,7 @@ impl<'a> Scratch<'a> {
         Self {
             cluster,
             eligible: cluster.eligible().clone(),
-            behind: Lookup::default(),
+            behind: Vec::new(),
             claims: Lookup::default(),
             came: Counts::default(),
             left: Counts::default(),
@@ -103,7 +105,9 @@ impl<'a> Scratch<'a> {
         claims.ports.extend(request.spec.fixed_ports().map(|port| (port, request.container)));
         if node.is_eligible() {
             self.eligible.replace_by_count(node.id, Some(before), Some(stand(node, Some(claims), None)));
-            self.behind.entry(node.id).or_insert(before);
+            if !std::mem::replace(&mut claims.is_behind, true) {
+                self.behind.push((node.id, before));
+            }
         }
         request.application.into_iter().for_each(|id| count(&mut self.came, id, node.id));
     }
@@ -114,10 +118,11 @@ impl<'a> Scratch<'a> {
             return;
         }
         for (id, before) in std::mem::take(&mut self.behind) {
-            if let Some(node) = self.cluster.node(id) {
-                let now = stand(node, self.claims(id), None);
-                self.eligible.replace_by_share(id, Some(before), Some(now));
-            }
+            let (Some(node), Some(claims)) = (self.cluster.node(id), self.claims.get_mut(&id)) else {
+                continue;
+            };
+            claims.is_behind = false;
+            self.eligible.replace_by_share(id, Some(before), Some(stand(node, Some(claims), None)));
         }
     }
 }

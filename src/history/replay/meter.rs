@@ -146,9 +146,7 @@ impl Meter {
 
 /// The most minus the fewest containers of a node that takes containers.
 pub(super) fn spread(cluster: &Cluster) -> u32 {
-    let mut counts = cluster.eligible().by_count().map(|(count, _)| count);
-    let least = counts.next().unwrap_or(0);
-    counts.next_back().map_or(0, |most| most - least)
+    cluster.eligible().extremes().map_or(0, |(fewest, most)| most - fewest)
 }
 
 /// The greatest and the last point of each of equal stretches, at most [`POINTS_LIMIT`] together.
