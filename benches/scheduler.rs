@@ -96,7 +96,7 @@ fn cluster() -> State {
             node_id,
             outcome,
             latency_ms: 1,
-            engine: Some(engine),
+            engine: Some(Box::new(engine)),
             orphans: Vec::new(),
         });
         state.add(NodeHealthy { node_id, successes: 2 });
@@ -111,7 +111,7 @@ fn cluster() -> State {
             application_id: application(number),
             name: format!("application-{number}"),
             user_id: None,
-            spec: spec.clone(),
+            spec: Box::new(spec.clone()),
             is_enabled: true,
             dependencies: Vec::new(),
             replicas: Some(250),

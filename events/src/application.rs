@@ -15,7 +15,7 @@ pub struct ApplicationCreated {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// What its containers are made from.
-    pub spec: Spec,
+    pub spec: Box<Spec>,
     /// Whether it may launch containers.
     pub is_enabled: bool,
     /// Applications of which a container must be UP before one of this is launched.
@@ -42,7 +42,7 @@ pub struct ApplicationUpdated {
     pub user_id: Option<Option<String>>,
     /// Its new specification.
     #[serde(default, skip_serializing_if = "unchanged")]
-    pub spec: Option<Spec>,
+    pub spec: Option<Box<Spec>>,
     /// Whether it may launch containers, from now on.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub is_enabled: Option<bool>,

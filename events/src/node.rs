@@ -150,7 +150,7 @@ pub struct NodeObserved {
     pub latency_ms: u32,
     /// What the engine is, when that is new or has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub engine: Option<EngineFacts>,
+    pub engine: Option<Box<EngineFacts>>,
     /// A container of our cluster that nobody knows of (any more), to be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orphans: Vec<Orphan>,

@@ -72,7 +72,7 @@ impl Cluster {
                         id: e.application_id,
                         name: e.name.clone(),
                         user_id: e.user_id.clone(),
-                        spec: Arc::new(e.spec.clone()),
+                        spec: Arc::new((*e.spec).clone()),
                         is_enabled: e.is_enabled,
                         dependencies: e.dependencies.clone(),
                         replicas: e.replicas,
@@ -259,7 +259,7 @@ impl Cluster {
             }
         });
         if let Some(engine) = &e.engine {
-            self.change_node(e.node_id, touched, |node| node.engine = Some(engine.clone()));
+            self.change_node(e.node_id, touched, |node| node.engine = Some((**engine).clone()));
         }
     }
 
@@ -361,7 +361,7 @@ impl Cluster {
             set(&mut application.dependencies, e.dependencies.as_ref());
             set(&mut application.update_policy, e.update_policy.as_ref());
             if let Some(spec) = &e.spec {
-                application.spec = Arc::new(spec.clone());
+                application.spec = Arc::new((**spec).clone());
             }
         });
     }

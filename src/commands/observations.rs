@@ -152,7 +152,7 @@ fn probe_answered(
         node_id: node.id,
         outcome: ProbeOutcome::Answered { running, foreign: listed.as_ref().map(|listed| listed.foreign) },
         latency_ms,
-        engine: engine.filter(|engine| node.engine.as_ref() != Some(engine)),
+        engine: engine.filter(|engine| node.engine.as_ref() != Some(engine)).map(Box::new),
         orphans,
     });
     match listed {

@@ -1,8 +1,11 @@
 //! By what events are looked up: the terms of an index, and a sum by which an index is compared with its log.
 
+use foldhash::SharedSeed;
+use foldhash::quality::SeedableRandomState;
 use kdaemon_events::Seq;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::OnceLock;
 use uuid::Uuid;
 
 /// A term of an index: each event has one of its kind, one of who did it, and one of each thing that it is about, the
@@ -19,10 +22,15 @@ pub enum Term<'a> {
 
 impl fmt::Display for Term<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without `write!`, for each event of a log has some.
         match self {
             Self::Kind(kind) => f.write_str(kind),
-            Self::By(kind, actor) => write!(f, "{kind} by {actor}"),
-            Self::Of(kind, subject) => write!(f, "{kind} of {subject}"),
+            Self::By(kind, actor) => [kind, " by ", actor].into_iter().try_for_each(|part| f.write_str(part)),
+            Self::Of(kind, subject) => {
+                let mut text = Uuid::encode_buffer();
+                let subject = &*subject.hyphenated().encode_lower(&mut text);
+                [kind, " of ", subject].into_iter().try_for_each(|part| f.write_str(part))
+            }
         }
     }
 }
@@ -36,10 +44,19 @@ pub fn terms<'a>(kind: &'a str, actor: &'a str, subjects: &'a [Uuid]) -> impl It
         .chain(of.map(move |(_, subject)| Term::Of(kind, *subject)))
 }
 
-/// What a comparison of an index with its log is keyed by: chosen anew for each, so that nobody can alter an index in a
-/// way that the sums do not show.
-#[derive(Debug, Clone, Default)]
-pub struct IndexKey(RandomState);
+/// What a comparison of an index with its log is keyed by: drawn at random for each, so that nobody can alter an index in
+/// a way that the sums do not show. A hash that resists more than that would cost as much as all else that is compared.
+#[derive(Debug, Clone)]
+pub struct IndexKey(SeedableRandomState);
+
+impl Default for IndexKey {
+    fn default() -> Self {
+        static SHARED: OnceLock<SharedSeed> = OnceLock::new();
+        let seed = |what: &str| RandomState::new().hash_one(what);
+        let shared = SHARED.get_or_init(|| SharedSeed::from_u64(seed("shared")));
+        Self(SeedableRandomState::with_seed(seed("own"), shared))
+    }
+}
 
 impl IndexKey {
     /// Stands for a term in a sum.

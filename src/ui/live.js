@@ -12,6 +12,8 @@ import { learnNames } from './words.js';
 export const live = new World();
 /** How the connection is: `loading`, `live` or `lost`. */
 export const link = signal('loading');
+/** Whether the list of a kind was read: what is short comes first, and can be shown before the rest is here. */
+export const listed = Object.fromEntries(KINDS.map((kind) => [kind, signal(false)]));
 /** How far the first load is, in words. */
 export const progress = signal('');
 /** The last event that was heard of. */
@@ -156,8 +158,11 @@ async function load() {
       }
       // What is newer than the list was told by the WebSocket, and is not in it for that reason.
       for (const [id, row] of live[kind]) if (!ids.has(id) && row.seq <= seq) live.remove(kind, id);
-      if (seq > head.peek()) head.value = seq;
-      live.commit();
+      batch(() => {
+        if (seq > head.peek()) head.value = seq;
+        listed[kind].value = true;
+        live.commit();
+      });
     }),
   );
   progress.value = '';

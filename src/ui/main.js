@@ -2,7 +2,7 @@
 
 import { effect, html, render, signal, useEffect } from './html.js';
 import { loadDescription } from './api.js';
-import { head, link, live, progress, start } from './live.js';
+import { head, link, listed, live, progress, start } from './live.js';
 import { route, to } from './router.js';
 import * as tape from './tape.js';
 import * as time from './time.js';
@@ -48,6 +48,12 @@ function view([name = '', which]) {
 /** Whether the first lists are here. */
 const loaded = signal(false);
 
+/** Whether there is enough to show a view. The cluster and its nodes say how many containers there are before the list of those is here. */
+function isReady([name = '', which]) {
+  const isEarly = listed.nodes.value && listed.applications.value && !which && ['', 'nodes', 'events'].includes(name);
+  return loaded.value || isEarly || time.past.value;
+}
+
 function App() {
   const { parts } = route.value;
   const place = parts.join('/');
@@ -74,7 +80,7 @@ function App() {
     ${link.value === 'lost' && loaded.value && html`<p class="banner is-bad" role="alert"><span class="spinner" aria-hidden="true"></span>The daemon does not answer. What is shown is as of event ${number(head.value)}; trying again.</p>`}
     <${TimeLine} />
     <main id="main" tabindex="-1" class=${time.past.value ? 'is-past' : ''}>
-      ${loaded.value || time.past.value ? view(parts) : html`<${Busy}>${link.value === 'lost' ? 'The daemon does not answer; trying again …' : progress.value || 'Reading the cluster …'}<//>`}
+      ${isReady(parts) ? view(parts) : html`<${Busy}>${link.value === 'lost' ? 'The daemon does not answer; trying again …' : progress.value || 'Reading the cluster …'}<//>`}
     </main>
     <${Confirm} />
     <${Toasts} />`;

@@ -166,7 +166,7 @@ impl Given {
             node_id,
             outcome: ProbeOutcome::Answered { running: None, foreign: None },
             latency_ms: 1,
-            engine: Some(facts(&name)),
+            engine: Some(Box::new(facts(&name))),
             orphans: Vec::new(),
         })
         .event(NodeHealthy { node_id, successes: 1 })
@@ -225,7 +225,7 @@ impl Given {
             application_id: application(name),
             name: name.into(),
             user_id: None,
-            spec: Spec { docker_image: "image:1".into(), ..Spec::default() },
+            spec: Box::new(Spec { docker_image: "image:1".into(), ..Spec::default() }),
             is_enabled: true,
             dependencies: Vec::new(),
             replicas: None,
@@ -237,7 +237,7 @@ impl Given {
         let mut spec = (*self.cluster.application(self.application).unwrap().spec).clone();
         change(&mut spec);
         let id = self.application;
-        self.event(ApplicationUpdated { spec: Some(spec), ..unchanged_application(id) })
+        self.event(ApplicationUpdated { spec: Some(Box::new(spec)), ..unchanged_application(id) })
     }
 
     /// Publishes ports, as people write them.

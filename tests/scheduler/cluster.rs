@@ -223,7 +223,13 @@ impl Draft {
                 engine_id: format!("engine-{number}"),
             });
             let outcome = ProbeOutcome::Answered { running: None, foreign: None };
-            log.add(NodeObserved { node_id, outcome, latency_ms: 1, engine, orphans: Vec::new() });
+            log.add(NodeObserved {
+                node_id,
+                outcome,
+                latency_ms: 1,
+                engine: engine.map(Box::new),
+                orphans: Vec::new(),
+            });
             log.add(NodeHealthy { node_id, successes: 2 });
             if a_node.state == 5 {
                 for _ in 0..3 {
@@ -237,7 +243,7 @@ impl Draft {
                 application_id: application(number),
                 name: format!("app{number}"),
                 user_id: None,
-                spec: an_application.spec.clone(),
+                spec: Box::new(an_application.spec.clone()),
                 is_enabled: true,
                 dependencies: Vec::new(),
                 replicas: None,

@@ -6,7 +6,7 @@ use kdaemon_events::application::{ApplicationCreated, ApplicationScaled};
 use kdaemon_events::cluster::{MigrationsPaused, RebalancePlanned};
 use kdaemon_events::container::*;
 use kdaemon_events::node::*;
-use kdaemon_events::{Actor, ApplicationId, ContainerId, Endpoint, EventId, Generation, Spec, UpdatePolicy};
+use kdaemon_events::{Actor, ApplicationId, ContainerId, Endpoint, EventId, Generation, UpdatePolicy};
 
 /// A log as it is written by hand: an event each second from 03:02:01 on.
 #[derive(Default)]
@@ -108,7 +108,7 @@ impl Log {
                 application_id: application("web"),
                 name: "web".into(),
                 user_id: None,
-                spec: Spec::default(),
+                spec: Box::default(),
                 is_enabled: true,
                 dependencies: Vec::new(),
                 replicas,

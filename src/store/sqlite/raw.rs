@@ -16,10 +16,15 @@ pub(super) fn raw_commits(connection: &Connection, after: RawPosition) -> Result
     let mut commits = transaction.prepare_cached(
         "SELECT number, id, first_seq, last_seq, digest FROM commits WHERE number > ?1 ORDER BY number",
     )?;
-    let mut events = transaction.prepare_cached(
-        "SELECT seq, json, kind, at, actor FROM events WHERE seq > ?1
-             UNION ALL SELECT seq, digest, NULL, NULL, NULL FROM pruned WHERE seq > ?1 ORDER BY seq",
-    )?;
+    let mut is_pruned = transaction.prepare_cached("SELECT EXISTS (SELECT 1 FROM pruned WHERE seq > ?1)")?;
+    let mut events =
+        transaction.prepare_cached(match is_pruned.query_row([after.seq], |row| row.get(0))? {
+            true => {
+                "SELECT seq, json, kind, at, actor FROM events WHERE seq > ?1
+             UNION ALL SELECT seq, digest, NULL, NULL, NULL FROM pruned WHERE seq > ?1 ORDER BY seq"
+            }
+            false => "SELECT seq, json, kind, at, actor FROM events WHERE seq > ?1 ORDER BY seq",
+        })?;
     let mut commits = commits.query([after.number])?;
     let mut events = Behind::new(&mut events, after.seq)?;
     let mut page = RawPage { is_last: true, ..RawPage::default() };

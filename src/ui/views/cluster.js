@@ -1,7 +1,7 @@
 // The cluster at a glance: nodes side by side with their containers as tiles; far away, a heat map.
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
-import { isScrolling, live } from '../live.js';
+import { isScrolling, listed, live, progress } from '../live.js';
 import { adjust, carried, route, to } from '../router.js';
 import { tape } from '../tape.js';
 import { past, readOnly, shown } from '../time.js';
@@ -36,7 +36,7 @@ export function Cluster() {
   const world = shown.value;
   const order = world.order.value;
   const nodes = useMemo(() => [...world.nodes.values()].sort(byName), [world, order]);
-  const average = nodes.length ? world.containers.size / nodes.length : 0;
+  const average = nodes.reduce((sum, { id }) => sum + (world.nodes.get(id)?.container_count ?? 0), 0) / Math.max(1, nodes.length);
   const natural = nodes.length > 300 ? 'heat' : nodes.length > 40 || average > 24 ? 'tiles' : 'names';
   const level = LEVELS[route.value.query.get('zoom')] ? route.value.query.get('zoom') : natural;
   if (!nodes.length) return html`<${FirstSteps} />`;
@@ -59,6 +59,9 @@ export function Cluster() {
 
 const rebalance = () => confirm({ title: 'Rebalance the cluster?', verb: 'Rebalance', order: { path: '/rebalance' }, done: 'The rebalance began' });
 
+/** Whether the containers are here, and not only how many each node has. */
+const areListed = (world) => world !== live || listed.containers.value;
+
 /** What there is, in one line. */
 function Summary() {
   const world = shown.value;
@@ -71,7 +74,7 @@ function Summary() {
     return { by, down };
   }, [world, stamp]);
   return html`<a href=${to(['nodes'])}>${count(world.nodes.size, 'node')}</a>${down > 0 && html`, <a class="is-bad" href=${to(['nodes'], { state: 'DOWN' })}>${number(down)} DOWN</a>`}
-    ${' · '}<a href=${to(['containers'])}>${count(world.containers.size, 'container')}</a>
+    ${' · '}${areListed(world) ? html`<a href=${to(['containers'])}>${count(world.containers.size, 'container')}</a>` : html`<span class="faint">${progress.value || 'reading the containers …'}</span>`}
     ${STATUSES.filter((status) => by.get(status)).map((status) => html` <a key=${status} class="tally" href=${to(['containers'], { status })}><${Status} value=${status} /> ${number(by.get(status))}</a>`)}`;
 }
 
@@ -156,13 +159,14 @@ function Card({ id, world, level, slots, style, cards, forget }) {
   const node = world.nodes.get(id);
   if (!node) return null;
   const rows = [...(world.byNode.get(id)?.values() ?? [])].sort(byName);
+  const many = areListed(world) ? rows.length : node.container_count;
   const fits = rows.length <= slots ? rows.length : slots - 1;
   const trouble = rows.filter(({ status }) => status === 'FAILED' || status === 'LOST').length;
   return html`<article ref=${element} class=${`card node-${node.state.toLowerCase()} ${node.availability}`} style=${style} aria-label=${`Node ${node.name}`}>
     <h2><a class="card-head" href=${to(['nodes', node.name])} title=${node.reason ?? node.endpoint}>
       <span class="name">${node.name}</span>
       ${node.availability !== 'active' && html`<span class="tag">${node.availability}</span>`}
-      <${Status} value=${node.state} /><span class="many" aria-label=${count(rows.length, 'container')}>${rows.length}${node.capacity ? `/${node.capacity}` : ''}</span></a></h2>
+      <${Status} value=${node.state} /><span class="many" aria-label=${count(many, 'container')}>${many}${node.capacity ? `/${node.capacity}` : ''}</span></a></h2>
     <ul class="tiles">
       ${rows.slice(0, fits).map((row) => tile(row, level))}
       ${fits < rows.length && html`<li class="more"><a tabindex="-1" href=${to(['containers'], { node: id })}>+${rows.length - fits}${level === 'names' ? ' more' : ''}</a></li>`}
