@@ -15,7 +15,7 @@ use crate::node::{
     NodeCordoned, NodeDrainStarted, NodeDrained, NodeHealthy, NodeMounted, NodeObserved, NodeUncordoned,
     NodeUnhealthy, NodeUnmounted, NodeUpdated,
 };
-use crate::{EventId, Seq, Subject};
+use crate::{EventId, Seq, Subject, canonical};
 use chrono::{DateTime, Utc};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -157,7 +157,7 @@ macro_rules! events {
             }
 
             /// Reads the data of an event of this kind.
-            fn read<'de, D: Deserializer<'de>>(kind: Kind, data: D) -> Result<Self, D::Error> {
+            pub(crate) fn read<'de, D: Deserializer<'de>>(kind: Kind, data: D) -> Result<Self, D::Error> {
                 match kind { $(Kind::$kind => $kind::deserialize(data).map(Self::$kind)),+ }
             }
         }
@@ -337,8 +337,8 @@ struct Written<'a> {
     data: &'a Event,
 }
 
-/// The fields of an envelope. They are read by hand, for a log is read by the million: as it is read the data is already
-/// known to be of its kind, which stands before it, and nothing is looked at twice.
+/// The fields of an envelope. When it comes to the data, its kind is known, which stands before it: so nothing is looked at
+/// twice.
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 enum Field {
@@ -471,6 +471,9 @@ impl Envelope {
     /// # Errors
     /// When it does not have the shape of its kind and version, or is from a newer kDaemon.
     pub fn decode(json: &str) -> Result<Self, CodecError> {
+        if let Some(envelope) = canonical::read(json) {
+            return Ok(envelope);
+        }
         serde_json::from_str(json).map_err(|error| {
             let heading = serde_json::from_str::<Heading>(json);
             match heading.map(|heading| heading.is_known()) {

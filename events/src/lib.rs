@@ -6,6 +6,7 @@
 //! Architecture Invariant: nothing here does I/O, reads a clock or draws a random number.
 
 pub mod application;
+mod canonical;
 pub mod cluster;
 pub mod container;
 mod digest;

@@ -24,7 +24,7 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTim
 
 /// A time in the form 2026-01-31T12:00:00.123456Z, with any number of digits from none to nine behind the point; `None`
 /// for every other form, and for one that needs a second look.
-fn plain(text: &[u8]) -> Option<DateTime<Utc>> {
+pub(crate) fn plain(text: &[u8]) -> Option<DateTime<Utc>> {
     let number = |digits: &[u8]| {
         digits.iter().try_fold(0_u32, |number, digit| {
             digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))

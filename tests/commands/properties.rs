@@ -226,6 +226,35 @@ fn every_kind_of_event_survives_its_json_text() {
     }
 }
 
+/// What is written by us is read without a parser: that must not read anything that a parser would not, nor otherwise.
+#[test]
+fn a_damaged_event_is_read_as_a_parser_reads_it() {
+    let mut runner = proptest::test_runner::TestRunner::new(cases(3_000));
+    let (read, refused) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    let byte = prop_oneof![any::<u8>(), proptest::sample::select(b"\"\\{}[]:,0123456789 \ntn".to_vec())];
+    let damage = (any::<proptest::sample::Index>(), 0..3_usize, byte);
+    let strategy = (arbitrary::envelope(arbitrary::event()), damage);
+    let outcome = runner.run(&strategy, |(envelope, (place, how, byte))| {
+        let mut text = envelope.encode().unwrap().into_bytes();
+        // Most damage is to be where there is no parser; all else is one's.
+        let end = text.windows(8).position(|part| part == b"\"data\":{").unwrap_or(text.len() - 1) + 9;
+        let place = place.index(end.min(text.len()));
+        match how {
+            0 => text[place] = byte,
+            1 => text.insert(place, byte),
+            _ => drop(text.remove(place)),
+        }
+        let Ok(text) = String::from_utf8(text) else { return Ok(()) };
+        let parsed = serde_json::from_str::<Envelope>(&text).ok();
+        let count = if parsed.is_some() { &read } else { &refused };
+        count.set(count.get() + 1);
+        prop_assert_eq!(Envelope::decode(&text).ok(), parsed, "{}", text);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    assert!(read.get() > 100 && refused.get() > 1_000, "{} were read, {} refused", read.get(), refused.get());
+}
+
 #[test]
 fn ops_reach_every_kind_of_event_that_containers_have() {
     // The sequences above are worth what they reach.
