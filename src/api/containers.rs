@@ -276,17 +276,17 @@ struct LaunchProgress {
     bytes: Option<u64>,
     /// How many bytes the layers have that the engine knows of so far.
     of: Option<u64>,
-    /// How much of the image has come, in per cent; `null` as long as the engine does not say how large it is.
+    /// How much of the image has come, in per cent, where layers whose size the engine does not know yet count as much as
+    /// the others; `null` as long as it knows of none.
     #[schema(maximum = 100)]
     percent: Option<u64>,
 }
 
 impl LaunchProgress {
     fn at(step: Step, pulling: Option<Pulling>) -> Self {
-        let percent = |pulling: &Pulling| pulling.bytes.saturating_mul(100).checked_div(pulling.of);
         Self {
             step,
-            percent: pulling.as_ref().and_then(percent),
+            percent: pulling.as_ref().and_then(Pulling::percent),
             bytes: pulling.as_ref().map(|pulling| pulling.bytes),
             of: pulling.as_ref().map(|pulling| pulling.of),
             image: pulling.map(|pulling| pulling.image),

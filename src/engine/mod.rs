@@ -91,6 +91,20 @@ pub struct Pulling {
     pub bytes: u64,
     /// How many bytes these layers have, as they are sent; it grows until the engine has looked at all of them.
     pub of: u64,
+    /// How many layers these are.
+    pub layers: u32,
+    /// How many more there are, of which it is not known yet how large they are.
+    pub unknown_layers: u32,
+}
+
+impl Pulling {
+    /// How much of the image has come, in per cent; `None` as long as no size is known. The engine says how large a layer is
+    /// when it begins to read it: until then it counts as much as the others do on the average.
+    #[must_use]
+    pub fn percent(&self) -> Option<u64> {
+        let all = self.of.saturating_mul(u64::from(self.layers.saturating_add(self.unknown_layers)));
+        self.bytes.saturating_mul(100).saturating_mul(u64::from(self.layers)).checked_div(all)
+    }
 }
 
 /// The state of a container as its engine sees it.

@@ -122,6 +122,49 @@ async fn an_image_is_pulled_from_a_registry_and_one_that_no_registry_has_fails_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn how_much_of_an_image_has_come_from_a_registry_is_told_while_it_is_pulled() {
+    const SIZE: u64 = 64 << 20;
+    let Some(site) = Site::with_engines(2).await else { return };
+    // Nothing that a layer could be made smaller by.
+    let command = format!("head -c {SIZE} /dev/urandom >/large");
+    site.engine(1).make_image("kdaemon/large", &site.image, &command).await;
+    let image = tokio::task::block_in_place(|| {
+        site.cluster.registry();
+        site.cluster.push(1, "kdaemon/large", "latest")
+    });
+    let (status, _) = site
+        .daemon
+        .ask(reqwest::Method::PATCH, "/nodes/update/node-2", Some(json!({"labels": {"side": "b"}})))
+        .await;
+    assert_eq!(status, 200);
+    let application = json!({"name": "large", "docker_image": image, "constraints": ["side==b"], "command": ["sleep", "1000"],
+        "entrypoint": []});
+    site.daemon.post("/applications/create", application).await;
+    site.daemon.post("/containers/create", json!({"name": "l", "application_id": "large"})).await;
+    site.daemon.post("/containers/launch/l", json!({})).await;
+    // It has a small layer too, which comes first: the whole has not come with that.
+    let mut told = Vec::new();
+    eventually("all of it has come", async || {
+        let progress = site.daemon.get("/containers/l/progress").await;
+        if progress["step"] == "pulling" {
+            assert_eq!(progress["image"], *image);
+            told.extend(progress["percent"].as_u64().map(|percent| (percent, progress)));
+        }
+        told.last().filter(|(percent, _)| *percent == 100).map(|_| ())
+    })
+    .await;
+    let bytes = |(_, progress): &(u64, serde_json::Value), field: &str| progress[field].as_u64().unwrap();
+    assert!(told.iter().all(|one| bytes(one, "bytes") <= bytes(one, "of")), "{told:?}");
+    let whole: Vec<_> = told.iter().filter(|(percent, _)| *percent == 100).collect();
+    assert!(whole.iter().all(|one| bytes(one, "of") >= SIZE), "{whole:?}");
+    let part: Vec<_> = told.iter().filter(|(percent, _)| (1..100).contains(percent)).collect();
+    assert!(part.iter().any(|one| bytes(one, "of") >= SIZE), "{told:?}");
+    site.daemon.until("/containers/l", "it is UP", |c| c["status"] == "UP").await;
+    let after = site.daemon.get("/containers/l/progress").await;
+    assert_eq!((&after["step"], &after["percent"]), (&json!("none"), &json!(null)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn logs_are_streamed_and_limits_variables_and_ports_arrive_in_the_container() {
     let Some(site) = Site::with_engines(1).await else { return };
     let spec = json!({

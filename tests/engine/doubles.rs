@@ -206,6 +206,9 @@ async fn how_far_a_pull_is_can_be_seen_until_it_ends() {
     let told = [
         r#"{"status":"Pulling from x","id":"1"}"#,
         r#"{"status":"Already exists","progressDetail":{},"id":"a"}"#,
+        r#"{"status":"Pulling fs layer","progressDetail":{},"id":"b"}"#,
+        r#"{"status":"Pulling fs layer","progressDetail":{},"id":"d"}"#,
+        r#"{"status":"Waiting","progressDetail":{},"id":"d"}"#,
         r#"{"status":"Downloading","progressDetail":{"current":100,"total":600},"id":"b"}"#,
         r#"{"status":"Downloading","progressDetail":{"current":50,"total":400},"id":"c"}"#,
         r#"{"status":"Downloading","progressDetail":{"current":150,"total":400},"id":"c"}"#,
@@ -220,7 +223,9 @@ async fn how_far_a_pull_is_can_be_seen_until_it_ends() {
     assert_eq!(engine.pulling(order.identity), None, "nothing is pulled yet");
     let launch = engine.launch(&order);
     let seen = async {
-        let wanted = Pulling { image: "reg.example:5000/x:1".into(), bytes: 750, of: 1000 };
+        let image = "reg.example:5000/x:1".to_owned();
+        let wanted = Pulling { image, bytes: 750, of: 1000, layers: 2, unknown_layers: 1 };
+        assert_eq!(wanted.percent(), Some(50), "the third layer counts as much as one of the two");
         let mut looks = tokio::time::interval(Duration::from_millis(5));
         while engine.pulling(order.identity).as_ref() != Some(&wanted) {
             looks.tick().await;

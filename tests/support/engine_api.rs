@@ -51,4 +51,21 @@ impl EngineApi {
         assert!(self.client.post(url).send().await.unwrap().status().is_success());
         id
     }
+
+    /// Makes an image of what a command of the shell leaves behind in a container of another image.
+    pub(crate) async fn make_image(&self, repo: &str, from: &str, command: &str) {
+        let url = format!("{}/containers/create", self.address);
+        let body = json!({"Image": from, "Entrypoint": ["sh", "-c", command]});
+        let made: Value = self.client.post(url).json(&body).send().await.unwrap().json().await.unwrap();
+        let id = made["Id"].as_str().unwrap_or_else(|| panic!("{made}"));
+        for step in ["start", "wait"] {
+            let url = format!("{}/containers/{id}/{step}", self.address);
+            let answer = self.client.post(url).send().await.unwrap();
+            assert!(answer.status().is_success());
+            answer.bytes().await.unwrap(); // it ends when what is waited for is there
+        }
+        let url = format!("{}/commit?container={id}&repo={repo}&tag=latest", self.address);
+        assert!(self.client.post(url).json(&json!({})).send().await.unwrap().status().is_success());
+        self.remove(id).await;
+    }
 }

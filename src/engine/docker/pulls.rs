@@ -16,7 +16,7 @@ impl Pulls {
 
     /// Notes a pull, until what is returned is dropped.
     pub(super) fn begin(&self, identity: Identity, image: &str) -> Pull<'_> {
-        self.all().insert(identity, Pulling { image: image.to_owned(), bytes: 0, of: 0 });
+        self.all().insert(identity, Pulling { image: image.to_owned(), ..Pulling::default() });
         Pull { pulls: self, identity, layers: HashMap::new() }
     }
 
@@ -29,8 +29,8 @@ impl Pulls {
 pub(super) struct Pull<'a> {
     pulls: &'a Pulls,
     identity: Identity,
-    /// The bytes of each layer: those that have come, and all.
-    layers: HashMap<String, (u64, u64)>,
+    /// The bytes of each layer: those that have come, and all, once the engine has said that.
+    layers: HashMap<String, Option<(u64, u64)>>,
 }
 
 impl Pull<'_> {
@@ -39,21 +39,26 @@ impl Pull<'_> {
         let (Some(id), Some(status)) = (&info.id, info.status.as_deref()) else { return };
         let count = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
         match (status, &info.progress_detail) {
+            ("Pulling fs layer" | "Waiting", _) => drop(self.layers.entry(id.clone()).or_default()),
             ("Downloading", Some(detail)) if count(detail.total) > 0 => {
                 let of = count(detail.total);
-                self.layers.insert(id.clone(), (count(detail.current).min(of), of));
+                self.layers.insert(id.clone(), Some((count(detail.current).min(of), of)));
             }
-            // What is unpacked has come.
+            // What is unpacked has come. What came without a word about its size is small.
             ("Verifying Checksum" | "Download complete" | "Extracting" | "Pull complete", _) => {
-                if let Some((bytes, of)) = self.layers.get_mut(id) {
-                    *bytes = *of;
-                }
+                let Some(layer) = self.layers.get_mut(id) else { return };
+                let (_, of) = layer.unwrap_or_default();
+                *layer = Some((of, of));
             }
             _ => return,
         }
         if let Some(pulling) = self.pulls.all().get_mut(&self.identity) {
-            pulling.bytes = self.layers.values().map(|(bytes, _)| bytes).sum();
-            pulling.of = self.layers.values().map(|(_, of)| of).sum();
+            let known = || self.layers.values().flatten();
+            let number = |layers: usize| u32::try_from(layers).unwrap_or(u32::MAX);
+            pulling.bytes = known().map(|(bytes, _)| bytes).sum();
+            pulling.of = known().map(|(_, of)| of).sum();
+            pulling.layers = number(known().count());
+            pulling.unknown_layers = number(self.layers.len()) - pulling.layers;
         }
     }
 }

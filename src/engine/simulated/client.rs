@@ -232,7 +232,13 @@ impl Engine for SimulatedEngine {
         let (image, since, takes_ms) = pulls.get(&identity)?;
         let passed_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).min(*takes_ms);
         let bytes = |ms: u64| ms.saturating_mul(BYTES_PER_MS);
-        Some(Pulling { image: image.clone(), bytes: bytes(passed_ms), of: bytes(*takes_ms) })
+        Some(Pulling {
+            image: image.clone(),
+            bytes: bytes(passed_ms),
+            of: bytes(*takes_ms),
+            layers: 1,
+            unknown_layers: 0,
+        })
     }
 
     async fn start(&self, identity: Identity) -> Result<Launched, EngineError> {
