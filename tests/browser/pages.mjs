@@ -14,6 +14,7 @@ run(async () => {
   await api('POST', '/applications/scale/' + encodeURIComponent(HOSTILE), { replicas: 3 });
   const page = await browser.page();
   await small(page);
+  await early(page);
   await hostile(page);
   await refusals(page);
   await pulling(page);
@@ -63,6 +64,27 @@ async function small(page) {
   assert.match((await fetch(URL + file)).headers.get('cache-control'), /immutable/);
   assert.match((await fetch(URL + file.replace(/[0-9a-f]{16}/, '0'.repeat(16)))).headers.get('cache-control'), /no-cache/);
   assert.equal((await fetch(`${URL}${file.replace('main.js', '../../Cargo.toml')}`)).status, 404);
+}
+
+async function early(page) {
+  step('the nodes are shown before the list of containers is here');
+  let release;
+  const held = new Promise((done) => (release = done));
+  await page.route('**/0.0/containers', async (route) => {
+    await held;
+    await route.continue();
+  });
+  await page.goto('about:blank'); // for the page to be loaded afresh
+  await page.goto(`${URL}/#/`);
+  await page.locator('.card', { hasText: 'alpha' }).waitFor();
+  const summary = page.locator('.sub', { hasText: '2 nodes' });
+  await summary.getByText('reading the containers').waitFor();
+  await page.goto(`${URL}/#/containers`);
+  await page.getByText('Reading the cluster').waitFor(); // what is about them alone waits for them
+  await page.goto(`${URL}/#/`);
+  release();
+  await summary.getByRole('link', { name: '3 containers' }).waitFor();
+  await page.unroute('**/0.0/containers');
 }
 
 async function hostile(page) {

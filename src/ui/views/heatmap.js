@@ -48,7 +48,7 @@ export function HeatMap({ nodes }) {
     if (!node) return '';
     const rows = [...(shown.peek().byNode.get(node.id)?.values() ?? [])];
     const bad = rows.filter(isTrouble).length;
-    return `${node.name}, ${node.state}${node.availability === 'active' ? '' : `, ${node.availability}`}, ${count(rows.length, 'container')}${bad ? `, ${bad} in trouble` : ''}`;
+    return `${node.name}, ${node.state}${node.availability === 'active' ? '' : `, ${node.availability}`}, ${count(node.container_count, 'container')}${bad ? `, ${bad} in trouble` : ''}`;
   };
   const keys = (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -grid.current.columns, ArrowDown: grid.current.columns, Home: -nodes.length, End: nodes.length }[event.key];
