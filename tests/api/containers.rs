@@ -242,6 +242,9 @@ async fn how_far_a_launch_is_can_be_asked_while_it_goes_on() {
     );
     assert_eq!(world.get("/containers/w1").await.text, recorded, "it is no part of what is recorded");
     assert_eq!(world.get("/containers/w1/progress").await.expect(200)["step"], "starting", "it was given up");
+    world.leading.send_modify(|role| role.leads = false);
+    let elsewhere = world.get("/containers/w1/progress").await.expect(200);
+    assert_eq!(elsewhere["step"], "unknown", "the daemon that leads knows it");
     world.get("/containers/nope/progress").await.expect(404);
     world.get("/containers/w1/progress?seq=1").await.expect(422);
 }

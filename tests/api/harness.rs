@@ -28,6 +28,7 @@ pub struct World {
     pub journal: Journal,
     pub store: Arc<MemoryStore>,
     pub engines: SimulatedEngines,
+    pub leading: kdaemon::latest::Sender<Role>,
     pub shutdown: CancellationToken,
     pub server: JoinHandle<std::io::Result<()>>,
 }
@@ -102,14 +103,14 @@ impl World {
         let impatient = Limits { read: Duration::from_millis(100), ..Limits::default() };
         let engines = SimulatedEngines::with_limits(7, impatient);
         let shutdown = CancellationToken::new();
-        let (_, role) = kdaemon::latest::channel(Role { leads: true, leader: Some("this".to_owned()) });
+        let (leading, role) = kdaemon::latest::channel(Role { leads: true, leader: Some("this".to_owned()) });
         let engines_of_api = Arc::new(engines.clone());
         let api = Api::new(journal.clone(), engines_of_api, Arc::new(config), shutdown.clone(), role);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(kdaemon::api::serve(listener, api));
         let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
-        Self { address, client, journal, store, engines, shutdown, server }
+        Self { address, client, journal, store, engines, leading, shutdown, server }
     }
 
     /// A request to a path below the version prefix.
