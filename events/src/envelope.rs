@@ -17,8 +17,8 @@ use crate::node::{
 };
 use crate::{EventId, Seq, Subject, canonical};
 use chrono::{DateTime, Utc};
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 use std::fmt;
 use std::str::FromStr;
 
@@ -128,7 +128,7 @@ macro_rules! events {
         pub enum Event { $($kind($kind)),+ }
 
         /// The kind of an event, by itself.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(missing_docs)] // as above
         pub enum Kind { $($kind),+ }
 
@@ -156,9 +156,8 @@ macro_rules! events {
                 match self { $(Self::$kind(_) => Kind::$kind),+ }
             }
 
-            /// Reads the data of an event of this kind.
-            pub(crate) fn read<'de, D: Deserializer<'de>>(kind: Kind, data: D) -> Result<Self, D::Error> {
-                match kind { $(Kind::$kind => $kind::deserialize(data).map(Self::$kind)),+ }
+            fn parse(kind: Kind, data: &str) -> Result<Self, serde_json::Error> {
+                match kind { $(Kind::$kind => serde_json::from_str(data).map(Self::$kind)),+ }
             }
         }
 
@@ -245,6 +244,19 @@ impl FromStr for Kind {
 }
 
 impl Event {
+    /// Reads an event's data, lifting old versions to today's shape. Nothing has a second version yet; the
+    /// first kind that gets one adds its step here, between the check and the parse.
+    ///
+    /// # Errors
+    /// When the data does not have the shape of its kind and version, or is from a newer kDaemon.
+    pub fn decode(kind: &str, version: u32, data: &str) -> Result<Self, CodecError> {
+        let kind: Kind = kind.parse()?;
+        if version > kind.version() {
+            return Err(CodecError::NewerVersion { kind, version, known: kind.version() });
+        }
+        Ok(Self::parse(kind, data)?)
+    }
+
     /// Whether this is a raw observation.
     #[must_use]
     pub fn is_observation(&self) -> bool {
@@ -337,106 +349,20 @@ struct Written<'a> {
     data: &'a Event,
 }
 
-/// The fields of an envelope. When it comes to the data, its kind is known, which stands before it: so nothing is looked at
-/// twice.
 #[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum Field {
-    Seq,
-    Id,
-    At,
-    Actor,
-    RequestId,
-    Cause,
-    Kind,
-    V,
-    Data,
-    #[serde(other)]
-    Unknown,
-}
-
-/// When an event was recorded.
-#[derive(Deserialize)]
-struct At(#[serde(deserialize_with = "crate::time::read")] DateTime<Utc>);
-
-/// The data of an event of this kind and version. Old versions are lifted to today's shape: nothing has a second version
-/// yet; the first kind that gets one adds its step here.
-struct Data(Kind, u32);
-
-impl<'de> DeserializeSeed<'de> for Data {
-    type Value = Event;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Event, D::Error> {
-        let Self(kind, version) = self;
-        if version > kind.version() {
-            return Err(de::Error::custom("its version is newer"));
-        }
-        Event::read(kind, deserializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Envelope {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Envelope;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an event")
-            }
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Envelope, M::Error> {
-                let (mut seq, mut id, mut at, mut actor) = (None, None, None, None);
-                let (mut request_id, mut cause, mut kind, mut version, mut event) =
-                    (None, None, None, None, None);
-                while let Some(field) = map.next_key()? {
-                    match field {
-                        Field::Seq => seq = Some(map.next_value()?),
-                        Field::Id => id = Some(map.next_value()?),
-                        Field::At => at = Some(map.next_value::<At>()?.0),
-                        Field::Actor => actor = Some(map.next_value()?),
-                        Field::RequestId => request_id = map.next_value()?,
-                        Field::Cause => cause = map.next_value()?,
-                        Field::Kind => kind = Some(map.next_value()?),
-                        Field::V => version = Some(map.next_value()?),
-                        Field::Data => {
-                            let (Some(kind), Some(version)) = (kind, version) else {
-                                return Err(de::Error::custom("`kind` and `v` have to stand before `data`"));
-                            };
-                            event = Some(map.next_value_seed(Data(kind, version))?);
-                        }
-                        Field::Unknown => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                let missing = de::Error::missing_field;
-                Ok(Envelope {
-                    seq: seq.ok_or_else(|| missing("seq"))?,
-                    id: id.ok_or_else(|| missing("id"))?,
-                    at: at.ok_or_else(|| missing("at"))?,
-                    actor: actor.ok_or_else(|| missing("actor"))?,
-                    request_id,
-                    cause,
-                    event: event.ok_or_else(|| missing("data"))?,
-                })
-            }
-        }
-        deserializer.deserialize_map(Reader)
-    }
-}
-
-/// What says whether this program can know an event at all.
-#[derive(Deserialize)]
-struct Heading {
-    kind: String,
+struct Read<'a> {
+    seq: Seq,
+    id: EventId,
+    #[serde(deserialize_with = "crate::time::read")]
+    at: DateTime<Utc>,
+    actor: Actor,
+    request_id: Option<RequestId>,
+    cause: Option<Seq>,
+    #[serde(borrow)]
+    kind: std::borrow::Cow<'a, str>,
     v: u32,
-}
-
-impl Heading {
-    /// Whether a kind in this version is known.
-    fn is_known(&self) -> Result<(), CodecError> {
-        let (kind, version): (Kind, _) = (self.kind.parse()?, self.v);
-        match kind.version() {
-            known if version > known => Err(CodecError::NewerVersion { kind, version, known }),
-            _ => Ok(()),
-        }
-    }
+    #[serde(borrow)]
+    data: &'a RawValue,
 }
 
 impl Serialize for Envelope {
@@ -469,17 +395,20 @@ impl Envelope {
     /// Reads an envelope from its JSON text.
     ///
     /// # Errors
-    /// When it does not have the shape of its kind and version, or is from a newer kDaemon.
+    /// As [`Event::decode`].
     pub fn decode(json: &str) -> Result<Self, CodecError> {
         if let Some(envelope) = canonical::read(json) {
             return Ok(envelope);
         }
-        serde_json::from_str(json).map_err(|error| {
-            let heading = serde_json::from_str::<Heading>(json);
-            match heading.map(|heading| heading.is_known()) {
-                Ok(Err(unknown)) => unknown,
-                Ok(Ok(())) | Err(_) => error.into(),
-            }
+        let read: Read<'_> = serde_json::from_str(json)?;
+        Ok(Self {
+            seq: read.seq,
+            id: read.id,
+            at: read.at,
+            actor: read.actor,
+            request_id: read.request_id,
+            cause: read.cause,
+            event: Event::decode(&read.kind, read.v, read.data.get())?,
         })
     }
 }

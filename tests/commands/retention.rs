@@ -149,14 +149,9 @@ fn what_is_recorded_is_what_the_observations_add_up_to() {
 fn what_tells_of_an_engine_is_a_fact() {
     let given = Given::cluster().node("a").up();
     let outcome = ProbeOutcome::Answered { running: None, foreign: None };
-    let engine = Some(facts("a"));
-    let given = given.event(NodeObserved {
-        node_id: node("a"),
-        outcome,
-        latency_ms: 1,
-        engine: engine.map(Box::new),
-        orphans: Vec::new(),
-    });
+    let engine = Some(Box::new(facts("a")));
+    let given =
+        given.event(NodeObserved { node_id: node("a"), outcome, latency_ms: 1, engine, orphans: Vec::new() });
     assert_eq!(may_go(given.log.last().unwrap()), None);
 }
 
