@@ -9,8 +9,8 @@ mod snapshots;
 mod time;
 mod writer;
 
-pub(crate) use fold::{Page, fold_on, follower, page_after};
 pub use fold::{fold_anew, fold_log};
+pub(crate) use fold::{fold_on, follower, walk_page};
 pub(crate) use snapshots::{Keeper, latest as latest_snapshot};
 pub use snapshots::{SNAPSHOT_INTERVAL, take_snapshot};
 

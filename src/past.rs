@@ -3,8 +3,8 @@
 //! A state is folded from the nearest one that is known: one that was asked for a moment ago, or a snapshot. It is made
 //! beside the journal, which never waits for it.
 
-use crate::journal::{Journal, Page, fold_on, latest_snapshot, off_thread, page_after};
-use crate::store::{EventText, StoreError};
+use crate::journal::{Journal, fold_on, latest_snapshot, walk_page};
+use crate::store::StoreError;
 use kdaemon_events::Seq;
 use kdaemon_projections::Cluster;
 use std::collections::VecDeque;
@@ -81,18 +81,12 @@ impl Past {
         after: Seq,
         until: Seq,
         walker: T,
-        step: fn(&mut T, &EventText) -> Result<(), StoreError>,
+        step: fn(&mut T, Seq, &str) -> Result<(), StoreError>,
     ) -> Result<T, StoreError> {
         let _turn = self.walking.acquire().await;
         let (mut walker, mut after) = (walker, after);
         while after < until {
-            let Page { texts: page, up_to } = page_after(self.journal.store().as_ref(), after, until).await?;
-            after = up_to;
-            walker = off_thread(move || {
-                page.iter().try_for_each(|text| step(&mut walker, text))?;
-                Ok(walker)
-            })
-            .await?;
+            (walker, after) = walk_page(self.journal.store().as_ref(), after, until, walker, step).await?;
         }
         Ok(walker)
     }

@@ -149,6 +149,16 @@ macro_rules! events {
             }
         }
 
+        impl FromStr for Kind {
+            type Err = CodecError;
+            fn from_str(text: &str) -> Result<Self, CodecError> {
+                match text {
+                    $(stringify!($kind) => Ok(Self::$kind),)+
+                    _ => Err(CodecError::UnknownKind(text.to_owned())),
+                }
+            }
+        }
+
         impl Event {
             /// Its kind.
             #[must_use]
@@ -229,17 +239,6 @@ impl Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Kind {
-    type Err = CodecError;
-    fn from_str(text: &str) -> Result<Self, CodecError> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| CodecError::UnknownKind(text.to_owned()))
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Answered, Api};
 use crate::commands::Policy;
 use crate::config::{Config, SETTINGS};
 use crate::history::{Replay, Replayed};
-use crate::journal::{Page, follower, off_thread, page_after};
+use crate::journal::{follower, off_thread, walk_page};
 use crate::reactors::Settings;
 use crate::store::{EventQuery, EventStore, StoreError};
 use axum::extract::State;
@@ -142,15 +142,7 @@ async fn replay(State(api): State<Api>, input: Input<Stretch>) -> Answered {
     drop(before);
     let mut reached = run.replay.recorded().seq();
     while reached < to {
-        let Page { texts, up_to } = page_after(store, reached, to).await?;
-        reached = up_to;
-        run = off_thread(move || {
-            for text in &texts {
-                run.go_on(&follower(run.replay.recorded(), text)?)?;
-            }
-            Ok(run)
-        })
-        .await?;
+        (run, reached) = walk_page(store, reached, to, run, Run::go_on).await?;
         tokio::task::yield_now().await; // a store in memory and a runtime of one thread leave no other time to others
     }
     let last = Moment::of(run.replay.recorded());
@@ -178,11 +170,12 @@ struct Run {
 }
 
 impl Run {
-    fn go_on(&mut self, envelope: &Envelope) -> Result<(), StoreError> {
+    fn go_on(&mut self, seq: Seq, json: &str) -> Result<(), StoreError> {
         if self.gone.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable("nobody waits for this replay any more".to_owned()));
         }
-        self.replay.step(envelope);
+        let envelope = follower(self.replay.recorded(), seq, json)?;
+        self.replay.step(&envelope);
         Ok(())
     }
 }

@@ -7,10 +7,11 @@ use super::when::{state_of, stretch};
 use super::{Answered, Api};
 use crate::history::{Comparison, Diff};
 use crate::journal::follower;
-use crate::store::{EventText, StoreError};
+use crate::store::StoreError;
 use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
+use kdaemon_events::Seq;
 use kdaemon_projections::{ApplicationRow, Cluster, ContainerRow, NodeRow};
 use serde::{Deserialize, Serialize, Serializer};
 use std::marker::PhantomData;
@@ -132,8 +133,8 @@ async fn diff(State(api): State<Api>, Query(query): Query<DiffQuery>) -> Answere
     Ok(answer(StatusCode::OK, to, text.await?))
 }
 
-fn follow(comparison: &mut Comparison, text: &EventText) -> Result<(), StoreError> {
-    let envelope = follower(comparison.cluster(), text)?;
+fn follow(comparison: &mut Comparison, seq: Seq, json: &str) -> Result<(), StoreError> {
+    let envelope = follower(comparison.cluster(), seq, json)?;
     comparison.follow(&envelope);
     Ok(())
 }

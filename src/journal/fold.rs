@@ -1,7 +1,8 @@
 //! Folding the log into a state.
 
+use super::off_thread;
 use super::snapshots::{self, Keeper, SNAPSHOT_INTERVAL};
-use crate::store::{EventStore, EventText, Head, StoreError};
+use crate::store::{EventStore, Head, StoreError};
 use kdaemon_events::{Envelope, Seq};
 use kdaemon_projections::{Cluster, Touched};
 use std::sync::Arc;
@@ -44,85 +45,129 @@ pub(crate) async fn fold_on(
         true => Some(Keeper::new(store, from.seq(), SNAPSHOT_INTERVAL).await?),
         false => None,
     };
-    let reached = from.seq();
-    let (mut cluster, mut page) = (from, page_after(store, reached, until).await?);
-    loop {
-        let Page { texts, up_to } = page;
-        let folded = super::off_thread(move || {
-            let mut cluster = Arc::unwrap_or_clone(cluster);
-            let mut touched = Touched::default();
-            for text in &texts {
-                let envelope = follower(&cluster, text)?;
-                cluster.apply(&envelope, &mut touched);
-            }
-            Ok::<_, StoreError>(Arc::new(cluster))
-        });
-        // The next page is read while this one is folded.
-        let (next, folded) = tokio::join!(page_after(store, up_to, until), folded);
-        cluster = folded?;
+    let (mut reached, mut cluster) = (from.seq(), from);
+    while reached < until {
+        let fold = Folding { cluster: Arc::unwrap_or_clone(cluster), touched: Touched::default() };
+        let (fold, up_to) = walk_page(store, reached, until, fold, Folding::step).await?;
+        (cluster, reached) = (Arc::new(fold.cluster), up_to);
         if let Some(keeper) = &mut keeper {
             keeper.look(store, &cluster).await;
         }
-        if up_to >= until {
-            return Ok(cluster);
-        }
-        page = next?;
+    }
+    Ok(cluster)
+}
+
+/// A state on its way.
+struct Folding {
+    cluster: Cluster,
+    touched: Touched,
+}
+
+impl Folding {
+    fn step(&mut self, seq: Seq, json: &str) -> Result<(), StoreError> {
+        let envelope = follower(&self.cluster, seq, json)?;
+        self.cluster.apply(&envelope, &mut self.touched);
+        Ok(())
     }
 }
 
-/// Folds what the state lacks, up to `until`, and hands each event on.
+/// Folds what a state lacks, up to `until`. Returns the state, whose rows that changed, and the events.
 pub(super) async fn catch_up(
     store: &dyn EventStore,
-    cluster: &mut Cluster,
+    cluster: Cluster,
     until: Seq,
-    mut folded: impl FnMut(Envelope),
-) -> Result<Touched, StoreError> {
-    let mut touched = Touched::default();
+) -> Result<(Cluster, Touched, Vec<Envelope>), StoreError> {
     let mut reached = cluster.seq();
+    let mut walker = (cluster, Touched::default(), Vec::new());
     while reached < until {
-        let Page { texts, up_to } = page_after(store, reached, until).await?;
-        reached = up_to;
-        for text in texts {
-            let envelope = follower(cluster, &text)?;
-            cluster.apply(&envelope, &mut touched);
-            folded(envelope);
-        }
+        (walker, reached) =
+            walk_page(store, reached, until, walker, |(cluster, touched, events), seq, json| {
+                let envelope = follower(cluster, seq, json)?;
+                cluster.apply(&envelope, touched);
+                events.push(envelope);
+                Ok(())
+            })
+            .await?;
     }
-    Ok(touched)
+    Ok(walker)
 }
 
-/// Some events of the log, and up to where they are all that there are.
-pub(crate) struct Page {
-    pub(crate) texts: Vec<EventText>,
-    pub(crate) up_to: Seq,
-}
-
-/// The next events, and none beyond `until`: the state and the head that the caller knows are to be of one moment. What is
-/// not there has to be what was pruned.
-pub(crate) async fn page_after(store: &dyn EventStore, after: Seq, until: Seq) -> Result<Page, StoreError> {
+/// Hands the next events behind `after` to somebody, in order and beside those who want to be answered: about a page of them,
+/// and none beyond `until`, for the state and the head that the caller knows are to be of one moment. Returns up to where they
+/// are all that there are. What is not there has to be what was pruned.
+///
+/// # Errors
+/// When the log cannot be read, has a hole, or `step` fails.
+pub(crate) async fn walk_page<W: Send + 'static>(
+    store: &dyn EventStore,
+    after: Seq,
+    until: Seq,
+    walker: W,
+    step: fn(&mut W, Seq, &str) -> Result<(), StoreError>,
+) -> Result<(W, Seq), StoreError> {
     if after >= until {
-        return Ok(Page { texts: Vec::new(), up_to: after }); // nothing is left to read
+        return Ok((walker, after)); // nothing is left to read
     }
-    let left = usize::try_from(until.0.saturating_sub(after.0)).unwrap_or(PAGE);
-    let mut texts = store.read(after, left.min(PAGE)).await?;
-    let is_full = texts.len() == left.min(PAGE);
-    texts.retain(|text| text.seq <= until);
-    let up_to = texts.last().map_or(until, |last| if is_full { last.seq } else { until });
-    let there = texts.len() as u64;
-    let missing = (up_to.0 - after.0).checked_sub(there);
+    let limit = usize::try_from(until.0 - after.0).unwrap_or(PAGE).min(PAGE);
+    let mut way = Way { walker, step, until, reached: after, gap: None, there: 0 };
+    // An event is read where it is taken in: to hand its text to another thread takes longer than to read it.
+    let (way, read) = match store.local() {
+        Some(log) => {
+            off_thread(move || {
+                let read = log.read_each(after, limit, &mut |seq, json| way.step(seq, json))?;
+                Ok((way, read))
+            })
+            .await?
+        }
+        None => {
+            let texts = store.read(after, limit).await?;
+            off_thread(move || {
+                texts.iter().try_for_each(|text| way.step(text.seq, &text.json))?;
+                Ok((way, texts.len()))
+            })
+            .await?
+        }
+    };
+    let up_to = if read == limit { way.reached } else { until };
+    let missing = (up_to.0 - after.0).checked_sub(way.there);
     if missing != Some(0) && Some(store.pruned(after.next(), up_to).await?) != missing {
-        let first = texts.iter().zip(after.next().0..).find(|(text, seq)| text.seq.0 != *seq);
-        let first = first.map_or(after.0 + there + 1, |(_, seq)| seq);
+        let first = way.gap.unwrap_or(way.reached.next());
         return Err(StoreError::Damaged(format!("event {first} is missing")));
     }
-    Ok(Page { texts, up_to })
+    Ok((way.walker, up_to))
+}
+
+/// Somebody on the way through some events, who takes note of what is not there.
+struct Way<W> {
+    walker: W,
+    step: fn(&mut W, Seq, &str) -> Result<(), StoreError>,
+    until: Seq,
+    reached: Seq,
+    /// The first event that is not there.
+    gap: Option<Seq>,
+    /// How many were there.
+    there: u64,
+}
+
+impl<W> Way<W> {
+    fn step(&mut self, seq: Seq, json: &str) -> Result<(), StoreError> {
+        if seq != self.reached.next() {
+            self.gap.get_or_insert(self.reached.next());
+        }
+        self.reached = seq.min(self.until);
+        if seq > self.until {
+            return Ok(());
+        }
+        self.there += 1;
+        (self.step)(&mut self.walker, seq, json)
+    }
 }
 
 /// Reads an event that follows a state.
-pub(crate) fn follower(cluster: &Cluster, text: &EventText) -> Result<Envelope, StoreError> {
-    let envelope = Envelope::decode(&text.json)
-        .map_err(|error| StoreError::Damaged(format!("event {}: {error}", text.seq)))?;
-    if envelope.seq <= cluster.seq() || text.seq != envelope.seq {
+pub(crate) fn follower(cluster: &Cluster, seq: Seq, json: &str) -> Result<Envelope, StoreError> {
+    let envelope =
+        Envelope::decode(json).map_err(|error| StoreError::Damaged(format!("event {seq}: {error}")))?;
+    if envelope.seq <= cluster.seq() || seq != envelope.seq {
         return Err(StoreError::Damaged(format!("event {} is missing", cluster.seq().next())));
     }
     Ok(envelope)

@@ -344,10 +344,8 @@ impl Writer {
             let (had, has) = (self.cluster.seq(), head.seq);
             return Err(StoreError::Damaged(format!("the log had {had} events and now has {has}")));
         }
-        let mut cluster = Cluster::clone(&self.cluster);
-        let mut events = Vec::new();
-        let keep = |envelope| events.push(envelope);
-        let touched = catch_up(self.store.as_ref(), &mut cluster, head.seq, keep).await?;
+        let before = Cluster::clone(&self.cluster);
+        let (cluster, touched, events) = catch_up(self.store.as_ref(), before, head.seq).await?;
         let answers = self.store.answers(self.ambient.now() - ANSWERS_KEPT, self.cluster.seq()).await?;
         self.answers.extend(answers.into_iter().map(|answer| (answer.key.clone(), answer)));
         self.head = head;

@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon_events::{CommitId, Digest, Envelope, Kind, Seq};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -259,6 +260,21 @@ pub enum StoreError {
     Unsupported(String),
 }
 
+/// A log on a disk of this machine: it is read in the thread that asks, which nobody else may wait for.
+pub trait LocalLog: Send + Sync {
+    /// Hands out the events after `after` in order, at most `limit`; as [`EventStore::read`], but no text is copied. Answers
+    /// how many there were.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or `each` fails.
+    fn read_each(
+        &self,
+        after: Seq,
+        limit: usize,
+        each: &mut dyn FnMut(Seq, &str) -> Result<(), StoreError>,
+    ) -> Result<usize, StoreError>;
+}
+
 /// Where the log lives.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
@@ -281,6 +297,11 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// The events after `after` in order, at most `limit`. Those that were pruned are passed over.
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError>;
+
+    /// The log as it can be read in the thread of whoever reads; `None` where it is elsewhere.
+    fn local(&self) -> Option<Arc<dyn LocalLog>> {
+        None
+    }
 
     /// The events that a query asks for, in order.
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError>;

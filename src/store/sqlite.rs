@@ -14,8 +14,8 @@ mod query;
 mod raw;
 
 use super::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, IndexKey, IndexSum, Lease, RawPage, RawPosition,
-    RowChange, Snapshot, StoreError, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, IndexKey, IndexSum, Lease, LocalLog, RawPage,
+    RawPosition, RowChange, Snapshot, StoreError, Table,
 };
 use crate::latest;
 use async_trait::async_trait;
@@ -29,7 +29,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -69,7 +69,7 @@ pub struct SqliteStore {
     /// `None` when it was closed.
     writer: Arc<Mutex<Option<Writer>>>,
     derived: Arc<Derived>,
-    readers: Arc<Mutex<Vec<Connection>>>,
+    readers: Arc<Readers>,
     /// How many commits there are, for those who wait for more.
     commits: latest::Sender<u64>,
     /// In memory alone: the lock of the folder already sees to it that there is one daemon.
@@ -101,7 +101,9 @@ impl SqliteStore {
         check_density(&connection, &path, derived.last_snapshot()?)?;
         let writer = Arc::new(Mutex::new(Some(Writer { connection, head, _lock: lock })));
         let commits = latest::Sender::new(head.commits);
-        Ok(Self { path, writer, derived, readers: Arc::default(), commits, lease: Mutex::default() })
+        let kept = Mutex::default();
+        let readers = Arc::new(Readers { path: path.clone(), derived: derived.path.clone(), kept });
+        Ok(Self { path, writer, derived, readers, commits, lease: Mutex::default() })
     }
 
     /// Whether a data folder holds a store.
@@ -142,21 +144,64 @@ impl SqliteStore {
         work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let readers = Arc::clone(&self.readers);
-        let (path, derived) = (self.path.clone(), self.derived.path.clone());
         let outcome = tokio::task::spawn_blocking(move || {
-            let kept = readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = match kept {
-                Some(connection) => connection,
-                None => open_reader(&path, &derived)?,
-            };
-            let result = work(&connection).map_err(|error| explain(&path, &error))?;
-            let mut readers = readers.lock().unwrap_or_else(PoisonError::into_inner);
-            if readers.len() < READERS_KEPT {
-                readers.push(connection);
-            }
-            Ok(result)
+            readers.lend(|connection| work(connection).map_err(|error| explain(&readers.path, &error)))
         });
         outcome.await.map_err(|error| StoreError::Unavailable(format!("a read was given up: {error}")))?
+    }
+}
+
+/// The connections that read.
+struct Readers {
+    path: PathBuf,
+    derived: PathBuf,
+    /// Those that nobody uses at present.
+    kept: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    /// Has some work done with one of them.
+    fn lend<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let kept = self.kept().pop();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => open_reader(&self.path, &self.derived)?,
+        };
+        let result = work(&connection)?;
+        let mut kept = self.kept();
+        if kept.len() < READERS_KEPT {
+            kept.push(connection);
+        }
+        Ok(result)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LocalLog for Readers {
+    fn read_each(
+        &self,
+        after: Seq,
+        limit: usize,
+        each: &mut dyn FnMut(Seq, &str) -> Result<(), StoreError>,
+    ) -> Result<usize, StoreError> {
+        let explain = |error: rusqlite::Error| explain(&self.path, &error);
+        self.lend(|connection| {
+            let sql = "SELECT seq, json FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+            let mut statement = connection.prepare_cached(sql).map_err(explain)?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut rows = statement.query(params![number(after), limit]).map_err(explain)?;
+            let mut count = 0;
+            while let Some(row) = rows.next().map_err(explain)? {
+                let seq = Seq(row.get::<_, i64>(0).map_err(explain)?.unsigned_abs());
+                let json = row.get_ref(1).map_err(explain)?;
+                each(seq, json.as_str().map_err(|error| explain(error.into()))?)?;
+                count += 1;
+            }
+            Ok(count)
+        })
     }
 }
 
@@ -337,6 +382,10 @@ impl EventStore for SqliteStore {
         self.query(EventQuery { after, limit, ..EventQuery::default() }).await
     }
 
+    fn local(&self) -> Option<Arc<dyn LocalLog>> {
+        Some(Arc::clone(&self.readers) as _)
+    }
+
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
         if query.subject.is_some() || query.actor.is_some() || !query.kinds.is_empty() {
             self.derive(Derived::index).await?;
@@ -473,7 +522,7 @@ impl EventStore for SqliteStore {
     }
 
     async fn close(&self) {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.readers.kept().clear();
         let (writer, derived) = (Arc::clone(&self.writer), Arc::clone(&self.derived));
         let close = move || {
             derived.close();
