@@ -20,26 +20,14 @@ impl Digest {
     /// digests, so that a pruned event can leave its digest behind and the chain still holds, and its identity.
     #[must_use]
     pub fn of_commit(previous: Self, events: impl IntoIterator<Item = Self>, id: CommitId) -> Self {
-        let mut hasher = over_events(previous, events);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&previous.0);
+        for event in events {
+            hasher.update(&event.0);
+        }
         hasher.update(id.0.as_bytes());
         Self(*hasher.finalize().as_bytes())
     }
-
-    /// The digest of a commit as the first logs have it, which does not cover the commit's identity. (A digest of the
-    /// one form is never one of the other: they cover texts of different lengths.)
-    #[must_use]
-    pub fn of_early_commit(previous: Self, events: impl IntoIterator<Item = Self>) -> Self {
-        Self(*over_events(previous, events).finalize().as_bytes())
-    }
-}
-
-fn over_events(previous: Digest, events: impl IntoIterator<Item = Digest>) -> blake3::Hasher {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&previous.0);
-    for event in events {
-        hasher.update(&event.0);
-    }
-    hasher
 }
 
 impl fmt::Display for Digest {

@@ -2,15 +2,19 @@
 //! one it goes through, in order.
 
 use crate::check;
+use chrono::TimeDelta;
 use kdaemon::commands::Policy;
 use kdaemon::history::Replay;
-use kdaemon_events::{Envelope, Strategy};
-use kdaemon_projections::Cluster;
+use kdaemon_events::{Envelope, Event, Strategy};
+use kdaemon_projections::{Cluster, Health};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How long the counts are uneven before they are evened.
 const BALANCE_AFTER: Option<Duration> = Some(Duration::from_secs(1));
+
+/// What nothing is in the way of is done after so long.
+const PATIENCE: TimeDelta = TimeDelta::minutes(3);
 
 /// The first event in which a replay of a whole log leaves the record, if there is one.
 pub fn deviation(log: &[Envelope], policy: &Policy) -> Option<String> {
@@ -49,8 +53,33 @@ pub fn unsoundness(log: &[Envelope], policy: &Policy) -> Option<String> {
                 seq = envelope.seq;
             }
         }
+        if let Some(unfinished) = unfinished(log, &replay) {
+            return Some(format!("under {other:?}, {unfinished}"));
+        }
         // Not the names: what was gone in the record may be there in the replay when another comes with its name.
         check::eligible(replay.replayed());
         None
     })
+}
+
+/// A deletion that was finished in the record long ago, and is not in the replay, though nothing is in its way there.
+fn unfinished(log: &[Envelope], replay: &Replay) -> Option<String> {
+    let end = log.last()?.at;
+    let cluster = replay.replayed();
+    let long_ago = log.iter().filter(|envelope| end - envelope.at > PATIENCE);
+    long_ago
+        .filter_map(|envelope| match &envelope.event {
+            Event::ContainerDeleted(deleted) => {
+                cluster.container(deleted.container_id).map(|container| (envelope, container))
+            }
+            _ => None,
+        })
+        .find_map(|(envelope, container)| {
+            let placements =
+                container.placement.iter().chain(container.retired.iter().map(|retired| &retired.placement));
+            let mut nodes = placements.filter_map(|placement| cluster.node(placement.node_id));
+            let is_free = nodes.all(|node| node.health == Health::Up && node.failures == 0);
+            is_free
+                .then(|| format!("the deletion that event {} finished is not: {container:?}", envelope.seq))
+        })
 }

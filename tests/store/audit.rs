@@ -3,7 +3,7 @@
 use crate::events::*;
 use kdaemon::audit::{Audit, Expectation, audit};
 use kdaemon::store::{Commit, EventStore, Head, MemoryStore, SqliteStore, StoreError, verify_file};
-use kdaemon_events::{CommitId, Digest, Seq};
+use kdaemon_events::{CommitId, Seq};
 use proptest::prelude::*;
 use rusqlite::Connection;
 use std::path::Path;
@@ -237,30 +237,6 @@ async fn the_index_is_compared_with_the_log() {
         std::fs::remove_file(folder.path().join("tables.db")).unwrap();
         assert!(ask(folder.path()).await.unwrap().ok);
     }
-}
-
-#[tokio::test]
-async fn a_log_whose_digests_do_not_cover_the_commits_identity_yet_is_verified() {
-    let (folder, _) = written().await;
-    let connection = Connection::open(file(folder.path())).unwrap();
-    let texts = |sql: &str| -> Vec<String> {
-        let mut statement = connection.prepare(sql).unwrap();
-        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
-    };
-    let mut digest = Digest::default();
-    for (number, events) in (1_i64..).zip(["= 1", "= 2", "= 3", "= 4", "= 5", "BETWEEN 6 AND 8"]) {
-        let events = texts(&format!("SELECT json FROM events WHERE seq {events} ORDER BY seq"));
-        digest = Digest::of_early_commit(digest, events.iter().map(|json| Digest::of_event(json.as_bytes())));
-        let set = "UPDATE commits SET digest = ?1 WHERE number = ?2";
-        connection.execute(set, rusqlite::params![digest.to_string(), number]).unwrap();
-    }
-    let id: CommitId = texts("SELECT id FROM commits WHERE number = 7")[0].parse().map(CommitId).unwrap();
-    let last = texts("SELECT json FROM events WHERE seq = 9");
-    digest = Digest::of_commit(digest, last.iter().map(|json| Digest::of_event(json.as_bytes())), id);
-    connection.execute("UPDATE commits SET digest = ?1 WHERE number = 7", [digest.to_string()]).unwrap();
-    drop(connection);
-    let found = look(folder.path(), None).unwrap();
-    assert!(found.ok && found.head.digest == digest, "{found:?}");
 }
 
 #[tokio::test]

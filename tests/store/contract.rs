@@ -4,8 +4,8 @@ use crate::events::*;
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use chrono::TimeDelta;
 use kdaemon::store::{
-    Answer, Commit, EventQuery, EventStore, Head, MemoryStore, RethinkdbStore, RowChange, Snapshot,
-    SqliteStore, StoreError, StoredEvent, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RethinkdbStore, RowChange,
+    Snapshot, SqliteStore, StoreError, StoredEvent, Table,
 };
 use kdaemon_events::{Actor, CommitId, Digest, Envelope, Kind, Seq};
 use proptest::prelude::*;
@@ -171,6 +171,31 @@ async fn varied(store: &dyn EventStore) {
     });
     let commit = Commit { id: CommitId(Uuid::new_v4()), events: events.collect(), answers: Vec::new() };
     store.append(&Head::default(), commit).await.unwrap();
+}
+
+#[test]
+fn a_log_on_this_machine_is_read_in_place_as_it_is_read_from_elsewhere() {
+    every_store(async |store| {
+        varied(&*store).await;
+        store.prune(&[(Seq(3), Seq(3))], 1).await.unwrap();
+        let Some(log) = store.local() else { return };
+        for (after, limit) in [(0, 100), (0, 2), (2, 3), (5, 1), (8, 10), (0, 0), (900, 1), (u64::MAX, 1)] {
+            let mut texts = Vec::new();
+            let count = log.read_each(Seq(after), limit, &mut |seq, json| {
+                texts.push(EventText { seq, json: json.to_owned() });
+                Ok(())
+            });
+            assert_eq!(count, Ok(texts.len()));
+            assert_eq!(texts, store.read(Seq(after), limit).await.unwrap(), "{limit} after {after}");
+        }
+        // Whoever has enough says so.
+        let mut count = 0;
+        let stopped = log.read_each(Seq(0), 100, &mut |seq, _| {
+            count += 1;
+            if seq < Seq(4) { Ok(()) } else { Err(StoreError::Unsupported("enough".into())) }
+        });
+        assert_eq!((stopped, count), (Err(StoreError::Unsupported("enough".into())), 3));
+    });
 }
 
 #[test]
