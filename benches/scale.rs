@@ -278,6 +278,7 @@ pub(crate) async fn submit(journal: &Journal, command: Command) -> Outcome {
 
 pub(crate) async fn mount(journal: Journal, number: u16) {
     let mount = MountNode {
+        availability: kdaemon_events::node::Availability::Active,
         name: Some(format!("node-{number}")),
         user_id: None,
         endpoint: endpoint(number),

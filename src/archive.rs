@@ -6,7 +6,7 @@
 
 mod file;
 
-pub use file::{export_file, import_file};
+pub use file::{Bar, NewFile, export_file, import_file};
 
 use crate::store::{
     Answer, Commit, EventStore, Head, RawBody, RawCommit, RawPosition, StoreError, StoredEvent,
@@ -89,7 +89,7 @@ struct Line<'a> {
 }
 
 /// Writes the log of a store as it is now. Of the answers to `Idempotency-Key`s those since `answers_since` go with it.
-/// `progress` is told the header, and after each commit how many events are done.
+/// `progress` is told the header, and again and again how many events are done.
 ///
 /// # Errors
 /// When the store cannot be read or the file cannot be written.
@@ -99,43 +99,96 @@ pub async fn export(
     answers_since: DateTime<Utc>,
     progress: &mut (dyn FnMut(&Header, Seq) + Send),
 ) -> Result<Head, ArchiveError> {
-    let head = store.head().await?;
-    let header = Header { kdaemon_log: FORM, commits: head.commits, events: head.seq, digest: head.digest };
-    write_line(out, &header)?;
-    progress(&header, Seq(0));
-    let mut answers = BTreeMap::<Seq, Vec<Answer>>::new();
-    for answer in store.answers(answers_since, Seq(0)).await? {
-        answers.entry(answer.seq).or_default().push(answer);
-    }
-    let (mut done, mut position) = (0, RawPosition::START);
-    while done < head.commits {
-        let page = store.raw_commits(position).await?;
-        if page.commits.is_empty() {
-            return Err(StoreError::Damaged(format!("commit {} is missing", done + 1)).into());
-        }
-        for commit in page.commits.iter().take(usize::try_from(head.commits - done).unwrap_or(usize::MAX)) {
-            let (id, digest, texts) = whole(commit, done + 1)?;
-            let raw = texts.iter().map(|text| serde_json::from_str(text)).collect();
-            let not_json = |error| StoreError::Damaged(format!("an event of commit {}: {error}", done + 1));
-            let raw: Vec<&RawValue> = Result::map_err(raw, not_json)?;
-            let (first, last) = (Seq(commit.first_seq.unsigned_abs()), Seq(commit.last_seq.unsigned_abs()));
-            let mut answers: Vec<_> =
-                answers.range(first..=last).flat_map(|(_, answers)| answers.clone()).collect();
-            answers.sort_by(|a, b| a.seq.cmp(&b.seq).then_with(|| a.key.cmp(&b.key)));
-            done += 1;
-            write_line(out, &Line { commit: done, id, digest, events: raw, answers })?;
-            progress(&header, last);
-            position = RawPosition { number: commit.number, seq: commit.last_seq };
-        }
+    let mut export = Export::new(store, answers_since).await?;
+    while let Some(lines) = export.lines(store).await? {
+        out.write_all(&lines)?;
+        progress(&export.header, export.done());
     }
     out.flush()?;
-    Ok(head)
+    Ok(export.head)
 }
 
-fn write_line(out: &mut (dyn Write + Send), line: &impl Serialize) -> Result<(), ArchiveError> {
-    serde_json::to_writer(&mut *out, line).map_err(io::Error::from)?;
-    out.write_all(b"\n")?;
-    Ok(())
+/// A log on its way out.
+pub struct Export {
+    head: Head,
+    header: Header,
+    answers: BTreeMap<Seq, Vec<Answer>>,
+    /// Behind what the next lines are; `None` before the first one.
+    position: Option<RawPosition>,
+    /// How many commits are done.
+    commits: u64,
+}
+
+impl Export {
+    /// Begins with the log as it is now.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn new(store: &dyn EventStore, answers_since: DateTime<Utc>) -> Result<Self, StoreError> {
+        let head = store.head().await?;
+        let header =
+            Header { kdaemon_log: FORM, commits: head.commits, events: head.seq, digest: head.digest };
+        let mut answers = BTreeMap::<Seq, Vec<Answer>>::new();
+        for answer in store.answers(answers_since, Seq(0)).await? {
+            answers.entry(answer.seq).or_default().push(answer);
+        }
+        Ok(Self { head, header, answers, position: None, commits: 0 })
+    }
+
+    /// The end of what is exported.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    fn done(&self) -> Seq {
+        self.position.map_or(Seq(0), |position| Seq(u64::try_from(position.seq).unwrap_or(0)))
+    }
+
+    /// The next lines of the store that it began with, whole ones; `None` at the end.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds what is not as it was written.
+    pub async fn lines(&mut self, store: &dyn EventStore) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(position) = self.position else {
+            self.position = Some(RawPosition::START);
+            return Ok(Some(line(&self.header)));
+        };
+        let left = usize::try_from(self.head.commits - self.commits).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(None);
+        }
+        let page = store.raw_commits(position).await?;
+        if page.commits.is_empty() {
+            return Err(StoreError::Damaged(format!("commit {} is missing", self.commits + 1)));
+        }
+        let mut lines = Vec::new();
+        for commit in page.commits.iter().take(left) {
+            lines.extend(self.commit(commit)?);
+        }
+        Ok(Some(lines))
+    }
+
+    fn commit(&mut self, commit: &RawCommit) -> Result<Vec<u8>, StoreError> {
+        let number = self.commits + 1;
+        let (id, digest, texts) = whole(commit, number)?;
+        let raw = texts.iter().map(|text| serde_json::from_str(text)).collect();
+        let not_json = |error| StoreError::Damaged(format!("an event of commit {number}: {error}"));
+        let events: Vec<&RawValue> = Result::map_err(raw, not_json)?;
+        let (first, last) = (Seq(commit.first_seq.unsigned_abs()), Seq(commit.last_seq.unsigned_abs()));
+        let mut answers: Vec<_> =
+            self.answers.range(first..=last).flat_map(|(_, answers)| answers.clone()).collect();
+        answers.sort_by(|a, b| a.seq.cmp(&b.seq).then_with(|| a.key.cmp(&b.key)));
+        self.commits = number;
+        self.position = Some(RawPosition { number: commit.number, seq: commit.last_seq });
+        Ok(line(&Line { commit: number, id, digest, events, answers }))
+    }
+}
+
+fn line(line: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec(line).unwrap_or_default(); // text keys: cannot fail
+    text.push(b'\n');
+    text
 }
 
 /// What there is of an event that was pruned.

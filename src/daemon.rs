@@ -9,6 +9,7 @@ use crate::journal::{Ambient, Journal, Machine, Submission, SubmitError};
 use crate::leader::Candidate;
 use crate::reactors::{Reactors, Settings, Webhook};
 use crate::store::{EventStore, RethinkdbSettings, RethinkdbStore, SqliteStore, StoreError};
+use kdaemon_events::node::Availability;
 use kdaemon_events::{Actor, ClusterId, Endpoint, SpecError};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -173,6 +174,7 @@ async fn serve(
     let deliveries = settings.webhook.as_ref().map(|webhook| Arc::clone(&webhook.deliveries));
     let name = format!("{}[{}]", host_name(), std::process::id());
     let (candidate, role) = Candidate::new(journal.clone(), Machine.random(), name, config.leader_lease);
+    let rebuilds = settings.rebuilds.clone();
     let start = {
         let (journal, engines) = (journal.clone(), Arc::clone(&engines));
         move |leadership| Reactors::start(journal.clone(), Arc::clone(&engines), settings.clone(), leadership)
@@ -183,7 +185,7 @@ async fn serve(
         let journal = journal.clone();
         tokio::spawn(async move { journal.follow().await }); // ends with the journal
     }
-    let api = Api::new(journal.clone(), engines, Arc::clone(config), shutdown, role);
+    let api = Api::new(journal.clone(), engines, Arc::clone(config), shutdown, role, rebuilds);
     if let Some(deliveries) = deliveries {
         api.count_deliveries(deliveries);
     }
@@ -235,6 +237,7 @@ async fn mount_local_engine(
         return Ok(());
     }
     let mount = MountNode {
+        availability: Availability::Active,
         name: Some("local".to_owned()),
         user_id: None,
         endpoint,

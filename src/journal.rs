@@ -20,6 +20,7 @@ use crate::store::{Answer, EventStore, Head, StoreError};
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::{Actor, Envelope, RequestId, Seq, Term};
 use kdaemon_projections::{Cluster, Touched};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::LogTime;
@@ -419,7 +420,14 @@ fn spawn(writer: impl Future<Output = ()> + Send + 'static) -> Result<(), StoreE
         |error: std::io::Error| StoreError::Unavailable(format!("no thread for the journal: {error}"));
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let thread = std::thread::Builder::new().name("journal".into());
-    thread.spawn(move || runtime.block_on(writer)).map(drop).map_err(failed)
+    let run = move || {
+        // A daemon that can record nothing any more must not go on as if it could; its next start begins with what is durable.
+        if catch_unwind(AssertUnwindSafe(|| runtime.block_on(writer))).is_err() {
+            tracing::error!("the journal was ended by a fault of the daemon, which ends with it");
+            std::process::abort();
+        }
+    };
+    thread.spawn(run).map(drop).map_err(failed)
 }
 
 fn closed() -> SubmitError {

@@ -258,8 +258,7 @@ impl Call {
         match self.query.wait()? {
             Some(wait) if shown.progress != Progress::Done => {
                 let waited = self.wait(wait, outcome.seq, show.clone(), &outcome.events).await;
-                // Without events nothing was kept: what is under the key then is not this command's.
-                if let Some(key) = self.key.clone().filter(|_| !outcome.events.is_empty()) {
+                if let Some(key) = self.key.clone() {
                     let (status, body) = (waited.status::<S>().as_u16(), waited.body().to_owned());
                     self.api.journal.amend_answer(key, status, waited.seq, body).await;
                 }

@@ -3,9 +3,9 @@
 use super::command::{Call, CommandQuery, Created, DryRun, Progress, settled};
 use super::input::{Fields, Input, Known, Query, QueryFields, Which};
 use super::problem::{Problem, Sort};
-use super::resource::{Containers, ListQuery, PageQuery, ReadQuery, answer, get, json, list, resolve};
+use super::resource::{Containers, ListQuery, PageQuery, ReadQuery, answer, get, json, list, resolve, state};
 use super::shapes::{
-    Balance, Flag, Past, Tail, Text, Variables, edited_text, filled, nullable, optional_text,
+    Balance, Flag, Past, Tail, Text, Variables, Whole, edited_text, filled, nullable, optional_text,
 };
 use super::{Answered, Api, SEQ_HEADER};
 use crate::commands::{Command, CreateContainer, UpdateContainer};
@@ -206,6 +206,9 @@ struct LogQuery {
     /// Only what was written since then (RFC 3339, or a Unix time in seconds), or in the last `10m`.
     #[param(value_type = Option<String>)]
     since: Option<Past>,
+    /// Waits for a state that includes this event.
+    #[param(value_type = Option<u64>)]
+    min_seq: Option<Whole>,
 }
 
 impl QueryFields for LogQuery {}
@@ -230,7 +233,7 @@ impl LogQuery {
     responses((status = 200, description = "The output", body = String, content_type = "text/plain")))]
 async fn logs(State(api): State<Api>, Which(which): Which, Query(query): Query<LogQuery>) -> Answered {
     let request = query.request(&api);
-    let (engine, identity, seq) = serving(&api, &which)?;
+    let (engine, identity, seq) = serving(&*state(&api, query.min_seq).await?, &api, &which)?;
     let output = engine.logs(identity, request).await?;
     let mut response =
         Response::new(HttpBody::from_stream(output.take_until(api.shutdown.clone().cancelled_owned())));
@@ -241,10 +244,10 @@ async fn logs(State(api): State<Api>, Which(which): Which, Query(query): Query<L
 }
 
 /// A container's use of its machine
-#[utoipa::path(get, path = "/containers/{id}/stats", tag = "containers", params(("id" = String, Path, description = "Id or name")),
+#[utoipa::path(get, path = "/containers/{id}/stats", tag = "containers", params(("id" = String, Path, description = "Id or name"), NowQuery),
     responses((status = 200, description = "Now", body = Stats)))]
-async fn stats(State(api): State<Api>, Which(which): Which, Query(NoQuery {}): Query<NoQuery>) -> Answered {
-    let (engine, identity, seq) = serving(&api, &which)?;
+async fn stats(State(api): State<Api>, Which(which): Which, Query(query): Query<NowQuery>) -> Answered {
+    let (engine, identity, seq) = serving(&*state(&api, query.min_seq).await?, &api, &which)?;
     let stats = engine.stats(identity).await?;
     Ok(answer(StatusCode::OK, seq, json(&stats)))
 }
@@ -298,14 +301,10 @@ impl LaunchProgress {
 ///
 /// While its image is pulled, how much of it has come. This is seen and not recorded: it can be asked for now alone, and on a
 /// cluster of several daemons the one that leads knows it (the others answer the step `unknown`).
-#[utoipa::path(get, path = "/containers/{id}/progress", tag = "containers", params(("id" = String, Path, description = "Id or name")),
+#[utoipa::path(get, path = "/containers/{id}/progress", tag = "containers", params(("id" = String, Path, description = "Id or name"), NowQuery),
     responses((status = 200, description = "Now", body = LaunchProgress)))]
-async fn progress(
-    State(api): State<Api>,
-    Which(which): Which,
-    Query(NoQuery {}): Query<NoQuery>,
-) -> Answered {
-    let cluster = api.journal.cluster();
+async fn progress(State(api): State<Api>, Which(which): Which, Query(query): Query<NowQuery>) -> Answered {
+    let cluster = state(&api, query.min_seq).await?;
     let container = cluster.find_container(&which).ok_or_else(|| Problem::not_found("container", &which))?;
     let progress = match (container.phase, &container.placement) {
         (Phase::Waiting, _) => LaunchProgress::at(Step::Waiting, None),
@@ -327,15 +326,19 @@ async fn progress(
     Ok(answer(StatusCode::OK, cluster.seq(), json(&progress)))
 }
 
-/// A route without parameters.
+/// What a reading of the present alone takes.
 #[derive(Debug, Deserialize, IntoParams)]
-pub(super) struct NoQuery {}
+#[into_params(parameter_in = Query)]
+struct NowQuery {
+    /// Waits for a state that includes this event.
+    #[param(value_type = Option<u64>)]
+    min_seq: Option<Whole>,
+}
 
-impl QueryFields for NoQuery {}
+impl QueryFields for NowQuery {}
 
 /// The engine that has the container that people can reach, and which one it is there.
-fn serving(api: &Api, which: &str) -> Result<(Arc<dyn Engine>, Identity, Seq), Problem> {
-    let cluster = api.journal.cluster();
+fn serving(cluster: &Cluster, api: &Api, which: &str) -> Result<(Arc<dyn Engine>, Identity, Seq), Problem> {
     let container = cluster.find_container(which).ok_or_else(|| Problem::not_found("container", which))?;
     let nowhere = || Problem::conflict(format!("container `{}` is on no node", container.name));
     let placement = container.serving().ok_or_else(nowhere)?;

@@ -272,12 +272,19 @@ pub(super) fn cors(api: &Api) -> Option<CorsLayer> {
     )
 }
 
+/// What is worked out of any length of the log takes as long as that is. Whoever goes away ends it, and of each only a few
+/// go on at one time.
+const LONG: [&str; 3] = ["/diff", "/rebuild", "/replay"];
+
 /// Bounds how long an answer may take to begin (what a `?wait=` asks for comes on top), and holds a panic.
 async fn bound(api: &Api, request: Request, next: Next) -> Response {
     let limit = api.config.request_timeout + wait_of(request.uri());
+    let route = request.extensions().get::<MatchedPath>();
+    let is_long = route.is_some_and(|route| LONG.iter().any(|long| route.as_str().ends_with(long)));
     // Nothing of the request is used after a panic, and what it shares with others is changed whole or not at all.
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-    match tokio::time::timeout(limit, answer).await {
+    let outcome = if is_long { Ok(answer.await) } else { tokio::time::timeout(limit, answer).await };
+    match outcome {
         Ok(Ok(response)) => response,
         Ok(Err(_panic)) => {
             Problem::new(Sort::Internal, "the request was ended by a fault of the daemon; its log says more")

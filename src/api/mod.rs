@@ -9,6 +9,7 @@
 
 mod accept;
 mod applications;
+mod archive;
 mod audit;
 mod backup;
 mod command;
@@ -41,7 +42,8 @@ use crate::journal::Journal;
 use crate::latest as watch;
 use crate::leader::Role;
 use crate::past::Past;
-use crate::reactors::Deliveries;
+
+use crate::reactors::{Deliveries, Rebuilds};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderName;
@@ -85,6 +87,10 @@ pub struct Shared {
     audits: Arc<Semaphore>,
     /// The place for a backup.
     backups: Arc<Semaphore>,
+    /// The place for an export.
+    exports: Arc<Semaphore>,
+    /// Where it is asked for that the tables are made anew.
+    rebuilds: Rebuilds,
     /// What became of the events that are sent, where they are.
     deliveries: OnceLock<Arc<Deliveries>>,
     /// `/openapi.json`, once the router is made.
@@ -109,10 +115,11 @@ impl Api {
         config: Arc<Config>,
         shutdown: CancellationToken,
         role: watch::Receiver<Role>,
+        rebuilds: Rebuilds,
     ) -> Self {
         let metrics = health::Metrics::new();
         let audits = Arc::new(Semaphore::new(audit::AT_ONCE));
-        let backups = Arc::new(Semaphore::new(1));
+        let (backups, exports) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
         let (document, methods) = (Arc::default(), OnceLock::new());
         let past = Past::new(journal.clone());
         let replays = Arc::new(Semaphore::new(replay::TOGETHER));
@@ -127,6 +134,8 @@ impl Api {
             metrics,
             audits,
             backups,
+            exports,
+            rebuilds,
             deliveries: OnceLock::new(),
             document,
             methods,
@@ -150,6 +159,7 @@ pub fn router(api: Api) -> Router {
         .merge(stream::routes())
         .merge(audit::routes())
         .merge(backup::routes())
+        .merge(archive::routes())
         .merge(history::routes())
         .merge(state::routes())
         .merge(why::routes())

@@ -62,6 +62,9 @@ struct Body {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Count>)]
     capacity: Option<Option<Count>>,
+    /// Whether it takes containers, as the routes `cordon`, `uncordon` and `drain` set it; `active` for a new one.
+    #[schema(value_type = Option<String>)]
+    availability: Option<Availability>,
 }
 
 impl Fields for Body {
@@ -122,6 +125,7 @@ async fn create(call: Call, input: Input<Body>) -> Answered {
         Problem::invalid("d_ipaddr", detail)
     };
     let mount = MountNode {
+        availability: body.availability.unwrap_or_default(),
         endpoint: body.endpoint(None)?.ok_or_else(missing)?,
         name: filled(body.name),
         user_id: optional_text(body.user_id).flatten(),
@@ -145,6 +149,7 @@ async fn update(call: Call, Which(which): Which, input: Input<Body>) -> Answered
         user_id: optional_text(body.user_id),
         labels: body.labels.map(Option::unwrap_or_default),
         capacity: body.capacity.map(|capacity| capacity.map(|capacity| capacity.0)),
+        availability: body.availability,
     };
     call.run_on::<Nodes>(id, Command::UpdateNode(update), settled, Some(digest)).await
 }

@@ -121,6 +121,10 @@ impl Resource for Applications {
         "docker_image",
         "is_enabled",
         "env_variables",
+        "dependencies",
+        "networks",
+        "volumes",
+        "constraints",
         "restart_policy",
         "replicas",
         "update_policy",
@@ -405,18 +409,23 @@ impl Filter {
         }
         let Ok(Value::Object(row)) = serde_json::to_value(row) else { return false };
         self.fields.iter().all(|(name, values)| {
-            let actual = row.get(name).unwrap_or(&Value::Null);
-            let text = match actual {
-                Value::String(text) => Value::String(text.clone()),
-                Value::Null => Value::String(String::new()),
-                other => Value::String(other.to_string()),
+            let is_wanted = |actual: &Value| {
+                let text = match actual {
+                    Value::String(text) => text.clone(),
+                    Value::Null => String::new(),
+                    other => other.to_string(),
+                };
+                values.contains(&Value::String(text))
             };
-            values.contains(&text)
+            match row.get(name).unwrap_or(&Value::Null) {
+                Value::Array(several) => several.iter().any(is_wanted),
+                one => is_wanted(one),
+            }
         })
     }
 }
 
-/// The value that a filter asks for: things are meant by id or by name.
+/// The value that a filter asks for, of a list any of its values: things are meant by id or by name.
 fn wanted<R: Resource>(cluster: &Cluster, field: &str, text: &str) -> Result<Value, Problem> {
     if let Some((_, known)) = R::CHOICES.iter().find(|(name, _)| *name == field) {
         let choice = known.iter().find(|known| known.eq_ignore_ascii_case(text));
@@ -428,6 +437,7 @@ fn wanted<R: Resource>(cluster: &Cluster, field: &str, text: &str) -> Result<Val
     let id = match field {
         "node_id" => cluster.find_node(text).map(|node| node.id.to_string()),
         "application_id" => cluster.find_application(text).map(|application| application.id.to_string()),
+        "dependencies" => cluster.find_application(text).map(|application| application.name.clone()),
         _ => None,
     };
     let text = if text == "null" { "" } else { text };
@@ -464,7 +474,9 @@ pub(super) async fn list<R: Resource>(api: &Api, query: ListQuery) -> Result<Res
         });
         return Ok(answer(StatusCode::OK, seq, Body::from_stream(pieces)));
     };
-    let (body, next) = listing.page(page_size(limit)?);
+    let size = page_size(limit)?;
+    // A filter that admits few has everything looked at.
+    let (body, next) = crate::journal::off_thread(move || Ok(listing.page(size))).await?;
     let mut response = answer(StatusCode::OK, seq, body);
     if let Some(next) = next {
         let mut link = format!("<{}?limit={}&after={next}", query.path, limit.0);

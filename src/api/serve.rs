@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use tower::ServiceExt as _;
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the head of a request may take, and how long a connection may idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// A peer that gives no sign of life for so long is dead.
+const DEAD_AFTER: Duration = Duration::from_secs(60);
 /// The pause after a connection could not be accepted (too many open files, most likely).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -66,6 +69,16 @@ pub async fn serve(listener: TcpListener, api: Api) -> io::Result<()> {
     Ok(())
 }
 
+/// A peer that is gone without a word, or takes nothing of what is sent to it any more, is noticed after a while, also where
+/// nothing is to be sent (logs that are followed, say): what its connection holds is wanted by others.
+fn end_when_dead(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let keepalive =
+        TcpKeepalive::new().with_time(DEAD_AFTER / 2).with_interval(DEAD_AFTER / 6).with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(DEAD_AFTER))
+}
+
 async fn converse(
     stream: TcpStream,
     connection: Connection,
@@ -73,6 +86,7 @@ async fn converse(
     shutdown: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true); // slower without, not wrong
+    let _ = end_when_dead(&stream); // it is kept longer without
     let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
         // Routing happens before a router's own layers: what changes the path has to stand around it.

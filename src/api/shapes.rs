@@ -145,7 +145,8 @@ impl<'de> Deserialize<'de> for Flag {
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Flag, E> {
                 match text.to_ascii_lowercase().as_str() {
-                    "true" | "1" | "yes" | "on" => Ok(Flag(true)),
+                    // Without a value, as in `?follow`, it is named to be set.
+                    "true" | "1" | "yes" | "on" | "" => Ok(Flag(true)),
                     "false" | "0" | "no" | "off" => Ok(Flag(false)),
                     _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
                 }

@@ -7,24 +7,64 @@ mod verify;
 pub(super) use backup::{BackupArgs, RestoreArgs, backup, restore};
 pub(super) use verify::{VerifyArgs, verify};
 
-use crate::config::{Config, LogFormat, ServeArgs};
-use crate::daemon::{open_existing_store, open_store, run};
+use super::failure::Failure;
+use crate::archive::{ArchiveError, Bar, Header, NewFile};
+use crate::config::{Config, ConfigError, LogFormat, ServeArgs};
+use crate::daemon::{DaemonError, open_existing_store, open_store, run};
+use crate::http_client::chain;
+use crate::reactors::Rebuilt;
+use crate::store::StoreError;
 use crate::{archive, reactors};
 use anyhow::Context as _;
+use daemon::Daemon;
+use http_body_util::BodyExt as _;
+use kdaemon_events::Seq;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// Why a command did not do what it was asked. Each message is one line.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct CliError(String);
+#[error("{message}")]
+pub(super) struct CliError {
+    message: String,
+    code: u8,
+}
 
 impl CliError {
     fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
+        Self { message: message.into(), code: 1 }
+    }
+
+    /// One with the exit code of its sort, as `Failure` has them.
+    fn of(sort: fn(String) -> Failure, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { code: sort(message.clone()).code(), message }
+    }
+}
+
+/// The exit code of an error.
+pub(super) fn code(error: &anyhow::Error) -> u8 {
+    if let Some(CliError { code, .. }) = error.downcast_ref() {
+        return *code;
+    }
+    let store = |error: &StoreError| match error {
+        StoreError::Unavailable(_) | StoreError::Unsettled(_) => 5,
+        StoreError::InUse(_) => 3,
+        _ => 1,
+    };
+    match error.downcast_ref() {
+        Some(DaemonError::NoLog { .. }) => 4,
+        Some(DaemonError::Config(_) | DaemonError::LocalEndpoint(_)) => 2,
+        Some(DaemonError::Store(error)) => store(error),
+        _ if error.is::<ConfigError>() => 2,
+        _ => match (error.downcast_ref(), error.downcast_ref()) {
+            (Some(error), _) | (_, Some(ArchiveError::Store(error))) => store(error),
+            (_, Some(ArchiveError::Exists(_) | ArchiveError::NotEmpty { .. })) => 3,
+            _ => 1,
+        },
     }
 }
 
@@ -40,19 +80,30 @@ pub(super) struct StoreArgs {
 }
 
 impl StoreArgs {
+    /// The daemon that is meant, if it is one: a log that is named here is meant also where KDAEMON_SERVER is set.
+    fn server(&self, server: Option<String>) -> Option<String> {
+        let is_named = self.config.is_some() || self.data_dir.is_some();
+        server.filter(|server| !is_named && !server.is_empty())
+    }
+
     fn load(self) -> anyhow::Result<Config> {
         let args = ServeArgs { config: self.config, data_dir: self.data_dir, ..ServeArgs::default() };
         Ok(Config::load(&args, std::env::vars_os())?)
     }
 }
 
-/// Folds the tables anew.
-pub(super) async fn rebuild(args: StoreArgs) -> anyhow::Result<()> {
-    let store = open_existing_store(&args.load()?).await?;
-    let rows = reactors::rebuild(store.as_ref()).await?;
-    let head = store.head().await?;
-    store.close().await;
-    println!("rebuilt {rows} rows from {} events", head.seq);
+/// Folds the tables anew, or has the daemon do it.
+pub(super) async fn rebuild(args: StoreArgs, server: Option<String>) -> anyhow::Result<()> {
+    let Rebuilt { rows, events } = match args.server(server) {
+        Some(server) => Daemon::at(&server)?.rebuild().await?,
+        None => {
+            let store = open_existing_store(&args.load()?).await?;
+            let rebuilt = reactors::rebuild(store.as_ref()).await;
+            store.close().await;
+            rebuilt?
+        }
+    };
+    println!("rebuilt {rows} rows from {events} events");
     Ok(())
 }
 
@@ -66,15 +117,59 @@ pub(super) struct ArchiveArgs {
     store: StoreArgs,
 }
 
-/// Writes the log into a file.
-pub(super) async fn export(args: ArchiveArgs) -> anyhow::Result<()> {
-    let store = open_existing_store(&args.store.load()?).await?;
-    let since = chrono::Utc::now() - crate::journal::ANSWERS_KEPT;
-    let exported = archive::export_file(store.as_ref(), &args.file, since).await;
-    store.close().await;
-    let head = exported?;
-    eprintln!("exported {} events in {} commits; head {}:{}", head.seq, head.commits, head.seq, head.digest);
+/// Writes the log into a file: its own, or a daemon's.
+pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> anyhow::Result<()> {
+    let (seq, commits, digest) = match args.store.server(server) {
+        Some(server) => {
+            let Header { events, commits, digest, .. } = export_of(&Daemon::at(&server)?, &args.file).await?;
+            (events, commits, digest)
+        }
+        None => {
+            let store = open_existing_store(&args.store.load()?).await?;
+            let since = chrono::Utc::now() - crate::journal::ANSWERS_KEPT;
+            let exported = archive::export_file(store.as_ref(), &args.file, since).await;
+            store.close().await;
+            let head = exported?;
+            (head.seq, head.commits, head.digest)
+        }
+    };
+    eprintln!("exported {seq} events in {commits} commits; head {seq}:{digest}");
     Ok(())
+}
+
+/// Has a daemon write its log, and keeps what it writes.
+async fn export_of(daemon: &Daemon, file: &Path) -> anyhow::Result<Header> {
+    let mut kept = NewFile::at(file)?;
+    let mut body = daemon.get("/export", "application/x-ndjson").await?.into_body();
+    let broke_off = |why: String| {
+        CliError::new(format!("the answer broke off ({why}), nothing was kept; the daemon's log says more"))
+    };
+    let (mut first, mut commits, mut header) = (Vec::new(), 0, None::<Header>);
+    let mut bar = Bar::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| broke_off(chain(&error)))?;
+        let piece = frame.data_ref().map(AsRef::as_ref).unwrap_or_default();
+        kept.out().write_all(piece)?;
+        commits += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
+        match &header {
+            // The events are spread over the commits about evenly: enough for a bar.
+            Some(header) => bar.show(header, Seq(header.events.0 * (commits - 1) / header.commits.max(1))),
+            None => {
+                first.extend_from_slice(piece);
+                if let Some(end) = first.iter().position(|byte| *byte == b'\n') {
+                    let no_log = |_| CliError::new("this is no answer of kDaemon");
+                    header = Some(serde_json::from_slice(&first[..end]).map_err(no_log)?);
+                }
+            }
+        }
+    }
+    match header {
+        Some(header) if commits == header.commits + 1 => {
+            kept.keep()?;
+            Ok(header)
+        }
+        _ => Err(broke_off("it has no end".to_owned()).into()),
+    }
 }
 
 /// Fills an empty store from a file.

@@ -105,8 +105,11 @@ enum Action {
     Serve(ServeArgs),
     /// Drops the tables nodes, applications and containers and folds them from the log anew.
     ///
-    /// The daemon of that data folder must not run.
-    #[command(after_help = "Example:\n  kdaemon rebuild --data-dir /var/lib/kdaemon")]
+    /// The daemon of that data folder must not run; a running one does it itself with --server.
+    #[command(after_help = "\
+Examples:
+  kdaemon rebuild --data-dir /var/lib/kdaemon
+  kdaemon rebuild --server http://127.0.0.1:1337")]
     Rebuild(local::StoreArgs),
     /// Checks that no event of the log was altered, removed or inserted.
     ///
@@ -125,8 +128,12 @@ Examples:
     Restore(local::RestoreArgs),
     /// Writes the whole log into a file, to move it to another store.
     ///
-    /// One line of JSON for each commit, with the exact text of its events. An embedded store's daemon must not run.
-    #[command(after_help = "Example:\n  kdaemon export log.jsonl --data-dir /var/lib/kdaemon")]
+    /// One line of JSON for each commit, with the exact text of its events. An embedded store's daemon must not run, or is
+    /// asked for it with --server.
+    #[command(after_help = "\
+Examples:
+  kdaemon export log.jsonl --data-dir /var/lib/kdaemon
+  kdaemon export log.jsonl --server http://127.0.0.1:1337")]
     Export(local::ArchiveArgs),
     /// Fills an empty store with an exported log, and checks it on the way.
     ///
@@ -212,11 +219,11 @@ impl Cli {
     pub async fn run(self) -> ExitCode {
         match self.action {
             Action::Serve(args) => local_end(local::serve(&args).await),
-            Action::Rebuild(args) => local_end(local::rebuild(args).await),
+            Action::Rebuild(args) => local_end(local::rebuild(args, self.client.server).await),
             Action::Verify(args) => local_end(local::verify(args, self.client.server).await),
             Action::Backup(args) => local_end(local::backup(args, self.client.server).await),
             Action::Restore(args) => local_end(local::restore(args).await),
-            Action::Export(args) => local_end(local::export(args).await),
+            Action::Export(args) => local_end(local::export(args, self.client.server).await),
             Action::Import(args) => local_end(local::import(args).await),
             action => match client_command(self.client, action).await {
                 Ok(()) => ExitCode::SUCCESS,
@@ -236,7 +243,7 @@ fn local_end(result: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::say(format_args!("kdaemon: {error:#}"));
-            ExitCode::FAILURE
+            ExitCode::from(local::code(&error))
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct MountNode {
     pub labels: BTreeMap<String, String>,
     /// How many containers it takes at most.
     pub capacity: Option<u32>,
+    /// Whether it takes containers.
+    pub availability: Availability,
 }
 
 /// Edits a node; `None` leaves a field as it is.
@@ -35,6 +37,8 @@ pub struct UpdateNode {
     pub endpoint: Option<Endpoint>,
     pub labels: Option<BTreeMap<String, String>>,
     pub capacity: Option<Option<u32>>,
+    /// As [`super::Command::CordonNode`] and its like.
+    pub availability: Option<Availability>,
 }
 
 fn check_free(draft: &Draft<'_>, name: &str, except: Option<NodeId>) -> Result<(), Refusal> {
@@ -62,7 +66,15 @@ pub(super) fn mount(draft: &mut Draft<'_>, mount: MountNode) -> Result<(), Refus
         labels: mount.labels,
         capacity: mount.capacity,
     });
-    Ok(())
+    set_availability(draft, node_id, mount.availability)
+}
+
+fn set_availability(draft: &mut Draft<'_>, id: NodeId, availability: Availability) -> Result<(), Refusal> {
+    match availability {
+        Availability::Active => uncordon(draft, id),
+        Availability::Cordoned => cordon(draft, id),
+        Availability::Draining => drain(draft, id),
+    }
 }
 
 pub(super) fn update(draft: &mut Draft<'_>, update: UpdateNode) -> Result<(), Refusal> {
@@ -91,7 +103,7 @@ pub(super) fn update(draft: &mut Draft<'_>, update: UpdateNode) -> Result<(), Re
     if event != nothing {
         draft.emit(event);
     }
-    Ok(())
+    update.availability.map_or(Ok(()), |availability| set_availability(draft, update.node_id, availability))
 }
 
 pub(super) fn cordon(draft: &mut Draft<'_>, id: NodeId) -> Result<(), Refusal> {

@@ -2,7 +2,7 @@
 
 use super::off_thread;
 use super::snapshots::{self, Keeper, SNAPSHOT_INTERVAL};
-use crate::store::{EventStore, Head, StoreError};
+use crate::store::{EventStore, Head, StoreError, Stretch};
 use kdaemon_events::{Envelope, Seq};
 use kdaemon_projections::{Cluster, Touched};
 use std::sync::Arc;
@@ -109,28 +109,36 @@ pub(crate) async fn walk_page<W: Send + 'static>(
         return Ok((walker, after)); // nothing is left to read
     }
     let limit = usize::try_from(until.0 - after.0).unwrap_or(PAGE).min(PAGE);
-    let mut way = Way { walker, step, until, reached: after, gap: None, there: 0 };
+    let mut way = Way { walker, step, reached: after, gap: None };
     // An event is read where it is taken in: to hand its text to another thread takes longer than to read it.
-    let (way, read) = match store.local() {
+    let (way, stretch) = match store.local() {
         Some(log) => {
-            off_thread(move || {
-                let read = log.read_each(after, limit, &mut |seq, json| way.step(seq, json))?;
+            let walk = move || {
+                let read = log.read_each((after, until), limit, &mut |seq, json| way.step(seq, json))?;
                 Ok((way, read))
-            })
-            .await?
+            };
+            off_thread(walk).await?
         }
         None => {
-            let texts = store.read(after, limit).await?;
-            off_thread(move || {
+            let mut texts = store.read(after, limit).await?;
+            let is_full = texts.len() == limit;
+            texts.retain(|text| text.seq <= until);
+            let (there, last) = (texts.len(), texts.last().map_or(until, |last| last.seq));
+            let walk = move || {
                 texts.iter().try_for_each(|text| way.step(text.seq, &text.json))?;
-                Ok((way, texts.len()))
-            })
-            .await?
+                Ok(way)
+            };
+            let way = off_thread(walk).await?;
+            let up_to = if is_full { last } else { until };
+            let pruned = match up_to.0 - after.0 == there as u64 {
+                true => 0,
+                false => store.pruned(after.next(), up_to).await?,
+            };
+            (way, Stretch { up_to, there, pruned })
         }
     };
-    let up_to = if read == limit { way.reached } else { until };
-    let missing = (up_to.0 - after.0).checked_sub(way.there);
-    if missing != Some(0) && Some(store.pruned(after.next(), up_to).await?) != missing {
+    let Stretch { up_to, there, pruned } = stretch;
+    if there as u64 + pruned != up_to.0 - after.0 {
         let first = way.gap.unwrap_or(way.reached.next());
         return Err(StoreError::Damaged(format!("event {first} is missing")));
     }
@@ -141,12 +149,9 @@ pub(crate) async fn walk_page<W: Send + 'static>(
 struct Way<W> {
     walker: W,
     step: fn(&mut W, Seq, &str) -> Result<(), StoreError>,
-    until: Seq,
     reached: Seq,
     /// The first event that is not there.
     gap: Option<Seq>,
-    /// How many were there.
-    there: u64,
 }
 
 impl<W> Way<W> {
@@ -154,11 +159,7 @@ impl<W> Way<W> {
         if seq != self.reached.next() {
             self.gap.get_or_insert(self.reached.next());
         }
-        self.reached = seq.min(self.until);
-        if seq > self.until {
-            return Ok(());
-        }
-        self.there += 1;
+        self.reached = seq;
         (self.step)(&mut self.walker, seq, json)
     }
 }

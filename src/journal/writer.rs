@@ -55,6 +55,9 @@ struct Pending {
     /// The events in groups that each become durable at once.
     commits: Vec<Group>,
     waiting: Vec<Waiting>,
+    /// What is answered to commands of which nothing came, and after how many of the commits. There is no commit to keep such an
+    /// answer with: it is kept in memory alone.
+    vain: Vec<(Answer, usize)>,
 }
 
 #[derive(Default)]
@@ -80,6 +83,7 @@ impl Pending {
             events: Vec::new(),
             commits: Vec::new(),
             waiting: Vec::new(),
+            vain: Vec::new(),
         }
     }
 
@@ -96,7 +100,9 @@ impl Pending {
 
     fn add(&mut self, decision: Decision, stored: Vec<StoredEvent>, answer: Option<Answer>) -> Range<usize> {
         let first = self.events.len();
-        if !stored.is_empty() {
+        if stored.is_empty() {
+            self.vain.extend(answer.map(|answer| (answer, self.commits.len())));
+        } else {
             let bytes = stored.iter().map(|event| event.json.len()).sum();
             if let Some(group) = self.group_for(stored.len(), bytes) {
                 group.stored.extend(stored);
@@ -111,7 +117,8 @@ impl Pending {
     }
 
     fn answer_to(&self, key: &str) -> Option<&Answer> {
-        self.commits.iter().flat_map(|group| &group.answers).find(|answer| answer.key == key)
+        let vain = self.vain.iter().map(|(answer, _)| answer);
+        self.commits.iter().flat_map(|group| &group.answers).chain(vain).find(|answer| answer.key == key)
     }
 }
 
@@ -236,7 +243,7 @@ impl Writer {
                 return Err(SubmitError::Unavailable(error.to_string()));
             }
         };
-        let answer = submission.keep.as_mut().filter(|_| !stored.is_empty()).map(|keep| {
+        let answer = submission.keep.as_mut().map(|keep| {
             let (status, body) = (keep.answer)(&decision);
             let (key, fingerprint) = (keep.key.clone(), keep.fingerprint.clone());
             Answer { key, fingerprint, at: context.now, status, seq: decision.cluster.seq(), body }
@@ -247,7 +254,7 @@ impl Writer {
     /// Makes what is pending durable, publishes it, and answers those who wait for it. Returns those commands that are
     /// to be decided again, for another daemon's commit came first.
     async fn commit(&mut self, pending: Pending) -> Vec<Asked> {
-        let Pending { cluster, touched, events, commits, waiting } = pending;
+        let Pending { cluster, touched, events, commits, waiting, vain } = pending;
         let groups = commits.len();
         let (mut done, mut done_events, mut failure) = (0, 0, None);
         for Group { stored, answers, .. } in commits {
@@ -263,6 +270,8 @@ impl Writer {
             done_events += length;
             self.answers.extend(answers.into_iter().map(|answer| (answer.key.clone(), answer)));
         }
+        let vain = vain.into_iter().filter(|(_, after)| *after <= done);
+        self.answers.extend(vain.map(|(answer, _)| (answer.key.clone(), answer)));
         let events: Arc<[Envelope]> = events.into();
         if done == groups && groups > 0 {
             self.forget_old_answers();
@@ -277,7 +286,10 @@ impl Writer {
             Some(StoreError::Conflict { actual }) => self.catch_up(actual).await.err(),
             other => other,
         };
-        self.tell_trouble(failure.as_ref());
+        // Where nothing was written, nothing is known of whether something could be.
+        if groups > 0 || failure.is_some() {
+            self.tell_trouble(failure.as_ref());
+        }
         let unavailable = failure.map(|error| SubmitError::Unavailable(error.to_string()));
         let mut again = Vec::new();
         for Waiting { asked, verdict, after } in waiting {

@@ -214,6 +214,8 @@ impl Follower {
     /// Handles what the engine tells until it is time for the next probe. The end of the stream is a sign
     /// of trouble: the probe comes at once then.
     async fn follow_events(&mut self, until: Instant) {
+        // A stream that ends as soon as it was begun is no sign of anything: no probe comes for each of its ends.
+        let earliest = until.min(Instant::now() + self.hub.settings.probe_retry_interval);
         let Some(events) = &mut self.events else {
             tokio::time::sleep_until(until).await;
             return;
@@ -229,6 +231,7 @@ impl Follower {
                     }
                     Some(Err(_)) | None => {
                         self.events = None;
+                        tokio::time::sleep_until(earliest).await;
                         return;
                     }
                 },

@@ -13,7 +13,7 @@ use kdaemon_projections::{Cluster, Desired, Health, Phase};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many removals run at once over all nodes.
+/// How many removals run at once on one node: an engine that hangs holds up none on the others.
 const TASKS_LIMIT: usize = 128;
 /// How long after a failed removal the next try is.
 const REMOVE_AGAIN: Duration = Duration::from_secs(2);
@@ -27,15 +27,12 @@ enum Task {
 }
 
 pub(super) async fn run(hub: Hub) {
-    let work: Arc<Work<Task>> = Arc::new(Work::new());
+    let work: Arc<Work<Task, Option<NodeId>>> = Arc::new(Work::new(TASKS_LIMIT));
     let mut states = hub.journal.watch();
     loop {
         let cluster = Arc::clone(&states.borrow_and_update());
         if hub.journal.trouble().is_none() {
             for task in due(&cluster) {
-                if work.running() >= TASKS_LIMIT {
-                    break;
-                }
                 begin(&hub, &work, &cluster, task);
             }
         }
@@ -92,8 +89,12 @@ fn due(cluster: &Cluster) -> Vec<Task> {
     tasks
 }
 
-fn begin(hub: &Hub, work: &Arc<Work<Task>>, cluster: &Arc<Cluster>, task: Task) {
-    let Some(mut guard) = work.begin(task) else { return };
+fn begin(hub: &Hub, work: &Arc<Work<Task, Option<NodeId>>>, cluster: &Arc<Cluster>, task: Task) {
+    let lane = match task {
+        Task::Remove(_, node) => Some(node),
+        Task::FinishDelete(_) => None,
+    };
+    let Some(mut guard) = work.begin(task, lane) else { return };
     let (hub, cluster) = (hub.clone(), Arc::clone(cluster));
     hub.clone().spawn(async move {
         match task {
@@ -113,7 +114,7 @@ fn begin(hub: &Hub, work: &Arc<Work<Task>>, cluster: &Arc<Cluster>, task: Task) 
                     Err(error) => {
                         tracing::warn!(container = %instance.container_id, generation = %instance.generation,
                             node = %node_id, %error, "could not be removed yet");
-                        guard.pause_for(REMOVE_AGAIN);
+                        guard.pause_for(REMOVE_AGAIN, REMOVE_AGAIN);
                     }
                 }
             }

@@ -6,15 +6,20 @@ use super::{Hub, PACE};
 use crate::commands::{Command, Instance, LaunchFailure, must_wait_for_removal};
 use crate::engine::{Engine, EngineError, Identity, LaunchOrder};
 use chrono::{DateTime, Utc};
-use kdaemon_events::ContainerId;
+use kdaemon_events::{ContainerId, NodeId};
 use kdaemon_projections::{Cluster, Container, Desired, Phase, Placement};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many containers are worked on at once over all nodes; each node's engine has its own, smaller bound.
+/// How many containers are placed at once, or launched, started or stopped on one node: each by itself, so that an image that
+/// takes long to come, or an engine that hangs, holds up nothing else. What of it an engine does at a time has its own, smaller
+/// bound.
 const TASKS_LIMIT: usize = 256;
-/// How long after a vain look for a node the next one is: a change that could help is seen so soon.
+/// How long after a vain look for a node the next one is …
 const PLACE_AGAIN: Duration = Duration::from_millis(250);
+/// … and at most, for the pause doubles; a node that comes into service ends it. To look at every node takes long where there
+/// are many.
+const PLACE_AGAIN_MAX: Duration = Duration::from_secs(4);
 /// How long after a failed stop the next try is.
 const STOP_AGAIN: Duration = Duration::from_secs(1);
 /// The state is looked at so often even when nothing seems to happen.
@@ -28,11 +33,25 @@ enum Task {
     Stop(Instance),
 }
 
+/// What tasks of one sort wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Lane {
+    Journal,
+    Launches(NodeId),
+    Starts(NodeId),
+    Stops(NodeId),
+}
+
 pub(super) async fn run(hub: Hub) {
-    let work: Arc<Work<Task>> = Arc::new(Work::new());
+    let work: Arc<Work<Task, Lane>> = Arc::new(Work::new(TASKS_LIMIT));
     let mut states = hub.journal.watch();
+    let mut in_service = 0;
     loop {
         let cluster = Arc::clone(&states.borrow_and_update());
+        let before = std::mem::replace(&mut in_service, cluster.eligible().len());
+        if before < in_service {
+            work.forget_pauses();
+        }
         let mut wake = tokio::time::Instant::now() + PERIOD;
         // What cannot be recorded is not begun.
         if hub.journal.trouble().is_none() {
@@ -62,7 +81,7 @@ pub(super) async fn run(hub: Hub) {
 /// Begins what is to be done about a container; if it is too early, says when it is time.
 fn begin(
     hub: &Hub,
-    work: &Arc<Work<Task>>,
+    work: &Arc<Work<Task, Lane>>,
     cluster: &Arc<Cluster>,
     container: &Arc<Container>,
     now: DateTime<Utc>,
@@ -77,11 +96,8 @@ fn begin(
     if let Some(not_before) = container.not_before.filter(|not_before| *not_before > now) {
         return Some(not_before);
     }
-    if work.running() >= TASKS_LIMIT {
-        return None; // a task that ends wakes this reactor
-    }
     if let Task::Place(id) = task {
-        let mut guard = work.begin(task)?;
+        let mut guard = work.begin(task, Lane::Journal)?;
         let hub = hub.clone();
         hub.clone().spawn(async move {
             let outcome = hub.report(Command::PlaceContainer(id), None).await;
@@ -89,7 +105,7 @@ fn begin(
                 outcome.cluster.container(id).is_some_and(|container| container.phase == Phase::Placed)
             });
             if !placed {
-                guard.pause_for(PLACE_AGAIN);
+                guard.pause_for(PLACE_AGAIN, PLACE_AGAIN_MAX);
             }
         });
         return None;
@@ -100,7 +116,12 @@ fn begin(
     let placement = container.placement.as_ref()?;
     let engine = hub.engine_of(cluster, placement.node_id)?;
     let identity = hub.identity(cluster, container.id, placement.generation)?;
-    let guard = work.begin(task)?;
+    let lane = match task {
+        Task::Start(_) => Lane::Starts(placement.node_id),
+        Task::Stop(_) => Lane::Stops(placement.node_id),
+        _ => Lane::Launches(placement.node_id),
+    };
+    let guard = work.begin(task, lane)?;
     let (hub, container) = (hub.clone(), Arc::clone(container));
     hub.clone().spawn(async move {
         match task {
@@ -123,7 +144,7 @@ async fn launch(
     identity: Identity,
     container: &Container,
     instance: Instance,
-    _guard: Guard<Task>,
+    _guard: Guard<Task, Lane>,
 ) {
     let Some(placement) = &container.placement else { return };
     let credentials = match &placement.spec.registry_auth {
@@ -153,7 +174,7 @@ async fn start(
     identity: Identity,
     container: &Container,
     instance: Instance,
-    _guard: Guard<Task>,
+    _guard: Guard<Task, Lane>,
 ) {
     let unhealthy = container.unhealthy;
     let restart = async {
@@ -192,7 +213,7 @@ async fn stop(
     engine: Arc<dyn Engine>,
     identity: Identity,
     instance: Instance,
-    mut guard: Guard<Task>,
+    mut guard: Guard<Task, Lane>,
 ) {
     match engine.stop(identity).await {
         Ok(exit) => {
@@ -200,7 +221,7 @@ async fn stop(
         }
         Err(error) => {
             tracing::warn!(container = %instance.container_id, %error, "could not be stopped yet");
-            guard.pause_for(STOP_AGAIN);
+            guard.pause_for(STOP_AGAIN, STOP_AGAIN);
         }
     }
 }

@@ -14,7 +14,7 @@ mod snapshotter;
 mod webhook;
 mod work;
 
-pub use projector::{bring_up_to_date, rebuild};
+pub use projector::{Rebuilds, Rebuilt, bring_up_to_date, rebuild};
 pub use webhook::{Deliveries, Webhook};
 
 use crate::commands::{Command, Refusal};
@@ -24,6 +24,7 @@ use crate::leader::Leadership;
 use kdaemon_events::{Actor, ContainerId, Generation, NodeId, Seq};
 use kdaemon_projections::{Cluster, Health};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +55,8 @@ pub struct Settings {
     pub observation_retention: Option<Duration>,
     /// Where events are sent, if they are.
     pub webhook: Option<Webhook>,
+    /// Where it is asked for that the tables are made anew.
+    pub rebuilds: Rebuilds,
 }
 
 impl Default for Settings {
@@ -68,6 +71,7 @@ impl Default for Settings {
             registry_auth_dir: None,
             observation_retention: None,
             webhook: None,
+            rebuilds: Rebuilds::default(),
         }
     }
 }
@@ -107,9 +111,14 @@ impl Reactors {
             hub("retention").spawn(retention::run(hub("retention"), retention));
         }
         // These end by themselves, after they have written what is still to be written.
-        tracker.spawn(projector::run(hub("projector")));
+        let watched = |name| Watched { name, cancel: cancel.clone() };
+        let ends = |watched: Watched, task: Pin<Box<dyn Future<Output = ()> + Send>>| async move {
+            let _watched = watched;
+            task.await;
+        };
+        tracker.spawn(ends(watched("projector"), Box::pin(projector::run(hub("projector")))));
         if let Some(webhook) = settings.webhook.clone() {
-            tracker.spawn(webhook::run(hub("webhook"), webhook));
+            tracker.spawn(ends(watched("webhook"), Box::pin(webhook::run(hub("webhook"), webhook))));
         }
         Self { cancel, tracker }
     }
@@ -125,6 +134,25 @@ impl Reactors {
         self.cancel.cancel();
         self.tracker.close();
         self.tracker.wait().await;
+    }
+}
+
+/// A task that ends by a panic takes all reactors with it: they are started anew, by this daemon or another one. A cluster whose
+/// launcher is gone must not be led on as if it were there.
+struct Watched {
+    name: &'static str,
+    cancel: CancellationToken,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                reactor = self.name,
+                "it was ended by a fault of the daemon; the reactors start anew"
+            );
+            self.cancel.cancel();
+        }
     }
 }
 
@@ -144,7 +172,9 @@ impl Hub {
     /// Runs a task until it is done or the reactors stop.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let cancel = self.cancel.clone();
+        let watched = Watched { name: self.name, cancel: self.cancel.clone() };
         self.tracker.spawn(async move {
+            let _watched = watched;
             let _ = cancel.run_until_cancelled_owned(task).await;
         });
     }

@@ -4,11 +4,14 @@
 use super::{Hub, PACE};
 use crate::journal::{Lagged, fold_anew};
 use crate::store::{EventStore, RowChange, StoreError, Table};
-use kdaemon_events::{ApplicationId, ContainerId, NodeId};
+use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq};
 use kdaemon_projections::{ApplicationRow, Cluster, ContainerRow, NodeRow, Touched};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Changes are gathered so long before they are written.
@@ -21,7 +24,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 const BATCH: usize = 5_000;
 
 pub(super) async fn run(hub: Hub) {
-    let store = std::sync::Arc::clone(hub.journal.store());
+    let store = Arc::clone(hub.journal.store());
+    let rebuilds = hub.settings.rebuilds.clone();
     'anew: loop {
         let mut subscription = hub.journal.subscribe();
         if let Err(error) = bring_up_to_date(store.as_ref(), &subscription.cluster).await {
@@ -49,6 +53,11 @@ pub(super) async fn run(hub: Hub) {
                         continue 'anew;
                     }
                     rest = GATHER.max(began.elapsed() * REST);
+                }
+                reply = rebuilds.next() => {
+                    let rebuilt = rebuild(store.as_ref()).await;
+                    let _ = reply.send(rebuilt); // whoever asked went away; it is done
+                    continue 'anew;
                 }
                 () = hub.cancel.cancelled() => {
                     let cluster = hub.journal.cluster();
@@ -109,15 +118,74 @@ pub async fn bring_up_to_date(store: &dyn EventStore, cluster: &Cluster) -> Resu
     Ok(())
 }
 
-/// Drops the tables and the snapshots, and folds them from the log anew. Returns how many rows they have.
+/// What came of making the tables anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Rebuilt {
+    /// How many rows they have.
+    pub rows: usize,
+    /// Up to which event they were folded.
+    pub events: u64,
+}
+
+impl Rebuilt {
+    /// Up to which event they were folded.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        Seq(self.events)
+    }
+}
+
+/// Drops the tables and the snapshots, and folds them from the log anew.
 ///
 /// # Errors
 /// When the store fails or the log cannot be folded.
-pub async fn rebuild(store: &dyn EventStore) -> Result<usize, StoreError> {
-    let (cluster, _) = fold_anew(store).await?;
+pub async fn rebuild(store: &dyn EventStore) -> Result<Rebuilt, StoreError> {
+    let (cluster, head) = fold_anew(store).await?;
     store.drop_tables().await?;
     bring_up_to_date(store, &cluster).await?;
-    Ok(cluster.nodes().len() + cluster.applications().len() + cluster.containers().len())
+    let rows = cluster.nodes().len() + cluster.applications().len() + cluster.containers().len();
+    Ok(Rebuilt { rows, events: head.seq.0 })
+}
+
+type Reply = oneshot::Sender<Result<Rebuilt, StoreError>>;
+
+/// Where it is asked for that the tables are made anew: the projector does it, which alone writes them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Rebuilds {
+    asked: mpsc::Sender<Reply>,
+    waiting: Arc<tokio::sync::Mutex<mpsc::Receiver<Reply>>>,
+}
+
+impl Default for Rebuilds {
+    fn default() -> Self {
+        let (asked, waiting) = mpsc::channel(1);
+        Self { asked, waiting: Arc::new(tokio::sync::Mutex::new(waiting)) }
+    }
+}
+
+impl Rebuilds {
+    /// Asks for it, and waits until it is done. Nobody does it on a daemon that does not lead.
+    ///
+    /// # Errors
+    /// When the store fails or the log cannot be folded.
+    pub async fn ask(&self) -> Result<Rebuilt, StoreError> {
+        let (reply, done) = oneshot::channel();
+        let stopped = || StoreError::Unavailable("the daemon is stopping".to_owned());
+        self.asked.send(reply).await.map_err(|_| stopped())?;
+        done.await.map_err(|_| stopped())?
+    }
+
+    /// The next one who asks and has not gone away since.
+    async fn next(&self) -> Reply {
+        let mut waiting = self.waiting.lock().await;
+        loop {
+            match waiting.recv().await {
+                Some(reply) if reply.is_closed() => {}
+                Some(reply) => return reply,
+                None => std::future::pending().await, // never: `asked` is with us
+            }
+        }
+    }
 }
 
 fn changes(cluster: &Cluster, touched: &Touched) -> Vec<RowChange> {

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long after a vain try the same is tried again while the state changes.
+/// How long after a vain try the same is tried again …
 const AGAIN: Duration = Duration::from_millis(500);
+/// … and at most, for the pause doubles; a node that comes into service ends it.
+const AGAIN_MAX: Duration = Duration::from_secs(4);
 /// What is not urgent and takes a look at everything there is (are the counts even, is an application outdated)
 /// is done so often at most: in a large cluster the state changes hundreds of times in a second.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -22,7 +24,9 @@ const PERIOD: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(hub: Hub) {
     let mut states = hub.journal.watch();
-    let mut pauses: BTreeMap<NodeId, Instant> = BTreeMap::new();
+    // Until when, and how often in vain.
+    let mut pauses: BTreeMap<NodeId, (Instant, u32)> = BTreeMap::new();
+    let mut in_service = 0;
     let mut balance = Balance::default();
     // When all applications and all nodes are looked at the next time, and up to where that was done.
     let (mut look_at, mut looked_at) = (Instant::now(), Seq(0));
@@ -31,19 +35,27 @@ pub(super) async fn run(hub: Hub) {
         let cluster = Arc::clone(&states.borrow_and_update());
         let now = Instant::now();
         let mut wake = now + PERIOD;
-        pauses.retain(|_, until| *until > now);
+        let before = std::mem::replace(&mut in_service, cluster.eligible().len());
+        if before < in_service {
+            pauses.clear();
+        }
+        pauses.retain(|id, _| cluster.node(*id).is_some_and(|node| due_about(&cluster, node).is_some()));
 
         for node in cluster.unsettled_nodes() {
             let Some(command) = due_about(&cluster, node) else { continue };
-            if let Some(until) = pauses.get(&node.id) {
-                wake = wake.min(*until);
+            let (until, vain) = pauses.get(&node.id).copied().unwrap_or((now, 0));
+            if until > now {
+                wake = wake.min(until);
                 continue;
             }
             let cause = node.unhealthy_seq;
             let moved = hub.report(command, cause).await.is_some_and(|outcome| !outcome.events.is_empty());
-            if !moved {
-                pauses.insert(node.id, now + AGAIN);
-                wake = wake.min(now + AGAIN);
+            if moved {
+                pauses.remove(&node.id);
+            } else {
+                let until = now + AGAIN.saturating_mul(1 << vain.min(10)).min(AGAIN_MAX);
+                pauses.insert(node.id, (until, vain + 1));
+                wake = wake.min(until);
             }
         }
         if now >= look_at {

@@ -124,10 +124,11 @@ impl Webhook {
         format!("webhook {}", &blake3::hash(self.url.to_string().as_bytes()).to_hex()[..16])
     }
 
-    /// The receiver without what others are not to know.
+    /// The receiver without what others are not to know: of many a receiver the path is the secret.
     fn shown(&self) -> String {
-        let (scheme, host) = (self.url.scheme_str().unwrap_or_default(), self.url.authority());
-        format!("{scheme}://{}{}", host.map_or("", |host| host.as_str()), self.url.path())
+        let (scheme, host) = (self.url.scheme_str().unwrap_or_default(), self.url.host().unwrap_or_default());
+        let port = self.url.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{scheme}://{host}{port}")
     }
 }
 

@@ -262,17 +262,28 @@ pub enum StoreError {
 
 /// A log on a disk of this machine: it is read in the thread that asks, which nobody else may wait for.
 pub trait LocalLog: Send + Sync {
-    /// Hands out the events after `after` in order, at most `limit`; as [`EventStore::read`], but no text is copied. Answers
-    /// how many there were.
+    /// Hands out the events after one event and up to another one in order, at most `limit`; as [`EventStore::read`], but no
+    /// text is copied, and what is pruned is told as of the same moment.
     ///
     /// # Errors
     /// When the log cannot be read, or `each` fails.
     fn read_each(
         &self,
-        after: Seq,
+        after_and_until: (Seq, Seq),
         limit: usize,
         each: &mut dyn FnMut(Seq, &str) -> Result<(), StoreError>,
-    ) -> Result<usize, StoreError>;
+    ) -> Result<Stretch, StoreError>;
+}
+
+/// A stretch of the log that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// Its last event.
+    pub up_to: Seq,
+    /// How many of its events were there.
+    pub there: usize,
+    /// How many of them were pruned.
+    pub pruned: u64,
 }
 
 /// Where the log lives.

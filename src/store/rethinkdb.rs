@@ -261,15 +261,36 @@ async fn write(pool: &Arc<Pool>, query: Command) -> Result<WriteAnswer, StoreErr
     answers.into_iter().next().unwrap_or_default().checked()
 }
 
+/// As [`write`], for what no other query may hold up.
+async fn write_urgently(pool: &Arc<Pool>, query: Command) -> Result<WriteAnswer, StoreError> {
+    let answers: Vec<WriteAnswer> = run_again(pool, |deadline| {
+        let query = query.clone();
+        async move { pool.run_urgently(query, Options::new(), deadline).await }
+    })
+    .await?;
+    answers.into_iter().next().unwrap_or_default().checked()
+}
+
 /// Runs a query, again and again when it fails by the way.
 async fn run<T>(pool: &Arc<Pool>, query: Command, options: Options) -> Result<Vec<T>, StoreError>
 where
     T: DeserializeOwned + Unpin + Send + 'static,
 {
+    run_again(pool, |deadline| {
+        let (query, options) = (query.clone(), options.clone());
+        async move { pool.run(query, options, deadline).await }
+    })
+    .await
+}
+
+async fn run_again<T, F>(pool: &Arc<Pool>, run_once: impl Fn(Instant) -> F) -> Result<Vec<T>, StoreError>
+where
+    F: Future<Output = Result<Vec<T>, Failure>>,
+{
     let begun = Instant::now();
     let deadline = begun + pool.settings().query_timeout;
     loop {
-        let failure = match pool.run(query.clone(), options.clone(), deadline).await {
+        let failure = match run_once(deadline).await {
             Ok(answers) => return Ok(answers),
             Err(failure) => failure,
         };
@@ -401,27 +422,28 @@ impl EventStore for RethinkdbStore {
         let mut unsettled = false;
         loop {
             let deadline = Instant::now() + settings.query_timeout;
-            let failure = match self.pool.run::<WriteAnswer>(insert.clone(), Options::new(), deadline).await {
-                Ok(answers) => {
-                    let answer = answers.into_iter().next().unwrap_or_default();
-                    if answer.inserted == 1 {
-                        break;
-                    }
-                    if answer.is_duplicate() {
-                        match self.taken_by(after.commits, deadline).await {
-                            Ok(row) if row.commit_id == commit.id => break, // an earlier try of ours
-                            Err(error) if unsettled => {
-                                return Err(StoreError::Unsettled(error.to_string()));
-                            }
-                            Ok(_) | Err(_) => {
-                                return Err(StoreError::Conflict { actual: self.follow_head().await? });
+            let failure =
+                match self.pool.run_urgently::<WriteAnswer>(insert.clone(), Options::new(), deadline).await {
+                    Ok(answers) => {
+                        let answer = answers.into_iter().next().unwrap_or_default();
+                        if answer.inserted == 1 {
+                            break;
+                        }
+                        if answer.is_duplicate() {
+                            match self.taken_by(after.commits, deadline).await {
+                                Ok(row) if row.commit_id == commit.id => break, // an earlier try of ours
+                                Err(error) if unsettled => {
+                                    return Err(StoreError::Unsettled(error.to_string()));
+                                }
+                                Ok(_) | Err(_) => {
+                                    return Err(StoreError::Conflict { actual: self.follow_head().await? });
+                                }
                             }
                         }
+                        Failure::Refused(answer.error().to_owned())
                     }
-                    Failure::Refused(answer.error().to_owned())
-                }
-                Err(failure) => failure,
-            };
+                    Err(failure) => failure,
+                };
             unsettled |= matches!(failure, Failure::Unknown(_));
             let patience = if unsettled { settings.settle_timeout } else { self.pool.patience() };
             let is_refused = matches!(failure, Failure::Refused(_));

@@ -15,7 +15,7 @@ mod raw;
 
 use super::{
     Answer, Commit, EventQuery, EventStore, EventText, Head, IndexKey, IndexSum, Lease, LocalLog, RawPage,
-    RawPosition, RowChange, Snapshot, StoreError, Table,
+    RawPosition, RowChange, Snapshot, StoreError, Stretch, Table,
 };
 use crate::latest;
 use async_trait::async_trait;
@@ -123,10 +123,17 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&mut Writer) -> Result<T, rusqlite::Error>,
     ) -> Result<T, StoreError> {
-        // After a panic its transaction was rolled back.
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let writer = writer.as_mut().ok_or_else(|| StoreError::Unavailable("it is closed".to_owned()))?;
-        work(writer).map_err(|error| explain(&self.path, &error))
+        write(&self.writer, &self.path, work)
+    }
+
+    /// As [`Self::write`], in another thread: for those who are not to wait for the disk, or for who writes there.
+    async fn write_beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (writer, path) = (Arc::clone(&self.writer), self.path.clone());
+        let outcome = tokio::task::spawn_blocking(move || write(&writer, &path, work));
+        outcome.await.map_err(|error| StoreError::Unavailable(format!("a write was given up: {error}")))?
     }
 
     /// Works on what is derived, in another thread.
@@ -149,6 +156,17 @@ impl SqliteStore {
         });
         outcome.await.map_err(|error| StoreError::Unavailable(format!("a read was given up: {error}")))?
     }
+}
+
+fn write<T>(
+    writer: &Mutex<Option<Writer>>,
+    path: &Path,
+    work: impl FnOnce(&mut Writer) -> Result<T, rusqlite::Error>,
+) -> Result<T, StoreError> {
+    // After a panic its transaction was rolled back.
+    let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+    let writer = writer.as_mut().ok_or_else(|| StoreError::Unavailable("it is closed".to_owned()))?;
+    work(writer).map_err(|error| explain(path, &error))
 }
 
 /// The connections that read.
@@ -183,24 +201,31 @@ impl Readers {
 impl LocalLog for Readers {
     fn read_each(
         &self,
-        after: Seq,
+        (after, until): (Seq, Seq),
         limit: usize,
         each: &mut dyn FnMut(Seq, &str) -> Result<(), StoreError>,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<Stretch, StoreError> {
         let explain = |error: rusqlite::Error| explain(&self.path, &error);
         self.lend(|connection| {
-            let sql = "SELECT seq, json FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-            let mut statement = connection.prepare_cached(sql).map_err(explain)?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let mut rows = statement.query(params![number(after), limit]).map_err(explain)?;
-            let mut count = 0;
+            // Of one moment: what is pruned meanwhile is there, or counted.
+            let transaction = connection.unchecked_transaction().map_err(explain)?;
+            let sql = "SELECT seq, json FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3";
+            let mut statement = transaction.prepare_cached(sql).map_err(explain)?;
+            let bounds = params![number(after), number(until), i64::try_from(limit).unwrap_or(i64::MAX)];
+            let mut rows = statement.query(bounds).map_err(explain)?;
+            let (mut last, mut there) = (after, 0);
             while let Some(row) = rows.next().map_err(explain)? {
-                let seq = Seq(row.get::<_, i64>(0).map_err(explain)?.unsigned_abs());
+                last = Seq(row.get::<_, i64>(0).map_err(explain)?.unsigned_abs());
+                there += 1;
                 let json = row.get_ref(1).map_err(explain)?;
-                each(seq, json.as_str().map_err(|error| explain(error.into()))?)?;
-                count += 1;
+                each(last, json.as_str().map_err(|error| explain(error.into()))?)?;
             }
-            Ok(count)
+            let up_to = if there == limit { last } else { until.max(after) };
+            let pruned = match up_to.0 - after.0 == there as u64 {
+                true => 0,
+                false => prune::pruned(&transaction, after.next(), up_to).map_err(explain)?,
+            };
+            Ok(Stretch { up_to, there, pruned })
         })
     }
 }
@@ -352,10 +377,11 @@ impl EventStore for SqliteStore {
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
-        self.write(|writer| {
+        let read = |writer: &mut Writer| {
             writer.head = read_head(&writer.connection)?;
             Ok(writer.head)
-        })
+        };
+        self.write_beside(read).await
     }
 
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
@@ -387,10 +413,12 @@ impl EventStore for SqliteStore {
     }
 
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
-        if query.subject.is_some() || query.actor.is_some() || !query.kinds.is_empty() {
+        let is_looked_up = query.subject.is_some() || query.actor.is_some() || !query.kinds.is_empty();
+        if is_looked_up {
             self.derive(Derived::index).await?;
         }
-        self.read_with(move |connection| query::find(connection, &query)).await
+        let found = self.read_with(move |connection| query::find(connection, &query)).await;
+        found.map_err(|error| if is_looked_up { self.derived.suspect(error) } else { error })
     }
 
     async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {
@@ -402,11 +430,17 @@ impl EventStore for SqliteStore {
     }
 
     async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
-        self.read_with(move |connection| derived::snapshot_before(connection, seq)).await
+        match self.read_with(move |connection| derived::snapshot_before(connection, seq)).await {
+            Err(error @ StoreError::Damaged(_)) => {
+                drop(self.derived.suspect(error));
+                Ok(None) // the log is folded from its beginning
+            }
+            found => found,
+        }
     }
 
     async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
-        self.read_with(derived::snapshots).await
+        self.read_with(derived::snapshots).await.map_err(|error| self.derived.suspect(error))
     }
 
     async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
@@ -433,7 +467,9 @@ impl EventStore for SqliteStore {
     }
 
     async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
-        let gone = self.write(|writer| prune::prune(&mut writer.connection, ranges, limit))?;
+        let ranges = ranges.to_vec();
+        let prune = move |writer: &mut Writer| prune::prune(&mut writer.connection, &ranges, limit);
+        let gone = self.write_beside(prune).await?;
         let count = gone.len();
         if count > 0 {
             // What stays of them in the index does no harm, and is left out of it when it is made anew.
@@ -460,10 +496,12 @@ impl EventStore for SqliteStore {
     }
 
     async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
-        self.write(|writer| {
+        let name = name.to_owned();
+        let set = move |writer: &mut Writer| {
             let set = "INSERT OR REPLACE INTO cursors (name, seq) VALUES (?1, ?2)";
             writer.connection.prepare_cached(set)?.execute(params![name, number(seq)]).map(drop)
-        })
+        };
+        self.write_beside(set).await
     }
 
     async fn drop_tables(&self) -> Result<(), StoreError> {

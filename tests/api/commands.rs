@@ -120,6 +120,36 @@ async fn a_repeated_request_is_answered_as_the_first_time() {
 }
 
 #[tokio::test]
+async fn a_repeated_request_of_which_nothing_came_is_answered_as_the_first_time() {
+    let world = World::new().await;
+    world.node("n1").await;
+    let send = |path: &'static str| {
+        let request = world.request("POST", path).header("idempotency-key", "k1");
+        async { Answer::of(request.send().await.unwrap()).await }
+    };
+    let first = send("/nodes/uncordon/n1").await;
+    assert_eq!(first.expect(200)["availability"], "active");
+    world.command("POST", "/nodes/cordon/n1").await.expect(200);
+    let head = world.head();
+    let second = send("/nodes/uncordon/n1").await;
+    assert_eq!((second.expect(200), second.seq()), (first.json(), first.seq()));
+    assert_eq!(world.head(), head, "it does nothing again");
+    assert_eq!(world.get("/nodes/n1").await.expect(200)["availability"], "cordoned");
+    assert_eq!(send("/nodes/cordon/n1").await.expect(422)["type"], "/problems/key-reused");
+}
+
+#[tokio::test]
+async fn a_parameter_without_a_value_that_is_yes_or_no_is_yes() {
+    let world = World::new().await;
+    for parameter in ["dry_run", "dry_run="] {
+        let dry =
+            world.post(&format!("/containers/create?{parameter}"), json!({"name": "c"})).await.expect(200);
+        assert_eq!(dry["events"].as_array().unwrap().len(), 1, "{parameter}");
+    }
+    assert_eq!(world.get("/containers").await.expect(200), json!([]));
+}
+
+#[tokio::test]
 async fn a_repeated_launch_answers_as_the_first_time_whatever_happened_since() {
     let world = World::new().await;
     world.node("n1").await;

@@ -8,6 +8,7 @@ use kdaemon::engine::simulated::{Limits, Machine as Engine, SimulatedEngines, Si
 use kdaemon::engine::{Engines as _, Exit, Identity, LaunchOrder, Launched};
 use kdaemon::journal::{Journal, Machine, Outcome, Submission};
 use kdaemon::leader::Role;
+use kdaemon::reactors::Rebuilds;
 use kdaemon::store::{EventStore as _, Head, MemoryStore};
 use kdaemon_events::{Actor, ClusterId, ContainerId, Endpoint, Generation, NodeId};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -105,7 +106,14 @@ impl World {
         let shutdown = CancellationToken::new();
         let (leading, role) = kdaemon::latest::channel(Role { leads: true, leader: Some("this".to_owned()) });
         let engines_of_api = Arc::new(engines.clone());
-        let api = Api::new(journal.clone(), engines_of_api, Arc::new(config), shutdown.clone(), role);
+        let api = Api::new(
+            journal.clone(),
+            engines_of_api,
+            Arc::new(config),
+            shutdown.clone(),
+            role,
+            Rebuilds::default(),
+        );
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(kdaemon::api::serve(listener, api));

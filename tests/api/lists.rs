@@ -103,6 +103,20 @@ async fn containers_are_filtered_by_the_names_of_what_they_belong_to() {
         assert_eq!(names(&world.get(&format!("/containers?{query}")).await.expect(200)), expected, "{query}");
     }
     assert_eq!(names(&world.get("/applications?docker_image=busybox&name=db").await.expect(200)), ["db"]);
+    // Of a list any value will do.
+    let needs = json!({"dependencies": ["db"], "networks": ["front", "back"]});
+    world.patch("/applications/update/web", needs).await.expect(200);
+    let db = world.get("/applications/db").await.expect(200)["id"].as_str().unwrap().to_owned();
+    for query in
+        ["dependencies=db", &format!("dependencies={db}"), "networks=back", "networks=x&networks=front"]
+    {
+        assert_eq!(
+            names(&world.get(&format!("/applications?{query}")).await.expect(200)),
+            ["web"],
+            "{query}"
+        );
+    }
+    assert_eq!(world.get("/applications?networks=x").await.expect(200), json!([]));
 }
 
 #[tokio::test]

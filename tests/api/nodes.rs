@@ -37,6 +37,19 @@ async fn a_node_is_mounted_read_edited_and_unmounted() {
     let cleared = world.patch("/nodes/update/n2", json!({"labels": null})).await.expect(200);
     assert_eq!((&cleared["labels"], &cleared["capacity"]), (&json!({}), &json!(7)));
 
+    // Also what the routes cordon, uncordon and drain set; a row that was read can be sent back.
+    let cordoned = world.patch("/nodes/update/n2", json!({"availability": "cordoned", "capacity": 8})).await;
+    let cordoned = cordoned.expect(200);
+    assert_eq!((&cordoned["availability"], &cordoned["capacity"]), (&json!("cordoned"), &json!(8)));
+    assert_eq!(world.patch("/nodes/update/n2", cordoned.clone()).await.expect(200), cordoned);
+    let back = world.patch("/nodes/update/n2", json!({"availability": "active"})).await.expect(200);
+    assert_eq!(back["availability"], "active");
+    let unknown = world.patch("/nodes/update/n2", json!({"availability": "gone"})).await.expect(422);
+    assert_eq!(unknown["field"], "availability");
+    let new = json!({"name": "z", "endpoint": "tcp://z:1", "availability": "cordoned"});
+    assert_eq!(world.post("/nodes/create", new).await.expect(201)["availability"], "cordoned");
+    world.command("DELETE", "/nodes/delete/z").await.expect(200);
+
     let gone = world.command("DELETE", "/nodes/delete/n2").await.expect(200);
     assert_eq!(gone["id"], row["id"]);
     world.get(&format!("/nodes/{id}")).await.expect(404);
@@ -109,6 +122,7 @@ async fn an_unknown_field_names_the_nearest_and_a_read_only_one_is_ignored() {
     });
     let row = world.post("/nodes/create", body).await.expect(201);
     assert_eq!((&row["state"], &row["container_count"]), (&json!("UNKNOWN"), &json!(0)));
+    assert_eq!(row["availability"], "cordoned", "this is set by people");
 }
 
 #[tokio::test]

@@ -46,6 +46,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/0.0/diff", &["get"]),
     ("/0.0/audit/verify", &["get"]),
     ("/0.0/backup", &["get"]),
+    ("/0.0/export", &["get"]),
+    ("/0.0/rebuild", &["post"]),
     ("/0.0/replay", &["post"]),
     ("/0.0/history/nodes/{id}", &["get"]),
     ("/0.0/history/applications/{id}", &["get"]),

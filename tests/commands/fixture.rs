@@ -604,6 +604,7 @@ impl Then {
 
 pub fn mount(name: &str) -> MountNode {
     MountNode {
+        availability: kdaemon_events::node::Availability::Active,
         name: Some(name.into()),
         user_id: None,
         endpoint: endpoint(name),
@@ -620,6 +621,7 @@ pub fn update_node(name: &str) -> UpdateNode {
         endpoint: None,
         labels: None,
         capacity: None,
+        availability: None,
     }
 }
 

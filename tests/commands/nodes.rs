@@ -3,6 +3,7 @@
 use crate::fixture::*;
 use kdaemon::commands::{Command, MountNode, UpdateNode};
 use kdaemon_events::container::ContainerRemoved;
+use kdaemon_events::node::Availability;
 use kdaemon_events::{Endpoint, Generation};
 
 fn cordon(name: &str) -> Command {
@@ -23,6 +24,7 @@ const NAME_RULE: &str =
 #[test]
 fn a_node_is_mounted() {
     let mount = MountNode {
+        availability: Availability::Active,
         user_id: Some("u1".into()),
         labels: [("zone".to_owned(), "a".to_owned())].into(),
         capacity: Some(3),
@@ -103,6 +105,13 @@ fn an_update_says_only_what_changed() {
         ..update_node("a")
     };
     given().when(Command::UpdateNode(as_it_is)).then_nothing();
+    let of_use = UpdateNode { availability: Some(Availability::Active), ..update_node("a") };
+    given().when(Command::UpdateNode(of_use.clone())).then_nothing();
+    let cordoned =
+        UpdateNode { name: Some("z".into()), availability: Some(Availability::Cordoned), ..update_node("a") };
+    given().when(Command::UpdateNode(cordoned)).then(["NodeUpdated name=z node=a", "NodeCordoned node=a"]);
+    let draining = UpdateNode { availability: Some(Availability::Draining), ..update_node("a") };
+    given().when(Command::UpdateNode(draining)).then(["NodeDrainStarted node=a then_unmount=false", "NodeDrained node=a"]);
     given().when(Command::UpdateNode(update_node("a"))).then_nothing();
 }
 

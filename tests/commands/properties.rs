@@ -303,6 +303,7 @@ fn commands() -> Vec<Command> {
             Command::FinishDrain(node_id),
             Command::EvacuateNode(node_id),
             Command::UpdateNode(kdaemon::commands::UpdateNode {
+                availability: None,
                 node_id,
                 endpoint: Some(crate::fixture::endpoint("new")),
                 ..crate::fixture::update_node("x")

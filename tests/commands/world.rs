@@ -267,8 +267,14 @@ impl World {
                     let name = format!("n{}", self.log.len());
                     let endpoint = crate::fixture::endpoint(&name);
                     let labels = if *zone { [("zone".to_owned(), "x".to_owned())].into() } else { [].into() };
-                    let mount =
-                        MountNode { name: Some(name), user_id: None, endpoint, labels, capacity: *capacity };
+                    let mount = MountNode {
+                        name: Some(name),
+                        user_id: None,
+                        endpoint,
+                        labels,
+                        capacity: *capacity,
+                        availability: kdaemon_events::node::Availability::Active,
+                    };
                     let events = self.submit(Command::MountNode(mount)).unwrap();
                     let Event::NodeMounted(mounted) = &events[0].event else { panic!("not mounted") };
                     self.machines.insert(mounted.node_id, Machine::default());

@@ -295,6 +295,7 @@ pub fn keyed(command: Command, key: Option<(&str, &str)>) -> Submission {
 
 pub fn mount(name: &str) -> Command {
     Command::MountNode(MountNode {
+        availability: kdaemon_events::node::Availability::Active,
         name: Some(name.to_owned()),
         user_id: None,
         endpoint: format!("tcp://{name}:2375").parse().unwrap(),
@@ -312,6 +313,7 @@ pub fn label(node_id: NodeId, mark: &str, bytes: usize) -> Command {
         endpoint: None,
         labels: Some([(mark.to_owned(), "x".repeat(bytes))].into()),
         capacity: None,
+        availability: None,
     })
 }
 

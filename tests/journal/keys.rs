@@ -64,12 +64,15 @@ async fn keys_are_forgotten_after_a_day() {
 }
 
 #[tokio::test]
-async fn what_was_refused_or_did_nothing_is_not_remembered() {
+async fn what_was_refused_is_not_remembered_and_what_did_nothing_is() {
     let desk = Desk::open().await;
     let node = desk.submit(mount("a")).await.unwrap().cluster.find_node("a").unwrap().id;
     assert!(matches!(send(&desk, mount("a"), "k", "mount a").await, Err(SubmitError::Refused(_))));
     send(&desk, Command::UncordonNode(node), "k", "uncordon").await.unwrap();
-    send(&desk, mount("b"), "k", "mount b").await.unwrap();
+    let again = send(&desk, Command::UncordonNode(node), "k", "uncordon").await;
+    assert!(matches!(again, Err(SubmitError::Repeated(_))), "{again:?}");
+    let other = send(&desk, mount("b"), "k", "mount b").await;
+    assert!(matches!(other, Err(SubmitError::KeyReused)), "{other:?}");
     desk.check().await;
 }
 

@@ -208,6 +208,36 @@ async fn rebuild_folds_dropped_tables_anew_and_verify_finds_what_was_altered() {
         assert!(kdaemon(&["verify"], daemon.data_dir()).status.success(), "the index is there again");
     }
 
+    // And so it is where the damage shows only later: a page of it, here of the index.
+    let mut pages = std::fs::read(&file).unwrap();
+    let root: i64 = rusqlite::Connection::open(&file)
+        .unwrap()
+        .query_row("SELECT rootpage FROM sqlite_master WHERE name = 'event_index'", [], |row| row.get(0))
+        .unwrap();
+    let page = usize::try_from(root - 1).unwrap() * 4_096;
+    pages[page..page + 4_096].fill(0xa5);
+    std::fs::write(&file, pages).unwrap();
+    daemon.begin().await;
+    assert!(create_container(&daemon, "d").await, "the log is not concerned");
+    let (status, damaged) = daemon.ask(Method::GET, "/events?kind=ContainerCreated", None).await;
+    assert_eq!(status, 500, "what is looked up by it cannot be told: {damaged}");
+    assert!(damaged["detail"].as_str().unwrap().contains("restart the daemon"), "{damaged}");
+    signal(daemon.pid(), "TERM");
+    daemon.ended().await;
+    daemon.begin().await;
+    let found = daemon.get("/events?kind=ContainerCreated").await;
+    assert_eq!(found["events"].as_array().unwrap().len(), 4, "the next start has made it anew");
+
+    // The daemon at work does it, too.
+    let server = daemon.url("").trim_end_matches("/0.0").to_owned();
+    let mut rebuild = Command::new(env!("CARGO_BIN_EXE_kdaemon"));
+    let rebuilt = rebuild.args(["rebuild", "--server", &server]).output().unwrap();
+    assert!(rebuilt.status.success(), "{}", stderr(&rebuilt));
+    assert!(String::from_utf8_lossy(&rebuilt.stdout).starts_with("rebuilt 4 rows from "));
+    signal(daemon.pid(), "TERM");
+    daemon.ended().await;
+    assert_eq!(table().len(), 4);
+
     let verified = kdaemon(&["verify"], daemon.data_dir());
     assert!(verified.status.success());
     rusqlite::Connection::open(daemon.data_dir().join("kdaemon.db"))
@@ -255,10 +285,31 @@ async fn verify_asks_a_daemon_at_work_and_holds_the_log_against_what_was_kept() 
         assert!(!ask(&["--expect", bad]).status.success());
     }
 
+    // A daemon at work exports, too: what it wrote until then, as it would be exported from its folder afterwards.
+    let folder = tempfile::tempdir().unwrap();
+    let (of_daemon, of_folder) = (folder.path().join("daemon.jsonl"), folder.path().join("folder.jsonl"));
+    let export = |file: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kdaemon"));
+        command.arg("export").arg(file).args(["--server", &server]).output().unwrap()
+    };
+    let exported = export(&of_daemon);
+    assert!(exported.status.success(), "{}", stderr(&exported));
+    assert!(
+        stderr(&exported).starts_with("exported 4 events in 4 commits; head 4:"),
+        "{}",
+        stderr(&exported)
+    );
+    assert_eq!(export(&of_daemon).status.code(), Some(3), "it is there already");
+
     daemon.kill();
-    let gone = ask(&[]);
-    assert!(!gone.status.success());
-    assert!(stderr(&gone).contains("does not answer"), "{}", stderr(&gone));
+    let file = of_folder.to_str().unwrap();
+    let exported = kdaemon(&["export", file], daemon.data_dir());
+    assert!(exported.status.success(), "{}", stderr(&exported));
+    assert_eq!(std::fs::read(&of_daemon).unwrap(), std::fs::read(&of_folder).unwrap());
+    for gone in [ask(&[]), export(&folder.path().join("none.jsonl"))] {
+        assert_eq!(gone.status.code(), Some(5));
+        assert!(stderr(&gone).contains("does not answer"), "{}", stderr(&gone));
+    }
     // What a crash left is verified as it is, and nothing is written.
     let database = rusqlite::Connection::open(daemon.data_dir().join("kdaemon.db")).unwrap();
     database.execute("UPDATE events SET actor = 'nobody' WHERE seq = 2", []).unwrap();
@@ -273,7 +324,7 @@ fn verify_and_rebuild_say_when_there_is_no_log() {
     let dir = tempfile::tempdir().unwrap();
     for command in ["verify", "rebuild"] {
         let output = kdaemon(&[command], dir.path());
-        assert!(!output.status.success());
+        assert_eq!(output.status.code(), Some(4));
         assert!(stderr(&output).contains("there is no log in"), "{}", stderr(&output));
     }
 }

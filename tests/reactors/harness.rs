@@ -104,6 +104,7 @@ impl World {
 
     pub async fn mount(&self, number: usize) -> NodeId {
         let mount = MountNode {
+            availability: kdaemon_events::node::Availability::Active,
             name: Some(format!("node-{number}")),
             user_id: None,
             endpoint: Self::endpoint(number),

@@ -149,6 +149,7 @@ async fn a_leader_that_the_log_deposed_stops_and_can_be_elected_anew() {
     let lead = Command::BecomeLeader { term, daemon: "another".into() };
     first.journal.submit(Submission::new(lead, Actor::reactor("daemon"))).await.unwrap();
     let mount = kdaemon::commands::MountNode {
+        availability: kdaemon_events::node::Availability::Active,
         name: Some("node-1".into()),
         user_id: None,
         endpoint: "tcp://node-1:2375".parse().unwrap(),

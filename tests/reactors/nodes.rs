@@ -235,6 +235,7 @@ async fn a_changed_address_is_another_engine_until_it_proves_to_be_the_same() {
         endpoint: Some(World::endpoint(7)),
         labels: None,
         capacity: None,
+        availability: None,
     };
     world.submit(Command::UpdateNode(update)).await.unwrap();
     world

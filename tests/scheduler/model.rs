@@ -360,6 +360,7 @@ impl StateMachineTest for Compared {
                 let name = format!("n{}", real.nodes.len());
                 let zone = if in_zone_a { "a" } else { "b" };
                 let mount = MountNode {
+                    availability: kdaemon_events::node::Availability::Active,
                     name: Some(name.clone()),
                     user_id: None,
                     endpoint: format!("tcp://{name}:2375").parse().unwrap(),

@@ -218,6 +218,7 @@ pub fn mount_missing(world: &World, rng: &mut Rng, cluster: &Cluster) -> Option<
 
 fn mount(world: &World, rng: &mut Rng, number: usize, name: &str) -> Command {
     Command::MountNode(MountNode {
+        availability: kdaemon_events::node::Availability::Active,
         name: Some(format!("{name}-{number}")),
         user_id: None,
         endpoint: endpoint(number),
@@ -234,6 +235,7 @@ fn labels(rng: &mut Rng) -> BTreeMap<String, String> {
 
 fn update_node(world: &World, rng: &mut Rng, node_id: NodeId) -> Command {
     Command::UpdateNode(UpdateNode {
+        availability: None,
         node_id,
         name: None,
         user_id: None,

@@ -5,7 +5,7 @@ use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use chrono::TimeDelta;
 use kdaemon::store::{
     Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RethinkdbStore, RowChange,
-    Snapshot, SqliteStore, StoreError, StoredEvent, Table,
+    Snapshot, SqliteStore, StoreError, StoredEvent, Stretch, Table,
 };
 use kdaemon_events::{Actor, CommitId, Digest, Envelope, Kind, Seq};
 use proptest::prelude::*;
@@ -179,18 +179,30 @@ fn a_log_on_this_machine_is_read_in_place_as_it_is_read_from_elsewhere() {
         varied(&*store).await;
         store.prune(&[(Seq(3), Seq(3))], 1).await.unwrap();
         let Some(log) = store.local() else { return };
-        for (after, limit) in [(0, 100), (0, 2), (2, 3), (5, 1), (8, 10), (0, 0), (900, 1), (u64::MAX, 1)] {
-            let mut texts = Vec::new();
-            let count = log.read_each(Seq(after), limit, &mut |seq, json| {
-                texts.push(EventText { seq, json: json.to_owned() });
-                Ok(())
-            });
-            assert_eq!(count, Ok(texts.len()));
-            assert_eq!(texts, store.read(Seq(after), limit).await.unwrap(), "{limit} after {after}");
+        let (all, far) = (Seq(8), Seq(u64::MAX));
+        for (after, limit) in [(0, 100), (0, 2), (2, 3), (5, 1), (8, 10), (0, 0), (900, 1)] {
+            for until in [all, far, Seq(3), Seq(4)] {
+                let mut texts = Vec::new();
+                let each = &mut |seq, json: &str| {
+                    texts.push(EventText { seq, json: json.to_owned() });
+                    Ok(())
+                };
+                let stretch = log.read_each((Seq(after), until), limit, each).unwrap();
+                let mut wanted = store.read(Seq(after), limit).await.unwrap();
+                wanted.retain(|text| text.seq <= until);
+                assert_eq!(texts, wanted, "{limit} after {after} until {until}");
+                let up_to = match texts.last().filter(|_| texts.len() == limit) {
+                    Some(last) => last.seq,
+                    None if limit == 0 => Seq(after),
+                    None => until.max(Seq(after)),
+                };
+                let pruned = u64::from((Seq(after).next()..=up_to).contains(&Seq(3)));
+                assert_eq!(stretch, Stretch { up_to, there: texts.len(), pruned });
+            }
         }
         // Whoever has enough says so.
         let mut count = 0;
-        let stopped = log.read_each(Seq(0), 100, &mut |seq, _| {
+        let stopped = log.read_each((Seq(0), all), 100, &mut |seq, _| {
             count += 1;
             if seq < Seq(4) { Ok(()) } else { Err(StoreError::Unsupported("enough".into())) }
         });

@@ -28,9 +28,7 @@ pub struct VerifyArgs {
 pub async fn verify(args: VerifyArgs, server: Option<String>) -> anyhow::Result<()> {
     let bar = progress_bar("events");
     bar.set_message("verifying");
-    // A log that is named here is meant, also where KDAEMON_SERVER is set.
-    let is_named = args.store.config.is_some() || args.store.data_dir.is_some();
-    let found = match server.filter(|server| !is_named && !server.is_empty()) {
+    let found = match args.store.server(server) {
         Some(server) => ask(&Daemon::at(&server)?, args.expect, &bar).await,
         None => look(args.store, args.expect, &bar).await,
     };

@@ -35,6 +35,7 @@ impl Log {
         for number in 1..=count {
             log.wait(1_000);
             log.tell(Command::MountNode(MountNode {
+                availability: kdaemon_events::node::Availability::Active,
                 name: Some(format!("node-{number}")),
                 user_id: None,
                 endpoint: Endpoint::Tcp { host: format!("node-{number}"), port: 2375 },

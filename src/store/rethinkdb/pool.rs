@@ -22,8 +22,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
-/// How many queries run at a time.
+/// How many queries run at a time …
 const SESSIONS_LIMIT: usize = 8;
+/// … besides those that nothing else may hold up: an append, and the lease, which runs out.
+const URGENT_LIMIT: usize = 2;
 /// How long a login waits between a sign of life and a look at what arrived: longer with each try.
 const PATIENCE: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
@@ -47,6 +49,7 @@ pub(super) struct Pool {
     settings: RethinkdbSettings,
     idle: Mutex<Vec<Session>>,
     permits: Arc<Semaphore>,
+    urgent: Arc<Semaphore>,
     /// Which of the hosts answered last.
     host: AtomicUsize,
     /// Whether nothing was answered since somebody gave up.
@@ -59,6 +62,7 @@ impl Pool {
             settings,
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(SESSIONS_LIMIT)),
+            urgent: Arc::new(Semaphore::new(URGENT_LIMIT)),
             host: AtomicUsize::new(0),
             is_away: AtomicBool::new(false),
         })
@@ -92,9 +96,35 @@ impl Pool {
     where
         T: DeserializeOwned + Unpin + Send + 'static,
     {
-        let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await;
+        self.run_in(&self.permits, query, options, deadline).await
+    }
+
+    /// As [`Self::run`], for what no other query may hold up.
+    pub(super) async fn run_urgently<T>(
+        self: &Arc<Self>,
+        query: Command,
+        options: Options,
+        deadline: Instant,
+    ) -> Result<Vec<T>, Failure>
+    where
+        T: DeserializeOwned + Unpin + Send + 'static,
+    {
+        self.run_in(&self.urgent, query, options, deadline).await
+    }
+
+    async fn run_in<T>(
+        self: &Arc<Self>,
+        permits: &Arc<Semaphore>,
+        query: Command,
+        options: Options,
+        deadline: Instant,
+    ) -> Result<Vec<T>, Failure>
+    where
+        T: DeserializeOwned + Unpin + Send + 'static,
+    {
+        let permit = timeout_at(deadline, Arc::clone(permits).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
-            let what = if self.permits.is_closed() { "it is closed" } else { "too many queries wait" };
+            let what = if permits.is_closed() { "it is closed" } else { "too many queries wait" };
             return Err(Failure::NotDone(what.to_owned()));
         };
         let (answer, answered) = oneshot::channel();
@@ -180,6 +210,7 @@ impl Pool {
     /// Drops all sessions; later queries fail.
     pub(super) fn close(&self) {
         self.permits.close();
+        self.urgent.close();
         self.lock().clear();
     }
 

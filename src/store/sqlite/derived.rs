@@ -51,6 +51,13 @@ pub(super) struct Derived {
     connection: Mutex<Option<Connection>>,
     unindexed: Mutex<Unindexed>,
     is_indexing: AtomicBool,
+    /// Whether it turned out to be damaged: what would have to be written is not gathered any more.
+    is_damaged: AtomicBool,
+}
+
+/// Says that the file beside it turned out to be damaged: the next start makes it anew.
+fn marker(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.damaged", path.display()))
 }
 
 /// What the index lacks.
@@ -69,24 +76,38 @@ impl Derived {
     /// Opens the file, makes what it lacks, and indexes what the log has had since.
     pub(super) fn open(data_dir: &Path, log: &Connection, head: Seq) -> Result<Self, StoreError> {
         let path = data_dir.join(FILE_NAME);
-        let connection = match open(&path, head) {
-            Ok(Some(connection)) => connection,
-            kept => {
-                if let Err(error) = kept {
+        if !marker(&path).exists() {
+            match Self::take(&path, log, head) {
+                Ok(Some(derived)) => return Ok(derived),
+                Ok(None) => {}
+                Err(error @ StoreError::Damaged(_)) => {
                     tracing::warn!(file = %path.display(), %error, "it is made anew from the log");
                 }
-                for suffix in ["", "-wal", "-shm"] {
-                    let _ = std::fs::remove_file(format!("{}{suffix}", path.display())); // it need not be there
-                }
-                let made = open(&path, head).map_err(|error| explain(&path, &error))?;
-                made.ok_or_else(|| StoreError::Unavailable(format!("{} cannot be made", path.display())))?
+                Err(error) => return Err(error),
             }
+        }
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", path.display())); // it need not be there
+        }
+        let _ = std::fs::remove_file(marker(&path)); // nor that
+        let made = Self::take(&path, log, head)?;
+        made.ok_or_else(|| StoreError::Unavailable(format!("{} cannot be made", path.display())))
+    }
+
+    /// Takes the file as it is; `None` when it has to be made anew.
+    fn take(path: &Path, log: &Connection, head: Seq) -> Result<Option<Self>, StoreError> {
+        let opened = open(path, head).map_err(|error| explain(path, &error))?;
+        let Some(connection) = opened else { return Ok(None) };
+        let derived = Self {
+            path: path.to_owned(),
+            connection: Mutex::new(Some(connection)),
+            unindexed: Mutex::default(),
+            is_indexing: AtomicBool::new(false),
+            is_damaged: AtomicBool::new(false),
         };
-        let unindexed = Mutex::default();
-        let connection = Mutex::new(Some(connection));
-        let derived = Self { path, connection, unindexed, is_indexing: AtomicBool::new(false) };
         derived.index_rest(log)?;
-        Ok(derived)
+        derived.last_snapshot()?;
+        Ok(Some(derived))
     }
 
     fn unindexed(&self) -> MutexGuard<'_, Unindexed> {
@@ -98,6 +119,9 @@ impl Derived {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>,
     ) -> Result<T, StoreError> {
+        if self.is_damaged.load(Ordering::Relaxed) {
+            return Err(self.suspect(StoreError::Damaged(String::new())));
+        }
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let connection =
             connection.as_mut().ok_or_else(|| StoreError::Unavailable("it is closed".to_owned()))?;
@@ -111,18 +135,40 @@ impl Derived {
             transaction.commit()?;
             Ok(outcome)
         };
-        let outcome = in_transaction();
+        let outcome = in_transaction().map_err(|error| explain(&self.path, &error));
+        if let Err(error @ StoreError::Damaged(_)) = outcome {
+            return Err(self.suspect(error));
+        }
         if outcome.is_err() {
             let mut unindexed = self.unindexed();
             batch.last = batch.last.max(unindexed.last);
             batch.rows.append(&mut unindexed.rows);
             *unindexed = batch;
         }
-        outcome.map_err(|error| explain(&self.path, &error))
+        outcome
+    }
+
+    /// What an error means that was met where this file was written or read: when something is damaged then it is this file,
+    /// most likely, and the next start makes it anew. (If it is the log, the next start or a verification says so.)
+    pub(super) fn suspect(&self, error: StoreError) -> StoreError {
+        if !matches!(error, StoreError::Damaged(_)) {
+            return error;
+        }
+        if !self.is_damaged.swap(true, Ordering::Relaxed) {
+            tracing::error!(file = %self.path.display(), %error, "it is damaged, and will be made anew");
+            let _ = std::fs::write(marker(&self.path), ""); // without it the next start finds out for itself
+        }
+        StoreError::Damaged(format!(
+            "{} is damaged, which is derived from the log: restart the daemon, and it is made anew",
+            self.path.display()
+        ))
     }
 
     /// Takes note of events that were appended.
     pub(super) fn note(&self, events: &[StoredEvent]) {
+        if self.is_damaged.load(Ordering::Relaxed) {
+            return;
+        }
         let mut unindexed = self.unindexed();
         for event in events {
             if event.pruned.is_none() {
