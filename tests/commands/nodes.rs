@@ -111,7 +111,9 @@ fn an_update_says_only_what_changed() {
         UpdateNode { name: Some("z".into()), availability: Some(Availability::Cordoned), ..update_node("a") };
     given().when(Command::UpdateNode(cordoned)).then(["NodeUpdated name=z node=a", "NodeCordoned node=a"]);
     let draining = UpdateNode { availability: Some(Availability::Draining), ..update_node("a") };
-    given().when(Command::UpdateNode(draining)).then(["NodeDrainStarted node=a then_unmount=false", "NodeDrained node=a"]);
+    given()
+        .when(Command::UpdateNode(draining))
+        .then(["NodeDrainStarted node=a then_unmount=false", "NodeDrained node=a"]);
     given().when(Command::UpdateNode(update_node("a"))).then_nothing();
 }
 

@@ -2,9 +2,10 @@
 
 use crate::harness::{World, forever};
 use kdaemon::commands::{Command, SpecChanges};
+use kdaemon::engine::simulated::{SimulatedMachine, Timing};
 use kdaemon::engine::{EngineError, Identity};
 use kdaemon_events::RestartPolicy;
-use kdaemon_projections::{Phase, Status};
+use kdaemon_projections::{Cluster, Phase, Status};
 use std::time::Duration;
 
 fn identity(world: &World, id: kdaemon_events::ContainerId) -> Identity {
@@ -219,4 +220,43 @@ async fn an_image_that_cannot_be_had_concerns_no_other_application() {
     world.application("web", forever(), Some(5)).await;
     world.until("all are UP", |c| c.containers().all(|c| c.status() == Status::Up)).await;
     assert_eq!(world.counts(), vec![2, 2, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_takes_long_to_come_holds_up_nothing_elsewhere() {
+    let world = World::empty().await;
+    let pull_ms = 800_000..=800_000;
+    let slow =
+        SimulatedMachine { timing: Timing { pull_ms, ..Timing::default() }, ..SimulatedMachine::default() };
+    world.engines.add(&World::endpoint(1), slow);
+    world.mount(1).await;
+    world.until("it is UP", |c| c.nodes().all(|node| node.is_eligible())).await;
+    let spec = SpecChanges { docker_image: Some("registry/slow:1".into()), ..forever() };
+    world.application("slow", spec, Some(290)).await;
+    let are_placed = |c: &Cluster| c.containers().filter(|c| c.phase == Phase::Placed).count() == 290;
+    world.until("all are being launched", are_placed).await;
+    world.add_machine(2);
+    world.mount(2).await;
+    world.until("the other is UP", |c| c.nodes().all(|node| node.is_eligible())).await;
+    world.application("web", forever(), None).await;
+    let began = tokio::time::Instant::now();
+    let id = world.running("web-a", "web").await;
+    world.submit(Command::StopContainer(id)).await.unwrap();
+    world.until_status(id, Status::Down).await;
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert!(are_placed(&world.journal.cluster()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fits_nowhere_is_looked_at_less_and_less_often_and_at_once_when_a_node_comes() {
+    let world = World::with_nodes(1).await;
+    world.submit(Command::CordonNode(world.node(1))).await.unwrap();
+    world.application("web", forever(), Some(1)).await;
+    let waits = |c: &Cluster| c.containers().any(|container| container.reason.is_some());
+    let id = world.until("it waits for a node", waits).await.containers().next().unwrap().id;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let uncordoned = tokio::time::Instant::now();
+    world.submit(Command::UncordonNode(world.node(1))).await.unwrap();
+    world.until("it is placed", |c| c.container(id).is_some_and(|c| c.placement.is_some())).await;
+    assert!(uncordoned.elapsed() < Duration::from_millis(250), "{:?}", uncordoned.elapsed());
 }
