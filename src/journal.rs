@@ -395,13 +395,18 @@ impl Journal {
     }
 }
 
+/// Whether this runtime has one thread, as in tests and the simulation.
+fn is_one_thread() -> bool {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread
+}
+
 /// Does long work beside those who want to be answered; in a runtime of one thread (tests, the simulation) at once, for
 /// there the order of things must not hang on how fast the machine is.
 pub(crate) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+    if is_one_thread() {
         return work();
     }
     let done = tokio::task::spawn_blocking(work).await;
@@ -411,8 +416,8 @@ pub(crate) async fn off_thread<T: Send + 'static>(
 /// Runs the writer in a thread of its own, for it waits for the disk; in a runtime of one thread (tests, the
 /// simulation) it is a task like any other.
 fn spawn(writer: impl Future<Output = ()> + Send + 'static) -> Result<(), StoreError> {
-    use tokio::runtime::{Builder, Handle, RuntimeFlavor};
-    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+    use tokio::runtime::Builder;
+    if is_one_thread() {
         tokio::spawn(writer);
         return Ok(());
     }

@@ -17,7 +17,7 @@ use crate::node::{
 };
 use crate::{EventId, Seq, Subject, canonical};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, ser};
 use serde_json::value::RawValue;
 use std::fmt;
 use std::str::FromStr;
@@ -388,7 +388,10 @@ impl Envelope {
     /// # Errors
     /// Never for an event of this vocabulary: all its keys are text.
     pub fn encode(&self) -> Result<String, CodecError> {
-        Ok(serde_json::to_string(self)?)
+        // Few are longer: to grow is to copy.
+        let mut json = Vec::with_capacity(512);
+        serde_json::to_writer(&mut json, self)?;
+        String::from_utf8(json).map_err(|error| CodecError::Malformed(ser::Error::custom(error)))
     }
 
     /// Reads an envelope from its JSON text.

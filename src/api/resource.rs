@@ -227,7 +227,9 @@ pub(super) fn resolve<R: Resource>(cluster: &Cluster, text: &str) -> Result<Uuid
 
 /// The JSON text of a row.
 pub(super) fn json(row: &impl Serialize) -> String {
-    serde_json::to_string(row).unwrap_or_default() // text keys: cannot fail
+    let mut text = Vec::with_capacity(1_024); // most are shorter: to grow is to copy
+    let _ = serde_json::to_writer(&mut text, row); // into memory, and text keys: cannot fail
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// An answer in JSON that shows the state at `seq`.

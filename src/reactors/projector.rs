@@ -17,7 +17,7 @@ use uuid::Uuid;
 /// Changes are gathered so long before they are written.
 const GATHER: Duration = Duration::from_millis(250);
 /// Where a write takes long, so many times as long passes before the next one: the log comes first.
-const REST: u32 = 4;
+const REST: u32 = 9;
 /// The pause after the store refused a write.
 const AGAIN: Duration = Duration::from_secs(2);
 /// How many rows one transaction writes.
@@ -206,5 +206,7 @@ fn changes(cluster: &Cluster, touched: &Touched) -> Vec<RowChange> {
 }
 
 fn text(row: &impl Serialize) -> Option<String> {
-    serde_json::to_string(row).ok()
+    let mut text = Vec::with_capacity(1_024); // most are shorter: to grow is to copy
+    serde_json::to_writer(&mut text, row).ok()?;
+    String::from_utf8(text).ok()
 }

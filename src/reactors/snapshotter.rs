@@ -5,7 +5,10 @@ use crate::journal::Keeper;
 use kdaemon_events::Seq;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
+/// After a snapshot so many times as long passes before the next one as it took: in a storm of events they are fewer.
+const REST: u32 = 32;
 /// The pause after the store could not be read.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -25,6 +28,8 @@ pub(super) async fn run(hub: Hub) {
         else {
             return;
         };
+        let began = Instant::now();
         keeper.look(store.as_ref(), &cluster).await;
+        tokio::time::sleep(began.elapsed() * REST).await;
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 /// A term of an index: each event has one of its kind, one of who did it, and one of each thing that it is about, the
 /// latter two kind by kind. Displayed, it is what the index has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Term<'a> {
     /// The events of a kind.
     Kind(&'a str),

@@ -387,7 +387,7 @@ impl EventStore for SqliteStore {
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
         let appended = self.write(|writer| match append(writer, expected, &commit) {
             Ok(Ok(head)) => {
-                self.derived.note(&commit.events);
+                self.derived.note(commit.events);
                 Ok(Ok(head))
             }
             Err(error) => {

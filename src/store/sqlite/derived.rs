@@ -6,7 +6,7 @@
 //! than the events themselves, for its pages lie all over the file. Whoever asks by it has it brought up to date first.
 
 use super::{APPLICATION_ID, event_text, explain, number};
-use crate::store::{IndexKey, IndexSum, RowChange, Snapshot, StoreError, StoredEvent, terms};
+use crate::store::{IndexKey, IndexSum, RowChange, Snapshot, StoreError, StoredEvent, Term, terms};
 use kdaemon_events::{Envelope, Seq};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const FILE_NAME: &str = "tables.db";
 /// The version of the layout below. A file of another one is made anew.
 const LAYOUT: i32 = 3;
-/// With so many rows to write they are written, beside the log.
-const BATCH: usize = 16_384;
-/// With so many rows to write the log waits for them.
-const MUCH: usize = 1_000_000;
+/// With so many events to index they are indexed, beside the log.
+const BATCH: usize = 8_192;
+/// With so many events to index the log waits for that.
+const MUCH: usize = 400_000;
 /// How many events are read at a time when the index is made anew.
 const PAGE: i64 = 10_000;
 
@@ -63,13 +63,24 @@ fn marker(path: &Path) -> PathBuf {
 /// What the index lacks.
 #[derive(Default)]
 struct Unindexed {
-    rows: Vec<(String, Seq)>,
+    /// Without their texts.
+    events: Vec<StoredEvent>,
     last: Seq,
 }
 
+impl Unindexed {
+    /// The rows of the index, term by term: so each of its pages is changed once.
+    fn rows(&self) -> Vec<(Term<'_>, Seq)> {
+        let rows = self.events.iter().flat_map(|event| terms_of(event).map(|term| (term, event.seq)));
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_unstable();
+        rows
+    }
+}
+
 /// By what an event is looked up.
-fn terms_of(event: &StoredEvent) -> impl Iterator<Item = String> {
-    terms(event.kind.as_str(), &event.actor, &event.subjects).map(|term| term.to_string())
+fn terms_of(event: &StoredEvent) -> impl Iterator<Item = Term<'_>> {
+    terms(event.kind.as_str(), &event.actor, &event.subjects)
 }
 
 impl Derived {
@@ -126,8 +137,6 @@ impl Derived {
         let connection =
             connection.as_mut().ok_or_else(|| StoreError::Unavailable("it is closed".to_owned()))?;
         let mut batch = std::mem::take(&mut *self.unindexed());
-        // In the order of the index each of its pages is changed once.
-        batch.rows.sort_unstable();
         let in_transaction = || {
             let transaction = connection.transaction()?;
             insert(&transaction, &batch)?;
@@ -142,7 +151,7 @@ impl Derived {
         if outcome.is_err() {
             let mut unindexed = self.unindexed();
             batch.last = batch.last.max(unindexed.last);
-            batch.rows.append(&mut unindexed.rows);
+            batch.events.append(&mut unindexed.events);
             *unindexed = batch;
         }
         outcome
@@ -165,22 +174,19 @@ impl Derived {
     }
 
     /// Takes note of events that were appended.
-    pub(super) fn note(&self, events: &[StoredEvent]) {
+    pub(super) fn note(&self, events: Vec<StoredEvent>) {
         if self.is_damaged.load(Ordering::Relaxed) {
             return;
         }
         let mut unindexed = self.unindexed();
-        for event in events {
-            if event.pruned.is_none() {
-                unindexed.rows.extend(terms_of(event).map(|term| (term, event.seq)));
-            }
-            unindexed.last = event.seq;
-        }
+        unindexed.last = events.last().map_or(unindexed.last, |last| last.seq);
+        let there = events.into_iter().filter(|event| event.pruned.is_none());
+        unindexed.events.extend(there.map(|event| StoredEvent { json: String::new(), ..event }));
     }
 
     /// Sees to it that the index does not stay too far behind.
     pub(super) fn keep_up(self: &Arc<Self>) {
-        let lag = self.unindexed().rows.len();
+        let lag = self.unindexed().events.len();
         if lag < BATCH {
             return;
         }
@@ -208,7 +214,7 @@ impl Derived {
             )?;
             for event in events {
                 for term in terms_of(event) {
-                    row.execute(params![term, number(event.seq)])?;
+                    row.execute(params![term.to_string(), number(event.seq)])?;
                 }
             }
             Ok(())
@@ -235,7 +241,7 @@ impl Derived {
             // What cannot be read is not looked up; folding the log says what is wrong with it.
             let events = page.iter().filter_map(|text| Envelope::decode(&text.json).ok());
             let events: Vec<_> = events.filter_map(|event| StoredEvent::new(&event).ok()).collect();
-            self.note(&events);
+            self.note(events);
             self.index()?;
         }
     }
@@ -421,7 +427,7 @@ pub(super) fn index_sum(
 }
 
 fn insert(transaction: &Transaction<'_>, batch: &Unindexed) -> Result<(), rusqlite::Error> {
-    if batch.rows.is_empty() {
+    if batch.events.is_empty() {
         return Ok(());
     }
     let mut known = transaction.prepare_cached("SELECT id FROM terms WHERE term = ?1")?;
@@ -429,17 +435,20 @@ fn insert(transaction: &Transaction<'_>, batch: &Unindexed) -> Result<(), rusqli
     let mut row =
         transaction.prepare_cached("INSERT OR IGNORE INTO event_index (term, seq) VALUES (?1, ?2)")?;
     // They are sorted: all of a term come together.
-    let mut current: Option<(&str, i64)> = None;
-    for (term, seq) in &batch.rows {
-        let id = match current.filter(|(current, _)| current == term) {
+    let mut current: Option<(Term<'_>, i64)> = None;
+    for (term, seq) in batch.rows() {
+        let id = match current.filter(|(current, _)| *current == term) {
             Some((_, id)) => id,
-            None => match known.query_row([term], |row| row.get(0)).optional()? {
-                Some(id) => id,
-                None => new.insert([term])?,
-            },
+            None => {
+                let text = term.to_string();
+                match known.query_row([&text], |row| row.get(0)).optional()? {
+                    Some(id) => id,
+                    None => new.insert([&text])?,
+                }
+            }
         };
         current = Some((term, id));
-        row.execute(params![id, number(*seq)])?;
+        row.execute(params![id, number(seq)])?;
     }
     set_reflects(transaction, INDEX, batch.last)
 }
