@@ -41,7 +41,7 @@ struct State<N, A, C> {
 
 impl Cluster {
     /// The version of the form that [`Self::to_bytes`] writes: another one is not read.
-    pub const SNAPSHOT_VERSION: u32 = 2;
+    pub const SNAPSHOT_VERSION: u32 = 3;
 
     /// The state as bytes: the same for the same state.
     ///

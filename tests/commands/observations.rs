@@ -157,6 +157,16 @@ fn when_a_move_is_given_up_the_predecessor_goes_on() {
 }
 
 #[test]
+fn a_predecessor_that_goes_on_holds_nothing_against_the_node_that_its_successor_failed_on() {
+    let given = web().container("c").up_on("a").moving_to("b", MigrationReason::Balance, true);
+    let then = given.launch_failed(4, false).when(launch_failed("c", 2, true));
+    let then = then.then_kinds(["ContainerLaunchFailed", "ContainerAdopted"]);
+    let c = then.container("c");
+    // The node itself remembers for some minutes.
+    assert!(c.avoid.is_empty());
+}
+
+#[test]
 fn the_first_start_again_is_at_once_and_later_ones_wait_longer_each_time() {
     for (exits, pause) in
         [(0, 0), (1, 1_000), (2, 2_000), (3, 4_000), (8, 128_000), (9, 256_000), (10, 300_000), (60, 300_000)]

@@ -322,6 +322,7 @@ impl Cluster {
             c.migrating = None;
             c.reason = None;
             c.attempts = 0;
+            c.avoid = OrdSet::new();
             c.not_before = None;
             c.cause = seq;
             if c.desired == Desired::Running {
