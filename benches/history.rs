@@ -112,7 +112,7 @@ struct Best {
 }
 
 /// Does something some times, and takes the best: what else the machine does is not to count. One page of a log is read while
-/// another one is folded or checked, so what counts for one core is the processor time of both.
+/// another one is checked, so what counts for one core is the processor time of both.
 async fn best_of<T>(what: &str, mut work: impl AsyncFnMut() -> T) -> (T, Best) {
     let mut best = Best { took: Duration::MAX, by_processor: Duration::MAX };
     let mut time = 1;
@@ -138,7 +138,7 @@ async fn fold_and_verify(table: &mut Table, dir: &Path, events: u64) {
         rate(events, best.by_processor),
         Limit::AtLeast(Value::PerSecond(400_000.0)),
     );
-    table.note("  read and folded beside each other", rate(events, best.took));
+    table.note("  by the clock", rate(events, best.took));
     let kept = store.snapshots().await.expect("snapshots");
     let mut bytes = 0;
     for seq in &kept {
