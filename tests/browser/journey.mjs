@@ -204,10 +204,13 @@ async function past(page, before) {
   await page.locator('.past-mark').waitFor();
   await page.keyboard.press('End');
   await page.locator('.now-mark').waitFor();
+  // Of all that happened, however short it was: a moment before the beginning is none.
+  await page.getByLabel('Stretch of the time line').selectOption('0');
   const box = await slider.boundingBox();
-  await page.mouse.click(box.x + box.width * 0.97, box.y + 20);
+  await page.mouse.click(box.x + box.width * 0.6, box.y + 20);
   await page.locator('.past-mark').waitFor();
   await page.keyboard.press('End');
+  await page.getByLabel('Stretch of the time line').selectOption('900000');
   step('two points make a diff');
   await visit(page, `#/diff?from=${before}`);
   const node = page.locator('.diff li', { hasText: 'node-2' });

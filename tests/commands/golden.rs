@@ -43,6 +43,8 @@ const SNAPSHOTS: &[(u32, &str)] = &[
     (1, "f9d25c2142292a11583285efe08041569a8717728c44cf69f802aa0eddf909d6"),
     // A move ends when its origin ceases to serve while it waits: which this log has no case of.
     (2, "f9d25c2142292a11583285efe08041569a8717728c44cf69f802aa0eddf909d6"),
+    // What is adopted avoids no node any more: which this log has no case of either.
+    (3, "f9d25c2142292a11583285efe08041569a8717728c44cf69f802aa0eddf909d6"),
 ];
 
 /// A state that was kept by one version of the program is read by the next one only if nothing about its form, and

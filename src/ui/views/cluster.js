@@ -110,7 +110,10 @@ function Grid({ level, nodes }) {
   // A migration is seen moving: from card to card.
   useEffect(() => {
     live.onMove = (row, from, to) => fly(row, cards.current.get(from), cards.current.get(to));
-    return () => (live.onMove = null);
+    return () => {
+      live.onMove = null;
+      land();
+    };
   }, []);
 
   const { rem } = sight;
@@ -228,7 +231,7 @@ function centre(element) {
   return { x: box.x + box.width / 2, y: box.y + box.height / 2 };
 }
 
-let flying = 0;
+const flying = new Set();
 let taking = [];
 /** How many moves there were in this second, and in the one before. */
 let moves = { second: 0, now: 0, before: 0 };
@@ -242,7 +245,7 @@ function isStorm() {
 
 /** A container moves from card to card. All that begin in one frame are measured first and drawn afterwards: one layout for all. */
 function fly(row, from, to) {
-  if (isStorm() || !from || !to || flying + taking.length >= FLIGHTS || document.hidden || isScrolling() || matchMedia('(prefers-reduced-motion: reduce)').matches) return;
+  if (isStorm() || !from || !to || flying.size + taking.length >= FLIGHTS || document.hidden || isScrolling() || matchMedia('(prefers-reduced-motion: reduce)').matches) return;
   if (!taking.length) requestAnimationFrame(takeOff);
   taking.push({ row, from, to });
 }
@@ -257,13 +260,19 @@ function takeOff() {
     dot.setAttribute('aria-hidden', 'true');
     dot.textContent = row.name;
     document.body.append(dot);
-    flying++;
     const flight = dot.animate([{ transform: frame(start), opacity: 0.4 }, { opacity: 1, offset: 0.2 }, { transform: frame(end), opacity: 0.6 }], { duration: FLIGHT_MS, easing: 'cubic-bezier(.4,0,.2,1)' });
+    flying.add(flight);
     flight.onfinish = flight.oncancel = () => {
       dot.remove();
-      flying--;
+      flying.delete(flight);
     };
   }
+}
+
+/** Whoever leaves the cards leaves what flies between them, too. */
+function land() {
+  taking = [];
+  flying.forEach((flight) => flight.cancel());
 }
 
 /** The newest things that happened, until the moment that is shown. */
