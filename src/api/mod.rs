@@ -42,7 +42,6 @@ use crate::journal::Journal;
 use crate::latest as watch;
 use crate::leader::Role;
 use crate::past::Past;
-
 use crate::reactors::{Deliveries, Rebuilds};
 use axum::Router;
 use axum::extract::Request;

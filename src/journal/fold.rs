@@ -48,7 +48,8 @@ pub(crate) async fn fold_on(
     let (mut reached, mut cluster) = (from.seq(), from);
     while reached < until {
         let fold = Folding { cluster: Arc::unwrap_or_clone(cluster), touched: Touched::default() };
-        let (fold, up_to) = walk_page(store, reached, until, fold, Folding::step).await?;
+        let step = |fold: &mut Folding, seq, json: &str| fold.take(seq, json).map(drop);
+        let (fold, up_to) = walk_page(store, reached, until, fold, step).await?;
         (cluster, reached) = (Arc::new(fold.cluster), up_to);
         if let Some(keeper) = &mut keeper {
             keeper.look(store, &cluster).await;
@@ -64,10 +65,10 @@ struct Folding {
 }
 
 impl Folding {
-    fn step(&mut self, seq: Seq, json: &str) -> Result<(), StoreError> {
+    fn take(&mut self, seq: Seq, json: &str) -> Result<Envelope, StoreError> {
         let envelope = follower(&self.cluster, seq, json)?;
         self.cluster.apply(&envelope, &mut self.touched);
-        Ok(())
+        Ok(envelope)
     }
 }
 
@@ -78,18 +79,16 @@ pub(super) async fn catch_up(
     until: Seq,
 ) -> Result<(Cluster, Touched, Vec<Envelope>), StoreError> {
     let mut reached = cluster.seq();
-    let mut walker = (cluster, Touched::default(), Vec::new());
+    let mut walker = (Folding { cluster, touched: Touched::default() }, Vec::new());
     while reached < until {
-        (walker, reached) =
-            walk_page(store, reached, until, walker, |(cluster, touched, events), seq, json| {
-                let envelope = follower(cluster, seq, json)?;
-                cluster.apply(&envelope, touched);
-                events.push(envelope);
-                Ok(())
-            })
-            .await?;
+        (walker, reached) = walk_page(store, reached, until, walker, |(fold, events), seq, json| {
+            events.push(fold.take(seq, json)?);
+            Ok(())
+        })
+        .await?;
     }
-    Ok(walker)
+    let (Folding { cluster, touched }, events) = walker;
+    Ok((cluster, touched, events))
 }
 
 /// Hands the next events behind `after` to somebody, in order and beside those who want to be answered: about a page of them,

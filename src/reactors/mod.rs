@@ -24,7 +24,6 @@ use crate::leader::Leadership;
 use kdaemon_events::{Actor, ContainerId, Generation, NodeId, Seq};
 use kdaemon_projections::{Cluster, Health};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -111,14 +110,9 @@ impl Reactors {
             hub("retention").spawn(retention::run(hub("retention"), retention));
         }
         // These end by themselves, after they have written what is still to be written.
-        let watched = |name| Watched { name, cancel: cancel.clone() };
-        let ends = |watched: Watched, task: Pin<Box<dyn Future<Output = ()> + Send>>| async move {
-            let _watched = watched;
-            task.await;
-        };
-        tracker.spawn(ends(watched("projector"), Box::pin(projector::run(hub("projector")))));
+        hub("projector").spawn_to_its_end(projector::run(hub("projector")));
         if let Some(webhook) = settings.webhook.clone() {
-            tracker.spawn(ends(watched("webhook"), Box::pin(webhook::run(hub("webhook"), webhook))));
+            hub("webhook").spawn_to_its_end(webhook::run(hub("webhook"), webhook));
         }
         Self { cancel, tracker }
     }
@@ -172,10 +166,17 @@ impl Hub {
     /// Runs a task until it is done or the reactors stop.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let cancel = self.cancel.clone();
+        self.spawn_to_its_end(async move {
+            let _ = cancel.run_until_cancelled_owned(task).await;
+        });
+    }
+
+    /// Runs a task until it is done.
+    fn spawn_to_its_end(&self, task: impl Future<Output = ()> + Send + 'static) {
         let watched = Watched { name: self.name, cancel: self.cancel.clone() };
         self.tracker.spawn(async move {
             let _watched = watched;
-            let _ = cancel.run_until_cancelled_owned(task).await;
+            task.await;
         });
     }
 

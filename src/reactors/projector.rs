@@ -206,7 +206,5 @@ fn changes(cluster: &Cluster, touched: &Touched) -> Vec<RowChange> {
 }
 
 fn text(row: &impl Serialize) -> Option<String> {
-    let mut text = Vec::with_capacity(1_024); // most are shorter: to grow is to copy
-    serde_json::to_writer(&mut text, row).ok()?;
-    String::from_utf8(text).ok()
+    serde_json::to_string(row).ok()
 }

@@ -28,7 +28,7 @@ use document::{Recorded, document};
 use feed::Feed;
 use index::Index;
 use kdaemon_events::{CommitId, Digest, Seq};
-use pool::{Failure, Pool};
+use pool::{Failure, Pool, Urgency};
 use reql::cmd::run::Options;
 use reql::cmd::{Conflict, Durability, ReadMode, insert};
 use reql::{Command, r};
@@ -252,45 +252,33 @@ async fn read_rows<T>(pool: &Arc<Pool>, query: Command) -> Result<Vec<T>, StoreE
 where
     T: DeserializeOwned + Unpin + Send + 'static,
 {
-    run(pool, query, Options::new().read_mode(ReadMode::Majority)).await
+    run(pool, Urgency::Ordinary, query, Options::new().read_mode(ReadMode::Majority)).await
 }
 
 /// Runs a write that may be done twice without harm.
 async fn write(pool: &Arc<Pool>, query: Command) -> Result<WriteAnswer, StoreError> {
-    let answers: Vec<WriteAnswer> = run(pool, query, Options::new()).await?;
-    answers.into_iter().next().unwrap_or_default().checked()
+    write_with(pool, Urgency::Ordinary, query).await
 }
 
-/// As [`write`], for what no other query may hold up.
-async fn write_urgently(pool: &Arc<Pool>, query: Command) -> Result<WriteAnswer, StoreError> {
-    let answers: Vec<WriteAnswer> = run_again(pool, |deadline| {
-        let query = query.clone();
-        async move { pool.run_urgently(query, Options::new(), deadline).await }
-    })
-    .await?;
+async fn write_with(pool: &Arc<Pool>, urgency: Urgency, query: Command) -> Result<WriteAnswer, StoreError> {
+    let answers: Vec<WriteAnswer> = run(pool, urgency, query, Options::new()).await?;
     answers.into_iter().next().unwrap_or_default().checked()
 }
 
 /// Runs a query, again and again when it fails by the way.
-async fn run<T>(pool: &Arc<Pool>, query: Command, options: Options) -> Result<Vec<T>, StoreError>
+async fn run<T>(
+    pool: &Arc<Pool>,
+    urgency: Urgency,
+    query: Command,
+    options: Options,
+) -> Result<Vec<T>, StoreError>
 where
     T: DeserializeOwned + Unpin + Send + 'static,
-{
-    run_again(pool, |deadline| {
-        let (query, options) = (query.clone(), options.clone());
-        async move { pool.run(query, options, deadline).await }
-    })
-    .await
-}
-
-async fn run_again<T, F>(pool: &Arc<Pool>, run_once: impl Fn(Instant) -> F) -> Result<Vec<T>, StoreError>
-where
-    F: Future<Output = Result<Vec<T>, Failure>>,
 {
     let begun = Instant::now();
     let deadline = begun + pool.settings().query_timeout;
     loop {
-        let failure = match run_once(deadline).await {
+        let failure = match pool.run(urgency, query.clone(), options.clone(), deadline).await {
             Ok(answers) => return Ok(answers),
             Err(failure) => failure,
         };
@@ -422,28 +410,29 @@ impl EventStore for RethinkdbStore {
         let mut unsettled = false;
         loop {
             let deadline = Instant::now() + settings.query_timeout;
-            let failure =
-                match self.pool.run_urgently::<WriteAnswer>(insert.clone(), Options::new(), deadline).await {
-                    Ok(answers) => {
-                        let answer = answers.into_iter().next().unwrap_or_default();
-                        if answer.inserted == 1 {
-                            break;
-                        }
-                        if answer.is_duplicate() {
-                            match self.taken_by(after.commits, deadline).await {
-                                Ok(row) if row.commit_id == commit.id => break, // an earlier try of ours
-                                Err(error) if unsettled => {
-                                    return Err(StoreError::Unsettled(error.to_string()));
-                                }
-                                Ok(_) | Err(_) => {
-                                    return Err(StoreError::Conflict { actual: self.follow_head().await? });
-                                }
+            let asked =
+                self.pool.run::<WriteAnswer>(Urgency::First, insert.clone(), Options::new(), deadline);
+            let failure = match asked.await {
+                Ok(answers) => {
+                    let answer = answers.into_iter().next().unwrap_or_default();
+                    if answer.inserted == 1 {
+                        break;
+                    }
+                    if answer.is_duplicate() {
+                        match self.taken_by(after.commits, deadline).await {
+                            Ok(row) if row.commit_id == commit.id => break, // an earlier try of ours
+                            Err(error) if unsettled => {
+                                return Err(StoreError::Unsettled(error.to_string()));
+                            }
+                            Ok(_) | Err(_) => {
+                                return Err(StoreError::Conflict { actual: self.follow_head().await? });
                             }
                         }
-                        Failure::Refused(answer.error().to_owned())
                     }
-                    Err(failure) => failure,
-                };
+                    Failure::Refused(answer.error().to_owned())
+                }
+                Err(failure) => failure,
+            };
             unsettled |= matches!(failure, Failure::Unknown(_));
             let patience = if unsettled { settings.settle_timeout } else { self.pool.patience() };
             let is_refused = matches!(failure, Failure::Refused(_));

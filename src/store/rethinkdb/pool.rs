@@ -44,6 +44,15 @@ pub(super) enum Failure {
     Refused(String),
 }
 
+/// What a query has to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// Those before it.
+    Ordinary,
+    /// Nothing that is ordinary.
+    First,
+}
+
 /// The sessions.
 pub(super) struct Pool {
     settings: RethinkdbSettings,
@@ -89,6 +98,7 @@ impl Pool {
     /// [`Failure`], at the latest at the deadline.
     pub(super) async fn run<T>(
         self: &Arc<Self>,
+        urgency: Urgency,
         query: Command,
         options: Options,
         deadline: Instant,
@@ -96,32 +106,10 @@ impl Pool {
     where
         T: DeserializeOwned + Unpin + Send + 'static,
     {
-        self.run_in(&self.permits, query, options, deadline).await
-    }
-
-    /// As [`Self::run`], for what no other query may hold up.
-    pub(super) async fn run_urgently<T>(
-        self: &Arc<Self>,
-        query: Command,
-        options: Options,
-        deadline: Instant,
-    ) -> Result<Vec<T>, Failure>
-    where
-        T: DeserializeOwned + Unpin + Send + 'static,
-    {
-        self.run_in(&self.urgent, query, options, deadline).await
-    }
-
-    async fn run_in<T>(
-        self: &Arc<Self>,
-        permits: &Arc<Semaphore>,
-        query: Command,
-        options: Options,
-        deadline: Instant,
-    ) -> Result<Vec<T>, Failure>
-    where
-        T: DeserializeOwned + Unpin + Send + 'static,
-    {
+        let permits = match urgency {
+            Urgency::Ordinary => &self.permits,
+            Urgency::First => &self.urgent,
+        };
         let permit = timeout_at(deadline, Arc::clone(permits).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
             let what = if permits.is_closed() { "it is closed" } else { "too many queries wait" };

@@ -5,7 +5,7 @@
 //! tables, and removes all but the first of each name; they are empty, for nobody writes before the layout is written down.
 
 use super::document::ANSWERED;
-use super::pool::{Failure, Pool};
+use super::pool::{Failure, Pool, Urgency};
 use super::snapshots::SNAPSHOTS;
 use super::tables::META;
 use super::{AGAIN, EVENTS, read_rows, write};
@@ -130,7 +130,8 @@ async fn administer(pool: &Arc<Pool>, query: Command) -> Result<(), StoreError> 
     let begun = Instant::now();
     loop {
         let deadline = Instant::now() + READY;
-        match pool.run::<serde_json::Value>(query.clone(), Options::new(), deadline).await {
+        match pool.run::<serde_json::Value>(Urgency::Ordinary, query.clone(), Options::new(), deadline).await
+        {
             Ok(_) => return Ok(()),
             Err(failure) if failure.to_string().contains("already exists") => return Ok(()),
             Err(failure @ Failure::Refused(_)) => return Err(StoreError::Unavailable(failure.to_string())),

@@ -4,7 +4,7 @@
 //! ReQL, `json` is the row's text. A newer document is never overwritten by an older one, and a row that is gone leaves a
 //! document without `row` behind for a while, so that a daemon that was frozen cannot bring it back.
 
-use super::{WriteAnswer, read_rows, write, write_urgently};
+use super::{WriteAnswer, read_rows, write, write_with};
 use crate::store::{Lease, RowChange, StoreError, Table};
 use kdaemon_events::Seq;
 use reql::cmd::{Conflict, Durability, delete, insert, replace};
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::pool::Pool;
+use super::pool::{Pool, Urgency};
 
 /// The table of what there is one of.
 pub(super) const META: &str = "meta";
@@ -190,7 +190,7 @@ pub(super) async fn write_lease(
         ))));
         r.table(META).get(LEASE).replace(r.args((ours, options)))
     };
-    let WriteAnswer { inserted, replaced, .. } = write_urgently(pool, query).await?;
+    let WriteAnswer { inserted, replaced, .. } = write_with(pool, Urgency::First, query).await?;
     if inserted + replaced == 1 {
         return Ok(true);
     }
