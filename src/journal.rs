@@ -5,6 +5,7 @@
 //! state is published and the callers are answered: nobody ever sees what could still be lost.
 
 mod fold;
+mod queue;
 mod snapshots;
 mod time;
 mod writer;
@@ -16,20 +17,18 @@ pub use snapshots::{SNAPSHOT_INTERVAL, take_snapshot};
 
 use crate::commands::{Command, Context, Decision, Policy, Precondition, Refusal, decide};
 use crate::latest as watch;
-use crate::store::{Answer, EventStore, Head, StoreError};
+use crate::store::{Answer, EventStore, StoreError};
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::{Actor, Envelope, RequestId, Seq, Term};
 use kdaemon_projections::{Cluster, Touched};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use queue::{Message, NotTaken, Queue};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::LogTime;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, oneshot};
 use uuid::Uuid;
 use writer::Writer;
 
-/// How many commands may wait for the writer. More are refused (people) or wait outside (reactors).
-const QUEUE_LIMIT: usize = 4_096;
 /// How many commits a subscriber may lag behind before it has to catch up from the store.
 const FEED_LIMIT: usize = 4_096;
 /// What others append is looked for so often, even when the store tells of nothing...
@@ -196,29 +195,13 @@ impl Subscription {
 /// A handle to the journal. Cheap to clone.
 #[derive(Clone)]
 pub struct Journal {
-    queue: mpsc::Sender<Message>,
+    queue: Arc<Queue>,
     state: watch::Receiver<Arc<Cluster>>,
     feed: Arc<Mutex<Option<broadcast::Sender<Arc<Committed>>>>>,
     store: Arc<dyn EventStore>,
     ambient: Arc<LogTime>,
     policy: Arc<Policy>,
     trouble: watch::Receiver<Option<String>>,
-}
-
-enum Message {
-    Submit(Box<Submission>, oneshot::Sender<Result<Outcome, SubmitError>>),
-    Amend {
-        key: String,
-        status: u16,
-        seq: Seq,
-        body: String,
-    },
-    Follow {
-        /// How many commits there are, as far as is known.
-        commits: u64,
-        reply: oneshot::Sender<Head>,
-    },
-    Close(oneshot::Sender<()>),
 }
 
 impl Journal {
@@ -236,7 +219,6 @@ impl Journal {
         cluster.at().into_iter().for_each(|at| ambient.reached(at));
         let answers = store.answers(ambient.now() - ANSWERS_KEPT, Seq(0)).await?;
         let cluster = Arc::new(cluster);
-        let (queue, messages) = mpsc::channel(QUEUE_LIMIT);
         let (state_writer, state) = watch::channel(Arc::clone(&cluster));
         let (feed, _) = broadcast::channel(FEED_LIMIT);
         let feed = Arc::new(Mutex::new(Some(feed)));
@@ -255,7 +237,7 @@ impl Journal {
             feed: Arc::clone(&feed),
             trouble: trouble_writer,
         };
-        spawn(writer.run(messages))?;
+        let queue = Arc::new(Queue::new(writer)?);
         Ok(Self { queue, state, feed, store, ambient, policy, trouble })
     }
 
@@ -267,8 +249,8 @@ impl Journal {
         let (answer, answered) = oneshot::channel();
         match self.queue.try_send(Message::Submit(Box::new(submission), answer)) {
             Ok(()) => answered.await.unwrap_or_else(|_| Err(closed())),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(SubmitError::Overloaded),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(closed()),
+            Err(NotTaken::Full) => Err(SubmitError::Overloaded),
+            Err(NotTaken::Closed) => Err(closed()),
         }
     }
 
@@ -383,7 +365,7 @@ impl Journal {
     /// How many commands wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
+        self.queue.waiting()
     }
 
     /// Answers what waits, then stops the writer. Later commands find the journal closed.
@@ -411,28 +393,6 @@ pub(crate) async fn off_thread<T: Send + 'static>(
     }
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| StoreError::Unavailable(format!("it was given up: {error}")))?
-}
-
-/// Runs the writer in a thread of its own, for it waits for the disk; in a runtime of one thread (tests, the
-/// simulation) it is a task like any other.
-fn spawn(writer: impl Future<Output = ()> + Send + 'static) -> Result<(), StoreError> {
-    use tokio::runtime::Builder;
-    if is_one_thread() {
-        tokio::spawn(writer);
-        return Ok(());
-    }
-    let failed =
-        |error: std::io::Error| StoreError::Unavailable(format!("no thread for the journal: {error}"));
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let thread = std::thread::Builder::new().name("journal".into());
-    let run = move || {
-        // A daemon that can record nothing any more must not go on as if it could; its next start begins with what is durable.
-        if catch_unwind(AssertUnwindSafe(|| runtime.block_on(writer))).is_err() {
-            tracing::error!("the journal was ended by a fault of the daemon, which ends with it");
-            std::process::abort();
-        }
-    };
-    thread.spawn(run).map(drop).map_err(failed)
 }
 
 fn closed() -> SubmitError {

@@ -1,8 +1,9 @@
 //! The writer: decides what waits, makes it durable, publishes it, answers.
 
 use super::fold::catch_up;
+use super::queue::Message;
 use super::time::LogTime;
-use super::{ANSWERS_KEPT, Ambient, Committed, Events, Message, Outcome, Submission, SubmitError, context};
+use super::{ANSWERS_KEPT, Ambient, Committed, Events, Outcome, Submission, SubmitError, context};
 use crate::commands::{Decision, Policy, decide_owned};
 use crate::latest as watch;
 use crate::store::{
@@ -13,10 +14,8 @@ use kdaemon_projections::{Cluster, Touched};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, oneshot};
 
-/// How many commands are decided together at most.
-const BATCH_LIMIT: usize = 512;
 /// With so many commits to write no more commands are decided before they are written.
 const COMMITS_LIMIT: usize = 4;
 /// How often a commit of which nothing is known is sent again.
@@ -122,60 +121,37 @@ impl Pending {
     }
 }
 
-/// Waits for more commands as long as some come and there are fewer than in the batch before: who was answered just now
-/// is likely to ask again, and a commit takes nearly as long for one command as for a hundred. It never waits for time to
-/// pass, only for tasks that can run; who is alone is not held up.
-async fn gather(batch: &mut Vec<Message>, messages: &mut mpsc::Receiver<Message>, expected: usize) {
-    let mut before = 0;
-    while batch.len() > before && batch.len() < expected {
-        before = batch.len();
-        tokio::task::yield_now().await;
-        while batch.len() < BATCH_LIMIT
-            && let Ok(message) = messages.try_recv()
-        {
-            batch.push(message);
-        }
-    }
-}
-
 impl Writer {
-    pub(super) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
-        let mut batch = Vec::new();
-        let mut expected = 1;
-        while messages.recv_many(&mut batch, BATCH_LIMIT).await > 0 {
-            gather(&mut batch, &mut messages, expected).await;
-            expected = batch.len();
-            let (mut close, mut follow) = (None, Vec::new());
-            let mut asked = Vec::with_capacity(batch.len());
-            for message in batch.drain(..) {
-                match message {
-                    Message::Submit(submission, reply) => asked.push((submission, reply)),
-                    Message::Amend { key, status, seq, body } => {
-                        // Whoever amends was answered, so its own answer is durable and in here.
-                        if let Some(answer) = self.answers.get_mut(&key) {
-                            *answer = Answer { status, seq, body, ..answer.clone() };
-                        }
+    /// Handles messages; answers whether the journal is to be closed after them.
+    pub(super) async fn handle(&mut self, batch: Vec<Message>) -> bool {
+        let (mut close, mut follow) = (None, Vec::new());
+        let mut asked = Vec::with_capacity(batch.len());
+        for message in batch {
+            match message {
+                Message::Submit(submission, reply) => asked.push((submission, reply)),
+                Message::Amend { key, status, seq, body } => {
+                    // Whoever amends was answered, so its own answer is durable and in here.
+                    if let Some(answer) = self.answers.get_mut(&key) {
+                        *answer = Answer { status, seq, body, ..answer.clone() };
                     }
-                    Message::Follow { commits, reply } => follow.push((commits, reply)),
-                    Message::Close(done) => close = Some(done),
                 }
-            }
-            self.carry_out(asked).await;
-            for (commits, followed) in follow {
-                // Of what this daemon wrote itself it need not be told.
-                if commits > self.head.commits || self.is_unread {
-                    self.follow().await;
-                }
-                let _ = followed.send(self.head); // it stopped following
-            }
-            if let Some(done) = close {
-                messages.close();
-                // The feed ends: subscribers go home.
-                self.feed.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let _ = done.send(());
-                return;
+                Message::Follow { commits, reply } => follow.push((commits, reply)),
+                Message::Close(done) => close = Some(done),
             }
         }
+        self.carry_out(asked).await;
+        for (commits, followed) in follow {
+            // Of what this daemon wrote itself it need not be told.
+            if commits > self.head.commits || self.is_unread {
+                self.follow().await;
+            }
+            let _ = followed.send(self.head); // it stopped following
+        }
+        let Some(done) = close else { return false };
+        // The feed ends: subscribers go home.
+        self.feed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = done.send(());
+        true
     }
 
     /// Decides commands, makes that durable, and answers; decides again what another daemon's commit came before.

@@ -1,0 +1,222 @@
+//! The queue before the writer. Whoever comes alone and finds the writer idle has it write there and then; whoever finds it
+//! busy waits for it, and all who wait are written for together, in a thread that is the journal's own.
+//!
+//! To hand a command to another thread and its answer back takes about as long as the disk does: who is alone is spared
+//! that. (LevelDB's writers do it alike, `DBImpl::Write` in <https://github.com/google/leveldb/blob/main/db/db_impl.cc>:
+//! the first of those who wait writes for all.) Where many ask at once, the threads that answer them are not to wait for
+//! the disk.
+
+use super::writer::Writer;
+use super::{Outcome, Submission, SubmitError, is_one_thread};
+use crate::store::{Head, StoreError};
+use futures_util::FutureExt as _;
+use kdaemon_events::Seq;
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
+
+/// How many messages may wait. More are refused (people) or wait outside (reactors).
+const LIMIT: usize = 4_096;
+/// How many messages are handled together at most.
+const BATCH_LIMIT: usize = 512;
+
+/// What the writer is told.
+pub(super) enum Message {
+    Submit(Box<Submission>, oneshot::Sender<Result<Outcome, SubmitError>>),
+    Amend {
+        key: String,
+        status: u16,
+        seq: Seq,
+        body: String,
+    },
+    Follow {
+        /// How many commits there are, as far as is known.
+        commits: u64,
+        reply: oneshot::Sender<Head>,
+    },
+    Close(oneshot::Sender<()>),
+}
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    Full,
+    Closed,
+}
+
+/// The queue, and the writer while nothing waits.
+pub(super) struct Queue {
+    inner: Mutex<Inner>,
+    /// For messages that come yet.
+    places: Semaphore,
+    /// Takes over what has to wait. `None` in a runtime of one thread (tests, the simulation): there that is a task.
+    thread: Option<mpsc::UnboundedSender<Work>>,
+}
+
+struct Inner {
+    messages: VecDeque<Message>,
+    writer: Place,
+    /// How many messages were handled together the last time.
+    expected: usize,
+}
+
+/// Where the writer is.
+enum Place {
+    Here(Box<Writer>),
+    /// It writes, and looks for messages when it has done so.
+    Away,
+    Closed,
+}
+
+/// Handling all that waits.
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Queue {
+    pub(super) fn new(writer: Writer) -> Result<Self, StoreError> {
+        let thread = if is_one_thread() { None } else { Some(start_thread()?) };
+        let inner = Inner { messages: VecDeque::new(), writer: Place::Here(Box::new(writer)), expected: 1 };
+        Ok(Self { inner: Mutex::new(inner), places: Semaphore::new(LIMIT), thread })
+    }
+
+    /// Has a message handled, unless too many wait.
+    pub(super) fn try_send(self: &Arc<Self>, message: Message) -> Result<(), NotTaken> {
+        match self.places.try_acquire() {
+            Ok(place) => place.forget(), // it is free again when the message is taken
+            Err(TryAcquireError::NoPermits) => return Err(NotTaken::Full),
+            Err(TryAcquireError::Closed) => return Err(NotTaken::Closed),
+        }
+        self.add(message)
+    }
+
+    /// Has a message handled; waits for a place where too many wait.
+    pub(super) async fn send(self: &Arc<Self>, message: Message) -> Result<(), NotTaken> {
+        match self.places.acquire().await {
+            Ok(place) => place.forget(),
+            Err(_) => return Err(NotTaken::Closed),
+        }
+        self.add(message)
+    }
+
+    /// How many messages wait.
+    pub(super) fn waiting(&self) -> usize {
+        LIMIT - self.places.available_permits()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing below can panic between two changes that belong together.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(self: &Arc<Self>, message: Message) -> Result<(), NotTaken> {
+        let mut inner = self.lock();
+        if let Place::Closed = inner.writer {
+            return Err(NotTaken::Closed);
+        }
+        inner.messages.push_back(message);
+        let found = std::mem::replace(&mut inner.writer, Place::Away);
+        drop(inner);
+        if let Place::Here(writer) = found {
+            self.have_written(writer);
+        }
+        Ok(())
+    }
+
+    /// Has the writer handle what waits: here and now as far as it goes without waiting for anything but the disk, and the
+    /// rest beside, where it makes no difference that somebody goes away.
+    fn have_written(self: &Arc<Self>, writer: Box<Writer>) {
+        let work = AssertUnwindSafe(Arc::clone(self).work(writer)).catch_unwind();
+        let mut work: Work = Box::pin(async {
+            // A daemon that can record nothing any more must not go on as if it could; its next start begins with what is
+            // durable.
+            if work.await.is_err() {
+                tracing::error!("the journal was ended by a fault of the daemon, which ends with it");
+                std::process::abort();
+            }
+        });
+        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            match &self.thread {
+                // It takes work as long as this queue is there.
+                Some(thread) => drop(thread.send(work)),
+                None => drop(tokio::spawn(work)),
+            }
+        }
+    }
+
+    async fn work(self: Arc<Self>, mut writer: Box<Writer>) {
+        while let Some(found) = self.take_or_rest(writer) {
+            let mut batch;
+            (writer, batch) = found;
+            self.gather(&mut batch).await;
+            if writer.handle(batch).await {
+                return self.close(writer);
+            }
+            if self.waiting() > 0 {
+                // Those who were answered come before those who wait: whose thread this is may be one of them.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Waits for more messages as long as some come and there are fewer than in the batch before: who was answered just now
+    /// is likely to ask again, and a commit takes nearly as long for one command as for a hundred. It never waits for time
+    /// to pass, only for tasks that can run; who is alone is not held up.
+    async fn gather(&self, batch: &mut Vec<Message>) {
+        let expected = self.lock().expected;
+        let mut before = 0;
+        while batch.len() > before && batch.len() < expected {
+            before = batch.len();
+            tokio::task::yield_now().await;
+            self.take(&mut self.lock(), batch);
+        }
+        self.lock().expected = batch.len();
+    }
+
+    /// What waits, with the writer that is to handle it; where nothing does, the writer is here for whoever comes next.
+    fn take_or_rest(&self, writer: Box<Writer>) -> Option<(Box<Writer>, Vec<Message>)> {
+        let mut inner = self.lock();
+        let mut batch = Vec::new();
+        self.take(&mut inner, &mut batch);
+        if batch.is_empty() {
+            inner.writer = Place::Here(writer);
+            return None;
+        }
+        Some((writer, batch))
+    }
+
+    /// Moves what waits into a batch, as much as it has room for.
+    fn take(&self, inner: &mut Inner, batch: &mut Vec<Message>) {
+        let count = inner.messages.len().min(BATCH_LIMIT.saturating_sub(batch.len()));
+        batch.extend(inner.messages.drain(..count));
+        self.places.add_permits(count);
+    }
+
+    /// Nothing is written any more: who waits yet, or comes, is told so.
+    fn close(&self, writer: Box<Writer>) {
+        self.places.close();
+        let mut inner = self.lock();
+        inner.writer = Place::Closed;
+        let left = std::mem::take(&mut inner.messages);
+        drop(inner);
+        drop((writer, left));
+    }
+}
+
+/// Starts the journal's own thread, which ends with the queue.
+fn start_thread() -> Result<mpsc::UnboundedSender<Work>, StoreError> {
+    let failed =
+        |error: std::io::Error| StoreError::Unavailable(format!("no thread for the journal: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (sender, mut given) = mpsc::unbounded_channel::<Work>();
+    let run = move || {
+        runtime.block_on(async {
+            while let Some(work) = given.recv().await {
+                work.await;
+            }
+        });
+    };
+    std::thread::Builder::new().name("journal".into()).spawn(run).map_err(failed)?;
+    Ok(sender)
+}
