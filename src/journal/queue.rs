@@ -52,14 +52,15 @@ pub(super) struct Queue {
     inner: Mutex<Inner>,
     /// For messages that come yet.
     places: Semaphore,
-    /// Takes over what has to wait. `None` in a runtime of one thread (tests, the simulation): there that is a task.
+    /// Takes over what has to wait, where that is for the disk. `None`: nobody is held up by it, it is a task like any other.
     thread: Option<mpsc::UnboundedSender<Work>>,
 }
 
 struct Inner {
     messages: VecDeque<Message>,
     writer: Place,
-    /// How many messages were handled together the last time.
+    /// How many messages are likely to come together: as many as did, and fewer with each batch that was smaller. One lone
+    /// message among many does not mean that its sender is alone.
     expected: usize,
 }
 
@@ -76,7 +77,9 @@ type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Queue {
     pub(super) fn new(writer: Writer) -> Result<Self, StoreError> {
-        let thread = if is_one_thread() { None } else { Some(start_thread()?) };
+        // In a runtime of one thread (tests, the simulation) the order of things must not hang on how fast the machine is.
+        let is_task = is_one_thread();
+        let thread = if is_task { None } else { Some(start_thread()?) };
         let inner = Inner { messages: VecDeque::new(), writer: Place::Here(Box::new(writer)), expected: 1 };
         Ok(Self { inner: Mutex::new(inner), places: Semaphore::new(LIMIT), thread })
     }
@@ -160,8 +163,8 @@ impl Queue {
         }
     }
 
-    /// Waits for more messages as long as some come and there are fewer than in the batch before: who was answered just now
-    /// is likely to ask again, and a commit takes nearly as long for one command as for a hundred. It never waits for time
+    /// Waits for more messages as long as some come and there are fewer than are likely: who was answered just now is likely
+    /// to ask again, and a commit takes nearly as long for one command as for a hundred. It never waits for time
     /// to pass, only for tasks that can run; who is alone is not held up.
     async fn gather(&self, batch: &mut Vec<Message>) {
         let expected = self.lock().expected;
@@ -171,7 +174,7 @@ impl Queue {
             tokio::task::yield_now().await;
             self.take(&mut self.lock(), batch);
         }
-        self.lock().expected = batch.len();
+        self.lock().expected = batch.len().max(expected - expected.div_ceil(8));
     }
 
     /// What waits, with the writer that is to handle it; where nothing does, the writer is here for whoever comes next.

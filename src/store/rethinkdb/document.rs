@@ -1,23 +1,20 @@
 //! A commit as a document.
 //!
-//! Its events stand in it twice. `events` has them as objects, for people who look with ReQL. RethinkDB sorts the keys of
-//! objects and keeps numbers as doubles, so what comes back is not the text that went in; `texts` has that: it is what
-//! the digests cover, what the daemon reads, and what is exported without a byte changed.
+//! Its events are texts in it. RethinkDB sorts the keys of objects and keeps numbers as doubles, so what comes back of an
+//! object is not what went in; a text has the very bytes that the digests cover. Who looks with ReQL reads them with
+//! `r.json`: `r.table("events").concatMap(commit => commit("texts").map(text => r.json(text)))`.
 
 use super::{BEYOND, Numbered, RethinkdbStore};
 use crate::store::{Answer, Commit, EventText, Head, StoreError};
 use chrono::{DateTime, Utc};
-use kdaemon_events::{CommitId, Digest, Kind, Seq};
+use kdaemon_events::{CommitId, Digest, Seq};
 use reql::cmd::between;
 use reql::{Command, r};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 
 /// The index of the commits that carry answers, by the time of the last of them: others are not in it.
 pub(super) const ANSWERED: &str = "answered_at";
-/// Keys of this form mean something to RethinkDB: an object with one is not taken as it is.
-const RESERVED: &str = "$reql_type$";
 
 /// As [`Text`], on its way into a document.
 #[derive(Serialize)]
@@ -36,7 +33,6 @@ struct Document<'a> {
     digest: Digest,
     at: Option<DateTime<Utc>>,
     kinds: BTreeSet<&'static str>,
-    events: &'a RawValue,
     texts: Vec<Left<'a>>,
     #[serde(skip_serializing_if = "<[Answer]>::is_empty")]
     answers: &'a [Answer],
@@ -49,16 +45,6 @@ pub(super) fn document(after: &Head, before: &Head, commit: &Commit) -> Result<C
     let unfit = |error: serde_json::Error| {
         StoreError::Damaged(format!("commit {} cannot be written: {error}", after.commits))
     };
-    let mut events = String::with_capacity(2 + commit.events.iter().map(|e| e.json.len() + 1).sum::<usize>());
-    for event in &commit.events {
-        events.push(if events.is_empty() { '[' } else { ',' });
-        match event.pruned {
-            Some(_) => events.push_str(&format!(r#"{{"seq":{},"pruned":true}}"#, event.seq)),
-            None => events.push_str(&shown(event.seq, event.kind, &event.json)),
-        }
-    }
-    events.push_str(if events.is_empty() { "[]" } else { "]" });
-    let events = RawValue::from_string(events).map_err(unfit)?;
     let document = Document {
         id: after.commits,
         commit_id: commit.id,
@@ -67,7 +53,6 @@ pub(super) fn document(after: &Head, before: &Head, commit: &Commit) -> Result<C
         digest: after.digest,
         at: commit.events.last().map(|event| event.at),
         kinds: commit.events.iter().map(|event| event.kind.as_str()).collect(),
-        events: &events,
         texts: commit
             .events
             .iter()
@@ -77,14 +62,6 @@ pub(super) fn document(after: &Head, before: &Head, commit: &Commit) -> Result<C
         answered_at: commit.answers.iter().map(|answer| answer.at.timestamp_micros()).max(),
     };
     Ok(r.json(r.expr(serde_json::to_string(&document).map_err(unfit)?)))
-}
-
-/// An event as people see it in the document.
-pub(super) fn shown(seq: Seq, kind: Kind, json: &str) -> std::borrow::Cow<'_, str> {
-    if json.contains(RESERVED) {
-        return format!(r#"{{"seq":{seq},"kind":"{kind}"}}"#).into();
-    }
-    json.into()
 }
 
 /// An event's text, or what is left of it.

@@ -4,13 +4,15 @@
 //! ReQL, `json` is the row's text. A newer document is never overwritten by an older one, and a row that is gone leaves a
 //! document without `row` behind for a while, so that a daemon that was frozen cannot bring it back.
 
-use super::{WriteAnswer, read_rows, write, write_with};
+use super::{WriteAnswer, read_rows, run, write, write_with};
 use crate::store::{Lease, RowChange, StoreError, Table};
 use kdaemon_events::Seq;
+use reql::cmd::run::Options;
 use reql::cmd::{Conflict, Durability, delete, insert, replace};
 use reql::{Command, Func, func, r};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::collections::HashSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -40,6 +42,11 @@ struct RowDocument<'a> {
 struct Row {
     id: Uuid,
     json: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: Uuid,
 }
 
 #[derive(Deserialize)]
@@ -89,12 +96,41 @@ fn replace_unless_newer(selection: Command, document: Command, seq: Seq) -> Comm
     selection.replace(r.args((newer, options)))
 }
 
+/// Writes rows of one table. Those that are new are most of them, and are inserted together, in a third of the time that it
+/// takes to look at each.
 async fn write_batch(
     pool: &Arc<Pool>,
     table: Table,
     seq: Seq,
     changes: &[&RowChange],
 ) -> Result<(), StoreError> {
+    let name = r.table(table.name());
+    let Some((first, others)) = changes.split_first() else { return Ok(()) };
+    let mut there = name.clone().get_all(first.id.to_string());
+    // `get_all` of `reql` 0.11 takes one key, or as many as are known when it is compiled.
+    there.args.extend(others.iter().map(|change| Ok(r.expr(change.id.to_string()))));
+    let there = there.pluck(r.expr(["id"]));
+    let there: Vec<Named> = run(pool, Urgency::Ordinary, there, Options::new()).await?;
+    let there: HashSet<_> = there.into_iter().map(|row| row.id).collect();
+    let (mut there, new): (Vec<_>, Vec<_>) =
+        changes.iter().copied().partition(|change| there.contains(&change.id));
+    if !new.is_empty() {
+        let options = insert::Options::new().conflict(Conflict::Error).durability(Durability::Soft);
+        let inserted = write(pool, name.clone().insert(r.args((documents(seq, &new)?, options)))).await?;
+        if inserted.is_duplicate() {
+            there.extend(new); // by an earlier try, or by another daemon meanwhile
+        }
+    }
+    if there.is_empty() {
+        return Ok(());
+    }
+    let each =
+        func!(|document| replace_unless_newer(name.get(document.clone().bracket("id")), document, seq));
+    write(pool, documents(seq, &there)?.for_each(function(each))).await.map(drop)
+}
+
+/// The documents of rows, as text: built of terms they take twice as long.
+fn documents(seq: Seq, changes: &[&RowChange]) -> Result<Command, StoreError> {
     let mut texts = String::from("[");
     for change in changes {
         let row = change.json.as_ref().and_then(|json| RawValue::from_string(json.clone()).ok());
@@ -106,13 +142,7 @@ async fn write_batch(
         texts.push_str(&text);
     }
     texts.push(']');
-    let name = table.name();
-    let each = func!(|document| replace_unless_newer(
-        r.table(name).get(document.clone().bracket("id")),
-        document,
-        seq
-    ));
-    write(pool, r.json(r.expr(texts)).for_each(function(each))).await.map(drop)
+    Ok(r.json(r.expr(texts)))
 }
 
 /// A function as a term: `for_each` of `reql` 0.11 takes no other, and `map` is where one can be had from.
