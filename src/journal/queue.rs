@@ -52,7 +52,8 @@ pub(super) struct Queue {
     inner: Mutex<Inner>,
     /// For messages that come yet.
     places: Semaphore,
-    /// Takes over what has to wait, where that is for the disk. `None`: nobody is held up by it, it is a task like any other.
+    /// The journal's own thread. `None` in a runtime of one thread (tests, the simulation), where the order of things must not
+    /// hang on how fast the machine is: there a task does it.
     thread: Option<mpsc::UnboundedSender<Work>>,
 }
 
@@ -77,9 +78,7 @@ type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Queue {
     pub(super) fn new(writer: Writer) -> Result<Self, StoreError> {
-        // In a runtime of one thread (tests, the simulation) the order of things must not hang on how fast the machine is.
-        let is_task = is_one_thread();
-        let thread = if is_task { None } else { Some(start_thread()?) };
+        let thread = if is_one_thread() { None } else { Some(start_thread()?) };
         let inner = Inner { messages: VecDeque::new(), writer: Place::Here(Box::new(writer)), expected: 1 };
         Ok(Self { inner: Mutex::new(inner), places: Semaphore::new(LIMIT), thread })
     }
@@ -127,28 +126,29 @@ impl Queue {
         Ok(())
     }
 
-    /// Has the writer handle what waits: here and now as far as it goes without waiting for anything but the disk, and the
-    /// rest beside, where it makes no difference that somebody goes away.
+    /// Has the writer handle what waits. Who is alone has it done here and now, as far as that goes without waiting for
+    /// anything but the disk; what is left then is a task, for which it makes no difference that somebody goes away.
     fn have_written(self: &Arc<Self>, writer: Box<Writer>) {
-        let work = AssertUnwindSafe(Arc::clone(self).work(writer)).catch_unwind();
-        let mut work: Work = Box::pin(async {
-            // A daemon that can record nothing any more must not go on as if it could; its next start begins with what is
-            // durable.
-            if work.await.is_err() {
-                tracing::error!("the journal was ended by a fault of the daemon, which ends with it");
-                std::process::abort();
-            }
-        });
+        if self.lock().expected > 1 {
+            return self.have_written_beside(writer);
+        }
+        let mut work = to_its_end(Arc::clone(self).work(writer, true));
         if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            match &self.thread {
-                // It takes work as long as this queue is there.
-                Some(thread) => drop(thread.send(work)),
-                None => drop(tokio::spawn(work)),
-            }
+            tokio::spawn(work);
         }
     }
 
-    async fn work(self: Arc<Self>, mut writer: Box<Writer>) {
+    /// Has the writer handle what waits in the journal's own thread.
+    fn have_written_beside(self: &Arc<Self>, writer: Box<Writer>) {
+        let work = to_its_end(Arc::clone(self).work(writer, false));
+        match &self.thread {
+            // It takes work as long as this queue is there.
+            Some(thread) => drop(thread.send(work)),
+            None => drop(tokio::spawn(work)),
+        }
+    }
+
+    async fn work(self: Arc<Self>, mut writer: Box<Writer>, is_alone: bool) {
         while let Some(found) = self.take_or_rest(writer) {
             let mut batch;
             (writer, batch) = found;
@@ -156,9 +156,9 @@ impl Queue {
             if writer.handle(batch).await {
                 return self.close(writer);
             }
-            if self.waiting() > 0 {
-                // Those who were answered come before those who wait: whose thread this is may be one of them.
-                tokio::task::yield_now().await;
+            if is_alone && self.waiting() > 0 {
+                // Whose thread this is may be who was answered just now.
+                return self.have_written_beside(writer);
             }
         }
     }
@@ -205,6 +205,17 @@ impl Queue {
         drop(inner);
         drop((writer, left));
     }
+}
+
+/// A daemon that can record nothing any more must not go on as if it could; its next start begins with what is durable.
+fn to_its_end(work: impl Future<Output = ()> + Send + 'static) -> Work {
+    let work = AssertUnwindSafe(work).catch_unwind();
+    Box::pin(async {
+        if work.await.is_err() {
+            tracing::error!("the journal was ended by a fault of the daemon, which ends with it");
+            std::process::abort();
+        }
+    })
 }
 
 /// Starts the journal's own thread, which ends with the queue.
