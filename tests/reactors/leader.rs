@@ -174,7 +174,9 @@ async fn followers_take_in_what_the_others_write() {
     let first = Daemon::start(&store, "first").await;
     let second = Daemon::start(&store, "second").await;
     for (number, journal) in [&first.journal, &second.journal, &first.journal].into_iter().enumerate() {
-        let token = Command::BecomeLeader { term: Term(100 + number as u64), daemon: "test".into() };
+        // Far apart: whoever is deposed by it may lead again, under the next term.
+        let term = Term(100 * (1 + number as u64));
+        let token = Command::BecomeLeader { term, daemon: "test".into() };
         let seq = journal.submit(Submission::new(token, Actor::Anonymous)).await.unwrap().seq;
         for follower in [&first, &second] {
             let reached = follower.journal.reached(seq);
