@@ -110,7 +110,11 @@ async fn people_find_events_and_rows_with_reql() {
     assert_eq!(by_kind.len(), 1);
     assert_eq!(by_kind[0]["kinds"], json!(["NodeCordoned", "TokenCreated"]));
     let commits = r.table("events").get_all(r.args(("NodeCordoned", index)));
-    let events = commits.map(func!(|commit| commit.bracket("texts").map(func!(|text| r.json(text)))));
+    // As the README has it; `concat_map` of `reql` 0.11 takes no function. What is pruned is no text.
+    let events = commits.map(func!(|commit| commit
+        .bracket("texts")
+        .filter(func!(|text| text.type_of().eq("STRING")))
+        .map(func!(|text| r.json(text)))));
     let events = ask(&settings, events).await;
     assert_eq!(events[0][1]["data"]["node_id"], json!(Uuid::from_u128(1)));
     assert_eq!(

@@ -2,7 +2,7 @@
 //!
 //! Its events are texts in it. RethinkDB sorts the keys of objects and keeps numbers as doubles, so what comes back of an
 //! object is not what went in; a text has the very bytes that the digests cover. Who looks with ReQL reads them with
-//! `r.json`: `r.table("events").concatMap(commit => commit("texts").map(text => r.json(text)))`.
+//! `r.json`; README has the query.
 
 use super::{BEYOND, Numbered, RethinkdbStore};
 use crate::store::{Answer, Commit, EventText, Head, StoreError};
