@@ -1,6 +1,7 @@
 //! The store in RethinkDB: several daemons on one database, and what people find in it.
 
 use crate::events::*;
+use crate::pruning::{RANGES, prune_all, written};
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use futures_util::StreamExt as _;
 use kdaemon::store::{
@@ -95,6 +96,14 @@ async fn a_commit_of_another_daemon_is_heard_of_at_once() {
     forget(&settings).await;
 }
 
+/// The events of commits, as the README reads them (`concat_map` of `reql` 0.11 takes no function).
+fn reads(commits: Command) -> Command {
+    commits.map(func!(|commit| commit
+        .bracket("texts")
+        .filter(func!(|text| text.type_of().eq("STRING")))
+        .map(func!(|text| r.json(text)))))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn people_find_events_and_rows_with_reql() {
     let Some(server) = Rethinkdb::get() else { return };
@@ -110,12 +119,7 @@ async fn people_find_events_and_rows_with_reql() {
     assert_eq!(by_kind.len(), 1);
     assert_eq!(by_kind[0]["kinds"], json!(["NodeCordoned", "TokenCreated"]));
     let commits = r.table("events").get_all(r.args(("NodeCordoned", index)));
-    // As the README has it; `concat_map` of `reql` 0.11 takes no function. What is pruned is no text.
-    let events = commits.map(func!(|commit| commit
-        .bracket("texts")
-        .filter(func!(|text| text.type_of().eq("STRING")))
-        .map(func!(|text| r.json(text)))));
-    let events = ask(&settings, events).await;
+    let events = ask(&settings, reads(commits)).await;
     assert_eq!(events[0][1]["data"]["node_id"], json!(Uuid::from_u128(1)));
     assert_eq!(
         (&by_kind[0]["id"], &by_kind[0]["first_seq"], &by_kind[0]["last_seq"]),
@@ -131,6 +135,28 @@ async fn people_find_events_and_rows_with_reql() {
     store.write_rows(Seq(3), vec![change(Some(&row))]).await.unwrap();
     let found = ask(&settings, r.table("nodes").get(Uuid::from_u128(1))).await;
     assert_eq!((&found[0]["row"]["name"], &found[0]["seq"]), (&json!("node-a"), &json!(3)));
+    forget(&settings).await;
+}
+
+/// Commits had their events a second time, as objects: what is pruned goes from there too, and what is left can be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pruned_is_nowhere_in_its_commit_and_the_rest_is_found_with_reql() {
+    let Some(server) = Rethinkdb::get() else { return };
+    let settings = settings(server.address());
+    let store = RethinkdbStore::open(settings.clone()).await.unwrap();
+    let head = written(&store).await;
+    let second = json!({"events": [{"seq": 2, "kind": "NodeObserved", "at": "then"}]});
+    ask(&settings, r.table("events").get(1).update(second)).await;
+    assert_eq!(prune_all(&store, &RANGES).await, 4);
+    let document = ask(&settings, r.table("events").get(1)).await;
+    assert_eq!(document[0].get("events"), None);
+    assert_eq!(store.verify().await.unwrap(), head);
+    let ids = ask(
+        &settings,
+        reads(r.table("events").between(r.args((1, 2)))).map(func!(|events| events.bracket("seq"))),
+    )
+    .await;
+    assert_eq!(ids, [json!([1])]);
     forget(&settings).await;
 }
 
