@@ -21,7 +21,7 @@ use crate::store::{Answer, EventStore, StoreError};
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::{Actor, Envelope, RequestId, Seq, Term};
 use kdaemon_projections::{Cluster, Touched};
-use queue::{Message, NotTaken, Queue};
+use queue::{Message, Queue};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::LogTime;
@@ -247,11 +247,8 @@ impl Journal {
     /// See [`SubmitError`]; nothing was done then.
     pub async fn submit(&self, submission: Submission) -> Result<Outcome, SubmitError> {
         let (answer, answered) = oneshot::channel();
-        match self.queue.try_send(Message::Submit(Box::new(submission), answer)) {
-            Ok(()) => answered.await.unwrap_or_else(|_| Err(closed())),
-            Err(NotTaken::Full) => Err(SubmitError::Overloaded),
-            Err(NotTaken::Closed) => Err(closed()),
-        }
+        self.queue.try_send(Message::Submit(Box::new(submission), answer))?;
+        answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// As [`Self::submit`], but waits when the queue is full: for reactors, whose work is bounded already.
@@ -260,9 +257,7 @@ impl Journal {
     /// See [`SubmitError`].
     pub async fn submit_patiently(&self, submission: Submission) -> Result<Outcome, SubmitError> {
         let (answer, answered) = oneshot::channel();
-        if self.queue.send(Message::Submit(Box::new(submission), answer)).await.is_err() {
-            return Err(closed());
-        }
+        self.queue.send(Message::Submit(Box::new(submission), answer)).await?;
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 

@@ -7,7 +7,7 @@
 //! the disk.
 
 use super::writer::Writer;
-use super::{Outcome, Submission, SubmitError, is_one_thread};
+use super::{Outcome, Submission, SubmitError, closed, is_one_thread};
 use crate::store::{Head, StoreError};
 use futures_util::FutureExt as _;
 use kdaemon_events::Seq;
@@ -40,18 +40,11 @@ pub(super) enum Message {
     Close(oneshot::Sender<()>),
 }
 
-/// Why a message was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotTaken {
-    Full,
-    Closed,
-}
-
 /// The queue, and the writer while nothing waits.
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     /// For messages that come yet.
-    places: Semaphore,
+    room: Semaphore,
     /// The journal's own thread. `None` in a runtime of one thread (tests, the simulation), where the order of things must not
     /// hang on how fast the machine is: there a task does it.
     thread: Option<mpsc::UnboundedSender<Work>>,
@@ -80,31 +73,28 @@ impl Queue {
     pub(super) fn new(writer: Writer) -> Result<Self, StoreError> {
         let thread = if is_one_thread() { None } else { Some(start_thread()?) };
         let inner = Inner { messages: VecDeque::new(), writer: Place::Here(Box::new(writer)), expected: 1 };
-        Ok(Self { inner: Mutex::new(inner), places: Semaphore::new(LIMIT), thread })
+        Ok(Self { inner: Mutex::new(inner), room: Semaphore::new(LIMIT), thread })
     }
 
     /// Has a message handled, unless too many wait.
-    pub(super) fn try_send(self: &Arc<Self>, message: Message) -> Result<(), NotTaken> {
-        match self.places.try_acquire() {
+    pub(super) fn try_send(self: &Arc<Self>, message: Message) -> Result<(), SubmitError> {
+        match self.room.try_acquire() {
             Ok(place) => place.forget(), // it is free again when the message is taken
-            Err(TryAcquireError::NoPermits) => return Err(NotTaken::Full),
-            Err(TryAcquireError::Closed) => return Err(NotTaken::Closed),
+            Err(TryAcquireError::NoPermits) => return Err(SubmitError::Overloaded),
+            Err(TryAcquireError::Closed) => return Err(closed()),
         }
         self.add(message)
     }
 
     /// Has a message handled; waits for a place where too many wait.
-    pub(super) async fn send(self: &Arc<Self>, message: Message) -> Result<(), NotTaken> {
-        match self.places.acquire().await {
-            Ok(place) => place.forget(),
-            Err(_) => return Err(NotTaken::Closed),
-        }
+    pub(super) async fn send(self: &Arc<Self>, message: Message) -> Result<(), SubmitError> {
+        self.room.acquire().await.map_err(|_| closed())?.forget();
         self.add(message)
     }
 
     /// How many messages wait.
     pub(super) fn waiting(&self) -> usize {
-        LIMIT - self.places.available_permits()
+        LIMIT - self.room.available_permits()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -112,27 +102,27 @@ impl Queue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(self: &Arc<Self>, message: Message) -> Result<(), NotTaken> {
+    fn add(self: &Arc<Self>, message: Message) -> Result<(), SubmitError> {
         let mut inner = self.lock();
         if let Place::Closed = inner.writer {
-            return Err(NotTaken::Closed);
+            return Err(closed());
         }
         inner.messages.push_back(message);
         let found = std::mem::replace(&mut inner.writer, Place::Away);
+        let is_alone = inner.expected == 1;
         drop(inner);
-        if let Place::Here(writer) = found {
-            self.have_written(writer);
+        match found {
+            Place::Here(writer) if is_alone => self.have_written_here(writer),
+            Place::Here(writer) => self.have_written_beside(writer),
+            Place::Away | Place::Closed => {}
         }
         Ok(())
     }
 
-    /// Has the writer handle what waits. Who is alone has it done here and now, as far as that goes without waiting for
-    /// anything but the disk; what is left then is a task, for which it makes no difference that somebody goes away.
-    fn have_written(self: &Arc<Self>, writer: Box<Writer>) {
-        if self.lock().expected > 1 {
-            return self.have_written_beside(writer);
-        }
-        let mut work = to_its_end(Arc::clone(self).work(writer, true));
+    /// Has the writer handle what waits here and now, as far as that goes without waiting for anything but the disk; what
+    /// is left then is a task, for which it makes no difference that somebody goes away.
+    fn have_written_here(self: &Arc<Self>, writer: Box<Writer>) {
+        let mut work = or_abort(Arc::clone(self).work(writer, true));
         if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::spawn(work);
         }
@@ -140,7 +130,7 @@ impl Queue {
 
     /// Has the writer handle what waits in the journal's own thread.
     fn have_written_beside(self: &Arc<Self>, writer: Box<Writer>) {
-        let work = to_its_end(Arc::clone(self).work(writer, false));
+        let work = or_abort(Arc::clone(self).work(writer, false));
         match &self.thread {
             // It takes work as long as this queue is there.
             Some(thread) => drop(thread.send(work)),
@@ -193,12 +183,12 @@ impl Queue {
     fn take(&self, inner: &mut Inner, batch: &mut Vec<Message>) {
         let count = inner.messages.len().min(BATCH_LIMIT.saturating_sub(batch.len()));
         batch.extend(inner.messages.drain(..count));
-        self.places.add_permits(count);
+        self.room.add_permits(count);
     }
 
     /// Nothing is written any more: who waits yet, or comes, is told so.
     fn close(&self, writer: Box<Writer>) {
-        self.places.close();
+        self.room.close();
         let mut inner = self.lock();
         inner.writer = Place::Closed;
         let left = std::mem::take(&mut inner.messages);
@@ -208,7 +198,7 @@ impl Queue {
 }
 
 /// A daemon that can record nothing any more must not go on as if it could; its next start begins with what is durable.
-fn to_its_end(work: impl Future<Output = ()> + Send + 'static) -> Work {
+fn or_abort(work: impl Future<Output = ()> + Send + 'static) -> Work {
     let work = AssertUnwindSafe(work).catch_unwind();
     Box::pin(async {
         if work.await.is_err() {

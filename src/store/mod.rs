@@ -260,8 +260,7 @@ pub enum StoreError {
     Unsupported(String),
 }
 
-/// A log on a disk of this machine: it is read in the thread that asks, which nobody else may wait for. It is also written
-/// in the thread that asks.
+/// A log on a disk of this machine: it is read in the thread that asks, which nobody else may wait for.
 pub trait LocalLog: Send + Sync {
     /// Hands out the events after one event and up to another one in order, at most `limit`; as [`EventStore::read`], but no
     /// text is copied, and what is pruned is told as of the same moment.

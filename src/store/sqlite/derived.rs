@@ -71,8 +71,8 @@ struct Unindexed {
 impl Unindexed {
     /// The rows of the index, term by term: so each of its pages is changed once.
     fn rows(&self) -> Vec<(Term<'_>, Seq)> {
-        let mut rows = Vec::with_capacity(self.events.len() * 4); // most events are about one thing
-        rows.extend(self.events.iter().flat_map(|event| terms_of(event).map(|term| (term, event.seq))));
+        let rows = self.events.iter().flat_map(|event| terms_of(event).map(|term| (term, event.seq)));
+        let mut rows: Vec<_> = rows.collect();
         rows.sort_unstable();
         rows
     }
