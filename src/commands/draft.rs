@@ -163,8 +163,9 @@ impl<'a> Draft<'a> {
         seq
     }
 
-    /// The next identity (UUIDv7, RFC 9562): the time of the decision, a counter, so that what one decision
-    /// makes sorts in the order in which it was made, and bits derived from the decision's seed.
+    /// The next identity (UUIDv7): the time of the decision to a 4,096th of a millisecond (RFC 9562, 6.2, method 3: a client
+    /// makes several things within one), a counter, so that what one decision makes sorts in the order in which it was
+    /// made, and bits derived from the decision's seed.
     pub(super) fn identity(&mut self) -> Uuid {
         self.identities = self.identities.wrapping_add(1);
         let mut hasher = blake3::Hasher::new();
@@ -172,7 +173,10 @@ impl<'a> Draft<'a> {
         hasher.update(&self.identities.to_le_bytes());
         let mut bits = [0; 10];
         hasher.finalize_xof().fill(&mut bits);
-        bits[..2].copy_from_slice(&self.identities.to_be_bytes());
+        // The version takes the first four bits, the variant two of the third byte.
+        let fraction = self.now.timestamp_subsec_micros() % 1_000 * 4_096 / 1_000;
+        bits[..2].copy_from_slice(&u16::try_from(fraction).unwrap_or(0).to_be_bytes());
+        bits[2..4].copy_from_slice(&self.identities.to_be_bytes());
         let millis = u64::try_from(self.now.timestamp_millis()).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(millis, &bits).into_uuid()
     }

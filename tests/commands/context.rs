@@ -120,6 +120,20 @@ fn times_are_kept_to_the_microsecond_and_ids_are_of_their_time() {
 }
 
 #[test]
+fn ids_sort_by_their_time_within_a_millisecond_too() {
+    let ids: Vec<_> = (0..2_000)
+        .map(|micros| {
+            let given = Given::cluster().context(|context| {
+                context.now += TimeDelta::microseconds(micros);
+                context.seed = uuid::Uuid::from_u128(u128::from(micros.unsigned_abs()));
+            });
+            given.when(Command::MountNode(mount("a"))).then_kinds(["NodeMounted"]).decision().events[0].id
+        })
+        .collect();
+    assert!(ids.is_sorted(), "{ids:?}");
+}
+
+#[test]
 fn the_same_command_with_the_same_context_is_decided_the_same() {
     let decide = || {
         let then = Given::cluster().nodes(["a", "b"]).application("web").when(scale("web", 5));
