@@ -7,7 +7,7 @@ use super::resource::{Applications, ListQuery, PageQuery, ReadQuery, get, list, 
 use super::shapes::{
     Check, Count, Flag, Limits, Many, Text, Variables, Words, filled, nullable, optional_text,
 };
-use super::{Answered, Api};
+use super::{Answered, Api, Routes};
 use crate::commands::{Command, CreateApplication, SpecChanges, UpdateApplication};
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -17,18 +17,11 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(create))
-        .routes(routes!(update))
-        .routes(routes!(delete))
-        .routes(routes!(all))
-        .routes(routes!(one))
-        .routes(routes!(scale))
+pub(super) fn routes() -> Routes {
+    vec![routes!(create), routes!(update), routes!(delete), routes!(all), routes!(one), routes!(scale)]
 }
 
 /// An application, as it is added or edited. `name` and `docker_image` are needed to add one.

@@ -2,7 +2,7 @@
 
 use super::problem::{Problem, Sort};
 use super::resource::{answer, json};
-use super::{Answered, Api};
+use super::{Answered, Api, Routes};
 use crate::archive::Export;
 use crate::journal::ANSWERS_KEPT;
 use crate::reactors::Rebuilt;
@@ -11,11 +11,10 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use futures_util::stream;
 use std::sync::Arc;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(export)).routes(routes!(rebuild))
+pub(super) fn routes() -> Routes {
+    vec![routes!(export), routes!(rebuild)]
 }
 
 /// The whole log, to move it to another store

@@ -4,7 +4,7 @@ use super::accept::{Form, negotiate};
 use super::input::{Query, QueryFields};
 use super::problem::{Problem, Sort};
 use super::resource::{answer, json};
-use super::{Answered, Api};
+use super::{Answered, Api, Routes};
 use crate::audit::{Audit, Expectation, audit};
 use crate::store::StoreError;
 use axum::body::Body;
@@ -19,11 +19,10 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(verify))
+pub(super) fn routes() -> Routes {
+    vec![routes!(verify)]
 }
 
 /// How many verifications run at one time: each reads the whole log.

@@ -2,7 +2,7 @@
 
 use super::problem::{Problem, Sort};
 use super::resource::answer;
-use super::{Answered, Api};
+use super::{Answered, Api, Routes};
 use crate::store::{LogCopy, StoreError};
 use axum::body::Body;
 use axum::extract::State;
@@ -15,11 +15,10 @@ use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(backup))
+pub(super) fn routes() -> Routes {
+    vec![routes!(backup)]
 }
 
 /// A copy that is made in this time is answered with its length; the answer for a longer one begins before it is made.

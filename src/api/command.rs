@@ -154,7 +154,7 @@ impl<R: Resource> Show for Created<R> {
     fn show(&mut self, cluster: &Cluster, events: &[Envelope]) -> Shown {
         let id = events.first().and_then(|envelope| envelope.event.subjects().first().copied());
         self.id = id.map(Subject::uuid);
-        Row::<R>::new(cluster, self.id.unwrap_or_default(), settled).shown(cluster)
+        Row::<R> { id: self.id.unwrap_or_default(), last: None, judge: settled }.shown(cluster)
     }
 
     fn location(&self, api: &Api, body: &str) -> Option<HeaderValue> {
@@ -203,7 +203,7 @@ impl FromRequestParts<Api> for Call {
             api: api.clone(),
             query,
             request_id: guard::request_id(&parts.extensions),
-            target: format!("{} {}", parts.method, guard::original_path(parts)),
+            target: format!("{} {}", parts.method, parts.uri.path()),
             if_match: if_match(&parts.headers)?,
             key: idempotency_key(&parts.headers)?,
         })

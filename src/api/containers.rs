@@ -7,7 +7,7 @@ use super::resource::{Containers, ListQuery, PageQuery, ReadQuery, answer, get, 
 use super::shapes::{
     Balance, Flag, Past, Tail, Text, Variables, Whole, edited_text, filled, nullable, optional_text,
 };
-use super::{Answered, Api, SEQ_HEADER};
+use super::{Answered, Api, Routes, SEQ_HEADER};
 use crate::commands::{Command, CreateContainer, UpdateContainer};
 use crate::engine::{Engine, Identity, LogRequest, Pulling, Stats};
 use axum::body::Body as HttpBody;
@@ -20,23 +20,23 @@ use kdaemon_projections::{Cluster, ContainerRow, Desired, Phase};
 use serde::Deserialize;
 use std::sync::{Arc, LazyLock};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(create))
-        .routes(routes!(launch))
-        .routes(routes!(launch_one))
-        .routes(routes!(stop))
-        .routes(routes!(update))
-        .routes(routes!(delete))
-        .routes(routes!(all))
-        .routes(routes!(one))
-        .routes(routes!(logs))
-        .routes(routes!(stats))
-        .routes(routes!(progress))
+pub(super) fn routes() -> Routes {
+    vec![
+        routes!(create),
+        routes!(launch),
+        routes!(launch_one),
+        routes!(stop),
+        routes!(update),
+        routes!(delete),
+        routes!(all),
+        routes!(one),
+        routes!(logs),
+        routes!(stats),
+        routes!(progress),
+    ]
 }
 
 /// A container record, as it is made or edited.

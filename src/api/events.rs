@@ -7,7 +7,7 @@ use super::input::{Query, QueryFields, Which};
 use super::problem::{Problem, Sort};
 use super::resource::{answer, page_size, state};
 use super::shapes::{Many, Past, Text, Whole};
-use super::{Answered, Api};
+use super::{Answered, Api, Routes};
 use crate::store::{EventQuery, EventText};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -17,12 +17,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(page)).routes(routes!(one))
+pub(super) fn routes() -> Routes {
+    vec![routes!(page), routes!(one)]
 }
 
 /// How many events a page has when nobody says.

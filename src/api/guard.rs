@@ -7,7 +7,6 @@ use super::{Api, REQUEST_ID_HEADER, SEQ_HEADER, STALE_HEADER};
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName};
-use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderValue, Method, StatusCode, Uri, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -29,21 +28,12 @@ pub(super) struct Connection {
     pub(super) _permit: Arc<tokio::sync::OwnedSemaphorePermit>,
 }
 
-/// The path that was asked for, before routing took it apart.
-#[derive(Clone)]
-struct Instance(String);
-
 /// The longest request id that is taken over, in characters.
 const REQUEST_ID_LIMIT: usize = 128;
 
 /// The id of a request.
 pub(super) fn request_id(extensions: &Extensions) -> RequestId {
     extensions.get::<RequestId>().cloned().unwrap_or_else(|| RequestId(Uuid::new_v4().to_string()))
-}
-
-/// The path that was asked for.
-pub(super) fn original_path(parts: &Parts) -> String {
-    parts.extensions.get::<Instance>().map_or_else(|| parts.uri.path().to_owned(), |path| path.0.clone())
 }
 
 /// A trailing slash means nothing: `/nodes/` is `/nodes`. Runs before routing.
@@ -94,7 +84,7 @@ pub(super) async fn inner(State(api): State<Api>, request: Request, next: Next) 
 struct Seen {
     started: Instant,
     id: String,
-    instance: String,
+    uri: Uri,
     method: Method,
     route: Option<MatchedPath>,
 }
@@ -106,12 +96,11 @@ impl Seen {
         let given = request.headers().get(&REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
         let sane = given.filter(|id| (1..=REQUEST_ID_LIMIT).contains(&id.len()) && !id.contains('\t'));
         let id = sane.map_or_else(|| Uuid::new_v4().to_string(), ToOwned::to_owned);
-        let instance = request.uri().path().to_owned();
+        let uri = request.uri().clone();
         let method = request.method().clone();
         let route = request.extensions().get::<MatchedPath>().cloned();
         request.extensions_mut().insert(RequestId(id.clone()));
-        request.extensions_mut().insert(Instance(instance.clone()));
-        Self { started, id, instance, method, route }
+        Self { started, id, uri, method, route }
     }
 
     /// Gives the answer its headers and, if it is an error, its body.
@@ -119,8 +108,9 @@ impl Seen {
         // The Allow header is written outside of all layers: the methods have to come from elsewhere.
         let allowed = self.route.as_ref().and_then(|route| api.methods.get()?.get(route.as_str()));
         let allowed = allowed.map(String::as_str);
-        let mut response = as_problem(response, &self.instance, &self.id, allowed).await;
+        let mut response = as_problem(response, self.uri.path(), &self.id, allowed).await;
         let headers = response.headers_mut();
+        headers.reserve(8); // those that follow, at once
         headers.entry(&SEQ_HEADER).or_insert_with(|| HeaderValue::from(api.journal.cluster().seq().0));
         let trouble = api.journal.trouble().and_then(|trouble| HeaderValue::try_from(trouble).ok());
         headers.extend(trouble.map(|trouble| (STALE_HEADER, trouble)));

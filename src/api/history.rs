@@ -9,7 +9,7 @@ use super::resource::{
     Applications, Containers, Nodes, PAGE_LIMIT, Resource, answer, json, page_size, state,
 };
 use super::shapes::{Flag, Whole};
-use super::{Answered, Api};
+use super::{Answered, Api, Routes};
 use crate::history::{Changes, changes, fields};
 use crate::store::{EventQuery, EventText};
 use axum::extract::State;
@@ -21,15 +21,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(of_node))
-        .routes(routes!(of_application))
-        .routes(routes!(of_container))
+pub(super) fn routes() -> Routes {
+    vec![routes!(of_node), routes!(of_application), routes!(of_container)]
 }
 
 /// Which part of a history to answer.

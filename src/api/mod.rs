@@ -53,7 +53,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 /// The seq of the state that an answer shows, or of a command's last event.
 const SEQ_HEADER: HeaderName = HeaderName::from_static("x-kdaemon-seq");
@@ -147,29 +147,40 @@ impl Api {
     }
 }
 
+/// The routes of a resource.
+type Routes = Vec<UtoipaMethodRouter<Api>>;
+
+/// A route with the version before its path. (A router that is nested in another does it too, but for each request.)
+fn under(version: &str, (schemas, mut paths, handlers): UtoipaMethodRouter<Api>) -> UtoipaMethodRouter<Api> {
+    paths.paths = paths.paths.into_iter().map(|(path, item)| (format!("/{version}{path}"), item)).collect();
+    (schemas, paths, handlers)
+}
+
 /// All routes, with everything around them.
 pub fn router(api: Api) -> Router {
-    let versioned = OpenApiRouter::new()
-        .merge(nodes::routes())
-        .merge(applications::routes())
-        .merge(containers::routes())
-        .merge(rebalance::routes())
-        .merge(events::routes())
-        .merge(stream::routes())
-        .merge(audit::routes())
-        .merge(backup::routes())
-        .merge(archive::routes())
-        .merge(history::routes())
-        .merge(state::routes())
-        .merge(why::routes())
-        .merge(replay::routes());
-    let (router, document) = OpenApiRouter::new()
+    let versioned = [
+        nodes::routes(),
+        applications::routes(),
+        containers::routes(),
+        rebalance::routes(),
+        events::routes(),
+        stream::routes(),
+        audit::routes(),
+        backup::routes(),
+        archive::routes(),
+        history::routes(),
+        state::routes(),
+        why::routes(),
+        replay::routes(),
+    ];
+    let unversioned = OpenApiRouter::new()
         .merge(health::routes())
         .merge(openapi::routes())
         .merge(ui::routes())
-        .merge(websocket::routes())
-        .nest(&format!("/{}", api.config.api_version), versioned)
-        .split_for_parts();
+        .merge(websocket::routes());
+    let with_version = |route| under(&api.config.api_version, route);
+    let routes = versioned.into_iter().flatten().map(with_version);
+    let (router, document) = routes.fold(unversioned, OpenApiRouter::routes).split_for_parts();
     let _ = api.methods.set(openapi::methods(&document)); // made once
     openapi::complete(document, &api.document);
     let router = router.fallback(no_such_route);
@@ -184,6 +195,6 @@ pub fn router(api: Api) -> Router {
 }
 
 async fn no_such_route(request: Request) -> Problem {
-    let path = guard::original_path(&request.into_parts().0);
+    let path = request.uri().path();
     Problem::new(Sort::NoSuchRoute, format!("there is no route `{path}`; /openapi.json has them all"))
 }

@@ -5,7 +5,7 @@ use super::input::{Fields, Input, Known, Query, Which};
 use super::problem::Problem;
 use super::resource::{ListQuery, Nodes, PageQuery, ReadQuery, get, list, resolve};
 use super::shapes::{Count, Text, Whole, filled, nullable, optional_text, unless_empty};
-use super::{Answered, Api};
+use super::{Answered, Api, Routes};
 use crate::commands::{Command, MountNode, UpdateNode};
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -17,20 +17,20 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(create))
-        .routes(routes!(update))
-        .routes(routes!(delete))
-        .routes(routes!(all))
-        .routes(routes!(one))
-        .routes(routes!(cordon))
-        .routes(routes!(uncordon))
-        .routes(routes!(drain))
+pub(super) fn routes() -> Routes {
+    vec![
+        routes!(create),
+        routes!(update),
+        routes!(delete),
+        routes!(all),
+        routes!(one),
+        routes!(cordon),
+        routes!(uncordon),
+        routes!(drain),
+    ]
 }
 
 /// A node, as it is mounted or edited. `name`, and one of `d_ipaddr` with `d_port` or `endpoint`.

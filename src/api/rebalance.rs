@@ -3,7 +3,7 @@
 use super::command::{Call, CommandQuery, Progress, Show, Shown};
 use super::problem::Problem;
 use super::resource::json;
-use super::{Answered, Api};
+use super::{Answered, Routes};
 use crate::commands::Command;
 use axum::http::StatusCode;
 use kdaemon_events::cluster::Move;
@@ -11,11 +11,10 @@ use kdaemon_events::{Envelope, Event, Strategy};
 use kdaemon_projections::Cluster;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(rebalance))
+pub(super) fn routes() -> Routes {
+    vec![routes!(rebalance)]
 }
 
 /// Plans and starts a rebalance now

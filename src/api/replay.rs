@@ -6,7 +6,7 @@ use super::resource::{answer, json, state};
 use super::shapes::Text;
 use super::state::Moment;
 use super::when::stretch;
-use super::{Answered, Api};
+use super::{Answered, Api, Routes};
 use crate::commands::Policy;
 use crate::config::{Config, SETTINGS};
 use crate::history::{Replay, Replayed};
@@ -22,7 +22,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// How many replays run at one time.
@@ -39,8 +38,8 @@ const POLICY: [&str; 6] = [
 /// How many notes of pruning are read at a time.
 const PAGE: usize = 1_000;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(replay))
+pub(super) fn routes() -> Routes {
+    vec![routes!(replay)]
 }
 
 /// Which stretch is replayed, and under which policy.

@@ -367,7 +367,7 @@ impl FromRequestParts<Api> for ListQuery {
 
     async fn from_request_parts(parts: &mut Parts, _api: &Api) -> Result<Self, Problem> {
         let (page, filters) = Pairs::of(parts)?.read::<PageQuery>()?;
-        Ok(Self { page, filters, path: super::guard::original_path(parts) })
+        Ok(Self { page, filters, path: parts.uri.path().to_owned() })
     }
 }
 

@@ -4,7 +4,7 @@ use super::input::{Query, QueryFields};
 use super::resource::state;
 use super::resource::{Applications, Containers, Nodes, ReadQuery, Resource, answer, json};
 use super::when::{state_of, stretch};
-use super::{Answered, Api};
+use super::{Answered, Api, Routes};
 use crate::history::{Comparison, Diff};
 use crate::journal::follower;
 use crate::store::StoreError;
@@ -16,11 +16,10 @@ use kdaemon_projections::{ApplicationRow, Cluster, ContainerRow, NodeRow};
 use serde::{Deserialize, Serialize, Serializer};
 use std::marker::PhantomData;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(whole)).routes(routes!(diff))
+pub(super) fn routes() -> Routes {
+    vec![routes!(whole), routes!(diff)]
 }
 
 /// All rows of one resource, made while they are written.

@@ -5,7 +5,7 @@ use super::input::{Query, QueryFields};
 use super::problem::Problem;
 use super::resource::{state, state_at};
 use super::shapes::Whole;
-use super::{Answered, Api, SEQ_HEADER};
+use super::{Answered, Api, Routes, SEQ_HEADER};
 use crate::journal::{Committed, Lagged, Subscription};
 use crate::store::{EventQuery, EventText, StoreError};
 use axum::extract::State;
@@ -18,12 +18,11 @@ use serde::Deserialize;
 use std::collections::VecDeque;
 use std::time::Duration;
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(stream_events))
+pub(super) fn routes() -> Routes {
+    vec![routes!(stream_events)]
 }
 
 /// How often something is sent at least, so that a dead connection is noticed.

@@ -4,17 +4,16 @@ use super::input::{Query, Which};
 use super::problem::Problem;
 use super::resource::{Containers, Nodes, ReadQuery, Resource, answer, json};
 use super::when::state_of;
-use super::{Answered, Api};
+use super::{Answered, Api, Routes};
 use crate::history::{Inquiry, Want, Why, is_failed_probe};
 use crate::store::{EventQuery, EventStore, StoreError};
 use axum::extract::State;
 use axum::http::StatusCode;
 use kdaemon_events::{Envelope, Kind, Seq, Subject};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(why_node)).routes(routes!(why_container))
+pub(super) fn routes() -> Routes {
+    vec![routes!(why_node), routes!(why_container)]
 }
 
 /// Why a node is in its state
