@@ -19,7 +19,7 @@ const ALONE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_
 const TOGETHER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
 /// What is synced to know the disk: as many bytes as SQLite writes for one event (four pages of its log).
 const SYNCED_BYTES: usize = 4 * 4_120;
-/// How often, in each round.
+/// How often, twice in each round.
 const SYNCS: usize = 200;
 
 /// Prints the figures.
@@ -52,6 +52,7 @@ pub(crate) fn run(table: &mut Table) {
             }
         };
         alone.extend(post_as_fast_as_answered(address, 1, ALONE, create(1)).latencies);
+        syncs.extend(sync_times(dir.path())); // before and after, for a disk is not always as fast
         etcd_alone.extend(post_as_fast_as_answered(etcd.address, 1, ALONE, put(round)).latencies);
         progress(&format!("journal: round {round} of {ROUNDS}: {CLIENTS} clients"));
         together.push(post_as_fast_as_answered(address, CLIENTS, TOGETHER, create(CLIENTS)).per_second);
