@@ -6,6 +6,7 @@
 //! history with the `sqlite3` tool. What is derived from the log has a file of its own ([`derived`]), whose writing
 //! never holds up the log's.
 
+mod append;
 mod derived;
 mod file;
 mod open;
@@ -18,6 +19,7 @@ use super::{
     RawPosition, RowChange, Snapshot, StoreError, Stretch, Table,
 };
 use crate::latest;
+use append::append;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use derived::Derived;
@@ -282,89 +284,6 @@ where
 
 fn number(seq: Seq) -> i64 {
     i64::try_from(seq.0).unwrap_or(i64::MAX)
-}
-
-/// Appends a commit; `Err` is the head that the log has, when it is another than expected.
-fn append(
-    writer: &mut Writer,
-    expected: &Head,
-    commit: &Commit,
-) -> Result<Result<Head, Head>, rusqlite::Error> {
-    // The lock of the folder is ours: nobody else moves the head. (And if somebody did, the keys would clash.)
-    if writer.head != *expected {
-        return Ok(Err(writer.head));
-    }
-    let head = commit.head_after(expected);
-    in_transaction(&writer.connection, |connection| insert(connection, expected, &head, commit))?;
-    writer.head = head;
-    Ok(Ok(head))
-}
-
-/// Writes a commit's rows.
-fn insert(
-    connection: &Connection,
-    before: &Head,
-    after: &Head,
-    commit: &Commit,
-) -> Result<(), rusqlite::Error> {
-    let mut event = connection
-        .prepare_cached("INSERT INTO events (seq, kind, at, actor, json) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    let mut pruned = connection.prepare_cached("INSERT INTO pruned (seq, digest) VALUES (?1, ?2)")?;
-    for stored in &commit.events {
-        if let Some(digest) = stored.pruned {
-            pruned.execute(params![number(stored.seq), digest.0])?;
-            continue;
-        }
-        event.execute(params![
-            number(stored.seq),
-            stored.kind.as_str(),
-            stored.at.timestamp_micros(),
-            stored.actor,
-            stored.json
-        ])?;
-    }
-    let mut answer =
-        connection.prepare_cached("INSERT OR REPLACE INTO answers (key, at, json) VALUES (?1, ?2, ?3)")?;
-    for kept in &commit.answers {
-        let json = serde_json::to_string(kept).unwrap_or_default();
-        answer.execute(params![kept.key, kept.at.timestamp_micros(), json])?;
-    }
-    connection
-        .prepare_cached(
-            "INSERT INTO commits (number, id, first_seq, last_seq, digest) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
-            i64::try_from(after.commits).unwrap_or(i64::MAX),
-            commit.id.to_string(),
-            number(before.seq.next()),
-            number(after.seq),
-            after.digest.to_string()
-        ])
-        .map(drop)
-}
-
-/// Does something whole or not at all. (rusqlite's own transactions have their statements compiled anew for each.)
-fn in_transaction<T>(
-    connection: &Connection,
-    work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
-) -> Result<T, rusqlite::Error> {
-    let run = |sql| connection.prepare_cached(sql)?.execute([]);
-    run("BEGIN IMMEDIATE")?;
-    let undo = Undo(connection);
-    let done = work(connection)?;
-    run("COMMIT")?;
-    std::mem::forget(undo);
-    Ok(done)
-}
-
-/// Undoes what a transaction wrote, when it ends in the middle.
-struct Undo<'a>(&'a Connection);
-
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        // Where it fails SQLite did it already.
-        let _ = self.0.execute_batch("ROLLBACK");
-    }
 }
 
 fn event_text(row: &rusqlite::Row<'_>) -> Result<EventText, rusqlite::Error> {

@@ -44,6 +44,10 @@ export async function api(method, path, body) {
   return answer.json();
 }
 
+/** The pages that are open, and what went wrong in them. */
+const pages = new Set();
+const notes = [];
+
 /** A browser and its pages, which note what goes wrong in them. */
 export async function open(options = {}) {
   const browser = await chromium.launch({ executablePath: need('CHROMIUM'), args: ['--no-sandbox', '--disable-dev-shm-usage'] });
@@ -52,6 +56,10 @@ export async function open(options = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'dark', ...options, ...more });
     context.setDefaultTimeout(DEADLINE_MS);
     const page = await context.newPage();
+    pages.add(page);
+    page.on('close', () => pages.delete(page));
+    page.on('requestfailed', (request) => notes.push(`${request.url()}: ${request.failure()?.errorText}`));
+    page.on('console', (message) => notes.push(`${page.url()}: ${message.type()}: ${message.text()}`));
     page.on('pageerror', (error) => faults.push(`${page.url()}: ${error.stack}`));
     page.on('console', (message) => {
       // An answer that is no 200 is told by the page itself, in words.
@@ -101,8 +109,13 @@ export const fill = (page, label, text) => page.getByLabel(label, { exact: true 
 export function run(test) {
   test().then(
     () => process.exit(0),
-    (error) => {
+    async (error) => {
       console.error(error);
+      for (const page of pages) {
+        const text = await page.evaluate('document.body.innerText', undefined).catch((gone) => `it cannot be read: ${gone.message}`);
+        console.error(`${page.url()} shows: ${text.slice(0, 2000)}`);
+      }
+      console.error(`what the pages said last:\n${notes.slice(-50).join('\n')}`);
       process.exit(1);
     },
   );

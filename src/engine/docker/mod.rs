@@ -11,6 +11,7 @@ mod events;
 mod failure;
 mod image;
 mod launch;
+mod names;
 mod network;
 mod output;
 mod pulls;

@@ -5,6 +5,7 @@
 //! brings a transport of ours, which it allows for.
 
 use super::Limits;
+use super::names::Names;
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use http::{HeaderValue, Uri};
@@ -33,7 +34,7 @@ pub(super) type Answered = Arc<AtomicBool>;
 pub(super) fn client(endpoint: &Endpoint, limits: &Limits, answered: Answered) -> Result<Docker, Error> {
     match endpoint {
         Endpoint::Tcp { host, port } => {
-            let mut connector = HttpConnector::new();
+            let mut connector = HttpConnector::new_with_resolver(Names);
             connector.set_connect_timeout(Some(limits.connect));
             connector.set_nodelay(true);
             // Without these a stream of events over a cut link would be silent for ever.

@@ -1,0 +1,86 @@
+//! Looking up the names of nodes.
+//!
+//! The system's resolver (getaddrinfo) blocks a thread for as long as it takes, half a minute where no name server answers,
+//! and cannot be stopped: whoever asked may be long gone. There are only so many threads for what blocks, and the
+//! store reads in them. So only some are for names, and a place is free again when the resolver has returned.
+
+use hyper_util::client::legacy::connect::dns::Name;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::vec::IntoIter;
+use tokio::sync::Semaphore;
+
+/// How many lookups run at a time, in the whole process: a quarter of the threads that tokio has for what blocks.
+static PLACES: Semaphore = Semaphore::const_new(128);
+
+/// Looks names up, as a connector wants it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Names;
+
+impl tower::Service<Name> for Names {
+    type Response = IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<IntoIter<SocketAddr>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        // The connector puts its own port in the place of this one.
+        Box::pin(in_one_of(&PLACES, move || (name.as_str(), 0).to_socket_addrs()))
+    }
+}
+
+/// Does what blocks, once there is a place for it.
+async fn in_one_of<T: Send + 'static>(
+    places: &'static Semaphore,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let place = places.acquire().await.map_err(io::Error::other)?;
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(place);
+        done
+    });
+    done.await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use futures_util::poll;
+    use std::pin::pin;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_and_one_that_is_not_there_is_an_error() {
+        let look_up = |name: &str| tower::Service::call(&mut Names, name.parse::<Name>().unwrap());
+        assert!(look_up("localhost").await.unwrap().all(|address| address.ip().is_loopback()));
+        assert!(look_up("nobody.invalid").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_lookup_that_nobody_waits_for_any_more_keeps_its_place_until_it_ends() {
+        static TWO: Semaphore = Semaphore::const_new(2);
+        let (end, ended) = mpsc::channel::<()>();
+        let mut first = Box::pin(in_one_of(&TWO, move || ended.recv().map_err(io::Error::other)));
+        assert!(poll!(&mut first).is_pending());
+        drop(first);
+        assert_eq!(in_one_of(&TWO, || Ok(7)).await.unwrap(), 7, "there is another place");
+        let (go_on, gone_on) = mpsc::channel::<()>();
+        let mut second = Box::pin(in_one_of(&TWO, move || gone_on.recv().map_err(io::Error::other)));
+        assert!(poll!(&mut second).is_pending());
+        let mut third = pin!(in_one_of(&TWO, || Ok(8)));
+        assert!(poll!(&mut third).is_pending());
+        assert_eq!(TWO.available_permits(), 0);
+        end.send(()).unwrap();
+        assert_eq!(third.await.unwrap(), 8);
+        go_on.send(()).unwrap();
+        second.await.unwrap();
+    }
+}
