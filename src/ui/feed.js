@@ -18,7 +18,7 @@ let taken = true;
 
 onmessage = ({ data: { follow: subscribe, unfollow, listen: address, taken: done } }) => {
   if (subscribe) follow(subscribe);
-  if (unfollow) socket.close();
+  if (unfollow) socket?.close();
   if (address) listen(address);
   if (done) {
     taken = true;
@@ -40,6 +40,8 @@ function gathered() {
 /** Rows, over the WebSocket: their changes from now on. The lists are read once all changes are told. */
 function follow({ address, kinds }) {
   let waiting = kinds.length;
+  if (socket) socket.onclose = null; // one at a time
+  socket?.close();
   socket = new WebSocket(address);
   socket.onopen = () => {
     for (const kind of kinds) socket.send(JSON.stringify({ name: `${kind} subscribe`, changes_only: true }));
@@ -61,6 +63,7 @@ function follow({ address, kinds }) {
 
 /** Events, as they happen. */
 function listen(address) {
+  source?.close();
   source = new EventSource(address);
   source.onmessage = ({ data, lastEventId }) => {
     seen = Number(lastEventId);

@@ -35,7 +35,7 @@ const SCROLL_STEP_MS = 300;
 const SCROLL_REST_MS = 120;
 const RETRY_MS = [300, 500, 1000, 2000, 4000];
 
-const feed = new Worker(new URL('./feed.js', import.meta.url), { type: 'module' });
+let feed = null;
 /** What was handed over and is not shown yet, as texts. */
 let changes = [];
 let events = [];
@@ -55,6 +55,18 @@ export const isScrolling = () => performance.now() - scrolledAt < SCROLL_REST_MS
 
 export function start() {
   addEventListener('scroll', () => (scrolledAt = performance.now()), { passive: true });
+  hear();
+}
+
+/** Begins the feed; anew when it could not be loaded (the network was away just then). */
+function hear() {
+  feed = new Worker(new URL('./feed.js', import.meta.url), { type: 'module' });
+  feed.onerror = () => {
+    feed.terminate();
+    [changes, owed] = [[], false];
+    link.value = 'lost';
+    setTimeout(hear, pause());
+  };
   feed.onmessage = ({ data: { rows, events: heard, seen: last, link: state, deaf } }) => {
     if (state === 'open') begin();
     if (state === 'closed') again();
@@ -141,8 +153,11 @@ async function begin() {
 function again() {
   changes = [];
   link.value = 'lost';
-  setTimeout(follow, RETRY_MS[Math.min(attempt++, RETRY_MS.length - 1)]);
+  setTimeout(follow, pause());
 }
+
+/** How long to wait before the next try. */
+const pause = () => RETRY_MS[Math.min(attempt++, RETRY_MS.length - 1)];
 
 /** Reads the lists, and forgets what they do not have. */
 async function load() {

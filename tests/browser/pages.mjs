@@ -15,6 +15,7 @@ run(async () => {
   const page = await browser.page();
   await small(page);
   await early(page);
+  await interrupted(page);
   await hostile(page);
   await refusals(page);
   await pulling(page);
@@ -85,6 +86,18 @@ async function early(page) {
   release();
   await summary.getByRole('link', { name: '3 containers' }).waitFor();
   await page.unroute('**/0.0/containers');
+}
+
+async function interrupted(page) {
+  step('what hears of changes is loaded again when the network was away just then');
+  let failures = 0;
+  await page.route('**/feed.js', (route) => (failures++ < 2 ? route.abort('connectionreset') : route.continue()));
+  await page.goto('about:blank');
+  await page.goto(`${URL}/#/`);
+  await page.locator('.card', { hasText: 'alpha' }).waitFor();
+  await page.locator('.link.is-live').waitFor();
+  assert.equal(failures, 3, 'it failed twice');
+  await page.unroute('**/feed.js');
 }
 
 async function hostile(page) {
