@@ -90,9 +90,12 @@ impl Reference {
         fitting.min_by_key(|node| (self.count(*node), *node))
     }
 
-    /// Whoever waits is placed when there is a node.
+    /// Whoever waits is placed when there is a node: those of the first node that failed before those of the next, as nodes
+    /// are evacuated one after the other.
     fn place_waiting(&mut self) {
-        for number in 0..self.containers.len() {
+        let mut order: Vec<_> = (0..self.containers.len()).collect();
+        order.sort_by_key(|number| self.containers[*number].lost_on);
+        for number in order {
             let c = &self.containers[number];
             if !c.is_deleted
                 && c.at == At::Waiting
@@ -254,7 +257,7 @@ impl Real {
         self.submit(Command::RecordProbe(probe)).expect("a probe is never refused");
     }
 
-    /// The reactors, until nothing is left to do: in the order of the containers, as the reference goes.
+    /// The reactors, until nothing is left to do: in the order of the nodes, then of the containers, as the reference goes.
     fn settle(&mut self) {
         for _ in 0..4 {
             for node in 0..self.nodes.len() {
