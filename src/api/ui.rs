@@ -38,6 +38,8 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 const ASK_AGAIN: &str = "no-cache";
 /// The page, among the files.
 const PAGE: &str = "index.html";
+/// The one script that is none, among them.
+const NO_MODULE: &str = "again.js";
 
 /// The files as they are in `src/ui`.
 #[derive(RustEmbed)]
@@ -119,7 +121,7 @@ impl Site {
     fn page(&self, api_version: &str) -> Option<File> {
         let template = String::from_utf8_lossy(&self.files.get(PAGE)?.plain).into_owned();
         let root = format!("/ui/{}", self.digest);
-        let modules = self.files.keys().filter(|name| name.ends_with(".js"));
+        let modules = self.files.keys().filter(|name| name.ends_with(".js") && *name != NO_MODULE);
         let preloads: String =
             modules.map(|name| format!("<link rel=\"modulepreload\" href=\"{root}/{name}\">\n")).collect();
         let text = template

@@ -98,6 +98,14 @@ async function interrupted(page) {
   await page.locator('.link.is-live').waitFor();
   assert.equal(failures, 3, 'it failed twice');
   await page.unroute('**/feed.js');
+  step('so is the page, when a part of it could not be loaded');
+  failures = 0;
+  await page.route('**/parts/bits.js', (route) => (failures++ < 1 ? route.abort('connectionreset') : route.continue()));
+  await page.goto('about:blank');
+  await page.goto(`${URL}/#/`);
+  await page.locator('.card', { hasText: 'alpha' }).waitFor();
+  assert(failures > 1, 'it failed, and was asked for again');
+  await page.unroute('**/parts/bits.js');
 }
 
 async function hostile(page) {
