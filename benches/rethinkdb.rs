@@ -175,7 +175,7 @@ impl Bare {
             document["id"] = json!(round * INSERTS + number);
             let options = insert::Options::new().conflict(Conflict::Error).durability(Durability::Hard);
             let began = Instant::now();
-            let text = r.json(r.expr(document.to_string())); // as the daemon does: built of terms it takes longer
+            let text = r.json(r.expr(document.to_string())); // as the daemon does
             let answer = self.ask(r.table(table).insert(r.args((text, options)))).await;
             assert_eq!(answer["inserted"], 1);
             times.push(began.elapsed());

@@ -2,7 +2,7 @@
 
 use super::problem::{Problem, Sort};
 use super::resource::{answer, json};
-use super::{Answered, Api};
+use super::{Answered, Api, Routes};
 use crate::reactors::Deliveries;
 use crate::store::StoreError;
 use axum::extract::State;
@@ -20,11 +20,10 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use std::time::Duration;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz)).routes(routes!(metrics))
+pub(super) fn routes() -> Routes {
+    vec![routes!(healthz), routes!(readyz), routes!(metrics)]
 }
 
 /// How the daemon is.

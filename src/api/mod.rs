@@ -173,14 +173,10 @@ pub fn router(api: Api) -> Router {
         why::routes(),
         replay::routes(),
     ];
-    let unversioned = OpenApiRouter::new()
-        .merge(health::routes())
-        .merge(openapi::routes())
-        .merge(ui::routes())
-        .merge(websocket::routes());
-    let with_version = |route| under(&api.config.api_version, route);
-    let routes = versioned.into_iter().flatten().map(with_version);
-    let (router, document) = routes.fold(unversioned, OpenApiRouter::routes).split_for_parts();
+    let versioned = versioned.into_iter().flatten().map(|route| under(&api.config.api_version, route));
+    let unversioned = [health::routes(), openapi::routes(), websocket::routes()].into_iter().flatten();
+    let routes = unversioned.chain(versioned);
+    let (router, document) = routes.fold(ui::routes(), OpenApiRouter::routes).split_for_parts();
     let _ = api.methods.set(openapi::methods(&document)); // made once
     openapi::complete(document, &api.document);
     let router = router.fallback(no_such_route);

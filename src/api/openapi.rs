@@ -1,9 +1,9 @@
 //! The description of the API: OpenAPI 3.1, made from the handlers themselves.
 
-use super::Api;
 use super::command::DryRun;
 use super::problem::{MEDIA_TYPE, ProblemBody};
 use super::resource::{Applications, Containers, Nodes, Resource, answer, json};
+use super::{Api, Routes};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -15,11 +15,10 @@ use utoipa::openapi::{
     ContentBuilder, HeaderBuilder, InfoBuilder, OneOfBuilder, OpenApi, Ref, RefOr, ResponseBuilder, Schema,
 };
 use utoipa::{PartialSchema, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(document))
+pub(super) fn routes() -> Routes {
+    vec![routes!(document)]
 }
 
 /// The description of this API

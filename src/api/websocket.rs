@@ -3,7 +3,7 @@
 
 use super::problem::{Problem, Sort};
 use super::resource::{Applications, Containers, Nodes, Resource, json};
-use super::{Api, guard};
+use super::{Api, Routes, guard};
 use crate::journal::{Committed, Lagged};
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Request, State};
@@ -14,12 +14,11 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(upgrade))
+pub(super) fn routes() -> Routes {
+    vec![routes!(upgrade)]
 }
 
 /// The largest message that is read, in bytes.

@@ -40,8 +40,10 @@ function gathered() {
 /** Rows, over the WebSocket: their changes from now on. The lists are read once all changes are told. */
 function follow({ address, kinds }) {
   let waiting = kinds.length;
-  if (socket) socket.onclose = null; // one at a time
-  socket?.close();
+  if (socket) {
+    socket.onclose = null; // one at a time
+    socket.close();
+  }
   socket = new WebSocket(address);
   socket.onopen = () => {
     for (const kind of kinds) socket.send(JSON.stringify({ name: `${kind} subscribe`, changes_only: true }));

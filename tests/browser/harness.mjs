@@ -44,7 +44,7 @@ export async function api(method, path, body) {
   return answer.json();
 }
 
-/** The pages that are open, and what went wrong in them. */
+/** The pages that are open, and what they said and could not load. */
 const pages = new Set();
 const notes = [];
 
@@ -59,9 +59,9 @@ export async function open(options = {}) {
     pages.add(page);
     page.on('close', () => pages.delete(page));
     page.on('requestfailed', (request) => notes.push(`${request.url()}: ${request.failure()?.errorText}`));
-    page.on('console', (message) => notes.push(`${page.url()}: ${message.type()}: ${message.text()}`));
     page.on('pageerror', (error) => faults.push(`${page.url()}: ${error.stack}`));
     page.on('console', (message) => {
+      notes.push(`${page.url()}: ${message.type()}: ${message.text()}`);
       // An answer that is no 200 is told by the page itself, in words.
       if (message.type() === 'error' && !message.text().startsWith('Failed to load resource') && !/ERR_|WebSocket connection/.test(message.text())) faults.push(`${page.url()}: ${message.text()}`);
     });
@@ -112,7 +112,7 @@ export function run(test) {
     async (error) => {
       console.error(error);
       for (const page of pages) {
-        const text = await page.evaluate('document.body.innerText', undefined).catch((gone) => `it cannot be read: ${gone.message}`);
+        const text = await page.evaluate('document.body.innerText').catch((gone) => `it cannot be read: ${gone.message}`);
         console.error(`${page.url()} shows: ${text.slice(0, 2000)}`);
       }
       console.error(`what the pages said last:\n${notes.slice(-50).join('\n')}`);
