@@ -4,7 +4,7 @@
 
 use crate::figures::{Limit, Table, Value, median, median_rate, progress};
 use crate::history::write;
-use crate::http::{Request, post_as_fast_as_answered};
+use crate::http::{Request, post_as_fast_as_answered, post_one_after_another};
 use crate::support::daemon::Daemon;
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use chrono::DateTime;
@@ -58,14 +58,18 @@ pub(crate) fn run(table: &mut Table) {
             }
         };
         small_inserts.extend(runtime.block_on(bare.insert(SMALL, &small_document(), round)));
-        alone.extend(post_as_fast_as_answered(address, 1, ALONE, create(1)).latencies);
+        alone.extend(post_one_after_another(address, ALONE, create(1)));
         let commit = runtime.block_on(bare.a_commit());
         inserts.extend(runtime.block_on(bare.insert(COMMITS, &commit, round)));
-        embedded_alone.extend(post_as_fast_as_answered(embedded_address, 1, ALONE, create(1)).latencies);
+        embedded_alone.extend(post_one_after_another(embedded_address, ALONE, create(1)));
         progress(&format!("rethinkdb: round {round} of {ROUNDS}: {CLIENTS} clients"));
-        together.push(post_as_fast_as_answered(address, CLIENTS, TOGETHER, create(CLIENTS)).per_second);
-        embedded_together
-            .push(post_as_fast_as_answered(embedded_address, CLIENTS, TOGETHER, create(CLIENTS)).per_second);
+        together.push(post_as_fast_as_answered(address, CLIENTS, TOGETHER, create(CLIENTS)));
+        embedded_together.push(post_as_fast_as_answered(
+            embedded_address,
+            CLIENTS,
+            TOGETHER,
+            create(CLIENTS),
+        ));
     }
     table.figure(
         "rethinkdb: one durable command, one client over HTTP",
