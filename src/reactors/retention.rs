@@ -1,10 +1,12 @@
-//! The retention: raw observations of nodes are kept for a while, and then pruned. Everything else is kept for ever.
+//! The retention: raw observations of nodes are kept for a while, and then pruned; so are the answers to requests that could
+//! come again, which are no part of the log. Everything else is kept for ever.
 //!
 //! First it is recorded that they go, then they go: who is killed in between finds them again, and records and removes them
 //! then. An observation that says something new of an engine is a fact like others, and stays.
 
 use super::Hub;
 use crate::commands::{Command, Prune};
+use crate::journal::ANSWERS_KEPT;
 use crate::store::{EventQuery, EventText, StoreError};
 use chrono::TimeDelta;
 use kdaemon_events::{Envelope, Event, Kind, NodeId, Seq};
@@ -14,7 +16,7 @@ use tokio::time::sleep;
 
 /// How many observations are recorded as pruned at a time: what is recorded for each node is then little beside what goes.
 const BATCH: usize = 10_000;
-/// How many of them are removed in one transaction, which holds up the log for some milliseconds.
+/// How many of them, or of answers, are removed in one transaction, which holds up the log for some milliseconds.
 const STEP: usize = 250;
 /// The pause between two of those.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -25,6 +27,9 @@ pub(super) async fn run(hub: Hub, retention: Duration) {
     loop {
         if let Err(error) = sweep(&hub, retention).await {
             tracing::warn!(%error, "old observations are not pruned yet");
+        }
+        if let Err(error) = forget_answers(&hub).await {
+            tracing::warn!(%error, "old answers are not removed yet");
         }
         sleep(period).await;
     }
@@ -61,6 +66,14 @@ async fn sweep(hub: &Hub, retention: Duration) -> Result<(), StoreError> {
             return Ok(());
         }
     }
+}
+
+/// Removes the answers that nobody gets any more.
+async fn forget_answers(hub: &Hub) -> Result<(), StoreError> {
+    while hub.journal.store().forget_answers(hub.journal.now() - ANSWERS_KEPT, STEP).await? > 0 {
+        sleep(PAUSE).await;
+    }
+    Ok(())
 }
 
 /// Those that may go, in stretches.

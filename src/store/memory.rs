@@ -175,6 +175,17 @@ impl EventStore for MemoryStore {
         Ok(kept.cloned().collect())
     }
 
+    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        let mut inner = self.working()?;
+        let mut gone = 0;
+        inner.answers.retain(|answer| {
+            let goes = answer.at < before && gone < limit;
+            gone += usize::from(goes);
+            !goes
+        });
+        Ok(gone)
+    }
+
     async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
         let mut inner = self.working()?;
         if reflects < inner.reflects {

@@ -336,6 +336,12 @@ pub trait EventStore: Send + Sync + 'static {
     /// The answers kept since a time with events after `after`.
     async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError>;
 
+    /// Removes some of the answers that were kept before a time, `limit` at most; answers how many, none when none are
+    /// left. (RethinkDB has them in their commits, and counts those.)
+    ///
+    /// The caller goes on until nothing is left, with pauses: each call holds up appends for a few milliseconds at most.
+    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError>;
+
     /// Writes rows of the tables, which then reflect the log up to `reflects`. Writing an older state over a
     /// newer one does nothing.
     async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError>;

@@ -484,6 +484,10 @@ impl EventStore for RethinkdbStore {
         document::answers(self, since, after).await
     }
 
+    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        document::forget_answers(self, before, limit).await
+    }
+
     async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
         tables::write_rows(&self.pool, reflects, changes).await
     }

@@ -161,6 +161,9 @@ impl EventStore for Faulty {
     async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
         self.inner.answers(since, after).await
     }
+    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        self.inner.forget_answers(before, limit).await
+    }
     async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
         self.inner.write_rows(reflects, changes).await
     }

@@ -7,4 +7,5 @@ mod harness;
 mod launching;
 mod leader;
 mod nodes;
+mod retention;
 mod snapshots;

@@ -163,6 +163,9 @@ impl EventStore for Reached {
     async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
         self.call(self.shared.memory.answers(since, after)).await
     }
+    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        self.call(self.shared.memory.forget_answers(before, limit)).await
+    }
     async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
         self.call(async {
             self.shared.memory.write_rows(reflects, changes).await?;

@@ -331,6 +331,30 @@ fn answers_are_kept_with_their_commit_and_only_with_it() {
 }
 
 #[test]
+fn old_answers_are_forgotten_and_the_log_stays_whole() {
+    every_store(async |store| {
+        let mut head = Head::default();
+        for (key, second) in [("k1", 10), ("k2", 20), ("k3", 30), ("k4", 40)] {
+            let answers = vec![answer(key, at(second), "{}")];
+            head = store.append(&head, Commit { answers, ..commit(&head, vec![token("a")]) }).await.unwrap();
+        }
+        let keys = async || {
+            let answers = store.answers(at(0), Seq(0)).await.unwrap();
+            answers.into_iter().map(|answer| answer.key).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(store.forget_answers(at(10), 10).await.unwrap(), 0);
+        assert_eq!(keys().await.len(), 4);
+        // No more than so many at a time.
+        assert_eq!(store.forget_answers(at(40), 2).await.unwrap(), 2);
+        assert_eq!(keys().await.len(), 2);
+        assert_eq!(store.forget_answers(at(40), 2).await.unwrap(), 1);
+        assert_eq!(store.forget_answers(at(40), 2).await.unwrap(), 0);
+        assert_eq!(keys().await, ["k4".to_owned()].into());
+        assert_eq!(store.verify().await.unwrap(), head);
+    });
+}
+
+#[test]
 fn the_last_event_until_a_time_is_found() {
     every_store(async |store| {
         assert_eq!(store.seq_at(at(5)).await.unwrap(), Seq(0));

@@ -4,12 +4,12 @@
 //! object is not what went in; a text has the very bytes that the digests cover. Who looks with ReQL reads them with
 //! `r.json`; README has the query.
 
-use super::{BEYOND, Numbered, RethinkdbStore};
+use super::{BEYOND, EVENTS, Numbered, RethinkdbStore, write};
 use crate::store::{Answer, Commit, EventText, Head, StoreError};
 use chrono::{DateTime, Utc};
 use kdaemon_events::{CommitId, Digest, Seq};
 use reql::cmd::between;
-use reql::{Command, r};
+use reql::{Command, func, r};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -148,7 +148,7 @@ pub(super) async fn answers(
         let options = between::Options::new().index(ANSWERED);
         // Years from now: no daemon's clock is that wrong.
         let until = i64::try_from(BEYOND).unwrap_or(i64::MAX);
-        let query = r.table(super::EVENTS).between(r.args((since.timestamp_micros(), until, options)));
+        let query = r.table(EVENTS).between(r.args((since.timestamp_micros(), until, options)));
         commits = store.read_rows(query.pluck(r.expr(["id", "answers"]))).await?;
         commits.sort_by_key(Numbered::number);
     } else if let Some(number) = store.commit_of(after.next()).await? {
@@ -165,4 +165,18 @@ pub(super) async fn answers(
         }
     }
     Ok(kept.into_values().collect())
+}
+
+/// Takes the answers out of some commits whose answers were all kept before a time; answers how many those are. They are no
+/// part of the log that the digests are of.
+pub(super) async fn forget_answers(
+    store: &RethinkdbStore,
+    before: DateTime<Utc>,
+    limit: usize,
+) -> Result<usize, StoreError> {
+    let old = between::Options::new().index(ANSWERED);
+    let old = r.table(EVENTS).between(r.args((0, before.timestamp_micros(), old)));
+    let forget = func!(|commit| commit.without(r.expr(["answers", "answered_at"])));
+    let done = write(&store.pool, old.limit(r.expr(limit)).replace(forget)).await?;
+    Ok(usize::try_from(done.replaced).unwrap_or(limit))
 }

@@ -1,0 +1,39 @@
+//! What is kept for a while, and no longer.
+
+use crate::harness::{World, forever};
+use chrono::{DateTime, Utc};
+use kdaemon::commands::{Command, CreateApplication};
+use kdaemon::journal::{Keep, Submission};
+use kdaemon::store::EventStore as _;
+use kdaemon_events::{Actor, Seq, UpdatePolicy};
+use std::time::Duration;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[tokio::test(start_paused = true)]
+async fn answers_to_requests_that_could_come_again_go_after_a_day() {
+    let mut world = World::empty().await;
+    world.settings.observation_retention = Some(24 * HOUR);
+    world.crash_and_restart().await;
+    let keep = Keep {
+        key: "k".to_owned(),
+        fingerprint: "create web".to_owned(),
+        answer: Box::new(|_| (200, String::new())),
+    };
+    let command = Command::CreateApplication(CreateApplication {
+        name: "web".to_owned(),
+        user_id: None,
+        spec: forever(),
+        is_enabled: true,
+        dependencies: Vec::new(),
+        replicas: None,
+        update_policy: UpdatePolicy::Manual,
+    });
+    let submission = Submission { keep: Some(keep), ..Submission::new(command, Actor::Anonymous) };
+    world.journal.submit(submission).await.unwrap();
+    let kept = async || world.store.answers(DateTime::<Utc>::UNIX_EPOCH, Seq(0)).await.unwrap().len();
+    tokio::time::sleep(23 * HOUR).await;
+    assert_eq!(kept().await, 1, "it is given to who asks again");
+    tokio::time::sleep(3 * HOUR).await;
+    assert_eq!(kept().await, 0);
+}
