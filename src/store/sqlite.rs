@@ -19,7 +19,7 @@ use super::{
     RawPosition, RowChange, Snapshot, StoreError, Stretch, Table,
 };
 use crate::latest;
-use append::{append, in_transaction};
+use append::append;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use derived::Derived;
@@ -408,25 +408,12 @@ impl EventStore for SqliteStore {
     }
 
     async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
-        let (before, limit) = (before.timestamp_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
         // They are looked for beside the log, which waits for nothing but their going.
-        let old = move |connection: &Connection| {
-            let mut find = connection.prepare_cached("SELECT key FROM answers WHERE at < ?1 LIMIT ?2")?;
-            find.query_map([before, limit], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()
-        };
-        let old = self.read_with(old).await?;
+        let old = self.read_with(move |connection| prune::old_answers(connection, before, limit)).await?;
         if old.is_empty() {
             return Ok(0);
         }
-        let forget = move |writer: &mut Writer| {
-            // A key may have been used again meanwhile.
-            in_transaction(&writer.connection, |connection| {
-                let mut forget =
-                    connection.prepare_cached("DELETE FROM answers WHERE key = ?1 AND at < ?2")?;
-                old.iter().try_fold(0, |gone, key| Ok(gone + forget.execute(params![key, before])?))
-            })
-        };
-        self.write_beside(forget).await
+        self.write_beside(move |writer| prune::forget_answers(&mut writer.connection, &old, before)).await
     }
 
     async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {

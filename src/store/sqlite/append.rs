@@ -64,7 +64,7 @@ fn insert(
 }
 
 /// Does something whole or not at all. (rusqlite's own transactions have their statements compiled anew for each.)
-pub(super) fn in_transaction<T>(
+fn in_transaction<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
 ) -> Result<T, rusqlite::Error> {

@@ -1,9 +1,10 @@
-//! Pruning: old observations go, their digests stay. The pages that they leave are used for new events.
+//! Pruning: old observations go, their digests stay; old answers go. The pages that they leave are used for new events.
 
 use super::number;
 use crate::store::StoredEvent;
+use chrono::{DateTime, Utc};
 use kdaemon_events::{Digest, Envelope, Kind, Seq};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 /// Removes at most `limit` observations in these stretches, in one transaction; answers those that could be read.
 pub(super) fn prune(
@@ -11,7 +12,7 @@ pub(super) fn prune(
     ranges: &[(Seq, Seq)],
     limit: usize,
 ) -> Result<Vec<StoredEvent>, rusqlite::Error> {
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut gone = Vec::new();
     {
         let mut find = transaction.prepare_cached(
@@ -45,4 +46,34 @@ pub(super) fn prune(
 pub(super) fn pruned(connection: &Connection, first: Seq, last: Seq) -> Result<u64, rusqlite::Error> {
     let mut count = connection.prepare_cached("SELECT count(*) FROM pruned WHERE seq BETWEEN ?1 AND ?2")?;
     count.query_row([number(first), number(last)], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+}
+
+/// The keys of at most `limit` answers that were kept before a time.
+pub(super) fn old_answers(
+    connection: &Connection,
+    before: DateTime<Utc>,
+    limit: usize,
+) -> Result<Vec<String>, rusqlite::Error> {
+    let mut find = connection.prepare_cached("SELECT key FROM answers WHERE at < ?1 LIMIT ?2")?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    find.query_map([before.timestamp_micros(), limit], |row| row.get(0))?.collect()
+}
+
+/// Removes the answers under these keys that were kept before a time, in one transaction; answers how many. A key may have
+/// been used again since it was found.
+pub(super) fn forget_answers(
+    connection: &mut Connection,
+    keys: &[String],
+    before: DateTime<Utc>,
+) -> Result<usize, rusqlite::Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut gone = 0;
+    {
+        let mut forget = transaction.prepare_cached("DELETE FROM answers WHERE key = ?1 AND at < ?2")?;
+        for key in keys {
+            gone += forget.execute(params![key, before.timestamp_micros()])?;
+        }
+    }
+    transaction.commit()?;
+    Ok(gone)
 }
