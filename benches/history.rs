@@ -8,7 +8,6 @@ use crate::http::Connection;
 use crate::scale::{resident, role};
 use kdaemon::config::Config;
 use kdaemon::daemon;
-use kdaemon::engine::simulated::SimulatedEngines;
 use kdaemon::journal::{SNAPSHOT_INTERVAL, fold_anew, fold_log};
 use kdaemon::store::{Commit, EventStore, Head, SqliteStore, StoredEvent};
 use kdaemon_events::application::ApplicationCreated;
@@ -25,6 +24,7 @@ use kdaemon_events::{
     MilliCpus, NodeId, RequestId, Seq, Spec, UpdatePolicy,
 };
 use kdaemon_projections::{Cluster, Touched};
+use kdaemon_testing::engines::SimulatedEngines;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};

@@ -5,21 +5,21 @@
 
 use crate::figures::{Limit, Table, Value, progress, quantile};
 use crate::http::{Connection, get_at_intervals};
-use kdaemon::commands::{
-    Command, CreateApplication, Instance, MountNode, Policy, Probe, ProbeResult, SpecChanges,
-};
 use kdaemon::config::Config;
 use kdaemon::daemon;
-use kdaemon::engine::simulated::{SimulatedEngines, SimulatedMachine, Timing};
 use kdaemon::engine::{Engines as _, Identity, LaunchOrder, Launched};
-use kdaemon::journal::{Ambient as _, Journal, Machine, Outcome, Submission};
+use kdaemon::journal::{Journal, Outcome, Runtime as _, Submission, SystemRuntime};
 use kdaemon::reactors;
 use kdaemon::store::{EventStore, SqliteStore};
+use kdaemon_control::commands::{
+    Command, CreateApplication, MountNode, Policy, Probe, ProbeResult, SpecChanges,
+};
 use kdaemon_events::node::EngineFacts;
 use kdaemon_events::{
-    Actor, ClusterId, ContainerId, Endpoint, Event, Generation, MilliCpus, NodeId, PortSpec, Protocol,
-    PublishedPort, Spec, UpdatePolicy,
+    Actor, ClusterId, ContainerId, Endpoint, Event, Generation, MilliCpus, NodeId, PlacementId, PortSpec,
+    Protocol, PublishedPort, Spec, UpdatePolicy,
 };
+use kdaemon_testing::engines::{SimulatedEngines, SimulatedMachine, Timing};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -222,9 +222,9 @@ fn ports() -> Vec<PortSpec> {
 /// Writes the log by commands to the real journal, as people and reactors would, and who is where.
 async fn write(dir: &Path) {
     let store: Arc<dyn EventStore> = Arc::new(SqliteStore::open(dir).expect("a store"));
-    let journal = Journal::open(Arc::clone(&store), Arc::new(Machine), Arc::new(Policy::default()));
+    let journal = Journal::open(Arc::clone(&store), Arc::new(SystemRuntime), Arc::new(Policy::default()));
     let journal = journal.await.expect("a journal");
-    let cluster_id = ClusterId(Machine.random());
+    let cluster_id = ClusterId(SystemRuntime.random());
     submit(&journal, Command::CreateCluster(cluster_id)).await;
     let mut tasks = JoinSet::new();
     for number in 1..=NODES {
@@ -249,10 +249,11 @@ async fn write(dir: &Path) {
         let created = submit(&journal, Command::CreateApplication(create)).await;
         for envelope in created.events.iter() {
             if let Event::ContainerPlaced(placed) = &envelope.event {
-                let instance = Instance { container_id: placed.container_id, generation: placed.generation };
+                let placement_id =
+                    PlacementId { container_id: placed.container_id, generation: placed.generation };
                 let journal = journal.clone();
                 tasks.spawn(async move {
-                    submit(&journal, Command::RecordLaunched(instance, launched(instance))).await;
+                    submit(&journal, Command::RecordLaunched(placement_id, launched(placement_id))).await;
                 });
             }
         }
@@ -308,9 +309,9 @@ pub(crate) async fn mount(journal: Journal, number: u16) {
 }
 
 /// What an engine would have answered.
-fn launched(instance: Instance) -> Launched {
-    let digits = instance.container_id.0.simple();
-    let host = 32_768 + u16::from(instance.container_id.0.as_bytes()[15]);
+fn launched(placement_id: PlacementId) -> Launched {
+    let digits = placement_id.container_id.0.simple();
+    let host = 32_768 + u16::from(placement_id.container_id.0.as_bytes()[15]);
     Launched {
         engine_id: format!("{digits}{digits}"),
         image_id: format!("sha256:{digits}{digits}"),

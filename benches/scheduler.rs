@@ -3,10 +3,10 @@
 
 use crate::figures::{Limit, Table, Value, progress};
 use crate::scale::{mount, resident, role, submit};
-use kdaemon::commands::{Command, CreateApplication, Policy, SpecChanges};
-use kdaemon::journal::{Ambient as _, Journal, Machine};
-use kdaemon::scheduler::{Request, evacuate, place, plan};
+use kdaemon::journal::{Journal, Runtime as _, SystemRuntime};
 use kdaemon::store::{EventStore, SqliteStore};
+use kdaemon_control::commands::{Command, CreateApplication, Policy, SpecChanges};
+use kdaemon_control::scheduler::{Request, evacuate, place, plan};
 use kdaemon_events::application::ApplicationCreated;
 use kdaemon_events::container::{
     ContainerCreated, ContainerLaunchRequested, ContainerLaunched, ContainerPlaced,
@@ -277,9 +277,9 @@ pub(crate) fn place_a_million(arguments: &[String]) {
     let dir = arguments.first().map(Path::new).expect("a folder");
     tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
         let store: Arc<dyn EventStore> = Arc::new(SqliteStore::open(dir).expect("a store"));
-        let journal = Journal::open(Arc::clone(&store), Arc::new(Machine), Arc::new(Policy::default()));
+        let journal = Journal::open(Arc::clone(&store), Arc::new(SystemRuntime), Arc::new(Policy::default()));
         let journal = journal.await.expect("a journal");
-        submit(&journal, Command::CreateCluster(ClusterId(Machine.random()))).await;
+        submit(&journal, Command::CreateCluster(ClusterId(SystemRuntime.random()))).await;
         let mut mounts = JoinSet::new();
         (1..=C1M_NODES).for_each(|number| drop(mounts.spawn(mount(journal.clone(), number))));
         mounts.join_all().await;

@@ -1,14 +1,14 @@
 //! The daemon: wires the parts together; the order of start and stop.
 
-use crate::api::{self, Api};
-use crate::commands::{Command, MountNode, Policy, Refusal};
 use crate::config::{Config, ConfigError, StoreKind};
 use crate::engine::docker::{DockerEngines, Limits};
 use crate::engine::{EngineError, Engines};
-use crate::journal::{Ambient, Journal, Machine, Submission, SubmitError};
+use crate::journal::{Journal, Runtime, Submission, SubmitError, SystemRuntime};
 use crate::leader::Candidate;
 use crate::reactors::{Reactors, Settings, Webhook};
+use crate::server::{self, Api};
 use crate::store::{EventStore, RethinkdbSettings, RethinkdbStore, SqliteStore, StoreError};
+use kdaemon_control::commands::{Command, MountNode, Policy, Refusal};
 use kdaemon_events::node::Availability;
 use kdaemon_events::{Actor, ClusterId, Endpoint, SpecError};
 use std::collections::BTreeMap;
@@ -143,7 +143,8 @@ pub async fn run_on(
 ) -> Result<(), DaemonError> {
     let config = Arc::new(config);
     let store = open_store(&config).await?;
-    let journal = Journal::open(Arc::clone(&store), Arc::new(Machine), Arc::new(policy(&config))).await?;
+    let journal =
+        Journal::open(Arc::clone(&store), Arc::new(SystemRuntime), Arc::new(policy(&config))).await?;
     let result = serve(engines, &config, &journal, shutdown, ready).await;
     journal.close().await;
     store.close().await;
@@ -173,7 +174,8 @@ async fn serve(
     }
     let deliveries = settings.webhook.as_ref().map(|webhook| Arc::clone(&webhook.deliveries));
     let name = format!("{}[{}]", host_name(), std::process::id());
-    let (candidate, role) = Candidate::new(journal.clone(), Machine.random(), name, config.leader_lease);
+    let (candidate, role) =
+        Candidate::new(journal.clone(), SystemRuntime.random(), name, config.leader_lease);
     let rebuilds = settings.rebuilds.clone();
     let start = {
         let (journal, engines) = (journal.clone(), Arc::clone(&engines));
@@ -190,7 +192,7 @@ async fn serve(
         api.count_deliveries(deliveries);
     }
     ready(address);
-    let result = api::serve(listener, api).await;
+    let result = server::serve(listener, api).await;
     served.cancel();
     let _ = candidate.await; // it could only have panicked, and the panic was told
     result.map_err(DaemonError::Serve)
@@ -201,7 +203,7 @@ async fn create_cluster(journal: &Journal) -> Result<(), DaemonError> {
     if journal.cluster().id().is_some() {
         return Ok(());
     }
-    let create = Command::CreateCluster(ClusterId(Machine.random()));
+    let create = Command::CreateCluster(ClusterId(SystemRuntime.random()));
     match journal.submit(Submission::new(create, Actor::reactor("daemon"))).await {
         Err(SubmitError::Refused(Refusal::Conflict { .. })) => Ok(()),
         Err(error) => Err(error.into()),

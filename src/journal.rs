@@ -15,10 +15,10 @@ pub(crate) use fold::{fold_on, follower, walk_page};
 pub(crate) use snapshots::{Keeper, latest as latest_snapshot};
 pub use snapshots::{SNAPSHOT_INTERVAL, take_snapshot};
 
-use crate::commands::{Command, Context, Decision, Policy, Precondition, Refusal, decide};
 use crate::latest as watch;
 use crate::store::{Answer, EventStore, StoreError};
 use chrono::{DateTime, TimeDelta, Utc};
+use kdaemon_control::commands::{Command, Context, Decision, Policy, Precondition, Refusal, decide};
 use kdaemon_events::{Actor, Envelope, RequestId, Seq, Term};
 use kdaemon_projections::{Cluster, Touched};
 use queue::{Message, Queue};
@@ -39,7 +39,7 @@ const FOLLOW_PACE: Duration = Duration::from_millis(20);
 pub const ANSWERS_KEPT: TimeDelta = TimeDelta::hours(24);
 
 /// Where the time and random numbers come from: the machine, or a simulation.
-pub trait Ambient: Send + Sync + 'static {
+pub trait Runtime: Send + Sync + 'static {
     /// The time.
     fn now(&self) -> DateTime<Utc>;
     /// A random number.
@@ -48,9 +48,9 @@ pub trait Ambient: Send + Sync + 'static {
 
 /// The machine's own clock and random numbers.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Machine;
+pub struct SystemRuntime;
 
-impl Ambient for Machine {
+impl Runtime for SystemRuntime {
     fn now(&self) -> DateTime<Utc> {
         Utc::now()
     }
@@ -199,7 +199,7 @@ pub struct Journal {
     state: watch::Receiver<Arc<Cluster>>,
     feed: Arc<Mutex<Option<broadcast::Sender<Arc<Committed>>>>>,
     store: Arc<dyn EventStore>,
-    ambient: Arc<LogTime>,
+    runtime: Arc<LogTime>,
     policy: Arc<Policy>,
     trouble: watch::Receiver<Option<String>>,
 }
@@ -211,13 +211,13 @@ impl Journal {
     /// When the log cannot be read or does not make sense; the message says what to do.
     pub async fn open(
         store: Arc<dyn EventStore>,
-        ambient: Arc<dyn Ambient>,
+        runtime: Arc<dyn Runtime>,
         policy: Arc<Policy>,
     ) -> Result<Self, StoreError> {
         let (cluster, head) = fold_log(store.as_ref()).await?;
-        let ambient = Arc::new(LogTime::new(ambient));
-        cluster.at().into_iter().for_each(|at| ambient.reached(at));
-        let answers = store.answers(ambient.now() - ANSWERS_KEPT, Seq(0)).await?;
+        let runtime = Arc::new(LogTime::new(runtime));
+        cluster.at().into_iter().for_each(|at| runtime.reached(at));
+        let answers = store.answers(runtime.now() - ANSWERS_KEPT, Seq(0)).await?;
         let cluster = Arc::new(cluster);
         let (state_writer, state) = watch::channel(Arc::clone(&cluster));
         let (feed, _) = broadcast::channel(FEED_LIMIT);
@@ -225,7 +225,7 @@ impl Journal {
         let (trouble_writer, trouble) = watch::channel(None);
         let writer = Writer {
             store: Arc::clone(&store),
-            ambient: Arc::clone(&ambient),
+            runtime: Arc::clone(&runtime),
             policy: Arc::clone(&policy),
             head,
             unsettled: None,
@@ -238,7 +238,7 @@ impl Journal {
             trouble: trouble_writer,
         };
         let queue = Arc::new(Queue::new(writer)?);
-        Ok(Self { queue, state, feed, store, ambient, policy, trouble })
+        Ok(Self { queue, state, feed, store, runtime, policy, trouble })
     }
 
     /// Submits a command and waits until what it does is durable.
@@ -296,7 +296,7 @@ impl Journal {
     /// # Errors
     /// The refusal that the command would meet.
     pub fn dry_run(&self, submission: Submission) -> Result<Decision, Refusal> {
-        let context = context(&submission, self.ambient.as_ref(), &self.policy);
+        let context = context(&submission, self.runtime.as_ref(), &self.policy);
         decide(&self.cluster(), submission.command, &context)
     }
 
@@ -342,7 +342,7 @@ impl Journal {
     /// The time.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
-        self.ambient.now()
+        self.runtime.now()
     }
 
     /// The limits of decisions.
@@ -394,15 +394,15 @@ fn closed() -> SubmitError {
     SubmitError::Unavailable("the daemon is stopping".to_owned())
 }
 
-fn context(submission: &Submission, ambient: &dyn Ambient, policy: &Arc<Policy>) -> Context {
+fn context(submission: &Submission, runtime: &dyn Runtime, policy: &Arc<Policy>) -> Context {
     Context {
         actor: submission.actor.clone(),
         request_id: submission.request_id.clone(),
         cause: submission.cause,
         term: submission.term,
         precondition: submission.precondition,
-        now: ambient.now(),
-        seed: ambient.random(),
+        now: runtime.now(),
+        seed: runtime.random(),
         policy: Arc::clone(policy),
     }
 }

@@ -9,11 +9,11 @@
 //!
 //! Architecture Invariant: nothing else starts the reactors.
 
-use crate::commands::{Command, Refusal};
 use crate::journal::{Journal, Submission, SubmitError};
 use crate::latest as watch;
 use crate::reactors::Reactors;
 use crate::store::{EventStore, Lease, StoreError};
+use kdaemon_control::commands::{Command, Refusal};
 use kdaemon_events::{Actor, Term};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

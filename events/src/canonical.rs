@@ -124,8 +124,8 @@ fn actor(text: &[u8]) -> Option<(Actor, &[u8])> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::node::{NodeCordoned, Orphan};
-    use crate::{ContainerId, Generation};
+    use crate::node::NodeCordoned;
+    use crate::{ContainerId, Generation, PlacementId};
     use chrono::DateTime;
 
     fn envelope(event: impl Into<Event>) -> Envelope {
@@ -168,7 +168,8 @@ mod tests {
             assert_eq!(probe("NodeObserved", 1, &data), is_plain.then(|| observed.clone()), "{data}");
             let envelope = envelope(observed.clone());
             assert_eq!(read(&envelope.encode().unwrap()), Some(envelope));
-            let orphan = Orphan { container_id: ContainerId(Uuid::from_u128(8)), generation: Generation(1) };
+            let orphan =
+                PlacementId { container_id: ContainerId(Uuid::from_u128(8)), generation: Generation(1) };
             let news = serde_json::to_string(&NodeObserved { orphans: vec![orphan], ..observed }).unwrap();
             assert_eq!(probe("NodeObserved", 1, &news), None, "{news}");
             for end in 0..data.len() {

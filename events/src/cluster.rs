@@ -1,7 +1,6 @@
 //! What happens to the cluster as a whole.
 
-use crate::node::Orphan;
-use crate::{ClusterId, ContainerId, NodeId, Seq, Term};
+use crate::{ClusterId, ContainerId, NodeId, PlacementId, Seq, Term};
 use serde::{Deserialize, Serialize};
 
 /// The cluster was made: the first event of every log.
@@ -94,7 +93,7 @@ pub struct NodeTally {
     pub successes: u32,
     /// Containers of ours on it that answer to no record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub orphans: Vec<Orphan>,
+    pub orphans: Vec<PlacementId>,
 }
 
 /// An access token was made.

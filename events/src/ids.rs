@@ -82,6 +82,15 @@ number_id! {
     Term(u64),
 }
 
+/// One placement of a container: what the labels of a container on an engine name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct PlacementId {
+    /// The container record.
+    pub container_id: ContainerId,
+    /// Which of its placements.
+    pub generation: Generation,
+}
+
 /// A thing that events are about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Subject {

@@ -20,10 +20,14 @@ mod time;
 pub use digest::Digest;
 pub use envelope::{Actor, CodecError, Envelope, Event, Kind, RequestId};
 pub use ids::{
-    ApplicationId, ClusterId, CommitId, ContainerId, EventId, Generation, NodeId, Seq, Subject, Term,
+    ApplicationId, ClusterId, CommitId, ContainerId, EventId, Generation, NodeId, PlacementId, Seq, Subject,
+    Term,
 };
 pub use spec::{
     Constraint, Endpoint, Environment, HealthCheck, MilliCpus, PortSpec, Protocol, PublishedPort, Resources,
     RestartPolicy, Spec, SpecError, UpdatePolicy, Volume,
 };
 pub use strategy::Strategy;
+
+/// The most events that one commit holds.
+pub const COMMIT_EVENTS_LIMIT: usize = 1_000;

@@ -1,6 +1,6 @@
 //! What happens to nodes.
 
-use crate::{ContainerId, Endpoint, Generation, MilliCpus, NodeId};
+use crate::{Endpoint, MilliCpus, NodeId, PlacementId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -153,16 +153,7 @@ pub struct NodeObserved {
     pub engine: Option<Box<EngineFacts>>,
     /// A container of our cluster that nobody knows of (any more), to be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub orphans: Vec<Orphan>,
-}
-
-/// A container on an engine that carries our cluster's label and answers to no wanted placement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Orphan {
-    /// The record named by its label.
-    pub container_id: ContainerId,
-    /// The generation named by its label.
-    pub generation: Generation,
+    pub orphans: Vec<PlacementId>,
 }
 
 /// The conclusion that a node works: it answered often enough in a row.

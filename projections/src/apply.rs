@@ -10,9 +10,9 @@ use crate::{Application, Desired, Health, Node, Phase};
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::cluster::ObservationsPruned;
 use kdaemon_events::node::{
-    Availability, NodeMounted, NodeObserved, NodeUnhealthy, NodeUpdated, Orphan, ProbeOutcome,
+    Availability, NodeMounted, NodeObserved, NodeUnhealthy, NodeUpdated, ProbeOutcome,
 };
-use kdaemon_events::{Envelope, Event, NodeId, Seq};
+use kdaemon_events::{Envelope, Event, NodeId, PlacementId, Seq};
 use std::sync::Arc;
 
 impl Cluster {
@@ -147,7 +147,7 @@ impl Cluster {
                 c.forget_addresses();
             }),
             Event::ContainerRemoved(e) => {
-                let orphan = Orphan { container_id: e.container_id, generation: e.generation };
+                let orphan = PlacementId { container_id: e.container_id, generation: e.generation };
                 self.note_node(e.node_id, |node| {
                     node.orphans.remove(&orphan);
                 });
@@ -326,8 +326,9 @@ impl Cluster {
         if self.node_names.get(node.name.as_str()) == Some(&id) {
             self.node_names.remove(node.name.as_str());
         }
-        self.nodes.remove(&id);
-        self.reindex_node(id, Some(&node));
+        // As it is now that its containers have left: the indexes know it so.
+        let removed = self.nodes.remove(&id);
+        self.reindex_node(id, removed.as_deref());
         touched.nodes.insert(id);
     }
 

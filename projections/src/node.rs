@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use imbl::{OrdMap, OrdSet};
-use kdaemon_events::node::{Availability, EngineFacts, Orphan};
-use kdaemon_events::{ApplicationId, ContainerId, Endpoint, NodeId, Protocol, Seq};
+use kdaemon_events::node::{Availability, EngineFacts};
+use kdaemon_events::{ApplicationId, ContainerId, Endpoint, NodeId, PlacementId, Protocol, Seq};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -85,7 +85,7 @@ pub struct Node {
     /// Memory reserved here, in bytes.
     pub reserved_memory_bytes: u64,
     /// Containers of ours that answer to no record and have to go.
-    pub orphans: OrdSet<Orphan>,
+    pub orphans: OrdSet<PlacementId>,
     /// How often it came back lately, one time shortly after the other.
     pub returns: u32,
     /// When it came back last.

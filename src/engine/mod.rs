@@ -4,14 +4,14 @@
 //! Every call has a time limit of its own inside the implementation and can be cancelled by dropping its future.
 
 pub mod docker;
-pub mod simulated;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
+pub use kdaemon_control::observed::{ContainerState, Exit, Launched};
 use kdaemon_events::node::EngineFacts;
-use kdaemon_events::{ClusterId, ContainerId, Endpoint, Generation, PublishedPort, Spec};
+use kdaemon_events::{ClusterId, ContainerId, Endpoint, Generation, Spec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -69,19 +69,6 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// What became of a launch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Launched {
-    /// The engine's id of the container.
-    pub engine_id: String,
-    /// The image's id (`sha256:…`).
-    pub image_id: String,
-    /// The ports as published.
-    pub ports: Vec<PublishedPort>,
-    /// When the engine started it.
-    pub started_at: Option<DateTime<Utc>>,
-}
-
 /// How far the pull of an image is. It is known to the client that pulls, and to nobody else: it is no part of the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pulling {
@@ -107,17 +94,6 @@ impl Pulling {
     }
 }
 
-/// The state of a container as its engine sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Running {
-    /// Made, never started.
-    Created,
-    /// Its process runs (also: paused).
-    Running,
-    /// Its process ended.
-    Exited,
-}
-
 /// One of our containers, as listed by its engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -126,7 +102,7 @@ pub struct Listed {
     /// The engine's id of it.
     pub engine_id: String,
     /// Whether it runs.
-    pub running: Running,
+    pub state: ContainerState,
 }
 
 /// What runs on an engine.
@@ -138,22 +114,13 @@ pub struct Listing {
     pub foreign: u32,
 }
 
-/// How a container's process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exit {
-    /// The process's exit code; 128 + the signal's number when a signal ended it.
-    pub code: i64,
-    /// Whether the kernel ended it for want of memory.
-    pub out_of_memory: bool,
-}
-
 /// Inspection of one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
     /// As after a launch.
     pub launched: Launched,
     /// Whether it runs.
-    pub running: Running,
+    pub state: ContainerState,
     /// How it ended, when it has.
     pub exit: Option<Exit>,
 }

@@ -1,6 +1,6 @@
 //! The time of the log.
 
-use super::Ambient;
+use super::Runtime;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
@@ -10,14 +10,14 @@ use uuid::Uuid;
 /// log has events of the future: time goes on from the last of them, at its own pace, until the machine's clock has come
 /// up with it. (A time that stood still until then would hold up every restart and every pause.)
 pub(super) struct LogTime {
-    ambient: Arc<dyn Ambient>,
+    runtime: Arc<dyn Runtime>,
     /// A time that the log had reached, and when this process saw it.
     ahead: Mutex<Option<(DateTime<Utc>, Instant)>>,
 }
 
 impl LogTime {
-    pub(super) fn new(ambient: Arc<dyn Ambient>) -> Self {
-        Self { ambient, ahead: Mutex::new(None) }
+    pub(super) fn new(runtime: Arc<dyn Runtime>) -> Self {
+        Self { runtime, ahead: Mutex::new(None) }
     }
 
     /// Takes note of a time that the log has reached.
@@ -28,9 +28,9 @@ impl LogTime {
     }
 }
 
-impl Ambient for LogTime {
+impl Runtime for LogTime {
     fn now(&self) -> DateTime<Utc> {
-        let now = self.ambient.now();
+        let now = self.runtime.now();
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((at, since)) = *ahead else { return now };
         let log = TimeDelta::from_std(since.elapsed()).ok().and_then(|gone| at.checked_add_signed(gone));
@@ -41,6 +41,6 @@ impl Ambient for LogTime {
     }
 
     fn random(&self) -> Uuid {
-        self.ambient.random()
+        self.runtime.random()
     }
 }

@@ -3,12 +3,12 @@
 use super::fold::catch_up;
 use super::queue::Message;
 use super::time::LogTime;
-use super::{ANSWERS_KEPT, Ambient, Committed, Events, Outcome, Submission, SubmitError, context};
-use crate::commands::{Decision, Policy, decide_owned};
+use super::{ANSWERS_KEPT, Committed, Events, Outcome, Runtime, Submission, SubmitError, context};
 use crate::latest as watch;
 use crate::store::{
     Answer, COMMIT_BYTES_LIMIT, COMMIT_EVENTS_LIMIT, Commit, EventStore, Head, StoreError, StoredEvent,
 };
+use kdaemon_control::commands::{Decision, Policy, decide_owned};
 use kdaemon_events::{CommitId, Envelope};
 use kdaemon_projections::{Cluster, Touched};
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ const CONFLICTS_LIMIT: usize = 16;
 
 pub(super) struct Writer {
     pub(super) store: Arc<dyn EventStore>,
-    pub(super) ambient: Arc<LogTime>,
+    pub(super) runtime: Arc<LogTime>,
     pub(super) policy: Arc<Policy>,
     pub(super) head: Head,
     /// The number and identity of a commit of which it is not known whether it happened.
@@ -191,7 +191,7 @@ impl Writer {
         pending: &mut Pending,
         submission: &mut Submission,
     ) -> Result<Range<usize>, SubmitError> {
-        let context = context(submission, self.ambient.as_ref(), &self.policy);
+        let context = context(submission, self.runtime.as_ref(), &self.policy);
         if let Some(keep) = &submission.keep {
             let durable = self.answers.get(&keep.key).filter(|answer| answer.at + ANSWERS_KEPT > context.now);
             if let Some(earlier) = durable.or_else(|| pending.answer_to(&keep.key)) {
@@ -236,7 +236,7 @@ impl Writer {
         for Group { stored, answers, .. } in commits {
             let length = stored.len();
             let commit =
-                Commit { id: CommitId(self.ambient.random()), events: stored, answers: answers.clone() };
+                Commit { id: CommitId(self.runtime.random()), events: stored, answers: answers.clone() };
             let envelopes = &events[done_events..done_events + length];
             if let Err(error) = self.append(commit, envelopes).await {
                 failure = Some(error);
@@ -303,7 +303,7 @@ impl Writer {
     }
 
     fn publish(&mut self, cluster: Cluster, events: Arc<[Envelope]>, touched: Touched) {
-        cluster.at().into_iter().for_each(|at| self.ambient.reached(at));
+        cluster.at().into_iter().for_each(|at| self.runtime.reached(at));
         self.cluster = Arc::new(cluster);
         self.state.send_replace(Arc::clone(&self.cluster));
         let committed = Committed { events, touched, cluster: Arc::clone(&self.cluster) };
@@ -334,7 +334,7 @@ impl Writer {
         }
         let before = Cluster::clone(&self.cluster);
         let (cluster, touched, events) = catch_up(self.store.as_ref(), before, head.seq).await?;
-        let answers = self.store.answers(self.ambient.now() - ANSWERS_KEPT, self.cluster.seq()).await?;
+        let answers = self.store.answers(self.runtime.now() - ANSWERS_KEPT, self.cluster.seq()).await?;
         self.answers.extend(answers.into_iter().map(|answer| (answer.key.clone(), answer)));
         self.head = head;
         self.publish(cluster, events.into(), touched);
@@ -397,7 +397,7 @@ impl Writer {
     fn forget_old_answers(&mut self) {
         // When they have doubled is soon enough; each look at a key checks its age.
         if self.answers.len() >= self.forget_at {
-            let oldest = self.ambient.now() - ANSWERS_KEPT;
+            let oldest = self.runtime.now() - ANSWERS_KEPT;
             self.answers.retain(|_, answer| answer.at > oldest);
             self.forget_at = (self.answers.len() * 2).max(1_000);
         }

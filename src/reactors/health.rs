@@ -3,13 +3,13 @@
 //! What the observations mean is decided elsewhere (`commands/observations.rs`): here is nothing but asking
 //! and reporting. How often a node failed in a row is counted in the log, not here.
 
-use super::{Hub, PACE};
-use crate::commands::{Command, Instance, Listed, Probe, ProbeResult, Seen};
-use crate::engine::{Engine, EngineError, EngineEvent, Exit, Identity, Running};
+use super::{PACE, ReactorContext};
+use crate::engine::{ContainerState, Engine, EngineError, EngineEvent, Exit, Identity};
 use crate::journal::Lagged;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use kdaemon_events::{Endpoint, NodeId};
+use kdaemon_control::commands::{Command, Listed, Probe, ProbeResult, Seen};
+use kdaemon_events::{Endpoint, NodeId, PlacementId};
 use kdaemon_projections::{Cluster, Desired, Health, Phase};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,10 +28,10 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_secs(60);
 
 /// Keeps one follower per mounted node.
-pub(super) async fn run(hub: Hub) {
-    let mut followers = Followers { hub: hub.clone(), by_node: HashMap::new() };
+pub(super) async fn run(context: ReactorContext) {
+    let mut followers = Followers { context: context.clone(), by_node: HashMap::new() };
     loop {
-        let mut subscription = hub.journal.subscribe();
+        let mut subscription = context.journal.subscribe();
         followers.follow_all(&subscription.cluster);
         // With many nodes most commits are observations, which change nothing here: only what they touched is
         // looked at.
@@ -54,7 +54,7 @@ pub(super) async fn run(hub: Hub) {
 
 /// One follower per mounted node.
 struct Followers {
-    hub: Hub,
+    context: ReactorContext,
     by_node: HashMap<NodeId, (Endpoint, CancellationToken)>,
 }
 
@@ -80,11 +80,11 @@ impl Followers {
         }
         let Some(node) = node else { return };
         self.by_node.entry(id).or_insert_with(|| {
-            let cancel = self.hub.cancel.child_token();
-            let offset = offset(&self.hub, id, cluster.nodes().len());
-            let follower = Follower::new(self.hub.clone(), id, node.endpoint.clone(), offset);
+            let cancel = self.context.cancel.child_token();
+            let offset = offset(&self.context, id, cluster.nodes().len());
+            let follower = Follower::new(self.context.clone(), id, node.endpoint.clone(), offset);
             let token = cancel.clone();
-            self.hub.tracker.spawn(async move {
+            self.context.tracker.spawn(async move {
                 let _ = token.run_until_cancelled_owned(follower.run()).await;
             });
             (node.endpoint.clone(), cancel)
@@ -93,18 +93,18 @@ impl Followers {
 }
 
 /// Spreads the probes of many nodes over the interval, so that they do not all come at once.
-fn offset(hub: &Hub, node: NodeId, nodes: usize) -> Duration {
+fn offset(context: &ReactorContext, node: NodeId, nodes: usize) -> Duration {
     if nodes < 32 {
         return Duration::ZERO;
     }
     let share = u32::from(node.0.as_bytes()[15]);
-    hub.settings.health_interval * share / 256
+    context.settings.health_interval * share / 256
 }
 
 type EventStream = BoxStream<'static, Result<EngineEvent, EngineError>>;
 
 struct Follower {
-    hub: Hub,
+    context: ReactorContext,
     node_id: NodeId,
     endpoint: Endpoint,
     engine: Arc<dyn Engine>,
@@ -115,9 +115,9 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(hub: Hub, node_id: NodeId, endpoint: Endpoint, offset: Duration) -> Self {
-        let engine = hub.engines.client(&endpoint);
-        Self { hub, node_id, endpoint, engine, events: None, until_list: 0, until_facts: 0, offset }
+    fn new(context: ReactorContext, node_id: NodeId, endpoint: Endpoint, offset: Duration) -> Self {
+        let engine = context.engines.client(&endpoint);
+        Self { context, node_id, endpoint, engine, events: None, until_list: 0, until_facts: 0, offset }
     }
 
     async fn run(mut self) {
@@ -127,15 +127,15 @@ impl Follower {
             let failed = self.probe().await;
             let pause = match failed {
                 // A node that is judged already is not asked in haste.
-                true if self.is_up() => self.hub.settings.probe_retry_interval,
-                _ => self.hub.settings.health_interval.saturating_sub(began.elapsed()),
+                true if self.is_up() => self.context.settings.probe_retry_interval,
+                _ => self.context.settings.health_interval.saturating_sub(began.elapsed()),
             };
             self.follow_events(Instant::now() + pause).await;
         }
     }
 
     fn is_up(&self) -> bool {
-        self.hub.journal.cluster().node(self.node_id).is_some_and(|node| node.health == Health::Up)
+        self.context.journal.cluster().node(self.node_id).is_some_and(|node| node.health == Health::Up)
     }
 
     /// One probe; says whether it failed.
@@ -152,12 +152,12 @@ impl Follower {
             latency: began.elapsed(),
             result,
         };
-        self.hub.report(Command::RecordProbe(probe), None).await;
+        self.context.report(Command::RecordProbe(probe), None).await;
         failed
     }
 
     async fn ask(&mut self) -> ProbeResult {
-        let timeout = self.hub.settings.probe_timeout;
+        let timeout = self.context.settings.probe_timeout;
         match tokio::time::timeout(timeout, self.engine.ping()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return ProbeResult::Failed(error.to_string()),
@@ -182,7 +182,7 @@ impl Follower {
 
     /// Asks what the engine is and what runs there, and begins to follow its events.
     async fn look_closer(&mut self) -> Result<ProbeResult, EngineError> {
-        let cluster = self.hub.journal.cluster();
+        let cluster = self.context.journal.cluster();
         let Some(cluster_id) = cluster.id() else {
             return Ok(ProbeResult::Answered { engine: None, listed: None });
         };
@@ -201,12 +201,12 @@ impl Follower {
         if engine.is_some() {
             self.until_facts = FACTS_EVERY;
         }
-        let as_of = self.hub.journal.cluster().seq();
+        let as_of = self.context.journal.cluster().seq();
         let listing = self.engine.list(cluster_id).await?;
         let own = listing
             .own
             .into_iter()
-            .map(|listed| Seen { instance: instance(listed.identity), running: listed.running })
+            .map(|listed| Seen { placement_id: placement_id(listed.identity), state: listed.state })
             .collect();
         Ok(ProbeResult::Answered { engine, listed: Some(Listed { own, foreign: listing.foreign, as_of }) })
     }
@@ -215,7 +215,7 @@ impl Follower {
     /// of trouble: the probe comes at once then.
     async fn follow_events(&mut self, until: Instant) {
         // A stream that ends as soon as it was begun is no sign of anything: no probe comes for each of its ends.
-        let earliest = until.min(Instant::now() + self.hub.settings.probe_retry_interval);
+        let earliest = until.min(Instant::now() + self.context.settings.probe_retry_interval);
         let Some(events) = &mut self.events else {
             tokio::time::sleep_until(until).await;
             return;
@@ -226,8 +226,8 @@ impl Follower {
                 () = tokio::time::sleep_until(until) => return,
                 event = events.next() => match event {
                     Some(Ok(event)) => {
-                        let (hub, engine) = (self.hub.clone(), Arc::clone(&self.engine));
-                        self.hub.spawn(async move { react(&hub, engine, event).await });
+                        let (context, engine) = (self.context.clone(), Arc::clone(&self.engine));
+                        self.context.spawn(async move { react(&context, engine, event).await });
                     }
                     Some(Err(_)) | None => {
                         self.events = None;
@@ -240,52 +240,52 @@ impl Follower {
     }
 }
 
-fn instance(identity: Identity) -> Instance {
-    Instance { container_id: identity.container, generation: identity.generation }
+fn placement_id(identity: Identity) -> PlacementId {
+    PlacementId { container_id: identity.container, generation: identity.generation }
 }
 
-async fn react(hub: &Hub, engine: Arc<dyn Engine>, event: EngineEvent) {
+async fn react(context: &ReactorContext, engine: Arc<dyn Engine>, event: EngineEvent) {
     match event {
         EngineEvent::Started(_) => {}
-        EngineEvent::Died(identity, exit) => died(hub, engine, identity, exit).await,
+        EngineEvent::Died(identity, exit) => died(context, engine, identity, exit).await,
         EngineEvent::Removed(identity) => {
-            hub.report(Command::RecordMissing(instance(identity)), None).await;
+            context.report(Command::RecordMissing(placement_id(identity)), None).await;
         }
         EngineEvent::Health(identity, healthy) => {
-            hub.report(Command::RecordHealth(instance(identity), healthy), None).await;
+            context.report(Command::RecordHealth(placement_id(identity), healthy), None).await;
         }
     }
 }
 
 /// A process ended. Its launch may not be recorded yet, and the news may be older than a start that
 /// followed it: so the launch is waited for, and the engine asked how things stand now.
-async fn died(hub: &Hub, engine: Arc<dyn Engine>, identity: Identity, exit: Exit) {
-    let instance = instance(identity);
-    let mut states = hub.journal.watch();
-    let settled = async { states.wait_for(|cluster| !is_starting(cluster, instance)).await.is_ok() };
+async fn died(context: &ReactorContext, engine: Arc<dyn Engine>, identity: Identity, exit: Exit) {
+    let placement_id = placement_id(identity);
+    let mut states = context.journal.watch();
+    let settled = async { states.wait_for(|cluster| !is_starting(cluster, placement_id)).await.is_ok() };
     if tokio::time::timeout(SETTLE, settled).await != Ok(true) {
         return;
     }
-    let concerns_us = hub
+    let concerns_us = context
         .journal
         .cluster()
-        .container(instance.container_id)
+        .container(placement_id.container_id)
         .is_some_and(|container| container.phase == Phase::Up && container.desired == Desired::Running);
     if !concerns_us {
         return;
     }
     let command = match engine.inspect(identity).await {
-        Ok(Some(inspected)) if inspected.running == Running::Running => return,
-        Ok(Some(inspected)) => Command::RecordExited(instance, Some(inspected.exit.unwrap_or(exit))),
-        Ok(None) => Command::RecordMissing(instance),
+        Ok(Some(inspected)) if inspected.state == ContainerState::Running => return,
+        Ok(Some(inspected)) => Command::RecordExited(placement_id, Some(inspected.exit.unwrap_or(exit))),
+        Ok(None) => Command::RecordMissing(placement_id),
         Err(_) => return, // the next probe finds out
     };
-    hub.report(command, None).await;
+    context.report(command, None).await;
 }
 
-fn is_starting(cluster: &Cluster, instance: Instance) -> bool {
-    cluster.container(instance.container_id).is_some_and(|container| {
+fn is_starting(cluster: &Cluster, placement_id: PlacementId) -> bool {
+    cluster.container(placement_id.container_id).is_some_and(|container| {
         matches!(container.phase, Phase::Placed | Phase::Restarting)
-            && container.placement.as_ref().is_some_and(|p| p.generation == instance.generation)
+            && container.placement.as_ref().is_some_and(|p| p.generation == placement_id.generation)
     })
 }

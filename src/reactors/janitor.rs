@@ -4,9 +4,11 @@
 //! It removes only what carries this cluster's label and a placement that the log knows as replaced, or
 //! does not know at all.
 
+use kdaemon_events::PlacementId;
+
 use super::work::Work;
-use super::{Hub, PACE};
-use crate::commands::{Command, Instance};
+use super::{PACE, ReactorContext};
+use kdaemon_control::commands::Command;
 use kdaemon_events::NodeId;
 use kdaemon_events::node::Availability;
 use kdaemon_projections::{Cluster, Desired, Health, Phase};
@@ -22,18 +24,18 @@ const PERIOD: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Task {
-    Remove(Instance, NodeId),
+    Remove(PlacementId, NodeId),
     FinishDelete(kdaemon_events::ContainerId),
 }
 
-pub(super) async fn run(hub: Hub) {
+pub(super) async fn run(context: ReactorContext) {
     let work: Arc<Work<Task, Option<NodeId>>> = Arc::new(Work::new(TASKS_LIMIT));
-    let mut states = hub.journal.watch();
+    let mut states = context.journal.watch();
     loop {
         let cluster = Arc::clone(&states.borrow_and_update());
-        if hub.journal.trouble().is_none() {
+        if context.journal.trouble().is_none() {
             for task in due(&cluster) {
-                begin(&hub, &work, &cluster, task);
+                begin(&context, &work, &cluster, task);
             }
         }
         let period = tokio::time::Instant::now() + PERIOD;
@@ -60,8 +62,9 @@ fn due(cluster: &Cluster) -> Vec<Task> {
         let before = tasks.len();
         for retired in container.retired.iter().filter(|retired| !retired.held) {
             let Some(node_id) = Some(retired.placement.node_id).filter(|id| is_up(*id)) else { continue };
-            let instance = Instance { container_id: container.id, generation: retired.placement.generation };
-            tasks.push(Task::Remove(instance, node_id));
+            let placement_id =
+                PlacementId { container_id: container.id, generation: retired.placement.generation };
+            tasks.push(Task::Remove(placement_id, node_id));
         }
         if container.desired == Desired::Deleted && tasks.len() == before {
             tasks.push(Task::FinishDelete(container.id));
@@ -69,8 +72,9 @@ fn due(cluster: &Cluster) -> Vec<Task> {
     }
     for node in cluster.unsettled_nodes().filter(|node| node.health == Health::Up) {
         for orphan in &node.orphans {
-            let instance = Instance { container_id: orphan.container_id, generation: orphan.generation };
-            tasks.push(Task::Remove(instance, node.id));
+            let placement_id =
+                PlacementId { container_id: orphan.container_id, generation: orphan.generation };
+            tasks.push(Task::Remove(placement_id, node.id));
         }
         if node.availability == Availability::Draining {
             let stopped =
@@ -80,8 +84,9 @@ fn due(cluster: &Cluster) -> Vec<Task> {
             for container in stopped {
                 let here = container.placement.as_ref().filter(|p| p.node_id == node.id);
                 tasks.extend(here.map(|placement| {
-                    let instance = Instance { container_id: container.id, generation: placement.generation };
-                    Task::Remove(instance, node.id)
+                    let placement_id =
+                        PlacementId { container_id: container.id, generation: placement.generation };
+                    Task::Remove(placement_id, node.id)
                 }));
             }
         }
@@ -89,30 +94,35 @@ fn due(cluster: &Cluster) -> Vec<Task> {
     tasks
 }
 
-fn begin(hub: &Hub, work: &Arc<Work<Task, Option<NodeId>>>, cluster: &Arc<Cluster>, task: Task) {
+fn begin(
+    context: &ReactorContext,
+    work: &Arc<Work<Task, Option<NodeId>>>,
+    cluster: &Arc<Cluster>,
+    task: Task,
+) {
     let lane = match task {
         Task::Remove(_, node) => Some(node),
         Task::FinishDelete(_) => None,
     };
     let Some(mut guard) = work.begin(task, lane) else { return };
-    let (hub, cluster) = (hub.clone(), Arc::clone(cluster));
-    hub.clone().spawn(async move {
+    let (context, cluster) = (context.clone(), Arc::clone(cluster));
+    context.clone().spawn(async move {
         match task {
             Task::FinishDelete(id) => {
-                hub.report(Command::FinishDelete(id), None).await;
+                context.report(Command::FinishDelete(id), None).await;
             }
-            Task::Remove(instance, node_id) => {
-                let Some(engine) = hub.engine_of(&cluster, node_id) else { return };
-                let Some(identity) = hub.identity(&cluster, instance.container_id, instance.generation)
+            Task::Remove(placement_id, node_id) => {
+                let Some(engine) = context.engine_of(&cluster, node_id) else { return };
+                let Some(identity) = context.identity(&cluster, placement_id.container_id, placement_id.generation)
                 else {
                     return;
                 };
                 match engine.remove(identity).await {
                     Ok(()) => {
-                        hub.report(Command::RecordRemoved(instance, node_id), None).await;
+                        context.report(Command::RecordRemoved(placement_id, node_id), None).await;
                     }
                     Err(error) => {
-                        tracing::warn!(container = %instance.container_id, generation = %instance.generation,
+                        tracing::warn!(container = %placement_id.container_id, generation = %placement_id.generation,
                             node = %node_id, %error, "could not be removed yet");
                         guard.pause_for(REMOVE_AGAIN, REMOVE_AGAIN);
                     }

@@ -2,11 +2,11 @@
 //! stops what is to be stopped.
 
 use super::work::{Guard, Work};
-use super::{Hub, PACE};
-use crate::commands::{Command, Instance, LaunchFailure, must_wait_for_removal};
+use super::{PACE, ReactorContext};
 use crate::engine::{Engine, EngineError, Identity, LaunchOrder};
 use chrono::{DateTime, Utc};
-use kdaemon_events::{ContainerId, NodeId};
+use kdaemon_control::commands::{Command, LaunchFailure, must_wait_for_removal};
+use kdaemon_events::{ContainerId, NodeId, PlacementId};
 use kdaemon_projections::{Cluster, Container, Desired, Phase, Placement};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +28,9 @@ const PERIOD: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Task {
     Place(ContainerId),
-    Launch(Instance),
-    Start(Instance),
-    Stop(Instance),
+    Launch(PlacementId),
+    Start(PlacementId),
+    Stop(PlacementId),
 }
 
 /// What tasks of one sort wait for.
@@ -42,9 +42,9 @@ enum Lane {
     Stops(NodeId),
 }
 
-pub(super) async fn run(hub: Hub) {
+pub(super) async fn run(context: ReactorContext) {
     let work: Arc<Work<Task, Lane>> = Arc::new(Work::new(TASKS_LIMIT));
-    let mut states = hub.journal.watch();
+    let mut states = context.journal.watch();
     let mut in_service = 0;
     loop {
         let cluster = Arc::clone(&states.borrow_and_update());
@@ -54,10 +54,10 @@ pub(super) async fn run(hub: Hub) {
         }
         let mut wake = tokio::time::Instant::now() + PERIOD;
         // What cannot be recorded is not begun.
-        if hub.journal.trouble().is_none() {
-            let now = hub.journal.now();
+        if context.journal.trouble().is_none() {
+            let now = context.journal.now();
             for container in cluster.unsettled() {
-                if let Some(not_before) = begin(&hub, &work, &cluster, container, now) {
+                if let Some(not_before) = begin(&context, &work, &cluster, container, now) {
                     let pause = (not_before - now).to_std().unwrap_or_default();
                     wake = wake.min(tokio::time::Instant::now() + pause);
                 }
@@ -80,7 +80,7 @@ pub(super) async fn run(hub: Hub) {
 
 /// Begins what is to be done about a container; if it is too early, says when it is time.
 fn begin(
-    hub: &Hub,
+    context: &ReactorContext,
     work: &Arc<Work<Task, Lane>>,
     cluster: &Arc<Cluster>,
     container: &Arc<Container>,
@@ -88,9 +88,9 @@ fn begin(
 ) -> Option<DateTime<Utc>> {
     let task = match (container.phase, &container.placement) {
         (Phase::Waiting, _) if container.desired == Desired::Running => Task::Place(container.id),
-        (Phase::Placed, Some(placement)) => Task::Launch(instance(container, placement)),
-        (Phase::Restarting, Some(placement)) => Task::Start(instance(container, placement)),
-        (Phase::Stopping, Some(placement)) => Task::Stop(instance(container, placement)),
+        (Phase::Placed, Some(placement)) => Task::Launch(placement_id(container, placement)),
+        (Phase::Restarting, Some(placement)) => Task::Start(placement_id(container, placement)),
+        (Phase::Stopping, Some(placement)) => Task::Stop(placement_id(container, placement)),
         _ => return None,
     };
     if let Some(not_before) = container.not_before.filter(|not_before| *not_before > now) {
@@ -98,9 +98,9 @@ fn begin(
     }
     if let Task::Place(id) = task {
         let mut guard = work.begin(task, Lane::Journal)?;
-        let hub = hub.clone();
-        hub.clone().spawn(async move {
-            let outcome = hub.report(Command::PlaceContainer(id), None).await;
+        let context = context.clone();
+        context.clone().spawn(async move {
+            let outcome = context.report(Command::PlaceContainer(id), None).await;
             let placed = outcome.is_some_and(|outcome| {
                 outcome.cluster.container(id).is_some_and(|container| container.phase == Phase::Placed)
             });
@@ -114,46 +114,50 @@ fn begin(
         return None;
     }
     let placement = container.placement.as_ref()?;
-    let engine = hub.engine_of(cluster, placement.node_id)?;
-    let identity = hub.identity(cluster, container.id, placement.generation)?;
+    let engine = context.engine_of(cluster, placement.node_id)?;
+    let identity = context.identity(cluster, container.id, placement.generation)?;
     let lane = match task {
         Task::Start(_) => Lane::Starts(placement.node_id),
         Task::Stop(_) => Lane::Stops(placement.node_id),
         _ => Lane::Launches(placement.node_id),
     };
     let guard = work.begin(task, lane)?;
-    let (hub, container) = (hub.clone(), Arc::clone(container));
-    hub.clone().spawn(async move {
+    let (context, container) = (context.clone(), Arc::clone(container));
+    context.clone().spawn(async move {
         match task {
-            Task::Launch(instance) => launch(&hub, engine, identity, &container, instance, guard).await,
-            Task::Start(instance) => start(&hub, engine, identity, &container, instance, guard).await,
-            Task::Stop(instance) => stop(&hub, engine, identity, instance, guard).await,
+            Task::Launch(placement_id) => {
+                launch(&context, engine, identity, &container, placement_id, guard).await;
+            }
+            Task::Start(placement_id) => {
+                start(&context, engine, identity, &container, placement_id, guard).await;
+            }
+            Task::Stop(placement_id) => stop(&context, engine, identity, placement_id, guard).await,
             Task::Place(_) => {}
         }
     });
     None
 }
 
-fn instance(container: &Container, placement: &Placement) -> Instance {
-    Instance { container_id: container.id, generation: placement.generation }
+fn placement_id(container: &Container, placement: &Placement) -> PlacementId {
+    PlacementId { container_id: container.id, generation: placement.generation }
 }
 
 async fn launch(
-    hub: &Hub,
+    context: &ReactorContext,
     engine: Arc<dyn Engine>,
     identity: Identity,
     container: &Container,
-    instance: Instance,
+    placement_id: PlacementId,
     _guard: Guard<Task, Lane>,
 ) {
     let Some(placement) = &container.placement else { return };
     let credentials = match &placement.spec.registry_auth {
         None => None,
-        Some(name) => match hub.credentials(name).await {
+        Some(name) => match context.credentials(name).await {
             Ok(credentials) => Some(credentials),
             Err(reason) => {
                 let failure = LaunchFailure { reason, node_fault: false };
-                hub.report(Command::RecordLaunchFailed(instance, failure), None).await;
+                context.report(Command::RecordLaunchFailed(placement_id, failure), None).await;
                 return;
             }
         },
@@ -163,17 +167,17 @@ async fn launch(
     let result = tokio::select! {
         biased;
         result = engine.launch(&order) => result,
-        () = superseded(hub, instance) => return,
+        () = superseded(context, placement_id) => return,
     };
-    report_launch(hub, instance, result).await;
+    report_launch(context, placement_id, result).await;
 }
 
 async fn start(
-    hub: &Hub,
+    context: &ReactorContext,
     engine: Arc<dyn Engine>,
     identity: Identity,
     container: &Container,
-    instance: Instance,
+    placement_id: PlacementId,
     _guard: Guard<Task, Lane>,
 ) {
     let unhealthy = container.unhealthy;
@@ -186,53 +190,57 @@ async fn start(
     let result = tokio::select! {
         biased;
         result = restart => result,
-        () = superseded(hub, instance) => return,
+        () = superseded(context, placement_id) => return,
     };
     match result {
         Err(EngineError::NotFound(_)) => {
-            hub.report(Command::RecordMissing(instance), None).await;
+            context.report(Command::RecordMissing(placement_id), None).await;
         }
-        result => report_launch(hub, instance, result).await,
+        result => report_launch(context, placement_id, result).await,
     }
 }
 
-async fn report_launch(hub: &Hub, instance: Instance, result: Result<crate::engine::Launched, EngineError>) {
+async fn report_launch(
+    context: &ReactorContext,
+    placement_id: PlacementId,
+    result: Result<crate::engine::Launched, EngineError>,
+) {
     let command = match result {
-        Ok(launched) => Command::RecordLaunched(instance, launched),
+        Ok(launched) => Command::RecordLaunched(placement_id, launched),
         Err(error) => {
             let node_fault = matches!(error, EngineError::Unreachable(_) | EngineError::NodeFault(_));
             let failure = LaunchFailure { reason: error.to_string(), node_fault };
-            Command::RecordLaunchFailed(instance, failure)
+            Command::RecordLaunchFailed(placement_id, failure)
         }
     };
-    hub.report(command, None).await;
+    context.report(command, None).await;
 }
 
 async fn stop(
-    hub: &Hub,
+    context: &ReactorContext,
     engine: Arc<dyn Engine>,
     identity: Identity,
-    instance: Instance,
+    placement_id: PlacementId,
     mut guard: Guard<Task, Lane>,
 ) {
     match engine.stop(identity).await {
         Ok(exit) => {
-            hub.report(Command::RecordStopped(instance, exit), None).await;
+            context.report(Command::RecordStopped(placement_id, exit), None).await;
         }
         Err(error) => {
-            tracing::warn!(container = %instance.container_id, %error, "could not be stopped yet");
+            tracing::warn!(container = %placement_id.container_id, %error, "could not be stopped yet");
             guard.pause_for(STOP_AGAIN, STOP_AGAIN);
         }
     }
 }
 
 /// Returns when the placement is not what is wanted any more: a long pull need not be waited for.
-async fn superseded(hub: &Hub, instance: Instance) {
-    let mut states = hub.journal.watch();
+async fn superseded(context: &ReactorContext, placement_id: PlacementId) {
+    let mut states = context.journal.watch();
     let is_wanted = |cluster: &Arc<Cluster>| {
-        cluster.container(instance.container_id).is_some_and(|container| {
+        cluster.container(placement_id.container_id).is_some_and(|container| {
             container.desired == Desired::Running
-                && container.placement.as_ref().is_some_and(|p| p.generation == instance.generation)
+                && container.placement.as_ref().is_some_and(|p| p.generation == placement_id.generation)
         })
     };
     if states.wait_for(|cluster| !is_wanted(cluster)).await.is_err() {

@@ -17,10 +17,10 @@ mod work;
 pub use projector::{Rebuilds, Rebuilt, bring_up_to_date, rebuild};
 pub use webhook::{Deliveries, Webhook};
 
-use crate::commands::{Command, Refusal};
 use crate::engine::{Credentials, Engine, Engines, Identity};
 use crate::journal::{Journal, Outcome, SNAPSHOT_INTERVAL, Submission, SubmitError};
 use crate::leader::Leadership;
+use kdaemon_control::commands::{Command, Refusal};
 use kdaemon_events::{Actor, ContainerId, Generation, NodeId, Seq};
 use kdaemon_projections::{Cluster, Health};
 use std::path::PathBuf;
@@ -92,7 +92,7 @@ impl Reactors {
     ) -> Self {
         let cancel = CancellationToken::new();
         let tracker = TaskTracker::new();
-        let hub = |name: &'static str| Hub {
+        let context = |name: &'static str| ReactorContext {
             name,
             journal: journal.clone(),
             engines: Arc::clone(&engines),
@@ -101,18 +101,18 @@ impl Reactors {
             cancel: cancel.clone(),
             tracker: tracker.clone(),
         };
-        hub("health").spawn(health::run(hub("health")));
-        hub("launcher").spawn(launcher::run(hub("launcher")));
-        hub("rebalancer").spawn(rebalancer::run(hub("rebalancer")));
-        hub("janitor").spawn(janitor::run(hub("janitor")));
-        hub("snapshotter").spawn(snapshotter::run(hub("snapshotter")));
+        context("health").spawn(health::run(context("health")));
+        context("launcher").spawn(launcher::run(context("launcher")));
+        context("rebalancer").spawn(rebalancer::run(context("rebalancer")));
+        context("janitor").spawn(janitor::run(context("janitor")));
+        context("snapshotter").spawn(snapshotter::run(context("snapshotter")));
         if let Some(retention) = settings.observation_retention {
-            hub("retention").spawn(retention::run(hub("retention"), retention));
+            context("retention").spawn(retention::run(context("retention"), retention));
         }
         // These end by themselves, after they have written what is still to be written.
-        hub("projector").spawn_to_its_end(projector::run(hub("projector")));
+        context("projector").spawn_to_its_end(projector::run(context("projector")));
         if let Some(webhook) = settings.webhook.clone() {
-            hub("webhook").spawn_to_its_end(webhook::run(hub("webhook"), webhook));
+            context("webhook").spawn_to_its_end(webhook::run(context("webhook"), webhook));
         }
         Self { cancel, tracker }
     }
@@ -152,7 +152,7 @@ impl Drop for Watched {
 
 /// What a reactor has at hand.
 #[derive(Clone)]
-struct Hub {
+struct ReactorContext {
     name: &'static str,
     journal: Journal,
     engines: Arc<dyn Engines>,
@@ -162,7 +162,7 @@ struct Hub {
     tracker: TaskTracker,
 }
 
-impl Hub {
+impl ReactorContext {
     /// Runs a task until it is done or the reactors stop.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let cancel = self.cancel.clone();

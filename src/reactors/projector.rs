@@ -1,7 +1,7 @@
 //! The projector: it keeps the tables `nodes`, `applications` and `containers` in the store as the log has
 //! them. They are for people and tools that look into the store; the daemon itself never reads them back.
 
-use super::{Hub, PACE};
+use super::{PACE, ReactorContext};
 use crate::journal::{Lagged, fold_anew};
 use crate::store::{EventStore, RowChange, StoreError, Table};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq};
@@ -23,16 +23,16 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// How many rows one transaction writes.
 const BATCH: usize = 5_000;
 
-pub(super) async fn run(hub: Hub) {
-    let store = Arc::clone(hub.journal.store());
-    let rebuilds = hub.settings.rebuilds.clone();
+pub(super) async fn run(context: ReactorContext) {
+    let store = Arc::clone(context.journal.store());
+    let rebuilds = context.settings.rebuilds.clone();
     'anew: loop {
-        let mut subscription = hub.journal.subscribe();
+        let mut subscription = context.journal.subscribe();
         if let Err(error) = bring_up_to_date(store.as_ref(), &subscription.cluster).await {
             tracing::warn!(%error, "the tables cannot be written yet");
             tokio::select! {
                 biased;
-                () = hub.cancel.cancelled() => return,
+                () = context.cancel.cancelled() => return,
                 () = tokio::time::sleep(AGAIN) => continue 'anew,
             }
         }
@@ -59,8 +59,8 @@ pub(super) async fn run(hub: Hub) {
                     let _ = reply.send(rebuilt); // whoever asked went away; it is done
                     continue 'anew;
                 }
-                () = hub.cancel.cancelled() => {
-                    let cluster = hub.journal.cluster();
+                () = context.cancel.cancelled() => {
+                    let cluster = context.journal.cluster();
                     if let Err(error) = bring_up_to_date(store.as_ref(), &cluster).await {
                         tracing::warn!(%error, "the tables were not written; the next start does it");
                     }

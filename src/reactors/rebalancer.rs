@@ -1,8 +1,8 @@
 //! The rebalancer: it has containers moved off nodes that are unhealthy or drained, evens the counts of
 //! containers, and rolls out changes of applications.
 
-use super::{Hub, PACE};
-use crate::commands::{Command, due_about, outdated_applications};
+use super::{PACE, ReactorContext};
+use kdaemon_control::commands::{Command, due_about, outdated_applications};
 use kdaemon_events::{NodeId, Seq};
 use kdaemon_projections::Cluster;
 use std::collections::BTreeMap;
@@ -22,8 +22,8 @@ const VAIN_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The state is looked at so often even when nothing seems to happen.
 const PERIOD: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(hub: Hub) {
-    let mut states = hub.journal.watch();
+pub(super) async fn run(context: ReactorContext) {
+    let mut states = context.journal.watch();
     // Until when, and how often in vain.
     let mut pauses: BTreeMap<NodeId, (Instant, u32)> = BTreeMap::new();
     let mut in_service = 0;
@@ -49,7 +49,8 @@ pub(super) async fn run(hub: Hub) {
                 continue;
             }
             let cause = node.unhealthy_seq;
-            let moved = hub.report(command, cause).await.is_some_and(|outcome| !outcome.events.is_empty());
+            let moved =
+                context.report(command, cause).await.is_some_and(|outcome| !outcome.events.is_empty());
             if moved {
                 pauses.remove(&node.id);
             } else {
@@ -63,13 +64,13 @@ pub(super) async fn run(hub: Hub) {
             looked_at = cluster.seq();
             even_at = None;
             for application in outdated_applications(&cluster) {
-                hub.report(Command::RollApplication(application), None).await;
+                context.report(Command::RollApplication(application), None).await;
             }
-            if hub.settings.rebalance
-                && let Some(at) = balance.consider(&cluster, now, hub.settings.rebalance_after)
+            if context.settings.rebalance
+                && let Some(at) = balance.consider(&cluster, now, context.settings.rebalance_after)
             {
                 if at <= now {
-                    let moved = hub.report(Command::Rebalance, None).await;
+                    let moved = context.report(Command::Rebalance, None).await;
                     balance.tried(now, moved.is_some_and(|outcome| !outcome.events.is_empty()));
                 }
                 even_at = Some(at.max(now + AGAIN));

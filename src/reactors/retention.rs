@@ -4,11 +4,11 @@
 //! First it is recorded that they go, then they go: who is killed in between finds them again, and records and removes them
 //! then. An observation that says something new of an engine is a fact like others, and stays.
 
-use super::Hub;
-use crate::commands::{Command, Prune};
+use super::ReactorContext;
 use crate::journal::ANSWERS_KEPT;
 use crate::store::{EventQuery, EventText, StoreError};
 use chrono::TimeDelta;
+use kdaemon_control::commands::{Command, Prune};
 use kdaemon_events::{Envelope, Event, Kind, NodeId, Seq};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,23 +22,23 @@ const STEP: usize = 250;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Prunes what is older than this, again and again.
-pub(super) async fn run(hub: Hub, retention: Duration) {
+pub(super) async fn run(context: ReactorContext, retention: Duration) {
     let period = (retention / 10).clamp(Duration::from_secs(1), Duration::from_secs(3_600));
     loop {
-        if let Err(error) = sweep(&hub, retention).await {
+        if let Err(error) = sweep(&context, retention).await {
             tracing::warn!(%error, "old observations are not pruned yet");
         }
-        if let Err(error) = forget_answers(&hub).await {
+        if let Err(error) = forget_answers(&context).await {
             tracing::warn!(%error, "old answers are not removed yet");
         }
         sleep(period).await;
     }
 }
 
-async fn sweep(hub: &Hub, retention: Duration) -> Result<(), StoreError> {
-    let store = hub.journal.store();
+async fn sweep(context: &ReactorContext, retention: Duration) -> Result<(), StoreError> {
+    let store = context.journal.store();
     let age = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
-    let Some(until) = hub.journal.now().checked_sub_signed(age) else { return Ok(()) };
+    let Some(until) = context.journal.now().checked_sub_signed(age) else { return Ok(()) };
     let mut after = Seq(0);
     loop {
         let query = EventQuery {
@@ -55,7 +55,7 @@ async fn sweep(hub: &Hub, retention: Duration) -> Result<(), StoreError> {
         let old = old_observations(&page);
         if !old.ranges.is_empty() {
             let ranges = old.ranges.clone();
-            if hub.report(Command::PruneObservations(old), None).await.is_none() {
+            if context.report(Command::PruneObservations(old), None).await.is_none() {
                 return Ok(());
             }
             while store.prune(&ranges, STEP).await? > 0 {
@@ -69,8 +69,8 @@ async fn sweep(hub: &Hub, retention: Duration) -> Result<(), StoreError> {
 }
 
 /// Removes the answers that nobody gets any more.
-async fn forget_answers(hub: &Hub) -> Result<(), StoreError> {
-    while hub.journal.store().forget_answers(hub.journal.now() - ANSWERS_KEPT, STEP).await? > 0 {
+async fn forget_answers(context: &ReactorContext) -> Result<(), StoreError> {
+    while context.journal.store().forget_answers(context.journal.now() - ANSWERS_KEPT, STEP).await? > 0 {
         sleep(PAUSE).await;
     }
     Ok(())

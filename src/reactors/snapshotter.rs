@@ -1,6 +1,6 @@
 //! The snapshotter: it keeps a state every so many events, beside the journal.
 
-use super::Hub;
+use super::ReactorContext;
 use crate::journal::Keeper;
 use kdaemon_events::Seq;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ const REST: u32 = 32;
 /// The pause after the store could not be read.
 const AGAIN: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(hub: Hub) {
-    let mut states = hub.journal.watch();
-    let store = Arc::clone(hub.journal.store());
+pub(super) async fn run(context: ReactorContext) {
+    let mut states = context.journal.watch();
+    let store = Arc::clone(context.journal.store());
     let mut keeper = loop {
-        match Keeper::new(store.as_ref(), Seq(u64::MAX), hub.settings.snapshot_interval).await {
+        match Keeper::new(store.as_ref(), Seq(u64::MAX), context.settings.snapshot_interval).await {
             Ok(keeper) => break keeper,
             Err(_) => tokio::time::sleep(AGAIN).await,
         }

@@ -4,7 +4,7 @@
 //! receiver answered 2xx. So none is missed, whoever is restarted; after a crash the last ones come again, with the same
 //! `X-KDaemon-Delivery` as before. A receiver that is slow, fails or hangs holds up nothing but its own deliveries.
 
-use super::Hub;
+use super::ReactorContext;
 use crate::http_client::{HttpClient, body_at_most, chain};
 use crate::store::{EventQuery, EventStore, EventText, StoreError};
 use bytes::Bytes;
@@ -132,7 +132,7 @@ impl Webhook {
     }
 }
 
-pub(super) async fn run(hub: Hub, webhook: Webhook) {
+pub(super) async fn run(context: ReactorContext, webhook: Webhook) {
     let client = match HttpClient::new() {
         Ok(client) => client,
         Err(error) => {
@@ -140,8 +140,8 @@ pub(super) async fn run(hub: Hub, webhook: Webhook) {
             return;
         }
     };
-    let cancel = hub.cancel.clone();
-    let mut sender = Sender { hub, webhook, client, position: Seq(0), kept: None };
+    let cancel = context.cancel.clone();
+    let mut sender = Sender { context, webhook, client, position: Seq(0), kept: None };
     tokio::select! {
         biased;
         () = cancel.cancelled() => {}
@@ -151,7 +151,7 @@ pub(super) async fn run(hub: Hub, webhook: Webhook) {
 }
 
 struct Sender {
-    hub: Hub,
+    context: ReactorContext,
     webhook: Webhook,
     client: HttpClient,
     /// All up to here was delivered, or is not wanted.
@@ -177,9 +177,9 @@ impl Sender {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         tracing::info!(to = self.webhook.shown(), after = %self.position, "events are sent");
-        let mut states = self.hub.journal.watch();
+        let mut states = self.context.journal.watch();
         loop {
-            let known = self.hub.journal.cluster().seq();
+            let known = self.context.journal.cluster().seq();
             match self.page(known).await {
                 Ok(events) => {
                     for event in events {
@@ -211,7 +211,7 @@ impl Sender {
 
     /// Finds out where it was.
     async fn begin(&mut self) -> Result<(), StoreError> {
-        let journal = &self.hub.journal;
+        let journal = &self.context.journal;
         let position = self.webhook.begin(journal.store().as_ref(), journal.cluster().seq()).await?;
         self.kept = Some((position, Instant::now()));
         self.set_position(position);
@@ -231,7 +231,7 @@ impl Sender {
             kinds: self.webhook.kinds.clone(),
             ..EventQuery::default()
         };
-        let events = self.hub.journal.store().query(query).await?;
+        let events = self.context.journal.store().query(query).await?;
         if events.is_empty() {
             self.set_position(self.position.max(known));
         }
@@ -246,7 +246,7 @@ impl Sender {
 
     async fn keep(&mut self) {
         let Some((kept, _)) = self.kept.filter(|(seq, _)| *seq != self.position) else { return };
-        match self.hub.journal.store().set_cursor(&self.webhook.cursor(), self.position).await {
+        match self.context.journal.store().set_cursor(&self.webhook.cursor(), self.position).await {
             Ok(()) => self.kept = Some((self.position, Instant::now())),
             Err(error) => {
                 tracing::warn!(%error, "the webhook's cursor cannot be kept: what was sent may be sent again");
@@ -299,7 +299,7 @@ impl Sender {
 
     fn request(&self, event: &EventText) -> Result<Request<Full<Bytes>>, String> {
         let gist: Gist = serde_json::from_str(&event.json).map_err(|error| format!("the event: {error}"))?;
-        let now = self.hub.journal.now().timestamp().to_string();
+        let now = self.context.journal.now().timestamp().to_string();
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(&self.webhook.url)

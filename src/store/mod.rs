@@ -4,30 +4,27 @@
 //! the head of the log: it happens whole and durably, or not at all.
 
 mod index;
-mod memory;
 mod raw;
 mod rethinkdb;
 mod sqlite;
 
 pub use index::{IndexKey, IndexSum, Term, terms};
-pub use memory::MemoryStore;
 pub use raw::{
     RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawBody, RawColumns, RawCommit, RawEvent, RawPage, RawPosition,
 };
 pub use rethinkdb::{RethinkdbSettings, RethinkdbStore};
 pub use sqlite::{LogCopy, SqliteStore, restore_file, verify_file};
 
-use crate::audit::audit;
+use crate::verify::audit;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+pub use kdaemon_events::COMMIT_EVENTS_LIMIT;
 use kdaemon_events::{CommitId, Digest, Envelope, Kind, Seq};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The most events that one commit holds.
-pub const COMMIT_EVENTS_LIMIT: usize = 1_000;
 /// The most bytes of events that one commit holds, a single larger event excepted.
 pub const COMMIT_BYTES_LIMIT: usize = 1_000_000;
 
@@ -410,7 +407,7 @@ pub trait EventStore: Send + Sync + 'static {
         Ok(IndexSum::default())
     }
 
-    /// Recomputes every digest from the first event on: [`crate::audit::audit`] in short.
+    /// Recomputes every digest from the first event on: [`crate::verify::audit`] in short.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] names the first commit that does not fit.

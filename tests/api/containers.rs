@@ -1,6 +1,6 @@
 use crate::harness::{Answer, DEADLINE, World};
-use kdaemon::engine::simulated::{SimulatedMachine, Timing};
 use kdaemon_projections::Desired;
+use kdaemon_testing::engines::{SimulatedMachine, Timing};
 use serde_json::{Value, json};
 
 #[tokio::test]

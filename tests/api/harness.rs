@@ -1,16 +1,17 @@
 //! The real router on a real socket, over a journal in memory. No reactor runs: what engines would do is told to
 //! the journal by the tests themselves.
 
-use kdaemon::api::Api;
-use kdaemon::commands::{Command, Instance, LaunchFailure, Policy, Probe, ProbeResult};
 use kdaemon::config::Config;
-use kdaemon::engine::simulated::{Limits, Machine as Engine, SimulatedEngines, SimulatedMachine, Timing};
 use kdaemon::engine::{Engines as _, Exit, Identity, LaunchOrder, Launched};
-use kdaemon::journal::{Journal, Machine, Outcome, Submission};
+use kdaemon::journal::{Journal, Outcome, Submission, SystemRuntime};
 use kdaemon::leader::Role;
 use kdaemon::reactors::Rebuilds;
-use kdaemon::store::{EventStore as _, Head, MemoryStore};
-use kdaemon_events::{Actor, ClusterId, ContainerId, Endpoint, Generation, NodeId};
+use kdaemon::server::Api;
+use kdaemon::store::{EventStore as _, Head};
+use kdaemon_control::commands::{Command, LaunchFailure, Policy, Probe, ProbeResult};
+use kdaemon_events::{Actor, ClusterId, ContainerId, Endpoint, Generation, NodeId, PlacementId};
+use kdaemon_testing::MemoryStore;
+use kdaemon_testing::engines::{Limits, Machine as Engine, SimulatedEngines, SimulatedMachine, Timing};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -78,7 +79,7 @@ impl Answer {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json");
         let problem = self.json();
-        for field in ["type", "title", "detail", "instance", "request_id"] {
+        for field in ["type", "title", "detail", "placement_id", "request_id"] {
             let text = problem[field].as_str().unwrap_or_else(|| panic!("no {field}: {problem}"));
             assert!(!text.is_empty(), "{field} is empty: {problem}");
         }
@@ -98,7 +99,7 @@ impl World {
         configure(&mut config);
         let store = Arc::new(MemoryStore::new());
         let policy = Arc::new(Policy { launch_attempts: 1, ..Policy::default() });
-        let journal = Journal::open(Arc::clone(&store) as _, Arc::new(Machine), policy).await.unwrap();
+        let journal = Journal::open(Arc::clone(&store) as _, Arc::new(SystemRuntime), policy).await.unwrap();
         let create = Command::CreateCluster(ClusterId(Uuid::new_v4()));
         journal.submit(Submission::new(create, Actor::Anonymous)).await.unwrap();
         let impatient = Limits { read: Duration::from_millis(100), ..Limits::default() };
@@ -116,7 +117,7 @@ impl World {
         );
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(kdaemon::api::serve(listener, api));
+        let server = tokio::spawn(kdaemon::server::serve(listener, api));
         let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
         Self { address, client, journal, store, engines, leading, shutdown, server }
     }
@@ -215,8 +216,8 @@ impl World {
         (placement.node_id, placement.generation, endpoint)
     }
 
-    pub fn instance(&self, id: ContainerId) -> Instance {
-        Instance { container_id: id, generation: self.placement(id).1 }
+    pub fn placement_id(&self, id: ContainerId) -> PlacementId {
+        PlacementId { container_id: id, generation: self.placement(id).1 }
     }
 
     pub fn engine_of(&self, id: ContainerId) -> (Arc<Engine>, Identity) {
@@ -238,17 +239,17 @@ impl World {
         };
         let (_, _, endpoint) = self.placement(id);
         let launched: Launched = self.engines.client(&endpoint).launch(&order).await.unwrap();
-        self.tell(Command::RecordLaunched(self.instance(id), launched)).await
+        self.tell(Command::RecordLaunched(self.placement_id(id), launched)).await
     }
 
     pub async fn fail_launch(&self, id: ContainerId, reason: &str) {
         let failure = LaunchFailure { reason: reason.into(), node_fault: false };
-        self.tell(Command::RecordLaunchFailed(self.instance(id), failure)).await;
+        self.tell(Command::RecordLaunchFailed(self.placement_id(id), failure)).await;
     }
 
     pub async fn record_stopped(&self, id: ContainerId) {
         let exit = Exit { code: 0, out_of_memory: false };
-        self.tell(Command::RecordStopped(self.instance(id), Some(exit))).await;
+        self.tell(Command::RecordStopped(self.placement_id(id), Some(exit))).await;
     }
 
     /// Has every placement that was given up be removed from its node.
@@ -256,8 +257,8 @@ impl World {
         let retired = self.journal.cluster().container(id).map(|c| c.retired.clone()).unwrap_or_default();
         for retired in retired {
             let generation = retired.placement.generation;
-            let instance = Instance { container_id: id, generation };
-            self.tell(Command::RecordRemoved(instance, retired.placement.node_id)).await;
+            let placement_id = PlacementId { container_id: id, generation };
+            self.tell(Command::RecordRemoved(placement_id, retired.placement.node_id)).await;
         }
     }
 

@@ -126,14 +126,14 @@ async fn a_long_list_comes_in_pieces_and_is_whole() {
     let create = |number: u32| {
         let world = &world;
         async move {
-            let create = kdaemon::commands::CreateContainer {
+            let create = kdaemon_control::commands::CreateContainer {
                 name: Some(format!("container-{number}")),
                 user_id: None,
                 application: None,
                 env_variables: std::collections::BTreeMap::from([("A".into(), "x".repeat(100))]),
                 balance: number.is_multiple_of(2),
             };
-            world.tell(kdaemon::commands::Command::CreateContainer(create)).await;
+            world.tell(kdaemon_control::commands::Command::CreateContainer(create)).await;
         }
     };
     for number in 0..count {

@@ -105,7 +105,7 @@ async fn what_cannot_be_a_node_is_refused_with_the_field() {
         let problem = world.post("/nodes/create", body.clone()).await.expect(422);
         assert_eq!(problem["field"], field, "{body}: {problem}");
         assert_eq!(problem["type"], "/problems/invalid");
-        assert_eq!(problem["instance"], "/0.0/nodes/create");
+        assert_eq!(problem["placement_id"], "/0.0/nodes/create");
     }
     assert_eq!(world.head(), 1, "nothing happened");
 }
@@ -195,10 +195,10 @@ async fn a_node_with_containers_is_unmounted_by_force_alone() {
         world.until(|cluster| cluster.node(node).unwrap().availability == Availability::Draining).await;
         let again = world.command("DELETE", "/nodes/delete/n1?force=true").await.expect(202);
         assert_eq!(again["availability"], "draining");
-        world.tell(kdaemon::commands::Command::EvacuateNode(node)).await;
+        world.tell(kdaemon_control::commands::Command::EvacuateNode(node)).await;
         world.launch_placed(container).await;
         world.remove_retired(container).await;
-        world.tell(kdaemon::commands::Command::FinishDrain(node)).await;
+        world.tell(kdaemon_control::commands::Command::FinishDrain(node)).await;
     };
     let (answer, ()) = tokio::join!(waiting, finish);
     let gone = crate::harness::Answer::of(answer.unwrap()).await.expect(200);
@@ -237,7 +237,7 @@ async fn a_node_is_cordoned_drained_and_taken_back() {
         world.until(|cluster| cluster.node(node).unwrap().availability == Availability::Draining).await;
         world.command("DELETE", "/containers/delete/w1").await.expect(202);
         world.remove_retired(container).await;
-        world.tell(kdaemon::commands::Command::FinishDrain(node)).await;
+        world.tell(kdaemon_control::commands::Command::FinishDrain(node)).await;
     });
     let drained = crate::harness::Answer::of(answer.unwrap()).await.expect(200);
     assert_eq!(drained["container_count"], 0);

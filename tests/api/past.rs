@@ -2,8 +2,8 @@
 
 use crate::harness::{Answer, World};
 use kdaemon::config::Config;
-use kdaemon::engine::simulated::{Crash, SimulatedEngines, SimulatedMachine};
 use kdaemon_events::Endpoint;
+use kdaemon_testing::engines::{Crash, SimulatedEngines, SimulatedMachine};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -218,7 +218,7 @@ async fn why_a_container_is_where_it_is_now_and_then() {
     let cordoned = world.head();
     world.fail(first).await;
     let unhealthy = world.head();
-    let moved = world.tell(kdaemon::commands::Command::EvacuateNode(first)).await.seq;
+    let moved = world.tell(kdaemon_control::commands::Command::EvacuateNode(first)).await.seq;
     world.launch_placed(id).await;
 
     let why = world.get("/why/containers/web-1").await.expect(200);

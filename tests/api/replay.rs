@@ -1,8 +1,8 @@
 //! What-if: recorded history under another policy.
 
 use crate::harness::{DEADLINE, World};
-use kdaemon::commands::{Command, Policy, Prune};
 use kdaemon::store::EventStore as _;
+use kdaemon_control::commands::{Command, Policy, Prune};
 use kdaemon_events::Seq;
 use serde_json::{Value, json};
 use std::time::Instant;

@@ -107,13 +107,15 @@ async fn a_slow_reader_misses_nothing() {
     let all: Vec<_> = (0..count)
         .map(|number| {
             let journal = world.journal.clone();
-            let command = kdaemon::commands::Command::CreateContainer(kdaemon::commands::CreateContainer {
-                name: Some(format!("c{number}")),
-                user_id: None,
-                application: None,
-                env_variables: Default::default(),
-                balance: true,
-            });
+            let command = kdaemon_control::commands::Command::CreateContainer(
+                kdaemon_control::commands::CreateContainer {
+                    name: Some(format!("c{number}")),
+                    user_id: None,
+                    application: None,
+                    env_variables: Default::default(),
+                    balance: true,
+                },
+            );
             let submission = kdaemon::journal::Submission::new(command, kdaemon_events::Actor::Anonymous);
             tokio::spawn(async move { journal.submit_patiently(submission).await.unwrap() })
         })

@@ -6,7 +6,9 @@
 use crate::support::{DEADLINE, eventually};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use kdaemon::engine::{Engine, EngineError, EngineEvent, Identity, LaunchOrder, Listed, LogRequest, Running};
+use kdaemon::engine::{
+    ContainerState, Engine, EngineError, EngineEvent, Identity, LaunchOrder, Listed, LogRequest,
+};
 use kdaemon_events::{ClusterId, ContainerId, Generation, PublishedPort, Spec};
 use std::sync::Arc;
 use tokio::time::timeout;
@@ -93,9 +95,12 @@ pub(crate) async fn a_launched_container_runs_and_is_listed(engine: &dyn Engine,
     let launched = engine.launch(&order).await.unwrap();
     assert!(!launched.engine_id.is_empty() && !launched.image_id.is_empty(), "{launched:?}");
     assert!(launched.started_at.is_some());
-    assert_eq!(own(engine, &order).await, [listed(&order, &launched.engine_id, Running::Running)]);
+    assert_eq!(own(engine, &order).await, [listed(&order, &launched.engine_id, ContainerState::Running)]);
     let inspected = engine.inspect(order.identity).await.unwrap().unwrap();
-    assert_eq!((inspected.launched, inspected.running, inspected.exit), (launched, Running::Running, None));
+    assert_eq!(
+        (inspected.launched, inspected.state, inspected.exit),
+        (launched, ContainerState::Running, None)
+    );
     clean_up(engine, order.identity.cluster).await;
 }
 
@@ -124,7 +129,7 @@ pub(crate) async fn a_launch_starts_a_container_that_has_ended(engine: &dyn Engi
     engine.stop(order.identity).await.unwrap();
     let second = engine.launch(&order).await.unwrap();
     assert_eq!(second.engine_id, first.engine_id);
-    assert_eq!(own(engine, &order).await, [listed(&order, &first.engine_id, Running::Running)]);
+    assert_eq!(own(engine, &order).await, [listed(&order, &first.engine_id, ContainerState::Running)]);
     clean_up(engine, order.identity.cluster).await;
 }
 
@@ -136,7 +141,7 @@ pub(crate) async fn two_generations_of_one_container_live_side_by_side(engine: &
     assert_ne!(first.engine_id, second.engine_id);
     assert_eq!(own(engine, &older).await.len(), 2);
     engine.remove(older.identity).await.unwrap();
-    assert_eq!(own(engine, &older).await, [listed(&newer, &second.engine_id, Running::Running)]);
+    assert_eq!(own(engine, &older).await, [listed(&newer, &second.engine_id, ContainerState::Running)]);
     clean_up(engine, older.identity.cluster).await;
 }
 
@@ -195,15 +200,15 @@ pub(crate) async fn a_stopped_container_stays_and_can_be_started_again(engine: &
     let order = order(env, "stops", &env.forever);
     let launched = engine.launch(&order).await.unwrap();
     let exit = engine.stop(order.identity).await.unwrap().expect("it ran, so it ended somehow");
-    assert_eq!(own(engine, &order).await, [listed(&order, &launched.engine_id, Running::Exited)]);
+    assert_eq!(own(engine, &order).await, [listed(&order, &launched.engine_id, ContainerState::Exited)]);
     let inspected = engine.inspect(order.identity).await.unwrap().unwrap();
-    assert_eq!((inspected.running, inspected.exit), (Running::Exited, Some(exit)));
+    assert_eq!((inspected.state, inspected.exit), (ContainerState::Exited, Some(exit)));
     assert_eq!(engine.stop(order.identity).await, Ok(Some(exit)), "to stop it again changes nothing");
 
     let started = engine.start(order.identity).await.unwrap();
     assert_eq!(started.engine_id, launched.engine_id);
     assert_eq!(engine.start(order.identity).await, Ok(started), "to start it again changes nothing");
-    assert_eq!(own(engine, &order).await, [listed(&order, &launched.engine_id, Running::Running)]);
+    assert_eq!(own(engine, &order).await, [listed(&order, &launched.engine_id, ContainerState::Running)]);
     clean_up(engine, order.identity.cluster).await;
 }
 
@@ -269,7 +274,7 @@ pub(crate) async fn another_clusters_container_is_foreign_and_not_touched(engine
     let beside = engine.launch(&ours).await.unwrap();
     assert_ne!(beside.engine_id, launched.engine_id);
     engine.remove(ours.identity).await.unwrap();
-    assert_eq!(own(engine, &theirs).await, [listed(&theirs, &launched.engine_id, Running::Running)]);
+    assert_eq!(own(engine, &theirs).await, [listed(&theirs, &launched.engine_id, ContainerState::Running)]);
     clean_up(engine, theirs.identity.cluster).await;
 }
 
@@ -355,8 +360,8 @@ pub(crate) async fn own(engine: &dyn Engine, order: &LaunchOrder) -> Vec<Listed>
     engine.list(order.identity.cluster).await.unwrap().own
 }
 
-pub(crate) fn listed(order: &LaunchOrder, engine_id: &str, running: Running) -> Listed {
-    Listed { identity: order.identity, engine_id: engine_id.to_owned(), running }
+pub(crate) fn listed(order: &LaunchOrder, engine_id: &str, state: ContainerState) -> Listed {
+    Listed { identity: order.identity, engine_id: engine_id.to_owned(), state }
 }
 
 /// The next event, which must come.

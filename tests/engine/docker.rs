@@ -13,7 +13,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt;
 use kdaemon::engine::docker::{DockerEngines, Limits};
 use kdaemon::engine::{
-    Engine, EngineError, EngineEvent, Engines, LABEL_CLUSTER, LaunchOrder, LogRequest, Running,
+    ContainerState, Engine, EngineError, EngineEvent, Engines, LABEL_CLUSTER, LaunchOrder, LogRequest,
 };
 use kdaemon_events::{Endpoint, HealthCheck, MilliCpus, Resources};
 use std::sync::{Arc, LazyLock};
@@ -222,7 +222,7 @@ async fn an_interrupted_launch_is_finished_by_the_next_one() {
         ..Default::default()
     };
     let made = docker.create_container(None::<CreateContainerOptions>, body).await.unwrap();
-    assert_eq!(own(&*engine, &order).await, [conformance::listed(&order, &made.id, Running::Created)]);
+    assert_eq!(own(&*engine, &order).await, [conformance::listed(&order, &made.id, ContainerState::Created)]);
     assert_eq!(engine.launch(&order).await.unwrap().engine_id, made.id);
     let inspected = inspect_by_hand(cluster, &made.id).await;
     assert_eq!(inspected.network_settings.unwrap().networks.unwrap().len(), 2);
@@ -419,7 +419,7 @@ async fn a_launch_that_is_broken_off_anywhere_can_be_repeated() {
     }
     engine.launch(&order).await.unwrap();
     let own = own(&*engine, &order).await;
-    assert_eq!((own.len(), own[0].running), (1, Running::Running));
+    assert_eq!((own.len(), own[0].state), (1, ContainerState::Running));
     clean_up(&*engine, order.identity.cluster).await;
 }
 

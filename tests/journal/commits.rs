@@ -1,9 +1,9 @@
 //! Group commit: what waits is decided together and becomes durable together.
 
 use crate::doubles::*;
-use kdaemon::commands::{Command, CreateApplication, SpecChanges};
 use kdaemon::journal::{Submission, SubmitError};
 use kdaemon::store::{COMMIT_BYTES_LIMIT, COMMIT_EVENTS_LIMIT, EventStore as _};
+use kdaemon_control::commands::{Command, CreateApplication, SpecChanges};
 use kdaemon_events::{Actor, Seq, UpdatePolicy};
 
 #[tokio::test]

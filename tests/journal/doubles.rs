@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use kdaemon::commands::{Command, Decision, MountNode, Policy, UpdateNode};
-use kdaemon::journal::{Ambient, Journal, Keep, Outcome, Submission, SubmitError, fold_log};
+use kdaemon::journal::{Journal, Keep, Outcome, Runtime, Submission, SubmitError, fold_log};
 use kdaemon::store::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RawPage, RawPosition,
-    RowChange, Snapshot, StoreError, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, RawPage, RawPosition, RowChange,
+    Snapshot, StoreError, Table,
 };
+use kdaemon_control::commands::{Command, Decision, MountNode, Policy, UpdateNode};
 use kdaemon_events::{Actor, ClusterId, CommitId, NodeId, Seq};
+use kdaemon_testing::MemoryStore;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,7 +29,7 @@ impl Clock {
     }
 }
 
-impl Ambient for Clock {
+impl Runtime for Clock {
     fn now(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.micros.load(Ordering::SeqCst)).unwrap()
     }

@@ -1,11 +1,12 @@
 //! A store that fails: nothing is shown that may be lost, nothing is lost that was shown.
 
 use crate::doubles::*;
-use kdaemon::commands::Policy;
-use kdaemon::journal::{Journal, Machine, SubmitError};
-use kdaemon::store::{Commit, EventStore as _, Head, MemoryStore, StoreError, StoredEvent};
+use kdaemon::journal::{Journal, SubmitError, SystemRuntime};
+use kdaemon::store::{Commit, EventStore as _, Head, StoreError, StoredEvent};
+use kdaemon_control::commands::Policy;
 use kdaemon_events::cluster::TokenCreated;
 use kdaemon_events::{Actor, CommitId, Envelope, EventId, Kind, Seq};
+use kdaemon_testing::MemoryStore;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use uuid::Uuid;
@@ -227,7 +228,7 @@ async fn refused(change: impl FnOnce(&mut StoredEvent)) -> StoreError {
     let mut commit = token(Seq(1), "a");
     change(&mut commit.events[0]);
     store.append(&Head::default(), commit).await.unwrap();
-    match Journal::open(Arc::new(store), Arc::new(Machine), Arc::new(Policy::default())).await {
+    match Journal::open(Arc::new(store), Arc::new(SystemRuntime), Arc::new(Policy::default())).await {
         Ok(_) => panic!("it opened"),
         Err(error) => error,
     }

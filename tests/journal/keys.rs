@@ -2,9 +2,9 @@
 
 use crate::doubles::*;
 use chrono::TimeDelta;
-use kdaemon::commands::Command;
 use kdaemon::journal::{Outcome, SubmitError};
 use kdaemon::store::Answer;
+use kdaemon_control::commands::Command;
 
 async fn send(desk: &Desk, command: Command, key: &str, request: &str) -> Result<Outcome, SubmitError> {
     desk.send_keyed(command, Some((key, request))).await.unwrap()

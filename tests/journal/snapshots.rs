@@ -1,10 +1,10 @@
 //! Snapshots: a start and a look into the past go on from one, and never depend on it.
 
 use crate::doubles::*;
-use kdaemon::commands::Policy;
-use kdaemon::journal::{Journal, Machine, SNAPSHOT_INTERVAL, take_snapshot};
+use kdaemon::journal::{Journal, SNAPSHOT_INTERVAL, SystemRuntime, take_snapshot};
 use kdaemon::past::Past;
 use kdaemon::store::{Commit, EventStore, Head, Snapshot, StoredEvent};
+use kdaemon_control::commands::Policy;
 use kdaemon_events::container::{ContainerCreated, ContainerDeleted, ContainerPlaced};
 use kdaemon_events::node::{NodeHealthy, NodeMounted, NodeUpdated};
 use kdaemon_events::{
@@ -91,7 +91,7 @@ async fn logged(events: u64, salt: u128) -> (Arc<Faulty>, Vec<Envelope>) {
 
 async fn open(store: &Arc<Faulty>) -> Journal {
     store.reads.lock().unwrap().clear();
-    Journal::open(Arc::clone(store) as _, Arc::new(Machine), Arc::new(Policy::default())).await.unwrap()
+    Journal::open(Arc::clone(store) as _, Arc::new(SystemRuntime), Arc::new(Policy::default())).await.unwrap()
 }
 
 /// The first event that was read since the store was opened, or asked, last.

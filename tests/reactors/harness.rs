@@ -1,13 +1,16 @@
 //! A cluster of simulated engines under the real journal and reactors.
 
-use kdaemon::commands::{Command, CreateApplication, CreateContainer, MountNode, Policy, SpecChanges};
-use kdaemon::engine::simulated::{SimulatedEngines, SimulatedMachine};
-use kdaemon::journal::{Ambient, Journal, Outcome, Submission, SubmitError};
+use kdaemon::journal::{Journal, Outcome, Runtime, Submission, SubmitError};
 use kdaemon::leader::Leadership;
 use kdaemon::reactors::{Reactors, Settings};
-use kdaemon::store::{EventQuery, EventStore, MemoryStore};
+use kdaemon::store::{EventQuery, EventStore};
+use kdaemon_control::commands::{
+    Command, CreateApplication, CreateContainer, MountNode, Policy, SpecChanges,
+};
 use kdaemon_events::{Actor, ApplicationId, ClusterId, ContainerId, Endpoint, Envelope, Event, NodeId, Seq};
 use kdaemon_projections::{Cluster, Container, Status};
+use kdaemon_testing::MemoryStore;
+use kdaemon_testing::engines::{SimulatedEngines, SimulatedMachine};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +23,7 @@ pub struct Virtual {
     next: AtomicU64,
 }
 
-impl Ambient for Virtual {
+impl Runtime for Virtual {
     fn now(&self) -> chrono::DateTime<chrono::Utc> {
         chrono::DateTime::UNIX_EPOCH + self.began.elapsed() + Duration::from_secs(1_700_000_000)
     }
@@ -35,7 +38,7 @@ pub struct World {
     pub store: Arc<MemoryStore>,
     pub reactors: Option<Reactors>,
     pub settings: Settings,
-    ambient: Arc<Virtual>,
+    runtime: Arc<Virtual>,
 }
 
 impl World {
@@ -51,14 +54,14 @@ impl World {
     }
 
     pub async fn empty() -> Self {
-        let ambient = Arc::new(Virtual { began: tokio::time::Instant::now(), next: AtomicU64::new(1) });
+        let runtime = Arc::new(Virtual { began: tokio::time::Instant::now(), next: AtomicU64::new(1) });
         let store = Arc::new(MemoryStore::new());
-        let journal = open(&store, &ambient).await;
-        let cluster_id = ClusterId(ambient.random());
+        let journal = open(&store, &runtime).await;
+        let cluster_id = ClusterId(runtime.random());
         journal.submit(Submission::new(Command::CreateCluster(cluster_id), Actor::Anonymous)).await.unwrap();
         let engines = SimulatedEngines::new(7);
         let mut world =
-            Self { engines, journal, store, reactors: None, settings: Settings::default(), ambient };
+            Self { engines, journal, store, reactors: None, settings: Settings::default(), runtime };
         world.start_reactors().await;
         world
     }
@@ -82,7 +85,7 @@ impl World {
             reactors.stop().await;
         }
         self.journal.close().await;
-        self.journal = open(&self.store, &self.ambient).await;
+        self.journal = open(&self.store, &self.runtime).await;
         self.start_reactors().await;
     }
 
@@ -94,7 +97,7 @@ impl World {
         self.engines.add(&Self::endpoint(number), SimulatedMachine::default());
     }
 
-    pub fn machine(&self, number: usize) -> Arc<kdaemon::engine::simulated::Machine> {
+    pub fn machine(&self, number: usize) -> Arc<kdaemon_testing::engines::Machine> {
         self.engines.machine(&Self::endpoint(number)).unwrap()
     }
 
@@ -255,10 +258,10 @@ impl World {
     }
 }
 
-async fn open(store: &Arc<MemoryStore>, ambient: &Arc<Virtual>) -> Journal {
+async fn open(store: &Arc<MemoryStore>, runtime: &Arc<Virtual>) -> Journal {
     let store: Arc<dyn EventStore> = Arc::clone(store) as _;
-    let ambient: Arc<dyn Ambient> = Arc::clone(ambient) as _;
-    Journal::open(store, ambient, Arc::new(Policy::default())).await.unwrap()
+    let runtime: Arc<dyn Runtime> = Arc::clone(runtime) as _;
+    Journal::open(store, runtime, Arc::new(Policy::default())).await.unwrap()
 }
 
 /// A specification that runs for ever.

@@ -1,11 +1,11 @@
 //! Launching, stopping, deleting, and what happens when containers end.
 
 use crate::harness::{World, forever};
-use kdaemon::commands::{Command, SpecChanges};
-use kdaemon::engine::simulated::{SimulatedMachine, Timing};
 use kdaemon::engine::{EngineError, Identity};
+use kdaemon_control::commands::{Command, SpecChanges};
 use kdaemon_events::RestartPolicy;
 use kdaemon_projections::{Cluster, Phase, Status};
+use kdaemon_testing::engines::{SimulatedMachine, Timing};
 use std::time::Duration;
 
 fn identity(world: &World, id: kdaemon_events::ContainerId) -> Identity {

@@ -1,13 +1,14 @@
 //! Several daemons on one log: one leads, another follows it at once or after its lease, and two never do.
 
-use kdaemon::commands::{Command, Policy};
-use kdaemon::engine::simulated::SimulatedEngines;
-use kdaemon::journal::{Journal, Machine, Submission};
+use kdaemon::journal::{Journal, Submission, SystemRuntime};
 use kdaemon::latest;
 use kdaemon::leader::{Candidate, Leadership, Role};
 use kdaemon::reactors::{Reactors, Settings};
-use kdaemon::store::{EventStore as _, MemoryStore};
+use kdaemon::store::EventStore as _;
+use kdaemon_control::commands::{Command, Policy};
 use kdaemon_events::{Actor, ClusterId, Term};
+use kdaemon_testing::MemoryStore;
+use kdaemon_testing::engines::SimulatedEngines;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -29,7 +30,7 @@ struct Daemon {
 impl Daemon {
     async fn start(store: &Arc<MemoryStore>, name: &str) -> Self {
         let policy = Arc::new(Policy::default());
-        let journal = Journal::open(Arc::clone(store) as _, Arc::new(Machine), policy).await.unwrap();
+        let journal = Journal::open(Arc::clone(store) as _, Arc::new(SystemRuntime), policy).await.unwrap();
         let create = Command::CreateCluster(ClusterId(Uuid::new_v4()));
         let _ = journal.submit(Submission::new(create, Actor::Anonymous)).await; // one of them does it
         let follower = journal.clone();
@@ -148,7 +149,7 @@ async fn a_leader_that_the_log_deposed_stops_and_can_be_elected_anew() {
     let term = before.term.next();
     let lead = Command::BecomeLeader { term, daemon: "another".into() };
     first.journal.submit(Submission::new(lead, Actor::reactor("daemon"))).await.unwrap();
-    let mount = kdaemon::commands::MountNode {
+    let mount = kdaemon_control::commands::MountNode {
         availability: kdaemon_events::node::Availability::Active,
         name: Some("node-1".into()),
         user_id: None,

@@ -1,10 +1,10 @@
 //! What happens to nodes, and to their containers with them.
 
 use crate::harness::{World, forever};
-use kdaemon::commands::Command;
-use kdaemon::engine::simulated::{Call, Crash};
+use kdaemon_control::commands::Command;
 use kdaemon_events::node::Availability;
 use kdaemon_projections::{Health, Status};
+use kdaemon_testing::engines::{Call, Crash};
 use std::time::Duration;
 
 async fn with_containers(nodes: usize, containers: u32) -> World {
@@ -228,7 +228,7 @@ async fn a_changed_address_is_another_engine_until_it_proves_to_be_the_same() {
     let world = with_containers(2, 2).await;
     world.add_machine(7);
     let node = world.node(1);
-    let update = kdaemon::commands::UpdateNode {
+    let update = kdaemon_control::commands::UpdateNode {
         node_id: node,
         name: None,
         user_id: None,

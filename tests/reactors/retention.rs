@@ -2,9 +2,9 @@
 
 use crate::harness::{World, forever};
 use chrono::{DateTime, Utc};
-use kdaemon::commands::{Command, CreateApplication};
 use kdaemon::journal::{Keep, Submission};
 use kdaemon::store::EventStore as _;
+use kdaemon_control::commands::{Command, CreateApplication};
 use kdaemon_events::{Actor, Seq, UpdatePolicy};
 use std::time::Duration;
 

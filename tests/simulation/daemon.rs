@@ -5,12 +5,12 @@ use crate::fence::{Fence, FencedEngines};
 use crate::seed::Rng;
 use crate::store::{Reached, Way};
 use crate::world::World;
-use kdaemon::commands::Command;
-use kdaemon::journal::{Ambient, Journal, Submission};
+use kdaemon::journal::{Journal, Runtime, Submission};
 use kdaemon::latest;
 use kdaemon::leader::Leadership;
 use kdaemon::reactors::Reactors;
 use kdaemon::store::EventStore;
+use kdaemon_control::commands::Command;
 use kdaemon_events::{Actor, ClusterId};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -55,7 +55,7 @@ struct Own {
     rng: Mutex<Rng>,
 }
 
-impl Ambient for Own {
+impl Runtime for Own {
     fn now(&self) -> chrono::DateTime<chrono::Utc> {
         chrono::DateTime::UNIX_EPOCH + self.began.elapsed() + self.skew + Duration::from_secs(1_767_225_600)
     }
@@ -98,17 +98,17 @@ async fn run(world: &Arc<World>, number: usize, name: &str, fence: &Arc<Fence>) 
         rng: Mutex::new(Rng::new(world.seed, &format!("store of {name}"))),
         daemon: name.to_owned(),
     });
-    let ambient = Arc::new(Own {
+    let runtime = Arc::new(Own {
         began: world.began,
         skew: world.profile.skew * u32::try_from(number).unwrap_or(0),
         rng: Mutex::new(Rng::new(world.seed, name)),
     });
-    let Ok(journal) = Journal::open(store, ambient.clone(), Arc::clone(&world.profile.policy)).await else {
+    let Ok(journal) = Journal::open(store, runtime.clone(), Arc::clone(&world.profile.policy)).await else {
         return;
     };
     let submit = |command| journal.submit(Submission::new(command, Actor::reactor("daemon")));
     if journal.cluster().id().is_none()
-        && submit(Command::CreateCluster(ClusterId(ambient.random()))).await.is_err()
+        && submit(Command::CreateCluster(ClusterId(runtime.random()))).await.is_err()
     {
         return;
     }

@@ -3,9 +3,9 @@
 use crate::seed::Rng;
 use crate::store::Way;
 use crate::world::{World, endpoint, machine};
-use kdaemon::engine::simulated::{Crash, Machine, SeenContainer};
-use kdaemon::engine::{EngineError, Identity, Running};
+use kdaemon::engine::{ContainerState, EngineError, Identity};
 use kdaemon_events::Protocol;
+use kdaemon_testing::engines::{Crash, Machine, SeenContainer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -226,17 +226,17 @@ fn inject(world: &Arc<World>, peace: &CancellationToken, rng: &mut Rng, fault: F
 
 fn container_fault(machine: &Machine, rng: &mut Rng, fault: Fault) {
     let all: Vec<SeenContainer> = machine.containers();
-    let Some(SeenContainer { identity, running, .. }) = rng.pick(&all) else { return };
-    let (identity, running): (Identity, Running) = (*identity, *running);
+    let Some(SeenContainer { identity, state, .. }) = rng.pick(&all) else { return };
+    let (identity, state): (Identity, ContainerState) = (*identity, *state);
     // What is not there or does not run cannot be harmed.
     let _ = match fault {
-        Fault::ProcessEnds if running == Running::Running => {
+        Fault::ProcessEnds if state == ContainerState::Running => {
             machine.kill_container(identity, i64::from(rng.chance(700)))
         }
-        Fault::OutOfMemory if running == Running::Running => machine.exhaust_memory(identity),
-        Fault::TurnsUnhealthy if running == Running::Running => machine.set_health(identity, false),
+        Fault::OutOfMemory if state == ContainerState::Running => machine.exhaust_memory(identity),
+        Fault::TurnsUnhealthy if state == ContainerState::Running => machine.set_health(identity, false),
         Fault::RemovedBehindOurBack => machine.remove_container(identity),
-        Fault::StartedBehindOurBack if running != Running::Running => machine.start_container(identity),
+        Fault::StartedBehindOurBack if state != ContainerState::Running => machine.start_container(identity),
         _ => Ok(()),
     };
 }

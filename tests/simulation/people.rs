@@ -3,11 +3,11 @@
 use crate::invariants::Checker;
 use crate::seed::Rng;
 use crate::world::{World, endpoint};
-use kdaemon::commands::{
+use kdaemon::journal::{Keep, Submission, SubmitError};
+use kdaemon_control::commands::{
     Command, CreateApplication, CreateContainer, MountNode, SpecChanges, UpdateApplication, UpdateContainer,
     UpdateNode,
 };
-use kdaemon::journal::{Keep, Submission, SubmitError};
 use kdaemon_events::{
     Actor, ApplicationId, Constraint, ContainerId, HealthCheck, MilliCpus, NodeId, PortSpec, Protocol,
     RequestId, Resources, RestartPolicy, Strategy, UpdatePolicy,

@@ -3,8 +3,8 @@
 
 use crate::check;
 use chrono::TimeDelta;
-use kdaemon::commands::Policy;
-use kdaemon::history::Replay;
+use kdaemon_control::commands::Policy;
+use kdaemon_control::history::Replay;
 use kdaemon_events::{Envelope, Event, Strategy};
 use kdaemon_projections::{Cluster, Health};
 use std::collections::VecDeque;

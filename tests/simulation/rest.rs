@@ -6,9 +6,9 @@ use crate::people::{End, ask, mount_missing};
 use crate::rules;
 use crate::seed::Rng;
 use crate::world::World;
-use kdaemon::commands::Command;
-use kdaemon::engine::{Engines as _, Identity, LaunchOrder, Running};
+use kdaemon::engine::{ContainerState, Engines as _, Identity, LaunchOrder};
 use kdaemon::store::{EventQuery, EventStore as _, Table};
+use kdaemon_control::commands::Command;
 use kdaemon_events::{ClusterId, ContainerId, Endpoint, Envelope, Event, Generation, Seq, Spec, Strategy};
 use kdaemon_projections::{Cluster, Container, Desired, Health, Node, Phase};
 use std::collections::BTreeMap;
@@ -152,8 +152,7 @@ pub async fn last_events(world: &World) -> String {
     for (endpoint, machine) in world.engines.machines() {
         for seen in machine.containers() {
             let Identity { container, generation, .. } = seen.identity;
-            lines
-                .push(format!("    {endpoint} {container} {generation} {:?} {:?}", seen.running, seen.ports));
+            lines.push(format!("    {endpoint} {container} {generation} {:?} {:?}", seen.state, seen.ports));
         }
     }
     let cluster = world.shared.checker().cluster().clone();
@@ -215,7 +214,7 @@ fn wrong(world: &World, cluster: &Cluster) -> Vec<String> {
             .containers()
             .into_iter()
             .filter(|seen| seen.identity.cluster == ours)
-            .map(|seen| (seen.identity, seen.running == Running::Running))
+            .map(|seen| (seen.identity, seen.state == ContainerState::Running))
             .collect();
         for (identity, runs) in &there {
             match wanted.get(identity) {

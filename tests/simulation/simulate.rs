@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../commands/check.rs"]
+#[path = "../../control/tests/commands/check.rs"]
 mod check;
 mod daemon;
 mod faults;

@@ -7,10 +7,11 @@ use crate::seed::Rng;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon::store::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, MemoryStore, RawPage, RawPosition,
-    RowChange, Snapshot, StoreError, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, RawPage, RawPosition, RowChange,
+    Snapshot, StoreError, Table,
 };
 use kdaemon_events::{CommitId, Seq};
+use kdaemon_testing::MemoryStore;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;

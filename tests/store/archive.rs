@@ -3,10 +3,9 @@
 use crate::events::*;
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use kdaemon::archive::{ArchiveError, export, import};
-use kdaemon::store::{
-    Answer, Commit, EventStore, Head, MemoryStore, RawPosition, RethinkdbStore, SqliteStore,
-};
+use kdaemon::store::{Answer, Commit, EventStore, Head, RawPosition, RethinkdbStore, SqliteStore};
 use kdaemon_events::Seq;
+use kdaemon_testing::MemoryStore;
 
 /// A log with commits of all sizes, odd texts and answers.
 async fn varied(store: &dyn EventStore) -> Head {

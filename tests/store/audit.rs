@@ -1,9 +1,10 @@
 //! The proof: whatever is done to a log behind the daemon's back is found, and the first commit that does not fit is named.
 
 use crate::events::*;
-use kdaemon::audit::{Audit, Expectation, audit};
-use kdaemon::store::{Commit, EventStore, Head, MemoryStore, SqliteStore, StoreError, verify_file};
+use kdaemon::store::{Commit, EventStore, Head, SqliteStore, StoreError, verify_file};
+use kdaemon::verify::{Audit, Expectation, audit};
 use kdaemon_events::{CommitId, Seq};
+use kdaemon_testing::MemoryStore;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use std::path::Path;

@@ -4,10 +4,11 @@ use crate::events::*;
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use chrono::TimeDelta;
 use kdaemon::store::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, MemoryStore, RethinkdbStore, RowChange,
-    Snapshot, SqliteStore, StoreError, StoredEvent, Stretch, Table,
+    Answer, Commit, EventQuery, EventStore, EventText, Head, RethinkdbStore, RowChange, Snapshot,
+    SqliteStore, StoreError, StoredEvent, Stretch, Table,
 };
 use kdaemon_events::{Actor, CommitId, Digest, Envelope, Kind, Seq};
+use kdaemon_testing::MemoryStore;
 use proptest::prelude::*;
 use std::sync::Arc;
 use uuid::Uuid;

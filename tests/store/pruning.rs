@@ -2,11 +2,12 @@
 
 use crate::contract::every_store;
 use crate::events::*;
-use kdaemon::audit::audit;
 use kdaemon::journal::fold_log;
-use kdaemon::store::{EventQuery, EventStore, Head, MemoryStore, SqliteStore, StoreError, verify_file};
+use kdaemon::store::{EventQuery, EventStore, Head, SqliteStore, StoreError, verify_file};
+use kdaemon::verify::audit;
 use kdaemon_events::cluster::ObservationsPruned;
 use kdaemon_events::{Event, Kind, Seq};
+use kdaemon_testing::MemoryStore;
 use rusqlite::Connection;
 use std::path::Path;
 

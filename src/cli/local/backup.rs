@@ -2,9 +2,9 @@
 
 use super::daemon::Daemon;
 use super::{CliError, progress_bar, tell};
-use crate::audit::Expectation;
 use crate::http_client::chain;
 use crate::store::{restore_file, verify_file};
+use crate::verify::Expectation;
 use anyhow::Context as _;
 use http_body_util::BodyExt as _;
 use std::io::Write as _;

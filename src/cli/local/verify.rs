@@ -2,11 +2,11 @@
 
 use super::daemon::Daemon;
 use super::{CliError, StoreArgs, progress_bar, tell};
-use crate::audit::{Audit, Expectation, audit};
 use crate::config::StoreKind;
 use crate::daemon::{DaemonError, open_existing_store};
 use crate::http_client::chain;
 use crate::store::{SqliteStore, verify_file};
+use crate::verify::{Audit, Expectation, audit};
 use http_body_util::BodyExt as _;
 use indicatif::ProgressBar;
 use serde::Deserialize;

@@ -1,10 +1,12 @@
 //! What an engine's answers mean.
 
 use super::Found;
-use crate::engine::{Exit, Identity, LABEL_CLUSTER, LABEL_CONTAINER, LABEL_GENERATION, Launched, Running};
+use crate::engine::{
+    ContainerState, Exit, Identity, LABEL_CLUSTER, LABEL_CONTAINER, LABEL_GENERATION, Launched,
+};
 use bollard::models::{
-    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as State, ContainerSummary,
-    ContainerSummaryStateEnum as ListedState, NetworkSettings,
+    ContainerInspectResponse, ContainerState as InspectedState, ContainerStateStatusEnum as State,
+    ContainerSummary, ContainerSummaryStateEnum as ListedState, NetworkSettings,
 };
 use chrono::{DateTime, Utc};
 use kdaemon_events::{ContainerId, Generation, Protocol, PublishedPort};
@@ -25,24 +27,24 @@ pub(super) fn found(summary: ContainerSummary) -> Option<Found> {
     Some(Found { id: summary.id?, identity, state: summary.state.unwrap_or(ListedState::EMPTY) })
 }
 
-pub(super) fn running_when_listed(state: ListedState) -> Running {
+pub(super) fn state_when_listed(state: ListedState) -> ContainerState {
     match state {
-        ListedState::CREATED | ListedState::EMPTY => Running::Created,
-        ListedState::EXITED | ListedState::DEAD | ListedState::REMOVING => Running::Exited,
-        _ => Running::Running,
+        ListedState::CREATED | ListedState::EMPTY => ContainerState::Created,
+        ListedState::EXITED | ListedState::DEAD | ListedState::REMOVING => ContainerState::Exited,
+        _ => ContainerState::Running,
     }
 }
 
-pub(super) fn running(state: Option<&ContainerState>) -> Running {
+pub(super) fn container_state(state: Option<&InspectedState>) -> ContainerState {
     match state.and_then(|state| state.status) {
-        None | Some(State::CREATED | State::EMPTY) => Running::Created,
-        Some(State::EXITED | State::DEAD | State::REMOVING) => Running::Exited,
-        Some(_) => Running::Running,
+        None | Some(State::CREATED | State::EMPTY) => ContainerState::Created,
+        Some(State::EXITED | State::DEAD | State::REMOVING) => ContainerState::Exited,
+        Some(_) => ContainerState::Running,
     }
 }
 
-pub(super) fn exit(state: Option<&ContainerState>) -> Option<Exit> {
-    let state = state.filter(|state| running(Some(state)) == Running::Exited)?;
+pub(super) fn exit(state: Option<&InspectedState>) -> Option<Exit> {
+    let state = state.filter(|state| container_state(Some(state)) == ContainerState::Exited)?;
     Some(Exit { code: state.exit_code.unwrap_or(0), out_of_memory: state.oom_killed.unwrap_or(false) })
 }
 

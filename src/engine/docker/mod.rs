@@ -18,10 +18,10 @@ mod pulls;
 mod wire;
 
 use crate::engine::{
-    Engine, EngineError, EngineEvent, Engines, Exit, Identity, Inspected, LABEL_CLUSTER, LABEL_CONTAINER,
-    LABEL_GENERATION, LaunchOrder, Launched, Listed, Listing, LogRequest, Pulling, Running, Stats,
+    ContainerState, Engine, EngineError, EngineEvent, Engines, Exit, Identity, Inspected, LABEL_CLUSTER,
+    LABEL_CONTAINER, LABEL_GENERATION, LaunchOrder, Launched, Listed, Listing, LogRequest, Pulling, Stats,
 };
-use answers::{exit, found, launched, running, running_when_listed};
+use answers::{container_state, exit, found, launched, state_when_listed};
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error;
@@ -346,7 +346,7 @@ impl Engine for DockerEngine {
         for container in self.containers(None).await? {
             match found(container) {
                 Some(Found { id, identity, state }) if identity.cluster == cluster => {
-                    listing.own.push(Listed { identity, engine_id: id, running: running_when_listed(state) });
+                    listing.own.push(Listed { identity, engine_id: id, state: state_when_listed(state) });
                 }
                 _ => listing.foreign = listing.foreign.saturating_add(1),
             }
@@ -372,7 +372,7 @@ impl Engine for DockerEngine {
 
     async fn stop(&self, identity: Identity) -> Result<Option<Exit>, EngineError> {
         let Some(found) = self.find_one(identity).await? else { return Ok(None) };
-        if running_when_listed(found.state) == Running::Running {
+        if state_when_listed(found.state) == ContainerState::Running {
             match self.stop_raw(&found.id).await {
                 Err(failure) if failure.is_not_found() => return Ok(None),
                 stopped => stopped?,
@@ -385,7 +385,7 @@ impl Engine for DockerEngine {
     async fn remove(&self, identity: Identity) -> Result<(), EngineError> {
         let going = self.find(identity).await?;
         for found in &going {
-            if running_when_listed(found.state) == Running::Running {
+            if state_when_listed(found.state) == ContainerState::Running {
                 // Whatever keeps it from ending in peace, it is removed by force. If the engine is away, that tells.
                 if let Err(Failure { error, .. }) = self.stop_raw(&found.id).await {
                     tracing::debug!(endpoint = %self.endpoint, container = found.id, %error,
@@ -404,7 +404,7 @@ impl Engine for DockerEngine {
         let Some(found) = self.find_one(identity).await? else { return Ok(None) };
         Ok(self.inspect_raw(&found.id).await?.map(|inspected| Inspected {
             launched: launched(&inspected),
-            running: running(inspected.state.as_ref()),
+            state: container_state(inspected.state.as_ref()),
             exit: exit(inspected.state.as_ref()),
         }))
     }

@@ -2,8 +2,8 @@
 
 use super::raw::raw_commits;
 use super::{APPLICATION_ID, FILE_NAME, LAYOUT, explain, make_private_dir, read_head};
-use crate::audit::{Audit, Chain, Expectation};
 use crate::store::{Head, RawPage, RawPosition, StoreError};
+use crate::verify::{Audit, Chain, Expectation};
 use kdaemon_events::Seq;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;

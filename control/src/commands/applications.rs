@@ -1,0 +1,520 @@
+//! Decisions about the application library.
+
+use super::decision::DecisionBuilder;
+use super::{Refusal, check_name, containers};
+use kdaemon_events::application::{
+    ApplicationCreated, ApplicationDeleted, ApplicationScaled, ApplicationUpdated,
+};
+use kdaemon_events::{
+    ApplicationId, Constraint, ContainerId, Environment, HealthCheck, PortSpec, Resources, RestartPolicy,
+    Spec, Strategy, UpdatePolicy, Volume,
+};
+use kdaemon_projections::{Application, Container, Desired, Status};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The most containers that one application can be scaled to: what one commit can create and launch.
+pub const REPLICAS_LIMIT: u32 = 300;
+
+/// Changes of a specification; `None` leaves a part as it is.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[allow(clippy::option_option, missing_docs)] // the fields are those of Spec
+pub struct SpecChanges {
+    pub docker_image: Option<String>,
+    pub exposed_ports: Option<Vec<PortSpec>>,
+    pub env_variables: Option<Environment>,
+    pub command: Option<Vec<String>>,
+    pub entrypoint: Option<Vec<String>>,
+    pub volumes: Option<Vec<Volume>>,
+    pub networks: Option<Vec<String>>,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub restart_policy: Option<RestartPolicy>,
+    pub resources: Option<Resources>,
+    pub constraints: Option<Vec<Constraint>>,
+    pub health_check: Option<Option<HealthCheck>>,
+    pub registry_auth: Option<Option<String>>,
+    pub strategy: Option<Option<Strategy>>,
+    pub preferences: Option<Vec<Constraint>>,
+    pub spread_over: Option<Option<String>>,
+    pub anti_affinity: Option<bool>,
+    /// Names or ids.
+    pub affinity: Option<Vec<String>>,
+    pub disruption_limit: Option<Option<u32>>,
+}
+
+impl SpecChanges {
+    /// The specification with these changes, but for the affinity: its names are still to be looked up.
+    #[must_use]
+    pub fn on(self, spec: &Spec) -> Spec {
+        Spec {
+            docker_image: self.docker_image.unwrap_or_else(|| spec.docker_image.clone()),
+            exposed_ports: self.exposed_ports.unwrap_or_else(|| spec.exposed_ports.clone()),
+            env_variables: self.env_variables.unwrap_or_else(|| spec.env_variables.clone()),
+            command: self.command.unwrap_or_else(|| spec.command.clone()),
+            entrypoint: self.entrypoint.unwrap_or_else(|| spec.entrypoint.clone()),
+            volumes: self.volumes.unwrap_or_else(|| spec.volumes.clone()),
+            networks: self.networks.unwrap_or_else(|| spec.networks.clone()),
+            labels: self.labels.unwrap_or_else(|| spec.labels.clone()),
+            restart_policy: self.restart_policy.unwrap_or(spec.restart_policy),
+            resources: self.resources.unwrap_or(spec.resources),
+            constraints: self.constraints.unwrap_or_else(|| spec.constraints.clone()),
+            health_check: self.health_check.unwrap_or_else(|| spec.health_check.clone()),
+            registry_auth: self.registry_auth.unwrap_or_else(|| spec.registry_auth.clone()),
+            strategy: self.strategy.unwrap_or(spec.strategy),
+            preferences: self.preferences.unwrap_or_else(|| spec.preferences.clone()),
+            spread_over: self.spread_over.unwrap_or_else(|| spec.spread_over.clone()),
+            anti_affinity: self.anti_affinity.unwrap_or(spec.anti_affinity),
+            affinity: spec.affinity.clone(),
+            disruption_limit: self.disruption_limit.unwrap_or(spec.disruption_limit),
+        }
+    }
+}
+
+/// Adds an application to the library.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateApplication {
+    /// Its name.
+    pub name: String,
+    /// Whom it belongs to.
+    pub user_id: Option<String>,
+    /// Its specification, as changes of the empty one.
+    pub spec: SpecChanges,
+    /// Whether it may launch containers.
+    pub is_enabled: bool,
+    /// Names or ids of the applications that it needs.
+    pub dependencies: Vec<String>,
+    /// How many containers the daemon keeps of it.
+    pub replicas: Option<u32>,
+    /// What a change does to its running containers.
+    pub update_policy: UpdatePolicy,
+}
+
+/// Edits an application; `None` leaves a field as it is.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::option_option, missing_docs)] // the fields are those of CreateApplication
+pub struct UpdateApplication {
+    pub application_id: ApplicationId,
+    pub name: Option<String>,
+    pub user_id: Option<Option<String>>,
+    pub spec: SpecChanges,
+    pub is_enabled: Option<bool>,
+    pub dependencies: Option<Vec<String>>,
+    pub replicas: Option<Option<u32>>,
+    pub update_policy: Option<UpdatePolicy>,
+}
+
+pub(super) fn create(
+    decision: &mut DecisionBuilder<'_>,
+    mut create: CreateApplication,
+) -> Result<(), Refusal> {
+    check_free(decision, &create.name, None)?;
+    let affinity = create.spec.affinity.take().unwrap_or_default();
+    let mut spec = create.spec.on(&Spec::default());
+    check_spec(&spec)?;
+    check_replicas(create.replicas)?;
+    let application_id = ApplicationId(decision.identity());
+    spec.affinity = resolve_affinity(decision, application_id, &create.name, &affinity)?;
+    let dependencies = resolve_dependencies(decision, application_id, &create.name, &create.dependencies)?;
+    decision.emit(ApplicationCreated {
+        application_id,
+        name: create.name,
+        user_id: create.user_id,
+        spec: Box::new(spec),
+        is_enabled: create.is_enabled,
+        dependencies,
+        replicas: create.replicas,
+        update_policy: create.update_policy,
+    });
+    keep_replicas(decision, application_id)
+}
+
+pub(super) fn update(
+    decision: &mut DecisionBuilder<'_>,
+    mut update: UpdateApplication,
+) -> Result<(), Refusal> {
+    let application = decision.application(update.application_id)?;
+    let id = application.id;
+    let name = update.name.filter(|name| *name != application.name);
+    if let Some(name) = &name {
+        check_free(decision, name, Some(id))?;
+    }
+    let affinity = update.spec.affinity.take();
+    let mut spec = update.spec.on(&application.spec);
+    check_spec(&spec)?;
+    if let Some(names) = affinity {
+        spec.affinity = resolve_affinity(decision, id, name.as_deref().unwrap_or(&application.name), &names)?;
+    }
+    let dependencies = match update.dependencies {
+        None => None,
+        Some(names) => {
+            let own_name = name.as_deref().unwrap_or(&application.name);
+            Some(resolve_dependencies(decision, id, own_name, &names)?)
+        }
+    };
+    let event = ApplicationUpdated {
+        application_id: id,
+        name,
+        user_id: update.user_id.filter(|user_id| *user_id != application.user_id),
+        spec: Some(spec).filter(|spec| *spec != *application.spec).map(Box::new),
+        is_enabled: update.is_enabled.filter(|enabled| *enabled != application.is_enabled),
+        dependencies: dependencies.filter(|dependencies| *dependencies != application.dependencies),
+        update_policy: update.update_policy.filter(|policy| *policy != application.update_policy),
+    };
+    let nothing = ApplicationUpdated {
+        application_id: id,
+        name: None,
+        user_id: None,
+        spec: None,
+        is_enabled: None,
+        dependencies: None,
+        update_policy: None,
+    };
+    let is_enabled_now = event.is_enabled == Some(true);
+    if event != nothing {
+        decision.emit(event);
+    }
+    let replicas = update.replicas.filter(|replicas| *replicas != application.replicas);
+    if let Some(replicas) = replicas {
+        check_replicas(replicas)?;
+        decision.emit(ApplicationScaled { application_id: id, replicas });
+    }
+    if replicas.is_some() || is_enabled_now { keep_replicas(decision, id) } else { Ok(()) }
+}
+
+pub(super) fn delete(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Result<(), Refusal> {
+    let application = decision.application(id)?;
+    if let Some(dependent) = decision.cluster().applications().find(|other| other.dependencies.contains(&id))
+    {
+        return Err(Refusal::conflict(format!(
+            "application `{}` depends on `{}`; take it out of its dependencies first",
+            dependent.name, application.name
+        )));
+    }
+    if let Some(other) = decision.cluster().applications().find(|other| other.spec.affinity.contains(&id)) {
+        return Err(Refusal::conflict(format!(
+            "application `{}` has an affinity to `{}`; take it out of its affinity first",
+            other.name, application.name
+        )));
+    }
+    let containers = application
+        .containers
+        .iter()
+        .filter_map(|id| decision.cluster().container(*id))
+        .filter(|container| container.desired != Desired::Deleted)
+        .count();
+    if containers > 0 {
+        return Err(Refusal::conflict(format!(
+            "application `{}` has {containers} containers; delete them first",
+            application.name
+        )));
+    }
+    decision.emit(ApplicationDeleted { application_id: id });
+    Ok(())
+}
+
+pub(super) fn scale(
+    decision: &mut DecisionBuilder<'_>,
+    id: ApplicationId,
+    replicas: u32,
+) -> Result<(), Refusal> {
+    let application = decision.application(id)?;
+    check_replicas(Some(replicas))?;
+    if !application.is_enabled && replicas > 0 {
+        return Err(Refusal::conflict(format!(
+            "application `{}` is disabled and launches nothing; enable it first (is_enabled = true)",
+            application.name
+        )));
+    }
+    if application.replicas != Some(replicas) {
+        decision.emit(ApplicationScaled { application_id: id, replicas: Some(replicas) });
+    }
+    keep_replicas(decision, id)
+}
+
+/// Makes, launches and deletes containers until as many of an application are to run as are wanted.
+///
+/// Every container that is to run counts, whoever made it. Records that do not run count only if `replicas`
+/// made them: they are launched before new ones are made, and go before running ones do.
+fn keep_replicas(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Result<(), Refusal> {
+    let Some(application) = decision.cluster().application(id).cloned() else { return Ok(()) };
+    // No log, however odd, makes one decision endless.
+    let Some(wanted) = application.replicas.map(|wanted| wanted.min(REPLICAS_LIMIT) as usize) else {
+        return Ok(());
+    };
+    let (running, idle) = members(decision, &application);
+    let cause = decision.last().unwrap_or(application.seq);
+    if running.len() < wanted && application.is_enabled {
+        let again: Vec<_> = idle.iter().take(wanted - running.len()).collect();
+        for container in &again {
+            containers::launch_again(decision, container.id, cause)?;
+        }
+        let mut number = 1;
+        for _ in running.len() + again.len()..wanted {
+            let name = free_name_from(decision, &application, &mut number);
+            containers::launch_replica(decision, name, &application, cause)?;
+        }
+    } else if running.len() >= wanted {
+        let count = running.len() - wanted;
+        for container in idle.iter().map(|container| container.id).chain(surplus(decision, running, count)) {
+            containers::take_away(decision, container)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a container in place of a replica that somebody deleted, as long as there are too few.
+pub(super) fn replace_replica(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Result<(), Refusal> {
+    let Some(application) = decision.cluster().application(id).cloned() else { return Ok(()) };
+    let (running, idle) = members(decision, &application);
+    // One that somebody stopped is not replaced: it is there, and stopped on purpose.
+    let have = running.len() + idle.len();
+    let is_lacking = application.replicas.is_some_and(|wanted| have < wanted.min(REPLICAS_LIMIT) as usize);
+    if is_lacking && application.is_enabled {
+        let cause = decision.last().unwrap_or(application.seq);
+        let name = free_name(decision, &application);
+        containers::launch_replica(decision, name, &application, cause)?;
+    }
+    Ok(())
+}
+
+/// The containers of an application that are to run, and those that `replicas` made and somebody stopped.
+fn members(
+    decision: &DecisionBuilder<'_>,
+    application: &Application,
+) -> (Vec<Arc<Container>>, Vec<Arc<Container>>) {
+    let all = application.containers.iter().filter_map(|id| decision.cluster().container(*id)).cloned();
+    let alive = all.filter(|container| container.desired != Desired::Deleted);
+    let (running, idle): (Vec<_>, Vec<_>) =
+        alive.partition(|container| container.desired == Desired::Running);
+    (running, idle.into_iter().filter(|container| container.replica).collect())
+}
+
+/// Which of the containers that are to run go when there are `count` too many: those that are not up first,
+/// then those that `replicas` made, then those on the fullest nodes, then the youngest.
+fn surplus(decision: &DecisionBuilder<'_>, running: Vec<Arc<Container>>, count: usize) -> Vec<ContainerId> {
+    let mut candidates = running;
+    candidates.sort_by_key(|container| {
+        let is_up = container.status() == Status::Up;
+        let fullness = container
+            .residence()
+            .and_then(|placement| decision.cluster().node(placement.node_id))
+            .map_or(u32::MAX, |node| node.container_count());
+        (is_up, !container.replica, std::cmp::Reverse(fullness), std::cmp::Reverse(container.id))
+    });
+    candidates.into_iter().take(count).map(|container| container.id).collect()
+}
+
+/// The first of `name-1`, `name-2`, … that no container has.
+pub(super) fn free_name(decision: &DecisionBuilder<'_>, application: &Application) -> String {
+    free_name_from(decision, application, &mut 1)
+}
+
+/// The first of them from `number` on, which then stands behind it: so that a search for many is one search.
+fn free_name_from(decision: &DecisionBuilder<'_>, application: &Application, number: &mut u64) -> String {
+    let stem: String = application.name.chars().take(super::NAME_LIMIT - 8).collect();
+    loop {
+        let name = format!("{stem}-{number}");
+        *number += 1;
+        if decision.cluster().find_container(&name).is_none() {
+            return name;
+        }
+    }
+}
+
+fn check_free(
+    decision: &DecisionBuilder<'_>,
+    name: &str,
+    except: Option<ApplicationId>,
+) -> Result<(), Refusal> {
+    check_name(name)?;
+    match decision.cluster().find_application(name) {
+        Some(other) if Some(other.id) != except => {
+            Err(Refusal::conflict(format!("there is an application `{name}` already")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_replicas(replicas: Option<u32>) -> Result<(), Refusal> {
+    match replicas {
+        Some(replicas) if replicas > REPLICAS_LIMIT => Err(Refusal::invalid(
+            "replicas",
+            format!("{replicas} is more than the {REPLICAS_LIMIT} containers that one application can have"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_spec(spec: &Spec) -> Result<(), Refusal> {
+    let image = &spec.docker_image;
+    if image.is_empty() {
+        return Err(Refusal::invalid(
+            "docker_image",
+            "an application needs an image, as in nginx:1.27".into(),
+        ));
+    }
+    if image.len() > 512 || image.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Refusal::invalid("docker_image", format!("`{image}` is not the reference of an image")));
+    }
+    for name in spec.env_variables.keys() {
+        check_variable(name)?;
+    }
+    let mut published = BTreeSet::new();
+    let mut fixed = BTreeSet::new();
+    for port in &spec.exposed_ports {
+        let twice = !published.insert((port.protocol, port.container));
+        let host_twice = port.host.is_some_and(|host| !fixed.insert((port.protocol, host)));
+        if twice || host_twice {
+            return Err(Refusal::invalid("exposed_ports", format!("{port} is there twice")));
+        }
+    }
+    let mut targets = BTreeSet::new();
+    for volume in &spec.volumes {
+        if !targets.insert(&volume.target) {
+            return Err(Refusal::invalid("volumes", format!("two volumes are mounted at {}", volume.target)));
+        }
+    }
+    for network in &spec.networks {
+        let named = network.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && network.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        if !named {
+            return Err(Refusal::invalid("networks", format!("`{network}` is not the name of a network")));
+        }
+        // Both would give the container the node's own network or another container's.
+        if network == "host" || network == "none" {
+            return Err(Refusal::invalid(
+                "networks",
+                format!("`{network}` is not available: containers have a network of their own"),
+            ));
+        }
+    }
+    check_placement(spec)?;
+    if let Some(label) = spec.labels.keys().find(|label| label.starts_with("io.kdaemon.") || label.is_empty())
+    {
+        return Err(Refusal::invalid("labels", format!("`{label}` is reserved for kDaemon")));
+    }
+    // The engine's own lower bound (moby: daemon/daemon_unix.go, linuxMinMemory).
+    if spec.resources.memory_bytes.is_some_and(|bytes| bytes < 6 * 1024 * 1024) {
+        return Err(Refusal::invalid(
+            "resources.memory_bytes",
+            "6291456 (6 MiB) is the least that an engine takes".into(),
+        ));
+    }
+    if spec.resources.cpus.is_some_and(|cpus| cpus.0 < 1) {
+        return Err(Refusal::invalid("resources.cpus", "0.001 is the least".into()));
+    }
+    if let Some(check) = &spec.health_check
+        && (check.command.is_empty() || check.interval_ms == 0 || check.timeout_ms == 0 || check.retries == 0)
+    {
+        return Err(Refusal::invalid(
+            "health_check",
+            "it needs a command, and interval_ms, timeout_ms and retries above 0".into(),
+        ));
+    }
+    // The name becomes part of a path on the daemon's machine.
+    if let Some(name) = &spec.registry_auth
+        && (name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'))
+    {
+        return Err(Refusal::invalid(
+            "registry_auth",
+            "a name of letters, digits, - and _ is expected".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Checks how its containers are to be placed.
+fn check_placement(spec: &Spec) -> Result<(), Refusal> {
+    if spec.disruption_limit == Some(0) {
+        let why = "at least 1: with 0 none could ever leave a node that is drained";
+        return Err(Refusal::invalid("disruption_limit", why.into()));
+    }
+    if let Some(label) = &spec.spread_over
+        && (label.is_empty() || label.contains(|c: char| c.is_whitespace() || "=!<>".contains(c)))
+    {
+        let why = format!("`{label}` is not the name of a label; write zone, say");
+        return Err(Refusal::invalid("spread_over", why));
+    }
+    Ok(())
+}
+
+/// Finds applications by name or id, each once. The last says which application asks, and why it cannot name itself.
+fn resolve(
+    decision: &DecisionBuilder<'_>,
+    field: &str,
+    names: &[String],
+    (id, own_name, why_not): (ApplicationId, &str, &str),
+) -> Result<Vec<ApplicationId>, Refusal> {
+    let mut found: Vec<ApplicationId> = Vec::new();
+    for name in names {
+        if name == own_name || *name == id.to_string() {
+            return Err(Refusal::invalid(field, why_not.to_owned()));
+        }
+        let Some(other) = decision.cluster().find_application(name) else {
+            return Err(Refusal::invalid(field, format!("there is no application `{name}`")));
+        };
+        if !found.contains(&other.id) {
+            found.push(other.id);
+        }
+    }
+    Ok(found)
+}
+
+/// Finds the applications that its containers are to be with.
+fn resolve_affinity(
+    decision: &DecisionBuilder<'_>,
+    id: ApplicationId,
+    own_name: &str,
+    names: &[String],
+) -> Result<Vec<ApplicationId>, Refusal> {
+    resolve(decision, "affinity", names, (id, own_name, "an application cannot wait for itself"))
+}
+
+/// Checks the name of an environment variable (POSIX: no `=`, no NUL).
+pub(super) fn check_variable(name: &str) -> Result<(), Refusal> {
+    if name.is_empty() || name.contains(['=', '\0']) || name.chars().any(char::is_whitespace) {
+        return Err(Refusal::invalid(
+            "env_variables",
+            format!("`{name}` is not the name of a variable; write NAME=value"),
+        ));
+    }
+    Ok(())
+}
+
+/// Finds the applications that are depended on, and refuses a circle.
+fn resolve_dependencies(
+    decision: &DecisionBuilder<'_>,
+    id: ApplicationId,
+    own_name: &str,
+    names: &[String],
+) -> Result<Vec<ApplicationId>, Refusal> {
+    let itself = (id, own_name, "an application cannot depend on itself");
+    let dependencies = resolve(decision, "dependencies", names, itself)?;
+    for dependency in &dependencies {
+        if let Some(path) = path_to(decision, *dependency, id) {
+            return Err(Refusal::invalid(
+                "dependencies",
+                format!("they would go in a circle: {own_name} -> {} -> {own_name}", path.join(" -> ")),
+            ));
+        }
+    }
+    Ok(dependencies)
+}
+
+/// The names on a way along dependencies from `from` to `to`, without `to`.
+fn path_to(decision: &DecisionBuilder<'_>, from: ApplicationId, to: ApplicationId) -> Option<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![(from, Vec::new())];
+    while let Some((id, mut path)) = open.pop() {
+        if id == to {
+            return Some(path);
+        }
+        let Some(application) = decision.cluster().application(id) else { continue };
+        if !seen.insert(id) {
+            continue;
+        }
+        path.push(application.name.clone());
+        open.extend(application.dependencies.iter().map(|next| (*next, path.clone())));
+    }
+    None
+}

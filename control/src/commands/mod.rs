@@ -1,0 +1,237 @@
+//! Commands and their decisions: what may happen, and which events say that it did.
+//!
+//! [`decide`] looks at the state and a command and answers with events or with a refusal that explains
+//! itself. One file per subject holds the decisions about it.
+//!
+//! Architecture Invariant: pure. Time, identities and limits come in with the [`Context`]; nothing here
+//! knows a clock, an engine, a store or tokio.
+
+mod again;
+mod applications;
+mod containers;
+mod decision;
+mod due;
+mod leader;
+mod moves;
+mod nodes;
+mod observations;
+mod probes;
+mod refusal;
+mod retention;
+
+pub use again::{exited_again, happened, probe_again};
+pub use applications::{CreateApplication, SpecChanges, UpdateApplication};
+pub use containers::{CreateContainer, UpdateContainer};
+pub use decision::{Context, Decision, Policy, Precondition};
+pub use due::{due_about, must_wait_for_removal, outdated_applications};
+pub use nodes::{MountNode, UpdateNode};
+pub use probes::{Listed, Probe, ProbeResult, Seen};
+pub use refusal::{NodeReason, Refusal};
+pub use retention::Prune;
+
+use crate::observed::{Exit, Launched};
+use decision::DecisionBuilder;
+use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, PlacementId, Seq, Term};
+use kdaemon_projections::Cluster;
+
+/// Why a launch failed, as the launcher saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchFailure {
+    /// In the engine's words.
+    pub reason: String,
+    /// Whether another node may do better.
+    pub node_fault: bool,
+}
+
+/// Everything that can be asked of the cluster: by people through the API, by reactors for what they saw.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant)] // a command lives for one decision
+pub enum Command {
+    /// Makes the cluster: the first command on an empty log.
+    CreateCluster(ClusterId),
+    /// A daemon takes the lead.
+    BecomeLeader {
+        /// Its term.
+        term: Term,
+        /// Its name.
+        daemon: String,
+    },
+
+    /// Mounts a node.
+    MountNode(MountNode),
+    /// Edits a node.
+    UpdateNode(UpdateNode),
+    /// Takes a node out of placement.
+    CordonNode(NodeId),
+    /// Takes a node back in.
+    UncordonNode(NodeId),
+    /// Empties a node.
+    DrainNode(NodeId),
+    /// Unmounts a node; with `force` its containers migrate.
+    UnmountNode {
+        /// The node.
+        node_id: NodeId,
+        /// Whether containers may be placed there.
+        force: bool,
+    },
+    /// Notes that a draining node is empty.
+    FinishDrain(NodeId),
+
+    /// Adds an application to the library.
+    CreateApplication(CreateApplication),
+    /// Edits an application.
+    UpdateApplication(Box<UpdateApplication>),
+    /// Removes an application from the library.
+    DeleteApplication(ApplicationId),
+    /// Sets the number of an application's containers.
+    ScaleApplication {
+        /// The application.
+        application_id: ApplicationId,
+        /// How many.
+        replicas: u32,
+    },
+
+    /// Makes a container record.
+    CreateContainer(CreateContainer),
+    /// Edits a container record.
+    UpdateContainer(UpdateContainer),
+    /// Launches a container.
+    LaunchContainer(ContainerId),
+    /// Stops a container.
+    StopContainer(ContainerId),
+    /// Removes a container from its node and deletes it.
+    DeleteContainer(ContainerId),
+
+    /// Chooses a node for a container that waits for one.
+    PlaceContainer(ContainerId),
+    /// Moves what must leave a node: because it is unhealthy or draining.
+    EvacuateNode(NodeId),
+    /// Evens the counts of containers.
+    Rebalance,
+    /// Replaces containers whose application has changed, one at a time.
+    RollApplication(ApplicationId),
+    /// Deletes the record of a container that is gone from every node that can be reached.
+    FinishDelete(ContainerId),
+
+    /// Records that old observations are removed from the log. Whoever asks removes them afterwards.
+    PruneObservations(Prune),
+
+    /// Records a probe.
+    RecordProbe(Probe),
+    /// Records that an engine started a container.
+    RecordLaunched(PlacementId, Launched),
+    /// Records that an engine could not start a container.
+    RecordLaunchFailed(PlacementId, LaunchFailure),
+    /// Records that a container's process ended by itself.
+    RecordExited(PlacementId, Option<Exit>),
+    /// Records that a container was removed by somebody else.
+    RecordMissing(PlacementId),
+    /// Records what the engine's health check says.
+    RecordHealth(PlacementId, bool),
+    /// Records that a container was stopped as wanted.
+    RecordStopped(PlacementId, Option<Exit>),
+    /// Records that a replaced placement, or an orphan, is gone from a node.
+    RecordRemoved(PlacementId, NodeId),
+}
+
+/// Decides a command on a state.
+///
+/// # Errors
+/// A refusal that says why; nothing has happened then.
+pub fn decide(cluster: &Cluster, command: Command, context: &Context) -> Result<Decision, Refusal> {
+    decide_owned(cluster.clone(), command, context).map_err(|refused| refused.refusal)
+}
+
+/// A refusal, and the state that was handed over; `None` when the decision had begun to change it.
+pub struct Refused {
+    /// Why.
+    pub refusal: Refusal,
+    /// The state that was handed over.
+    pub cluster: Option<Cluster>,
+}
+
+/// As [`decide`], on a state that is handed over: what nobody else holds of it is changed in place and not copied.
+pub fn decide_owned(cluster: Cluster, command: Command, context: &Context) -> Result<Decision, Box<Refused>> {
+    if let Err(refusal) = context.check(&cluster) {
+        return Err(Box::new(Refused { refusal, cluster: Some(cluster) }));
+    }
+    let mut decision = DecisionBuilder::new(cluster, context);
+    match carry_out(&mut decision, command) {
+        Ok(()) => Ok(decision.finish()),
+        Err(refusal) => Err(Box::new(Refused { refusal, cluster: decision.give_back() })),
+    }
+}
+
+fn carry_out(decision: &mut DecisionBuilder<'_>, command: Command) -> Result<(), Refusal> {
+    match command {
+        Command::CreateCluster(id) => leader::create_cluster(decision, id),
+        Command::BecomeLeader { term, daemon } => leader::become_leader(decision, term, daemon),
+
+        Command::MountNode(mount) => nodes::mount(decision, mount),
+        Command::UpdateNode(update) => nodes::update(decision, update),
+        Command::CordonNode(id) => nodes::cordon(decision, id),
+        Command::UncordonNode(id) => nodes::uncordon(decision, id),
+        Command::DrainNode(id) => nodes::drain(decision, id),
+        Command::UnmountNode { node_id, force } => nodes::unmount(decision, node_id, force),
+        Command::FinishDrain(id) => nodes::finish_drain(decision, id),
+
+        Command::CreateApplication(create) => applications::create(decision, create),
+        Command::UpdateApplication(update) => applications::update(decision, *update),
+        Command::DeleteApplication(id) => applications::delete(decision, id),
+        Command::ScaleApplication { application_id, replicas } => {
+            applications::scale(decision, application_id, replicas)
+        }
+
+        Command::CreateContainer(create) => containers::create(decision, create),
+        Command::UpdateContainer(update) => containers::update(decision, update),
+        Command::LaunchContainer(id) => containers::launch(decision, id),
+        Command::StopContainer(id) => containers::stop(decision, id),
+        Command::DeleteContainer(id) => containers::delete(decision, id),
+
+        Command::PlaceContainer(id) => moves::place_waiting(decision, id),
+        Command::EvacuateNode(id) => moves::evacuate(decision, id),
+        Command::Rebalance => moves::rebalance(decision),
+        Command::RollApplication(id) => moves::roll(decision, id),
+        Command::FinishDelete(id) => containers::finish_delete(decision, id),
+
+        Command::PruneObservations(asked) => retention::prune(decision, asked),
+
+        Command::RecordProbe(probe) => probes::probe(decision, probe),
+        Command::RecordLaunched(placement_id, launched) => {
+            observations::launched(decision, placement_id, launched)
+        }
+        Command::RecordLaunchFailed(placement_id, failure) => {
+            observations::launch_failed(decision, placement_id, failure)
+        }
+        Command::RecordExited(placement_id, exit) => observations::exited(decision, placement_id, exit),
+        Command::RecordMissing(placement_id) => observations::missing(decision, placement_id),
+        Command::RecordHealth(placement_id, healthy) => observations::health(decision, placement_id, healthy),
+        Command::RecordStopped(placement_id, exit) => observations::stopped(decision, placement_id, exit),
+        Command::RecordRemoved(placement_id, node) => observations::removed(decision, placement_id, node),
+    }
+}
+
+/// The longest name that anything can have, in characters.
+pub const NAME_LIMIT: usize = 128;
+
+fn check_name(name: &str) -> Result<(), Refusal> {
+    let length = name.chars().count();
+    if length == 0 || length > NAME_LIMIT || name.chars().any(char::is_control) || name.trim() != name {
+        return Err(Refusal::invalid(
+            "name",
+            format!(
+                "a name is printable text of 1 to {NAME_LIMIT} characters that neither begins nor ends with a space"
+            ),
+        ));
+    }
+    // Things are looked up by id or by name: a name that reads as an id could hide another thing.
+    if uuid::Uuid::parse_str(name).is_ok() {
+        return Err(Refusal::invalid("name", "a name must not look like an id".to_owned()));
+    }
+    Ok(())
+}
+
+/// The event that a decision of a reactor answers, when the state still tells it.
+fn cause_or(decision: &DecisionBuilder<'_>, seq: Seq) -> Option<Seq> {
+    decision.context.cause.or(if seq == Seq(0) { None } else { Some(seq) })
+}

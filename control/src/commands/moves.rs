@@ -1,0 +1,185 @@
+//! Decisions that place and move containers: what the rebalancer and the launcher ask for.
+
+use super::decision::DecisionBuilder;
+use super::{Refusal, cause_or, containers};
+use crate::scheduler::{self, Choice, DisruptionBudget, Request};
+use kdaemon_events::cluster::RebalancePlanned;
+use kdaemon_events::container::{ContainerMigrationCommanded, MigrationReason};
+use kdaemon_events::node::Availability;
+use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq};
+use kdaemon_projections::{Container, Desired, Health, Phase};
+use std::sync::Arc;
+
+/// How many migrations one commit holds at most; the rest follows in the next.
+const BATCH: usize = 300;
+
+pub(super) fn place_waiting(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Result<(), Refusal> {
+    let container = decision.container(id)?;
+    let due = container.not_before.is_none_or(|not_before| not_before <= decision.now);
+    if container.phase != Phase::Waiting || container.desired != Desired::Running || !due {
+        return Ok(());
+    }
+    let cause = cause_or(decision, container.cause);
+    if let Err(unplaced) = containers::place(decision, &container, cause.unwrap_or_default()) {
+        containers::wait(decision, &container, &unplaced.to_string(), cause);
+    }
+    Ok(())
+}
+
+pub(super) fn evacuate(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result<(), Refusal> {
+    let node = decision.node(id)?;
+    let reason = match (node.health, node.availability) {
+        (Health::Down, _) => MigrationReason::Unhealthy,
+        (_, Availability::Draining) => MigrationReason::Drain,
+        _ => return Ok(()),
+    };
+    if reason == MigrationReason::Unhealthy && decision.cluster().paused().is_some() {
+        return Ok(());
+    }
+    // A drain is gentle; what is down already gains nothing by waiting.
+    let budget = match reason {
+        MigrationReason::Drain => free_moves(decision),
+        _ => BATCH,
+    };
+    let cause = if reason == MigrationReason::Unhealthy { node.unhealthy_seq } else { node.drain_seq };
+    let cause = cause.or(decision.context.cause);
+    // What is lost with its node is moved at once; what runs there leaves a few of an application at a time.
+    let before = decision.cluster().clone();
+    let mut disruption_budget = DisruptionBudget::of(&before);
+    let residents = node.residents.iter().filter_map(|id| before.container(*id));
+    let leaving = residents
+        .filter(|container| can_leave(container))
+        .filter(|container| reason == MigrationReason::Unhealthy || disruption_budget.admit(container));
+    let leaving: Vec<ContainerId> = leaving.map(|container| container.id).collect();
+    let mut moved = 0;
+    for (id, choice) in scheduler::evacuate(&before, leaving, decision.context.policy.strategy) {
+        if moved == budget {
+            break;
+        }
+        let container = decision.container(id)?;
+        match choice {
+            Ok(choice) => {
+                command(decision, &container, reason, choice, cause);
+                moved += 1;
+            }
+            Err(unschedulable) => {
+                let sentence = match reason {
+                    MigrationReason::Unhealthy => format!("its node is unhealthy and {unschedulable}"),
+                    _ => format!("its node is drained and {unschedulable}"),
+                };
+                containers::wait(decision, &container, &sentence, cause);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn can_leave(container: &Container) -> bool {
+    container.desired == Desired::Running
+        && matches!(container.phase, Phase::Placed | Phase::Up | Phase::Restarting)
+}
+
+fn free_moves(decision: &DecisionBuilder<'_>) -> usize {
+    decision.context.policy.max_migrations.saturating_sub(decision.cluster().migrating().len())
+}
+
+pub(super) fn rebalance(decision: &mut DecisionBuilder<'_>) -> Result<(), Refusal> {
+    if decision.cluster().paused().is_some() {
+        return Ok(());
+    }
+    let plan = scheduler::plan(decision.cluster(), decision.context.policy.strategy);
+    let moves = plan.first_moves(decision.cluster(), decision.context.policy.strategy, free_moves(decision));
+    if moves.is_empty() {
+        return Ok(());
+    }
+    let remaining = u32::try_from(plan.moves().count() - moves.len()).unwrap_or(u32::MAX);
+    let planned = decision.emit(RebalancePlanned { moves: moves.clone(), remaining, why: plan.why });
+    for step in moves {
+        let container = decision.container(step.container_id)?;
+        let why = "the counts of containers are evened".to_owned();
+        let choice = Choice { node_id: step.node_id, why };
+        command(decision, &container, MigrationReason::Balance, choice, Some(planned));
+    }
+    Ok(())
+}
+
+/// Replaces containers that were made from an older specification, one at a time: the next only when all
+/// others run.
+pub(super) fn roll(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Result<(), Refusal> {
+    let application = decision.application(id)?;
+    let all: Vec<Arc<Container>> = application
+        .containers
+        .iter()
+        .filter_map(|id| decision.cluster().container(*id))
+        .filter(|container| container.desired == Desired::Running)
+        .cloned()
+        .collect();
+    if all
+        .iter()
+        .any(|container| container.phase != Phase::Up || container.lost || container.migrating.is_some())
+    {
+        return Ok(());
+    }
+    // What leaves a drained node is made anew by that, and the two must not take turns in saying for what it waits.
+    let is_draining = |container: &Container| {
+        let node =
+            container.placement.as_ref().and_then(|placement| decision.cluster().node(placement.node_id));
+        node.is_some_and(|node| node.availability == Availability::Draining)
+    };
+    let outdated =
+        all.iter().find(|container| is_outdated(decision.cluster(), container) && !is_draining(container));
+    if let Some(container) = outdated {
+        let spec = decision.cluster().spec_of(container);
+        // It may stay where it is.
+        let request = Request::new(container, &spec, None, decision.context.policy.strategy);
+        match scheduler::place(decision.cluster(), &request) {
+            Ok(choice) => {
+                command(decision, container, MigrationReason::Update, choice, Some(application.seq));
+            }
+            Err(unschedulable) => {
+                containers::wait(decision, container, &unschedulable.to_string(), Some(application.seq));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a running container was made from another specification than it would be now.
+#[must_use]
+pub(super) fn is_outdated(cluster: &kdaemon_projections::Cluster, container: &Container) -> bool {
+    container.placement.as_ref().is_some_and(|placement| {
+        let spec = cluster.spec_of(container);
+        !Arc::ptr_eq(&placement.spec, &spec) && !placement.spec.makes_the_same_as(&spec)
+    })
+}
+
+/// Commands one migration.
+fn command(
+    decision: &mut DecisionBuilder<'_>,
+    container: &Container,
+    reason: MigrationReason,
+    Choice { node_id, why }: Choice,
+    cause: Option<Seq>,
+) {
+    let Some(placement) = container.placement.clone() else { return };
+    let spec = decision.cluster().spec_of(container);
+    let source_works =
+        decision.cluster().node(placement.node_id).is_some_and(|node| node.health == Health::Up);
+    let same_node = placement.node_id == node_id;
+    let ports_clash = same_node && spec.fixed_ports().next().is_some();
+    let start_first =
+        source_works && container.phase == Phase::Up && !ports_clash && !spec.is_bound_to_node();
+    decision.emit_because(
+        ContainerMigrationCommanded {
+            container_id: container.id,
+            from_node_id: placement.node_id,
+            from_generation: placement.generation,
+            node_id,
+            generation: container.generation.next(),
+            reason,
+            start_first,
+            why,
+        },
+        cause,
+    );
+}

@@ -1,0 +1,348 @@
+//! Decisions about probes of nodes: whether a node works, and what it runs compared with what it should run.
+
+use super::decision::DecisionBuilder;
+use super::observations::{predecessor_ended, process_ended};
+use super::{Refusal, containers};
+use crate::observed::ContainerState;
+use kdaemon_events::cluster::{MigrationsPaused, MigrationsResumed};
+use kdaemon_events::container::{ContainerAdopted, ContainerObserved, ContainerRemoved, SeenState};
+use kdaemon_events::node::{EngineFacts, NodeHealthy, NodeObserved, NodeUnhealthy, ProbeOutcome};
+use kdaemon_events::{ContainerId, Endpoint, NodeId, PlacementId, Seq};
+use kdaemon_projections::{Container, Desired, Health, Node, Phase};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A container of ours, as its engine listed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Which placement.
+    pub placement_id: PlacementId,
+    /// Whether it runs.
+    pub state: ContainerState,
+}
+
+/// What runs on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Ours.
+    pub own: Vec<Seen>,
+    /// How many others.
+    pub foreign: u32,
+    /// The state that was known when the list was asked for: what changed after that is not judged by it.
+    pub as_of: Seq,
+}
+
+/// How a probe ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// The engine answered.
+    Answered {
+        /// What it is, when that was asked.
+        engine: Option<EngineFacts>,
+        /// What runs there, when that was asked.
+        listed: Option<Listed>,
+    },
+    /// It did not, or not in time.
+    Failed(String),
+}
+
+/// One probe of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// The node.
+    pub node_id: NodeId,
+    /// The endpoint that was probed: an answer of an endpoint that the node had before says nothing.
+    pub endpoint: Endpoint,
+    /// How long it took.
+    pub latency: Duration,
+    /// How it ended.
+    pub result: ProbeResult,
+}
+
+/// How the reason begins for which a node whose engine another node has is unhealthy.
+const TWIN: &str = "its engine has the same id as that of node";
+
+pub(super) fn probe(decision: &mut DecisionBuilder<'_>, probe: Probe) -> Result<(), Refusal> {
+    let Ok(node) = decision.node(probe.node_id) else { return Ok(()) };
+    if node.endpoint != probe.endpoint {
+        return Ok(());
+    }
+    let latency_ms = u32::try_from(probe.latency.as_millis()).unwrap_or(u32::MAX);
+    match probe.result {
+        ProbeResult::Failed(reason) => {
+            let enough = decision.context.policy.unhealthy_after;
+            probe_failed(decision, &node, latency_ms, reason, enough);
+            Ok(())
+        }
+        ProbeResult::Answered { engine, listed } => {
+            if let Some(other) = engine.as_ref().and_then(|engine| twin(decision, &node, engine)) {
+                // Each would take the other's containers for orphans.
+                let reason = format!(
+                    "{TWIN} `{other}`: it is the same engine under another address (unmount one of them), or a copy of its machine (give it an id of its own: remove /etc/docker/key.json and engine-id below Docker's data root, and restart it)"
+                );
+                // It will be no other the next time.
+                probe_failed(decision, &node, latency_ms, reason, 1);
+                return Ok(());
+            }
+            probe_answered(decision, &node, latency_ms, engine, listed)
+        }
+    }
+}
+
+/// The name of another node that has this engine.
+fn twin(decision: &DecisionBuilder<'_>, node: &Node, engine: &EngineFacts) -> Option<String> {
+    let has_it = |other: &&std::sync::Arc<Node>| {
+        other.id != node.id
+            && !engine.engine_id.is_empty()
+            && other.engine.as_ref().is_some_and(|facts| facts.engine_id == engine.engine_id)
+    };
+    decision.cluster().nodes().find(has_it).map(|other| other.name.clone())
+}
+
+/// A probe failed; so many in a row make a node that was UP unhealthy.
+fn probe_failed(
+    decision: &mut DecisionBuilder<'_>,
+    node: &Node,
+    latency_ms: u32,
+    reason: String,
+    enough: u32,
+) {
+    let observed = decision.emit(NodeObserved {
+        node_id: node.id,
+        outcome: ProbeOutcome::Failed { reason: reason.clone() },
+        latency_ms,
+        engine: None,
+        orphans: Vec::new(),
+    });
+    judge_failing(decision, node, reason, enough, observed);
+}
+
+/// What follows from the last of several failed probes.
+fn judge_failing(
+    decision: &mut DecisionBuilder<'_>,
+    node: &Node,
+    reason: String,
+    enough: u32,
+    observed: Seq,
+) {
+    let failures = node.failures.saturating_add(1);
+    // One that never answered is not given the benefit of the doubt: most likely its address is wrong.
+    let enough = match node.health {
+        Health::Unknown => true,
+        Health::Up => failures >= enough,
+        Health::Down => false,
+    };
+    if !enough {
+        return;
+    }
+    let unhealthy =
+        decision.emit_because(NodeUnhealthy { node_id: node.id, failures, reason }, Some(observed));
+    let (down, nodes) = decision.cluster().failed_nodes();
+    if down * 2 > nodes && nodes >= 3 && decision.cluster().paused().is_none() {
+        let reason = format!(
+            "{down} of {nodes} nodes are unhealthy at once: more likely the daemon's own network failed; nothing is moved until at most half of them are"
+        );
+        decision.emit_because(MigrationsPaused { unhealthy: down, nodes, reason }, Some(unhealthy));
+    }
+}
+
+fn probe_answered(
+    decision: &mut DecisionBuilder<'_>,
+    node: &Node,
+    latency_ms: u32,
+    engine: Option<EngineFacts>,
+    listed: Option<Listed>,
+) -> Result<(), Refusal> {
+    let running = listed.as_ref().map(|listed| {
+        let running = listed.own.iter().filter(|seen| seen.state == ContainerState::Running).count();
+        u32::try_from(running).unwrap_or(u32::MAX)
+    });
+    let orphans = listed.as_ref().map(|listed| orphans(decision, node, listed)).unwrap_or_default();
+    let observed = decision.emit(NodeObserved {
+        node_id: node.id,
+        outcome: ProbeOutcome::Answered { running, foreign: listed.as_ref().map(|listed| listed.foreign) },
+        latency_ms,
+        engine: engine.filter(|engine| node.engine.as_ref() != Some(engine)).map(Box::new),
+        orphans,
+    });
+    match listed {
+        Some(listed) if judge_answering(decision, node, observed) => {
+            compare(decision, node.id, &listed, observed)
+        }
+        Some(_) => Ok(()),
+        None => {
+            judge_answering(decision, node, observed);
+            Ok(())
+        }
+    }
+}
+
+/// What follows from the last of several answered probes; says whether the node is healthy.
+fn judge_answering(decision: &mut DecisionBuilder<'_>, node: &Node, observed: Seq) -> bool {
+    let successes = node.successes.saturating_add(1);
+    let healthy = match node.health {
+        Health::Up | Health::Unknown => true,
+        Health::Down => successes >= decision.context.policy.healthy_after,
+    };
+    if healthy && node.health != Health::Up {
+        let returned = decision.emit_because(NodeHealthy { node_id: node.id, successes }, Some(observed));
+        resume_migrations(decision, returned);
+    }
+    healthy
+}
+
+/// A probe that was recorded before, judged again by the limits of now.
+pub(super) fn probe_again(decision: &mut DecisionBuilder<'_>, recorded: NodeObserved) {
+    let Ok(node) = decision.node(recorded.node_id) else { return };
+    let outcome = recorded.outcome.clone();
+    let observed = decision.emit(recorded);
+    match outcome {
+        ProbeOutcome::Answered { .. } => {
+            judge_answering(decision, &node, observed);
+        }
+        ProbeOutcome::Failed { reason } => {
+            let enough = if reason.starts_with(TWIN) { 1 } else { decision.context.policy.unhealthy_after };
+            judge_failing(decision, &node, reason, enough, observed);
+        }
+    }
+}
+
+/// Ends the pause of migrations when, after `cause`, at most half of the nodes are unhealthy.
+pub(super) fn resume_migrations(decision: &mut DecisionBuilder<'_>, cause: Seq) {
+    let (unhealthy, nodes) = decision.cluster().failed_nodes();
+    if unhealthy * 2 <= nodes && decision.cluster().paused().is_some() {
+        decision.emit_because(MigrationsResumed { unhealthy, nodes }, Some(cause));
+    }
+}
+
+/// What carries our label on a node and answers to no placement there, wanted or still to be removed.
+fn orphans(decision: &DecisionBuilder<'_>, node: &Node, listed: &Listed) -> Vec<PlacementId> {
+    // One machine may be mounted twice; until that is noticed neither node takes away what belongs to the other.
+    let is_here = |id: NodeId| {
+        id == node.id || decision.cluster().node(id).is_some_and(|other| other.endpoint == node.endpoint)
+    };
+    let is_known = |placement_id: PlacementId| {
+        decision.cluster().container(placement_id.container_id).is_some_and(|container| {
+            // Placed since the list was asked for: the list may already show it, the placement is not judged yet.
+            container.seq > listed.as_of
+                || container.placement_of(placement_id.generation).is_some_and(|p| is_here(p.node_id))
+        })
+    };
+    listed
+        .own
+        .iter()
+        .filter(|seen| !is_known(seen.placement_id))
+        .map(|seen| PlacementId {
+            container_id: seen.placement_id.container_id,
+            generation: seen.placement_id.generation,
+        })
+        .collect()
+}
+
+/// Compares what a node has with what it should have.
+fn compare(
+    decision: &mut DecisionBuilder<'_>,
+    node_id: NodeId,
+    listed: &Listed,
+    observed: Seq,
+) -> Result<(), Refusal> {
+    let seen: BTreeMap<PlacementId, ContainerState> =
+        listed.own.iter().map(|seen| (seen.placement_id, seen.state)).collect();
+    let node = decision.node(node_id)?;
+    for id in &node.holds {
+        if decision.is_long() {
+            break; // the next list shows the rest
+        }
+        let container = decision.container(*id)?;
+        // A LOST container has not changed since its node failed; all others must be older than the list.
+        if container.seq > listed.as_of && !container.lost {
+            continue;
+        }
+        let retired_here: Vec<_> = container
+            .retired
+            .iter()
+            .filter(|retired| retired.placement.node_id == node_id)
+            .map(|retired| retired.placement.generation)
+            .collect();
+        for generation in retired_here {
+            retired_seen(decision, *id, generation, node_id, &seen, observed)?;
+        }
+        // Deleted just now, if this was the last that was left of it.
+        let Ok(container) = decision.container(*id) else { continue };
+        if let Some(placement) = container.placement.as_ref().filter(|p| p.node_id == node_id) {
+            let placement_id = PlacementId { container_id: *id, generation: placement.generation };
+            wanted_seen(
+                decision,
+                &container,
+                placement_id,
+                node_id,
+                seen.get(&placement_id).copied(),
+                observed,
+            );
+        }
+    }
+    Ok(())
+}
+
+fn retired_seen(
+    decision: &mut DecisionBuilder<'_>,
+    container_id: ContainerId,
+    generation: kdaemon_events::Generation,
+    node_id: NodeId,
+    seen: &BTreeMap<PlacementId, ContainerState>,
+    observed: Seq,
+) -> Result<(), Refusal> {
+    let Ok(container) = decision.container(container_id) else { return Ok(()) };
+    match seen.get(&PlacementId { container_id, generation }) {
+        // Nothing has replaced it yet: it is kept.
+        Some(ContainerState::Running)
+            if container.desired == Desired::Running
+                && container.phase == Phase::Waiting
+                && container.placement.is_none() =>
+        {
+            decision.emit_because(ContainerAdopted { container_id, generation, node_id }, Some(observed));
+        }
+        Some(ContainerState::Running) => {}
+        Some(ContainerState::Exited | ContainerState::Created) => {
+            predecessor_ended(decision, PlacementId { container_id, generation }, None, Some(observed));
+        }
+        None => {
+            decision.emit_because(ContainerRemoved { container_id, generation, node_id }, Some(observed));
+            containers::finish_delete(decision, container_id)?;
+        }
+    }
+    Ok(())
+}
+
+fn wanted_seen(
+    decision: &mut DecisionBuilder<'_>,
+    container: &Container,
+    placement_id: PlacementId,
+    node_id: NodeId,
+    state: Option<ContainerState>,
+    observed: Seq,
+) {
+    let PlacementId { container_id, generation } = placement_id;
+    let note = |state| ContainerObserved { container_id, generation, node_id, state };
+    let wanted = container.desired == Desired::Running;
+    match state {
+        Some(ContainerState::Running) if wanted && container.lost => {
+            decision.emit_because(ContainerAdopted { container_id, generation, node_id }, Some(observed));
+        }
+        Some(ContainerState::Running) if container.phase == Phase::Down => {
+            decision.emit_because(note(SeenState::Running), Some(observed));
+        }
+        Some(ContainerState::Exited | ContainerState::Created)
+            if wanted && (container.lost || container.phase == Phase::Up) =>
+        {
+            process_ended(decision, container, placement_id, node_id, None, Some(observed));
+        }
+        None if wanted && (container.lost || container.phase == Phase::Up) => {
+            decision.emit_because(note(SeenState::Missing), Some(observed));
+        }
+        None if container.phase == Phase::Down => {
+            decision.emit_because(note(SeenState::Missing), Some(observed));
+        }
+        _ => {}
+    }
+}

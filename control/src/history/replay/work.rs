@@ -1,0 +1,191 @@
+//! What is under way on the engines of a replay, in virtual time, and for how long such things took in the record.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use kdaemon_events::{ApplicationId, ContainerId, Envelope, Event, NodeId, PlacementId};
+use kdaemon_projections::Cluster;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// What an engine is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Task {
+    /// It starts a container.
+    Launch(PlacementId),
+    /// It stops one.
+    Stop(PlacementId),
+    /// It removes one.
+    Remove(PlacementId, NodeId),
+    /// It is found to run a container that was LOST.
+    Find(PlacementId),
+}
+
+/// What was asked in vain, and is not asked again at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Asked {
+    Place(ContainerId),
+    Delete(ContainerId),
+    Node(NodeId),
+    Roll(ApplicationId),
+    Balance,
+}
+
+/// The pause after something was asked in vain for the first time; it doubles …
+const AGAIN: TimeDelta = TimeDelta::milliseconds(250);
+/// … up to this.
+const AGAIN_MAX: TimeDelta = TimeDelta::minutes(1);
+
+/// What is under way, and when it is to be looked what is to be done.
+#[derive(Default)]
+pub(super) struct Work {
+    tasks: BTreeSet<Task>,
+    by_end: BTreeSet<(DateTime<Utc>, Task)>,
+    pauses: BTreeMap<Asked, (DateTime<Utc>, u32)>,
+    look_at: Option<DateTime<Utc>>,
+}
+
+impl Work {
+    /// When there is something to do next.
+    pub(super) fn next(&self) -> Option<DateTime<Utc>> {
+        let end = self.by_end.first().map(|(end, _)| *end);
+        [end, self.look_at].into_iter().flatten().min()
+    }
+
+    /// An engine begins something, unless it is at it already.
+    pub(super) fn begin(&mut self, task: Task, end: DateTime<Utc>) {
+        if self.tasks.insert(task) {
+            self.by_end.insert((end, task));
+        }
+    }
+
+    /// Something that is finished by now.
+    pub(super) fn finished(&mut self, now: DateTime<Utc>) -> Option<Task> {
+        let (end, _) = self.by_end.first()?;
+        if *end > now {
+            return None;
+        }
+        let (_, task) = self.by_end.pop_first()?;
+        self.tasks.remove(&task);
+        Some(task)
+    }
+
+    /// Whether it is time to look; then it need not be looked again until somebody says so.
+    pub(super) fn is_time_to_look(&mut self, now: DateTime<Utc>) -> bool {
+        self.look_at.take_if(|at| *at <= now).is_some()
+    }
+
+    /// It is to be looked at that time at the latest.
+    pub(super) fn look_by(&mut self, at: DateTime<Utc>) {
+        self.look_at = Some(self.look_at.map_or(at, |other| other.min(at)));
+    }
+
+    /// Until when something is not asked again, if it is too early.
+    pub(super) fn pause(&self, asked: Asked, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.pauses.get(&asked).map(|(until, _)| *until).filter(|until| *until > now)
+    }
+
+    /// It was asked, and something came of it, or nothing; says when it may be asked again.
+    pub(super) fn asked(&mut self, asked: Asked, now: DateTime<Utc>, in_vain: bool) -> DateTime<Utc> {
+        if !in_vain {
+            self.pauses.remove(&asked);
+            return now;
+        }
+        let (until, times) = self.pauses.entry(asked).or_insert((now, 0));
+        *until = now + (AGAIN * (1 << (*times).min(12))).min(AGAIN_MAX);
+        *times += 1;
+        *until
+    }
+
+    /// The cluster has changed so that what was in vain may not be any more.
+    pub(super) fn forget_pauses(&mut self) {
+        self.pauses.clear();
+    }
+}
+
+/// How many of the latest times are remembered of one sort.
+const REMEMBERED: usize = 100;
+
+/// The latest times that one sort of work took.
+#[derive(Default)]
+struct Times(VecDeque<TimeDelta>);
+
+impl Times {
+    fn add(&mut self, time: TimeDelta) {
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(time);
+    }
+
+    fn median(&self) -> Option<TimeDelta> {
+        let mut times: Vec<_> = self.0.iter().copied().collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied()
+    }
+}
+
+/// For how long launches, stops and removals took in the record so far.
+#[derive(Default)]
+pub(super) struct Paces {
+    launching: BTreeMap<ContainerId, DateTime<Utc>>,
+    stopping: BTreeMap<ContainerId, DateTime<Utc>>,
+    launches_of: BTreeMap<ApplicationId, Times>,
+    launches: Times,
+    stops: Times,
+    removals: Times,
+}
+
+/// What nothing is known about takes so long.
+const UNKNOWN: TimeDelta = TimeDelta::seconds(1);
+
+impl Paces {
+    /// Takes note of a recorded event.
+    pub(super) fn note(&mut self, cluster: &Cluster, envelope: &Envelope) {
+        let at = envelope.at;
+        match &envelope.event {
+            Event::ContainerPlaced(e) => drop(self.launching.insert(e.container_id, at)),
+            Event::ContainerMigrationCommanded(e) => drop(self.launching.insert(e.container_id, at)),
+            Event::ContainerLaunchFailed(e) => drop(self.launching.remove(&e.container_id)),
+            Event::ContainerLaunched(e) => {
+                let Some(began) = self.launching.remove(&e.container_id) else { return };
+                self.launches.add(at - began);
+                let application = cluster.container(e.container_id).and_then(|c| c.application_id);
+                if let Some(application) = application {
+                    self.launches_of.entry(application).or_default().add(at - began);
+                }
+            }
+            Event::ContainerStopRequested(e) => {
+                self.launching.remove(&e.container_id);
+                self.stopping.insert(e.container_id, at);
+            }
+            Event::ContainerStopped(e) => {
+                if let Some(began) = self.stopping.remove(&e.container_id) {
+                    self.stops.add(at - began);
+                }
+            }
+            Event::ContainerRemoved(e) => {
+                if let Some(began) = self.stopping.remove(&e.container_id) {
+                    self.removals.add(at - began);
+                }
+            }
+            Event::ContainerDeleted(e) => {
+                self.launching.remove(&e.container_id);
+                self.stopping.remove(&e.container_id);
+            }
+            Event::ApplicationDeleted(e) => drop(self.launches_of.remove(&e.application_id)),
+            _ => {}
+        }
+    }
+
+    /// The median of the recorded launches of an application, else of all.
+    pub(super) fn launch(&self, application: Option<ApplicationId>) -> TimeDelta {
+        let own = application.and_then(|id| self.launches_of.get(&id)).and_then(Times::median);
+        own.or_else(|| self.launches.median()).unwrap_or(UNKNOWN)
+    }
+
+    pub(super) fn stop(&self) -> TimeDelta {
+        self.stops.median().unwrap_or(UNKNOWN)
+    }
+
+    pub(super) fn removal(&self) -> TimeDelta {
+        self.removals.median().unwrap_or(UNKNOWN)
+    }
+}

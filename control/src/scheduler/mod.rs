@@ -1,0 +1,20 @@
+//! Where containers run: filters, the choice of a node, the rebalance plan, and the words that explain them.
+//!
+//! Architecture Invariant: pure. The same state gives the same decision; nothing here knows a clock, an
+//! engine or tokio.
+
+mod disruption_budget;
+mod explain;
+mod filter;
+mod place;
+mod proposed_plan;
+mod rebalance;
+mod score;
+
+pub use disruption_budget::DisruptionBudget;
+pub use explain::{Unschedulable, Verdict, explain};
+pub use filter::Rejection;
+pub use place::{Choice, Request, place};
+pub use proposed_plan::evacuate;
+pub use rebalance::{Plan, plan};
+pub use score::{Penalty, Score};

@@ -1,0 +1,230 @@
+//! The choice of a node: of those that pass every filter the one with the best score.
+//!
+//! The index of the state has the nodes in the order of each strategy, so that the first that fits is the best and the
+//! others need not be looked at. Only what the index does not know (preferences, the spread over a label) takes a look at
+//! every node.
+
+use super::explain::{Unschedulable, verdicts, why};
+use super::filter::check;
+use super::proposed_plan::ProposedPlan;
+use super::score::{Rank, Score, score, spread_counts};
+use imbl::OrdSet;
+use kdaemon_events::{ApplicationId, Constraint, ContainerId, NodeId, Spec, Strategy};
+use kdaemon_projections::{Cluster, Container, Node, Placement};
+use std::sync::Arc;
+
+/// With so few candidates each is looked at.
+const FEW: usize = 64;
+
+/// What is to be placed.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Which container.
+    pub container: ContainerId,
+    /// Its application.
+    pub application: Option<ApplicationId>,
+    /// What it is made from.
+    pub spec: &'a Spec,
+    /// How its node is chosen.
+    pub strategy: Strategy,
+    /// The node that it is to leave, if any.
+    pub leaving: Option<NodeId>,
+    /// Nodes that were at fault before: taken only when no other fits.
+    pub avoid: &'a OrdSet<NodeId>,
+    /// The node that holds its volumes, once there is one.
+    pub bound_to: Option<NodeId>,
+    /// Where it is now: what it has reserved there is free for it.
+    pub residence: Option<&'a Placement>,
+}
+
+impl<'a> Request<'a> {
+    /// A request for a container as it stands, made from `spec`; `strategy` is that of the cluster.
+    #[must_use]
+    pub fn new(
+        container: &'a Container,
+        spec: &'a Spec,
+        leaving: Option<NodeId>,
+        strategy: Strategy,
+    ) -> Self {
+        Self {
+            container: container.id,
+            application: container.application_id,
+            spec,
+            strategy: spec.strategy.unwrap_or(strategy),
+            leaving,
+            avoid: &container.avoid,
+            bound_to: container.bound_to.filter(|_| spec.is_bound_to_node()),
+            residence: container.residence(),
+        }
+    }
+}
+
+/// A node was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The node.
+    pub node_id: NodeId,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// Chooses a node: of those that pass every filter the best by, in this order: nothing speaks against it
+/// ([`super::Penalty`]), the preferences it satisfies, the spread over a label, the strategy, its id.
+///
+/// # Errors
+/// When no node fits: each node with the filter that refused it.
+pub fn place(cluster: &Cluster, request: &Request<'_>) -> Result<Choice, Unschedulable> {
+    choose(&ProposedPlan::on(cluster), request).map(|(_, choice)| choice)
+}
+
+/// As [`place`], with what a plan has sent where.
+pub(super) fn choose<'a>(
+    proposed: &ProposedPlan<'a>,
+    request: &Request<'_>,
+) -> Result<(&'a Arc<Node>, Choice), Unschedulable> {
+    match best(proposed, request) {
+        Some((node, score)) => {
+            Ok((node, Choice { node_id: node.id, why: why(proposed, request, node, &score) }))
+        }
+        None => {
+            let refused = verdicts(proposed, request).into_iter();
+            let reasons = refused.filter_map(|verdict| Some((verdict.name, verdict.outcome.err()?)));
+            Err(Unschedulable { reasons: reasons.collect() })
+        }
+    }
+}
+
+/// The best node that fits, and its score.
+fn best<'a>(proposed: &ProposedPlan<'a>, request: &Request<'_>) -> Option<(&'a Arc<Node>, Score)> {
+    if let Some(home) = request.bound_to
+        && proposed.cluster.node(home).is_some()
+    {
+        return best_of(proposed, request, std::iter::once(home));
+    }
+    let candidates = candidates(proposed, request);
+    let patience = candidates.as_ref().map_or(usize::MAX, |candidates| candidates.count(proposed));
+    if let Some(candidates) = candidates.as_ref().filter(|_| patience <= FEW) {
+        return best_of(proposed, request, candidates.nodes(proposed));
+    }
+    if request.spec.preferences.is_empty() && request.spec.spread_over.is_none() {
+        // Whoever satisfies a constraint may come late in the order: then it is quicker to look at those alone.
+        if let Some(found) = first_in_order(proposed, request, patience) {
+            return found;
+        }
+    }
+    match candidates {
+        Some(candidates) => best_of(proposed, request, candidates.nodes(proposed)),
+        None => best_of(proposed, request, proposed.eligible.by_count().map(|(_, id)| id)),
+    }
+}
+
+/// Every one is looked at.
+fn best_of<'a>(
+    proposed: &ProposedPlan<'a>,
+    request: &Request<'_>,
+    nodes: impl Iterator<Item = NodeId>,
+) -> Option<(&'a Arc<Node>, Score)> {
+    let spread = spread_counts(proposed, request);
+    let mut best: Option<(Rank, &Arc<Node>, Score)> = None;
+    for node in nodes.filter_map(|id| proposed.cluster.node(id)) {
+        if check(proposed, node, request).is_ok() {
+            let score = score(proposed, node, request, spread.as_ref());
+            let rank = score.rank(node.id);
+            if best.as_ref().is_none_or(|(least, _, _)| rank < *least) {
+                best = Some((rank, node, score));
+            }
+        }
+    }
+    best.map(|(_, node, score)| (node, score))
+}
+
+/// The first that fits in the order of the strategy; `None` when it was not found among the first `patience`.
+#[allow(clippy::type_complexity)] // whether it was found, and if so, what
+fn first_in_order<'a>(
+    proposed: &ProposedPlan<'a>,
+    request: &Request<'_>,
+    patience: usize,
+) -> Option<Option<(&'a Arc<Node>, Score)>> {
+    // Where it lives it does not count against itself: the order does not know that.
+    let home =
+        request.residence.map(|residence| residence.node_id).filter(|home| request.leaving != Some(*home));
+    let at_home = best_of(proposed, request, home.into_iter());
+    let mut elsewhere: Option<(&Arc<Node>, Score)> = None;
+    let nodes = in_order(proposed, request.strategy).filter(|id| Some(*id) != home);
+    for (looked_at, id) in nodes.enumerate() {
+        if looked_at == patience {
+            return None;
+        }
+        let Some(node) = proposed.cluster.node(id) else { continue };
+        if check(proposed, node, request).is_err() {
+            continue;
+        }
+        let score = score(proposed, node, request, None);
+        let is_last_resort = score.penalty.is_some();
+        if elsewhere.as_ref().is_none_or(|(best, least)| score.rank(id) < least.rank(best.id)) {
+            elsewhere = Some((node, score));
+        }
+        if !is_last_resort {
+            break;
+        }
+    }
+    let both = at_home.into_iter().chain(elsewhere);
+    Some(both.min_by_key(|(node, score)| score.rank(node.id)))
+}
+
+/// The eligible nodes in the order of a strategy; of equals the one with the lowest id first.
+fn in_order<'a>(proposed: &'a ProposedPlan<'_>, strategy: Strategy) -> Box<dyn Iterator<Item = NodeId> + 'a> {
+    match strategy {
+        Strategy::Spread => Box::new(proposed.eligible.by_count().map(|(_, id)| id)),
+        Strategy::Resources => Box::new(proposed.eligible.by_share().map(|(_, _, id)| id)),
+        Strategy::Binpack => Box::new(proposed.eligible.by_share_from_the_fullest()),
+    }
+}
+
+/// The nodes that satisfy one of the hard conditions.
+enum Candidates<'a> {
+    Labelled(Vec<&'a OrdSet<NodeId>>),
+    With(ApplicationId),
+}
+
+impl<'a> Candidates<'a> {
+    fn count(&self, proposed: &ProposedPlan<'a>) -> usize {
+        match self {
+            Self::Labelled(sets) => sets.iter().map(|nodes| nodes.len()).sum(),
+            Self::With(id) => {
+                let there =
+                    proposed.cluster.application(*id).map_or(0, |application| application.nodes.len());
+                there + proposed.came(*id).count()
+            }
+        }
+    }
+
+    fn nodes(&self, proposed: &ProposedPlan<'a>) -> Box<dyn Iterator<Item = NodeId> + '_> {
+        match self {
+            Self::Labelled(sets) => Box::new(sets.iter().flat_map(|nodes| nodes.iter().copied())),
+            Self::With(id) => {
+                let there = proposed.cluster.application(*id).into_iter();
+                let there = there.flat_map(|application| application.nodes.keys().copied());
+                let came: Vec<_> = proposed.came(*id).map(|(node, _)| node).collect();
+                Box::new(there.chain(came))
+            }
+        }
+    }
+}
+
+/// The condition that the fewest nodes satisfy; `None` when there is none that an index knows.
+fn candidates<'a>(proposed: &ProposedPlan<'a>, request: &Request<'_>) -> Option<Candidates<'a>> {
+    let labels = proposed.cluster.eligible();
+    let labelled = request.spec.constraints.iter().filter_map(|constraint| {
+        let sets = match constraint {
+            Constraint::Equals(key, value) => {
+                labels.with_label(key).and_then(|values| values.get(value.as_str())).into_iter().collect()
+            }
+            Constraint::Has(key) => labels.with_label(key).into_iter().flat_map(|v| v.values()).collect(),
+            Constraint::Differs(..) | Constraint::Lacks(_) => return None,
+        };
+        Some(Candidates::Labelled(sets))
+    });
+    let with = request.spec.affinity.iter().map(|id| Candidates::With(*id));
+    labelled.chain(with).min_by_key(|candidates| candidates.count(proposed))
+}

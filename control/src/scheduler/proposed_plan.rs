@@ -1,0 +1,176 @@
+//! A plan in the making: the state, and what the plan has sent where.
+
+use super::explain::Unschedulable;
+use super::place::{Choice, Request, choose};
+use foldhash::fast::FixedState;
+use kdaemon_events::{ApplicationId, ContainerId, NodeId, Protocol, Spec, Strategy};
+use kdaemon_projections::{Cluster, Eligible, Node, Standing};
+use std::collections::BTreeMap;
+
+/// What a plan has sent to a node that is not in the state yet.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Claims {
+    pub(super) count: u32,
+    pub(super) millicpus: u64,
+    pub(super) memory_bytes: u64,
+    pub(super) ports: BTreeMap<(Protocol, u16), ContainerId>,
+    /// How many the plan has sent away. They free nothing, for they run there until they run elsewhere.
+    left: u32,
+    /// Whether the node has its old place in the order by share still.
+    is_behind: bool,
+}
+
+/// What is looked up for each move of a plan: its order is the same in each run, for its hashes have no seed.
+type Lookup<K, V> = std::collections::HashMap<K, V, FixedState>;
+
+/// How many containers of an application a plan has sent somewhere.
+type Counts = Lookup<ApplicationId, BTreeMap<NodeId, u32>>;
+
+/// The state, and what a plan has sent where.
+#[derive(Clone)]
+pub(super) struct ProposedPlan<'a> {
+    pub(super) cluster: &'a Cluster,
+    /// The eligible nodes, in order with the plan's claims.
+    pub(super) eligible: Eligible,
+    /// The nodes that have their old place in the order by share still, and which: few plans ask for it.
+    behind: Vec<(NodeId, Standing)>,
+    claims: Lookup<NodeId, Claims>,
+    came: Counts,
+    left: Counts,
+}
+
+impl<'a> ProposedPlan<'a> {
+    pub(super) fn on(cluster: &'a Cluster) -> Self {
+        Self {
+            cluster,
+            eligible: cluster.eligible().clone(),
+            behind: Vec::new(),
+            claims: Lookup::default(),
+            came: Counts::default(),
+            left: Counts::default(),
+        }
+    }
+
+    pub(super) fn claims(&self, node: NodeId) -> Option<&Claims> {
+        // Most plans are a single placement.
+        if self.claims.is_empty() { None } else { self.claims.get(&node) }
+    }
+
+    /// Where the plan has sent containers of an application, and how many.
+    pub(super) fn came(&self, application: ApplicationId) -> impl Iterator<Item = (NodeId, u32)> + '_ {
+        self.came.get(&application).into_iter().flatten().map(|(node, count)| (*node, *count))
+    }
+
+    /// How many containers of an application the plan has sent to a node.
+    pub(super) fn came_to(&self, application: ApplicationId, node: NodeId) -> u32 {
+        self.came.get(&application).and_then(|nodes| nodes.get(&node)).copied().unwrap_or(0)
+    }
+
+    /// How many containers of an application the plan has sent away from a node.
+    pub(super) fn left(&self, application: ApplicationId, node: NodeId) -> u32 {
+        self.left.get(&application).and_then(|nodes| nodes.get(&node)).copied().unwrap_or(0)
+    }
+
+    /// How many containers a node has in the plan.
+    pub(super) fn count(&self, node: &Node) -> u32 {
+        let claims = self.claims(node.id);
+        stand(node, claims, None).count.saturating_sub(claims.map_or(0, |claims| claims.left))
+    }
+
+    /// Where a node stands for a request: where a container lives already, it does not count against itself.
+    pub(super) fn standing(&self, node: &Node, request: &Request<'_>) -> Standing {
+        let own = request.residence.filter(|residence| residence.node_id == node.id);
+        stand(node, self.claims(node.id), own.map(|residence| residence.spec.as_ref()))
+    }
+
+    /// Sends a container from one node to another.
+    pub(super) fn send(&mut self, from: NodeId, to: &Node, request: &Request<'_>) {
+        self.claim(to, request);
+        self.depart(from, request.application);
+    }
+
+    /// Sends a container away from a node.
+    pub(super) fn depart(&mut self, node: NodeId, application: Option<ApplicationId>) {
+        self.claims.entry(node).or_default().left += 1;
+        application.into_iter().for_each(|id| count(&mut self.left, id, node));
+    }
+
+    /// Sends a container to a node.
+    pub(super) fn claim(&mut self, node: &Node, request: &Request<'_>) {
+        let claims = self.claims.entry(node.id).or_default();
+        let before = stand(node, Some(claims), None);
+        claims.count += 1;
+        claims.millicpus += request.spec.resources.cpus.map_or(0, |cpus| cpus.0);
+        claims.memory_bytes += request.spec.resources.memory_bytes.unwrap_or(0);
+        claims.ports.extend(request.spec.fixed_ports().map(|port| (port, request.container)));
+        if node.is_eligible() {
+            self.eligible.replace_by_count(node.id, Some(before), Some(stand(node, Some(claims), None)));
+            if !std::mem::replace(&mut claims.is_behind, true) {
+                self.behind.push((node.id, before));
+            }
+        }
+        request.application.into_iter().for_each(|id| count(&mut self.came, id, node.id));
+    }
+
+    /// Brings the order up to date that a strategy asks for.
+    fn set_in_order(&mut self, strategy: Strategy) {
+        if strategy == Strategy::Spread || self.behind.is_empty() {
+            return;
+        }
+        for (id, before) in std::mem::take(&mut self.behind) {
+            let (Some(node), Some(claims)) = (self.cluster.node(id), self.claims.get_mut(&id)) else {
+                continue;
+            };
+            claims.is_behind = false;
+            self.eligible.replace_by_share(id, Some(before), Some(stand(node, Some(claims), None)));
+        }
+    }
+}
+
+/// One more of an application.
+fn count(counts: &mut Counts, application: ApplicationId, node: NodeId) {
+    *counts.entry(application).or_default().entry(node).or_default() += 1;
+}
+
+/// Where a node stands with the plan's claims, and without what lives there already.
+fn stand(node: &Node, claims: Option<&Claims>, own: Option<&Spec>) -> Standing {
+    let claimed = claims.map_or((0, 0, 0), |claims| (claims.count, claims.millicpus, claims.memory_bytes));
+    let own = own.map_or((0, 0, 0), |own| {
+        (1, own.resources.cpus.map_or(0, |cpus| cpus.0), own.resources.memory_bytes.unwrap_or(0))
+    });
+    if (claimed, own) == Default::default() {
+        return Standing { count: node.container_count(), share: node.reserved_share() };
+    }
+    Standing {
+        count: node.container_count().saturating_add(claimed.0).saturating_sub(own.0),
+        share: node.share_with(
+            node.reserved_millicpus.saturating_add(claimed.1).saturating_sub(own.1),
+            node.reserved_memory_bytes.saturating_add(claimed.2).saturating_sub(own.2),
+        ),
+    }
+}
+
+/// Plans where containers go that have to leave their nodes: one after the other to the best node, with what was sent
+/// there before.
+pub fn evacuate(
+    cluster: &Cluster,
+    containers: impl IntoIterator<Item = ContainerId>,
+    strategy: Strategy,
+) -> impl Iterator<Item = (ContainerId, Result<Choice, Unschedulable>)> {
+    let mut proposed = ProposedPlan::on(cluster);
+    containers.into_iter().filter_map(move |id| {
+        let container = cluster.container(id)?;
+        let spec = cluster.spec_of(container);
+        let leaving = container.placement.as_ref().map(|placement| placement.node_id);
+        let request = Request::new(container, &spec, leaving, strategy);
+        proposed.set_in_order(request.strategy);
+        let chosen = choose(&proposed, &request);
+        if let Ok((node, _)) = &chosen {
+            proposed.claim(node, &request);
+            // Nothing is placed where they leave: only the spread over a label counts those that are gone.
+            let counted = leaving.filter(|_| spec.spread_over.is_some());
+            counted.into_iter().for_each(|from| proposed.depart(from, container.application_id));
+        }
+        Some((id, chosen.map(|(_, choice)| choice)))
+    })
+}

@@ -1,0 +1,364 @@
+//! Container records: making, editing, launching, stopping, deleting.
+
+use crate::fixture::*;
+use kdaemon_control::commands::{Command, CreateContainer, Refusal, UpdateContainer};
+use kdaemon_control::observed::Exit;
+use kdaemon_events::container::{ContainerExited, MigrationReason};
+use kdaemon_events::{Environment, Generation};
+
+fn create(container: CreateContainer) -> Command {
+    Command::CreateContainer(container)
+}
+fn update(container: UpdateContainer) -> Command {
+    Command::UpdateContainer(container)
+}
+fn stopped(name: &str, generation: u32) -> Command {
+    Command::RecordStopped(placement_id(name, generation), Some(Exit { code: 143, out_of_memory: false }))
+}
+fn removed(name: &str, generation: u32, from: &str) -> Command {
+    Command::RecordRemoved(placement_id(name, generation), node(from))
+}
+fn web() -> Given {
+    Given::cluster().nodes(["a", "b"]).application("web")
+}
+fn variables(name: &str, value: &str) -> Environment {
+    [(name.to_owned(), value.to_owned())].into()
+}
+
+#[test]
+fn a_container_is_created() {
+    let c = CreateContainer {
+        user_id: Some("u".into()),
+        env_variables: variables("A", "1"),
+        balance: false,
+        ..create_container("c", "web")
+    };
+    web().when(create(c)).then([
+        r#"ContainerCreated application=web balance=false container=c env_variables={"A":"1"} name=c user=u"#,
+    ]);
+    let by_id =
+        CreateContainer { application: Some(application("web").to_string()), ..create_container("c", "") };
+    web().when(create(by_id)).then(["ContainerCreated application=web balance=true container=c name=c"]);
+}
+
+#[test]
+fn a_container_without_a_name_is_called_after_its_application() {
+    let nameless = CreateContainer { name: None, ..create_container("", "web") };
+    web()
+        .container("web-1")
+        .when(create(nameless))
+        .then(["ContainerCreated application=web balance=true container=web-2 name=web-2"]);
+    let without_both = CreateContainer { name: None, application: None, ..create_container("", "") };
+    web().when(create(without_both)).then_refused("name: a container without an application needs a name");
+    let without_application = CreateContainer { application: None, ..create_container("c", "") };
+    web().when(create(without_application)).then(["ContainerCreated balance=true container=c name=c"]);
+}
+
+#[test]
+fn what_a_container_is_created_with_is_checked() {
+    web()
+        .container("c")
+        .when(create(create_container("c", "web")))
+        .then_refused("there is a container `c` already");
+    web()
+        .when(create(create_container("c", "x")))
+        .then_refused("application_id: there is no application `x`");
+    web().when(create(create_container("", "web"))).then_refused(
+        "name: a name is printable text of 1 to 128 characters that neither begins nor ends with a space",
+    );
+    let c = CreateContainer { env_variables: variables("A=", ""), ..create_container("c", "web") };
+    web().when(create(c)).then_refused("env_variables: `A=` is not the name of a variable; write NAME=value");
+}
+
+#[test]
+fn an_update_of_a_container_says_only_what_changed() {
+    let change = UpdateContainer {
+        name: Some("new".into()),
+        user_id: Some(Some("u".into())),
+        env_variables: Some(variables("A", "1")),
+        balance: Some(false),
+        ..update_container("c")
+    };
+    web()
+        .container("c")
+        .when(update(change))
+        .then([r#"ContainerUpdated balance=false container=c env_variables={"A":"1"} name=new user=u"#]);
+    let as_it_is = UpdateContainer {
+        name: Some("c".into()),
+        user_id: Some(None),
+        application: Some(Some("web".into())),
+        env_variables: Some(Environment::new()),
+        balance: Some(true),
+        ..update_container("c")
+    };
+    web().container("c").when(update(as_it_is)).then_nothing();
+}
+
+#[test]
+fn what_a_container_is_updated_to_is_checked() {
+    let given = || web().application("other").application("web").running(["c"], "a").container("d");
+    let refused = |change: UpdateContainer, text: &str| given().when(update(change)).then_refused(text);
+    refused(
+        UpdateContainer { name: Some("d".into()), ..update_container("c") },
+        "there is a container `d` already",
+    );
+    refused(
+        UpdateContainer { env_variables: Some(variables("", "")), ..update_container("c") },
+        "env_variables: `` is not the name of a variable; write NAME=value",
+    );
+    refused(
+        UpdateContainer { application: Some(Some("x".into())), ..update_container("c") },
+        "application_id: there is no application `x`",
+    );
+    refused(
+        UpdateContainer { application: Some(Some("other".into())), ..update_container("c") },
+        "container `c` is to run; stop it before it gets another application",
+    );
+    let other = UpdateContainer { application: Some(Some("other".into())), ..update_container("d") };
+    given().when(update(other)).then(["ContainerUpdated application=other container=d"]);
+    let none = UpdateContainer { application: Some(None), ..update_container("d") };
+    given().when(update(none)).then(["ContainerUpdated application=null container=d"]);
+}
+
+#[test]
+fn commands_about_an_unknown_container_are_refused() {
+    let unknown = "there is no container `78000000-0000-0000-0000-000000000003`";
+    for command in [
+        launch("x"),
+        stop("x"),
+        delete("x"),
+        place("x"),
+        update(update_container("x")),
+        Command::FinishDelete(container("x")),
+    ] {
+        web().when(command).then_refused(unknown);
+    }
+}
+
+#[test]
+fn a_container_is_launched_where_the_fewest_are() {
+    web()
+        .running(["other"], "a")
+        .container("c")
+        .when(launch("c"))
+        .then([
+            "ContainerLaunchRequested container=c",
+            "ContainerPlaced container=c generation=1 node=b why=b has the fewest containers (0); a has 1 container",
+        ])
+        .because(["nothing", "ContainerLaunchRequested c"])
+        .and_when(launched("c", 1))
+        .then(["ContainerLaunched container=c engine=e-1 generation=1 image=sha256:1 node=b"])
+        .because(["ContainerPlaced c"]);
+}
+
+#[test]
+fn what_runs_or_is_launched_already_is_not_launched_again() {
+    web().running(["c"], "a").when(launch("c")).then_nothing();
+    web().container("c").waiting().when(launch("c")).then_nothing();
+    web().container("c").placed_on("a").when(launch("c")).then_nothing();
+}
+
+#[test]
+fn a_container_without_an_application_is_not_launched() {
+    web()
+        .bare("c")
+        .when(launch("c"))
+        .then_refused("container `c` has no application; give it one with an update of its application_id");
+}
+
+#[test]
+fn a_launch_that_fits_nowhere_is_refused_with_a_reason_for_each_node() {
+    let given = Given::cluster()
+        .node("new")
+        .nodes(["down"])
+        .node_down("down")
+        .node("resting")
+        .up()
+        .cordoned()
+        .nodes(["leaving"])
+        .draining("leaving")
+        .application("web")
+        .container("c");
+    let then = given.when(launch("c"));
+    let Err(Refusal::Conflict { detail, reasons }) = then.result else { panic!("not refused") };
+    assert_eq!(
+        detail,
+        "no node fits: down is DOWN; leaving is draining; new was not probed yet; resting is cordoned"
+    );
+    let reasons: Vec<_> = reasons.iter().map(|r| format!("{} {}", r.node, r.reason)).collect();
+    assert_eq!(
+        reasons,
+        ["down is DOWN", "leaving is draining", "new was not probed yet", "resting is cordoned"]
+    );
+    Given::cluster()
+        .application("web")
+        .container("c")
+        .when(launch("c"))
+        .then_refused("no node fits: none is mounted");
+}
+
+#[test]
+fn a_launch_waits_for_the_applications_that_it_depends_on() {
+    let given = || {
+        let given = Given::cluster().nodes(["a", "b"]).application("db").container("db-1");
+        given.application("web").needs("db").container("c")
+    };
+    let waits = given().when(launch("c")).then([
+        "ContainerLaunchRequested container=c",
+        "ContainerLaunchFailed attempt=0 container=c reason=it waits for application `db`, of which no container is UP",
+    ]);
+    waits
+        .and_when(place("c"))
+        .then_nothing()
+        .and_when(launch("db-1"))
+        .then_kinds(["ContainerLaunchRequested", "ContainerPlaced"])
+        .and_when(place("c"))
+        .then_nothing()
+        .and_when(launched("db-1", 1))
+        .and_when(place("c"))
+        .then(["ContainerPlaced container=c generation=1 node=b why=b has the fewest containers (0); a has 1 container"]);
+}
+
+#[test]
+fn a_failed_or_stopped_container_can_be_launched_again_and_its_old_placement_goes() {
+    let then = web().container("c").placed_on("a").failed().when(launch("c"));
+    let then = then.then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
+    assert_eq!(then.container("c").attempts, 0);
+    let then = web().container("c").down_on("a").when(launch("c"));
+    let then = then.then([
+        "ContainerLaunchRequested container=c",
+        "ContainerPlaced container=c generation=2 node=a why=a has the fewest containers (0); b has 0 containers",
+    ]);
+    assert_eq!(then.container("c").retired.len(), 1);
+    let then = web().container("c").up_on("a").stopping().when(launch("c"));
+    then.then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
+}
+
+#[test]
+fn a_container_is_stopped_in_every_phase() {
+    let requested = "ContainerStopRequested container=c";
+    // Nothing runs: there is nothing to wait for.
+    let at_once = [requested, "ContainerStopped container=c"];
+    web()
+        .container("c")
+        .waiting()
+        .when(stop("c"))
+        .then(at_once)
+        .because(["nothing", "ContainerStopRequested c"]);
+    web().container("c").placed_on("a").failed().when(stop("c")).then(at_once);
+    // Its node has to stop it.
+    web().container("c").placed_on("a").when(stop("c")).then([requested]);
+    web().container("c").up_on("a").node_down("a").when(stop("c")).then([requested]);
+    let exited = ContainerExited {
+        container_id: container("c"),
+        generation: Generation(1),
+        node_id: node("a"),
+        exit_code: Some(1),
+        out_of_memory: false,
+        restart_at: Some(chrono::DateTime::UNIX_EPOCH),
+    };
+    web().container("c").up_on("a").event(exited).when(stop("c")).then([requested]);
+    web()
+        .container("c")
+        .up_on("a")
+        .when(stop("c"))
+        .then([requested])
+        .and_when(stopped("c", 1))
+        .then(["ContainerStopped container=c exit_code=143 generation=1"])
+        .because(["ContainerStopRequested c"]);
+    // It does not run and is not going to.
+    web().container("c").when(stop("c")).then_nothing();
+    web().container("c").up_on("a").stopping().when(stop("c")).then_nothing();
+    web().container("c").down_on("a").when(stop("c")).then_nothing();
+}
+
+#[test]
+fn stopping_a_container_that_moves_ends_the_move() {
+    let given = web().container("c").up_on("a").moving_to("b", MigrationReason::Balance, true);
+    let then = given.when(stop("c")).then(["ContainerStopRequested container=c"]);
+    let c = then.container("c");
+    assert_eq!(c.migrating, None);
+    assert!(!c.is_served_by_predecessor(), "its predecessor is removed");
+}
+
+#[test]
+fn a_stop_counts_only_while_it_is_wanted() {
+    web().running(["c"], "a").when(stopped("c", 1)).then_nothing();
+    web().container("c").up_on("a").stopping().when(stopped("c", 7)).then_nothing();
+    web().when(stopped("x", 1)).then_nothing();
+    web().container("c").down_on("a").when(stopped("c", 1)).then_nothing();
+}
+
+#[test]
+fn a_container_without_a_placement_is_deleted_at_once() {
+    web()
+        .container("c")
+        .when(delete("c"))
+        .then(["ContainerStopRequested container=c then_delete=true", "ContainerDeleted container=c"])
+        .because(["nothing", "ContainerStopRequested c"]);
+}
+
+#[test]
+fn a_container_on_a_reachable_node_is_deleted_when_it_is_gone_from_there() {
+    let asked = web().running(["c"], "a").when(delete("c"));
+    let asked = asked.then(["ContainerStopRequested container=c then_delete=true"]);
+    assert_eq!(asked.container("c").status().as_str(), "STOPPING");
+    let given = asked.and_given();
+    given.clone().when(delete("c")).then_nothing();
+    let being_deleted = "container `c` is being deleted";
+    given.clone().when(launch("c")).then_refused(being_deleted);
+    given.clone().when(stop("c")).then_refused(being_deleted);
+    given.clone().when(update(update_container("c"))).then_refused(being_deleted);
+    given.clone().when(Command::FinishDelete(container("c"))).then_nothing();
+    given
+        .when(removed("c", 1, "a"))
+        .then(["ContainerRemoved container=c generation=1 node=a", "ContainerDeleted container=c"])
+        .because(["ContainerStopRequested c", "ContainerStopRequested c"]);
+}
+
+#[test]
+fn a_container_on_an_unreachable_node_is_deleted_at_once_and_is_an_orphan_later() {
+    use kdaemon_control::observed::ContainerState;
+    web()
+        .running(["c"], "a")
+        .node_down("a")
+        .when(delete("c"))
+        .then(["ContainerStopRequested container=c then_delete=true", "ContainerDeleted container=c"])
+        .and_when(probe("a"))
+        .and_when(probe_finding("a", [("c", 1, ContainerState::Running)]))
+        .then([
+            "NodeObserved latency_ms=2 node=a orphans=[{\"container_id\":\"c\",\
+             \"generation\":1}] outcome={\"foreign\":0,\"result\":\"answered\",\"running\":1}",
+            "NodeHealthy node=a successes=2",
+        ])
+        .and_when(removed("c", 1, "a"))
+        .then(["ContainerRemoved container=c generation=1 node=a"])
+        .and_when(removed("c", 1, "a"))
+        .then_nothing();
+}
+
+#[test]
+fn a_deletion_waits_only_for_nodes_that_can_be_reached() {
+    let given = web().container("c").up_on("a").moving_to("b", MigrationReason::Balance, true).launched();
+    let then = given.when(delete("c")).then_kinds(["ContainerStopRequested"]);
+    then.and_when(removed("c", 2, "b"))
+        .then(["ContainerRemoved container=c generation=2 node=b"])
+        .and_given()
+        .node_down("a")
+        .when(Command::FinishDelete(container("c")))
+        .then(["ContainerDeleted container=c"]);
+}
+
+#[test]
+fn only_what_is_to_be_deleted_is_deleted() {
+    web().container("c").when(Command::FinishDelete(container("c"))).then_nothing();
+}
+
+#[test]
+fn the_name_of_a_deleted_container_is_free_again() {
+    web()
+        .container("c")
+        .when(delete("c"))
+        .and_when(create(create_container("c", "web")))
+        .then_kinds(["ContainerCreated"]);
+}

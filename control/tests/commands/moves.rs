@@ -1,0 +1,336 @@
+//! Moves: evacuations, the rebalance plan, rolling updates.
+
+use crate::fixture::*;
+use kdaemon_control::commands::{Command, SpecChanges, UpdateApplication};
+use kdaemon_events::Generation;
+use kdaemon_events::container::{ContainerRemoved, ContainerUpdated, MigrationReason};
+
+fn roll() -> Command {
+    Command::RollApplication(application("web"))
+}
+
+#[test]
+fn nothing_is_evacuated_from_a_node_that_works() {
+    Given::cluster()
+        .nodes(["a", "b"])
+        .application("web")
+        .running(["c"], "a")
+        .when(evacuate("a"))
+        .then_nothing();
+}
+
+#[test]
+fn a_move_from_a_working_node_starts_the_new_one_first() {
+    let given = || Given::cluster().nodes(["a", "b"]).application("web");
+    let start_first = |given: Given| {
+        let then = given.draining("a").when(evacuate("a")).then_kinds(["ContainerMigrationCommanded"]);
+        then.container("c").is_served_by_predecessor()
+    };
+    assert!(start_first(given().running(["c"], "a")));
+    // What does not run yet has nothing to keep running.
+    assert!(!start_first(given().container("c").placed_on("a")));
+}
+
+#[test]
+fn a_move_serves_on_until_the_new_one_is_up_and_then_lets_the_old_one_go() {
+    let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a").draining("a");
+    let moving = given.when(evacuate("a"));
+    assert_eq!(moving.container("c").status().as_str(), "UP");
+    let moved = moving.and_when(launched("c", 2)).then([
+        "ContainerLaunched container=c engine=e-2 generation=2 image=sha256:1 node=b",
+        "ContainerMigrated container=c generation=2 node=b",
+    ]);
+    let moved = moved.because(["ContainerMigrationCommanded c", "ContainerLaunched c"]);
+    assert!(!moved.container("c").is_served_by_predecessor());
+    assert_eq!(moved.container("c").migrating, None);
+}
+
+#[test]
+fn what_is_bound_to_a_drained_node_stays_and_says_so() {
+    let given = Given::cluster().nodes(["a", "b"]).application("web");
+    let given = given.spec(|spec| spec.volumes = vec!["data:/data".parse().unwrap()]).running(["c"], "a");
+    let then = given.draining("a").when(evacuate("a")).then([
+        "ContainerLaunchFailed attempt=0 container=c reason=its node is drained and no node fits: a is draining; \
+         b the container's volumes are on node a",
+    ]);
+    let then = then.because(["NodeDrainStarted a"]);
+    assert_eq!(then.container("c").status().as_str(), "UP");
+    then.and_when(evacuate("a")).then_nothing();
+}
+
+#[test]
+fn what_has_nowhere_to_go_from_an_unhealthy_node_waits_and_says_so() {
+    let given = Given::cluster().nodes(["a"]).application("web").running(["c"], "a").node_down("a");
+    let then = given.when(evacuate("a")).then([
+        "ContainerLaunchFailed attempt=0 container=c reason=its node is unhealthy and no node fits: a is DOWN",
+    ]);
+    assert_eq!(then.container("c").status().as_str(), "LOST");
+    then.and_when(evacuate("a")).then_nothing();
+}
+
+#[test]
+fn only_what_is_to_run_is_evacuated() {
+    let given = Given::cluster().nodes(["a", "b"]).application("web");
+    let given = given.container("c1").up_on("a").stopping().container("c2").down_on("a").draining("a");
+    given.when(evacuate("a")).then_nothing();
+}
+
+#[test]
+fn a_drain_moves_a_bounded_number_at_a_time_an_unhealthy_node_is_left_at_once() {
+    let given = || {
+        let given =
+            Given::cluster().nodes(["a", "b"]).application("web").spec(|s| s.disruption_limit = Some(9));
+        let given = given.running(["c1", "c2", "c3"], "a");
+        given.policy(|policy| policy.max_migrations = 2)
+    };
+    let drained = given().draining("a").when(evacuate("a"));
+    let drained = drained.then_kinds(["ContainerMigrationCommanded", "ContainerMigrationCommanded"]);
+    drained
+        .and_when(evacuate("a"))
+        .then_nothing()
+        .and_when(launched("c1", 2))
+        .and_when(evacuate("a"))
+        .then_kinds(["ContainerMigrationCommanded"]);
+    given().node_down("a").when(evacuate("a")).then_kinds(["ContainerMigrationCommanded"; 3]);
+}
+
+#[test]
+fn no_more_of_an_application_is_moved_at_a_time_than_its_disruption_limit() {
+    let given = |limit: Option<u32>, count: usize| {
+        let names: Vec<_> = (1..=count).map(|n| format!("c{n}")).collect();
+        let given =
+            Given::cluster().nodes(["a", "b"]).application("web").spec(|s| s.disruption_limit = limit);
+        given.running(names.iter().map(String::as_str), "a")
+    };
+    let moves = |given: Given, command: Command| given.when(command).moved();
+    for (limit, count, expected) in
+        [(Some(1), 8, 1), (Some(3), 8, 3), (None, 8, 2), (None, 2, 1), (None, 1, 1)]
+    {
+        assert_eq!(moves(given(limit, count).draining("a"), evacuate("a")), expected, "{limit:?} of {count}");
+    }
+    assert_eq!(moves(given(Some(1), 8), Command::Rebalance), 1);
+    // What does not run does not have to be spared, and counts: the others wait for it.
+    let given = given(Some(1), 3).container("c9").placed_on("b").draining("a").draining("b").nodes(["c"]);
+    assert_eq!(moves(given.clone(), evacuate("a")), 0);
+    assert_eq!(moves(given, evacuate("b")), 1);
+    // Of two applications each has its own.
+    let two = Given::cluster().nodes(["a", "b"]).application("one").running(["c1", "c2"], "a");
+    let two = two.application("two").running(["d1", "d2"], "a").draining("a");
+    assert_eq!(moves(two, evacuate("a")), 2);
+}
+
+#[test]
+fn a_drain_goes_on_while_migrations_are_paused() {
+    let given =
+        Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a").draining("a").paused();
+    given.when(evacuate("a")).then_kinds(["ContainerMigrationCommanded"]);
+}
+
+#[test]
+fn uneven_counts_are_evened() {
+    let given = Given::cluster().nodes(["a", "b"]).application("web").spec(|s| s.disruption_limit = Some(2));
+    let given = given.running(["c1", "c2", "c3", "c4"], "a");
+    let then = given.when(Command::Rebalance).then([
+        "RebalancePlanned moves=[{\"container_id\":\"c1\",\"from_node_id\":\"a\",\"node_id\":\"b\"},\
+         {\"container_id\":\"c2\",\"from_node_id\":\"a\",\"node_id\":\"b\"}] remaining=0 \
+         why=the fullest node has 4 containers, the emptiest 0",
+        "ContainerMigrationCommanded container=c1 from_generation=1 from_node=a generation=2 node=b \
+         reason=balance start_first=true why=the counts of containers are evened",
+        "ContainerMigrationCommanded container=c2 from_generation=1 from_node=a generation=2 node=b \
+         reason=balance start_first=true why=the counts of containers are evened",
+    ]);
+    then.because(["nothing", "RebalancePlanned", "RebalancePlanned"])
+        .and_when(Command::Rebalance)
+        .then_nothing();
+}
+
+#[test]
+fn counts_within_one_of_each_other_are_even() {
+    let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c1"], "a");
+    given.when(Command::Rebalance).then_nothing();
+    Given::cluster().when(Command::Rebalance).then_nothing();
+}
+
+#[test]
+fn a_plan_is_carried_out_a_bounded_number_of_moves_at_a_time() {
+    let given = Given::cluster().nodes(["a", "b"]).application("web");
+    let given = given.running(["c1", "c2", "c3", "c4", "c5", "c6"], "a");
+    let then = given.policy(|policy| policy.max_migrations = 1).when(Command::Rebalance);
+    let then = then.then_kinds(["RebalancePlanned", "ContainerMigrationCommanded"]);
+    then.and_when(Command::Rebalance)
+        .then_nothing()
+        .and_when(launched("c1", 2))
+        .and_when(Command::Rebalance)
+        .then([
+            "RebalancePlanned moves=[{\"container_id\":\"c2\",\"from_node_id\":\"a\",\"node_id\":\"b\"}] \
+             remaining=1 why=the fullest node has 5 containers, the emptiest 1",
+            "ContainerMigrationCommanded container=c2 from_generation=1 from_node=a generation=2 node=b \
+             reason=balance start_first=true why=the counts of containers are evened",
+        ]);
+}
+
+#[test]
+fn what_must_not_move_for_balance_stays() {
+    let nodes = || Given::cluster().nodes(["a", "b"]).application("web");
+    // Volumes.
+    let bound = nodes().spec(|s| s.volumes = vec!["data:/data".parse().unwrap()]);
+    bound.running(["c1", "c2"], "a").when(Command::Rebalance).then_nothing();
+    // Whoever owns it said so.
+    let mut pinned = nodes().running(["c1", "c2"], "a");
+    for name in ["c1", "c2"] {
+        pinned = pinned.event(ContainerUpdated {
+            container_id: container(name),
+            name: None,
+            user_id: None,
+            application_id: None,
+            env_variables: None,
+            balance: Some(false),
+        });
+    }
+    pinned.when(Command::Rebalance).then_nothing();
+    // What is on its way already, or does not run.
+    let starting = nodes().container("c1").placed_on("a").container("c2").up_on("a").stopping();
+    starting.when(Command::Rebalance).then_nothing();
+    // Constraints.
+    let given = Given::cluster().node("a").up().labelled("zone", "x").nodes(["b"]).application("web");
+    let given = given.spec(|s| s.constraints = vec!["zone==x".parse().unwrap()]);
+    given.running(["c1", "c2"], "a").when(Command::Rebalance).then_nothing();
+}
+
+#[test]
+fn balance_looks_only_at_nodes_that_take_containers() {
+    let three = || Given::cluster().nodes(["a"]).application("web").running(["c1", "c2", "c3"], "a");
+    three().nodes(["b"]).node_down("b").when(Command::Rebalance).then_nothing();
+    three().node("b").up().cordoned().when(Command::Rebalance).then_nothing();
+    three().nodes(["b"]).draining("b").when(Command::Rebalance).then_nothing();
+    three().node("b").when(Command::Rebalance).then_nothing();
+    three()
+        .nodes(["b"])
+        .when(Command::Rebalance)
+        .then_kinds(["RebalancePlanned", "ContainerMigrationCommanded"]);
+    three().nodes(["b"]).paused().when(Command::Rebalance).then_nothing();
+}
+
+#[test]
+fn a_plan_never_sends_two_claims_for_one_port_or_the_last_slot() {
+    let given = Given::cluster().nodes(["a"]).application("web").ports("8080:80").running(["c1"], "a");
+    let given = given.application("two").ports("8080:80").event(kdaemon_events::node::NodeMounted {
+        node_id: node("b"),
+        name: "b".into(),
+        user_id: None,
+        endpoint: endpoint("b"),
+        labels: [].into(),
+        capacity: None,
+    });
+    let given = given.application("free").running(["x1", "x2", "x3", "x4"], "a");
+    let given = given.node("n").up();
+    let then = given.when(Command::Rebalance);
+    then.then_kinds(["RebalancePlanned", "ContainerMigrationCommanded", "ContainerMigrationCommanded"]);
+    let given = Given::cluster().nodes(["a"]).application("web").running(["c1", "c2", "c3", "c4"], "a");
+    let then = given.node("b").up().capacity(1).when(Command::Rebalance);
+    then.then_kinds(["RebalancePlanned", "ContainerMigrationCommanded"]);
+}
+
+#[test]
+fn a_changed_application_is_rolled_out_one_container_at_a_time() {
+    let change = UpdateApplication {
+        spec: SpecChanges { docker_image: Some("image:2".into()), ..SpecChanges::default() },
+        ..update_application("web")
+    };
+    let given =
+        Given::cluster().nodes(["a", "b"]).application("web").running(["c1"], "a").running(["c2"], "b");
+    given
+        .when(roll())
+        .then_nothing()
+        .and_when(Command::UpdateApplication(Box::new(change)))
+        .and_when(roll())
+        .then(["ContainerMigrationCommanded container=c1 from_generation=1 from_node=a generation=2 node=a \
+             reason=update start_first=true why=a has the fewest containers (0); b has 1 container"])
+        .because(["ApplicationUpdated web"])
+        .and_when(roll())
+        .then_nothing()
+        .and_when(launched("c1", 2))
+        .and_when(roll())
+        .then_kinds(["ContainerMigrationCommanded"])
+        .and_when(launched("c2", 2))
+        .and_when(roll())
+        .then_nothing();
+}
+
+#[test]
+fn what_claims_a_fixed_port_is_stopped_before_its_update_starts_on_the_same_node() {
+    let given = Given::cluster().nodes(["a"]).application("web").ports("8080:80").running(["c"], "a");
+    let given = given.spec(|spec| spec.docker_image = "image:2".into());
+    given
+        .when(roll())
+        .then(["ContainerMigrationCommanded container=c from_generation=1 from_node=a generation=2 node=a \
+         reason=update start_first=false why=a has the fewest containers (0)"]);
+}
+
+#[test]
+fn stopped_containers_are_not_rolled() {
+    let given = Given::cluster().nodes(["a"]).application("web").container("c").down_on("a");
+    given.spec(|spec| spec.docker_image = "image:2".into()).when(roll()).then_nothing();
+}
+
+#[test]
+fn a_container_whose_target_fails_too_moves_on() {
+    let given = Given::cluster().nodes(["a", "b", "c"]).application("web").running(["x"], "a");
+    let given = given.moving_to("b", MigrationReason::Balance, true).node_down("b");
+    let then = given
+        .when(evacuate("b"))
+        .then(["ContainerMigrationCommanded container=x from_generation=2 from_node=b generation=3 node=a \
+         reason=unhealthy start_first=false why=a has the fewest containers (0); c has 0 containers; b is DOWN"]);
+    assert!(then.container("x").is_served_by_predecessor(), "the one on a serves on");
+}
+
+#[test]
+fn what_leaves_a_drained_node_or_is_lost_is_not_rolled_beside_that() {
+    let given =
+        || Given::cluster().nodes(["a", "b"]).application("web").running(["c1"], "a").running(["c2"], "b");
+    let changed = |given: Given| given.spec(|spec| spec.docker_image = "image:2".into());
+    let then = changed(given().draining("a")).when(roll()).then_kinds(["ContainerMigrationCommanded"]);
+    assert!(then.container("c2").migrating.is_some(), "the one that stays is replaced");
+    changed(given().node_down("a")).when(roll()).then_nothing();
+}
+
+#[test]
+fn a_move_that_failed_and_waits_for_a_node_takes_nobodys_turn() {
+    let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a").node_down("a");
+    let given = given.moving_to("b", MigrationReason::Unhealthy, false).launch_failed(1, true).node_down("b");
+    assert!(given.cluster.migrating().next().is_some());
+    let then = given.when(place("c")).then_kinds(["ContainerLaunchFailed"]);
+    assert_eq!(then.container("c").migrating, None);
+}
+
+#[test]
+fn a_move_that_failed_is_none_any_more_when_the_one_that_served_is_gone() {
+    let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a");
+    let given = given.moving_to("b", MigrationReason::Balance, true).launch_failed(1, true);
+    assert!(given.cluster.migrating().next().is_some());
+    let gone =
+        ContainerRemoved { container_id: container("c"), generation: Generation(1), node_id: node("a") };
+    assert!(given.event(gone).cluster.migrating().next().is_none());
+}
+
+#[test]
+fn counts_are_evened_although_one_that_has_to_leave_is_what_another_has_to_stand_beside() {
+    let given = Given::cluster().nodes(["a", "b", "c"]).application("base").running(["x"], "b");
+    let given = given.application("web").spec(|spec| {
+        (spec.affinity, spec.disruption_limit) = (vec![application("base")], Some(3));
+    });
+    let then = given.running(["w1", "w2", "w3"], "a").when(Command::Rebalance).then_kinds([
+        "RebalancePlanned",
+        "ContainerMigrationCommanded",
+        "ContainerMigrationCommanded",
+    ]);
+    let on = |name: &str| then.container(name).placement.as_ref().map(|placement| placement.node_id);
+    assert_eq!((on("w1"), on("x")), (Some(node("b")), Some(node("c"))));
+}
+
+#[test]
+fn what_failed_on_a_node_that_went_down_meanwhile_is_lost_no_longer() {
+    let given = Given::cluster().nodes(["a", "b"]).application("web").container("c").placed_on("a");
+    let given = given.node_down("a").launch_failed(1, true);
+    assert!(!given.cluster.container(container("c")).unwrap().lost);
+}

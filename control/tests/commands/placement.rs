@@ -1,0 +1,233 @@
+//! Where containers are placed, and why not elsewhere.
+
+use crate::fixture::*;
+use kdaemon_events::container::MigrationReason;
+use kdaemon_events::node::NodeUpdated;
+use kdaemon_events::{MilliCpus, Resources};
+
+fn refused_for(given: Given, reason: &str) {
+    given.container("c").when(launch("c")).then_refused(&format!("no node fits: {reason}"));
+}
+
+#[test]
+fn of_equally_empty_nodes_the_one_with_the_lowest_id_is_taken() {
+    let placed = Given::cluster().nodes(["b", "a", "c"]).application("web").container("x").when(launch("x"));
+    placed.then([
+        "ContainerLaunchRequested container=x",
+        "ContainerPlaced container=x generation=1 node=a why=a has the fewest containers (0); b has 0 containers; c has 0 containers",
+    ]);
+}
+
+#[test]
+fn a_node_takes_no_more_than_its_capacity() {
+    let given = Given::cluster().node("a").up().capacity(1).application("web").running(["c1"], "a");
+    refused_for(given, "a is full: its capacity is 1");
+    // A stopped container does not count.
+    let given = Given::cluster().node("a").up().capacity(1).application("web").container("c1").down_on("a");
+    given.container("c").when(launch("c")).then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
+}
+
+#[test]
+fn constraints_are_satisfied_or_the_node_is_not_taken() {
+    let given = |constraint: &str| {
+        let given = Given::cluster().node("a").up().labelled("zone", "x").application("web");
+        let constraint = constraint.parse().unwrap();
+        given.spec(|spec| spec.constraints = vec![constraint])
+    };
+    for constraint in ["zone==y", "zone!=x", "gpu", "!zone"] {
+        refused_for(given(constraint), &format!("a does not satisfy the constraint {constraint}"));
+    }
+    for constraint in ["zone==x", "zone!=y", "zone", "!gpu", "gpu!=1"] {
+        let then = given(constraint).container("c").when(launch("c"));
+        then.then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
+    }
+}
+
+#[test]
+fn a_fixed_port_is_given_once() {
+    let given = || Given::cluster().nodes(["a"]).application("web").ports("8080:80").running(["c1"], "a");
+    let c1 = container("c1");
+    refused_for(given(), &format!("a port 8080/tcp is taken by container {c1}"));
+    // Another protocol, another port, and a port of the engine's choice do not clash.
+    for text in ["8080:80/udp", "8081:80", "80"] {
+        let given = given().application("other").ports(text).container("c");
+        given.when(launch("c")).then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
+    }
+    // A stopped container does not hold its port.
+    let given = given().then_container("c1").stopping().event(kdaemon_events::container::ContainerStopped {
+        container_id: container("c1"),
+        generation: None,
+        exit_code: None,
+    });
+    given.container("c").when(launch("c")).then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
+}
+
+#[test]
+fn a_port_is_taken_until_its_replaced_placement_is_removed() {
+    use kdaemon_control::commands::Command;
+    let given = Given::cluster().nodes(["a", "b"]).application("web").ports("8080:80").running(["c1"], "a");
+    let given = given.moving_to("b", MigrationReason::Balance, true).launched();
+    let (a, b) = (container("c1"), container("c1"));
+    let given = given.container("c");
+    let refusal = format!(
+        "no node fits: a port 8080/tcp is taken by container {a}; b port 8080/tcp is taken by container {b}"
+    );
+    given.clone().when(launch("c")).then_refused(&refusal);
+    given
+        .when(Command::RecordRemoved(placement_id("c1", 1), node("a")))
+        .and_when(launch("c"))
+        .then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
+}
+
+#[test]
+fn a_port_given_to_another_stays_with_it_when_a_stopped_container_comes_back() {
+    use kdaemon_control::commands::Command;
+    // c1 is stopped and c2 takes its port; c1 is launched elsewhere and its old placement removed.
+    let given = Given::cluster().nodes(["a", "b"]).application("web").ports("8080:80");
+    let given = given.container("c1").down_on("a").container("c2").up_on("a");
+    let then = given.when(launch("c1")).then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
+    assert_eq!(then.container("c1").placement.as_ref().unwrap().node_id, node("b"));
+    let given = then.and_when(Command::RecordRemoved(placement_id("c1", 1), node("a"))).and_given();
+    let (c1, c2) = (container("c1"), container("c2"));
+    refused_for(
+        given,
+        &format!("a port 8080/tcp is taken by container {c2}; b port 8080/tcp is taken by container {c1}"),
+    );
+}
+
+fn resources(given: Given, cpus: u64, memory_bytes: u64) -> Given {
+    let resources = Resources { cpus: Some(MilliCpus(cpus)), memory_bytes: Some(memory_bytes) };
+    given.spec(|spec| spec.resources = resources)
+}
+
+#[test]
+fn no_more_is_reserved_than_a_node_has() {
+    let given = || Given::cluster().nodes(["a"]).application("web");
+    let half = |given| resources(given, 2_500, 1_000_000_000).running(["c1"], "a");
+    refused_for(half(given()), "a has 1.5 processors left to reserve, 2.5 are wanted");
+    let big = |given| resources(given, 100, 5_000_000_000).running(["c1"], "a");
+    refused_for(big(given()), "a has 3000000000 bytes of memory left to reserve, 5000000000 are wanted");
+    let all = resources(given(), 4_000, 8_000_000_000).container("c").when(launch("c"));
+    all.then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
+    refused_for(resources(given(), 4_001, 1), "a has 4 processors left to reserve, 4.001 are wanted");
+}
+
+#[test]
+fn an_update_in_place_reserves_no_more_than_the_node_has_either() {
+    use kdaemon_control::commands::Command;
+    let given = resources(Given::cluster().nodes(["a"]).application("web"), 1_000, 10_000_000);
+    let given = given.running(["c1", "c2"], "a");
+    // 1 of 4 processors is the other's: 3 are what this one can have in the place of its own 1.
+    let to = |cpus| {
+        let given = resources(given.clone(), cpus, 10_000_000);
+        given.when(Command::RollApplication(application("web")))
+    };
+    to(3_000).then_kinds(["ContainerMigrationCommanded"]);
+    to(3_001).then([
+        "ContainerLaunchFailed attempt=0 container=c1 reason=no node fits: a has 3 processors left to reserve, 3.001 are wanted",
+    ]);
+}
+
+#[test]
+fn named_volumes_bind_a_container_to_its_node() {
+    let given = || {
+        let given = Given::cluster().nodes(["a", "b"]).application("web");
+        let given = given.spec(|spec| spec.volumes = vec!["data:/data".parse().unwrap()]);
+        given.container("c").down_on("b")
+    };
+    given().when(launch("c")).then([
+        "ContainerLaunchRequested container=c",
+        "ContainerPlaced container=c generation=2 node=b why=b holds its volumes",
+    ]);
+    given()
+        .node_down("b")
+        .when(launch("c"))
+        .then_refused("no node fits: a the container's volumes are on node b; b is DOWN");
+    // A folder of the node binds nothing.
+    let free = given().spec(|spec| spec.volumes = vec!["/data:/data".parse().unwrap()]);
+    let then = free.when(launch("c"));
+    assert_eq!(then.container("c").placement.as_ref().unwrap().node_id, node("a"));
+    // Without its node the volumes are lost, and it may run anywhere.
+    let then = given().node_down("b").when(unmount("b", true)).and_when(launch("c"));
+    assert_eq!(then.container("c").placement.as_ref().unwrap().node_id, node("a"));
+}
+
+#[test]
+fn many_refused_nodes_are_counted_not_listed() {
+    let mut given = Given::cluster().application("web").ports("8080:80");
+    for (index, name) in ["n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9"].into_iter().enumerate() {
+        given = given.node(name);
+        given = match index {
+            0 | 1 => given.up().node_down(name),
+            2 => given.up().cordoned(),
+            3 => given.up().capacity(0),
+            4 => given.up().container("c5").up_on(name),
+            _ => given,
+        };
+    }
+    refused_for(given, "of 9 nodes 2 DOWN, 1 cordoned, 1 full, 1 port 8080/tcp taken, 4 was not probed yet");
+}
+
+#[test]
+fn a_node_where_launches_failed_lately_is_taken_only_when_no_other_fits() {
+    let faulty = || {
+        let given = Given::cluster().nodes(["a", "b"]).application("web").running(["x1", "x2"], "b");
+        given.container("bad").placed_on("a").launch_failed(1, true).container("c")
+    };
+    faulty().when(launch("c")).then([
+        "ContainerLaunchRequested container=c",
+        "ContainerPlaced container=c generation=1 node=b why=b has the fewest containers (2); a has 0 containers, a launch failed there lately",
+    ]);
+    faulty().node_down("b").when(launch("c")).then([
+        "ContainerLaunchRequested container=c",
+        "ContainerPlaced container=c generation=1 node=a why=a has the fewest containers (0), though a launch failed there lately: no other node fits; b is DOWN",
+    ]);
+    // Other applications are not concerned, and a node that returns begins anew.
+    let then = faulty().application("other").container("o").when(launch("o"));
+    assert_eq!(then.container("o").placement.as_ref().unwrap().node_id, node("a"));
+    // It is forgotten after five minutes, or when a launch succeeds there.
+    let later = faulty().seconds_later(301).event(NodeUpdated {
+        node_id: node("b"),
+        name: None,
+        user_id: None,
+        endpoint: None,
+        labels: Some([].into()),
+        capacity: None,
+    });
+    let then = later.when(launch("c"));
+    assert_eq!(then.container("c").placement.as_ref().unwrap().node_id, node("a"));
+}
+
+#[test]
+fn a_waiting_container_says_once_for_what_it_waits() {
+    let waits = Given::cluster().nodes(["a"]).node_down("a").application("web").container("c").waiting();
+    waits
+        .when(place("c"))
+        .then(["ContainerLaunchFailed attempt=0 container=c reason=no node fits: a is DOWN"])
+        .because(["ContainerLaunchRequested c"])
+        .and_when(place("c"))
+        .then_nothing()
+        .and_when(probe("a"))
+        .and_when(probe("a"))
+        .then_kinds(["NodeObserved", "NodeHealthy"])
+        .and_when(place("c"))
+        .then_kinds(["ContainerPlaced"]);
+}
+
+#[test]
+fn only_a_container_that_waits_and_is_due_is_placed() {
+    let given = || Given::cluster().nodes(["a"]).application("web");
+    given().container("c").when(place("c")).then_nothing();
+    given().running(["c"], "a").when(place("c")).then_nothing();
+    given().container("c").waiting().when(stop("c")).and_when(place("c")).then_nothing();
+    // Its pause after a failed launch is not over.
+    let given = given().container("c").placed_on("a");
+    let failed = given.when(launch_failed("c", 1, true));
+    failed
+        .and_when(place("c"))
+        .then_nothing()
+        .and_given()
+        .seconds_later(1)
+        .when(place("c"))
+        .then_kinds(["ContainerPlaced"]);
+}

@@ -1,0 +1,707 @@
+//! A small world around the decisions: machines that run containers, and somebody who does at once what the
+//! reactors would do. Every decision in it is checked.
+
+use crate::check;
+use crate::fixture::facts;
+use chrono::{DateTime, TimeDelta, Utc};
+use kdaemon_control::commands::{
+    Command, Context, CreateApplication, CreateContainer, LaunchFailure, Listed, MountNode, Policy, Probe,
+    ProbeResult, Refusal, Seen, SpecChanges, UpdateApplication, UpdateContainer, decide,
+};
+use kdaemon_control::observed::{ContainerState, Exit, Launched};
+use kdaemon_events::node::Availability;
+use kdaemon_events::{
+    Actor, ApplicationId, ClusterId, ContainerId, Envelope, Environment, Event, Generation, MilliCpus,
+    NodeId, PlacementId, Protocol, Resources, UpdatePolicy,
+};
+use kdaemon_projections::{Cluster, Desired, Health, Phase, Status, Touched};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// What happens. Numbers choose among what there is, modulo how many there are.
+#[derive(Debug, Clone)]
+pub enum Op {
+    Mount {
+        capacity: Option<u32>,
+        zone: bool,
+    },
+    Unmount(usize, bool),
+    Cordon(usize),
+    Uncordon(usize),
+    Drain(usize),
+    /// A machine stops answering.
+    Break(usize),
+    Repair(usize),
+    RepairAll,
+    /// A machine loses all that it had.
+    Wipe(usize),
+    /// A machine fails to launch anything from now on, or works again.
+    Flaky(usize, bool),
+    CreateApplication {
+        port: Option<u16>,
+        zone: bool,
+        cpus: u64,
+        volume: bool,
+        replicas: Option<u32>,
+        rolling: bool,
+    },
+    UpdateApplication {
+        which: usize,
+        image: u8,
+        cpus: Option<u64>,
+        enabled: bool,
+    },
+    Scale(usize, u32),
+    DeleteApplication(usize),
+    CreateContainer(usize),
+    UpdateContainer(usize, bool, u8),
+    Launch(usize),
+    Stop(usize),
+    Delete(usize),
+    /// A process ends.
+    Exit(usize, i64),
+    /// Somebody removes or starts a container behind our back.
+    RemoveBehind(usize),
+    StartBehind(usize),
+    Unhealthy(usize),
+    Probe(usize),
+    /// One of the things that reactors have to do.
+    Task(usize),
+    Rebalance,
+    Later(i64),
+}
+
+/// Any op; `plain` leaves out everything that could hinder an even spread.
+pub fn op(plain: bool) -> impl Strategy<Value = Op> {
+    let i = || 0_usize..64;
+    let create = (
+        proptest::option::of(8_080_u16..8_082),
+        any::<bool>(),
+        prop_oneof![Just(0_u64), Just(1_000), Just(2_500)],
+        prop::bool::weighted(0.15),
+        proptest::option::of(0_u32..5),
+        any::<bool>(),
+    )
+        .prop_map(move |(port, zone, cpus, volume, replicas, rolling)| {
+            if plain {
+                Op::CreateApplication { port: None, zone: false, cpus: 0, volume: false, replicas, rolling }
+            } else {
+                Op::CreateApplication { port, zone, cpus, volume, replicas, rolling }
+            }
+        });
+    let mount = (proptest::option::weighted(0.3, 0_u32..4), any::<bool>())
+        .prop_map(move |(capacity, zone)| Op::Mount { capacity: capacity.filter(|_| !plain), zone });
+    let update = (i(), 0_u8..3, proptest::option::of(prop_oneof![Just(500_u64), Just(3_000)]), any::<bool>())
+        .prop_map(move |(which, image, cpus, enabled)| Op::UpdateApplication {
+            which,
+            image,
+            cpus: cpus.filter(|_| !plain),
+            enabled: enabled || plain,
+        });
+    prop_oneof![
+        4 => mount,
+        1 => (i(), any::<bool>()).prop_map(|(n, force)| Op::Unmount(n, force)),
+        1 => i().prop_map(Op::Cordon),
+        1 => i().prop_map(Op::Uncordon),
+        2 => i().prop_map(Op::Drain),
+        2 => i().prop_map(Op::Break),
+        2 => i().prop_map(Op::Repair),
+        1 => Just(Op::RepairAll),
+        1 => i().prop_map(Op::Wipe),
+        1 => (i(), any::<bool>()).prop_map(|(n, flaky)| Op::Flaky(n, flaky)),
+        3 => create,
+        1 => update,
+        3 => (i(), 0_u32..7).prop_map(|(a, replicas)| Op::Scale(a, replicas)),
+        1 => i().prop_map(Op::DeleteApplication),
+        4 => i().prop_map(Op::CreateContainer),
+        1 => (i(), any::<bool>(), 0_u8..3)
+            .prop_map(move |(c, balance, value)| Op::UpdateContainer(c, balance || plain, value)),
+        4 => i().prop_map(Op::Launch),
+        2 => i().prop_map(Op::Stop),
+        2 => i().prop_map(Op::Delete),
+        2 => (i(), prop_oneof![Just(0_i64), Just(1)]).prop_map(|(c, code)| Op::Exit(c, code)),
+        1 => i().prop_map(Op::RemoveBehind),
+        1 => i().prop_map(Op::StartBehind),
+        1 => i().prop_map(Op::Unhealthy),
+        6 => i().prop_map(Op::Probe),
+        20 => i().prop_map(Op::Task),
+        2 => Just(Op::Rebalance),
+        3 => (0_i64..400).prop_map(Op::Later),
+    ]
+}
+
+#[derive(Debug, Default)]
+struct Machine {
+    broken: bool,
+    flaky: bool,
+    has: BTreeMap<PlacementId, ContainerState>,
+}
+
+/// What a reactor has to do.
+#[derive(Debug, Clone, Copy)]
+enum Task {
+    Place(ContainerId),
+    Launch(PlacementId, NodeId),
+    Start(PlacementId, NodeId),
+    Stop(PlacementId, NodeId),
+    Remove(PlacementId, NodeId),
+    FinishDelete(ContainerId),
+    Evacuate(NodeId),
+    FinishDrain(NodeId),
+    Roll(ApplicationId),
+}
+
+pub struct World {
+    pub cluster: Cluster,
+    pub log: Vec<Envelope>,
+    machines: BTreeMap<NodeId, Machine>,
+    now: DateTime<Utc>,
+    policy: Arc<Policy>,
+    drawn: u128,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let policy = Policy { max_migrations: 2, ..Policy::default() };
+        let mut world = Self {
+            cluster: Cluster::default(),
+            log: Vec::new(),
+            machines: BTreeMap::new(),
+            now: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
+            policy: Arc::new(policy),
+            drawn: 0,
+        };
+        world.submit(Command::CreateCluster(ClusterId(Uuid::from_u128(1)))).unwrap();
+        // Something to begin with.
+        for zone in [true, false, true] {
+            world.act(&Op::Mount { capacity: None, zone });
+        }
+        world.act(&Op::CreateApplication {
+            port: None,
+            zone: false,
+            cpus: 0,
+            volume: false,
+            replicas: Some(4),
+            rolling: true,
+        });
+        world
+    }
+
+    /// A command is decided, checked, and its events happen.
+    pub fn submit(&mut self, command: Command) -> Result<Vec<Envelope>, Refusal> {
+        self.drawn += 1;
+        let context = Context {
+            actor: Actor::Anonymous,
+            request_id: None,
+            cause: None,
+            term: None,
+            precondition: None,
+            now: self.now,
+            seed: Uuid::from_u128(self.drawn),
+            policy: Arc::clone(&self.policy),
+        };
+        let decision = decide(&self.cluster, command, &context)?;
+        for envelope in &decision.events {
+            assert_eq!(envelope.seq, self.cluster.seq().next(), "seqs are dense");
+            assert!(envelope.cause.is_none_or(|cause| cause < envelope.seq), "a cause comes before");
+            self.check_placement(&envelope.event);
+            let before = self.cluster.clone();
+            self.cluster.apply(envelope, &mut Touched::default());
+            check_generations(&before, &self.cluster);
+        }
+        assert!(self.cluster == decision.cluster, "the decided state is the fold of its events");
+        check::indexes(&self.cluster);
+        self.log.extend(decision.events.iter().cloned());
+        Ok(decision.events)
+    }
+
+    /// What is placed fits where it is placed.
+    fn check_placement(&self, event: &Event) {
+        let (container_id, node_id) = match event {
+            Event::ContainerPlaced(e) => (e.container_id, e.node_id),
+            Event::ContainerMigrationCommanded(e) => (e.container_id, e.node_id),
+            _ => return,
+        };
+        let container = self.cluster.container(container_id).unwrap();
+        let spec = self.cluster.spec_of(container);
+        let node = self.cluster.node(node_id).expect("placed on a node that is mounted");
+        assert!(node.is_eligible(), "placed on {}: {:?}, {:?}", node.name, node.health, node.availability);
+        for constraint in &spec.constraints {
+            assert!(constraint.admits(&node.labels), "placed against {constraint}");
+        }
+        let others: Vec<_> = node
+            .residents
+            .iter()
+            .filter(|id| **id != container_id)
+            .filter_map(|id| self.cluster.container(*id))
+            .collect();
+        if let Some(capacity) = node.capacity {
+            assert!(others.len() < capacity as usize, "placed beyond the capacity of {}", node.name);
+        }
+        if let (Some(engine), Some(MilliCpus(wanted))) = (&node.engine, spec.resources.cpus) {
+            let taken: u64 =
+                others.iter().filter_map(|c| c.residence()?.spec.resources.cpus).map(|cpus| cpus.0).sum();
+            assert!(taken + wanted <= engine.cpus.0, "{taken} + {wanted} processors on {}", node.name);
+        }
+        let claimed: BTreeSet<(Protocol, u16)> = self
+            .cluster
+            .containers()
+            .filter(|c| c.id != container_id && !matches!(c.phase, Phase::Down | Phase::Failed))
+            .filter_map(|c| c.placement.as_ref())
+            .filter(|placement| placement.node_id == node_id)
+            .flat_map(|placement| placement.spec.fixed_ports())
+            .collect();
+        for port in spec.fixed_ports() {
+            assert!(!claimed.contains(&port), "port {port:?} of {} is given twice", node.name);
+        }
+    }
+
+    /// One thing happens.
+    pub fn act(&mut self, op: &Op) {
+        match op {
+            Op::Mount { capacity, zone } => {
+                if self.cluster.nodes().len() < 6 {
+                    let name = format!("n{}", self.log.len());
+                    let endpoint = crate::fixture::endpoint(&name);
+                    let labels = if *zone { [("zone".to_owned(), "x".to_owned())].into() } else { [].into() };
+                    let mount = MountNode {
+                        name: Some(name),
+                        user_id: None,
+                        endpoint,
+                        labels,
+                        capacity: *capacity,
+                        availability: kdaemon_events::node::Availability::Active,
+                    };
+                    let events = self.submit(Command::MountNode(mount)).unwrap();
+                    let Event::NodeMounted(mounted) = &events[0].event else { panic!("not mounted") };
+                    self.machines.insert(mounted.node_id, Machine::default());
+                    self.probe(mounted.node_id);
+                }
+            }
+            Op::Unmount(n, force) => {
+                self.on_node(*n, |node_id| Command::UnmountNode { node_id, force: *force });
+            }
+            Op::Cordon(n) => self.on_node(*n, Command::CordonNode),
+            Op::Uncordon(n) => self.on_node(*n, Command::UncordonNode),
+            Op::Drain(n) => self.on_node(*n, Command::DrainNode),
+            Op::Break(n) => self.on_machine(*n, |machine| machine.broken = true),
+            Op::Repair(n) => self.on_machine(*n, |machine| machine.broken = false),
+            Op::RepairAll => {
+                self.machines.values_mut().for_each(|machine| machine.broken = false);
+                (0..6).for_each(|n| {
+                    self.node(n).into_iter().for_each(|id| self.probe(id));
+                });
+            }
+            Op::Wipe(n) => self.on_machine(*n, |machine| machine.has.clear()),
+            Op::Flaky(n, flaky) => self.on_machine(*n, |machine| machine.flaky = *flaky),
+            Op::CreateApplication { port, zone, cpus, volume, replicas, rolling } => {
+                let spec = SpecChanges {
+                    docker_image: Some("image:1".into()),
+                    exposed_ports: port.map(|port| crate::fixture::ports(&format!("{port}:80"))),
+                    constraints: zone.then(|| vec!["zone==x".parse().unwrap()]),
+                    volumes: volume.then(|| vec!["data:/data".parse().unwrap()]),
+                    resources: (*cpus > 0)
+                        .then_some(Resources { cpus: Some(MilliCpus(*cpus)), memory_bytes: None }),
+                    ..SpecChanges::default()
+                };
+                let create = CreateApplication {
+                    name: format!("app{}", self.log.len()),
+                    user_id: None,
+                    spec,
+                    is_enabled: true,
+                    dependencies: Vec::new(),
+                    replicas: *replicas,
+                    update_policy: if *rolling { UpdatePolicy::Rolling } else { UpdatePolicy::Manual },
+                };
+                if self.cluster.applications().len() < 5 {
+                    self.submit(Command::CreateApplication(create)).unwrap();
+                }
+            }
+            Op::UpdateApplication { which, image, cpus, enabled } => {
+                let Some(application_id) = self.application(*which) else { return };
+                let resources =
+                    cpus.map(|cpus| Resources { cpus: Some(MilliCpus(cpus)), memory_bytes: None });
+                let spec = SpecChanges {
+                    docker_image: Some(format!("image:{image}")),
+                    resources,
+                    ..SpecChanges::default()
+                };
+                let update = UpdateApplication {
+                    application_id,
+                    name: None,
+                    user_id: None,
+                    spec,
+                    is_enabled: Some(*enabled),
+                    dependencies: None,
+                    replicas: None,
+                    update_policy: None,
+                };
+                self.submit(Command::UpdateApplication(Box::new(update))).unwrap();
+            }
+            Op::Scale(a, replicas) => {
+                if let Some(application_id) = self.application(*a) {
+                    let _ = self.submit(Command::ScaleApplication { application_id, replicas: *replicas });
+                }
+            }
+            Op::DeleteApplication(a) => {
+                if let Some(id) = self.application(*a) {
+                    let _ = self.submit(Command::DeleteApplication(id));
+                }
+            }
+            Op::CreateContainer(a) => {
+                if let Some(id) = self.application(*a)
+                    && self.cluster.containers().len() < 25
+                {
+                    let create = CreateContainer {
+                        name: None,
+                        user_id: None,
+                        application: Some(id.to_string()),
+                        env_variables: Environment::new(),
+                        balance: true,
+                    };
+                    self.submit(Command::CreateContainer(create)).unwrap();
+                }
+            }
+            Op::UpdateContainer(c, balance, value) => self.on_container(*c, |container_id| {
+                Command::UpdateContainer(UpdateContainer {
+                    container_id,
+                    name: None,
+                    user_id: None,
+                    application: None,
+                    env_variables: Some([("V".to_owned(), value.to_string())].into()),
+                    balance: Some(*balance),
+                })
+            }),
+            Op::Launch(c) => self.on_container(*c, Command::LaunchContainer),
+            Op::Stop(c) => self.on_container(*c, Command::StopContainer),
+            Op::Delete(c) => self.on_container(*c, Command::DeleteContainer),
+            Op::Exit(c, code) => {
+                if let Some((node_id, placement_id)) = self.placement_id(*c, ContainerState::Running) {
+                    self.set(node_id, placement_id, Some(ContainerState::Exited));
+                    let exit = Some(Exit { code: *code, out_of_memory: false });
+                    self.submit(Command::RecordExited(placement_id, exit)).unwrap();
+                }
+            }
+            Op::RemoveBehind(c) => {
+                if let Some((node_id, placement_id)) = self.placement_id(*c, ContainerState::Running) {
+                    self.set(node_id, placement_id, None);
+                    self.submit(Command::RecordMissing(placement_id)).unwrap();
+                }
+            }
+            Op::StartBehind(c) => {
+                if let Some((node_id, placement_id)) = self.placement_id(*c, ContainerState::Exited) {
+                    self.set(node_id, placement_id, Some(ContainerState::Running));
+                }
+            }
+            Op::Unhealthy(c) => {
+                if let Some((_, placement_id)) = self.placement_id(*c, ContainerState::Running) {
+                    self.submit(Command::RecordHealth(placement_id, false)).unwrap();
+                }
+            }
+            Op::Probe(n) => {
+                if let Some(id) = self.node(*n) {
+                    self.probe(id);
+                }
+            }
+            Op::Task(index) => {
+                let tasks = self.tasks();
+                if !tasks.is_empty() {
+                    self.perform(tasks[index % tasks.len()]);
+                }
+            }
+            Op::Rebalance => {
+                self.submit(Command::Rebalance).unwrap();
+            }
+            Op::Later(seconds) => self.now += TimeDelta::seconds(*seconds),
+        }
+    }
+
+    fn node(&self, index: usize) -> Option<NodeId> {
+        let all: Vec<_> = self.cluster.nodes().map(|node| node.id).collect();
+        (!all.is_empty()).then(|| all[index % all.len()])
+    }
+
+    fn application(&self, index: usize) -> Option<ApplicationId> {
+        let all: Vec<_> = self.cluster.applications().map(|application| application.id).collect();
+        (!all.is_empty()).then(|| all[index % all.len()])
+    }
+
+    /// A container that some working machine has in this state.
+    fn placement_id(&self, index: usize, running: ContainerState) -> Option<(NodeId, PlacementId)> {
+        let all: Vec<_> = self
+            .machines
+            .iter()
+            .filter(|(_, machine)| !machine.broken)
+            .flat_map(|(id, machine)| {
+                machine.has.iter().map(|(placement_id, state)| (*id, *placement_id, *state))
+            })
+            .filter(|(_, _, state)| *state == running)
+            .collect();
+        (!all.is_empty()).then(|| all[index % all.len()]).map(|(id, placement_id, _)| (id, placement_id))
+    }
+
+    fn on_node(&mut self, index: usize, command: impl FnOnce(NodeId) -> Command) {
+        if let Some(id) = self.node(index) {
+            let _ = self.submit(command(id)); // refused or not: both are fine
+        }
+    }
+
+    fn on_container(&mut self, index: usize, command: impl FnOnce(ContainerId) -> Command) {
+        let all: Vec<_> = self.cluster.containers().map(|container| container.id).collect();
+        if !all.is_empty() {
+            let _ = self.submit(command(all[index % all.len()])); // refused or not: both are fine
+        }
+    }
+
+    fn on_machine(&mut self, index: usize, change: impl FnOnce(&mut Machine)) {
+        if let Some(machine) = self.node(index).and_then(|id| self.machines.get_mut(&id)) {
+            change(machine);
+        }
+    }
+
+    fn set(&mut self, node_id: NodeId, placement_id: PlacementId, state: Option<ContainerState>) {
+        let Some(machine) = self.machines.get_mut(&node_id) else { return };
+        match state {
+            Some(state) => machine.has.insert(placement_id, state),
+            None => machine.has.remove(&placement_id),
+        };
+    }
+
+    fn probe(&mut self, node_id: NodeId) {
+        let Some(node) = self.cluster.node(node_id).cloned() else { return };
+        let machine = &self.machines[&node_id];
+        let result = if machine.broken {
+            ProbeResult::Failed("no answer".into())
+        } else {
+            let own = machine
+                .has
+                .iter()
+                .map(|(placement_id, state)| Seen { placement_id: *placement_id, state: *state });
+            let listed = Listed { own: own.collect(), foreign: 0, as_of: self.cluster.seq() };
+            ProbeResult::Answered { engine: Some(facts(&node.name)), listed: Some(listed) }
+        };
+        let endpoint = node.endpoint.clone();
+        let probe = Probe { node_id, endpoint, latency: Duration::from_millis(1), result };
+        self.submit(Command::RecordProbe(probe)).expect("a probe is never refused");
+    }
+
+    /// Everything that reactors have to do now.
+    fn tasks(&self) -> Vec<Task> {
+        let up = |id: NodeId| self.cluster.node(id).is_some_and(|node| node.health == Health::Up);
+        let mut tasks = Vec::new();
+        for c in self.cluster.unsettled() {
+            let due = c.not_before.is_none_or(|not_before| not_before <= self.now);
+            let placement_id = |generation| PlacementId { container_id: c.id, generation };
+            let placed = c.placement.as_ref().map(|p| (placement_id(p.generation), p.node_id));
+            match (c.phase, placed) {
+                (Phase::Waiting, _) if due => tasks.push(Task::Place(c.id)),
+                (Phase::Placed, Some((own, node))) if due && up(node) => {
+                    let waits = c.retired.iter().any(|r| {
+                        let in_the_way = r.placement.engine_id.is_some() || r.placement.node_id == node;
+                        !r.held && up(r.placement.node_id) && in_the_way
+                    });
+                    if !waits {
+                        tasks.push(Task::Launch(own, node));
+                    }
+                }
+                (Phase::Restarting, Some((own, node))) if due && up(node) => {
+                    tasks.push(Task::Start(own, node));
+                }
+                (Phase::Stopping, Some((own, node))) if up(node) => tasks.push(Task::Stop(own, node)),
+                _ => {}
+            }
+            let before = tasks.len();
+            let retired = c.retired.iter().filter(|retired| !retired.held && up(retired.placement.node_id));
+            tasks.extend(
+                retired.map(|r| Task::Remove(placement_id(r.placement.generation), r.placement.node_id)),
+            );
+            if c.desired == Desired::Deleted && tasks.len() == before {
+                tasks.push(Task::FinishDelete(c.id));
+            }
+        }
+        for node in self.cluster.nodes() {
+            let draining = node.availability == Availability::Draining;
+            if node.health == Health::Up {
+                tasks.extend(node.orphans.iter().map(|orphan| {
+                    let PlacementId { container_id, generation } =
+                        PlacementId { container_id: orphan.container_id, generation: orphan.generation };
+                    Task::Remove(PlacementId { container_id, generation }, node.id)
+                }));
+            }
+            if node.health == Health::Up && draining {
+                let idle = node.holds.iter().filter_map(|id| self.cluster.container(*id));
+                for c in idle.filter(|c| matches!(c.phase, Phase::Down | Phase::Failed | Phase::Waiting)) {
+                    if let Some(p) = c.placement.as_ref().filter(|p| p.node_id == node.id) {
+                        let placement_id = PlacementId { container_id: c.id, generation: p.generation };
+                        tasks.push(Task::Remove(placement_id, node.id));
+                    }
+                }
+            }
+            let unhealthy = node.health == Health::Down && self.cluster.paused().is_none();
+            if draining || unhealthy {
+                tasks.push(Task::Evacuate(node.id));
+            }
+            if draining && !node.drained {
+                tasks.push(Task::FinishDrain(node.id));
+            }
+        }
+        let rolling = |a: &&Arc<kdaemon_projections::Application>| {
+            a.update_policy == UpdatePolicy::Rolling && a.is_enabled
+        };
+        tasks.extend(self.cluster.applications().filter(rolling).map(|a| Task::Roll(a.id)));
+        tasks
+    }
+
+    fn perform(&mut self, task: Task) {
+        let command = match task {
+            Task::Place(id) => Command::PlaceContainer(id),
+            Task::FinishDelete(id) => Command::FinishDelete(id),
+            Task::Evacuate(id) => Command::EvacuateNode(id),
+            Task::FinishDrain(id) => Command::FinishDrain(id),
+            Task::Roll(id) => Command::RollApplication(id),
+            Task::Launch(placement_id, node) => {
+                let machine = &self.machines[&node];
+                if machine.broken || machine.flaky {
+                    let failure = LaunchFailure { reason: "no answer".into(), node_fault: true };
+                    Command::RecordLaunchFailed(placement_id, failure)
+                } else {
+                    self.set(node, placement_id, Some(ContainerState::Running));
+                    Command::RecordLaunched(placement_id, started())
+                }
+            }
+            Task::Start(placement_id, node) => {
+                let machine = &self.machines[&node];
+                if machine.broken {
+                    let failure = LaunchFailure { reason: "no answer".into(), node_fault: true };
+                    Command::RecordLaunchFailed(placement_id, failure)
+                } else if machine.has.contains_key(&placement_id) {
+                    self.set(node, placement_id, Some(ContainerState::Running));
+                    Command::RecordLaunched(placement_id, started())
+                } else {
+                    Command::RecordMissing(placement_id)
+                }
+            }
+            Task::Stop(placement_id, node) => {
+                if self.machines[&node].broken {
+                    return;
+                }
+                let was = self.machines[&node].has.contains_key(&placement_id);
+                self.set(node, placement_id, was.then_some(ContainerState::Exited));
+                Command::RecordStopped(placement_id, was.then_some(Exit { code: 143, out_of_memory: false }))
+            }
+            Task::Remove(placement_id, node) => {
+                if self.machines[&node].broken {
+                    return;
+                }
+                self.set(node, placement_id, None);
+                Command::RecordRemoved(placement_id, node)
+            }
+        };
+        if let Err(refusal) = self.submit(command) {
+            // What it is about may have gone with the task before it.
+            assert!(matches!(refusal, Refusal::NotFound { .. }), "{task:?} was refused: {refusal}");
+        }
+    }
+
+    /// The reactors work until nothing is left to do.
+    pub fn settle(&mut self) {
+        for machine in self.machines.values_mut() {
+            machine.flaky = false;
+        }
+        let mut quiet = 0;
+        for _ in 0..300 {
+            let before = self.log.len();
+            self.now += TimeDelta::seconds(120);
+            let nodes: Vec<_> = self.cluster.nodes().map(|node| node.id).collect();
+            for id in nodes {
+                self.probe(id);
+            }
+            for task in self.tasks() {
+                self.perform(task);
+            }
+            self.submit(Command::Rebalance).unwrap();
+            let news = self.log[before..].iter().any(|envelope| !envelope.event.is_observation());
+            quiet = if news { 0 } else { quiet + 1 };
+            if quiet == 4 {
+                return;
+            }
+        }
+        let last: Vec<_> = self
+            .log
+            .iter()
+            .rev()
+            .filter(|envelope| !envelope.event.is_observation())
+            .take(12)
+            .map(|envelope| format!("{:?}", envelope.event))
+            .collect();
+        panic!("it never comes to rest; the last that happened, newest first:\n{}", last.join("\n"));
+    }
+
+    /// When all has come to rest, each machine runs exactly what it should.
+    pub fn check_settled(&self) {
+        for node in self.cluster.nodes().filter(|node| node.health == Health::Up) {
+            let machine = &self.machines[&node.id];
+            let mut wanted: BTreeMap<PlacementId, bool> = BTreeMap::new();
+            for c in self.cluster.containers() {
+                for retired in c.retired.iter().filter(|retired| retired.placement.node_id == node.id) {
+                    // It serves on while its successor cannot be had.
+                    let serves =
+                        retired.held && c.desired == Desired::Running && (c.lost || c.phase != Phase::Up);
+                    assert!(serves, "{} is not cleaned up on {}: {c:#?}", c.name, node.name);
+                    let generation = retired.placement.generation;
+                    wanted.insert(PlacementId { container_id: c.id, generation }, true);
+                }
+                if let Some(p) = c.placement.as_ref().filter(|p| p.node_id == node.id) {
+                    let placement_id = PlacementId { container_id: c.id, generation: p.generation };
+                    wanted.insert(placement_id, c.phase == Phase::Up);
+                    assert!(matches!(c.phase, Phase::Up | Phase::Down), "{} is {:?}", c.name, c.phase);
+                }
+            }
+            for (placement_id, running) in &machine.has {
+                let up = wanted.get(placement_id);
+                assert!(up.is_some(), "{placement_id:?} is on {} and nobody wants it", node.name);
+                assert_eq!(
+                    up == Some(&true),
+                    *running == ContainerState::Running,
+                    "{placement_id:?} on {}",
+                    node.name
+                );
+            }
+            for (placement_id, up) in wanted {
+                assert!(
+                    !up || machine.has.contains_key(&placement_id),
+                    "{placement_id:?} is not on {}",
+                    node.name
+                );
+            }
+        }
+        for c in self.cluster.containers() {
+            assert!(c.desired != Desired::Deleted, "{} was to be deleted", c.name);
+            if c.desired == Desired::Running {
+                let explained = c.reason.is_some();
+                assert!(c.status() == Status::Up || explained, "{} is {:?}", c.name, c.status());
+            }
+        }
+    }
+
+    /// The counts of the nodes that take containers.
+    pub fn spread(&self) -> (u32, u32) {
+        let counts = || self.cluster.nodes().filter(|n| n.is_eligible()).map(|n| n.container_count());
+        (counts().min().unwrap_or(0), counts().max().unwrap_or(0))
+    }
+}
+
+fn started() -> Launched {
+    Launched { engine_id: "e".into(), image_id: "i".into(), ports: Vec::new(), started_at: None }
+}
+
+/// Generations only rise, and a container that has a higher one never goes back but by adoption.
+fn check_generations(before: &Cluster, after: &Cluster) {
+    for container in after.containers() {
+        let old = before.container(container.id).map_or(Generation(0), |c| c.generation);
+        assert!(container.generation >= old, "the generation of {} fell", container.name);
+    }
+}

@@ -1,0 +1,350 @@
+//! The routes of containers.
+
+use super::command::{Call, CommandQuery, Created, DryRun, Progress, settled};
+use super::input::{Fields, Input, Known, Query, QueryFields, Which};
+use super::problem::{Problem, Sort};
+use super::resource::{Containers, ListQuery, PageQuery, ReadQuery, answer, get, json, list, resolve, state};
+use super::shapes::{
+    Balance, Flag, Past, Tail, Text, Variables, Whole, edited_text, filled, nullable, optional_text,
+};
+use super::{Answered, Api, Routes, SEQ_HEADER};
+use crate::engine::{Engine, Identity, LogRequest, Pulling, Stats};
+use axum::body::Body as HttpBody;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use futures_util::StreamExt as _;
+use kdaemon_control::commands::{Command, CreateContainer, UpdateContainer};
+use kdaemon_events::{ContainerId, Seq};
+use kdaemon_projections::{Cluster, ContainerRow, Desired, Phase};
+use serde::Deserialize;
+use std::sync::{Arc, LazyLock};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+pub(super) fn routes() -> Routes {
+    vec![
+        routes!(create),
+        routes!(launch),
+        routes!(launch_one),
+        routes!(stop),
+        routes!(update),
+        routes!(delete),
+        routes!(all),
+        routes!(one),
+        routes!(logs),
+        routes!(stats),
+        routes!(progress),
+    ]
+}
+
+/// A container record, as it is made or edited.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ContainerInput)]
+struct Body {
+    /// Its name; made from its application's when there is none.
+    name: Option<String>,
+    /// Whom it belongs to.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Text>)]
+    user_id: Option<Option<Text>>,
+    /// The id or the name of its application.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    application_id: Option<Option<Text>>,
+    /// Environment variables on top of its application's: `A=1,B=2`, `["A=1"]` or `{"A":"1"}`.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Variables>)]
+    env_variables: Option<Option<Variables>>,
+    /// Whether the rebalancer may move it for the sake of balance: `false` pins it to its node. A number, as
+    /// clients of 0.0 send it (`0`, `0.5`), has no meaning for placement: any number is `true`.
+    balance: Option<Balance>,
+}
+
+impl Fields for Body {
+    fn known() -> &'static Known {
+        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of::<Body, ContainerRow>);
+        &KNOWN
+    }
+}
+
+/// Makes a container record
+#[utoipa::path(post, path = "/containers/create", tag = "containers", params(CommandQuery), request_body = Body,
+    responses((status = 201, description = "It is made", body = ContainerRow), (status = 200, description = "What a dry run would append", body = DryRun)))]
+async fn create(call: Call, input: Input<Body>) -> Answered {
+    let Input { value: body, digest } = input;
+    let create = CreateContainer {
+        name: filled(body.name),
+        user_id: optional_text(body.user_id).flatten(),
+        application: optional_text(body.application_id).flatten(),
+        env_variables: body.env_variables.flatten().unwrap_or_default().0,
+        balance: body.balance.is_none_or(|flag| flag.0),
+    };
+    call.run(Command::CreateContainer(create), None, Created::<Containers>::new(), Some(digest)).await
+}
+
+/// Places and launches a container
+#[utoipa::path(post, path = "/containers/launch/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
+    responses((status = 200, description = "It is UP", body = ContainerRow), (status = 202, description = "It is being launched", body = ContainerRow)))]
+async fn launch(call: Call, Which(which): Which) -> Answered {
+    run(call, &which, Command::LaunchContainer, launched).await
+}
+
+/// Places and launches a container (another spelling)
+#[utoipa::path(post, path = "/container/launch/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
+    responses((status = 200, description = "It is UP", body = ContainerRow), (status = 202, description = "It is being launched", body = ContainerRow)))]
+async fn launch_one(call: Call, which: Which) -> Answered {
+    launch(call, which).await
+}
+
+/// Stops a container
+#[utoipa::path(post, path = "/containers/stop/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
+    responses((status = 200, description = "It is DOWN", body = ContainerRow), (status = 202, description = "It is being stopped", body = ContainerRow)))]
+async fn stop(call: Call, Which(which): Which) -> Answered {
+    run(call, &which, Command::StopContainer, stopped).await
+}
+
+/// Edits a container record
+#[utoipa::path(patch, path = "/containers/update/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = Body,
+    responses((status = 200, description = "It is so now", body = ContainerRow)))]
+async fn update(call: Call, Which(which): Which, input: Input<Body>) -> Answered {
+    let Input { value: body, digest } = input;
+    let id = resolve::<Containers>(&call.api.journal.cluster(), &which)?;
+    let update = UpdateContainer {
+        container_id: ContainerId(id),
+        name: filled(body.name),
+        user_id: optional_text(body.user_id),
+        application: edited_text(body.application_id),
+        env_variables: body.env_variables.map(|variables| variables.unwrap_or_default().0),
+        balance: body.balance.map(|flag| flag.0),
+    };
+    call.run_on::<Containers>(id, Command::UpdateContainer(update), settled, Some(digest)).await
+}
+
+/// Removes a container from its node and deletes it
+#[utoipa::path(delete, path = "/containers/delete/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
+    responses((status = 200, description = "It is gone", body = ContainerRow), (status = 202, description = "It is being removed", body = ContainerRow)))]
+async fn delete(call: Call, Which(which): Which) -> Answered {
+    run(call, &which, Command::DeleteContainer, deleted).await
+}
+
+/// One container
+#[utoipa::path(get, path = "/containers/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), ReadQuery),
+    responses((status = 200, description = "The container", body = ContainerRow)))]
+async fn one(
+    State(api): State<Api>,
+    Which(which): Which,
+    Query(query): Query<ReadQuery>,
+    headers: HeaderMap,
+) -> Answered {
+    get::<Containers>(&api, &which, &query, &headers).await
+}
+
+/// All containers
+///
+/// Every scalar field of a container is a filter (`?status=UP&node_id=node-1`; ids or names).
+#[utoipa::path(get, path = "/containers", tag = "containers", params(PageQuery),
+    responses((status = 200, description = "The containers, by id", body = [ContainerRow])))]
+async fn all(State(api): State<Api>, query: ListQuery) -> Answered {
+    list::<Containers>(&api, query).await
+}
+
+async fn run(
+    call: Call,
+    which: &str,
+    command: fn(ContainerId) -> Command,
+    judge: fn(&Cluster, Uuid) -> Progress,
+) -> Answered {
+    let id = resolve::<Containers>(&call.api.journal.cluster(), which)?;
+    call.run_on::<Containers>(id, command(ContainerId(id)), judge, None).await
+}
+
+fn launched(cluster: &Cluster, id: Uuid) -> Progress {
+    let Some(container) = cluster.container(ContainerId(id)) else {
+        return Progress::Failed("it was deleted meanwhile".to_owned());
+    };
+    let reason = |otherwise: &str| container.reason.clone().unwrap_or_else(|| otherwise.to_owned());
+    match container.phase {
+        Phase::Failed => Progress::Failed(reason("its launch failed")),
+        Phase::Deleting => Progress::Failed("it is being deleted".to_owned()),
+        Phase::Down | Phase::Created => Progress::Failed(reason("it was stopped meanwhile")),
+        Phase::Stopping => Progress::Failed("it is being stopped".to_owned()),
+        Phase::Up if !container.lost && container.migrating.is_none() => Progress::Done,
+        Phase::Up | Phase::Waiting | Phase::Placed | Phase::Restarting => Progress::Going,
+    }
+}
+
+fn stopped(cluster: &Cluster, id: Uuid) -> Progress {
+    match cluster.container(ContainerId(id)) {
+        None => Progress::Done,
+        Some(container) if container.desired == Desired::Running => {
+            Progress::Failed("it was launched again meanwhile".to_owned())
+        }
+        Some(container) if matches!(container.phase, Phase::Down | Phase::Created) => Progress::Done,
+        Some(_) => Progress::Going,
+    }
+}
+
+fn deleted(cluster: &Cluster, id: Uuid) -> Progress {
+    match cluster.container(ContainerId(id)) {
+        None => Progress::Done,
+        Some(_) => Progress::Going,
+    }
+}
+
+/// Which part of a container's output to read.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct LogQuery {
+    /// Goes on as new output comes.
+    #[param(value_type = Option<bool>)]
+    follow: Option<Flag>,
+    /// Only the last so many lines; `all` is everything, as without it.
+    #[param(value_type = Option<String>)]
+    tail: Option<Tail>,
+    /// Only what was written since then (RFC 3339, or a Unix time in seconds), or in the last `10m`.
+    #[param(value_type = Option<String>)]
+    since: Option<Past>,
+    /// Waits for a state that includes this event.
+    #[param(value_type = Option<u64>)]
+    min_seq: Option<Whole>,
+}
+
+impl QueryFields for LogQuery {}
+
+impl LogQuery {
+    fn request(&self, api: &Api) -> LogRequest {
+        LogRequest {
+            follow: self.follow == Some(Flag(true)),
+            tail: self.tail.and_then(|tail| match tail {
+                Tail::All => None,
+                Tail::Last(lines) => Some(lines),
+            }),
+            since: self.since.map(|since| since.moment(api.journal.now())),
+        }
+    }
+}
+
+/// A container's output
+///
+/// Standard output and standard error, in the order in which they were written.
+#[utoipa::path(get, path = "/containers/{id}/logs", tag = "containers", params(("id" = String, Path, description = "Id or name"), LogQuery),
+    responses((status = 200, description = "The output", body = String, content_type = "text/plain")))]
+async fn logs(State(api): State<Api>, Which(which): Which, Query(query): Query<LogQuery>) -> Answered {
+    let request = query.request(&api);
+    let (engine, identity, seq) = serving(&*state(&api, query.min_seq).await?, &api, &which)?;
+    let output = engine.logs(identity, request).await?;
+    let mut response =
+        Response::new(HttpBody::from_stream(output.take_until(api.shutdown.clone().cancelled_owned())));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(SEQ_HEADER, HeaderValue::from(seq.0));
+    Ok(response)
+}
+
+/// A container's use of its machine
+#[utoipa::path(get, path = "/containers/{id}/stats", tag = "containers", params(("id" = String, Path, description = "Id or name"), NowQuery),
+    responses((status = 200, description = "Now", body = Stats)))]
+async fn stats(State(api): State<Api>, Which(which): Which, Query(query): Query<NowQuery>) -> Answered {
+    let (engine, identity, seq) = serving(&*state(&api, query.min_seq).await?, &api, &which)?;
+    let stats = engine.stats(identity).await?;
+    Ok(answer(StatusCode::OK, seq, json(&stats)))
+}
+
+/// What a launch waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Step {
+    /// It is not being launched.
+    None,
+    /// It has no node yet.
+    Waiting,
+    /// Its node's engine pulls its image.
+    Pulling,
+    /// Its node's engine makes it or starts it.
+    Starting,
+    /// Another daemon launches it.
+    Unknown,
+}
+
+/// How far the launch of a container is. It is seen by the daemon that launches it, and recorded nowhere.
+#[derive(Debug, serde::Serialize, ToSchema)]
+struct LaunchProgress {
+    /// What it waits for.
+    step: Step,
+    /// The image that is pulled.
+    image: Option<String>,
+    /// How many bytes of it have come.
+    bytes: Option<u64>,
+    /// How many bytes the layers have that the engine knows of so far.
+    of: Option<u64>,
+    /// How much of the image has come, in per cent, where layers whose size the engine does not know yet count as much as
+    /// the others; `null` as long as it knows of none.
+    #[schema(maximum = 100)]
+    percent: Option<u64>,
+}
+
+impl LaunchProgress {
+    fn at(step: Step, pulling: Option<Pulling>) -> Self {
+        Self {
+            step,
+            percent: pulling.as_ref().and_then(Pulling::percent),
+            bytes: pulling.as_ref().map(|pulling| pulling.bytes),
+            of: pulling.as_ref().map(|pulling| pulling.of),
+            image: pulling.map(|pulling| pulling.image),
+        }
+    }
+}
+
+/// How far a container's launch is
+///
+/// While its image is pulled, how much of it has come. This is seen and not recorded: it can be asked for now alone, and on a
+/// cluster of several daemons the one that leads knows it (the others answer the step `unknown`).
+#[utoipa::path(get, path = "/containers/{id}/progress", tag = "containers", params(("id" = String, Path, description = "Id or name"), NowQuery),
+    responses((status = 200, description = "Now", body = LaunchProgress)))]
+async fn progress(State(api): State<Api>, Which(which): Which, Query(query): Query<NowQuery>) -> Answered {
+    let cluster = state(&api, query.min_seq).await?;
+    let container = cluster.find_container(&which).ok_or_else(|| Problem::not_found("container", &which))?;
+    let progress = match (container.phase, &container.placement) {
+        (Phase::Waiting, _) => LaunchProgress::at(Step::Waiting, None),
+        (Phase::Placed | Phase::Restarting, Some(_)) if !api.role.borrow().leads => {
+            LaunchProgress::at(Step::Unknown, None)
+        }
+        (Phase::Placed | Phase::Restarting, Some(placement)) => {
+            let engine = cluster.node(placement.node_id).map(|node| api.engines.client(&node.endpoint));
+            let identity = cluster.id().map(|cluster| Identity {
+                cluster,
+                container: container.id,
+                generation: placement.generation,
+            });
+            let pulling = engine.zip(identity).and_then(|(engine, identity)| engine.pulling(identity));
+            LaunchProgress::at(if pulling.is_some() { Step::Pulling } else { Step::Starting }, pulling)
+        }
+        _ => LaunchProgress::at(Step::None, None),
+    };
+    Ok(answer(StatusCode::OK, cluster.seq(), json(&progress)))
+}
+
+/// What a reading of the present alone takes.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct NowQuery {
+    /// Waits for a state that includes this event.
+    #[param(value_type = Option<u64>)]
+    min_seq: Option<Whole>,
+}
+
+impl QueryFields for NowQuery {}
+
+/// The engine that has the container that people can reach, and which one it is there.
+fn serving(cluster: &Cluster, api: &Api, which: &str) -> Result<(Arc<dyn Engine>, Identity, Seq), Problem> {
+    let container = cluster.find_container(which).ok_or_else(|| Problem::not_found("container", which))?;
+    let nowhere = || Problem::conflict(format!("container `{}` is on no node", container.name));
+    let placement = container.serving().ok_or_else(nowhere)?;
+    let node = cluster.node(placement.node_id).ok_or_else(nowhere)?;
+    let cluster_id = cluster.id().ok_or_else(|| Problem::new(Sort::Internal, "the cluster has no id yet"))?;
+    let identity =
+        Identity { cluster: cluster_id, container: container.id, generation: placement.generation };
+    Ok((api.engines.client(&node.endpoint), identity, cluster.seq()))
+}

@@ -1,0 +1,154 @@
+//! The log as lines, for other programs: NDJSON and CSV (RFC 4180), streamed page by page and never held as a whole.
+
+use crate::server::Answered;
+use crate::server::accept::Form;
+use crate::store::{EventQuery, EventStore, EventText, StoreError};
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use bytes::Bytes;
+use futures_util::stream;
+use kdaemon_events::{Actor, Seq};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// How many events are read at a time.
+const PAGE: usize = 1_000;
+/// The columns of CSV. New ones come behind these.
+const HEADER: &str = "seq,id,at,actor_type,actor,request_id,cause,kind,v,data\r\n";
+
+/// Answers the events that are asked for, up to `head`.
+pub(super) async fn answer(store: Arc<dyn EventStore>, asked: EventQuery, head: Seq, form: Form) -> Answered {
+    let left = asked.limit;
+    let mut lines = Lines { store, asked, left, head, form, done: false };
+    // What is wrong at once is told with a status.
+    let mut first = lines.piece().await?;
+    if form == Form::Csv {
+        first = [HEADER.as_bytes(), &first].concat().into();
+    }
+    let pieces = stream::unfold((Some(first), lines), |(first, mut lines)| async move {
+        if let Some(first) = first {
+            return Some((Ok(first), (None, lines)));
+        }
+        if lines.done {
+            return None;
+        }
+        let piece = lines.piece().await;
+        if let Err(error) = &piece {
+            tracing::warn!(%error, "an answer of events broke off");
+            lines.done = true;
+        }
+        Some((piece, (None, lines)))
+    });
+    let mut response = crate::server::resource::answer(StatusCode::OK, head, Body::from_stream(pieces));
+    response.headers_mut().insert(header::CONTENT_TYPE, form.content_type());
+    Ok(response)
+}
+
+/// Lines on their way out.
+struct Lines {
+    store: Arc<dyn EventStore>,
+    /// What is asked for, behind what was sent.
+    asked: EventQuery,
+    /// How many more at most.
+    left: usize,
+    head: Seq,
+    form: Form,
+    done: bool,
+}
+
+impl Lines {
+    async fn piece(&mut self) -> Result<Bytes, StoreError> {
+        let limit = PAGE.min(self.left);
+        let mut page = self.store.query(EventQuery { limit, ..self.asked.clone() }).await?;
+        self.left -= page.len();
+        self.done = page.len() < limit || self.left == 0;
+        if let Some(last) = page.last() {
+            self.asked.after = last.seq;
+            self.done |= last.seq >= self.head;
+        }
+        page.retain(|event| event.seq <= self.head);
+        let mut text = Vec::new();
+        for event in &page {
+            match self.form {
+                Form::Csv => write_row(&mut text, event)?,
+                Form::Json | Form::Ndjson => {
+                    text.extend_from_slice(event.json.as_bytes());
+                    text.push(b'\n');
+                }
+            }
+        }
+        Ok(text.into())
+    }
+}
+
+/// An event, taken apart into columns.
+#[derive(Deserialize)]
+struct Row<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    at: Cow<'a, str>,
+    actor: Actor,
+    #[serde(borrow)]
+    request_id: Option<Cow<'a, str>>,
+    cause: Option<u64>,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    v: u32,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+fn write_row(text: &mut Vec<u8>, event: &EventText) -> Result<(), StoreError> {
+    let row: Row<'_> = serde_json::from_str(&event.json)
+        .map_err(|error| StoreError::Damaged(format!("event {}: {error}", event.seq)))?;
+    let actor_type = match &row.actor {
+        Actor::Token { .. } => "token",
+        Actor::Anonymous => "anonymous",
+        Actor::Reactor { .. } => "reactor",
+    };
+    let seq = event.seq.to_string();
+    let cause = row.cause.map(|cause| cause.to_string()).unwrap_or_default();
+    let version = row.v.to_string();
+    let columns = [
+        Cow::Borrowed(seq.as_str()),
+        row.id,
+        row.at,
+        actor_type.into(),
+        inert(row.actor.name()),
+        row.request_id.as_deref().map_or(Cow::default(), inert),
+        cause.into(),
+        row.kind,
+        version.into(),
+        row.data.get().into(), // an object: it begins with a brace
+    ];
+    for (number, column) in columns.iter().enumerate() {
+        if number > 0 {
+            text.push(b',');
+        }
+        write_column(text, column);
+    }
+    text.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// A text that others chose, so that no spreadsheet takes it for a formula
+/// (<https://owasp.org/www-community/attacks/CSV_Injection>).
+fn inert(text: &str) -> Cow<'_, str> {
+    match text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) {
+        true => format!("'{text}").into(),
+        false => text.into(),
+    }
+}
+
+fn write_column(text: &mut Vec<u8>, column: &str) {
+    if column.contains([',', '"', '\r', '\n']) {
+        text.push(b'"');
+        text.extend_from_slice(column.replace('"', "\"\"").as_bytes());
+        text.push(b'"');
+    } else {
+        text.extend_from_slice(column.as_bytes());
+    }
+}

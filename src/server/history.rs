@@ -1,0 +1,332 @@
+//! The history of one thing: its events, and what each of them changed about it.
+//!
+//! The events that bear on the thing are folded into a small cluster of their own; its row before and after
+//! each event tells the changes. A thing is found by its id, or by any name that it ever had.
+
+use super::input::{Query, QueryFields, Which};
+use super::problem::{Problem, Sort};
+use super::resource::{
+    Applications, Containers, Nodes, PAGE_LIMIT, Resource, answer, json, page_size, state,
+};
+use super::shapes::{Flag, Whole};
+use super::{Answered, Api, Routes};
+use crate::store::{EventQuery, EventText};
+use axum::extract::State;
+use axum::http::StatusCode;
+use kdaemon_control::history::{Changes, changes, fields};
+use kdaemon_events::{Envelope, Event, Kind, Seq, Subject};
+use kdaemon_projections::{Cluster, Touched};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+pub(super) fn routes() -> Routes {
+    vec![routes!(of_node), routes!(of_application), routes!(of_container)]
+}
+
+/// Which part of a history to answer.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct HistoryQuery {
+    /// Also the raw observations that changed nothing.
+    #[param(value_type = Option<bool>)]
+    observations: Option<Flag>,
+    /// Only events behind this one.
+    #[param(value_type = Option<u64>)]
+    after: Option<Whole>,
+    /// At most so many: 1 to 10,000, which it is without it.
+    #[param(value_type = Option<u64>)]
+    limit: Option<Whole>,
+    /// Waits for a log that includes this event.
+    #[param(value_type = Option<u64>)]
+    min_seq: Option<Whole>,
+}
+
+impl QueryFields for HistoryQuery {}
+
+/// The history of one thing, from birth to deletion.
+#[derive(Serialize, ToSchema)]
+struct History {
+    /// The thing.
+    id: Uuid,
+    /// Its name, or the last one that it had.
+    name: String,
+    /// Each event with `changes`: per field, what it was and what it became.
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<Box<RawValue>>,
+    /// The `after` of what follows, when there is more.
+    next: Option<u64>,
+    /// When it was asked for by a name: the other things that once had that name, the latest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Namesake>,
+}
+
+/// Another thing that once had the name that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+struct Namesake {
+    /// Its id.
+    id: Uuid,
+    /// The event that gave it the name last.
+    seq: u64,
+}
+
+/// The history of a node
+#[utoipa::path(get, path = "/history/nodes/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), HistoryQuery),
+    responses((status = 200, description = "From its mounting on", body = History)))]
+async fn of_node(State(api): State<Api>, Which(which): Which, Query(query): Query<HistoryQuery>) -> Answered {
+    history::<Nodes>(&api, &which, query).await
+}
+
+/// The history of an application
+#[utoipa::path(get, path = "/history/applications/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), HistoryQuery),
+    responses((status = 200, description = "From its creation on", body = History)))]
+async fn of_application(
+    State(api): State<Api>,
+    Which(which): Which,
+    Query(query): Query<HistoryQuery>,
+) -> Answered {
+    history::<Applications>(&api, &which, query).await
+}
+
+/// The history of a container
+#[utoipa::path(get, path = "/history/containers/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), HistoryQuery),
+    responses((status = 200, description = "From its creation on", body = History)))]
+async fn of_container(
+    State(api): State<Api>,
+    Which(which): Which,
+    Query(query): Query<HistoryQuery>,
+) -> Answered {
+    history::<Containers>(&api, &which, query).await
+}
+
+async fn history<R: Resource>(api: &Api, which: &str, query: HistoryQuery) -> Answered {
+    let limit = query.limit.map_or(page_size(Whole(PAGE_LIMIT)), page_size)?;
+    let observations = query.observations == Some(Flag(true));
+    let cluster = state(api, query.min_seq).await?;
+    let (id, others) = find::<R>(api, &cluster, which).await?;
+    let mut record = Record { api, until: cluster.seq(), observations, events: BTreeMap::new() };
+    record.gather(R::subject(id)).await?;
+    if !record.events.values().any(|event| is_birth_of(&event.envelope.event, R::subject(id))) {
+        return Err(Problem::not_found(R::KIND, which));
+    }
+    let Told { name, mut events } = tell::<R>(record, id, query.after.map_or(Seq(0), |after| Seq(after.0)))?;
+    let next = (events.len() > limit).then(|| events[limit - 1].0.0);
+    events.truncate(limit);
+    let events = events.into_iter().map(|(_, text)| text).collect();
+    Ok(answer(StatusCode::OK, cluster.seq(), json(&History { id, name, events, next, others })))
+}
+
+/// The thing that is meant, and others that might be: who has the name, or else who had it last, also when it is gone.
+async fn find<R: Resource>(
+    api: &Api,
+    cluster: &Cluster,
+    which: &str,
+) -> Result<(Uuid, Vec<Namesake>), Problem> {
+    let present = R::find(cluster, which).map(|item| R::id(item));
+    if let Ok(id) = Uuid::parse_str(which)
+        && present.is_none_or(|present| present == id)
+    {
+        return Ok((id, Vec::new()));
+    }
+    let mut namesakes: BTreeMap<Uuid, u64> = BTreeMap::new();
+    for kind in R::NAMED_BY {
+        each_named(api, kind, which, cluster.seq(), |id, seq| {
+            let latest = namesakes.entry(id).or_default();
+            *latest = seq.0.max(*latest);
+        })
+        .await?;
+    }
+    let mut namesakes: Vec<_> = namesakes.into_iter().map(|(id, seq)| Namesake { id, seq }).collect();
+    namesakes.sort_by_key(|namesake| (present != Some(namesake.id), std::cmp::Reverse(namesake.seq)));
+    match namesakes.split_first() {
+        Some((found, others)) => Ok((found.id, others.to_vec())),
+        None => Err(Problem::not_found(R::KIND, which)),
+    }
+}
+
+/// Goes through the events of a kind that gave a name.
+async fn each_named(
+    api: &Api,
+    kind: Kind,
+    name: &str,
+    until: Seq,
+    mut found: impl FnMut(Uuid, Seq),
+) -> Result<(), Problem> {
+    let written = format!("\"name\":{}", json(&name));
+    let mut after = Seq(0);
+    while after < until {
+        let query = EventQuery { after, limit: PAGE, kinds: vec![kind], ..EventQuery::default() };
+        let page = api.journal.store().query(query).await?;
+        after = page.last().filter(|_| page.len() == PAGE).map_or(until, |text| text.seq);
+        // A look at the text spares reading it.
+        for text in page.iter().filter(|text| text.seq <= until && text.json.contains(&written)) {
+            let envelope = decode(text)?;
+            if let (true, Some(subject)) =
+                (name_given(&envelope.event) == Some(name), envelope.event.subjects().first())
+            {
+                found(subject.uuid(), text.seq);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The name that an event gives to its subject.
+fn name_given(event: &Event) -> Option<&str> {
+    match event {
+        Event::NodeMounted(e) => Some(&e.name),
+        Event::ApplicationCreated(e) => Some(&e.name),
+        Event::ContainerCreated(e) => Some(&e.name),
+        Event::NodeUpdated(e) => e.name.as_deref(),
+        Event::ApplicationUpdated(e) => e.name.as_deref(),
+        Event::ContainerUpdated(e) => e.name.as_deref(),
+        _ => None,
+    }
+}
+
+fn decode(text: &EventText) -> Result<Envelope, Problem> {
+    Envelope::decode(&text.json)
+        .map_err(|error| Problem::new(Sort::Internal, format!("event {}: {error}", text.seq)))
+}
+
+fn is_birth_of(event: &Event, subject: Subject) -> bool {
+    matches!(event, Event::NodeMounted(_) | Event::ApplicationCreated(_) | Event::ContainerCreated(_))
+        && event.subjects().first() == Some(&subject)
+}
+
+/// An event with its text as it was written.
+struct Recorded {
+    text: EventText,
+    envelope: Envelope,
+}
+
+/// The events that bear on one thing.
+struct Record<'a> {
+    api: &'a Api,
+    until: Seq,
+    observations: bool,
+    events: BTreeMap<Seq, Recorded>,
+}
+
+/// How many events are read at a time.
+const PAGE: usize = 10_000;
+
+impl Record<'_> {
+    /// Gathers the events of a thing, and those of others that its row shows something of.
+    async fn gather(&mut self, subject: Subject) -> Result<(), Problem> {
+        self.read(subject.uuid(), &[]).await?;
+        let mentioned: BTreeSet<Subject> =
+            self.events.values().flat_map(|event| mentions(&event.envelope.event)).collect();
+        for other in mentioned {
+            match (subject, other) {
+                (own, other) if own == other => {}
+                // A node shows how many containers it has, which all of their events can change.
+                (Subject::Node(_), Subject::Container(id)) => self.read(id.0, &[]).await?,
+                // A container is made from its application, and is lost with its node; an application shows
+                // the names of others.
+                (Subject::Container(_) | Subject::Application(_), Subject::Application(id)) => {
+                    self.read(id.0, APPLICATION_KINDS).await?;
+                }
+                (Subject::Container(_), Subject::Node(id)) => self.read(id.0, NODE_KINDS).await?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, subject: Uuid, kinds: &[Kind]) -> Result<(), Problem> {
+        let mut after = Seq(0);
+        loop {
+            let query = EventQuery {
+                after,
+                limit: PAGE,
+                kinds: kinds.to_vec(),
+                subject: Some(subject),
+                ..EventQuery::default()
+            };
+            let page = self.api.journal.store().query(query).await?;
+            let is_last = page.len() < PAGE;
+            for text in page {
+                after = text.seq;
+                // Most observations change nothing, and there are many of them.
+                let is_noise = !self.observations && is_bare_observation(&text.json);
+                if is_noise || text.seq > self.until || self.events.contains_key(&text.seq) {
+                    continue;
+                }
+                let envelope = decode(&text)?;
+                self.events.insert(text.seq, Recorded { text, envelope });
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What a container's application and an application's dependencies bring about.
+const APPLICATION_KINDS: &[Kind] =
+    &[Kind::ApplicationCreated, Kind::ApplicationUpdated, Kind::ApplicationDeleted];
+/// What a node brings about in its containers.
+const NODE_KINDS: &[Kind] =
+    &[Kind::NodeMounted, Kind::NodeUpdated, Kind::NodeHealthy, Kind::NodeUnhealthy, Kind::NodeUnmounted];
+
+/// An observation that says nothing new about the engine. A look at the text spares reading it.
+fn is_bare_observation(json: &str) -> bool {
+    json.contains("\"kind\":\"NodeObserved\"") && !json.contains("\"engine\":{")
+}
+
+/// All that an event speaks of.
+fn mentions(event: &Event) -> Vec<Subject> {
+    let mut subjects = event.subjects();
+    let applications = match event {
+        Event::ContainerUpdated(e) => e.application_id.flatten().into_iter().collect(),
+        Event::ApplicationCreated(e) => e.dependencies.clone(),
+        Event::ApplicationUpdated(e) => e.dependencies.clone().unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    subjects.extend(applications.into_iter().map(Subject::Application));
+    subjects
+}
+
+/// A history as it is told.
+struct Told {
+    name: String,
+    events: Vec<(Seq, Box<RawValue>)>,
+}
+
+/// Folds the events, and tells those that are about the thing or changed it.
+fn tell<R: Resource>(record: Record<'_>, id: Uuid, after: Seq) -> Result<Told, Problem> {
+    let mut cluster = Cluster::default();
+    let mut touched = Touched::default();
+    let mut before = None;
+    let mut told = Told { name: String::new(), events: Vec::new() };
+    for (seq, Recorded { text, envelope }) in record.events {
+        cluster.apply(&envelope, &mut touched);
+        let row = R::by_id(&cluster, id).map(|item| fields(&R::row(&cluster, item)));
+        if let Some(name) = row.as_ref().and_then(|row| row.get("name")).and_then(Value::as_str) {
+            name.clone_into(&mut told.name);
+        }
+        let changes = changes(before.as_ref(), row.as_ref());
+        before = row;
+        let is_own = envelope.event.subjects().iter().any(|subject| subject.uuid() == id);
+        if seq > after && (is_own || !changes.is_empty()) {
+            told.events.push((seq, with_changes(text, &changes)?));
+        }
+    }
+    Ok(told)
+}
+
+/// The event as it was written, with `changes` behind its own fields.
+fn with_changes(text: EventText, changes: &Changes) -> Result<Box<RawValue>, Problem> {
+    let mut written = text.json;
+    written.truncate(written.trim_end().len().saturating_sub(1)); // the closing brace
+    written.push_str(",\"changes\":");
+    written.push_str(&json(changes));
+    written.push('}');
+    RawValue::from_string(written)
+        .map_err(|error| Problem::new(Sort::Internal, format!("event {}: {error}", text.seq)))
+}

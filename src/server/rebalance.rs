@@ -1,0 +1,79 @@
+//! The route that evens the counts of containers.
+
+use super::command::{Call, CommandQuery, Progress, Show, Shown};
+use super::problem::Problem;
+use super::resource::json;
+use super::{Answered, Routes};
+use axum::http::StatusCode;
+use kdaemon_control::commands::Command;
+use kdaemon_events::cluster::Move;
+use kdaemon_events::{Envelope, Event, Strategy};
+use kdaemon_projections::Cluster;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+pub(super) fn routes() -> Routes {
+    vec![routes!(rebalance)]
+}
+
+/// Plans and starts a rebalance now
+#[utoipa::path(post, path = "/rebalance", tag = "cluster", params(CommandQuery),
+    responses((status = 200, description = "There is nothing to move", body = Rebalance), (status = 202, description = "These move", body = Rebalance)))]
+async fn rebalance(call: Call) -> Answered {
+    if let Some(pause) = call.api.journal.cluster().paused() {
+        return Err(Problem::conflict(pause.reason.clone()));
+    }
+    let moves = Moves(call.api.journal.policy().strategy);
+    call.run(Command::Rebalance, None, moves, None).await
+}
+
+/// The moves of a rebalance.
+#[derive(Serialize, ToSchema)]
+struct Rebalance {
+    /// Those that have begun.
+    #[schema(value_type = Vec<Object>)]
+    moves: Vec<Move>,
+    /// How many more are needed afterwards.
+    remaining: u32,
+    /// Why, in words.
+    why: String,
+}
+
+/// Shows the moves of a rebalance.
+#[derive(Clone)]
+struct Moves(Strategy);
+
+impl Show for Moves {
+    const DONE: StatusCode = StatusCode::OK;
+
+    fn show(&mut self, cluster: &Cluster, events: &[Envelope]) -> Shown {
+        let planned = events.iter().find_map(|envelope| match &envelope.event {
+            Event::RebalancePlanned(planned) => Some(planned),
+            _ => None,
+        });
+        let rebalance = match planned {
+            Some(planned) => Rebalance {
+                moves: planned.moves.clone(),
+                remaining: planned.remaining,
+                why: planned.why.clone(),
+            },
+            None => nothing_to_move(cluster, self.0),
+        };
+        let is_moving = rebalance.moves.iter().any(|step| {
+            cluster.container(step.container_id).is_some_and(|container| container.migrating.is_some())
+        });
+        let progress = if is_moving { Progress::Going } else { Progress::Done };
+        Shown { progress, body: json(&rebalance), tag: None }
+    }
+}
+
+fn nothing_to_move(cluster: &Cluster, strategy: Strategy) -> Rebalance {
+    let plan = kdaemon_control::scheduler::plan(cluster, strategy);
+    let remaining = u32::try_from(plan.moves().count()).unwrap_or(u32::MAX);
+    let why = match remaining {
+        0 => "the counts of containers are as even as they can be".to_owned(),
+        _ => format!("{}; as many containers as may move at a time are moving already", plan.why),
+    };
+    Rebalance { moves: Vec::new(), remaining, why }
+}

@@ -1,0 +1,81 @@
+//! Numbers as people write them: `3`, `"3"`, and those of kDaemon 0.0 that mean something else.
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+use std::fmt;
+
+/// In words, what a count is.
+const COUNT: &str = "a whole number from 0 up";
+
+/// A number of things: `3` or `"3"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) struct Count(pub(in crate::server) u32);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Count;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(COUNT)
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Count, E> {
+                let count = u32::try_from(number).map(Count);
+                count.map_err(|_| E::custom(format!("{number} is too many; {} is the most", u32::MAX)))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Count, E> {
+                match digits(text) {
+                    Some(number) => self.visit_u64(number),
+                    None => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// The number that a text of digits alone is.
+pub(super) fn digits(text: &str) -> Option<u64> {
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
+}
+
+/// Whether a container may be moved: only `false` (or `"false"`) pins it to its node.
+///
+/// In kDaemon 0.0 it is a number without any meaning for placement, and its clients send one with every
+/// request: any number means that it may be moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) struct Balance(pub(in crate::server) bool);
+
+impl<'de> Deserialize<'de> for Balance {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Balance;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, or a number (which means true)")
+            }
+            fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Balance, E> {
+                Ok(Balance(flag))
+            }
+            fn visit_u64<E: de::Error>(self, _number: u64) -> Result<Balance, E> {
+                Ok(Balance(true))
+            }
+            fn visit_i64<E: de::Error>(self, _number: i64) -> Result<Balance, E> {
+                Ok(Balance(true))
+            }
+            fn visit_f64<E: de::Error>(self, _number: f64) -> Result<Balance, E> {
+                Ok(Balance(true))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Balance, E> {
+                match text.trim().to_ascii_lowercase().as_str() {
+                    "false" => Ok(Balance(false)),
+                    "true" => Ok(Balance(true)),
+                    number if number.parse::<f64>().is_ok_and(f64::is_finite) => Ok(Balance(true)),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}

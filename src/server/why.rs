@@ -1,0 +1,117 @@
+//! Why a node or a container is as it is.
+
+use super::input::{Query, Which};
+use super::problem::Problem;
+use super::resource::{Containers, Nodes, ReadQuery, Resource, answer, json};
+use super::when::state_of;
+use super::{Answered, Api, Routes};
+use crate::store::{EventQuery, EventStore, StoreError};
+use axum::extract::State;
+use axum::http::StatusCode;
+use kdaemon_control::history::{Inquiry, Want, Why, is_failed_probe};
+use kdaemon_events::{Envelope, Kind, Seq, Subject};
+use utoipa_axum::routes;
+
+pub(super) fn routes() -> Routes {
+    vec![routes!(why_node), routes!(why_container)]
+}
+
+/// Why a node is in its state
+#[utoipa::path(get, path = "/why/nodes/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), ReadQuery),
+    responses((status = 200, description = "The chain of causes, as sentences and as data", body = Why)))]
+async fn why_node(State(api): State<Api>, Which(which): Which, Query(query): Query<ReadQuery>) -> Answered {
+    why::<Nodes>(&api, &which, &query).await
+}
+
+/// Why a container is in its status, and where it is
+#[utoipa::path(get, path = "/why/containers/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), ReadQuery),
+    responses((status = 200, description = "The chain of causes, as sentences and as data", body = Why)))]
+async fn why_container(
+    State(api): State<Api>,
+    Which(which): Which,
+    Query(query): Query<ReadQuery>,
+) -> Answered {
+    why::<Containers>(&api, &which, &query).await
+}
+
+async fn why<R: Resource>(api: &Api, which: &str, query: &ReadQuery) -> Answered {
+    let cluster = state_of(api, query.min_seq, query.seq.as_deref(), query.at.as_deref()).await?;
+    let seq = cluster.seq();
+    let id = R::find(&cluster, which).map(|item| R::id(item));
+    let subject = id.map(R::subject).ok_or_else(|| Problem::not_found(R::KIND, which))?;
+    let strategy = api.journal.policy().strategy;
+    let mut inquiry =
+        Inquiry::begin(cluster, subject, strategy).ok_or_else(|| Problem::not_found(R::KIND, which))?;
+    while let Some(want) = inquiry.wants() {
+        let found = read(api.journal.store().as_ref(), want).await?;
+        inquiry.add(want, found);
+    }
+    Ok(answer(StatusCode::OK, seq, json(&inquiry.tell())))
+}
+
+/// Reads what an inquiry wants to see.
+async fn read(store: &dyn EventStore, want: Want) -> Result<Vec<Envelope>, StoreError> {
+    match want {
+        Want::Event(seq) => {
+            let Some(before) = seq.0.checked_sub(1) else { return Ok(Vec::new()) };
+            let found = store.read(Seq(before), 1).await?;
+            found.iter().filter(|text| text.seq == seq).map(|text| decode(&text.json)).collect()
+        }
+        Want::Latest { kind, node, until } => {
+            let query = EventQuery { kinds: vec![kind], ..EventQuery::default() };
+            let is_it = |event: &Envelope| event.event.subjects().contains(&Subject::Node(node));
+            last(store, query, until, 1, is_it).await
+        }
+        Want::FailedProbes { node, until, count } => {
+            let query = EventQuery {
+                kinds: vec![Kind::NodeObserved],
+                subject: Some(node.0),
+                ..EventQuery::default()
+            };
+            let is_it = |event: &Envelope| is_failed_probe(&event.event, node);
+            last(store, query, until, usize::try_from(count).unwrap_or(usize::MAX), is_it).await
+        }
+    }
+}
+
+/// How far back is looked at first, in events; then ever farther.
+const LOOK_BACK: u64 = 2_000;
+/// How many events are read at a time.
+const PAGE: usize = 10_000;
+
+/// The last events up to `until` that a query finds and that are wanted, in order.
+async fn last(
+    store: &dyn EventStore,
+    query: EventQuery,
+    until: Seq,
+    count: usize,
+    is_wanted: impl Fn(&Envelope) -> bool,
+) -> Result<Vec<Envelope>, StoreError> {
+    let mut found: Vec<Envelope> = Vec::new();
+    let (mut distance, mut end) = (LOOK_BACK, until);
+    // Stretch after stretch backwards, each read forwards.
+    while end > Seq(0) && found.len() < count {
+        let begin = Seq(until.0.saturating_sub(distance));
+        let mut stretch = Vec::new();
+        let mut after = begin;
+        while after < end {
+            let page = store.query(EventQuery { after, limit: PAGE, ..query.clone() }).await?;
+            let is_last = page.len() < PAGE;
+            for text in page.iter().take_while(|text| text.seq <= end) {
+                let event = decode(&text.json)?;
+                if is_wanted(&event) {
+                    stretch.push(event);
+                }
+            }
+            after = page.last().filter(|_| !is_last).map_or(end, |text| text.seq);
+        }
+        stretch.append(&mut found);
+        found = stretch.split_off(stretch.len().saturating_sub(count));
+        (end, distance) = (begin, distance.saturating_mul(8));
+    }
+    Ok(found)
+}
+
+fn decode(json: &str) -> Result<Envelope, StoreError> {
+    Envelope::decode(json).map_err(|error| StoreError::Damaged(error.to_string()))
+}

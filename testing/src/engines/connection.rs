@@ -1,0 +1,160 @@
+//! The way to an engine and back: one connection, with what can happen to it.
+
+use super::machine::{Link, Machine};
+use super::state::State;
+use kdaemon::engine::EngineError;
+use kdaemon::latest as watch;
+use std::future::{Future, pending};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long it takes to be refused.
+pub(super) const REFUSAL: Duration = Duration::from_millis(1);
+
+pub(super) async fn wait_for(link: &mut watch::Receiver<Link>, condition: impl FnMut(&Link) -> bool) -> Link {
+    match link.wait_for(condition).await.map(|link| *link) {
+        Ok(link) => link,
+        // The machine is held by whoever waits, and the sender by the machine.
+        Err(_) => pending().await,
+    }
+}
+
+pub(super) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(no_answer(limit)))
+}
+
+pub(super) fn no_answer(limit: Duration) -> EngineError {
+    EngineError::Unreachable(format!("no answer within {} ms", limit.as_millis()))
+}
+
+pub(super) fn connection_lost() -> EngineError {
+    EngineError::Unreachable("connection reset by peer".into())
+}
+
+/// One connection to an engine: it lives no longer than the engine that accepted it.
+pub(super) struct Connection<'a> {
+    machine: &'a Machine,
+    link: watch::Receiver<Link>,
+    boot: u32,
+    back_ms: u64,
+    loses_answer: bool,
+}
+
+impl<'a> Connection<'a> {
+    /// Connects and sends the request; it has arrived when this returns.
+    async fn open(machine: &'a Machine) -> Result<Self, EngineError> {
+        let mut link = machine.link.subscribe();
+        let seen = wait_for(&mut link, |link| link.requests).await;
+        if !seen.up {
+            wait_for(&mut link, |link| link.answers).await;
+            tokio::time::sleep(REFUSAL).await;
+            return Err(EngineError::Unreachable("connection refused".into()));
+        }
+        let lossy = machine.lossy_per_mille.load(Ordering::Relaxed);
+        let is_lost = lossy > 0 && machine.random() % 1_000 < u64::from(lossy);
+        let loses_answer = is_lost && machine.random().is_multiple_of(2);
+        if is_lost && !loses_answer {
+            return pending().await;
+        }
+        let both_ways_ms = machine.takes(&machine.about.timing.answer_ms);
+        let back_ms = both_ways_ms - both_ways_ms / 2;
+        let mut connection = Self { machine, link, boot: seen.boot, back_ms, loses_answer };
+        connection.pass(both_ways_ms / 2).await?;
+        Ok(connection)
+    }
+
+    fn is_broken(&self) -> bool {
+        is_broken(&self.machine.link.borrow(), self.boot)
+    }
+
+    /// Waits until the connection breaks, and until that can be noticed.
+    async fn broken(&mut self) -> EngineError {
+        let boot = self.boot;
+        wait_for(&mut self.link, |link| is_broken(link, boot) && link.answers).await;
+        connection_lost()
+    }
+
+    /// Lets time pass in which the connection may break.
+    async fn pass(&mut self, ms: u64) -> Result<(), EngineError> {
+        if ms == 0 {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            error = self.broken() => Err(error),
+            () = tokio::time::sleep(Duration::from_millis(ms)) => Ok(()),
+        }
+    }
+
+    /// Brings the answer back.
+    async fn answer<T>(mut self, answer: T) -> Result<T, EngineError> {
+        if self.loses_answer {
+            return pending().await;
+        }
+        self.pass(self.back_ms).await?;
+        let link = wait_for(&mut self.link, |link| link.answers).await;
+        if is_broken(&link, self.boot) { Err(connection_lost()) } else { Ok(answer) }
+    }
+}
+
+pub(super) fn is_broken(link: &Link, boot: u32) -> bool {
+    !link.up || link.boot != boot
+}
+
+/// One request that is answered at once when `after_ms` are over; given up with its caller.
+pub(super) async fn read<T: Send>(
+    machine: &Machine,
+    limit: Duration,
+    after_ms: u64,
+    look: impl FnOnce(&mut State, u64) -> Result<T, EngineError> + Send,
+) -> Result<T, EngineError> {
+    within(limit, async {
+        let mut connection = Connection::open(machine).await?;
+        connection.pass(after_ms).await?;
+        match machine.with(|state, now| (!connection.is_broken()).then(|| look(state, now))) {
+            Some(answer) => connection.answer(answer).await?,
+            None => Err(connection.broken().await),
+        }
+    })
+    .await
+}
+
+/// One request that the engine works on for as long as `takes_ms` says, and finishes whether or not its caller
+/// still waits; only a crash prevents it.
+pub(super) async fn operate<T: Send + 'static>(
+    machine: &Machine,
+    limit: Duration,
+    takes_ms: impl FnOnce(&State) -> u64 + Send,
+    act: impl FnOnce(&mut State, u64) -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    within(limit, async {
+        let mut connection = Connection::open(machine).await?;
+        let (done, mut answer) = oneshot::channel();
+        let due = machine.with(|state, now| {
+            if connection.is_broken() {
+                return None;
+            }
+            let due = now.saturating_add(takes_ms(state));
+            // The caller may have gone away.
+            state.work(now, due, Box::new(move |state, at| drop(done.send(act(state, at)))));
+            Some(due)
+        });
+        let Some(due) = due else { return Err(connection.broken().await) };
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => break answer,
+                () = machine.clock.sleep_until(due) => machine.with(|_, _| ()),
+            }
+        };
+        match answer {
+            Ok(answer) => connection.answer(answer).await?,
+            Err(_) => Err(connection.broken().await),
+        }
+    })
+    .await
+}

@@ -1,0 +1,152 @@
+//! A machine: its link to kDaemon, its clock and its luck.
+
+use super::state::{State, normal};
+use super::{CALLS, Call, Identity, SimulatedMachine};
+use chrono::{DateTime, TimeDelta, Utc};
+use kdaemon::latest as watch;
+use kdaemon_events::node::EngineFacts;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The simulation's clock begins on 2026-01-01T00:00:00Z.
+const EPOCH_S: i64 = 1_767_225_600;
+
+/// Simulated time: milliseconds of tokio's clock since the world was made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock(pub(super) Instant);
+
+impl Clock {
+    pub(super) fn now_ms(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) async fn sleep_until(self, at_ms: u64) {
+        // A bound of a century, so that no sum overflows.
+        tokio::time::sleep_until(self.0 + Duration::from_millis(at_ms.min(3_155_760_000_000))).await;
+    }
+}
+
+/// The moment `at_ms` of the simulation as a date.
+pub(super) fn date(at_ms: u64) -> DateTime<Utc> {
+    let since = i64::try_from(at_ms).ok().and_then(TimeDelta::try_milliseconds).unwrap_or(TimeDelta::MAX);
+    let epoch = DateTime::from_timestamp(EPOCH_S, 0).unwrap_or_default();
+    epoch.checked_add_signed(since).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// The moment of the simulation at a date; what was before it began is its beginning.
+pub(super) fn moment(at: DateTime<Utc>) -> u64 {
+    u64::try_from((at - date(0)).num_milliseconds()).unwrap_or(0)
+}
+
+/// One output of splitmix64 (Steele, Lea, Flood 2014).
+pub(super) fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The way between kDaemon and an engine, and the engine's end of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Link {
+    /// Whether requests arrive.
+    pub(super) requests: bool,
+    /// Whether answers arrive.
+    pub(super) answers: bool,
+    /// Whether the engine runs.
+    pub(super) up: bool,
+    /// How often it was started: a connection lives as long as the engine that accepted it.
+    pub(super) boot: u32,
+    /// Changes whenever something happens on the machine, to wake those who wait for that.
+    tick: u32,
+}
+
+/// A simulated engine with its machine: what can go wrong with it, on command, and what is there in truth.
+pub struct Machine {
+    pub(super) about: SimulatedMachine,
+    pub(super) clock: Clock,
+    pub(super) key: u64,
+    pub(super) link: watch::Sender<Link>,
+    pub(super) slow: AtomicU32,
+    pub(super) lossy_per_mille: AtomicU32,
+    pub(super) calls: [AtomicU64; CALLS],
+    pub(super) in_flight: AtomicU32,
+    pub(super) most_in_flight: AtomicU32,
+    /// The pulls under way: of which image, since when, and how many milliseconds they take.
+    pub(super) pulls: Mutex<BTreeMap<Identity, (String, Instant, u64)>>,
+    random: AtomicU64,
+    state: Mutex<State>,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine").field("link", &*self.link.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    pub(super) fn new(about: SimulatedMachine, clock: Clock, seed: u64) -> Self {
+        let images = about.images.iter().map(|image| normal(image).into()).collect();
+        let cpus = about.cpus.0;
+        Self {
+            about,
+            clock,
+            key: mix(seed),
+            link: watch::Sender::new(Link { requests: true, answers: true, up: true, boot: 0, tick: 0 }),
+            slow: AtomicU32::new(1),
+            lossy_per_mille: AtomicU32::new(0),
+            calls: std::array::from_fn(|_| AtomicU64::new(0)),
+            in_flight: AtomicU32::new(0),
+            most_in_flight: AtomicU32::new(0),
+            pulls: Mutex::default(),
+            random: AtomicU64::new(seed),
+            state: Mutex::new(State::new(images, mix(seed), cpus)),
+        }
+    }
+
+    /// Looks at the machine as it is now, or changes it.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&mut State, u64) -> T) -> T {
+        let now = self.clock.now_ms();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.settle(now);
+        let result = look(&mut state, now);
+        let changed = state.take_changed();
+        drop(state);
+        if changed {
+            self.link.send_modify(|link| link.tick = link.tick.wrapping_add(1));
+        }
+        result
+    }
+
+    /// The next random number.
+    pub(super) fn random(&self) -> u64 {
+        const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+        mix(self.random.fetch_add(GAMMA, Ordering::Relaxed).wrapping_add(GAMMA))
+    }
+
+    /// A time from `range`, stretched when the machine is slow.
+    pub(super) fn takes(&self, range: &RangeInclusive<u64>) -> u64 {
+        let (low, high) = (*range.start(), *range.end());
+        let ms = if high <= low { low } else { low + self.random() % (high - low + 1) };
+        ms.saturating_mul(u64::from(self.slow.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn facts(&self) -> EngineFacts {
+        EngineFacts {
+            kind: "docker".into(),
+            version: self.about.version.clone(),
+            api_version: self.about.api_version.clone(),
+            cpus: self.about.cpus,
+            memory_bytes: self.about.memory_bytes,
+            platform: "linux/amd64".into(),
+            engine_id: format!("simulated-{:016x}", self.key),
+        }
+    }
+
+    pub(super) fn count(&self, call: Call) {
+        self.calls[call as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}

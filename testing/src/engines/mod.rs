@@ -1,0 +1,417 @@
+//! Simulated engines: a world of machines in memory that behave as Docker's engine does, and fail on command.
+//!
+//! For tests, benches and the simulation. All waiting is tokio's, so with a paused clock an hour passes at once;
+//! all chance comes from one seed, so a failure can be had again. There are no tasks in the background: a machine
+//! is brought up to date whenever somebody looks at it, and what was asked of an engine is done when its time
+//! comes even if the one who asked has gone away (as an engine does).
+//!
+//! ```
+//! use kdaemon::engine::Engines;
+//! use kdaemon_testing::engines::{SimulatedEngines, SimulatedMachine};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engines = SimulatedEngines::new(42);
+//! let endpoint = "tcp://node-1:2375".parse()?;
+//! let machine = engines.add(&endpoint, SimulatedMachine::default());
+//! let client = engines.client(&endpoint);
+//! client.ping().await?;
+//! machine.crash(kdaemon_testing::engines::Crash::Machine);
+//! assert!(client.ping().await.is_err());
+//! # Ok(()) }
+//! ```
+//!
+//! What a container does is read from its command, which may be `sleep 3`, `true`, `false`, `echo …`,
+//! `sh -c "…; exit 3"` with simple loops and traps, or nothing (a server that runs for ever); an executable that
+//! busybox lacks is not found, unless its name begins with the image's.
+//!
+//! What is simplified: restarts are the daemon's, so no engine restarts a container; nothing is written to
+//! volumes; a health check is `true` unless its command is `false` or `exit 1`.
+
+mod client;
+mod connection;
+mod faults;
+mod machine;
+mod program;
+mod state;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+pub use faults::Crash;
+pub use machine::Machine;
+
+use chrono::{DateTime, Utc};
+use kdaemon::engine::{ContainerState, Engine, Engines, Exit, Identity};
+use kdaemon_events::{ContainerId, Endpoint, MilliCpus, PublishedPort};
+use machine::{Clock, date, mix};
+use state::{Container, Phase, normal};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long an engine takes for its work, in milliseconds: each time a number from the range, by chance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timing {
+    /// The way there and back, for every request.
+    pub answer_ms: RangeInclusive<u64>,
+    /// To pull an image that it has not got.
+    pub pull_ms: RangeInclusive<u64>,
+    /// To make a container.
+    pub create_ms: RangeInclusive<u64>,
+    /// To start one.
+    pub start_ms: RangeInclusive<u64>,
+    /// For a process that heeds SIGTERM to end.
+    pub stop_ms: RangeInclusive<u64>,
+    /// To remove one.
+    pub remove_ms: RangeInclusive<u64>,
+    /// After which a process that does not heed SIGTERM is killed.
+    pub grace_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            answer_ms: 1..=5,
+            pull_ms: 500..=3_000,
+            create_ms: 20..=80,
+            start_ms: 100..=300,
+            stop_ms: 10..=200,
+            remove_ms: 10..=60,
+            grace_ms: 10_000,
+        }
+    }
+}
+
+impl Timing {
+    /// Everything is done at once: for benches that measure something else.
+    #[must_use]
+    pub fn instant() -> Self {
+        let at_once = || 0..=0;
+        Self {
+            answer_ms: at_once(),
+            pull_ms: at_once(),
+            create_ms: at_once(),
+            start_ms: at_once(),
+            stop_ms: at_once(),
+            remove_ms: at_once(),
+            grace_ms: 0,
+        }
+    }
+}
+
+/// How long a client waits for each kind of answer before it gives up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For a ping.
+    pub ping: Duration,
+    /// For what an engine only has to look up.
+    pub read: Duration,
+    /// For making, starting and removing a container; for stopping one, beyond its grace time.
+    pub work: Duration,
+    /// For a pull.
+    pub pull: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            ping: Duration::from_millis(1_500),
+            read: Duration::from_secs(15),
+            work: Duration::from_secs(60),
+            pull: Duration::from_secs(900),
+        }
+    }
+}
+
+/// What a machine is when it is added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SimulatedMachine {
+    /// Its processors.
+    pub cpus: MilliCpus,
+    /// Its memory, in bytes.
+    pub memory_bytes: u64,
+    /// The engine's version.
+    pub version: String,
+    /// The newest API version that it speaks.
+    pub api_version: String,
+    /// The images that need no pull.
+    pub images: Vec<String>,
+    /// How long things take.
+    pub timing: Timing,
+}
+
+impl Default for SimulatedMachine {
+    fn default() -> Self {
+        Self {
+            cpus: MilliCpus(4_000),
+            memory_bytes: 8 * 1024 * 1024 * 1024,
+            version: "29.0.0".into(),
+            api_version: "1.52".into(),
+            images: vec!["busybox".into()],
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// A kind of call to an engine, for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)] // each is the method of `Engine` with its name
+pub enum Call {
+    Ping,
+    Facts,
+    List,
+    Launch,
+    Start,
+    Stop,
+    Remove,
+    Inspect,
+    Events,
+    Logs,
+    Stats,
+}
+
+/// How many kinds of call there are.
+const CALLS: usize = 11;
+
+/// A container as it is in truth, whatever a client can see of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenContainer {
+    /// Who it is.
+    pub identity: Identity,
+    /// Its name on the engine.
+    pub name: String,
+    /// Its image, as the spec says it.
+    pub image: String,
+    /// Whether it runs.
+    pub state: ContainerState,
+    /// How it ended, when it has.
+    pub exit: Option<Exit>,
+    /// Its published ports, while it runs.
+    pub ports: Vec<PublishedPort>,
+    /// What its health check said last.
+    pub healthy: Option<bool>,
+    /// When it was started the last time.
+    pub started_at: Option<DateTime<Utc>>,
+}
+
+impl SeenContainer {
+    fn of(identity: Identity, container: &Container) -> Self {
+        let started_at = match container.phase {
+            Phase::Created => None,
+            Phase::Running { since_ms } | Phase::Exited { since_ms, .. } => Some(date(since_ms)),
+        };
+        Self {
+            identity,
+            name: container.name.to_string(),
+            image: container.spec.docker_image.clone(),
+            state: container.state(),
+            exit: container.exit(),
+            ports: container.ports.to_vec(),
+            healthy: container.healthy,
+            started_at,
+        }
+    }
+}
+
+/// What the registries hold. Every image that nobody said otherwise of.
+#[derive(Default)]
+struct Registry {
+    is_down: bool,
+    missing: BTreeSet<String>,
+    private: BTreeMap<String, (String, String)>,
+}
+
+struct World {
+    seed: u64,
+    clock: Clock,
+    limits: Limits,
+    machines: Mutex<BTreeMap<Endpoint, Arc<Machine>>>,
+    registry: Mutex<Registry>,
+}
+
+impl World {
+    fn machines(&self) -> MutexGuard<'_, BTreeMap<Endpoint, Arc<Machine>>> {
+        self.machines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A world of engines, found by their endpoints. Clones share it.
+#[derive(Clone)]
+pub struct SimulatedEngines {
+    world: Arc<World>,
+}
+
+impl std::fmt::Debug for SimulatedEngines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimulatedEngines").field("seed", &self.world.seed).finish_non_exhaustive()
+    }
+}
+
+impl Engines for SimulatedEngines {
+    fn client(&self, endpoint: &Endpoint) -> Arc<dyn Engine> {
+        Arc::new(client::SimulatedEngine::new(Arc::clone(&self.world), endpoint.clone()))
+    }
+}
+
+impl SimulatedEngines {
+    /// An empty world. Its clock starts now: make it inside of the runtime whose time is to count.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self::with_limits(seed, Limits::default())
+    }
+
+    /// An empty world whose clients wait as long as `limits` says.
+    #[must_use]
+    pub fn with_limits(seed: u64, limits: Limits) -> Self {
+        Self {
+            world: Arc::new(World {
+                seed,
+                clock: Clock(tokio::time::Instant::now()),
+                limits,
+                machines: Mutex::default(),
+                registry: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Adds a machine. One that was at this endpoint is replaced: another engine, with another id and no containers.
+    pub fn add(&self, endpoint: &Endpoint, about: SimulatedMachine) -> Arc<Machine> {
+        let mut machines = self.world.machines();
+        let which = u64::from(machines.contains_key(endpoint));
+        let former = machines.get(endpoint).map_or(0, |machine| machine.key);
+        // The endpoint and not the order of adding decides, so that one more machine changes no other's luck.
+        let name = endpoint.to_string().bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
+        let machine =
+            Arc::new(Machine::new(about, self.world.clock, mix(self.world.seed ^ name ^ former ^ which)));
+        if let Some(former) = machines.insert(endpoint.clone(), Arc::clone(&machine)) {
+            former.crash(Crash::Machine);
+        }
+        machine
+    }
+
+    /// Adds `count` equal machines at `tcp://node-1:2375`, `tcp://node-2:2375`, and so on.
+    pub fn add_fleet(&self, count: u32, about: &SimulatedMachine) -> Vec<Endpoint> {
+        let endpoint = |n| Endpoint::Tcp { host: format!("node-{n}"), port: 2375 };
+        let endpoints: Vec<Endpoint> = (1..=count).map(endpoint).collect();
+        for endpoint in &endpoints {
+            self.add(endpoint, about.clone());
+        }
+        endpoints
+    }
+
+    /// The machine at an endpoint.
+    #[must_use]
+    pub fn machine(&self, endpoint: &Endpoint) -> Option<Arc<Machine>> {
+        self.world.machines().get(endpoint).map(Arc::clone)
+    }
+
+    /// All machines, in the order of their endpoints.
+    #[must_use]
+    pub fn machines(&self) -> Vec<(Endpoint, Arc<Machine>)> {
+        self.world
+            .machines()
+            .iter()
+            .map(|(endpoint, machine)| (endpoint.clone(), Arc::clone(machine)))
+            .collect()
+    }
+
+    /// The date of now.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        date(self.world.clock.now_ms())
+    }
+
+    /// No registry answers any more, or all do again. What is pulled meanwhile fails.
+    pub fn set_registry_down(&self, is_down: bool) {
+        self.world.registry().is_down = is_down;
+    }
+
+    /// No registry holds this image.
+    pub fn lacks_image(&self, image: &str) {
+        self.world.registry().missing.insert(normal(image));
+    }
+
+    /// This image can only be pulled with these credentials.
+    pub fn make_private(&self, image: &str, username: &str, password: &str) {
+        self.world.registry().private.insert(normal(image), (username.to_owned(), password.to_owned()));
+    }
+
+    /// All containers of kDaemon's at an endpoint, whether or not the engine can be reached.
+    #[must_use]
+    pub fn containers(&self, endpoint: &Endpoint) -> Vec<SeenContainer> {
+        self.machine(endpoint).map_or_else(Vec::new, |machine| machine.containers())
+    }
+
+    /// Those of them that run.
+    #[must_use]
+    pub fn running(&self, endpoint: &Endpoint) -> Vec<Identity> {
+        self.machine(endpoint).map_or_else(Vec::new, |machine| machine.running())
+    }
+
+    /// Every container on any engine that stands for this record, running or not.
+    #[must_use]
+    pub fn places_of(&self, container: ContainerId) -> Vec<(Endpoint, SeenContainer)> {
+        let mut places = Vec::new();
+        for (endpoint, machine) in self.machines() {
+            machine.with(|state, _| {
+                let here = state.containers.iter().filter(|(identity, _)| identity.container == container);
+                places.extend(here.map(|(id, c)| (endpoint.clone(), SeenContainer::of(*id, c))));
+            });
+        }
+        places
+    }
+
+    /// How many calls of a kind were made to all engines together, answered or not.
+    #[must_use]
+    pub fn calls(&self, call: Call) -> u64 {
+        self.world.machines().values().map(|machine| machine.calls(call)).sum()
+    }
+}
+
+impl Machine {
+    /// All containers of kDaemon's here.
+    #[must_use]
+    pub fn containers(&self) -> Vec<SeenContainer> {
+        self.with(|state, _| state.containers.iter().map(|(id, c)| SeenContainer::of(*id, c)).collect())
+    }
+
+    /// Those that run.
+    #[must_use]
+    pub fn running(&self) -> Vec<Identity> {
+        self.with(|state, _| {
+            let all = state.containers.iter();
+            all.filter(|(_, c)| c.state() == ContainerState::Running).map(|(identity, _)| *identity).collect()
+        })
+    }
+
+    /// The names of the containers that are not kDaemon's.
+    #[must_use]
+    pub fn foreign(&self) -> Vec<String> {
+        self.with(|state, _| state.foreign_names())
+    }
+
+    /// The images, networks and named volumes that are here.
+    #[must_use]
+    pub fn holdings(&self) -> (Vec<String>, Vec<String>, Vec<String>) {
+        let texts = |set: &BTreeSet<Box<str>>| set.iter().map(ToString::to_string).collect();
+        self.with(|state, _| (texts(&state.images), texts(&state.networks), texts(&state.volumes)))
+    }
+
+    /// How many calls of a kind were made to this engine, answered or not.
+    #[must_use]
+    pub fn calls(&self, call: Call) -> u64 {
+        self.calls[call as usize].load(Ordering::Relaxed)
+    }
+
+    /// The most calls that were under way here at one time (a stream counts until it is open).
+    #[must_use]
+    pub fn most_in_flight(&self) -> u32 {
+        self.most_in_flight.load(Ordering::Relaxed)
+    }
+}

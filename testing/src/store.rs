@@ -1,0 +1,308 @@
+//! A store in memory, for tests and the simulation. It forgets everything when it is dropped.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use kdaemon::latest;
+use kdaemon::store::{
+    Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, RAW_PAGE_EVENTS, RawBody, RawCommit,
+    RawEvent, RawPage, RawPosition, RowChange, Snapshot, StoreError, StoredEvent, Table,
+};
+use kdaemon_events::{CommitId, Digest, Kind, Seq};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// The store.
+#[derive(Debug)]
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+    /// How many commits there are, for those who wait for more.
+    commits: latest::Sender<u64>,
+    /// Whether verification waits.
+    held: watch::Sender<bool>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self { inner: Mutex::default(), commits: latest::Sender::new(0), held: watch::Sender::new(false) }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    head: Head,
+    events: Vec<StoredEvent>,
+    /// Of pruned events the digests.
+    pruned: BTreeMap<Seq, Digest>,
+    /// Each commit, after which event it ends, and its digest.
+    commits: Vec<(CommitId, Seq, Digest)>,
+    answers: Vec<Answer>,
+    tables: BTreeMap<(Table, Uuid), String>,
+    reflects: Seq,
+    lease: Option<Lease>,
+    snapshots: BTreeMap<Seq, Snapshot>,
+    cursors: BTreeMap<String, Seq>,
+    unavailable: Option<String>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes every call fail with this reason, or work again.
+    pub fn set_unavailable(&self, reason: Option<&str>) {
+        self.lock().unavailable = reason.map(ToOwned::to_owned);
+    }
+
+    /// Makes verification wait before its next page, or go on.
+    pub fn hold_verification(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Each change below is made whole before anything can panic.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn working(&self) -> Result<MutexGuard<'_, Inner>, StoreError> {
+        let inner = self.lock();
+        match &inner.unavailable {
+            Some(reason) => Err(StoreError::Unavailable(reason.clone())),
+            None => Ok(inner),
+        }
+    }
+}
+
+fn text(event: &StoredEvent) -> EventText {
+    EventText { seq: event.seq, json: event.json.clone() }
+}
+
+fn first_after(events: &[StoredEvent], after: Seq) -> usize {
+    events.partition_point(|event| event.seq <= after)
+}
+
+#[async_trait]
+impl EventStore for MemoryStore {
+    fn describe(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError> {
+        let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        let inner = self.working()?;
+        Ok(index.and_then(|index| inner.commits.get(index)).map(|(id, _, _)| *id))
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        Ok(self.working()?.head)
+    }
+
+    async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
+        let mut inner = self.working()?;
+        if inner.head != *expected {
+            return Err(StoreError::Conflict { actual: inner.head });
+        }
+        let head = commit.head_after(expected);
+        inner.commits.push((commit.id, head.seq, head.digest));
+        for event in commit.events {
+            match event.pruned {
+                Some(digest) => drop(inner.pruned.insert(event.seq, digest)),
+                None => inner.events.push(event),
+            }
+        }
+        for answer in commit.answers {
+            inner.answers.retain(|earlier| earlier.key != answer.key);
+            inner.answers.push(answer);
+        }
+        inner.head = head;
+        drop(inner);
+        self.commits.send_modify(|commits| *commits = head.commits.max(*commits));
+        Ok(head)
+    }
+
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {
+        let inner = self.working()?;
+        let start = first_after(&inner.events, after);
+        Ok(inner.events[start..].iter().take(limit).map(text).collect())
+    }
+
+    async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
+        let inner = self.working()?;
+        let start = first_after(&inner.events, query.after);
+        let matches = |event: &&StoredEvent| {
+            (query.kinds.is_empty() || query.kinds.contains(&event.kind))
+                && query.subject.is_none_or(|subject| event.subjects.contains(&subject))
+                && query.actor.as_ref().is_none_or(|actor| event.actor == *actor)
+                && query.since.is_none_or(|since| event.at >= since)
+                && query.until.is_none_or(|until| event.at < until)
+        };
+        Ok(inner.events[start..].iter().filter(matches).take(query.limit).map(text).collect())
+    }
+
+    async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {
+        let inner = self.working()?;
+        let later = inner.events.partition_point(|event| event.at <= at);
+        Ok(later.checked_sub(1).and_then(|last| inner.events.get(last)).map_or(Seq(0), |event| event.seq))
+    }
+
+    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.working()?.snapshots.insert(snapshot.seq, snapshot);
+        Ok(())
+    }
+
+    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
+        let inner = self.working()?;
+        Ok(inner.snapshots.range(..=seq).next_back().map(|(_, snapshot)| snapshot.clone()))
+    }
+
+    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
+        Ok(self.working()?.snapshots.keys().copied().collect())
+    }
+
+    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
+        self.working()?.snapshots.remove(&seq);
+        Ok(())
+    }
+
+    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
+        let inner = self.working()?;
+        let kept = inner.answers.iter().filter(|answer| answer.at >= since && answer.seq > after);
+        Ok(kept.cloned().collect())
+    }
+
+    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        let mut inner = self.working()?;
+        let mut gone = 0;
+        inner.answers.retain(|answer| {
+            let goes = answer.at < before && gone < limit;
+            gone += usize::from(goes);
+            !goes
+        });
+        Ok(gone)
+    }
+
+    async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
+        let mut inner = self.working()?;
+        if reflects < inner.reflects {
+            return Ok(());
+        }
+        for change in changes {
+            match change.json {
+                Some(json) => inner.tables.insert((change.table, change.id), json),
+                None => inner.tables.remove(&(change.table, change.id)),
+            };
+        }
+        inner.reflects = reflects;
+        Ok(())
+    }
+
+    async fn tables_reflect(&self) -> Result<Seq, StoreError> {
+        Ok(self.working()?.reflects)
+    }
+
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        let mut inner = self.working()?;
+        let goes = |event: &StoredEvent| {
+            event.kind == Kind::NodeObserved
+                && ranges.iter().any(|(first, last)| (*first..=*last).contains(&event.seq))
+        };
+        let gone: Vec<_> = inner.events.iter().filter(|event| goes(event)).take(limit).cloned().collect();
+        let seqs: BTreeSet<_> = gone.iter().map(|event| event.seq).collect();
+        inner.events.retain(|event| !seqs.contains(&event.seq));
+        inner.pruned.extend(gone.iter().map(|event| (event.seq, Digest::of_event(event.json.as_bytes()))));
+        Ok(gone.len())
+    }
+
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        let inner = self.working()?;
+        Ok(if first > last { 0 } else { inner.pruned.range(first..=last).count() as u64 })
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        Ok(self.working()?.cursors.get(name).copied())
+    }
+
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        self.working()?.cursors.insert(name.to_owned(), seq);
+        Ok(())
+    }
+
+    async fn drop_tables(&self) -> Result<(), StoreError> {
+        let mut inner = self.working()?;
+        inner.tables.clear();
+        inner.reflects = Seq(0);
+        Ok(())
+    }
+
+    async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
+        let inner = self.working()?;
+        let rows = inner.tables.iter().filter(|((t, _), _)| *t == table);
+        Ok(rows.map(|((_, id), json)| (*id, json.clone())).collect())
+    }
+
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        let _ = self.held.subscribe().wait_for(|held| !held).await; // its sender is here: it does not end
+        let inner = self.working()?;
+        let mut page = RawPage { is_last: true, ..RawPage::default() };
+        let mut size = 0;
+        let before = usize::try_from(after.number).unwrap_or(0);
+        let mut start = first_after(&inner.events, Seq(u64::try_from(after.seq).unwrap_or(0)));
+        for (number, (id, last, digest)) in (1..).zip(&inner.commits).skip(before) {
+            if size >= RAW_PAGE_EVENTS {
+                page.is_last = false;
+                break;
+            }
+            let end = first_after(&inner.events, *last);
+            let mut events: Vec<_> = inner.events[start..end].iter().map(RawEvent::from).collect();
+            let first = page.commits.last().map_or(after.seq, |before: &RawCommit| before.last_seq);
+            let pruned = inner.pruned.range(Seq(u64::try_from(first).unwrap_or(0)).next()..=*last);
+            events.extend(pruned.map(|(seq, digest)| RawEvent {
+                seq: i64::try_from(seq.0).unwrap_or(i64::MAX),
+                body: RawBody::Pruned(*digest),
+                columns: None,
+            }));
+            events.sort_by_key(|event| event.seq);
+            size += events.len();
+            page.commits.push(RawCommit {
+                number,
+                id: id.to_string(),
+                first_seq: events.first().map_or(0, |event| event.seq),
+                last_seq: events.last().map_or(0, |event| event.seq),
+                digest: digest.to_string(),
+                events,
+                unreadable: None,
+            });
+            start = end;
+        }
+        Ok(page)
+    }
+
+    async fn lease(&self) -> Result<Option<Lease>, StoreError> {
+        Ok(self.working()?.lease.clone())
+    }
+
+    async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError> {
+        let mut inner = self.working()?;
+        let is_first = inner.lease.as_ref().map_or(0, |lease| lease.version) == expected_version;
+        if is_first {
+            inner.lease = Some(lease);
+        }
+        Ok(is_first)
+    }
+
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
+        drop(self.working()?);
+        let mut commits = self.commits.subscribe();
+        let more = commits.wait_for(|commits| *commits > after.commits);
+        let _ = tokio::time::timeout(at_most, more).await; // in vain: then there are no more
+        let commits = *commits.borrow();
+        Ok(commits)
+    }
+
+    async fn close(&self) {}
+}
