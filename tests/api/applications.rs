@@ -1,4 +1,4 @@
-use crate::harness::{Answer, World};
+use crate::api::harness::{Answer, World};
 use serde_json::{Value, json};
 
 #[tokio::test]

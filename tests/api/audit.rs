@@ -1,6 +1,6 @@
 //! Verification of the log over HTTP, while the daemon works.
 
-use crate::harness::{Answer, DEADLINE, World};
+use crate::api::harness::{Answer, DEADLINE, World};
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! What holds for every command: dry runs, preconditions, kept answers, a store that is away.
 
-use crate::harness::{Answer, World};
+use crate::api::harness::{Answer, World};
 use serde_json::json;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-use crate::harness::{Answer, DEADLINE, World};
+use crate::api::harness::{Answer, DEADLINE, World};
 use kdaemon_projections::Desired;
 use kdaemon_testing::engines::{SimulatedMachine, Timing};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! The log, and the history of single things.
 
-use crate::harness::World;
+use crate::api::harness::World;
 use serde_json::{Value, json};
 
 fn seqs(page: &Value) -> Vec<u64> {
@@ -271,9 +271,9 @@ fn csv(text: &str) -> Vec<Vec<String>> {
     rows
 }
 
-async fn accepting(world: &World, path: &str, accept: &str) -> crate::harness::Answer {
+async fn accepting(world: &World, path: &str, accept: &str) -> crate::api::harness::Answer {
     let asked = world.request("GET", path).header("accept", accept).send().await.unwrap();
-    crate::harness::Answer::of(asked).await
+    crate::api::harness::Answer::of(asked).await
 }
 
 #[tokio::test]

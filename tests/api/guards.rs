@@ -1,6 +1,6 @@
 //! What every request passes: hosts, origins, sizes, types, methods, routes.
 
-use crate::harness::{Answer, World};
+use crate::api::harness::{Answer, World};
 use serde_json::json;
 
 async fn send(request: reqwest::RequestBuilder) -> Answer {

@@ -1,4 +1,4 @@
-use crate::harness::World;
+use crate::api::harness::World;
 use serde_json::{Value, json};
 
 fn names(list: &Value) -> Vec<&str> {
@@ -155,7 +155,7 @@ async fn a_reading_waits_for_the_state_that_it_asks_for() {
     let mounting = world.post("/nodes/create", json!({"endpoint": "tcp://a:1"}));
     let (answer, mounted) = tokio::join!(reading, mounting);
     mounted.expect(201);
-    let answer = crate::harness::Answer::of(answer.unwrap()).await;
+    let answer = crate::api::harness::Answer::of(answer.unwrap()).await;
     assert_eq!(answer.expect(200).as_array().unwrap().len(), 1);
     assert!(answer.seq() >= next);
     assert_eq!(world.get("/nodes/a?min_seq=99999999999").await.expect(422)["field"], "min_seq");

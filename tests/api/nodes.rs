@@ -1,4 +1,4 @@
-use crate::harness::World;
+use crate::api::harness::World;
 use kdaemon_events::node::Availability;
 use serde_json::{Value, json};
 
@@ -201,7 +201,7 @@ async fn a_node_with_containers_is_unmounted_by_force_alone() {
         world.tell(kdaemon_control::commands::Command::FinishDrain(node)).await;
     };
     let (answer, ()) = tokio::join!(waiting, finish);
-    let gone = crate::harness::Answer::of(answer.unwrap()).await.expect(200);
+    let gone = crate::api::harness::Answer::of(answer.unwrap()).await.expect(200);
     assert_eq!(gone["id"], node.to_string());
     world.get("/nodes/n1").await.expect(404);
     assert_eq!(world.get("/containers/w1").await.expect(200)["status"], "UP");
@@ -229,7 +229,7 @@ async fn a_node_is_cordoned_drained_and_taken_back() {
         world.until(|cluster| cluster.node(node).unwrap().availability == Availability::Draining).await;
         world.command("POST", "/nodes/uncordon/n1").await.expect(200);
     });
-    let problem = crate::harness::Answer::of(answer.unwrap()).await.expect(409);
+    let problem = crate::api::harness::Answer::of(answer.unwrap()).await.expect(409);
     assert!(problem["detail"].as_str().unwrap().contains("n1"), "{problem}");
 
     let waiting = world.request("POST", "/nodes/drain/n1?wait=20").send();
@@ -239,7 +239,7 @@ async fn a_node_is_cordoned_drained_and_taken_back() {
         world.remove_retired(container).await;
         world.tell(kdaemon_control::commands::Command::FinishDrain(node)).await;
     });
-    let drained = crate::harness::Answer::of(answer.unwrap()).await.expect(200);
+    let drained = crate::api::harness::Answer::of(answer.unwrap()).await.expect(200);
     assert_eq!(drained["container_count"], 0);
     world.command("POST", "/nodes/cordon/nope").await.expect(404);
 }

@@ -1,6 +1,6 @@
 //! The description of the API, and the addresses outside of it.
 
-use crate::harness::World;
+use crate::api::harness::World;
 use serde_json::Value;
 
 /// Every route of the contract that there is so far.

@@ -1,6 +1,6 @@
 //! The past: the state of any moment, and what differs between two.
 
-use crate::harness::{Answer, World};
+use crate::api::harness::{Answer, World};
 use kdaemon::config::Config;
 use kdaemon_events::Endpoint;
 use kdaemon_testing::engines::{Crash, SimulatedEngines, SimulatedMachine};
@@ -308,7 +308,7 @@ impl Busy {
             kdaemon::daemon::run_on(on, config, stop, ready).await.unwrap();
         });
         let address = address.await.unwrap();
-        let client = reqwest::Client::builder().timeout(crate::harness::DEADLINE).build().unwrap();
+        let client = reqwest::Client::builder().timeout(crate::api::harness::DEADLINE).build().unwrap();
         let busy = Self { engines, shutdown, task, address, client, _folder: folder };
         for number in 1..=nodes {
             busy.engines.add(&Self::endpoint(number), SimulatedMachine::default());

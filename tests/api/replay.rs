@@ -1,6 +1,6 @@
 //! What-if: recorded history under another policy.
 
-use crate::harness::{DEADLINE, World};
+use crate::api::harness::{DEADLINE, World};
 use kdaemon::store::EventStore as _;
 use kdaemon_control::commands::{Command, Policy, Prune};
 use kdaemon_events::Seq;

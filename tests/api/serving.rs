@@ -1,6 +1,6 @@
 //! Connections: their number, their end, and what they send.
 
-use crate::harness::{Answer, DEADLINE, World};
+use crate::api::harness::{Answer, DEADLINE, World};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -1,6 +1,6 @@
 //! Server-Sent Events.
 
-use crate::harness::{Answer, DEADLINE, World};
+use crate::api::harness::{Answer, DEADLINE, World};
 use serde_json::{Value, json};
 
 /// A stream of events, read one by one.
@@ -93,7 +93,7 @@ async fn a_position_far_beyond_the_end_is_named() {
     assert_eq!(world.get("/events/stream?after=99999999999").await.expect(422)["field"], "after");
     assert_eq!(world.get("/events/stream?min_seq=99999999999").await.expect(422)["field"], "min_seq");
     let request = world.request("GET", "/events/stream").header("last-event-id", "99999999999");
-    let answer = crate::harness::Answer::of(request.send().await.unwrap()).await;
+    let answer = crate::api::harness::Answer::of(request.send().await.unwrap()).await;
     assert_eq!(answer.expect(422)["field"], "Last-Event-ID");
 }
 

@@ -1,4 +1,4 @@
-use crate::harness::{DEADLINE, World};
+use crate::api::harness::{DEADLINE, World};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;

@@ -1,7 +1,7 @@
 //! What scripts rely on: exit codes, forms of output, pipes, following, and help.
 
-use crate::past::Double;
-use crate::shell::Shell;
+use crate::cli::past::Double;
+use crate::cli::shell::Shell;
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
 use clap::CommandFactory as _;

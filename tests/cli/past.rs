@@ -1,8 +1,8 @@
 //! Reading other times. What is asked for and how answers are shown is held against a server that answers as the contract
 //! has it, with requests noted.
 
-use crate::shell::Shell;
-use crate::transcript;
+use crate::cli::shell::Shell;
+use crate::cli::transcript;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};

@@ -1,6 +1,6 @@
 //! A restored daemon takes over what runs.
 
-use crate::Site;
+use crate::cluster::Site;
 use crate::support::daemon::Daemon;
 use std::process::Command;
 

@@ -1,6 +1,6 @@
 //! Containers on real engines.
 
-use crate::Site;
+use crate::cluster::Site;
 use crate::support::eventually;
 use serde_json::json;
 

@@ -4,7 +4,7 @@
 //! daemon is killed before it reaches the engine, or after the engine did it and before the daemon learns
 //! that it did. Afterwards the daemon is started again, and everything must run exactly once.
 
-use crate::Site;
+use crate::cluster::Site;
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
 use serde_json::json;

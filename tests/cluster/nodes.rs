@@ -1,6 +1,6 @@
 //! Nodes that fail, return, are drained and unmounted: on real engines.
 
-use crate::Site;
+use crate::cluster::Site;
 use serde_json::{Value, json};
 
 fn all_up_elsewhere(all: &Value, count: usize, failed: &str) -> bool {

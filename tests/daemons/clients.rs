@@ -1,6 +1,6 @@
 //! Many clients, daemons that die, servers that die and are cut off: nothing acknowledged is lost, nothing is done twice.
 
-use crate::Fleet;
+use crate::daemons::Fleet;
 use crate::support::DEADLINE;
 use reqwest::StatusCode;
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! The leader dies, freezes, or has another clock; the store goes away.
 
+use crate::daemons::{Fleet, libfaketime};
 use crate::support::engine_api::EngineApi;
 use crate::support::{Cluster, eventually};
-use crate::{Fleet, libfaketime};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use std::time::Instant;

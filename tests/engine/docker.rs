@@ -2,7 +2,7 @@
 //!
 //! Engine 1 is shared by all that leave it in peace; engine 2 belongs to one test at a time, which may kill it.
 
-use crate::conformance::{self, Env, clean_up, each_scenario, next, order, own};
+use crate::engine::conformance::{self, Env, clean_up, each_scenario, next, order, own};
 use crate::support::{Cluster, DEADLINE, eventually};
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HealthStatusEnum};

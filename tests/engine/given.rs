@@ -1,9 +1,9 @@
 //! The suite against an engine that somebody names: Podman, another version of Docker.
 //!
-//! `KDAEMON_TEST_ENDPOINT=unix:///run/podman/podman.sock cargo test --test engine given`. It needs an image with a
+//! `KDAEMON_TEST_ENDPOINT=unix:///run/podman/podman.sock cargo test --test suite engine::given`. It needs an image with a
 //! busybox: `scripts/image localhost/kdaemon/busybox unix:///run/podman/podman.sock`, or what `KDAEMON_TEST_IMAGE` names.
 
-use crate::conformance::{Env, run_all};
+use crate::engine::conformance::{Env, run_all};
 use kdaemon::engine::Engines;
 use kdaemon::engine::docker::{DockerEngines, Limits};
 

@@ -1,6 +1,6 @@
 //! Simulated engines do what real ones do: the same suite, in virtual time.
 
-use crate::conformance::{self, Env, each_scenario};
+use crate::engine::conformance::{self, Env, each_scenario};
 use kdaemon_testing::engines::{SimulatedEngines, SimulatedMachine, Timing};
 use kdaemon::engine::{Engine, Engines};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Group commit: what waits is decided together and becomes durable together.
 
-use crate::doubles::*;
+use crate::journal::doubles::*;
 use kdaemon::journal::{Submission, SubmitError};
 use kdaemon::store::{COMMIT_BYTES_LIMIT, COMMIT_EVENTS_LIMIT, EventStore as _};
 use kdaemon_control::commands::{Command, CreateApplication, SpecChanges};

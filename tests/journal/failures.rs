@@ -1,6 +1,6 @@
 //! A store that fails: nothing is shown that may be lost, nothing is lost that was shown.
 
-use crate::doubles::*;
+use crate::journal::doubles::*;
 use kdaemon::journal::{Journal, SubmitError, SystemRuntime};
 use kdaemon::store::{Commit, EventStore as _, Head, StoreError, StoredEvent};
 use kdaemon_control::commands::Policy;

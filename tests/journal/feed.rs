@@ -1,6 +1,6 @@
 //! Subscribers: the state, and everything after it, once.
 
-use crate::doubles::*;
+use crate::journal::doubles::*;
 use kdaemon::journal::{Lagged, SubmitError};
 use kdaemon_events::Seq;
 use kdaemon_projections::Cluster;

@@ -1,6 +1,6 @@
 //! Idempotency keys: a request that is sent again is not carried out again.
 
-use crate::doubles::*;
+use crate::journal::doubles::*;
 use chrono::TimeDelta;
 use kdaemon::journal::{Outcome, SubmitError};
 use kdaemon::store::Answer;

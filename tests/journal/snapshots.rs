@@ -1,6 +1,6 @@
 //! Snapshots: a start and a look into the past go on from one, and never depend on it.
 
-use crate::doubles::*;
+use crate::journal::doubles::*;
 use kdaemon::journal::{Journal, SNAPSHOT_INTERVAL, SystemRuntime, take_snapshot};
 use kdaemon::past::Past;
 use kdaemon::store::{Commit, EventStore, Head, Snapshot, StoredEvent};

@@ -1,7 +1,7 @@
 //! Backups: taken while the daemon works, and made a data folder of again.
 
+use crate::program::{create_container, signal, stderr};
 use crate::support::daemon::Daemon;
-use crate::{create_container, signal, stderr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};

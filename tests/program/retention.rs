@@ -1,8 +1,8 @@
 //! The retention, in a daemon that is killed at any moment of it.
 
+use crate::program::{create_container, kdaemon, signal, stderr};
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
-use crate::{create_container, kdaemon, signal, stderr};
 use serde_json::{Value, json};
 
 /// Nobody answers there: each probe is an observation.

@@ -1,9 +1,9 @@
 //! The program on RethinkDB: the way up from one machine, and a server that goes away.
 
+use crate::program::{create_container, signal, stderr};
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
 use crate::support::rethinkdb::{Rethinkdb, Server, forget, is_there, settings};
-use crate::{create_container, signal, stderr};
 use kdaemon::store::RethinkdbSettings;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! Webhooks: a receiver as others would write it, which fails, hangs and restarts, and a daemon that is killed between.
 
+use crate::program::{create_container, signal, stderr};
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
-use crate::{create_container, signal, stderr};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};

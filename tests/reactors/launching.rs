@@ -1,6 +1,6 @@
 //! Launching, stopping, deleting, and what happens when containers end.
 
-use crate::harness::{World, forever};
+use crate::reactors::harness::{World, forever};
 use kdaemon::engine::{EngineError, Identity};
 use kdaemon_control::commands::{Command, SpecChanges};
 use kdaemon_events::RestartPolicy;

@@ -1,6 +1,6 @@
 //! What happens to nodes, and to their containers with them.
 
-use crate::harness::{World, forever};
+use crate::reactors::harness::{World, forever};
 use kdaemon_control::commands::Command;
 use kdaemon_events::node::Availability;
 use kdaemon_projections::{Health, Status};

@@ -1,6 +1,6 @@
 //! What is kept for a while, and no longer.
 
-use crate::harness::{World, forever};
+use crate::reactors::harness::{World, forever};
 use chrono::{DateTime, Utc};
 use kdaemon::journal::{Keep, Submission};
 use kdaemon::store::EventStore as _;

@@ -1,6 +1,6 @@
 //! Snapshots, as they are taken while the daemon works.
 
-use crate::harness::{World, forever};
+use crate::reactors::harness::{World, forever};
 use kdaemon::journal::{fold_anew, fold_log};
 use kdaemon::store::EventStore as _;
 

@@ -1,6 +1,6 @@
 //! A log as a file: moved from store to store without a byte changed, and checked on the way.
 
-use crate::events::*;
+use crate::store::events::*;
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use kdaemon::archive::{ArchiveError, export, import};
 use kdaemon::store::{Answer, Commit, EventStore, Head, RawPosition, RethinkdbStore, SqliteStore};
@@ -63,11 +63,11 @@ async fn a_log_goes_from_store_to_store_without_a_byte_changed() {
 fn what_was_pruned_goes_along_as_its_digest() {
     let (file, head) = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let source = MemoryStore::new();
-        let head = crate::pruning::written(&source).await;
-        crate::pruning::prune_all(&source, &crate::pruning::RANGES).await;
+        let head = crate::store::pruning::written(&source).await;
+        crate::store::pruning::prune_all(&source, &crate::store::pruning::RANGES).await;
         (exported(&source).await, head)
     });
-    crate::contract::every_store(|store| {
+    crate::store::contract::every_store(|store| {
         let file = file.clone();
         async move {
             assert_eq!(imported(&*store, &file).await.unwrap(), head);

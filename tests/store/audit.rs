@@ -1,6 +1,6 @@
 //! The proof: whatever is done to a log behind the daemon's back is found, and the first commit that does not fit is named.
 
-use crate::events::*;
+use crate::store::events::*;
 use kdaemon::store::{Commit, EventStore, Head, SqliteStore, StoreError, verify_file};
 use kdaemon::verify::{Audit, Expectation, audit};
 use kdaemon_events::{CommitId, Seq};

@@ -1,6 +1,6 @@
 //! What every store keeps to. Each test runs against each of them.
 
-use crate::events::*;
+use crate::store::events::*;
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use chrono::TimeDelta;
 use kdaemon::store::{

@@ -1,6 +1,6 @@
 //! `kill -9` at any moment: what was acknowledged is there.
 
-use crate::events::*;
+use crate::store::events::*;
 use kdaemon::store::{EventStore, SqliteStore};
 use kdaemon_events::Seq;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -8,15 +8,16 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 const FOLDER: &str = "KDAEMON_TEST_STORE_CRASH";
+/// The test below: the process that is killed is this test binary again, told by [`FOLDER`] to write.
+const THIS_TEST: &str = "store::crash::no_acknowledged_commit_is_lost_when_the_process_is_killed";
 const ACKNOWLEDGED: &str = "acknowledged ";
 
-/// The process that is killed: this test binary again, writing until it dies.
-#[test]
-fn writes_until_it_is_killed() {
-    let Some(folder) = std::env::var_os(FOLDER) else { return };
+/// What the killed process does: it writes commits to the store in `folder` until it dies, and prints each one that was
+/// acknowledged.
+fn write_until_killed(folder: PathBuf) -> ! {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = SqliteStore::open(&PathBuf::from(folder)).unwrap();
+        let store = SqliteStore::open(&folder).unwrap();
         let mut head = store.head().await.unwrap();
         let mut out = std::io::stdout();
         loop {
@@ -26,11 +27,14 @@ fn writes_until_it_is_killed() {
             writeln!(out, "{ACKNOWLEDGED}{}", head.seq).unwrap();
             out.flush().unwrap();
         }
-    });
+    })
 }
 
 #[test]
 fn no_acknowledged_commit_is_lost_when_the_process_is_killed() {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        write_until_killed(PathBuf::from(folder));
+    }
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut last = Seq(0);
@@ -38,7 +42,7 @@ fn no_acknowledged_commit_is_lost_when_the_process_is_killed() {
         // A number of its own each time: the moment falls anywhere in a write.
         let wait_for = 1 + u128::from(uuid::Uuid::new_v4().as_u128() as u64 % 60);
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "crash::writes_until_it_is_killed", "--nocapture"])
+            .args(["--exact", THIS_TEST, "--nocapture"])
             .env(FOLDER, folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

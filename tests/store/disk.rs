@@ -1,7 +1,7 @@
 //! Disks that cannot be written and disks that are full. They need mounts, and so root; where that is not
 //! possible they are left out, and say so.
 
-use crate::events::*;
+use crate::store::events::*;
 use kdaemon::store::{Commit, EventStore, SqliteStore, StoreError};
 use std::path::Path;
 use std::process::Command;

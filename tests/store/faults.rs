@@ -1,6 +1,6 @@
 //! The store in RethinkDB when the line or the server fails: nothing acknowledged is lost, nothing is there twice.
 
-use crate::events::*;
+use crate::store::events::*;
 use crate::support::proxy::{Link, Proxy};
 use crate::support::rethinkdb::{Rethinkdb, Server, forget, settings};
 use crate::support::rethinkdb_double::{Double, Fault, Login};

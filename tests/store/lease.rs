@@ -1,7 +1,7 @@
 //! The lease, and hearing of others' commits: each test runs against each store.
 
-use crate::contract::every_store;
-use crate::events::*;
+use crate::store::contract::every_store;
+use crate::store::events::*;
 use kdaemon::store::{Head, Lease};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

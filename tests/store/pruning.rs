@@ -1,7 +1,7 @@
 //! Pruning: observations go, their digests stay, and nothing else can go the same way.
 
-use crate::contract::every_store;
-use crate::events::*;
+use crate::store::contract::every_store;
+use crate::store::events::*;
 use kdaemon::journal::fold_log;
 use kdaemon::store::{EventQuery, EventStore, Head, SqliteStore, StoreError, verify_file};
 use kdaemon::verify::audit;
@@ -57,12 +57,16 @@ fn what_is_pruned_is_passed_over_and_the_chain_holds() {
         let all: Vec<_> = store.read(Seq(0), 100).await.unwrap().iter().map(|text| text.seq.0).collect();
         assert_eq!(all, [1, 4, 7, 8, 9]);
         assert_eq!(
-            seqs(&*store, EventQuery { kinds: vec![Kind::NodeObserved], ..crate::events::all() }).await,
+            seqs(&*store, EventQuery { kinds: vec![Kind::NodeObserved], ..crate::store::events::all() })
+                .await,
             [7]
         );
-        assert_eq!(seqs(&*store, EventQuery { subject: Some(node(1).0), ..crate::events::all() }).await, [4]);
         assert_eq!(
-            seqs(&*store, EventQuery { after: Seq(2), limit: 2, ..crate::events::all() }).await,
+            seqs(&*store, EventQuery { subject: Some(node(1).0), ..crate::store::events::all() }).await,
+            [4]
+        );
+        assert_eq!(
+            seqs(&*store, EventQuery { after: Seq(2), limit: 2, ..crate::store::events::all() }).await,
             [4, 7]
         );
         for (first, last, count) in [(1, 9, 4), (2, 2, 1), (4, 4, 0), (3, 5, 2), (9, 1, 0)] {

@@ -1,7 +1,7 @@
 //! The store in RethinkDB: several daemons on one database, and what people find in it.
 
-use crate::events::*;
-use crate::pruning::{RANGES, prune_all, written};
+use crate::store::events::*;
+use crate::store::pruning::{RANGES, prune_all, written};
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use futures_util::StreamExt as _;
 use kdaemon::store::{

@@ -1,6 +1,6 @@
 //! The embedded store: what can be wrong with its folder and its file.
 
-use crate::events::*;
+use crate::store::events::*;
 use kdaemon::journal::fold_log;
 use kdaemon::store::{Commit, EventStore, Head, RowChange, SqliteStore, StoreError, Table};
 use kdaemon_events::Seq;

@@ -1,6 +1,5 @@
-//! What black-box tests share: clusters of real engines, and waiting for conditions.
-//!
-//! Use it with `#[path = "../support/mod.rs"] mod support;` (or `mod support;` from a file in `tests/`).
+//! Shared by the test binaries and the benches: clusters of real engines, RethinkDB servers, daemons, and waiting for
+//! conditions.
 
 // Each test binary uses its own part of this.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]

@@ -1,7 +1,5 @@
 //! The API as its clients see it: every row of the contract, and what goes wrong.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 mod applications;
 mod audit;
 mod commands;

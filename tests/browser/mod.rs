@@ -4,19 +4,14 @@
 //! an engine, restart the daemon). `scripts/test` installs Chromium, Node.js and the two npm packages; where they are
 //! not, each test is left out, and one line says so.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../support/mod.rs"]
-mod support;
-
 mod door;
 
+use crate::support::Cluster;
+use crate::support::daemon::Daemon;
 use door::Door;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
-use support::Cluster;
-use support::daemon::Daemon;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 /// How long all steps of a test may take together.

@@ -2,20 +2,15 @@
 //!
 //! Where real engines cannot be started (no root, no dockerd) each test is left out, and one line says so.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../support/mod.rs"]
-mod support;
-
 mod backup;
 mod containers;
 mod crashes;
 mod nodes;
 
+use crate::support::Cluster;
+use crate::support::daemon::Daemon;
+use crate::support::engine_api::EngineApi;
 use serde_json::json;
-use support::Cluster;
-use support::daemon::Daemon;
-use support::engine_api::EngineApi;
 
 /// A daemon with so many real engines mounted as `node-1` …, and an application `web` that serves HTTP.
 struct Site {

@@ -1,8 +1,6 @@
 //! The control loop on simulated engines, in virtual time: journal, reactors and scheduler as in the daemon,
 //! with a store in memory.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 mod harness;
 mod launching;
 mod leader;

@@ -1,22 +1,18 @@
 //! The program as a process: how it starts, stops, is killed, and what it says when it cannot do its work.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../support/mod.rs"]
-mod support;
-
 mod backup;
 mod retention;
 mod rethinkdb;
 mod webhook;
 
+use crate::support::Cluster;
+use crate::support::daemon::Daemon;
+use crate::support::eventually;
 use reqwest::Method;
 use serde_json::json;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
-use support::Cluster;
-use support::daemon::Daemon;
 
 fn kdaemon(arguments: &[&str], data_dir: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kdaemon"))
@@ -141,7 +137,7 @@ async fn killed_while_clients_write_it_loses_nothing_that_it_acknowledged() {
             }));
         }
         let enough = (life + 1) * 100;
-        support::eventually("enough was written", async || {
+        eventually("enough was written", async || {
             (acknowledged.lock().unwrap().len() >= enough).then_some(())
         })
         .await;

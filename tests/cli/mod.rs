@@ -1,19 +1,14 @@
 //! The command line, as people and scripts use it: transcripts of the program against real daemons.
 //!
-//! `SNAPSHOTS=overwrite cargo nextest run --test cli` writes the transcripts anew: read the difference before you commit it.
-
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../support/mod.rs"]
-mod support;
+//! `SNAPSHOTS=overwrite cargo nextest run --test black_box cli::` writes the transcripts anew: read the difference before you commit it.
 
 mod behaviour;
 mod past;
 mod shell;
 
+use crate::support::Cluster;
+use crate::support::daemon::Daemon;
 use shell::Shell;
-use support::Cluster;
-use support::daemon::Daemon;
 
 /// Compares a transcript with what the commands in it do now.
 macro_rules! transcript {
@@ -22,7 +17,7 @@ macro_rules! transcript {
         let actual = $shell.replay(wanted).await;
         snapbox::Assert::new()
             .action_env(snapbox::assert::DEFAULT_ACTION_ENV)
-            .eq(actual, snapbox::Data::read_from(&$crate::shell::path($name), None).raw());
+            .eq(actual, snapbox::Data::read_from(&$crate::cli::shell::path($name), None).raw());
     }};
 }
 pub(crate) use transcript;

@@ -1,7 +1,5 @@
 //! The stores: one contract that all of them keep, and what only a store on a disk can meet.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
 mod archive;
 mod audit;
 mod contract;
@@ -13,5 +11,3 @@ mod lease;
 mod pruning;
 mod rethinkdb;
 mod sqlite;
-#[path = "../support/mod.rs"]
-mod support;

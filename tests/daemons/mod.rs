@@ -3,20 +3,15 @@
 //!
 //! Where there is no RethinkDB each test is left out, and one line says so.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../support/mod.rs"]
-mod support;
-
 mod clients;
 mod leaders;
 
+use crate::support::daemon::Daemon;
+use crate::support::eventually;
+use crate::support::rethinkdb::Server;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
-use support::daemon::Daemon;
-use support::eventually;
-use support::rethinkdb::Server;
 
 /// The servers of a RethinkDB cluster, and daemons on it.
 struct Fleet {
