@@ -10,16 +10,15 @@ use crate::store::{
 };
 use chrono::{DateTime, Utc};
 use kdaemon_events::{Actor, CommitId, Digest, Envelope, Event, Seq, Subject};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::pin::pin;
 use std::str::FromStr;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// What an audit found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
     /// Whether everything fits.
     pub ok: bool,
@@ -30,26 +29,22 @@ pub struct Audit {
     /// The last of them. Kept elsewhere, it proves later that nothing up to it was altered or cut off.
     pub head: AuditHead,
     /// The first commit that does not fit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_bad: Option<BadCommit>,
     /// What does not fit, when it is no single commit: the expectation, or what is derived from the log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
 /// A point of the log that was verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditHead {
     /// The last event of a commit.
-    #[schema(value_type = u64)]
     pub seq: Seq,
     /// The digest of the chain there: 64 hexadecimal digits.
-    #[schema(value_type = String)]
     pub digest: Digest,
 }
 
 /// A commit that does not fit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadCommit {
     /// Its number, counted from 1.
     pub commit: u64,

@@ -6,7 +6,7 @@ use kdaemon_events::Kind;
 use std::path::{Path, PathBuf};
 
 /// All sources of the program: not its tests.
-const SOURCES: [&str; 5] = ["src", "control/src", "events/src", "projections/src", "testing/src"];
+const SOURCES: [&str; 6] = ["src", "api/src", "control/src", "events/src", "projections/src", "testing/src"];
 /// What decides and folds: pure.
 const PURE: [&str; 3] = ["control/src", "events/src", "projections/src"];
 /// Files that may be longer than the rest, and why.
@@ -125,6 +125,20 @@ fn the_command_line_is_a_client_of_the_public_api_and_of_nothing_else() {
 }
 
 #[test]
+fn only_the_api_crate_and_the_server_describe_schemas() {
+    let mut breaches = Vec::new();
+    for source in all() {
+        if source.path.starts_with("api/src") || source.path.starts_with("src/server") {
+            continue;
+        }
+        for (number, line) in source.code().filter(|(_, line)| line.contains("utoipa")) {
+            breaches.push(format!("{}:{number}: {}", source.path, line.trim()));
+        }
+    }
+    none("OpenAPI belongs to what travels over HTTP", &breaches);
+}
+
+#[test]
 fn the_pure_crates_depend_on_nothing_that_does_io() {
     for manifest in ["control/Cargo.toml", "events/Cargo.toml", "projections/Cargo.toml"] {
         let text = std::fs::read_to_string(root().join(manifest)).unwrap();
@@ -141,7 +155,6 @@ fn the_pure_crates_depend_on_nothing_that_does_io() {
             "serde_json",
             "thiserror",
             "uuid",
-            "utoipa",
         ];
         let (_, dependencies) = dependencies.split_once("[dependencies]").unwrap();
         for line in dependencies.lines().filter(|line| !line.trim().is_empty()) {
@@ -251,6 +264,7 @@ fn unsafe_code_is_forbidden_in_every_crate() {
     assert!(text.contains("unsafe_code = \"forbid\""));
     for manifest in [
         "Cargo.toml",
+        "api/Cargo.toml",
         "control/Cargo.toml",
         "events/Cargo.toml",
         "projections/Cargo.toml",

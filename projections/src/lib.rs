@@ -1,7 +1,7 @@
 //! The folds: events go in; nodes, applications and containers come out.
 //!
 //! [`Cluster`] is the whole state. [`Cluster::apply`] folds one event into it and is total: no log, however
-//! odd, makes it fail or panic. The rows that the API answers and the tables hold are made from it.
+//! odd, makes it fail or panic.
 //!
 //! Architecture Invariant: nothing here does I/O, reads a clock or draws a random number. Folding the same
 //! log twice gives the same bytes.
@@ -12,7 +12,6 @@ mod cluster;
 mod container;
 mod eligible;
 mod node;
-mod rows;
 mod snapshot;
 
 pub use application::Application;
@@ -20,5 +19,4 @@ pub use cluster::{Cluster, Pause, Touched};
 pub use container::{Container, Desired, Phase, Placement, Retired, Status};
 pub use eligible::{Eligible, Standing};
 pub use node::{Health, Node};
-pub use rows::{ApplicationRow, ContainerRow, EngineRow, NodeRow, PortRow, environment_text};
 pub use snapshot::SnapshotError;

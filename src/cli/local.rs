@@ -12,12 +12,12 @@ use crate::archive::{ArchiveError, Bar, Header, NewFile};
 use crate::config::{Config, ConfigError, LogFormat, ServeArgs};
 use crate::daemon::{DaemonError, open_existing_store, open_store, run};
 use crate::http_client::chain;
-use crate::reactors::Rebuilt;
 use crate::store::StoreError;
 use crate::{archive, reactors};
 use anyhow::Context as _;
 use daemon::Daemon;
 use http_body_util::BodyExt as _;
+use kdaemon_api::RebuiltTables;
 use kdaemon_events::Seq;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -94,13 +94,13 @@ impl StoreArgs {
 
 /// Folds the tables anew, or has the daemon do it.
 pub(super) async fn rebuild(args: StoreArgs, server: Option<String>) -> anyhow::Result<()> {
-    let Rebuilt { rows, events } = match args.server(server) {
+    let RebuiltTables { rows, events } = match args.server(server) {
         Some(server) => Daemon::at(&server)?.rebuild().await?,
         None => {
             let store = open_existing_store(&args.load()?).await?;
             let rebuilt = reactors::rebuild(store.as_ref()).await;
             store.close().await;
-            rebuilt?
+            rebuilt?.into()
         }
     };
     println!("rebuilt {rows} rows from {events} events");

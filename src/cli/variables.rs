@@ -130,7 +130,7 @@ mod tests {
             [("A", "1,2"), ("B", "back\\slash,"), ("C", ""), ("D", "x=y")]
                 .map(|(k, v)| (k.into(), v.into()))
                 .into();
-        assert_eq!(of_row(&kdaemon_projections::environment_text(&variables)), variables);
+        assert_eq!(of_row(&crate::rows::environment_text(&variables)), variables);
         assert_eq!(of_row(""), BTreeMap::new());
     }
 }

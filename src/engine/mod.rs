@@ -139,7 +139,7 @@ pub enum EngineEvent {
 }
 
 /// A container's use of its machine, now.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Stats {
     /// Processors in use: 1.5 is one and a half of them.
     pub cpus: f64,

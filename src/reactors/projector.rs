@@ -3,15 +3,15 @@
 
 use super::{PACE, ReactorContext};
 use crate::journal::{Lagged, fold_anew};
+use crate::rows;
 use crate::store::{EventStore, RowChange, StoreError, Table};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq};
-use kdaemon_projections::{ApplicationRow, Cluster, ContainerRow, NodeRow, Touched};
-use serde::{Deserialize, Serialize};
+use kdaemon_projections::{Cluster, Touched};
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Changes are gathered so long before they are written.
@@ -119,7 +119,7 @@ pub async fn bring_up_to_date(store: &dyn EventStore, cluster: &Cluster) -> Resu
 }
 
 /// What came of making the tables anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rebuilt {
     /// How many rows they have.
     pub rows: usize,
@@ -193,13 +193,13 @@ fn changes(cluster: &Cluster, touched: &Touched) -> Vec<RowChange> {
     let nodes: BTreeSet<_> = touched.nodes.iter().copied().collect();
     let nodes = nodes
         .into_iter()
-        .map(|id| json(cluster.node(id).and_then(|node| text(&NodeRow::from(&**node))), Table::Nodes, id.0));
+        .map(|id| json(cluster.node(id).and_then(|node| text(&rows::node(node))), Table::Nodes, id.0));
     let applications = touched.applications.iter().map(|id| {
-        let row = cluster.application(*id).and_then(|a| text(&ApplicationRow::new(cluster, a)));
+        let row = cluster.application(*id).and_then(|a| text(&rows::application(cluster, a)));
         json(row, Table::Applications, id.0)
     });
     let containers = touched.containers.iter().map(|id| {
-        let row = cluster.container(*id).and_then(|c| text(&ContainerRow::from(&**c)));
+        let row = cluster.container(*id).and_then(|c| text(&rows::container(c)));
         json(row, Table::Containers, id.0)
     });
     nodes.chain(applications).chain(containers).collect()

@@ -1,6 +1,6 @@
 //! The routes of the application library.
 
-use super::command::{Call, CommandQuery, Created, DryRun, Progress, settled};
+use super::command::{Call, CommandQuery, Created, Progress, settled};
 use super::input::{Fields, Input, Known, Query, Which};
 use super::problem::Problem;
 use super::resource::{Applications, ListQuery, PageQuery, ReadQuery, get, list, resolve};
@@ -10,9 +10,10 @@ use super::shapes::{
 use super::{Answered, Api, Routes};
 use axum::extract::State;
 use axum::http::HeaderMap;
+use kdaemon_api::{ApplicationRow, DryRun};
 use kdaemon_control::commands::{Command, CreateApplication, SpecChanges, UpdateApplication};
 use kdaemon_events::{ApplicationId, Constraint, PortSpec, RestartPolicy, Strategy, UpdatePolicy, Volume};
-use kdaemon_projections::{ApplicationRow, Cluster, Desired, Phase, Status};
+use kdaemon_projections::{Cluster, Desired, Phase, Status};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use futures_util::stream;
+use kdaemon_api::RebuiltTables;
 use std::sync::Arc;
 use utoipa_axum::routes;
 
@@ -52,12 +53,18 @@ async fn export(State(api): State<Api>) -> Answered {
     Ok(response)
 }
 
+impl From<Rebuilt> for RebuiltTables {
+    fn from(rebuilt: Rebuilt) -> Self {
+        Self { rows: rebuilt.rows, events: rebuilt.events }
+    }
+}
+
 /// Drops the tables and folds them from the log anew
 ///
 /// The tables `nodes`, `applications` and `containers` in the store, and the snapshots: what is derived from the log. The daemon
 /// that leads does it (409 by the others), beside its other work.
 #[utoipa::path(post, path = "/rebuild", tag = "cluster",
-    responses((status = 200, description = "They are as the log has them", body = Rebuilt)))]
+    responses((status = 200, description = "They are as the log has them", body = RebuiltTables)))]
 async fn rebuild(State(api): State<Api>) -> Answered {
     let role = api.role.borrow().clone();
     if !role.leads {
@@ -67,5 +74,5 @@ async fn rebuild(State(api): State<Api>) -> Answered {
         )));
     }
     let rebuilt = api.rebuilds.ask().await?;
-    Ok(answer(StatusCode::OK, rebuilt.seq(), json(&rebuilt)))
+    Ok(answer(StatusCode::OK, rebuilt.seq(), json(&RebuiltTables::from(rebuilt))))
 }

@@ -6,14 +6,15 @@ use super::problem::{Problem, Sort};
 use super::resource::{answer, json};
 use super::{Answered, Api, Routes};
 use crate::store::StoreError;
-use crate::verify::{Audit, Expectation, audit};
+use crate::verify::{Audit, BadCommit, Expectation, audit};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use futures_util::stream;
+use kdaemon_api::{AuditProgress, AuditReport, RejectedCommit, VerifiedHead};
 use kdaemon_events::Seq;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -50,7 +51,7 @@ impl QueryFields for VerifyQuery {}
 /// A verification ends when the client goes away; at most 2 run at one time (429). An answer that breaks off means that the
 /// log could not be read to its end.
 #[utoipa::path(get, path = "/audit/verify", tag = "events", params(VerifyQuery),
-    responses((status = 200, description = "What was found", content((Audit = "application/json"), (String = "application/x-ndjson")))))]
+    responses((status = 200, description = "What was found", content((AuditReport = "application/json"), (String = "application/x-ndjson")))))]
 async fn verify(State(api): State<Api>, Query(query): Query<VerifyQuery>, headers: HeaderMap) -> Answered {
     let form = negotiate(&headers, &[Form::Json, Form::Ndjson])?;
     let expectation = query.expect.as_deref().map(str::parse::<Expectation>).transpose();
@@ -79,7 +80,7 @@ async fn verify(State(api): State<Api>, Query(query): Query<VerifyQuery>, header
     if form == Form::Json
         && let Ok(found) = timeout(SHORT, &mut found).await
     {
-        return Ok(answer(StatusCode::OK, seq, json(&found.map_err(|_| stopping())??)));
+        return Ok(answer(StatusCode::OK, seq, json(&AuditReport::from(found.map_err(|_| stopping())??))));
     }
     let running = Running { form, checked, of: seq, found: Some(found), tell_at: Instant::now() + TELL };
     let lines =
@@ -103,11 +104,23 @@ struct Running {
     tell_at: Instant,
 }
 
-/// How far a verification is.
-#[derive(Serialize)]
-struct Progress {
-    checked: Seq,
-    of: Seq,
+impl From<Audit> for AuditReport {
+    fn from(audit: Audit) -> Self {
+        Self {
+            ok: audit.ok,
+            events: audit.events,
+            commits: audit.commits,
+            head: VerifiedHead { seq: audit.head.seq, digest: audit.head.digest },
+            first_bad: audit.first_bad.map(RejectedCommit::from),
+            detail: audit.detail,
+        }
+    }
+}
+
+impl From<BadCommit> for RejectedCommit {
+    fn from(bad: BadCommit) -> Self {
+        Self { commit: bad.commit, first_seq: bad.first_seq, last_seq: bad.last_seq, detail: bad.detail }
+    }
 }
 
 impl Running {
@@ -118,7 +131,7 @@ impl Running {
             () = sleep_until(self.tell_at) => {
                 self.tell_at = Instant::now() + TELL;
                 let checked = *self.checked.borrow();
-                let mut line = json(&Progress { checked, of: self.of.max(checked) });
+                let mut line = json(&AuditProgress { checked: checked.0, of: self.of.max(checked).0 });
                 line.push('\n');
                 // White space before a JSON text means nothing, and shows that the daemon is at work.
                 return Some(Ok(if self.form == Form::Ndjson { line.into() } else { Bytes::from_static(b"\n") }));
@@ -127,7 +140,7 @@ impl Running {
         self.found = None;
         Some(match found {
             Ok(Ok(found)) => {
-                let mut line = json(&found);
+                let mut line = json(&AuditReport::from(found));
                 line.push('\n');
                 Ok(line.into())
             }

@@ -11,14 +11,15 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use kdaemon_api::DryRun;
 use kdaemon_control::commands::{Command, Decision, Precondition};
 use kdaemon_events::{Actor, Envelope, RequestId, Seq, Subject};
 use kdaemon_projections::Cluster;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 /// The longest that a command waits until it is done.
@@ -172,14 +173,6 @@ impl<R: Resource> Show for Created<R> {
 /// What sets nothing going is done at once.
 pub(super) fn settled(_cluster: &Cluster, _id: Uuid) -> Progress {
     Progress::Done
-}
-
-/// The events that a command would append.
-#[derive(Serialize, ToSchema)]
-pub(super) struct DryRun {
-    /// In order.
-    #[schema(value_type = Vec<Object>)]
-    events: Vec<Envelope>,
 }
 
 /// A command on its way in: who sent it, and how it is to be carried out.

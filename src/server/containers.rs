@@ -1,6 +1,6 @@
 //! The routes of containers.
 
-use super::command::{Call, CommandQuery, Created, DryRun, Progress, settled};
+use super::command::{Call, CommandQuery, Created, Progress, settled};
 use super::input::{Fields, Input, Known, Query, QueryFields, Which};
 use super::problem::{Problem, Sort};
 use super::resource::{Containers, ListQuery, PageQuery, ReadQuery, answer, get, json, list, resolve, state};
@@ -14,9 +14,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::StreamExt as _;
+use kdaemon_api::{ContainerRow, ContainerStats, DryRun, LaunchProgress, LaunchStep};
 use kdaemon_control::commands::{Command, CreateContainer, UpdateContainer};
 use kdaemon_events::{ContainerId, Seq};
-use kdaemon_projections::{Cluster, ContainerRow, Desired, Phase};
+use kdaemon_projections::{Cluster, Desired, Phase};
 use serde::Deserialize;
 use std::sync::{Arc, LazyLock};
 use utoipa::{IntoParams, ToSchema};
@@ -243,57 +244,35 @@ async fn logs(State(api): State<Api>, Which(which): Which, Query(query): Query<L
     Ok(response)
 }
 
+impl From<Stats> for ContainerStats {
+    fn from(stats: Stats) -> Self {
+        Self {
+            cpus: stats.cpus,
+            memory_bytes: stats.memory_bytes,
+            memory_limit_bytes: stats.memory_limit_bytes,
+            network_received_bytes: stats.network_received_bytes,
+            network_sent_bytes: stats.network_sent_bytes,
+            pids: stats.pids,
+        }
+    }
+}
+
 /// A container's use of its machine
 #[utoipa::path(get, path = "/containers/{id}/stats", tag = "containers", params(("id" = String, Path, description = "Id or name"), NowQuery),
-    responses((status = 200, description = "Now", body = Stats)))]
+    responses((status = 200, description = "Now", body = ContainerStats)))]
 async fn stats(State(api): State<Api>, Which(which): Which, Query(query): Query<NowQuery>) -> Answered {
     let (engine, identity, seq) = serving(&*state(&api, query.min_seq).await?, &api, &which)?;
     let stats = engine.stats(identity).await?;
-    Ok(answer(StatusCode::OK, seq, json(&stats)))
+    Ok(answer(StatusCode::OK, seq, json(&ContainerStats::from(stats))))
 }
 
-/// What a launch waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Step {
-    /// It is not being launched.
-    None,
-    /// It has no node yet.
-    Waiting,
-    /// Its node's engine pulls its image.
-    Pulling,
-    /// Its node's engine makes it or starts it.
-    Starting,
-    /// Another daemon launches it.
-    Unknown,
-}
-
-/// How far the launch of a container is. It is seen by the daemon that launches it, and recorded nowhere.
-#[derive(Debug, serde::Serialize, ToSchema)]
-struct LaunchProgress {
-    /// What it waits for.
-    step: Step,
-    /// The image that is pulled.
-    image: Option<String>,
-    /// How many bytes of it have come.
-    bytes: Option<u64>,
-    /// How many bytes the layers have that the engine knows of so far.
-    of: Option<u64>,
-    /// How much of the image has come, in per cent, where layers whose size the engine does not know yet count as much as
-    /// the others; `null` as long as it knows of none.
-    #[schema(maximum = 100)]
-    percent: Option<u64>,
-}
-
-impl LaunchProgress {
-    fn at(step: Step, pulling: Option<Pulling>) -> Self {
-        Self {
-            step,
-            percent: pulling.as_ref().and_then(Pulling::percent),
-            bytes: pulling.as_ref().map(|pulling| pulling.bytes),
-            of: pulling.as_ref().map(|pulling| pulling.of),
-            image: pulling.map(|pulling| pulling.image),
-        }
+fn launch_progress(step: LaunchStep, pulling: Option<Pulling>) -> LaunchProgress {
+    LaunchProgress {
+        step,
+        percent: pulling.as_ref().and_then(Pulling::percent),
+        bytes: pulling.as_ref().map(|pulling| pulling.bytes),
+        of: pulling.as_ref().map(|pulling| pulling.of),
+        image: pulling.map(|pulling| pulling.image),
     }
 }
 
@@ -307,9 +286,9 @@ async fn progress(State(api): State<Api>, Which(which): Which, Query(query): Que
     let cluster = state(&api, query.min_seq).await?;
     let container = cluster.find_container(&which).ok_or_else(|| Problem::not_found("container", &which))?;
     let progress = match (container.phase, &container.placement) {
-        (Phase::Waiting, _) => LaunchProgress::at(Step::Waiting, None),
+        (Phase::Waiting, _) => launch_progress(LaunchStep::Waiting, None),
         (Phase::Placed | Phase::Restarting, Some(_)) if !api.role.borrow().leads => {
-            LaunchProgress::at(Step::Unknown, None)
+            launch_progress(LaunchStep::Unknown, None)
         }
         (Phase::Placed | Phase::Restarting, Some(placement)) => {
             let engine = cluster.node(placement.node_id).map(|node| api.engines.client(&node.endpoint));
@@ -319,9 +298,12 @@ async fn progress(State(api): State<Api>, Which(which): Which, Query(query): Que
                 generation: placement.generation,
             });
             let pulling = engine.zip(identity).and_then(|(engine, identity)| engine.pulling(identity));
-            LaunchProgress::at(if pulling.is_some() { Step::Pulling } else { Step::Starting }, pulling)
+            launch_progress(
+                if pulling.is_some() { LaunchStep::Pulling } else { LaunchStep::Starting },
+                pulling,
+            )
         }
-        _ => LaunchProgress::at(Step::None, None),
+        _ => launch_progress(LaunchStep::None, None),
     };
     Ok(answer(StatusCode::OK, cluster.seq(), json(&progress)))
 }

@@ -11,12 +11,13 @@ use super::{Answered, Api, Routes};
 use crate::store::{EventQuery, EventText};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use kdaemon_api::{EventPage, EventRow};
 use kdaemon_events::{Kind, Seq};
 use kdaemon_projections::Cluster;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -102,19 +103,6 @@ pub(super) fn raw(events: Vec<EventText>) -> Result<Vec<Box<RawValue>>, Problem>
         .collect()
 }
 
-/// A page of the log.
-#[derive(Serialize, ToSchema)]
-#[schema(as = EventPage)]
-struct Page {
-    /// In the order in which they happened.
-    #[schema(value_type = Vec<Object>)]
-    events: Vec<Box<RawValue>>,
-    /// The `after` of the next page; null when there is none yet.
-    next: Option<u64>,
-    /// The last event of the log.
-    head: u64,
-}
-
 /// The log
 ///
 /// By `Accept`: `application/json`, a page; `application/x-ndjson`, one event a line; `text/csv`, with a header row (columns
@@ -123,7 +111,7 @@ struct Page {
 /// X-KDaemon-Seq); the seq of the last line is the `after` to go on from. An answer that breaks off means that the log could
 /// not be read on.
 #[utoipa::path(get, path = "/events", tag = "events", params(PageQuery),
-    responses((status = 200, description = "A page of it, or lines", content((Page = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")))))]
+    responses((status = 200, description = "A page of it, or lines", content((EventPage = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")))))]
 async fn page(State(api): State<Api>, Query(query): Query<PageQuery>, headers: HeaderMap) -> Answered {
     let form = negotiate(&headers, &[Form::Json, Form::Ndjson, Form::Csv])?;
     let limit = match (form, query.limit) {
@@ -154,7 +142,7 @@ async fn page(State(api): State<Api>, Query(query): Query<PageQuery>, headers: H
     // What was appended since the state was taken may be on the page already.
     let head = last.unwrap_or_default().max(cluster.seq());
     let next = last.filter(|_| has_more).map(|seq| seq.0);
-    let page = Page { events: raw(events)?, next, head: head.0 };
+    let page = EventPage { events: raw(events)?, next, head: head.0 };
     Ok(answer(StatusCode::OK, head, super::resource::json(&page)))
 }
 
@@ -171,7 +159,7 @@ impl QueryFields for OneQuery {}
 
 /// One event
 #[utoipa::path(get, path = "/events/{seq}", tag = "events", params(("seq" = u64, Path, description = "Its place in the log"), OneQuery),
-    responses((status = 200, description = "The event", body = Object)))]
+    responses((status = 200, description = "The event", body = EventRow)))]
 async fn one(State(api): State<Api>, Which(which): Which, Query(query): Query<OneQuery>) -> Answered {
     let seq: u64 =
         which.parse().map_err(|_| Problem::invalid("seq", format!("`{which}` is not a number")))?;

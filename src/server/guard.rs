@@ -137,7 +137,7 @@ fn harden(headers: &mut HeaderMap) {
 }
 
 /// Writes out a problem; makes one of an error that has none, as layers below us answer them.
-async fn as_problem(mut response: Response, placement_id: &str, id: &str, allowed: Option<&str>) -> Response {
+async fn as_problem(mut response: Response, path: &str, id: &str, allowed: Option<&str>) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
@@ -154,9 +154,9 @@ async fn as_problem(mut response: Response, placement_id: &str, id: &str, allowe
         }
     };
     if status.is_server_error() {
-        tracing::warn!(request_id = id, path = placement_id, %status, ?problem, "not answered as asked");
+        tracing::warn!(request_id = id, path, %status, ?problem, "not answered as asked");
     }
-    *response.body_mut() = Body::from(problem.json(placement_id, id));
+    *response.body_mut() = Body::from(problem.json(path, id));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.remove(header::CONTENT_LENGTH);

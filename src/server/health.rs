@@ -8,6 +8,7 @@ use crate::store::StoreError;
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
+use kdaemon_api::{DaemonRole, Liveness, Readiness};
 use kdaemon_events::Seq;
 use kdaemon_projections::{Cluster, Health, Status};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -17,46 +18,18 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use serde::Serialize;
 use std::time::Duration;
-use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub(super) fn routes() -> Routes {
     vec![routes!(healthz), routes!(readyz), routes!(metrics)]
 }
 
-/// How the daemon is.
-#[derive(Serialize, ToSchema)]
-struct Liveness {
-    /// `ok`
-    status: &'static str,
-    /// The last event of the log.
-    seq: u64,
-}
-
 /// Whether the daemon lives
 #[utoipa::path(get, path = "/healthz", tag = "daemon", responses((status = 200, description = "It lives", body = Liveness)))]
 async fn healthz(State(api): State<Api>) -> Response {
     let seq = api.journal.cluster().seq();
-    answer(StatusCode::OK, seq, json(&Liveness { status: "ok", seq: seq.0 }))
-}
-
-/// That the daemon takes commands, and what it is among the daemons of its log.
-#[derive(Serialize, ToSchema)]
-struct Readiness {
-    /// `ok`
-    status: &'static str,
-    /// The last event that this daemon knows.
-    seq: u64,
-    /// `leader` or `follower`
-    role: &'static str,
-    /// The present term of leadership.
-    term: u64,
-    /// The name of the daemon that leads, if one does.
-    leader: Option<String>,
-    /// How many events the log has that this daemon does not know yet.
-    lag: u64,
+    answer(StatusCode::OK, seq, json(&Liveness { status: "ok".to_owned(), seq: seq.0 }))
 }
 
 /// Whether the daemon takes commands
@@ -74,9 +47,9 @@ async fn readyz(State(api): State<Api>) -> Answered {
     }
     let (seq, role) = (cluster.seq(), api.role.borrow().clone());
     let readiness = Readiness {
-        status: "ok",
+        status: "ok".to_owned(),
         seq: seq.0,
-        role: if role.leads { "leader" } else { "follower" },
+        role: if role.leads { DaemonRole::Leader } else { DaemonRole::Follower },
         term: cluster.term().0,
         leader: role.leader,
         lag: lag(&api).await?,

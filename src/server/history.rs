@@ -13,14 +13,15 @@ use super::{Answered, Api, Routes};
 use crate::store::{EventQuery, EventText};
 use axum::extract::State;
 use axum::http::StatusCode;
-use kdaemon_control::history::{Changes, changes, fields};
+use kdaemon_api::{FieldChange, FieldChanges, History, Namesake};
+use kdaemon_control::history::{Change, Changes, changes, fields};
 use kdaemon_events::{Envelope, Event, Kind, Seq, Subject};
 use kdaemon_projections::{Cluster, Touched};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -47,32 +48,6 @@ struct HistoryQuery {
 }
 
 impl QueryFields for HistoryQuery {}
-
-/// The history of one thing, from birth to deletion.
-#[derive(Serialize, ToSchema)]
-struct History {
-    /// The thing.
-    id: Uuid,
-    /// Its name, or the last one that it had.
-    name: String,
-    /// Each event with `changes`: per field, what it was and what it became.
-    #[schema(value_type = Vec<Object>)]
-    events: Vec<Box<RawValue>>,
-    /// The `after` of what follows, when there is more.
-    next: Option<u64>,
-    /// When it was asked for by a name: the other things that once had that name, the latest first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    others: Vec<Namesake>,
-}
-
-/// Another thing that once had the name that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-struct Namesake {
-    /// Its id.
-    id: Uuid,
-    /// The event that gave it the name last.
-    seq: u64,
-}
 
 /// The history of a node
 #[utoipa::path(get, path = "/history/nodes/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), HistoryQuery),
@@ -314,14 +289,19 @@ fn tell<R: Resource>(record: Record<'_>, id: Uuid, after: Seq) -> Result<Told, P
         before = row;
         let is_own = envelope.event.subjects().iter().any(|subject| subject.uuid() == id);
         if seq > after && (is_own || !changes.is_empty()) {
-            told.events.push((seq, with_changes(text, &changes)?));
+            told.events.push((seq, with_changes(text, &field_changes(changes))?));
         }
     }
     Ok(told)
 }
 
+/// Changes as the API answers them.
+pub(super) fn field_changes(changes: Changes) -> FieldChanges {
+    changes.into_iter().map(|(field, Change { from, to })| (field, FieldChange { from, to })).collect()
+}
+
 /// The event as it was written, with `changes` behind its own fields.
-fn with_changes(text: EventText, changes: &Changes) -> Result<Box<RawValue>, Problem> {
+fn with_changes(text: EventText, changes: &FieldChanges) -> Result<Box<RawValue>, Problem> {
     let mut written = text.json;
     written.truncate(written.trim_end().len().saturating_sub(1)); // the closing brace
     written.push_str(",\"changes\":");

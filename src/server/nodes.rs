@@ -1,6 +1,6 @@
 //! The routes of nodes.
 
-use super::command::{Call, CommandQuery, Created, DryRun, Progress, settled};
+use super::command::{Call, CommandQuery, Created, Progress, settled};
 use super::input::{Fields, Input, Known, Query, Which};
 use super::problem::Problem;
 use super::resource::{ListQuery, Nodes, PageQuery, ReadQuery, get, list, resolve};
@@ -8,10 +8,11 @@ use super::shapes::{Count, Text, Whole, filled, nullable, optional_text, unless_
 use super::{Answered, Api, Routes};
 use axum::extract::State;
 use axum::http::HeaderMap;
+use kdaemon_api::{DryRun, NodeRow};
 use kdaemon_control::commands::{Command, MountNode, UpdateNode};
 use kdaemon_events::node::Availability;
 use kdaemon_events::{Endpoint, NodeId};
-use kdaemon_projections::{Cluster, NodeRow};
+use kdaemon_projections::Cluster;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -1,12 +1,12 @@
 //! The description of the API: OpenAPI 3.1, made from the handlers themselves.
 
-use super::command::DryRun;
-use super::problem::{MEDIA_TYPE, ProblemBody};
+use super::problem::MEDIA_TYPE;
 use super::resource::{Applications, Containers, Nodes, Resource, answer, json};
 use super::{Api, Routes};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use kdaemon_api::{DryRun, ProblemDetails};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, ParameterStyle, PathItem};
@@ -39,16 +39,16 @@ pub(super) fn complete(mut document: OpenApi, into: &OnceLock<bytes::Bytes>) {
         ))
         .build();
     let components = document.components.get_or_insert_default();
-    components.schemas.insert(ProblemBody::name().into_owned(), ProblemBody::schema());
+    components.schemas.insert(ProblemDetails::name().into_owned(), ProblemDetails::schema());
     let mut referenced = Vec::new();
-    ProblemBody::schemas(&mut referenced);
+    ProblemDetails::schemas(&mut referenced);
     components.schemas.extend(referenced);
     for (path, item) in &mut document.paths.paths {
         for operation in operations(item) {
             if has_parameter(operation, "dry_run") {
                 complete_command(operation);
             }
-            let problem = RefOr::Ref(Ref::from_schema_name(ProblemBody::name()));
+            let problem = RefOr::Ref(Ref::from_schema_name(ProblemDetails::name()));
             let response = ResponseBuilder::new()
                 .description("What was wrong (RFC 9457)")
                 .content(MEDIA_TYPE, ContentBuilder::new().schema(Some(problem)).build())
@@ -111,7 +111,7 @@ fn complete_command(operation: &mut Operation) {
             "The ETag of the version that is meant: 412 when it has changed since.",
         ));
     }
-    let dry_run = || RefOr::Ref(Ref::from_schema_name(DryRun::name()));
+    let dry_run = || RefOr::Ref(Ref::from_schema_name(<DryRun>::name()));
     let done = operation.responses.responses.entry("200".to_owned()).or_insert_with(|| {
         RefOr::T(ResponseBuilder::new().description("What a dry run would append").build())
     });

@@ -8,9 +8,8 @@ use crate::journal::SubmitError;
 use crate::store::StoreError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use kdaemon_api::{NodeRejection, ProblemDetails};
 use kdaemon_control::commands::{NodeReason, Refusal};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 /// The media type of problems.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -98,32 +97,7 @@ pub(super) struct Problem {
     sort: Sort,
     detail: String,
     field: Option<String>,
-    reasons: Vec<NodeReason>,
-}
-
-/// A problem as it is sent: `application/problem+json` (RFC 9457).
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = Problem)]
-pub(super) struct ProblemBody<'a> {
-    /// The sort of problem: a stable name to compare with, as in `/problems/conflict`.
-    #[serde(rename = "type")]
-    kind: String,
-    /// The sort of problem, for people.
-    title: &'a str,
-    /// The HTTP status.
-    status: u16,
-    /// What was wrong this time, and what to do about it.
-    detail: &'a str,
-    /// The path that was asked for.
-    placement_id: &'a str,
-    /// The request, as in `X-Request-Id`.
-    request_id: &'a str,
-    /// The field of the request that is wrong, as a path: `health_check.interval_ms`, `volumes[1]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'a str>,
-    /// What was wrong with each node, when nothing fits.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    reasons: &'a [NodeReason],
+    reasons: Vec<NodeRejection>,
 }
 
 impl Problem {
@@ -169,17 +143,17 @@ impl Problem {
     }
 
     /// It as JSON text.
-    pub(super) fn json(&self, placement_id: &str, request_id: &str) -> String {
+    pub(super) fn json(&self, path: &str, request_id: &str) -> String {
         let (status, name, title) = self.sort.parts();
-        let body = ProblemBody {
+        let body = ProblemDetails {
             kind: format!("/problems/{name}"),
-            title,
+            title: title.to_owned(),
             status: status.as_u16(),
-            detail: &self.detail,
-            placement_id,
-            request_id,
-            field: self.field.as_deref(),
-            reasons: &self.reasons,
+            detail: self.detail.clone(),
+            instance: path.to_owned(),
+            request_id: request_id.to_owned(),
+            field: self.field.clone(),
+            reasons: self.reasons.clone(),
         };
         serde_json::to_string(&body).unwrap_or_default() // text keys and numbers: cannot fail
     }
@@ -206,7 +180,11 @@ impl From<Refusal> for Problem {
         let detail = refusal.to_string();
         match refusal {
             Refusal::NotFound { .. } => Self::new(Sort::NotFound, detail),
-            Refusal::Conflict { reasons, .. } => Self { reasons, ..Self::new(Sort::Conflict, detail) },
+            Refusal::Conflict { reasons, .. } => {
+                let rejection = |NodeReason { node, reason }: NodeReason| NodeRejection { node, reason };
+                let reasons = reasons.into_iter().map(rejection).collect();
+                Self { reasons, ..Self::new(Sort::Conflict, detail) }
+            }
             Refusal::Invalid { field, detail } => Self::invalid(field, detail),
             Refusal::Changed { .. } => Self::new(Sort::Changed, detail),
             Refusal::Deposed { .. } => Self::new(Sort::Unavailable, detail),

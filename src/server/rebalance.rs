@@ -5,12 +5,10 @@ use super::problem::Problem;
 use super::resource::json;
 use super::{Answered, Routes};
 use axum::http::StatusCode;
+use kdaemon_api::Rebalance;
 use kdaemon_control::commands::Command;
-use kdaemon_events::cluster::Move;
 use kdaemon_events::{Envelope, Event, Strategy};
 use kdaemon_projections::Cluster;
-use serde::Serialize;
-use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub(super) fn routes() -> Routes {
@@ -26,18 +24,6 @@ async fn rebalance(call: Call) -> Answered {
     }
     let moves = Moves(call.api.journal.policy().strategy);
     call.run(Command::Rebalance, None, moves, None).await
-}
-
-/// The moves of a rebalance.
-#[derive(Serialize, ToSchema)]
-struct Rebalance {
-    /// Those that have begun.
-    #[schema(value_type = Vec<Object>)]
-    moves: Vec<Move>,
-    /// How many more are needed afterwards.
-    remaining: u32,
-    /// Why, in words.
-    why: String,
 }
 
 /// Shows the moves of a rebalance.

@@ -4,7 +4,7 @@ use super::input::{Fields, Input, Known, unknown};
 use super::problem::{Problem, Sort};
 use super::resource::{answer, json, state};
 use super::shapes::Text;
-use super::state::Moment;
+use super::state::moment;
 use super::when::stretch;
 use super::{Answered, Api, Routes};
 use crate::config::{Config, SETTINGS};
@@ -13,10 +13,13 @@ use crate::reactors::Settings;
 use crate::store::{EventQuery, EventStore, StoreError};
 use axum::extract::State;
 use axum::http::StatusCode;
+use kdaemon_api::{
+    Moment, PolicyRow, ReplayDifference, ReplayFigures, ReplayPeak, ReplayReport, ReplaySpread,
+};
 use kdaemon_control::commands::Policy;
-use kdaemon_control::history::{Replay, Replayed};
+use kdaemon_control::history::{Difference, Figures, Peak, Replay, Replayed, Spread};
 use kdaemon_events::{Envelope, Event, Kind, Seq};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -65,39 +68,6 @@ impl Fields for Stretch {
     }
 }
 
-/// What recorded history would have been under another policy.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Replay)]
-struct Told {
-    /// The moment that it began with.
-    from: Moment,
-    /// The moment that it ended with.
-    to: Moment,
-    /// All settings of the policy.
-    policy: PolicyRow,
-    /// What happened, what would have, and how they differ.
-    #[serde(flatten)]
-    replayed: Replayed,
-}
-
-/// The settings of a policy.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Policy)]
-struct PolicyRow {
-    /// How a node is chosen among those that fit: `spread`, `binpack` or `resources`.
-    strategy: String,
-    /// So many failed probes in a row make a node unhealthy.
-    unhealthy_after: u32,
-    /// So many good probes in a row make it healthy again.
-    healthy_after: u32,
-    /// Tries to launch a container before it is FAILED.
-    launch_attempts: u32,
-    /// The pause between restarts doubles up to this: `5m`, say.
-    restart_pause_max: String,
-    /// Containers that are moved at one time to even out the load.
-    max_migrations: usize,
-}
-
 /// What recorded history would have been under another policy
 ///
 /// What people and machines did in that stretch is taken as it was recorded: nodes that came, failed and returned,
@@ -105,7 +75,7 @@ struct PolicyRow {
 /// simulated engines where nothing is recorded. Nothing is changed. The policy that the stretch was recorded under is not
 /// in the log: `recorded` is what happened under whichever it was.
 #[utoipa::path(post, path = "/replay", tag = "history", request_body = Stretch,
-    responses((status = 200, description = "What happened, what would have, and how they differ", body = Told),
+    responses((status = 200, description = "What happened, what would have, and how they differ", body = ReplayReport),
         (status = 429, description = "Two replays run already")))]
 async fn replay(State(api): State<Api>, input: Input<Stretch>) -> Answered {
     let Stretch { from, to, policy } = input.value;
@@ -129,7 +99,7 @@ async fn replay(State(api): State<Api>, input: Input<Stretch>) -> Answered {
     })?;
     let before = api.past.state(from).await?;
     let settings = Settings::default();
-    let row = PolicyRow::of(&policy);
+    let row = policy_row(&policy);
     let balance_after = settings.rebalance.then_some(settings.rebalance_after);
     let gone = Gone::default();
     let mut run = Run {
@@ -137,17 +107,15 @@ async fn replay(State(api): State<Api>, input: Input<Stretch>) -> Answered {
         gone: Arc::clone(&gone.0),
         _permit: permit,
     };
-    let first = Moment::of(&before);
+    let first = moment(&before);
     drop(before);
     let mut reached = run.replay.recorded().seq();
     while reached < to {
         (run, reached) = walk_page(store, reached, to, run, Run::go_on).await?;
         tokio::task::yield_now().await; // a store in memory and a runtime of one thread leave no other time to others
     }
-    let last = Moment::of(run.replay.recorded());
-    let text = off_thread(move || {
-        Ok(json(&Told { from: first, to: last, policy: row, replayed: run.replay.finish() }))
-    });
+    let last = moment(run.replay.recorded());
+    let text = off_thread(move || Ok(json(&report(first, last, row, run.replay.finish()))));
     Ok(answer(StatusCode::OK, to, text.await?))
 }
 
@@ -238,17 +206,41 @@ fn policy_of(present: &Policy, asked: &Map<String, Value>) -> Result<Policy, Pro
     })
 }
 
-impl PolicyRow {
-    fn of(policy: &Policy) -> Self {
-        let shown = Config { restart_pause_max: policy.restart_pause_max, ..Config::default() };
-        let pause = SETTINGS.iter().find(|setting| setting.name == "restart_pause_max");
-        Self {
-            strategy: policy.strategy.to_string(),
-            unhealthy_after: policy.unhealthy_after,
-            healthy_after: policy.healthy_after,
-            launch_attempts: policy.launch_attempts,
-            restart_pause_max: pause.map(|setting| (setting.get)(&shown)).unwrap_or_default(),
-            max_migrations: policy.max_migrations,
-        }
+fn policy_row(policy: &Policy) -> PolicyRow {
+    let shown = Config { restart_pause_max: policy.restart_pause_max, ..Config::default() };
+    let pause = SETTINGS.iter().find(|setting| setting.name == "restart_pause_max");
+    PolicyRow {
+        strategy: policy.strategy.to_string(),
+        unhealthy_after: policy.unhealthy_after,
+        healthy_after: policy.healthy_after,
+        launch_attempts: policy.launch_attempts,
+        restart_pause_max: pause.map(|setting| (setting.get)(&shown)).unwrap_or_default(),
+        max_migrations: policy.max_migrations,
+    }
+}
+
+fn report(from: Moment, to: Moment, policy: PolicyRow, replayed: Replayed) -> ReplayReport {
+    let difference = |Difference { at, seq, says }: Difference| ReplayDifference { at, seq, says };
+    ReplayReport {
+        from,
+        to,
+        policy,
+        recorded: figures(replayed.recorded),
+        replayed: figures(replayed.replayed),
+        differences: replayed.differences.into_iter().map(difference).collect(),
+        differences_count: replayed.differences_count,
+    }
+}
+
+fn figures(figures: Figures) -> ReplayFigures {
+    let peak = |Peak { node, containers }: Peak| ReplayPeak { node, containers };
+    let spread = |Spread { at, spread }: Spread| ReplaySpread { at, spread };
+    ReplayFigures {
+        migrations: figures.migrations,
+        down_seconds: figures.down_seconds,
+        launches: figures.launches,
+        failed: figures.failed,
+        peak: figures.peak.into_iter().map(peak).collect(),
+        imbalance: figures.imbalance.into_iter().map(spread).collect(),
     }
 }

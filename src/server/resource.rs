@@ -6,6 +6,7 @@ use super::problem::{Problem, Sort};
 use super::shapes::Whole;
 use super::when::state_of;
 use super::{Api, SEQ_HEADER};
+use crate::rows;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -13,10 +14,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
+use kdaemon_api::{ApplicationRow, ContainerRow, ContainerStatus, DesiredState, NodeRow};
 use kdaemon_events::{ApplicationId, ContainerId, Kind, NodeId, Seq, Subject};
-use kdaemon_projections::{
-    Application, ApplicationRow, Cluster, Container, ContainerRow, Node, NodeRow, Status,
-};
+use kdaemon_projections::{Application, Cluster, Container, Node};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -91,7 +91,7 @@ impl Resource for Nodes {
         cluster.nodes_after(id.map(NodeId))
     }
     fn row(_cluster: &Cluster, node: &Node) -> NodeRow {
-        NodeRow::from(node)
+        rows::node(node)
     }
     fn id(node: &Node) -> Uuid {
         node.id.0
@@ -143,7 +143,7 @@ impl Resource for Applications {
         cluster.applications_after(id.map(ApplicationId))
     }
     fn row(cluster: &Cluster, application: &Application) -> ApplicationRow {
-        ApplicationRow::new(cluster, application)
+        rows::application(cluster, application)
     }
     fn id(application: &Application) -> Uuid {
         application.id.0
@@ -197,7 +197,7 @@ impl Resource for Containers {
         cluster.containers_after(id.map(ContainerId))
     }
     fn row(_cluster: &Cluster, container: &Container) -> ContainerRow {
-        ContainerRow::from(container)
+        rows::container(container)
     }
     fn id(container: &Container) -> Uuid {
         container.id.0
@@ -212,8 +212,8 @@ impl Resource for Containers {
         Subject::Container(ContainerId(id))
     }
     fn mark_deleted(row: &mut ContainerRow) {
-        row.desired = "deleted";
-        row.status = Status::Down.as_str();
+        row.desired = DesiredState::Deleted;
+        row.status = ContainerStatus::Down;
     }
 }
 

@@ -1,21 +1,23 @@
 //! The whole cluster at once, now or at any moment, and what differs between two.
 
+use super::history::field_changes;
 use super::input::{Query, QueryFields};
 use super::resource::state;
 use super::resource::{Applications, Containers, Nodes, ReadQuery, Resource, answer, json};
 use super::when::{state_of, stretch};
 use super::{Answered, Api, Routes};
 use crate::journal::follower;
+use crate::rows::ApiRows;
 use crate::store::StoreError;
 use axum::extract::State;
 use axum::http::StatusCode;
-use chrono::{DateTime, Utc};
-use kdaemon_control::history::{Comparison, Diff};
+use kdaemon_api::{AddedOrRemoved, Changed, ClusterState, DiffReport, KindDiff, Moment, Row};
+use kdaemon_control::history::{Comparison, Diff, Differences, Edited, Entry};
 use kdaemon_events::Seq;
-use kdaemon_projections::{ApplicationRow, Cluster, ContainerRow, NodeRow};
+use kdaemon_projections::Cluster;
 use serde::{Deserialize, Serialize, Serializer};
 use std::marker::PhantomData;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 pub(super) fn routes() -> Routes {
@@ -31,40 +33,21 @@ impl<R: Resource> Serialize for Rows<'_, R> {
     }
 }
 
-/// The cluster as it was after one event.
-#[derive(Serialize, ToSchema)]
-#[schema(as = State)]
-struct Whole<'a> {
-    /// The event.
-    seq: u64,
-    /// When it was recorded; null before the first one.
-    at: Option<DateTime<Utc>>,
-    /// As `/nodes` answers them.
-    #[schema(value_type = Vec<NodeRow>)]
-    nodes: Rows<'a, Nodes>,
-    /// As `/applications` answers them.
-    #[schema(value_type = Vec<ApplicationRow>)]
-    applications: Rows<'a, Applications>,
-    /// As `/containers` answers them.
-    #[schema(value_type = Vec<ContainerRow>)]
-    containers: Rows<'a, Containers>,
-}
-
 /// The whole cluster
 ///
 /// Now, or as it was after the event `seq`, or at a time.
 #[utoipa::path(get, path = "/state", tag = "history", params(ReadQuery),
-    responses((status = 200, description = "All nodes, applications and containers", body = Whole<'_>)))]
+    responses((status = 200, description = "All nodes, applications and containers", body = ClusterState)))]
 async fn whole(State(api): State<Api>, Query(query): Query<ReadQuery>) -> Answered {
     let cluster = state_of(&api, query.min_seq, query.seq.as_deref(), query.at.as_deref()).await?;
     let seq = cluster.seq();
     let text = crate::journal::off_thread(move || {
-        Ok(json(&Whole {
+        Ok(json(&ClusterState {
             seq: cluster.seq().0,
             at: cluster.at(),
-            nodes: Rows(&cluster, PhantomData),
-            applications: Rows(&cluster, PhantomData),
-            containers: Rows(&cluster, PhantomData),
+            nodes: Rows::<Nodes>(&cluster, PhantomData),
+            applications: Rows::<Applications>(&cluster, PhantomData),
+            containers: Rows::<Containers>(&cluster, PhantomData),
         }))
     });
     Ok(answer(StatusCode::OK, seq, text.await?))
@@ -85,54 +68,56 @@ struct DiffQuery {
 
 impl QueryFields for DiffQuery {}
 
-/// A moment.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Moment {
-    /// The last event until then.
-    seq: u64,
-    /// When it was recorded.
-    at: Option<DateTime<Utc>>,
-}
-
-impl Moment {
-    pub(super) fn of(cluster: &Cluster) -> Self {
-        Self { seq: cluster.seq().0, at: cluster.at() }
-    }
-}
-
-/// What differs between two moments.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Diff)]
-struct Differing {
-    /// The earlier one.
-    from: Moment,
-    /// The later one.
-    to: Moment,
-    /// What came, went, and changed, and the events that did it.
-    #[serde(flatten)]
-    diff: Diff,
-}
-
 /// What differs between two moments
 #[utoipa::path(get, path = "/diff", tag = "history", params(DiffQuery),
-    responses((status = 200, description = "What was added, removed and changed, and by which events", body = Differing)))]
+    responses((status = 200, description = "What was added, removed and changed, and by which events", body = DiffReport)))]
 async fn diff(State(api): State<Api>, Query(query): Query<DiffQuery>) -> Answered {
     let present = state(&api, query.min_seq).await?;
     let (from, to) = stretch(&api, &present, &query.from, query.to.as_deref()).await?;
     let (before, after) = (api.past.state(from).await?, api.past.state(to).await?);
-    let (first, last) = (Moment::of(&before), Moment::of(&after));
-    let comparison = crate::journal::off_thread(move || Ok(Comparison::new(before, after))).await?;
+    let (first, last) = (moment(&before), moment(&after));
+    let comparison =
+        crate::journal::off_thread(move || Ok(Comparison::<ApiRows>::new(before, after))).await?;
     let comparison = match comparison.is_empty() {
         true => comparison,
         false => api.past.walk(from, to, comparison, follow).await?,
     };
-    let text = crate::journal::off_thread(move || {
-        Ok(json(&Differing { from: first, to: last, diff: comparison.finish() }))
-    });
+    let text = crate::journal::off_thread(move || Ok(json(&report(first, last, comparison.finish()))));
     Ok(answer(StatusCode::OK, to, text.await?))
 }
 
-fn follow(comparison: &mut Comparison, seq: Seq, json: &str) -> Result<(), StoreError> {
+/// The moment that a state shows.
+pub(super) fn moment(cluster: &Cluster) -> Moment {
+    Moment { seq: cluster.seq().0, at: cluster.at() }
+}
+
+fn report(from: Moment, to: Moment, diff: Diff<Row>) -> DiffReport {
+    let Diff { nodes, applications, containers } = diff;
+    DiffReport {
+        from,
+        to,
+        nodes: of_kind(nodes),
+        applications: of_kind(applications),
+        containers: of_kind(containers),
+    }
+}
+
+fn of_kind(differences: Differences<Row>) -> KindDiff {
+    let one_sided = |Entry { id, name, row, events }: Entry<Row>| AddedOrRemoved { id, name, row, events };
+    let both = |Edited { id, name, fields, events }: Edited| Changed {
+        id,
+        name,
+        fields: field_changes(fields),
+        events,
+    };
+    KindDiff {
+        added: differences.added.into_iter().map(one_sided).collect(),
+        removed: differences.removed.into_iter().map(one_sided).collect(),
+        changed: differences.changed.into_iter().map(both).collect(),
+    }
+}
+
+fn follow(comparison: &mut Comparison<ApiRows>, seq: Seq, json: &str) -> Result<(), StoreError> {
     let envelope = follower(comparison.cluster(), seq, json)?;
     comparison.follow(&envelope);
     Ok(())

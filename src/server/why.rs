@@ -8,7 +8,8 @@ use super::{Answered, Api, Routes};
 use crate::store::{EventQuery, EventStore, StoreError};
 use axum::extract::State;
 use axum::http::StatusCode;
-use kdaemon_control::history::{Inquiry, Want, Why, is_failed_probe};
+use kdaemon_api::{WhyReport, WhyStep};
+use kdaemon_control::history::{Inquiry, Step, Want, Why, is_failed_probe};
 use kdaemon_events::{Envelope, Kind, Seq, Subject};
 use utoipa_axum::routes;
 
@@ -18,14 +19,14 @@ pub(super) fn routes() -> Routes {
 
 /// Why a node is in its state
 #[utoipa::path(get, path = "/why/nodes/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), ReadQuery),
-    responses((status = 200, description = "The chain of causes, as sentences and as data", body = Why)))]
+    responses((status = 200, description = "The chain of causes, as sentences and as data", body = WhyReport)))]
 async fn why_node(State(api): State<Api>, Which(which): Which, Query(query): Query<ReadQuery>) -> Answered {
     why::<Nodes>(&api, &which, &query).await
 }
 
 /// Why a container is in its status, and where it is
 #[utoipa::path(get, path = "/why/containers/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), ReadQuery),
-    responses((status = 200, description = "The chain of causes, as sentences and as data", body = Why)))]
+    responses((status = 200, description = "The chain of causes, as sentences and as data", body = WhyReport)))]
 async fn why_container(
     State(api): State<Api>,
     Which(which): Which,
@@ -46,7 +47,28 @@ async fn why<R: Resource>(api: &Api, which: &str, query: &ReadQuery) -> Answered
         let found = read(api.journal.store().as_ref(), want).await?;
         inquiry.add(want, found);
     }
-    Ok(answer(StatusCode::OK, seq, json(&inquiry.tell())))
+    Ok(answer(StatusCode::OK, seq, json(&report(inquiry.tell()))))
+}
+
+fn report(why: Why) -> WhyReport {
+    let step = |step: Step| WhyStep {
+        seq: step.seq,
+        at: step.at,
+        kind: step.kind.to_owned(),
+        actor: step.actor,
+        says: step.says,
+        cause: step.cause,
+        because: step.because,
+    };
+    WhyReport {
+        id: why.id,
+        name: why.name,
+        kind: why.kind.to_owned(),
+        seq: why.seq,
+        state: why.state.to_owned(),
+        sentences: why.sentences,
+        steps: why.steps.into_iter().map(step).collect(),
+    }
 }
 
 /// Reads what an inquiry wants to see.

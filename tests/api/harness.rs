@@ -79,7 +79,7 @@ impl Answer {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json");
         let problem = self.json();
-        for field in ["type", "title", "detail", "placement_id", "request_id"] {
+        for field in ["type", "title", "detail", "instance", "request_id"] {
             let text = problem[field].as_str().unwrap_or_else(|| panic!("no {field}: {problem}"));
             assert!(!text.is_empty(), "{field} is empty: {problem}");
         }

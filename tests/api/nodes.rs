@@ -105,7 +105,7 @@ async fn what_cannot_be_a_node_is_refused_with_the_field() {
         let problem = world.post("/nodes/create", body.clone()).await.expect(422);
         assert_eq!(problem["field"], field, "{body}: {problem}");
         assert_eq!(problem["type"], "/problems/invalid");
-        assert_eq!(problem["placement_id"], "/0.0/nodes/create");
+        assert_eq!(problem["instance"], "/0.0/nodes/create");
     }
     assert_eq!(world.head(), 1, "nothing happened");
 }

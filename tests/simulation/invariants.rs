@@ -5,15 +5,14 @@ use crate::check;
 use crate::rules;
 use kdaemon::engine::Identity;
 use kdaemon::journal::Committed;
+use kdaemon::rows;
 use kdaemon::store::Table;
 use kdaemon_events::cluster::Move;
 use kdaemon_events::container::{
     ContainerMigrationCommanded as MovedEvent, ContainerPlaced as PlacedEvent, MigrationReason,
 };
 use kdaemon_events::{Actor, ContainerId, Endpoint, Envelope, Event, Generation, NodeId, Seq};
-use kdaemon_projections::{
-    ApplicationRow, Cluster, Container, ContainerRow, Desired, Health, NodeRow, Phase, Placement, Touched,
-};
+use kdaemon_projections::{Cluster, Container, Desired, Health, Phase, Placement, Touched};
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -386,15 +385,14 @@ pub fn rows_of(cluster: &Cluster, table: Table) -> BTreeMap<Uuid, String> {
     let text = |row: serde_json::Result<String>| row.unwrap_or_default();
     match table {
         Table::Nodes => {
-            cluster.nodes().map(|n| (n.id.0, text(serde_json::to_string(&NodeRow::from(&**n))))).collect()
+            cluster.nodes().map(|n| (n.id.0, text(serde_json::to_string(&rows::node(n))))).collect()
         }
         Table::Applications => cluster
             .applications()
-            .map(|a| (a.id.0, text(serde_json::to_string(&ApplicationRow::new(cluster, a)))))
+            .map(|a| (a.id.0, text(serde_json::to_string(&rows::application(cluster, a)))))
             .collect(),
-        Table::Containers => cluster
-            .containers()
-            .map(|c| (c.id.0, text(serde_json::to_string(&ContainerRow::from(&**c)))))
-            .collect(),
+        Table::Containers => {
+            cluster.containers().map(|c| (c.id.0, text(serde_json::to_string(&rows::container(c))))).collect()
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::scheduler::Unschedulable;
 use kdaemon_events::{Seq, Term};
 
 /// Why one node cannot take a container.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeReason {
     /// The node's name.
     pub node: String,

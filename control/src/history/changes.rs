@@ -1,64 +1,36 @@
 //! The fields in which two rows of one thing differ.
 
 use kdaemon_events::Subject;
-use kdaemon_projections::{ApplicationRow, Cluster, ContainerRow, NodeRow};
+use kdaemon_projections::Cluster;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use utoipa::ToSchema;
 
-/// What a field was and what it became.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+/// How nodes, applications and containers are shown: their rows are what is compared.
+pub trait RowSource {
+    /// A row, which serializes as an object.
+    type Row: Serialize;
+
+    /// The row of a subject; `None` if the cluster does not have it.
+    fn row(cluster: &Cluster, subject: Subject) -> Option<Self::Row>;
+
+    /// The name of what a row shows.
+    fn name(row: &Self::Row) -> &str;
+}
+
+/// The old and the new value of a field.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// What it was; null when the thing was not there.
+    /// Old value; null if the subject did not exist.
     pub from: Value,
-    /// What it became; null when the thing is gone.
+    /// New value; null if the subject is gone.
     pub to: Value,
 }
 
-/// Changes, by the names of the fields.
+/// Changes by the names of the fields.
 pub type Changes = BTreeMap<String, Change>;
 
-/// The row of a thing of any sort.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[serde(untagged)]
-#[schema(as = Row)]
-pub enum Row {
-    /// A node's.
-    Node(NodeRow),
-    /// An application's.
-    Application(Box<ApplicationRow>),
-    /// A container's.
-    Container(ContainerRow),
-}
-
-impl Row {
-    /// The row of a thing, if it is there.
-    #[must_use]
-    pub fn of(cluster: &Cluster, subject: Subject) -> Option<Self> {
-        match subject {
-            Subject::Node(id) => cluster.node(id).map(|node| Self::Node(NodeRow::from(&**node))),
-            Subject::Application(id) => cluster
-                .application(id)
-                .map(|application| Self::Application(Box::new(ApplicationRow::new(cluster, application)))),
-            Subject::Container(id) => {
-                cluster.container(id).map(|container| Self::Container(ContainerRow::from(&**container)))
-            }
-        }
-    }
-
-    /// The name of the thing.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Node(row) => &row.name,
-            Self::Application(row) => &row.name,
-            Self::Container(row) => &row.name,
-        }
-    }
-}
-
-/// A row by its fields, without `seq`, which every change changes.
+/// The fields of a row without `seq`, which every change alters.
 #[must_use]
 pub fn fields(row: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(row) {
@@ -70,7 +42,7 @@ pub fn fields(row: &impl Serialize) -> Map<String, Value> {
     }
 }
 
-/// The fields in which two rows differ; `None`: the thing was not there.
+/// The fields in which two rows differ; `None` if the subject did not exist.
 #[must_use]
 pub fn changes(before: Option<&Map<String, Value>>, after: Option<&Map<String, Value>>) -> Changes {
     let value = |row: Option<&Map<String, Value>>, field: &str| {

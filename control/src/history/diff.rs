@@ -1,25 +1,26 @@
 //! What differs between two moments, and which events did it.
 
-use super::changes::{Changes, Row, changes, fields};
+use super::changes::{Changes, RowSource, changes, fields};
 use kdaemon_events::{Digest, Envelope, Seq, Subject};
 use kdaemon_projections::{Cluster, Touched};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
+use std::marker::PhantomData;
 use std::sync::Arc;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// How many events are told of one thing: the last ones.
 const EVENTS_LIMIT: usize = 1_000;
 
-/// Two moments that are compared. It finds what differs at once; the events that did it come out when it follows those
-/// between the two.
-pub struct Comparison {
+/// A comparison of two moments. It finds what differs at once; the events that caused it are found by following those
+/// between the two. `S` makes the rows that are compared.
+pub struct Comparison<S> {
     /// As far as it has followed.
     cluster: Cluster,
     from: Arc<Cluster>,
     to: Arc<Cluster>,
     differing: BTreeMap<Subject, Difference>,
+    rows: PhantomData<S>,
 }
 
 /// What is known of a thing that differs.
@@ -31,11 +32,12 @@ struct Difference {
     events: VecDeque<Seq>,
 }
 
-impl Comparison {
+impl<S: RowSource> Comparison<S> {
     /// Compares the states of two moments of one log.
     #[must_use]
     pub fn new(from: Arc<Cluster>, to: Arc<Cluster>) -> Self {
-        let mut comparison = Self { cluster: Cluster::clone(&from), from, to, differing: BTreeMap::new() };
+        let mut comparison =
+            Self { cluster: Cluster::clone(&from), from, to, differing: BTreeMap::new(), rows: PhantomData };
         let ends = [Arc::clone(&comparison.from), Arc::clone(&comparison.to)];
         for (end, other) in [(&ends[0], &ends[1]), (&ends[1], &ends[0])] {
             for node in end.nodes() {
@@ -61,8 +63,8 @@ impl Comparison {
         if self.differing.contains_key(&subject) {
             return; // there at both moments, and found from the first
         }
-        let before = Row::of(&self.from, subject);
-        let after = Row::of(&self.to, subject);
+        let before = S::row(&self.from, subject);
+        let after = S::row(&self.to, subject);
         let changes = match (&before, &after) {
             (Some(before), Some(after)) => {
                 let changes = changes(Some(&fields(before)), Some(&fields(after)));
@@ -98,7 +100,7 @@ impl Comparison {
         let containers = touched.containers.into_iter().map(Subject::Container);
         for subject in nodes.chain(applications).chain(containers) {
             let Some(difference) = self.differing.get_mut(&subject) else { continue };
-            let print = print(Row::of(&self.cluster, subject).as_ref(), &difference.changes);
+            let print = print(S::row(&self.cluster, subject).as_ref(), &difference.changes);
             if print != difference.print {
                 difference.print = print;
                 difference.events.push_back(envelope.seq);
@@ -111,7 +113,7 @@ impl Comparison {
 
     /// What differs.
     #[must_use]
-    pub fn finish(self) -> Diff {
+    pub fn finish(self) -> Diff<S::Row> {
         let Self { from, to, differing, .. } = self;
         let mut diff = Diff::default();
         for (subject, Difference { changes, events, .. }) in differing {
@@ -122,12 +124,12 @@ impl Comparison {
             };
             let id = subject.uuid();
             let events = events.into_iter().map(|seq| seq.0).collect();
-            let entry = |row: Row, events| Entry { id, name: row.name().to_owned(), row, events };
-            match (Row::of(&from, subject), Row::of(&to, subject)) {
+            let entry = |row: S::Row, events| Entry { id, name: S::name(&row).to_owned(), row, events };
+            match (S::row(&from, subject), S::row(&to, subject)) {
                 (None, Some(row)) => of_its_sort.added.push(entry(row, events)),
                 (Some(row), None) => of_its_sort.removed.push(entry(row, events)),
                 (Some(_), Some(row)) => {
-                    let name = row.name().to_owned();
+                    let name = S::name(&row).to_owned();
                     of_its_sort.changed.push(Edited { id, name, fields: changes, events });
                 }
                 (None, None) => {} // it would not have been found
@@ -139,7 +141,7 @@ impl Comparison {
 
 /// What tells one state of a thing from another: of the fields that differ at the end, or of all when the thing came or
 /// went.
-fn print(row: Option<&Row>, changes: &Changes) -> Digest {
+fn print(row: Option<&impl Serialize>, changes: &Changes) -> Digest {
     let Some(row) = row else { return Digest::default() };
     let mut fields = fields(row);
     if !changes.is_empty() {
@@ -149,44 +151,58 @@ fn print(row: Option<&Row>, changes: &Changes) -> Digest {
 }
 
 /// What differs between two moments.
-#[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
-pub struct Diff {
+#[derive(Debug, PartialEq)]
+pub struct Diff<R> {
     /// Nodes.
-    pub nodes: Differences,
+    pub nodes: Differences<R>,
     /// Applications.
-    pub applications: Differences,
+    pub applications: Differences<R>,
     /// Containers.
-    pub containers: Differences,
+    pub containers: Differences<R>,
+}
+
+impl<R> Default for Diff<R> {
+    fn default() -> Self {
+        Self {
+            nodes: Differences::default(),
+            applications: Differences::default(),
+            containers: Differences::default(),
+        }
+    }
 }
 
 /// What differs among things of one sort, each by id.
-#[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
-pub struct Differences {
+#[derive(Debug, PartialEq)]
+pub struct Differences<R> {
     /// Those that came.
-    pub added: Vec<Entry>,
+    pub added: Vec<Entry<R>>,
     /// Those that went.
-    pub removed: Vec<Entry>,
+    pub removed: Vec<Entry<R>>,
     /// Those that were there before and after, and are not the same.
     pub changed: Vec<Edited>,
 }
 
+impl<R> Default for Differences<R> {
+    fn default() -> Self {
+        Self { added: Vec::new(), removed: Vec::new(), changed: Vec::new() }
+    }
+}
+
 /// A thing that came or went.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-#[schema(as = DiffEntry)]
-pub struct Entry {
+#[derive(Debug, PartialEq)]
+pub struct Entry<R> {
     /// Its id.
     pub id: Uuid,
     /// Its name.
     pub name: String,
     /// It as it is afterwards; of one that went, as it was before.
-    pub row: Row,
+    pub row: R,
     /// The events that changed it on the way, the last 1,000 of them.
     pub events: Vec<u64>,
 }
 
 /// A thing that is not as it was.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-#[schema(as = DiffChange)]
+#[derive(Debug, PartialEq)]
 pub struct Edited {
     /// Its id.
     pub id: Uuid,

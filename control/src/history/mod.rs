@@ -9,7 +9,7 @@ mod diff;
 mod replay;
 mod why;
 
-pub use changes::{Change, Changes, Row, changes, fields};
+pub use changes::{Change, Changes, RowSource, changes, fields};
 pub use diff::{Comparison, Diff, Differences, Edited, Entry};
 pub use replay::{Difference, Figures, Peak, Replay, Replayed, Spread};
 pub use why::{Inquiry, Step, Want, Why, is_failed_probe};

@@ -29,11 +29,9 @@ use kdaemon_events::{Actor, Envelope, Event, NodeId, Seq, Subject};
 use kdaemon_projections::{Cluster, Container, Desired, Node, Phase, Touched};
 use meter::Watched;
 use parts::{Part, part};
-use serde::Serialize;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use utoipa::ToSchema;
 use uuid::Uuid;
 use work::{Paces, Work};
 
@@ -67,7 +65,7 @@ pub struct Replay {
 }
 
 /// What came of a replay.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Replayed {
     /// What happened.
     pub recorded: Figures,

@@ -13,7 +13,6 @@ use kdaemon_projections::{Cluster, Container, Health, Node, Phase};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::scheduler::{self, Request, Verdict};
@@ -49,8 +48,7 @@ pub enum Want {
 }
 
 /// One answer of `/why`.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(as = Why)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Why {
     /// The thing.
     pub id: Uuid,
@@ -69,18 +67,15 @@ pub struct Why {
 }
 
 /// One event on the way to the present state.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(as = WhyStep)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Step {
     /// Its place in the log.
     pub seq: u64,
     /// When it was recorded.
     pub at: chrono::DateTime<chrono::Utc>,
     /// What happened.
-    #[schema(value_type = String)]
     pub kind: &'static str,
     /// Who did it.
-    #[schema(value_type = Object)]
     pub actor: kdaemon_events::Actor,
     /// What happened, in one sentence.
     pub says: String,

@@ -129,7 +129,7 @@ proptest! {
         // Reading the state of an odd log fails no more than folding it.
         for id in whole.containers().map(|c| c.id) {
             let c = whole.container(id).unwrap();
-            let _ = (c.status(), c.is_unsettled(), whole.spec_of(c), kdaemon_projections::ContainerRow::from(&**c));
+            let _ = (c.status(), c.is_unsettled(), whole.spec_of(c), c.serving());
         }
         let _ = (whole.unsettled().count(), whole.failed_nodes(), plan(&whole, kdaemon_events::Strategy::Spread));
     }

@@ -3,10 +3,10 @@
 use super::CliError;
 use crate::cli::failure::Failure;
 use crate::http_client::{HttpClient, HttpError, body_at_most};
-use crate::reactors::Rebuilt;
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use kdaemon_api::RebuiltTables;
 use serde::Deserialize;
 
 /// The longest error that is read.
@@ -51,7 +51,7 @@ impl Daemon {
     }
 
     /// Has the tables made anew.
-    pub(super) async fn rebuild(&self) -> Result<Rebuilt, CliError> {
+    pub(super) async fn rebuild(&self) -> Result<RebuiltTables, CliError> {
         let uri = self.uri("/rebuild")?;
         let request = Request::post(&uri).body(Full::default());
         let request = request.map_err(|error| CliError::new(error.to_string()))?;

@@ -6,9 +6,10 @@ use crate::config::StoreKind;
 use crate::daemon::{DaemonError, open_existing_store};
 use crate::http_client::chain;
 use crate::store::{SqliteStore, verify_file};
-use crate::verify::{Audit, Expectation, audit};
+use crate::verify::{Expectation, audit};
 use http_body_util::BodyExt as _;
 use indicatif::ProgressBar;
+use kdaemon_api::{AuditProgress, AuditReport};
 use serde::Deserialize;
 
 /// What is verified, and against what.
@@ -45,14 +46,18 @@ pub async fn verify(args: VerifyArgs, server: Option<String>) -> anyhow::Result<
 }
 
 /// Reads the log itself.
-async fn look(store: StoreArgs, expect: Option<Expectation>, bar: &ProgressBar) -> anyhow::Result<Audit> {
+async fn look(
+    store: StoreArgs,
+    expect: Option<Expectation>,
+    bar: &ProgressBar,
+) -> anyhow::Result<AuditReport> {
     let config = store.load()?;
     if config.store == StoreKind::Rethinkdb {
         let store = open_existing_store(&config).await?;
         bar.set_length(store.head().await?.seq.0);
         let found = audit(store.as_ref(), expect, |seq| bar.set_position(seq.0)).await;
         store.close().await;
-        return Ok(found?);
+        return Ok(found?.into());
     }
     if !SqliteStore::exists(&config.data_dir) {
         return Err(
@@ -62,21 +67,21 @@ async fn look(store: StoreArgs, expect: Option<Expectation>, bar: &ProgressBar) 
     let bar = bar.clone();
     let file = SqliteStore::file_in(&config.data_dir);
     let work = move || verify_file(&file, expect, |seq, of| tell(&bar, seq.0, of.0));
-    Ok(tokio::task::spawn_blocking(work).await??)
+    Ok(tokio::task::spawn_blocking(work).await??.into())
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Progress { checked: u64, of: u64 },
-    Found(Audit),
+    Progress(AuditProgress),
+    Found(AuditReport),
 }
 
 /// The longest line of an answer.
 const LINE_LIMIT: usize = 64 * 1024;
 
 /// Has a daemon verify its own log.
-async fn ask(daemon: &Daemon, expect: Option<Expectation>, bar: &ProgressBar) -> anyhow::Result<Audit> {
+async fn ask(daemon: &Daemon, expect: Option<Expectation>, bar: &ProgressBar) -> anyhow::Result<AuditReport> {
     let query = expect.map(|expected| format!("?expect={}:{}", expected.seq, expected.digest));
     let path = format!("/audit/verify{}", query.unwrap_or_default());
     let mut body = daemon.get(&path, "application/x-ndjson").await?.into_body();
@@ -89,7 +94,7 @@ async fn ask(daemon: &Daemon, expect: Option<Expectation>, bar: &ProgressBar) ->
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = text.drain(..=end).collect();
             match serde_json::from_slice(&line) {
-                Ok(Line::Progress { checked, of }) => tell(bar, checked, of),
+                Ok(Line::Progress(AuditProgress { checked, of })) => tell(bar, checked, of),
                 Ok(Line::Found(found)) => return Ok(found),
                 Err(_) => return Err(CliError::new("this is no answer of kDaemon").into()),
             }

@@ -2,8 +2,8 @@
 
 use super::words::split_words;
 use super::*;
+use crate::rows::environment_text;
 use kdaemon_events::Environment;
-use kdaemon_projections::environment_text;
 use serde_json::{Value, from_value, json};
 
 fn variables(text: &str) -> Vec<(String, String)> {

@@ -4,16 +4,13 @@ use chrono::{DateTime, Utc};
 use kdaemon_events::container::MigrationReason;
 use kdaemon_events::{Envelope, Event, NodeId, Subject};
 use kdaemon_projections::Cluster;
-use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
-use utoipa::ToSchema;
 
 /// How many differences are told.
 const TOLD: usize = 1_000;
 
 /// A decision that was another one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = ReplayDifference)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// When.
     pub at: DateTime<Utc>,

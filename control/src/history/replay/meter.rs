@@ -3,15 +3,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::{ContainerId, Envelope, Event, NodeId};
 use kdaemon_projections::{Cluster, Desired, Status, Touched};
-use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use utoipa::ToSchema;
 
 /// How many points of the imbalance are told at most.
 const POINTS_LIMIT: usize = 500;
 
 /// The figures of one side of a replay.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
     /// Moves of containers that were begun, for whatever reason.
     pub migrations: u64,
@@ -29,7 +27,7 @@ pub struct Figures {
 }
 
 /// The most containers that a node had at one time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peak {
     /// The node's name.
     pub node: String,
@@ -38,7 +36,7 @@ pub struct Peak {
 }
 
 /// How uneven the counts of containers were from one moment on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spread {
     /// The moment.
     pub at: DateTime<Utc>,

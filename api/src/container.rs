@@ -1,0 +1,138 @@
+//! Containers as the API answers them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Container)]
+pub struct ContainerRow {
+    /// Id of the container.
+    pub id: Uuid,
+    /// Node that the container is placed on.
+    pub node_id: Option<Uuid>,
+    /// Application that the container is made from.
+    pub application_id: Option<Uuid>,
+    /// Owner, as the client named it.
+    pub user_id: Option<String>,
+    /// Name, unique among containers.
+    pub name: String,
+    /// Environment variables in addition to those of the application: `A=1,B=2`.
+    pub env_variables: String,
+    /// The engine's id of the container.
+    pub container_id: Option<String>,
+    /// Whether the rebalancer may move the container.
+    pub balance: bool,
+    /// Where the container is in its life.
+    pub status: ContainerStatus,
+    /// Why the container has this status.
+    pub reason: Option<String>,
+    /// Address of the first published TCP port.
+    pub access_link: Option<String>,
+    /// Number of placements so far.
+    pub generation: u32,
+    /// What was requested for the container.
+    pub desired: DesiredState,
+    /// Published ports.
+    pub ports: Vec<PortRow>,
+    /// Number of restarts since the launch.
+    pub restarts: u32,
+    /// Seq of the last change.
+    pub seq: u64,
+}
+
+/// Where a container is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ContainerStatus {
+    /// Recorded, never launched.
+    Created,
+    /// Waiting for a node, or being pulled, created or started.
+    Launching,
+    /// Running.
+    Up,
+    /// Being stopped.
+    Stopping,
+    /// Stopped.
+    Down,
+    /// Its launches failed.
+    Failed,
+    /// Its node does not answer.
+    Lost,
+}
+
+/// What was requested for a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DesiredState {
+    /// The container should run.
+    Running,
+    /// The container should not run.
+    Stopped,
+    /// The container should be removed.
+    Deleted,
+}
+
+/// A published port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Port)]
+pub struct PortRow {
+    /// Port inside the container.
+    pub container: u16,
+    /// Port of the node.
+    pub host: u16,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+}
+
+/// Current resource usage of a container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Stats)]
+pub struct ContainerStats {
+    /// Processors in use; 1.5 is one and a half.
+    pub cpus: f64,
+    /// Memory in use without the page cache, in bytes.
+    pub memory_bytes: u64,
+    /// Memory limit of the container, or else the memory of the machine, in bytes.
+    pub memory_limit_bytes: u64,
+    /// Bytes received since the start.
+    pub network_received_bytes: u64,
+    /// Bytes sent since the start.
+    pub network_sent_bytes: u64,
+    /// Number of processes and threads.
+    pub pids: u64,
+}
+
+/// Progress of a container's launch. It is observed by the daemon that runs the launch, and never recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LaunchProgress {
+    /// What the launch is waiting for.
+    pub step: LaunchStep,
+    /// Image being pulled.
+    pub image: Option<String>,
+    /// Bytes of the image received so far.
+    pub bytes: Option<u64>,
+    /// Total size in bytes of the layers that the engine knows so far.
+    pub of: Option<u64>,
+    /// Share of the image received, in percent; a layer of unknown size counts as much as an average one. Null while
+    /// the size of no layer is known.
+    #[schema(maximum = 100)]
+    pub percent: Option<u64>,
+}
+
+/// What a launch is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LaunchStep {
+    /// No launch is in progress.
+    None,
+    /// No node has been chosen yet.
+    Waiting,
+    /// The engine is pulling the image.
+    Pulling,
+    /// The engine is creating or starting the container.
+    Starting,
+    /// Another daemon runs the launch.
+    Unknown,
+}

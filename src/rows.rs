@@ -1,0 +1,172 @@
+//! Builds the rows that the API answers and the tables hold from the state of the cluster.
+
+use kdaemon_api::{
+    ApplicationRow, ContainerRow, ContainerStatus, DesiredState, EngineRow, NodeRow, NodeState, PortRow, Row,
+};
+use kdaemon_control::history::RowSource;
+use kdaemon_events::{ApplicationId, Endpoint, Environment, Subject};
+use kdaemon_projections::{Application, Cluster, Container, Desired, Health, Node, Status};
+use std::fmt::Write as _;
+
+/// The row of a node.
+#[must_use]
+pub fn node(node: &Node) -> NodeRow {
+    let (host, port) = match &node.endpoint {
+        Endpoint::Tcp { host, port } => (Some(host.clone()), Some(*port)),
+        Endpoint::Unix { .. } => (None, None),
+    };
+    NodeRow {
+        id: node.id.0,
+        name: node.name.clone(),
+        user_id: node.user_id.clone(),
+        d_ipaddr: host,
+        d_port: port,
+        endpoint: node.endpoint.to_string(),
+        container_count: node.container_count(),
+        state: match node.health {
+            Health::Unknown => NodeState::Unknown,
+            Health::Up => NodeState::Up,
+            Health::Down => NodeState::Down,
+        },
+        reason: node.reason.clone(),
+        labels: node.labels.clone(),
+        capacity: node.capacity,
+        availability: node.availability,
+        engine: node.engine.as_ref().map(|facts| EngineRow {
+            kind: facts.kind.clone(),
+            version: facts.version.clone(),
+            api_version: facts.api_version.clone(),
+            cpus: facts.cpus,
+            memory_bytes: facts.memory_bytes,
+            platform: facts.platform.clone(),
+        }),
+        seq: node.seq.0,
+    }
+}
+
+/// The row of an application; the cluster gives the names of the applications that it refers to.
+#[must_use]
+pub fn application(cluster: &Cluster, application: &Application) -> ApplicationRow {
+    let spec = &application.spec;
+    ApplicationRow {
+        id: application.id.0,
+        name: application.name.clone(),
+        user_id: application.user_id.clone(),
+        exposed_ports: comma_separated(&spec.exposed_ports),
+        docker_image: spec.docker_image.clone(),
+        dependencies: names(cluster, &application.dependencies),
+        is_enabled: application.is_enabled,
+        env_variables: environment_text(&spec.env_variables),
+        command: spec.command.clone(),
+        entrypoint: spec.entrypoint.clone(),
+        volumes: spec.volumes.iter().map(ToString::to_string).collect(),
+        networks: spec.networks.clone(),
+        labels: spec.labels.clone(),
+        restart_policy: spec.restart_policy.to_string(),
+        resources: spec.resources,
+        constraints: spec.constraints.iter().map(ToString::to_string).collect(),
+        health_check: spec.health_check.clone(),
+        replicas: application.replicas,
+        update_policy: application.update_policy,
+        registry_auth: spec.registry_auth.clone(),
+        strategy: spec.strategy,
+        preferences: spec.preferences.iter().map(ToString::to_string).collect(),
+        spread_over: spec.spread_over.clone(),
+        anti_affinity: spec.anti_affinity,
+        affinity: names(cluster, &spec.affinity),
+        disruption_limit: spec.disruption_limit,
+        seq: application.seq.0,
+    }
+}
+
+/// The row of a container.
+#[must_use]
+pub fn container(container: &Container) -> ContainerRow {
+    let serving = container.serving();
+    ContainerRow {
+        id: container.id.0,
+        node_id: container.placement.as_ref().map(|p| p.node_id.0),
+        application_id: container.application_id.map(|id| id.0),
+        user_id: container.user_id.clone(),
+        name: container.name.clone(),
+        env_variables: environment_text(&container.env_variables),
+        container_id: serving.and_then(|p| p.engine_id.as_deref()).map(ToOwned::to_owned),
+        balance: container.balance,
+        status: match container.status() {
+            Status::Created => ContainerStatus::Created,
+            Status::Launching => ContainerStatus::Launching,
+            Status::Up => ContainerStatus::Up,
+            Status::Stopping => ContainerStatus::Stopping,
+            Status::Down => ContainerStatus::Down,
+            Status::Failed => ContainerStatus::Failed,
+            Status::Lost => ContainerStatus::Lost,
+        },
+        reason: container.reason.clone(),
+        access_link: serving.and_then(|p| p.access_link.as_deref()).map(ToOwned::to_owned),
+        generation: container.generation.0,
+        desired: match container.desired {
+            Desired::Stopped => DesiredState::Stopped,
+            Desired::Running => DesiredState::Running,
+            Desired::Deleted => DesiredState::Deleted,
+        },
+        ports: serving
+            .map(|p| p.ports.as_slice())
+            .unwrap_or_default()
+            .iter()
+            .map(|port| PortRow {
+                container: port.container,
+                host: port.host,
+                protocol: port.protocol.to_string(),
+            })
+            .collect(),
+        restarts: container.restarts,
+        seq: container.seq.0,
+    }
+}
+
+/// Shows subjects as the API does, for comparisons of two states.
+#[derive(Debug)]
+pub struct ApiRows;
+
+impl RowSource for ApiRows {
+    type Row = Row;
+
+    fn row(cluster: &Cluster, subject: Subject) -> Option<Row> {
+        match subject {
+            Subject::Node(id) => cluster.node(id).map(|found| Row::Node(node(found))),
+            Subject::Application(id) => {
+                cluster.application(id).map(|found| Row::Application(Box::new(application(cluster, found))))
+            }
+            Subject::Container(id) => cluster.container(id).map(|found| Row::Container(container(found))),
+        }
+    }
+
+    fn name(row: &Row) -> &str {
+        row.name()
+    }
+}
+
+fn names(cluster: &Cluster, ids: &[ApplicationId]) -> Vec<String> {
+    let name =
+        |id: &ApplicationId| cluster.application(*id).map_or_else(|| id.to_string(), |a| a.name.clone());
+    ids.iter().map(name).collect()
+}
+
+fn comma_separated<T: ToString>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Environment variables in the form `A=1,B=2`. A comma or a backslash inside a value is escaped with a backslash, so
+/// that the text reads back as the same variables.
+#[must_use]
+pub fn environment_text(environment: &Environment) -> String {
+    let mut text = String::new();
+    for (name, value) in environment {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        let value = value.replace('\\', "\\\\").replace(',', "\\,");
+        let _ = write!(text, "{name}={value}"); // writing into a string cannot fail
+    }
+    text
+}
