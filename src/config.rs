@@ -1,12 +1,13 @@
-//! What the daemon can be told: the settings, and where each may come from.
+//! The daemon's settings, and where each may come from.
 //!
-//! Flags override `KDAEMON_*` environment variables, which override the file, which overrides the defaults. All
-//! settings stand in ONE table (`settings!`): the struct, the file's keys, the variables, the bounds and the test
-//! that holds `config/app.conf` to the truth all come from it. A new setting is one entry there and one line in
-//! `app.conf`.
+//! Flags override `KDAEMON_*` environment variables, which override the file, which overrides the defaults.
+//! All settings are declared in one table (`settings!`): the struct, the file's keys, the variables, the
+//! bounds and the test that compares `config/app.conf` are derived from it. A new setting is one entry there
+//! and one line in `app.conf`.
 //!
-//! Reading is strict: an unknown key or variable, a key given twice or a value out of bounds stops the daemon with one
-//! sentence that says where it stands and what would be right. A typing error never quietly means "the default".
+//! Reading is strict: an unknown key or variable, a key given twice or a value out of bounds stops the daemon
+//! with one sentence that names the place and what is expected. A typing error never quietly means "the
+//! default".
 
 #![allow(
     clippy::doc_markdown,
@@ -35,24 +36,24 @@ pub use value::{ByteSize, Invalid, LONGEST, parse_duration};
 use ini::Line;
 use value::{Value, hours, millis, minutes, parse_bind, quoted, seconds, within};
 
-/// The flags of `kdaemon serve`; what is not given here is taken from the environment, the file or the defaults.
+/// The flags of `kdaemon serve`; settings without a flag are taken from the environment, the file or the
+/// defaults.
 #[derive(Args, Debug, Default, Clone)]
 pub struct ServeArgs {
-    /// Read settings from this file; config/app.conf describes them all. Without it no file is read
-    /// [env: KDAEMON_CONFIG]
+    /// Configuration file; config/app.conf describes every setting [env: KDAEMON_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Listen on this address and port: 127.0.0.1:1337 or [::1]:1337; port 0 takes a free one [env: KDAEMON_BIND_IP,
+    /// Address and port to listen on: 127.0.0.1:1337 or [::1]:1337; port 0 picks a free one [env: KDAEMON_BIND_IP,
     /// KDAEMON_API_PORT]
     #[arg(long, value_name = "IP:PORT", value_parser = parse_bind)]
     pub bind: Option<SocketAddr>,
 
-    /// Keep the event log and all other data in this folder [env: KDAEMON_DATA_DIR]
+    /// Folder of the event log and all other data [env: KDAEMON_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// Where the event log lives: in the data folder, or in a RethinkDB [env: KDAEMON_STORE]
+    /// Store of the event log: in the data folder, or in RethinkDB [env: KDAEMON_STORE]
     #[arg(long, value_enum, value_name = "STORE")]
     pub store: Option<StoreKind>,
 
@@ -60,24 +61,24 @@ pub struct ServeArgs {
     #[arg(long)]
     pub no_local: bool,
 
-    /// How log lines are written to stderr [env: KDAEMON_LOG_FORMAT]
+    /// Format of log lines on stderr [env: KDAEMON_LOG_FORMAT]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 }
 
-/// Where the event log lives.
+/// Where the event log is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StoreKind {
-    /// SQLite in the data folder; nothing else to start.
+    /// SQLite in the data folder; needs no other program.
     Embedded,
-    /// A RethinkDB server, for several daemons.
+    /// RethinkDB, for several daemons.
     Rethinkdb,
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Readable text.
     Text,
     /// One JSON object per line, for log collectors.
     Json,
@@ -92,7 +93,7 @@ pub struct Setting {
     pub help: &'static str,
     /// Its value in a configuration, as it would be written in the file.
     pub get: fn(&Config) -> String,
-    /// Sets it from the file's or the environment's text; refuses what is malformed or out of bounds.
+    /// Sets the value from the text in the file or the environment.
     pub set: fn(&mut Config, &str) -> Result<(), Invalid>,
 }
 
@@ -104,7 +105,8 @@ impl Setting {
     }
 }
 
-/// The table of settings: `/// help`, then `name: type = default, check;`. The first line of the comment is the help.
+/// The table of settings: `/// help`, then `name: type = default, check;`. The first line of the comment is
+/// the help.
 macro_rules! settings {
     ($( $(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr $(, $check:expr)?; )+) => {
         /// Every setting of the daemon, checked. [`Config::load`] makes one; `Config::default()` has the defaults.
@@ -136,7 +138,8 @@ macro_rules! settings {
         ];
 
         impl Config {
-            /// The defaults that depend on nothing; [`Draft::finish`] settles those that depend on the surroundings.
+            /// The defaults that depend on nothing; [`Draft::finish`] fills in those that depend on the
+            /// environment.
             fn built_in() -> Self {
                 Self { $( $name: $default, )+ }
             }
@@ -145,54 +148,54 @@ macro_rules! settings {
 }
 
 settings! {
-    /// The address that the API listens on; see allow_unauthenticated
+    /// Address that the API listens on; see allow_unauthenticated
     bind_ip: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    /// The port that the API listens on; 0 takes a free one
+    /// Port that the API listens on; 0 picks a free one
     api_port: u16 = 1337;
-    /// The first part of the API's paths, as in /0.0/nodes
+    /// First part of the API's paths, as in /0.0/nodes
     api_version: String = "0.0".to_owned(), value::path_segment;
-    /// Host names that the API answers to besides its own address: a, b, c
+    /// More host names that the API answers to: a, b, c
     server_names: Vec<String> = Vec::new(), value::host_names;
     /// Origins of web pages that may call the API: SCHEME://HOST:PORT, ...
     cors_origins: Vec<String> = Vec::new(), value::origins;
-    /// true: whoever reaches the API may use it, from other machines too
+    /// true: listen on other addresses, without access control
     allow_unauthenticated: bool = false;
-    /// The largest request body that is read, in bytes, KiB or MiB
+    /// Largest accepted request body, in bytes, KiB or MiB
     max_body_bytes: ByteSize = ByteSize::mib(1), within(ByteSize::kib(1)..=ByteSize::mib(64));
-    /// A request that takes longer is answered with an error; not for streams
+    /// Time until a request must be answered; not for streams
     request_timeout: Duration = seconds(30), within(millis(100)..=hours(1));
-    /// Connections to the API at one time; more have to wait
+    /// Concurrent connections to the API; further ones wait
     max_connections: usize = 1024, within(1..=100_000);
 
     /// Empty: $XDG_STATE_HOME/kdaemon, ~/.local/state/kdaemon, /var/lib/kdaemon
     ///
-    /// The first of these whose variable is set, so the last is for a service without a HOME. Never empty in a
-    /// configuration that was loaded.
+    /// The first of these whose variable is set; the last is for a service without a `HOME`. Never empty in a
+    /// loaded configuration.
     data_dir: PathBuf = PathBuf::new(), value::folder;
-    /// embedded or rethinkdb; not set: rethinkdb if rethinkdb_host is set
+    /// embedded or rethinkdb; default: rethinkdb if rethinkdb_host is set
     store: StoreKind = StoreKind::Embedded;
-    /// Its servers, any of which will do: HOST or HOST:PORT, ...
+    /// RethinkDB servers, any of which will do: HOST or HOST:PORT, ...
     rethinkdb_host: Vec<String> = vec!["127.0.0.1".to_owned()], value::servers;
-    /// The client driver port of those without one
+    /// Client driver port of servers given without one
     rethinkdb_port: u16 = 28015, within(1..=u16::MAX);
-    /// The database in it; made when it is not there
+    /// RethinkDB database; created when missing
     rethinkdb_dbname: String = "kdaemon".to_owned(), value::database_name;
-    /// The user that the daemon is on that server
+    /// RethinkDB user
     rethinkdb_user: String = "admin".to_owned(), value::user_name;
-    /// A file with the user's password; empty: the password is empty
+    /// File with the user's password; empty: no password
     rethinkdb_password_file: PathBuf = PathBuf::new(), value::folder;
-    /// On how many servers each table is kept that is made anew
+    /// Replication factor of new tables
     rethinkdb_replicas: u8 = 1, within(1..=32);
 
-    /// Of several daemons the leader is replaced after so much silence
+    /// Leader lease duration, when several daemons share a log
     leader_lease: Duration = millis(2500), within(millis(500)..=minutes(5));
 
-    /// Raw observations of nodes older than this are pruned; all else is kept
+    /// Age at which raw observations of nodes are pruned
     observation_retention: Duration = hours(7 * 24), within(seconds(1)..=LONGEST);
 
-    /// Mounts this machine's own Docker engine as a node
+    /// Mount this machine's own Docker engine as a node
     local_node: bool = true;
-    /// Where that engine listens: unix://PATH or tcp://HOST:PORT
+    /// Address of that engine: unix://PATH or tcp://HOST:PORT
     local_endpoint: String = "unix:///var/run/docker.sock".to_owned(), value::endpoint;
 
     /// text for people, json for log collectors
@@ -200,57 +203,57 @@ settings! {
     /// off, error, warn, info, debug, trace; or by module: info,kdaemon=debug
     log_level: String = "info".to_owned(), value::log_filter;
 
-    /// The pause between two probes of a node that answers
+    /// Pause between two probes of a healthy node
     health_interval: Duration = seconds(2), within(millis(10)..=hours(1));
-    /// A probe that gets no answer for so long has failed
+    /// Timeout of a probe
     probe_timeout: Duration = millis(1500), within(millis(10)..=minutes(5));
-    /// The pause before a failed probe is repeated
+    /// Pause before a failed probe is repeated
     probe_retry_interval: Duration = millis(250), within(millis(10)..=minutes(5));
-    /// So many failed probes in a row make a node unhealthy
+    /// Consecutive failed probes that make a node unhealthy
     unhealthy_after: u32 = 3, within(1..=100);
-    /// So many good probes in a row make it healthy again
+    /// Consecutive successful probes that make it healthy again
     healthy_after: u32 = 2, within(1..=100);
 
-    /// Tries to launch a container before it is FAILED
+    /// Attempts to launch a container before it is FAILED
     launch_attempts: u32 = 5, within(1..=100);
-    /// A try that takes longer has failed; the pull of the image not counted
+    /// Grace period before a stopped container is killed; 0s: none
     launch_timeout: Duration = seconds(60), within(millis(100)..=hours(24));
-    /// A pull of an image that takes longer has failed
+    /// Timeout of pulling an image
     pull_timeout: Duration = minutes(10), within(seconds(1)..=hours(24));
-    /// What a container gets to end by itself before it is killed; 0s: nothing
+    /// Grace period before a stopped container is killed
     stop_timeout: Duration = seconds(10), within(Duration::ZERO..=hours(1));
-    /// The pause between restarts doubles up to this
+    /// Longest pause between two restarts
     restart_pause_max: Duration = minutes(5), within(seconds(1)..=hours(24));
 
-    /// How a node is chosen among those that fit: spread, binpack or resources
+    /// How a node is chosen: spread, binpack or resources
     strategy: Strategy = Strategy::Spread;
-    /// Containers that are moved at one time to even out the load
+    /// Concurrent moves for the sake of balance or of a drain
     max_migrations: usize = 8, within(1..=1000);
-    /// Engine requests that work on one node at one time
+    /// Concurrent engine requests that change one node
     max_node_work: usize = 8, within(1..=1000);
 
-    /// Each event is sent there with POST, http:// or https://; empty: none is
+    /// Where events are sent, http:// or https://; empty: nowhere
     webhook_url: String = String::new(), value::webhook_url;
-    /// The kinds of event that are sent; empty: all but raw observations
+    /// Kinds of event to send; empty: all but raw observations
     webhook_events: Vec<Kind> = Vec::new();
-    /// A file with the secret that bodies are signed with; empty: not signed
+    /// File with the secret that signs bodies; empty: unsigned
     webhook_secret_file: PathBuf = PathBuf::new(), value::folder;
 }
 
 impl Default for Config {
-    /// What a daemon runs with that is told nothing, in an empty environment.
+    /// The configuration of a daemon without flags, file and environment.
     fn default() -> Self {
         Self { data_dir: default_data_dir(&Environment::default()), ..Self::built_in() }
     }
 }
 
 impl Config {
-    /// Gathers the settings from the flags, the environment (`std::env::vars_os()`), the file that either names, and
-    /// the defaults, and checks them. Variables that do not begin with `KDAEMON_` are none of its business, but for
-    /// `XDG_STATE_HOME` and `HOME`. An empty variable counts as not set.
+    /// Reads the settings from the flags, the environment (`std::env::vars_os()`), the file that either
+    /// names, and the defaults, and checks them. Of variables without the prefix `KDAEMON_` only
+    /// `XDG_STATE_HOME` and `HOME` are read. An empty variable counts as not set.
     ///
     /// # Errors
-    /// The first thing that is wrong, with where it stands and what is expected there.
+    /// The first problem found, with its place and what is expected there.
     pub fn load<K, V>(
         args: &ServeArgs,
         environment: impl IntoIterator<Item = (K, V)>,
@@ -273,7 +276,7 @@ impl Config {
         draft.finish(&environment)
     }
 
-    /// The address and port that the API is to listen on.
+    /// The address and port to listen on.
     #[must_use]
     pub const fn bind_address(&self) -> SocketAddr {
         SocketAddr::new(self.bind_ip, self.api_port)
@@ -283,11 +286,11 @@ impl Config {
     #[must_use]
     pub fn rethinkdb_servers(&self) -> Vec<(String, u16)> {
         let server = |text: &String| value::server_and_port(text, self.rethinkdb_port).ok();
-        self.rethinkdb_host.iter().filter_map(server).collect() // each was checked when it was read
+        self.rethinkdb_host.iter().filter_map(server).collect() // checked when it was read
     }
 }
 
-/// Why there is no configuration. Each message is one line, and says where it stands and what would be right.
+/// Why a configuration was rejected. Each message is one line with the place and what is expected there.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file that a flag or `KDAEMON_CONFIG` names cannot be read.
@@ -295,7 +298,8 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says. (Not called `source`: the message has it, it should not come twice.)
+        /// The system's message. (Not called `source`: it is part of this error's message and must not be
+        /// printed twice.)
         reason: io::Error,
     },
     /// A line of the file is neither a comment nor a section nor `key = value`.
@@ -306,7 +310,7 @@ pub enum ConfigError {
         /// What is wrong with the line.
         problem: &'static str,
     },
-    /// A section that is not `[default]`.
+    /// A section other than `[default]`.
     #[error("{origin}: unknown section {}: the only section is [default]", quoted(name))]
     UnknownSection {
         /// The file and line.
@@ -314,25 +318,25 @@ pub enum ConfigError {
         /// The section's name.
         name: String,
     },
-    /// A key of the file that is no setting.
+    /// An unknown key in the file.
     #[error("{origin}: unknown setting {}: the nearest known one is {nearest}", quoted(name))]
     UnknownKey {
         /// The file and line.
         origin: Origin,
-        /// The key as it is written.
+        /// The key as written.
         name: String,
-        /// The known one that is most like it.
+        /// The most similar known key.
         nearest: &'static str,
     },
-    /// A `KDAEMON_*` variable that is no setting.
+    /// An unknown `KDAEMON_*` variable.
     #[error("unknown environment variable {}: the nearest known one is {nearest}", quoted(name))]
     UnknownVariable {
         /// The variable.
         name: String,
-        /// The known one that is most like it.
+        /// The most similar known variable.
         nearest: String,
     },
-    /// A key that stands in the file twice: which one counts should not be a riddle.
+    /// A key that is in the file twice.
     #[error("{origin}: {name} is set a second time; it is already set at {first}: remove one of them")]
     Repeated {
         /// The file and line of the second.
@@ -352,12 +356,12 @@ pub enum ConfigError {
         /// What is wrong, and what is expected.
         problem: Invalid,
     },
-    /// The API would be open to other machines, and nobody has said that this is meant.
+    /// `bind_ip` is not loopback and `allow_unauthenticated` is false.
     #[error(
-        "{origin}: the API would listen on {ip}, where other machines can reach it, and it does not ask who calls: \
-         they could control every container. Listen on this machine alone (bind_ip = 127.0.0.1), or, if all who can \
-         reach {ip} are trusted, set allow_unauthenticated = true in the configuration file or \
-         KDAEMON_ALLOW_UNAUTHENTICATED=true in the environment"
+        "{origin}: the API has no access control, and other machines can reach {ip}: they could control every \
+         container. Listen on this machine only (bind_ip = 127.0.0.1), or, if everyone who can reach {ip} is trusted, \
+         set allow_unauthenticated = true in the configuration file or KDAEMON_ALLOW_UNAUTHENTICATED=true in the \
+         environment"
     )]
     Exposed {
         /// Where the address was given.
@@ -370,7 +374,7 @@ pub enum ConfigError {
 /// Where a setting was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nowhere: it is the default.
+    /// The default.
     Default,
     /// In the configuration file.
     File {
@@ -379,9 +383,9 @@ pub enum Origin {
         /// The line, counted from 1.
         line: usize,
     },
-    /// In this environment variable.
+    /// This environment variable.
     Variable(String),
-    /// As this flag.
+    /// This flag.
     Flag(&'static str),
 }
 
@@ -397,7 +401,7 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
-    /// With the key, where it does not say by itself which setting it gives.
+    /// The origin together with the key, unless the origin already names the setting.
     fn with_key(&self, key: &str) -> String {
         match self {
             Self::File { .. } | Self::Default => format!("{self}: {key}"),
@@ -406,13 +410,13 @@ impl Origin {
     }
 }
 
-/// What begins with this in the environment is meant for kDaemon.
+/// The prefix of variables meant for kDaemon.
 const PREFIX: &str = "KDAEMON_";
-/// Variables that are no settings of the daemon: the command line's and the test suite's.
+/// Variables with the prefix that are not settings of the daemon: those of the command line and of the tests.
 const NO_SETTINGS: [&str; 3] = ["KDAEMON_SERVER", "KDAEMON_CONFIG", "KDAEMON_LOG"];
 const NO_SETTINGS_PREFIXES: [&str; 2] = ["KDAEMON_TEST_", "KDAEMON_ENGINES"];
 
-/// The environment's variables that are not empty, in the order of their names: the first error is always the same one.
+/// The non-empty environment variables, ordered by name so that the first error is always the same one.
 #[derive(Default)]
 struct Environment(BTreeMap<OsString, OsString>);
 
@@ -428,7 +432,7 @@ impl FromIterator<(OsString, OsString)> for Environment {
     }
 }
 
-/// A configuration in the making, which remembers who set what.
+/// A configuration being assembled, with the origin of each setting.
 struct Draft {
     config: Config,
     set_by: BTreeMap<&'static str, Origin>,
@@ -509,7 +513,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Settles what depends on other settings and on the surroundings, and checks what spans settings.
+    /// Settles what depends on other settings and on the environment, and checks conditions across settings.
     fn finish(mut self, environment: &Environment) -> Result<Config, ConfigError> {
         if self.config.data_dir.as_os_str().is_empty() {
             self.config.data_dir = default_data_dir(environment);
@@ -540,7 +544,7 @@ fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
-/// The setting whose name is most like this one.
+/// The known setting most similar to this name.
 fn nearest(name: &str) -> &'static Setting {
     let name = name.to_ascii_lowercase();
     let alike = |setting: &Setting| strsim::normalized_damerau_levenshtein(&name, setting.name);
@@ -549,7 +553,8 @@ fn nearest(name: &str) -> &'static Setting {
         .fold(&SETTINGS[0], |best, setting| if alike(setting) > alike(best) { setting } else { best })
 }
 
-/// The XDG base directory specification's state folder (it says to ignore relative paths), or the system's.
+/// The state folder of the XDG base directory specification (which says to ignore relative paths), or the
+/// system's.
 fn default_data_dir(environment: &Environment) -> PathBuf {
     let absolute = |name| environment.path(name).filter(|path| path.is_absolute());
     match (absolute("XDG_STATE_HOME"), absolute("HOME")) {

@@ -1,4 +1,4 @@
-//! The daemon: wires the parts together; the order of start and stop.
+//! The daemon: wires its parts together, and the order of start and stop.
 
 use crate::config::{Config, ConfigError, StoreKind};
 use crate::engine::docker::{DockerEngines, Limits};
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 /// Why the daemon could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The store cannot be opened or read.
@@ -31,37 +31,37 @@ pub enum DaemonError {
     /// The first commands could not be recorded.
     #[error("the log cannot be written: {0}")]
     Submit(#[from] SubmitError),
-    /// The address cannot be listened on.
+    /// Binding the API's address failed.
     #[error("cannot listen on {address}: {error}; choose another address with --bind")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// The file with the password of RethinkDB cannot be read.
+    /// `rethinkdb_password_file` cannot be read.
     #[error("rethinkdb_password_file: {} cannot be read ({error})", path.display())]
     Password {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// There is no log where one is expected.
+    /// No log exists where one is expected.
     #[error("there is no log in {place}; name the daemon's own with {hint}")]
     NoLog {
         /// Where it was looked for.
         place: String,
-        /// How another place is named.
+        /// The flag or settings that name another place.
         hint: &'static str,
     },
-    /// `local_endpoint` is wrong.
+    /// `local_endpoint` is invalid.
     #[error("local_endpoint: {0}")]
     LocalEndpoint(#[from] SpecError),
-    /// Events cannot be sent as the configuration says.
+    /// The webhook's settings cannot be used.
     #[error("{0}")]
     Webhook(String),
-    /// Listening failed later.
+    /// Accepting connections failed after the start.
     #[error("the API stopped: {0}")]
     Serve(std::io::Error),
 }
@@ -77,10 +77,10 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonEr
     }
 }
 
-/// Opens the store of a daemon that has run before.
+/// Opens the existing store that the configuration names.
 ///
 /// # Errors
-/// As [`open_store`], and when there is none.
+/// As [`open_store`], and [`DaemonError::NoLog`] when there is none.
 pub async fn open_existing_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonError> {
     match config.store {
         StoreKind::Embedded if !SqliteStore::exists(&config.data_dir) => {
@@ -115,7 +115,7 @@ fn rethinkdb(config: &Config) -> Result<RethinkdbSettings, DaemonError> {
     })
 }
 
-/// Runs the daemon until `shutdown` is cancelled. `ready` is called with the address once it answers.
+/// Runs the daemon until `shutdown` is cancelled. Calls `ready` with the bound address once the API answers.
 ///
 /// # Errors
 /// When it cannot start; the message says what to do.
@@ -128,10 +128,10 @@ pub async fn run(
     run_on(engines, config, shutdown, ready).await
 }
 
-/// As [`run`], on engines that somebody brings.
+/// As [`run`], on the given engines.
 ///
-/// Start: store, journal, listening, this machine's engine, candidacy (and with it, sooner or later, the reactors).
-/// Stop, in the other direction: no new requests, those under way are answered, reactors, journal, store.
+/// Start order: store, journal, listener, this machine's engine, candidacy (and with it, sooner or later, the
+/// reactors). Stop order is the reverse: no new requests, finish those in progress, reactors, journal, store.
 ///
 /// # Errors
 /// As [`run`].
@@ -163,13 +163,13 @@ async fn serve(
     let listener =
         TcpListener::bind(address).await.map_err(|error| DaemonError::Listen { address, error })?;
     let address = listener.local_addr().map_err(|error| DaemonError::Listen { address, error })?;
-    // `unix://` means another engine on each machine: what several daemons manage is mounted by an address that all reach.
+    // `unix://` means another engine on each machine; several daemons need an address that all of them reach.
     if config.local_node && config.store == StoreKind::Embedded {
         mount_local_engine(config, journal, engines.as_ref()).await?;
     }
     let settings = settings(config)?;
     if let Some(webhook) = &settings.webhook {
-        // Before anybody can command anything: a new receiver misses nothing either.
+        // Before any command is accepted, so that a new receiver misses nothing.
         webhook.begin(journal.store().as_ref(), journal.cluster().seq()).await?;
     }
     let deliveries = settings.webhook.as_ref().map(|webhook| Arc::clone(&webhook.deliveries));
@@ -194,11 +194,11 @@ async fn serve(
     ready(address);
     let result = server::serve(listener, api).await;
     served.cancel();
-    let _ = candidate.await; // it could only have panicked, and the panic was told
+    let _ = candidate.await; // it can only have panicked, which was logged
     result.map_err(DaemonError::Serve)
 }
 
-/// Begins the log, unless that was done before, or another daemon does it at the same time.
+/// Creates the cluster, unless it exists or another daemon creates it at the same time.
 async fn create_cluster(journal: &Journal) -> Result<(), DaemonError> {
     if journal.cluster().id().is_some() {
         return Ok(());
@@ -211,14 +211,14 @@ async fn create_cluster(journal: &Journal) -> Result<(), DaemonError> {
     }
 }
 
-/// This machine's name, for people.
+/// This machine's name, for messages.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "kdaemon".to_owned() } else { name.to_owned() }
 }
 
-/// Mounts this machine's own engine as the node `local`, when it answers and is not mounted yet.
+/// Mounts this machine's own engine as the node `local`, if it answers and is not mounted yet.
 async fn mount_local_engine(
     config: &Config,
     journal: &Journal,
@@ -231,11 +231,11 @@ async fn mount_local_engine(
     let ping = async {
         match tokio::time::timeout(config.probe_timeout, engines.client(&endpoint).ping()).await {
             Ok(answer) => answer,
-            Err(_) => Err(EngineError::Unreachable("no answer in time".to_owned())),
+            Err(_) => Err(EngineError::Unreachable("timed out".to_owned())),
         }
     };
     if let Err(error) = ping.await {
-        tracing::info!(%endpoint, %error, "no engine of this machine is mounted");
+        tracing::info!(%endpoint, %error, "the local engine does not answer and is not mounted");
         return Ok(());
     }
     let mount = MountNode {
@@ -249,7 +249,7 @@ async fn mount_local_engine(
     match journal.submit(Submission::new(Command::MountNode(mount), Actor::reactor("daemon"))).await {
         Ok(_) => Ok(()),
         Err(SubmitError::Refused(Refusal::Conflict { detail, .. })) => {
-            tracing::warn!("this machine's engine is not mounted: {detail}");
+            tracing::warn!("the local engine is not mounted: {detail}");
             Ok(())
         }
         Err(error) => Err(error.into()),

@@ -1,17 +1,16 @@
-//! The latest value of something, for whoever wants to see how it changes: tokio's `watch`, except that those who
-//! wait are woken in the order in which they began to wait.
+//! A watch channel like tokio's `watch`, except that it wakes receivers in FIFO order.
 //!
-//! Tokio draws that order at random, and with it the order in which reactors act on a change: the same seed would
-//! not give the same simulation.
+//! Tokio picks that order at random, and with it the order in which reactors act on a change: one seed would
+//! not always give the same simulation.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
 
-/// Set in the version when the sender is gone.
+/// Version bit: the sender is gone.
 const CLOSED: u64 = 1;
-/// What each change adds to the version.
+/// Added to the version by each change.
 const CHANGE: u64 = 2;
 
 #[derive(Debug)]
@@ -21,11 +20,11 @@ struct Shared<T> {
     changed: Notify,
 }
 
-/// Sets the value. When it is dropped, nothing changes any more.
+/// Sets the value. Dropping it closes the channel.
 #[derive(Debug)]
 pub struct Sender<T>(Arc<Shared<T>>);
 
-/// Sees the value.
+/// Reads the value and waits for changes.
 #[derive(Debug)]
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
@@ -38,12 +37,12 @@ impl<T> Clone for Receiver<T> {
     }
 }
 
-/// The sender is gone: nothing changes any more.
+/// The sender is gone: the value will not change again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("nothing changes any more")]
 pub struct Closed;
 
-/// A look at the value. No change can happen while it is held.
+/// A borrowed value. The value cannot change while it is held.
 #[derive(Debug)]
 pub struct Ref<'a, T>(RwLockReadGuard<'a, T>);
 
@@ -54,7 +53,7 @@ impl<T> Deref for Ref<'_, T> {
     }
 }
 
-/// A value, and a first receiver that has seen it.
+/// A channel with an initial value, which the receiver has seen.
 #[must_use]
 pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
     let sender = Sender::new(value);
@@ -69,31 +68,31 @@ impl<T> Shared<T> {
 }
 
 impl<T> Sender<T> {
-    /// A value that nobody sees yet.
+    /// A sender without receivers.
     #[must_use]
     pub fn new(value: T) -> Self {
         let (value, version) = (RwLock::new(value), AtomicU64::new(0));
         Self(Arc::new(Shared { value, version, changed: Notify::new() }))
     }
 
-    /// A receiver that has seen the present value.
+    /// A new receiver that has seen the current value.
     #[must_use]
     pub fn subscribe(&self) -> Receiver<T> {
         Receiver { shared: Arc::clone(&self.0), seen: self.0.version.load(Ordering::Acquire) & !CLOSED }
     }
 
-    /// The present value.
+    /// The current value.
     #[must_use]
     pub fn borrow(&self) -> Ref<'_, T> {
         self.0.read()
     }
 
-    /// Puts another value in its place.
+    /// Replaces the value.
     pub fn send_replace(&self, value: T) {
         self.send_modify(|old| *old = value);
     }
 
-    /// Changes the value.
+    /// Changes the value in place.
     pub fn send_modify(&self, change: impl FnOnce(&mut T)) {
         self.send_if_modified(|value| {
             change(value);
@@ -101,7 +100,7 @@ impl<T> Sender<T> {
         });
     }
 
-    /// Changes the value, and says whether that is news.
+    /// Changes the value in place; receivers are woken only if `change` returns true.
     pub fn send_if_modified(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
         let mut value = self.0.value.write().unwrap_or_else(PoisonError::into_inner);
         let modified = change(&mut value);
@@ -124,18 +123,18 @@ impl<T> Drop for Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The present value.
+    /// The current value.
     #[must_use]
     pub fn borrow(&self) -> Ref<'_, T> {
         self.shared.read()
     }
 
-    /// The present value, which counts as seen from now on.
+    /// The current value, and marks it as seen.
     pub fn borrow_and_update(&mut self) -> Ref<'_, T> {
         look(&self.shared, &mut self.seen)
     }
 
-    /// Waits until there is a value that was not seen.
+    /// Waits for a value that this receiver has not seen.
     ///
     /// # Errors
     /// When the sender is gone.
@@ -143,7 +142,7 @@ impl<T> Receiver<T> {
         changed(&self.shared, &mut self.seen).await
     }
 
-    /// Waits until the value is as wanted.
+    /// Waits until the value satisfies a condition.
     ///
     /// # Errors
     /// When the sender is gone before that.
@@ -169,7 +168,7 @@ fn look<'a, T>(shared: &'a Shared<T>, seen: &mut u64) -> Ref<'a, T> {
 
 async fn changed<T>(shared: &Shared<T>, seen: &mut u64) -> Result<(), Closed> {
     loop {
-        // Made before the look at the version: no change falls between the two.
+        // Registered before the version is read, so that no change is missed in between.
         let notified = shared.changed.notified();
         let version = shared.version.load(Ordering::Acquire);
         if version & !CLOSED != *seen {

@@ -1,13 +1,14 @@
-//! Who leads: of all daemons on one log, one runs the reactors.
+//! Leader election: of all daemons on one log, one runs the reactors.
 //!
-//! The leader holds a lease in the store and renews it. Whoever sees the lease unchanged for its whole duration takes it
-//! over. Each daemon judges that by its own monotonic clock: no time of one machine is ever compared with that of
-//! another. (As in Martin Kleppmann, "How to do distributed locking", 2016, the lease alone makes nothing safe: it says
-//! who tries.) What keeps a deposed leader from doing harm is its term: the log has a `LeaderElected` for each, every
-//! command of a reactor carries its own, and `decide` refuses those of an earlier one. Besides, for its holder a lease
-//! is over sooner than for the others, and no work on an engine is begun after that.
+//! The leader holds a lease in the store and renews it. A daemon that sees the lease unchanged for its whole
+//! duration takes it over. Each daemon measures that with its own monotonic clock: clocks of two machines are
+//! never compared. (As in Martin Kleppmann, "How to do distributed locking", 2016, the lease alone makes
+//! nothing safe: it says who tries.) The term keeps a deposed leader from doing harm: the log has a
+//! `LeaderElected` for each term, every command of a reactor carries its term, and `decide` refuses an
+//! earlier one. In addition, the lease ends sooner for its holder than for the others, and no work on an
+//! engine is started after that.
 //!
-//! Architecture Invariant: nothing else starts the reactors.
+//! Architecture Invariant: only this module starts the reactors.
 
 use crate::journal::{Journal, Submission, SubmitError};
 use crate::latest as watch;
@@ -21,22 +22,22 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// A lease is looked at, and renewed, so many times in its duration.
+/// The lease is checked and renewed this many times per duration.
 const LOOKS: u32 = 5;
 
-/// That a daemon leads, as long as its lease holds. Cheap to clone.
+/// Leadership, which lasts as long as the lease holds. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Leadership {
-    /// In which term.
+    /// The term.
     pub term: Term,
-    /// `None`: for ever.
+    /// When the lease ends; `None`: never.
     until: Option<Arc<Mutex<Instant>>>,
 }
 
 impl Leadership {
-    /// One that never lapses: where there can be no other daemon.
+    /// Leadership that never lapses, where no other daemon can exist.
     #[must_use]
-    pub fn for_ever(term: Term) -> Self {
+    pub fn permanent(term: Term) -> Self {
         Self { term, until: None }
     }
 
@@ -44,7 +45,7 @@ impl Leadership {
         Self { term, until: Some(Arc::new(Mutex::new(until))) }
     }
 
-    /// Whether the lease holds. A process that was stopped for a while finds out here that it does not.
+    /// Whether the lease holds. A process that was suspended finds out here that it does not.
     #[must_use]
     pub fn holds(&self) -> bool {
         let until = |until: &Arc<Mutex<Instant>>| *until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,36 +59,36 @@ impl Leadership {
     }
 }
 
-/// What a daemon is at present, as `/readyz` and `/metrics` show it.
+/// The daemon's current role, as shown by `/readyz` and `/metrics`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Role {
-    /// Whether it leads.
+    /// Whether this daemon leads.
     pub leads: bool,
-    /// Who leads as far as it knows, by name.
+    /// The name of the leader, as far as this daemon knows.
     pub leader: Option<String>,
 }
 
-/// A daemon that leads when no other does.
+/// A daemon that leads whenever no other does.
 pub struct Candidate {
     journal: Journal,
     store: Arc<dyn EventStore>,
-    /// Who it is: drawn anew with each start.
+    /// Identifies this process: a new random id for each start.
     id: Uuid,
     name: String,
     duration: Duration,
     role: watch::Sender<Role>,
-    /// The version of the lease that was seen last, and since when.
+    /// The last version of the lease that was seen, and since when.
     seen: Option<(u64, Instant)>,
 }
 
-/// A lease that is held, and its version.
+/// A lease that this daemon holds, and its version.
 struct Held {
     leadership: Leadership,
     version: u64,
 }
 
 impl Candidate {
-    /// A candidate, and what it is at each time. `duration` is how long a lease holds that is not renewed.
+    /// A candidate, and a receiver of its role. `duration` is how long an unrenewed lease holds.
     #[must_use]
     pub fn new(
         journal: Journal,
@@ -104,12 +105,12 @@ impl Candidate {
         self.duration / LOOKS
     }
 
-    /// Leads whenever no other daemon does, until `shutdown` is cancelled; then it gives the lease up.
+    /// Leads whenever no other daemon does, until `shutdown` is cancelled; then releases the lease.
     pub async fn run(mut self, start: impl Fn(Leadership) -> Reactors, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
             let campaign = self.campaign();
             if let Some(Some(mut held)) = shutdown.run_until_cancelled(campaign).await {
-                tracing::info!(term = %held.leadership.term, "this daemon leads");
+                tracing::info!(term = %held.leadership.term, "became leader");
                 self.role.send_replace(Role { leads: true, leader: Some(self.name.clone()) });
                 let reactors = start(held.leadership.clone());
                 self.hold(&mut held, &reactors, &shutdown).await;
@@ -117,18 +118,18 @@ impl Candidate {
                 held.leadership.extend(Instant::now());
                 reactors.stop().await;
                 self.resign(&held).await;
-                tracing::info!(term = %held.leadership.term, "this daemon leads no longer");
+                tracing::info!(term = %held.leadership.term, "no longer leader");
             }
             let _ = shutdown.run_until_cancelled(sleep(self.pause())).await; // cancelled: the loop ends
         }
     }
 
-    /// Takes the lease if it is free, and a new term with it.
+    /// Takes the lease if it is free, and starts a new term.
     async fn campaign(&mut self) -> Option<Held> {
         let lease = match timeout(self.duration, self.store.lease()).await {
             Ok(Ok(lease)) => lease,
             Ok(Err(error)) => {
-                tracing::debug!(%error, "the lease cannot be looked at");
+                tracing::debug!(%error, "cannot read the lease");
                 return None;
             }
             Err(_) => return None,
@@ -140,16 +141,16 @@ impl Candidate {
         }
         let began = Instant::now();
         if !self.write(version, lease.map_or(0, |lease| lease.term), self.id).await.ok()? {
-            return None; // another one was faster
+            return None; // another daemon was faster
         }
-        // From here on the others wait for it. The log says in which term.
+        // From here on the others wait for this daemon. The log decides the term.
         let term = self.journal.cluster().term().next();
         let elect = Command::BecomeLeader { term, daemon: self.name.clone() };
         match self.journal.submit_patiently(Submission::new(elect, Actor::reactor("daemon"))).await {
             Ok(_) => {}
-            Err(SubmitError::Refused(Refusal::Deposed { .. })) => return None, // with the next look
+            Err(SubmitError::Refused(Refusal::Deposed { .. })) => return None, // the next check shows the new leader
             Err(error) => {
-                tracing::warn!(%error, "not elected");
+                tracing::warn!(%error, "cannot record the election");
                 return None;
             }
         }
@@ -157,7 +158,7 @@ impl Candidate {
         Some(Held { leadership, version: version + 1 })
     }
 
-    /// For whoever holds it a lease is over sooner than for the others.
+    /// The lease duration as the holder counts it: one fifth shorter than for the others.
     fn own_duration(&self) -> Duration {
         self.duration * (LOOKS - 1) / LOOKS
     }
@@ -171,7 +172,7 @@ impl Candidate {
         });
     }
 
-    /// Whether the lease may be taken: it was given up, or was not renewed for all its duration.
+    /// Whether the lease may be taken: it was released, or not renewed for its whole duration.
     fn is_free(&mut self, lease: Option<&Lease>, version: u64) -> bool {
         let Some(lease) = lease.filter(|lease| !lease.holder.is_nil() && lease.holder != self.id) else {
             return true;
@@ -190,11 +191,12 @@ impl Candidate {
         let lease = Lease { holder, name: self.name.clone(), term, version: expected + 1 };
         match timeout(self.duration, self.store.write_lease(expected, lease)).await {
             Ok(written) => written,
-            Err(_) => Err(StoreError::Unavailable("no answer in time".to_owned())),
+            Err(_) => Err(StoreError::Unavailable("timed out".to_owned())),
         }
     }
 
-    /// Renews the lease until that fails for too long, another daemon has it, or the reactors or the daemon stop.
+    /// Renews the lease until renewal fails for too long, another daemon holds it, or the reactors or the
+    /// daemon stop.
     async fn hold(&mut self, held: &mut Held, reactors: &Reactors, shutdown: &CancellationToken) {
         let term = held.leadership.term.0;
         loop {
@@ -209,14 +211,14 @@ impl Candidate {
                     held.version += 1;
                     held.leadership.extend(began + self.own_duration());
                 }
-                // A renewal whose answer was lost counted the version up, too.
+                // A renewal whose answer was lost has incremented the version, too.
                 Ok(false) => match self.store.lease().await {
                     Ok(Some(lease)) if lease.holder == self.id => held.version = lease.version,
                     Ok(_) => {
                         tracing::warn!("another daemon took the lease");
                         return;
                     }
-                    Err(error) => tracing::warn!(%error, "the lease cannot be looked at"),
+                    Err(error) => tracing::warn!(%error, "cannot read the lease"),
                 },
                 Err(error) => tracing::warn!(%error, "the lease was not renewed"),
             }
@@ -227,7 +229,7 @@ impl Candidate {
         }
     }
 
-    /// Gives the lease up, so that another daemon need not wait for its end.
+    /// Releases the lease, so that another daemon need not wait until it ends.
     async fn resign(&mut self, held: &Held) {
         if let Err(error) = self.write(held.version, held.leadership.term.0, Uuid::nil()).await {
             tracing::debug!(%error, "the lease was not given up: it runs out");

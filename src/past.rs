@@ -1,7 +1,7 @@
-//! The past: the state as it was after any event.
+//! The state after any event of the past.
 //!
-//! A state is folded from the nearest one that is known: one that was asked for a moment ago, or a snapshot. It is made
-//! beside the journal, which never waits for it.
+//! A state is folded from the nearest known one: a recently requested one, or a snapshot. Folding runs
+//! concurrently with the journal, which never waits for it.
 
 use crate::journal::{Journal, fold_on, latest_snapshot, walk_page};
 use crate::store::StoreError;
@@ -11,14 +11,15 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
-/// How many states are made, and how many stretches of events are walked, at one time; more wait.
+/// How many states are folded, and how many ranges of events are walked, at a time; further requests wait.
 const TOGETHER: usize = 2;
-/// How many states are remembered at most …
+/// How many states are cached at most …
 const REMEMBERED: usize = 32;
-/// … and how many nodes, applications and containers they have together, if there is more than one.
+/// … and how many nodes, applications and containers they may hold together, if there is more than one.
 const THINGS_REMEMBERED: usize = 400_000;
 
-/// States of the past. The latest asked for are remembered: whoever looks around in time asks for neighbours.
+/// A cache of past states. The most recently requested are kept: someone who explores the past asks for
+/// neighbouring moments.
 pub struct Past {
     journal: Journal,
     remembered: Mutex<VecDeque<Arc<Cluster>>>,
@@ -27,7 +28,7 @@ pub struct Past {
 }
 
 impl Past {
-    /// The past of a journal.
+    /// The past of the journal's log.
     #[must_use]
     pub fn new(journal: Journal) -> Self {
         Self {
@@ -38,7 +39,7 @@ impl Past {
         }
     }
 
-    /// The state after an event, which must not be beyond the present one. Cancel by dropping.
+    /// The state after event `seq`, or the current one if `seq` is beyond it. Cancel by dropping.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -50,16 +51,16 @@ impl Past {
         if let Some(known) = self.nearest(seq).filter(|known| known.seq() == seq) {
             return Ok(known);
         }
-        // It is never closed. And if it were: better too many at once than none.
+        // The semaphore is never closed; if it were, too many at a time are better than none.
         let _turn = self.making.acquire().await;
         let store = self.journal.store().as_ref();
-        let nearest = self.nearest(seq); // also one that was made meanwhile
+        let nearest = self.nearest(seq); // also one that was folded while this one waited
         let kept = store.snapshots().await?.into_iter().rfind(|kept| *kept <= seq).unwrap_or_default();
         let base = match nearest {
             Some(nearest) if nearest.seq() >= kept => nearest,
             nearest => match latest_snapshot(store, seq).await?.map(Arc::new) {
                 Some(snapshot) => {
-                    // Whoever goes back from here begins with it again.
+                    // The next request for an earlier moment starts from it.
                     self.remember(Arc::clone(&snapshot));
                     snapshot
                 }
@@ -71,8 +72,8 @@ impl Past {
         Ok(state)
     }
 
-    /// Hands the events after `after`, up to `until`, to somebody, in order, in pages and beside those who want to be
-    /// answered. Cancel by dropping.
+    /// Passes the events after `after` up to `until` to `step`, in order, page by page, without blocking the
+    /// runtime. Cancel by dropping.
     ///
     /// # Errors
     /// When the log cannot be read, or `step` fails.
@@ -95,7 +96,7 @@ impl Past {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The latest state that is remembered of an event at or before `seq`; it is remembered longest then.
+    /// The latest cached state at or before `seq`; moves it to the end of the eviction order.
     fn nearest(&self, seq: Seq) -> Option<Arc<Cluster>> {
         let mut remembered = self.remembered();
         let found = remembered.iter().enumerate().filter(|(_, state)| state.seq() <= seq);

@@ -1,7 +1,7 @@
-//! The file's lines: the INI that kDaemon 0.0 had.
+//! The lines of the configuration file, in the INI form of kDaemon 0.0.
 //!
-//! Read line by line, so that each error knows its line, and a line that is no `key = value` cannot swallow the one
-//! after it, as it does with the general INI readers.
+//! The file is read line by line, so that each error knows its line, and a malformed line cannot swallow the
+//! next one, as it does with general INI readers.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,23 +15,23 @@ pub(super) fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_string(&mut text)?;
     if text.len() > MAX_FILE_BYTES {
-        return Err(io::Error::other("it is larger than 1 MiB"));
+        return Err(io::Error::other("larger than 1 MiB"));
     }
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// What a line of the file says.
+/// One line of the file.
 pub(super) enum Line<'a> {
-    /// Nothing, or a comment.
+    /// Empty, or a comment.
     Blank,
-    /// The name in brackets.
+    /// `[name]`.
     Section(&'a str),
-    /// Key and value.
+    /// `key = value`.
     Entry(&'a str, &'a str),
 }
 
-/// Reads one line: a comment behind `#` or `;`, `[section]`, or `key = value` (`key: value` as well). Behind a value a
-/// comment begins with a space, so that `a#b` is a value; in double quotes everything is the value.
+/// Reads one line: a comment after `#` or `;`, `[section]`, or `key = value` (also `key: value`). After a
+/// value a comment begins with a space, so that `a#b` is a value; double quotes enclose a value verbatim.
 pub(super) fn parse_line(line: &str) -> Result<Line<'_>, &'static str> {
     let line = line.trim();
     if is_comment(line) {
@@ -46,7 +46,7 @@ pub(super) fn parse_line(line: &str) -> Result<Line<'_>, &'static str> {
         };
     }
     let (key, value) =
-        line.split_once(['=', ':']).ok_or("expected key = value, [default], or a comment behind #")?;
+        line.split_once(['=', ':']).ok_or("expected key = value, [default], or a comment after #")?;
     let (key, value) = (key.trim_end(), value.trim_start());
     if key.is_empty() {
         return Err("expected a key before the = or :");
@@ -64,7 +64,7 @@ pub(super) fn parse_line(line: &str) -> Result<Line<'_>, &'static str> {
     Ok(Line::Entry(key, value[..comment.unwrap_or(value.len())].trim_end()))
 }
 
-/// Whether nothing, or nothing but a comment, is left.
+/// Whether `rest` is empty or a comment.
 fn is_comment(rest: &str) -> bool {
     let rest = rest.trim_start();
     rest.is_empty() || rest.starts_with(['#', ';'])

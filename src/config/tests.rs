@@ -1,4 +1,4 @@
-//! What holds of the configuration, and of the file that is shipped.
+//! Properties of the configuration, and of the shipped config/app.conf.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,7 @@ use clap::{CommandFactory, Parser};
 
 use super::*;
 
-/// The file as it is shipped.
+/// The shipped file.
 const APP_CONF: &str = include_str!("../../config/app.conf");
 
 #[derive(Parser)]
@@ -20,15 +20,15 @@ struct CommandLine {
     serve: ServeArgs,
 }
 
-/// Given a file, variables and flags: what the daemon is told.
+/// The inputs of a configuration: a file, variables and flags.
 #[derive(Default)]
-struct Told {
+struct Given {
     file: Option<String>,
     variables: Vec<(OsString, OsString)>,
     flags: Vec<&'static str>,
 }
 
-impl Told {
+impl Given {
     fn nothing() -> Self {
         Self::default()
     }
@@ -72,14 +72,14 @@ impl Told {
 #[track_caller]
 fn assert_says(message: &str, parts: &[&str]) {
     for part in parts {
-        assert!(message.contains(part), "{message:?} does not say {part:?}");
+        assert!(message.contains(part), "{message:?} does not contain {part:?}");
     }
     assert!(!message.contains('\n'), "more than one line: {message:?}");
 }
 
 #[test]
-fn without_being_told_anything_the_defaults_hold() {
-    let config = Told::nothing().config();
+fn no_settings_means_the_defaults() {
+    let config = Given::nothing().config();
     assert_eq!(config, Config::default());
     assert_eq!(config.bind_address(), "127.0.0.1:1337".parse().unwrap());
     assert_eq!((config.store, config.local_node), (StoreKind::Embedded, true));
@@ -89,13 +89,13 @@ fn without_being_told_anything_the_defaults_hold() {
 #[test]
 fn flags_override_variables_override_the_file_overrides_the_defaults() {
     let file = "api_port = 1\nlog_format = json\nmax_migrations = 3";
-    let told =
-        || Told::by_file(file).variable("KDAEMON_API_PORT", "2").variable("KDAEMON_LOG_FORMAT", "json");
-    let config = told().flags(&["--bind", "127.0.0.2:3", "--log-format", "text"]).config();
+    let given =
+        || Given::by_file(file).variable("KDAEMON_API_PORT", "2").variable("KDAEMON_LOG_FORMAT", "json");
+    let config = given().flags(&["--bind", "127.0.0.2:3", "--log-format", "text"]).config();
     assert_eq!((config.api_port, config.log_format, config.max_migrations), (3, LogFormat::Text, 3));
     assert_eq!(config.healthy_after, 2);
-    assert_eq!(told().config().api_port, 2);
-    assert_eq!(Told::by_file(file).config().api_port, 1);
+    assert_eq!(given().config().api_port, 2);
+    assert_eq!(Given::by_file(file).config().api_port, 1);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn every_flag_of_serve_sets_its_setting() {
         "--log-format",
         "json",
     ];
-    let config = Told::nothing().flags(&flags).config();
+    let config = Given::nothing().flags(&flags).config();
     assert_eq!(config.bind_address(), "[::1]:0".parse().unwrap());
     assert_eq!(config.data_dir, PathBuf::from("d"));
     assert_eq!((config.store, config.log_format), (StoreKind::Rethinkdb, LogFormat::Json));
@@ -119,7 +119,7 @@ fn every_flag_of_serve_sets_its_setting() {
 }
 
 #[test]
-fn a_bind_flag_that_is_no_address_and_port_says_what_is_expected() {
+fn malformed_bind_flag_names_the_expected_form() {
     for wrong in ["localhost:1337", "127.0.0.1", ":1337", "::1:99999", "[::1]", "127.0.0.1:65536", ""] {
         let error = CommandLine::try_parse_from(["kdaemon", "--bind", wrong]).map(|_| wrong).unwrap_err();
         assert_says(error.to_string().lines().next().unwrap(), &["--bind", "127.0.0.1:1337 or [::1]:1337"]);
@@ -127,8 +127,8 @@ fn a_bind_flag_that_is_no_address_and_port_says_what_is_expected() {
 }
 
 #[test]
-fn a_file_of_kdaemon_0_0_is_read_as_it_is() {
-    let config = Told::by_file(
+fn file_of_kdaemon_0_0_is_accepted() {
+    let config = Given::by_file(
         "\u{feff}    [default]\r\n    bind_ip = 127.0.0.1     # where to listen\r\n\tapi_port=4000\r\n\r\n\
          rethinkdb_host : db.internal\t; the server\r\n    rethinkdb_port = 28016\r\n; rethinkdb_port = 1\r\n\
          rethinkdb_dbname = \"klouds\" # its name\r\napi_version = 0.0",
@@ -140,15 +140,15 @@ fn a_file_of_kdaemon_0_0_is_read_as_it_is() {
 }
 
 #[test]
-fn keys_need_no_section_and_know_no_other_than_default() {
-    assert_eq!(Told::by_file("api_port = 1").config().api_port, 1);
-    assert_eq!(Told::by_file("[DEFAULT] # here\napi_port = 1").config().api_port, 1);
-    assert_says(&Told::by_file("\n[server]\n").error(), &["app.conf:2:", "\"server\"", "[default]"]);
+fn default_is_the_only_section_and_optional() {
+    assert_eq!(Given::by_file("api_port = 1").config().api_port, 1);
+    assert_eq!(Given::by_file("[DEFAULT] # here\napi_port = 1").config().api_port, 1);
+    assert_says(&Given::by_file("\n[server]\n").error(), &["app.conf:2:", "\"server\"", "[default]"]);
 }
 
 #[test]
-fn a_value_ends_where_its_comment_begins() {
-    let data_dir = |line: &str| Told::by_file(line).variable("HOME", "/h").config().data_dir;
+fn comment_ends_a_value() {
+    let data_dir = |line: &str| Given::by_file(line).variable("HOME", "/h").config().data_dir;
     assert_eq!(data_dir("data_dir = /a#b # a comment"), PathBuf::from("/a#b"));
     assert_eq!(data_dir("data_dir = \"/a #b\" # a comment"), PathBuf::from("/a #b"));
     assert_eq!(data_dir("data_dir = /ä;b\\n ;a comment"), PathBuf::from("/ä;b\\n"));
@@ -159,7 +159,7 @@ fn a_value_ends_where_its_comment_begins() {
 }
 
 #[test]
-fn a_line_that_says_nothing_known_is_an_error_with_its_number() {
+fn malformed_line_is_an_error_with_its_number() {
     for (line, problem) in [
         ("api_port", "expected key = value"),
         ("= 3", "expected a key"),
@@ -169,32 +169,32 @@ fn a_line_that_says_nothing_known_is_an_error_with_its_number() {
         ("data_dir = \"/a\"b", "only a comment may follow"),
     ] {
         assert_says(
-            &Told::by_file(format!("# one\n\n{line}\napi_port = 1\n")).error(),
+            &Given::by_file(format!("# one\n\n{line}\napi_port = 1\n")).error(),
             &["app.conf:3:", problem],
         );
     }
 }
 
 #[test]
-fn an_unknown_key_names_its_line_and_the_nearest_known_one() {
+fn unknown_key_names_its_line_and_the_nearest_known_one() {
     for (wrong, nearest) in
         [("api_prot", "api_port"), ("bind-ip", "bind_ip"), ("RETHINKDB_DB", "rethinkdb_dbname")]
     {
-        let error = Told::by_file(format!("[default]\n{wrong} = 1")).error();
+        let error = Given::by_file(format!("[default]\n{wrong} = 1")).error();
         assert_says(&error, &["app.conf:2:", wrong, &format!("the nearest known one is {nearest}")]);
     }
 }
 
 #[test]
-fn an_unknown_variable_names_the_nearest_known_one() {
-    let error = Told::nothing().variable("KDAEMON_PORT", "1").error();
+fn unknown_variable_names_the_nearest_known_one() {
+    let error = Given::nothing().variable("KDAEMON_PORT", "1").error();
     assert_says(&error, &["\"KDAEMON_PORT\"", "the nearest known one is KDAEMON_API_PORT"]);
-    assert_says(&Told::nothing().variable("KDAEMON_api_port", "1").error(), &["KDAEMON_API_PORT"]);
+    assert_says(&Given::nothing().variable("KDAEMON_api_port", "1").error(), &["KDAEMON_API_PORT"]);
 }
 
 #[test]
-fn variables_that_are_no_settings_are_left_alone() {
-    let told = [
+fn variables_of_other_programs_are_ignored() {
+    let given = [
         "KDAEMON_SERVER",
         "KDAEMON_LOG",
         "KDAEMON_TEST_X",
@@ -204,41 +204,42 @@ fn variables_that_are_no_settings_are_left_alone() {
         "kdaemon_x",
     ]
     .into_iter()
-    .fold(Told::nothing(), |told, name| told.variable(name, "anything"));
-    assert_eq!(told.config(), Config::default());
+    .fold(Given::nothing(), |given, name| given.variable(name, "anything"));
+    assert_eq!(given.config(), Config::default());
 }
 
 #[test]
-fn an_empty_variable_counts_as_not_set() {
-    let told = Told::by_file("api_port = 5").variable("KDAEMON_API_PORT", "").variable("KDAEMON_CONFIG", "");
-    assert_eq!(told.config().api_port, 5);
+fn empty_variable_counts_as_not_set() {
+    let given =
+        Given::by_file("api_port = 5").variable("KDAEMON_API_PORT", "").variable("KDAEMON_CONFIG", "");
+    assert_eq!(given.config().api_port, 5);
 }
 
 #[test]
-fn a_variable_names_the_file_where_no_flag_does() {
+fn kdaemon_config_names_the_file_unless_a_flag_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mine.conf");
     fs::write(&path, "api_port = 6").unwrap();
-    assert_eq!(Told::nothing().variable("KDAEMON_CONFIG", path.clone()).config().api_port, 6);
-    assert_eq!(Told::by_file("api_port = 7").variable("KDAEMON_CONFIG", path).config().api_port, 7);
+    assert_eq!(Given::nothing().variable("KDAEMON_CONFIG", path.clone()).config().api_port, 6);
+    assert_eq!(Given::by_file("api_port = 7").variable("KDAEMON_CONFIG", path).config().api_port, 7);
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_an_error_that_names_it() {
-    let unreadable = |path: &str| Told::nothing().variable("KDAEMON_CONFIG", path).error();
+fn unreadable_file_is_an_error_with_its_path() {
+    let unreadable = |path: &str| Given::nothing().variable("KDAEMON_CONFIG", path).error();
     assert_says(&unreadable("/no/such.conf"), &["/no/such.conf", "No such file"]);
     assert_says(&unreadable("/dev/zero"), &["/dev/zero", "larger than 1 MiB"]);
     assert_says(&unreadable("/"), &["directory"]);
 }
 
 #[test]
-fn a_key_given_twice_names_both_lines() {
-    let error = Told::by_file("api_port = 1\n\n[default]\napi_port = 1").error();
+fn duplicate_key_names_both_lines() {
+    let error = Given::by_file("api_port = 1\n\n[default]\napi_port = 1").error();
     assert_says(&error, &["app.conf:4:", "api_port", "app.conf:1"]);
 }
 
 #[test]
-fn a_wrong_value_says_where_it_is_what_is_wrong_and_what_is_expected() {
+fn invalid_value_names_its_place_and_the_expected_form() {
     for (key, wrong, expected) in [
         ("bind_ip", "localhost", "127.0.0.1"),
         ("bind_ip", "127.0.0.1:2375", "api_port"),
@@ -293,49 +294,49 @@ fn a_wrong_value_says_where_it_is_what_is_wrong_and_what_is_expected() {
         ("healthy_after", "two", "whole number"),
         ("max_node_work", "0", "1 to 1000"),
     ] {
-        let error = Told::by_file(format!("\n{key} = {wrong}\n")).error();
+        let error = Given::by_file(format!("\n{key} = {wrong}\n")).error();
         assert_says(&error, &[&format!("app.conf:2: {key}: "), expected]);
         if !wrong.is_empty() {
             let variable = find(key).unwrap().variable();
             assert_says(
-                &Told::nothing().variable(&variable, wrong).error(),
+                &Given::nothing().variable(&variable, wrong).error(),
                 &[&format!("{variable}: "), expected],
             );
         }
     }
-    let error = Told::nothing().flags(&["--data-dir=~/kdaemon"]).error();
+    let error = Given::nothing().flags(&["--data-dir=~/kdaemon"]).error();
     assert_says(&error, &["--data-dir: \"~/kdaemon\"", "whole path"]);
 }
 
 #[test]
-fn a_long_or_garbled_value_is_quoted_in_one_short_line() {
+fn long_or_garbled_value_is_quoted_in_one_short_line() {
     let error =
-        Told::nothing().variable("KDAEMON_API_PORT", format!("\u{1b}[2J\n{}", "x".repeat(5000))).error();
+        Given::nothing().variable("KDAEMON_API_PORT", format!("\u{1b}[2J\n{}", "x".repeat(5000))).error();
     assert_says(&error, &["\\u{1b}", "\\n", "…"]);
     assert!(error.len() < 250, "{error}");
-    let error = Told::by_file(format!("\u{1b}[2J{} = 1", "x".repeat(5000))).error();
+    let error = Given::by_file(format!("\u{1b}[2J{} = 1", "x".repeat(5000))).error();
     assert_says(&error, &["\\u{1b}", "…"]);
     assert!(error.len() < 250, "{error}");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_variable_that_is_no_text_is_refused_where_it_is_a_setting() {
+fn variable_of_a_setting_must_be_utf8() {
     use std::os::unix::ffi::OsStringExt;
     let garbled = || OsString::from_vec(vec![b'a', 0xff]);
     assert_says(
-        &Told::nothing().variable("KDAEMON_STORE", garbled()).error(),
+        &Given::nothing().variable("KDAEMON_STORE", garbled()).error(),
         &["KDAEMON_STORE", "not UTF-8"],
     );
     assert_eq!(
-        Told::nothing().variable("TERM", garbled()).variable(garbled(), "x").config(),
+        Given::nothing().variable("TERM", garbled()).variable(garbled(), "x").config(),
         Config::default()
     );
 }
 
 #[test]
-fn lists_are_separated_by_commas() {
-    let config = Told::by_file(
+fn lists_are_comma_separated() {
+    let config = Given::by_file(
         "server_names = A.example.org, b ,, 10.0.0.1\ncors_origins = https://UI.example.org:8443",
     )
     .config();
@@ -344,49 +345,50 @@ fn lists_are_separated_by_commas() {
 }
 
 #[test]
-fn rethinkdb_may_have_several_servers_each_with_a_port_of_its_own() {
+fn each_rethinkdb_server_may_have_its_own_port() {
     let config =
-        Told::by_file("rethinkdb_host = db-1, 10.0.0.7:28016, ::1, [::1]:28017\nrethinkdb_port = 1").config();
+        Given::by_file("rethinkdb_host = db-1, 10.0.0.7:28016, ::1, [::1]:28017\nrethinkdb_port = 1")
+            .config();
     let server = |host: &str, port| (host.to_owned(), port);
     let expected = [server("db-1", 1), server("10.0.0.7", 28016), server("::1", 1), server("::1", 28017)];
     assert_eq!(config.rethinkdb_servers(), expected);
 }
 
 #[test]
-fn naming_a_rethinkdb_host_means_rethinkdb_unless_a_store_is_named() {
-    let store = |told: Told| told.config().store;
-    assert_eq!(store(Told::by_file("rethinkdb_host = db")), StoreKind::Rethinkdb);
-    assert_eq!(store(Told::nothing().variable("KDAEMON_RETHINKDB_HOST", "db")), StoreKind::Rethinkdb);
-    assert_eq!(store(Told::by_file("rethinkdb_host = db\nstore = embedded")), StoreKind::Embedded);
+fn rethinkdb_host_selects_rethinkdb_unless_a_store_is_set() {
+    let store = |given: Given| given.config().store;
+    assert_eq!(store(Given::by_file("rethinkdb_host = db")), StoreKind::Rethinkdb);
+    assert_eq!(store(Given::nothing().variable("KDAEMON_RETHINKDB_HOST", "db")), StoreKind::Rethinkdb);
+    assert_eq!(store(Given::by_file("rethinkdb_host = db\nstore = embedded")), StoreKind::Embedded);
     assert_eq!(
-        store(Told::by_file("rethinkdb_host = db").flags(&["--store", "embedded"])),
+        store(Given::by_file("rethinkdb_host = db").flags(&["--store", "embedded"])),
         StoreKind::Embedded
     );
-    assert_eq!(store(Told::by_file("rethinkdb_port = 1\nrethinkdb_dbname = x")), StoreKind::Embedded);
+    assert_eq!(store(Given::by_file("rethinkdb_port = 1\nrethinkdb_dbname = x")), StoreKind::Embedded);
 }
 
 #[test]
-fn other_machines_reach_the_api_only_if_that_is_said() {
+fn listening_beyond_loopback_needs_allow_unauthenticated() {
     for ip in ["0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1"] {
-        let error = Told::by_file(format!("bind_ip = {ip}")).error();
+        let error = Given::by_file(format!("bind_ip = {ip}")).error();
         assert_says(&error, &["app.conf:1: ", ip, "bind_ip = 127.0.0.1", "allow_unauthenticated = true"]);
         assert_says(&error, &["KDAEMON_ALLOW_UNAUTHENTICATED=true"]);
-        let config = Told::by_file(format!("bind_ip = {ip}\nallow_unauthenticated = yes")).config();
+        let config = Given::by_file(format!("bind_ip = {ip}\nallow_unauthenticated = yes")).config();
         assert_eq!(config.bind_ip.to_string(), ip);
     }
-    assert_says(&Told::nothing().flags(&["--bind", "0.0.0.0:1"]).error(), &["--bind: the API"]);
-    assert_says(&Told::nothing().variable("KDAEMON_BIND_IP", "::").error(), &["KDAEMON_BIND_IP: the API"]);
+    assert_says(&Given::nothing().flags(&["--bind", "0.0.0.0:1"]).error(), &["--bind: the API"]);
+    assert_says(&Given::nothing().variable("KDAEMON_BIND_IP", "::").error(), &["KDAEMON_BIND_IP: the API"]);
     for ip in ["127.0.0.1", "127.3.2.1", "::1", "::ffff:127.0.0.1"] {
-        assert_eq!(Told::by_file(format!("bind_ip = {ip}")).config().bind_ip.to_string(), ip);
+        assert_eq!(Given::by_file(format!("bind_ip = {ip}")).config().bind_ip.to_string(), ip);
     }
 }
 
 #[test]
-fn the_data_folder_is_where_the_xdg_specification_says() {
+fn data_folder_follows_the_xdg_specification() {
     let data_dir = |variables: &[(&str, &str)]| {
         variables
             .iter()
-            .fold(Told::nothing(), |told, (name, value)| told.variable(name, value))
+            .fold(Given::nothing(), |given, (name, value)| given.variable(name, value))
             .config()
             .data_dir
     };
@@ -419,18 +421,18 @@ fn durations_are_a_whole_number_and_a_unit() {
 #[test]
 fn sizes_are_bytes_or_have_a_binary_unit() {
     let bytes =
-        |text: &str| Told::by_file(format!("max_body_bytes = {text}")).config().max_body_bytes.bytes();
+        |text: &str| Given::by_file(format!("max_body_bytes = {text}")).config().max_body_bytes.bytes();
     assert_eq!((bytes("64KiB"), bytes("2 MiB"), bytes("1025")), (65_536, 2_097_152, 1025));
     for wrong in ["KiB", "1.5MiB", "-1", "99999999999999999999", "18446744073709551615MiB"] {
-        assert_says(&Told::by_file(format!("max_body_bytes = {wrong}")).error(), &["max_body_bytes", wrong]);
+        assert_says(&Given::by_file(format!("max_body_bytes = {wrong}")).error(), &["max_body_bytes", wrong]);
     }
 }
 
 #[test]
-fn what_a_setting_shows_is_what_sets_it() {
+fn shown_value_sets_the_same_value() {
     let file = "api_port = 0\nstop_timeout = 0s\nprobe_timeout = 1500ms\nlog_format = json\nstrategy = spread\n\
                 max_body_bytes = 1025\nserver_names = a, b\nbind_ip = ::1\nstore = rethinkdb\nlocal_node = off";
-    for config in [Config::default(), Told::by_file(file).config()] {
+    for config in [Config::default(), Given::by_file(file).config()] {
         let mut copy = Config::default();
         for setting in SETTINGS {
             (setting.set)(&mut copy, &(setting.get)(&config))
@@ -441,7 +443,7 @@ fn what_a_setting_shows_is_what_sets_it() {
 }
 
 #[test]
-fn every_setting_has_a_name_and_a_variable_of_its_own_and_a_line_of_help() {
+fn settings_have_unique_names_and_a_line_of_help() {
     let names: BTreeSet<_> = SETTINGS.iter().map(|setting| setting.name).collect();
     assert_eq!(names.len(), SETTINGS.len());
     for setting in SETTINGS {
@@ -452,7 +454,7 @@ fn every_setting_has_a_name_and_a_variable_of_its_own_and_a_line_of_help() {
 }
 
 #[test]
-fn the_shipped_file_documents_every_setting_with_its_true_default() {
+fn shipped_file_documents_every_setting_with_its_default() {
     let documented: Vec<_> = APP_CONF
         .lines()
         .filter_map(|line| line.strip_prefix('#'))
@@ -469,18 +471,18 @@ fn the_shipped_file_documents_every_setting_with_its_true_default() {
 }
 
 #[test]
-fn the_shipped_file_changes_nothing_nor_do_its_lines_uncommented() {
-    assert_eq!(Told::by_file(APP_CONF).config(), Config::default());
+fn shipped_file_changes_nothing_even_uncommented() {
+    assert_eq!(Given::by_file(APP_CONF).config(), Config::default());
     let uncommented: Vec<_> = APP_CONF
         .lines()
         .map(|line| line.strip_prefix('#').filter(|setting| !setting.starts_with(' ')).unwrap_or(line))
         .collect();
     assert!(uncommented.iter().filter(|line| line.contains(" = ")).count() >= SETTINGS.len());
-    assert_eq!(Told::by_file(uncommented.join("\n")).config(), Config::default());
+    assert_eq!(Given::by_file(uncommented.join("\n")).config(), Config::default());
 }
 
 #[test]
-fn the_flags_and_their_help_are_sound() {
+fn flags_are_well_formed() {
     CommandLine::command().debug_assert();
     let help = CommandLine::command().render_long_help().to_string();
     assert_says(

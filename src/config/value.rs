@@ -1,4 +1,4 @@
-//! The values of settings: how each type is read and written, and the checks that single settings have.
+//! Values of settings: how each type is read and written, and the checks of single settings.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -22,21 +22,23 @@ impl Invalid {
     }
 }
 
-/// At most 80 characters of a text that somebody wrote, in quotes and with control characters escaped: fit for one line
-/// on a terminal.
+/// At most 80 characters of untrusted text, in quotes and with control characters escaped: fit for one line
+/// of a terminal.
 pub(super) fn quoted(text: &str) -> String {
     let shown: String = text.chars().take(80).collect();
     let cut = if shown.len() < text.len() { "…" } else { "" };
     format!("{shown:?}{cut}")
 }
 
-/// A duration as the settings and the API write it: a whole number and `ms`, `s`, `m`, `h` or `d`; a plain `0` too.
+/// Parses a duration of the settings or the API: a whole number and `ms`, `s`, `m`, `h` or `d`; or a plain
+/// `0`.
 ///
 /// # Errors
-/// What is no such text, and what is longer than [`LONGEST`]: no sum with a clock's time can overflow.
+/// When the text is malformed, or the duration exceeds [`LONGEST`], so that no sum with a clock's time can
+/// overflow.
 pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
     const EXPECTED: &str =
-        "is no duration: expected a whole number and a unit, such as 500ms, 2s, 10m, 6h or 7d";
+        "is not a duration: expected a whole number and a unit, such as 500ms, 2s, 10m, 6h or 7d";
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let unit_ms = match unit {
@@ -60,7 +62,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
         .ok_or_else(|| Invalid::new(text, &format!("is too long: at most {}", LONGEST.show())))
 }
 
-/// The longest duration that can be written: a hundred years.
+/// The longest duration that can be written: 36,500 days.
 pub const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
 
 /// A number of bytes, written as `64KiB`, `1MiB` or plain bytes.
@@ -83,10 +85,13 @@ impl ByteSize {
     }
 }
 
-/// The value of `--bind`.
+/// Parses the value of `--bind`.
 pub(super) fn parse_bind(text: &str) -> Result<SocketAddr, Invalid> {
     text.parse().map_err(|_| {
-        Invalid::new(text, "is no IP address with a port: expected one such as 127.0.0.1:1337 or [::1]:1337")
+        Invalid::new(
+            text,
+            "is not an IP address with a port: expected one such as 127.0.0.1:1337 or [::1]:1337",
+        )
     })
 }
 
@@ -106,10 +111,10 @@ pub(super) const fn hours(n: u64) -> Duration {
     minutes(n * 60)
 }
 
-/// A type that a setting can have: how its values are read and written.
+/// A type of setting: how its values are read and written.
 pub(super) trait Value: Sized {
     fn parse(text: &str) -> Result<Self, Invalid>;
-    /// The text that `parse` makes this value of.
+    /// The text that `parse` turns back into this value.
     fn show(&self) -> String;
 }
 
@@ -128,10 +133,10 @@ macro_rules! whole_numbers {
 }
 
 whole_numbers!(
-    u8: "is no whole number: expected one such as 3",
-    u16: "is no port: expected a whole number from 0 to 65535",
-    u32: "is no whole number: expected one such as 3",
-    usize: "is no whole number: expected one such as 8"
+    u8: "is not a whole number: expected one such as 3",
+    u16: "is not a port: expected a whole number from 0 to 65535",
+    u32: "is not a whole number: expected one such as 3",
+    usize: "is not a whole number: expected one such as 8"
 );
 
 impl Value for bool {
@@ -183,7 +188,7 @@ impl Value for IpAddr {
         text.parse().map_err(|_| {
             Invalid::new(
                 text,
-                "is no IP address: expected one such as 127.0.0.1, 0.0.0.0 or ::1; the port is api_port's",
+                "is not an IP address: expected one such as 127.0.0.1, 0.0.0.0 or ::1; the port is api_port's",
             )
         })
     }
@@ -219,7 +224,7 @@ impl Value for ByteSize {
         };
         let bytes = number.trim_end().parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
         bytes.map(Self).ok_or_else(|| {
-            Invalid::new(text, "is no size: expected one such as 64KiB, 1MiB or 65536 (bytes)")
+            Invalid::new(text, "is not a size: expected one such as 64KiB, 1MiB or 65536 (bytes)")
         })
     }
 
@@ -238,7 +243,7 @@ macro_rules! choices {
             fn parse(text: &str) -> Result<Self, Invalid> {
                 let choices = || Self::value_variants().iter().map(Self::show).collect::<Vec<_>>().join(" or ");
                 Self::from_str(text, false)
-                    .map_err(|_| Invalid::new(text, &format!("is no choice: expected {}", choices())))
+                    .map_err(|_| Invalid::new(text, &format!("is not one of the choices: expected {}", choices())))
             }
 
             fn show(&self) -> String {
@@ -252,7 +257,8 @@ choices!(StoreKind, LogFormat);
 
 impl Value for Strategy {
     fn parse(text: &str) -> Result<Self, Invalid> {
-        text.parse().map_err(|_| Invalid::new(text, "is no strategy: expected spread, binpack or resources"))
+        text.parse()
+            .map_err(|_| Invalid::new(text, "is not a strategy: expected spread, binpack or resources"))
     }
 
     fn show(&self) -> String {
@@ -267,7 +273,7 @@ impl Value for Vec<Kind> {
             let likeness = |kind: &Kind| strsim::normalized_damerau_levenshtein(&name, kind.as_str());
             let nearest = Kind::ALL.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
             let hint = nearest.map(|kind| format!(": the nearest one is {kind}")).unwrap_or_default();
-            name.parse().map_err(|_| Invalid::new(&name, &format!("is no kind of event{hint}")))
+            name.parse().map_err(|_| Invalid::new(&name, &format!("is not a kind of event{hint}")))
         };
         names.into_iter().map(kind).collect()
     }
@@ -277,7 +283,7 @@ impl Value for Vec<Kind> {
     }
 }
 
-/// The check that a value lies within bounds, both included.
+/// Checks that a value is within bounds, both included.
 pub(super) fn within<T: Value + PartialOrd>(bounds: RangeInclusive<T>) -> impl Fn(T) -> Result<T, Invalid> {
     move |value| {
         if bounds.contains(&value) {
@@ -289,7 +295,7 @@ pub(super) fn within<T: Value + PartialOrd>(bounds: RangeInclusive<T>) -> impl F
     }
 }
 
-/// Part of a URL's path that hides no route outside the versioned API, such as /metrics.
+/// Checks a part of a URL's path; names that would hide an unversioned route, such as `metrics`, are refused.
 pub(super) fn path_segment(text: String) -> Result<String, Invalid> {
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
     let number = text.strip_prefix('v').unwrap_or(&text);
@@ -298,11 +304,12 @@ pub(super) fn path_segment(text: String) -> Result<String, Invalid> {
     }
     Err(Invalid::new(
         &text,
-        "is no version: expected one such as 0.0 or v1, of letters, digits, '.', '-' and '_'",
+        "is not a version: expected one such as 0.0 or v1, of letters, digits, '.', '-' and '_'",
     ))
 }
 
-/// A host's name or address without scheme and port, in lower case: names are the same in either (RFC 4343).
+/// Checks a host name or address without scheme and port, and lower-cases it: host names are case-insensitive
+/// (RFC 4343).
 pub(super) fn host_name(mut text: String) -> Result<String, Invalid> {
     let name_like = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let is_name = (1..=253).contains(&text.len()) && text.chars().all(name_like);
@@ -312,7 +319,7 @@ pub(super) fn host_name(mut text: String) -> Result<String, Invalid> {
     }
     Err(Invalid::new(
         &text,
-        "is no host: expected a name such as db.example.org or an IP address, without a port",
+        "is not a host: expected a name such as db.example.org or an IP address, without a port",
     ))
 }
 
@@ -320,7 +327,7 @@ pub(super) fn host_names(names: Vec<String>) -> Result<Vec<String>, Invalid> {
     names.into_iter().map(host_name).collect()
 }
 
-/// Servers, each with a port or without: `db-1, db-2:28016, [::1]:28015`.
+/// Checks servers, each with or without a port: `db-1, db-2:28016, [::1]:28015`.
 pub(super) fn servers(servers: Vec<String>) -> Result<Vec<String>, Invalid> {
     if servers.is_empty() {
         return Err(Invalid::new(
@@ -334,10 +341,10 @@ pub(super) fn servers(servers: Vec<String>) -> Result<Vec<String>, Invalid> {
     Ok(servers)
 }
 
-/// A server's host, and its port or the given one.
+/// Splits a server into its host and port, with `port` as the default.
 pub(super) fn server_and_port(server: &str, port: u16) -> Result<(String, u16), Invalid> {
     if let Ok(host) = host_name(server.to_owned()) {
-        return Ok((host, port)); // an IPv6 address, too
+        return Ok((host, port)); // also an IPv6 address
     }
     let split = server.rsplit_once(':').and_then(|(host, port)| {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -349,7 +356,7 @@ pub(super) fn server_and_port(server: &str, port: u16) -> Result<(String, u16), 
     split.ok_or_else(|| {
         Invalid::new(
             server,
-            "is no server: expected one such as db.example.org, 10.0.0.7:28015 or [::1]:28015",
+            "is not a server: expected one such as db.example.org, 10.0.0.7:28015 or [::1]:28015",
         )
     })
 }
@@ -358,10 +365,10 @@ pub(super) fn user_name(text: String) -> Result<String, Invalid> {
     if (1..=128).contains(&text.len()) && !text.chars().any(char::is_control) {
         return Ok(text);
     }
-    Err(Invalid::new(&text, "is no user's name: expected up to 128 characters"))
+    Err(Invalid::new(&text, "is not a user name: expected up to 128 characters"))
 }
 
-/// Web origins as browsers send them (RFC 6454): scheme, host, port, and no more.
+/// Checks web origins as browsers send them (RFC 6454): scheme, host, port, nothing else.
 pub(super) fn origins(origins: Vec<String>) -> Result<Vec<String>, Invalid> {
     origins.into_iter().map(origin).collect()
 }
@@ -381,13 +388,13 @@ fn origin(mut text: String) -> Result<String, Invalid> {
     {
         return Err(Invalid::new(
             &text,
-            "is no origin: expected one such as https://ui.example.org:8443, without a path",
+            "is not an origin: expected one such as https://ui.example.org:8443, without a path",
         ));
     }
     Ok(text)
 }
 
-/// Where events are sent; nothing in it is secret, for it is logged.
+/// Checks the webhook's URL. Credentials in it are refused, because it is logged.
 pub(super) fn webhook_url(text: String) -> Result<String, Invalid> {
     let is_url = |uri: http::Uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
@@ -398,7 +405,7 @@ pub(super) fn webhook_url(text: String) -> Result<String, Invalid> {
     }
     Err(Invalid::new(
         &text,
-        "is no URL that events can be sent to: expected http://HOST:PORT/PATH or https://…, without a user or password",
+        "is not a URL that events can be sent to: expected http://HOST:PORT/PATH or https://…, without a user or password",
     ))
 }
 
@@ -407,7 +414,7 @@ pub(super) fn database_name(text: String) -> Result<String, Invalid> {
     if plain && (1..=64).contains(&text.len()) {
         return Ok(text);
     }
-    Err(Invalid::new(&text, "is no database name: expected up to 64 letters, digits, '-' and '_'"))
+    Err(Invalid::new(&text, "is not a database name: expected up to 64 letters, digits, '-' and '_'"))
 }
 
 pub(super) fn folder(path: PathBuf) -> Result<PathBuf, Invalid> {
@@ -426,23 +433,23 @@ pub(super) fn endpoint(text: String) -> Result<String, Invalid> {
     if known && text.chars().all(|c| !c.is_whitespace() && !c.is_control()) {
         return Ok(text);
     }
-    Err(Invalid::new(&text, "is no endpoint: expected unix:///PATH or tcp://HOST:PORT"))
+    Err(Invalid::new(&text, "is not an endpoint: expected unix:///PATH or tcp://HOST:PORT"))
 }
 
-/// A filter of tracing's. That takes any lone word for the name of a module, a misspelt level too: so a level is
-/// asked for.
+/// Checks a filter for `tracing`. `tracing` takes any single word for a module's name, a misspelt level too,
+/// so at least one part must be a level.
 pub(super) fn log_filter(text: String) -> Result<String, Invalid> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let level = |directive: &str| {
         let level = directive.rsplit('=').next().unwrap_or_default().trim();
         LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level))
     };
-    // Spans in brackets have a grammar of their own, which tracing checks.
+    // Span filters in brackets have a grammar of their own, which `tracing` checks.
     if text.contains('[') || text.split(',').all(level) {
         return Ok(text);
     }
     Err(Invalid::new(
         &text,
-        "is no log filter: expected off, error, warn, info, debug or trace, or info,MODULE=debug",
+        "is not a log filter: expected off, error, warn, info, debug or trace, or info,MODULE=debug",
     ))
 }

@@ -1,7 +1,7 @@
-//! The engines: what kDaemon asks of a container engine, and nothing more.
+//! The `Engine` trait: everything that kDaemon asks of a container engine.
 //!
-//! Each call here is composed from a validated spec; no request of a client is ever handed on to an engine.
-//! Every call has a time limit of its own inside the implementation and can be cancelled by dropping its future.
+//! Each call is composed from a validated spec; a client's request is never forwarded to an engine. Each call
+//! has its own timeout inside the implementation and can be cancelled by dropping its future.
 
 pub mod docker;
 
@@ -15,51 +15,53 @@ use kdaemon_events::{ClusterId, ContainerId, Endpoint, Generation, Spec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The label that carries the cluster's id. What lacks it, or has another value, is foreign and never touched.
+/// The label with the cluster's id. A container without it, or with another value, is foreign and never
+/// touched.
 pub const LABEL_CLUSTER: &str = "io.kdaemon.cluster";
-/// The label that carries the container record's id.
+/// The label with the container record's id.
 pub const LABEL_CONTAINER: &str = "io.kdaemon.container";
-/// The label that carries the placement's generation.
+/// The label with the placement's generation.
 pub const LABEL_GENERATION: &str = "io.kdaemon.generation";
-/// The label that carries the container record's name, for people who look at an engine by hand.
+/// The label with the container record's name, for people who look at an engine directly.
 pub const LABEL_NAME: &str = "io.kdaemon.name";
 
-/// Makes clients for endpoints. The daemon has one; tests and the simulation bring their own.
+/// Creates clients for endpoints. The daemon has one implementation; tests and the simulation bring their
+/// own.
 pub trait Engines: Send + Sync + 'static {
     /// A client for the engine at `endpoint`. It does not connect yet, so it cannot fail.
     fn client(&self, endpoint: &Endpoint) -> Arc<dyn Engine>;
 }
 
-/// Who a container on an engine is: the three identifying labels.
+/// What identifies a container on an engine: the three labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
-    /// The cluster it belongs to.
+    /// The cluster that it belongs to.
     pub cluster: ClusterId,
-    /// The container record it stands for.
+    /// The container record.
     pub container: ContainerId,
-    /// Which placement of that record.
+    /// The placement of that record.
     pub generation: Generation,
 }
 
-/// All that is needed to make one container.
+/// Everything needed to create one container.
 #[derive(Debug, Clone)]
 pub struct LaunchOrder {
-    /// Its identity; becomes its labels.
+    /// Becomes the container's labels.
     pub identity: Identity,
     /// The record's name. The engine's name is derived from it (see [`engine_name`]).
     pub name: String,
-    /// What to run; its `env_variables` are already merged with those of the container.
+    /// The specification; its `env_variables` are already merged with those of the container.
     pub spec: Arc<Spec>,
-    /// Credentials for the registry, when the spec names some.
+    /// Credentials for the registry, if the specification names some.
     pub credentials: Option<Credentials>,
 }
 
 /// A registry's user name and password. Never printed.
 #[derive(Clone, serde::Deserialize)]
 pub struct Credentials {
-    /// The user's name.
+    /// User name.
     pub username: String,
-    /// The password or token.
+    /// Password or token.
     pub password: String,
 }
 
@@ -69,24 +71,24 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// How far the pull of an image is. It is known to the client that pulls, and to nobody else: it is no part of the log.
+/// Progress of an image pull. Only the client that pulls knows it: it is not part of the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pulling {
     /// The image.
     pub image: String,
-    /// How many bytes have come, over all layers that are known so far.
+    /// Bytes downloaded, over all layers known so far.
     pub bytes: u64,
-    /// How many bytes these layers have, as they are sent; it grows until the engine has looked at all of them.
+    /// Total compressed bytes of these layers; grows until the engine has seen all of them.
     pub of: u64,
-    /// How many layers these are.
+    /// Number of these layers.
     pub layers: u32,
-    /// How many more there are, of which it is not known yet how large they are.
+    /// Number of further layers whose size is not known yet.
     pub unknown_layers: u32,
 }
 
 impl Pulling {
-    /// How much of the image has come, in per cent; `None` as long as no size is known. The engine says how large a layer is
-    /// when it begins to read it: until then it counts as much as the others do on the average.
+    /// Progress in per cent; `None` while no size is known. The engine reports a layer's size when it begins
+    /// to download it; until then the layer counts as the average of the others.
     #[must_use]
     pub fn percent(&self) -> Option<u64> {
         let all = self.of.saturating_mul(u64::from(self.layers.saturating_add(self.unknown_layers)));
@@ -94,93 +96,93 @@ impl Pulling {
     }
 }
 
-/// One of our containers, as listed by its engine.
+/// One of our containers, as its engine lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// From its labels.
+    /// From the labels.
     pub identity: Identity,
-    /// The engine's id of it.
+    /// The engine's own id.
     pub engine_id: String,
-    /// Whether it runs.
+    /// What the container does.
     pub state: ContainerState,
 }
 
 /// What runs on an engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Those that carry our cluster's label and well-formed identity labels.
+    /// Containers with our cluster's label and well-formed identity labels.
     pub own: Vec<Listed>,
-    /// How many others there are.
+    /// Number of other containers.
     pub foreign: u32,
 }
 
-/// Inspection of one container.
+/// The result of inspecting one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
-    /// As after a launch.
+    /// The same facts as after a launch.
     pub launched: Launched,
-    /// Whether it runs.
+    /// What the container does.
     pub state: ContainerState,
-    /// How it ended, when it has.
+    /// How the process exited, if it did.
     pub exit: Option<Exit>,
 }
 
-/// Something that an engine tells by itself, about a container of our cluster.
+/// An entry of an engine's event stream about a container of our cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineEvent {
-    /// Its process started.
+    /// The process started.
     Started(Identity),
-    /// Its process ended.
+    /// The process exited.
     Died(Identity, Exit),
-    /// It was removed.
+    /// The container was removed.
     Removed(Identity),
-    /// The engine's health check of it changed its mind.
+    /// The engine's health check changed to healthy (true) or unhealthy.
     Health(Identity, bool),
 }
 
-/// A container's use of its machine, now.
+/// A container's current use of its machine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stats {
-    /// Processors in use: 1.5 is one and a half of them.
+    /// Processors in use; 1.5 is one and a half.
     pub cpus: f64,
     /// Memory in use without the page cache, in bytes.
     pub memory_bytes: u64,
-    /// The container's memory limit (or the machine's memory), in bytes.
+    /// The container's memory limit, or the machine's memory, in bytes.
     pub memory_limit_bytes: u64,
     /// Bytes received since it started.
     pub network_received_bytes: u64,
     /// Bytes sent since it started.
     pub network_sent_bytes: u64,
-    /// Processes and threads.
+    /// Number of processes and threads.
     pub pids: u64,
 }
 
 /// Which part of a container's output to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogRequest {
-    /// Go on as new output comes.
+    /// Keep streaming new output.
     pub follow: bool,
-    /// Only the last so many lines.
+    /// Only the last N lines.
     pub tail: Option<u32>,
-    /// Only what was written since then.
+    /// Only output written since this time.
     pub since: Option<DateTime<Utc>>,
 }
 
-/// Why an engine did not do what it was asked.
+/// Why an engine call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// The engine did not answer: no connection, no answer in time, an answer that is none.
-    /// Whether it did what was asked is not known.
+    /// The engine did not answer: no connection, a timeout, or an invalid answer. Whether it carried out the
+    /// request is unknown.
     #[error("{0}")]
     Unreachable(String),
-    /// The engine answered that it cannot, and the node is at fault (no space, a port that is taken, …):
-    /// another node may do better.
+    /// The engine refused, and the node is at fault (no space, port already in use, …): another node may
+    /// succeed.
     #[error("{0}")]
     NodeFault(String),
-    /// The engine answered that the order itself is wrong (no such image, no such command, …).
+    /// The engine refused the order itself (no such image, no such command, …).
     #[error("{0}")]
     Rejected(String),
-    /// There is no such container.
+    /// No such container.
     #[error("{0}")]
     NotFound(String),
 }
@@ -188,62 +190,64 @@ pub enum EngineError {
 /// One container engine.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
-    /// A cheap question whether the engine is there.
+    /// A cheap check that the engine answers.
     async fn ping(&self) -> Result<(), EngineError>;
 
-    /// What the engine is and how much its machine has.
+    /// Kind and version of the engine, and the size of its machine.
     async fn facts(&self) -> Result<EngineFacts, EngineError>;
 
     /// All containers of `cluster`, running or not, and the number of foreign ones.
     async fn list(&self, cluster: ClusterId) -> Result<Listing, EngineError>;
 
-    /// Makes the container and starts it, pulling the image and making networks that are missing.
+    /// Creates the container and starts it, after pulling a missing image and creating missing networks.
     ///
-    /// Idempotent: when the container with this identity is there already it is started if need be, and
-    /// reported. A container with the wanted engine name but another identity is never touched: a free
-    /// name is derived instead.
+    /// Idempotent: an existing container with this identity is started if necessary, and reported. A
+    /// container with the wanted engine name but another identity is never touched: a free name is derived
+    /// instead.
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError>;
 
-    /// How far the pull is that a launch with this identity waits for; `None` when this client pulls nothing for it.
+    /// Progress of the pull that a launch with this identity waits for; `None` if this client pulls nothing
+    /// for it.
     fn pulling(&self, identity: Identity) -> Option<Pulling> {
         let _ = identity;
         None
     }
 
-    /// Starts the existing container with this identity again, if it does not run.
+    /// Starts the existing container with this identity again, unless it runs.
     async fn start(&self, identity: Identity) -> Result<Launched, EngineError>;
 
-    /// Stops the container with this identity within its grace time, if it runs. Not being there is success.
+    /// Stops the container with this identity within its grace period, if it runs. Succeeds if it does not
+    /// exist.
     async fn stop(&self, identity: Identity) -> Result<Option<Exit>, EngineError>;
 
-    /// Stops the container with this identity (within its grace time) and removes it with its anonymous
-    /// volumes. Not being there is success.
+    /// Stops the container with this identity (within its grace period) and removes it with its anonymous
+    /// volumes. Succeeds if it does not exist.
     async fn remove(&self, identity: Identity) -> Result<(), EngineError>;
 
-    /// Inspects the container with this identity. `Ok(None)`: it is not there.
+    /// Inspects the container with this identity. `Ok(None)`: it does not exist.
     async fn inspect(&self, identity: Identity) -> Result<Option<Inspected>, EngineError>;
 
-    /// What happens to containers of `cluster`, from now on, until the connection ends. Connects before it
-    /// returns, so that nothing that happens afterwards is missed; an item `Err` is the last one.
+    /// What happens to containers of `cluster`, from now until the connection ends. Connects before it
+    /// returns, so that nothing that happens afterwards is missed; an `Err` is the last item.
     async fn events(
         &self,
         cluster: ClusterId,
     ) -> Result<BoxStream<'static, Result<EngineEvent, EngineError>>, EngineError>;
 
-    /// The container's output (stdout and stderr in the order they were written).
+    /// The container's output: stdout and stderr in the order they were written.
     async fn logs(
         &self,
         identity: Identity,
         request: LogRequest,
     ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError>;
 
-    /// The container's use of its machine, now.
+    /// The container's current use of its machine.
     async fn stats(&self, identity: Identity) -> Result<Stats, EngineError>;
 }
 
 /// The name of a container on its engine: the record's own name where Docker allows it
-/// (`[a-zA-Z0-9][a-zA-Z0-9_.-]+`), else derived from it: other characters become `-`, and the last eight
-/// digits of the record's id are added so that two names never meet.
+/// (`[a-zA-Z0-9][a-zA-Z0-9_.-]+`), otherwise derived from it: other characters become `-`, and the last eight
+/// digits of the record's id are appended so that two names never clash.
 #[must_use]
 pub fn engine_name(name: &str, container: ContainerId) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -255,7 +259,7 @@ pub fn engine_name(name: &str, container: ContainerId) -> String {
     if !starts_well {
         derived.insert(0, 'k');
     }
-    // The id's last digits: the first ones of a UUIDv7 are the time, alike for those made together.
+    // The last digits of the id: the first ones of a UUIDv7 are the time, and equal for ids made together.
     let id = container.0.simple().to_string();
     format!("{derived}-{}", &id[id.len() - 8..])
 }

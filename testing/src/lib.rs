@@ -1,5 +1,5 @@
-//! Test support: simulated engines and a store in memory. For tests, benches and the simulation; the program does not
-//! depend on it.
+//! Test support: simulated engines and an in-memory store, for tests, benches and the simulation. The program
+//! does not depend on it.
 
 pub mod engines;
 mod store;

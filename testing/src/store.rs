@@ -1,4 +1,4 @@
-//! A store in memory, for tests and the simulation. It forgets everything when it is dropped.
+//! An in-memory store for tests and the simulation. Its contents are gone when it is dropped.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -18,9 +18,9 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
-    /// How many commits there are, for those who wait for more.
+    /// The number of commits, for receivers that wait for more.
     commits: latest::Sender<u64>,
-    /// Whether verification waits.
+    /// Whether verification is paused.
     held: watch::Sender<bool>,
 }
 
@@ -34,9 +34,9 @@ impl Default for MemoryStore {
 struct Inner {
     head: Head,
     events: Vec<StoredEvent>,
-    /// Of pruned events the digests.
+    /// Digests of pruned events.
     pruned: BTreeMap<Seq, Digest>,
-    /// Each commit, after which event it ends, and its digest.
+    /// For each commit: its id, its last event, and its digest.
     commits: Vec<(CommitId, Seq, Digest)>,
     answers: Vec<Answer>,
     tables: BTreeMap<(Table, Uuid), String>,
@@ -54,18 +54,18 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// Makes every call fail with this reason, or work again.
+    /// Makes every call fail with this reason, or work again (`None`).
     pub fn set_unavailable(&self, reason: Option<&str>) {
         self.lock().unavailable = reason.map(ToOwned::to_owned);
     }
 
-    /// Makes verification wait before its next page, or go on.
+    /// Pauses verification before its next page, or resumes it.
     pub fn hold_verification(&self, held: bool) {
         self.held.send_replace(held);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Each change below is made whole before anything can panic.
+        // Each change below is made completely before anything can panic.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -246,7 +246,7 @@ impl EventStore for MemoryStore {
     }
 
     async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
-        let _ = self.held.subscribe().wait_for(|held| !held).await; // its sender is here: it does not end
+        let _ = self.held.subscribe().wait_for(|held| !held).await; // the sender lives as long as the store
         let inner = self.working()?;
         let mut page = RawPage { is_last: true, ..RawPage::default() };
         let mut size = 0;

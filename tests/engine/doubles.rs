@@ -154,7 +154,7 @@ async fn a_web_server_is_not_an_engine() {
     {
         let (engine, _told) = server(move |_| Some(http(status, body))).await;
         let sentence = unreachable(engine.ping().await);
-        assert!(sentence.starts_with("what answers there is not a container engine"), "{sentence}");
+        assert!(sentence.starts_with("the endpoint is not a container engine"), "{sentence}");
         unreachable(engine.list(ClusterId(Uuid::nil())).await);
     }
 }

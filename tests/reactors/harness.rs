@@ -75,7 +75,7 @@ impl World {
             self.journal.clone(),
             engines,
             self.settings.clone(),
-            Leadership::for_ever(term),
+            Leadership::permanent(term),
         ));
     }
 

@@ -126,7 +126,7 @@ async fn run(world: &Arc<World>, number: usize, name: &str, fence: &Arc<Fence>) 
         journal.clone(),
         Arc::new(engines),
         settings,
-        Leadership::for_ever(term),
+        Leadership::permanent(term),
     )));
     *slot.alive.lock().unwrap() =
         Some(Alive { name: name.to_owned(), fence: Arc::clone(fence), journal: Some(journal.clone()) });

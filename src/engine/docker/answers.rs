@@ -1,4 +1,4 @@
-//! What an engine's answers mean.
+//! Interprets an engine's answers.
 
 use super::Found;
 use crate::engine::{
@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use kdaemon_events::{ContainerId, Generation, Protocol, PublishedPort};
 use std::collections::{BTreeSet, HashMap};
 
-/// Who a container says that it is. `None`: it is not one of ours, of any cluster.
+/// The identity in a container's labels. `None`: the container belongs to no kDaemon cluster.
 pub(super) fn identity_of(labels: &HashMap<String, String>) -> Option<Identity> {
     let label = |name: &str| labels.get(name).map(String::as_str);
     Some(Identity {
@@ -58,13 +58,13 @@ pub(super) fn launched(inspected: &ContainerInspectResponse) -> Launched {
     }
 }
 
-/// A time as engines write it. The year 1 is Go's way to say "never".
+/// Parses an engine's time. The year 1 is Go's zero time and means "never".
 pub(super) fn time_of(text: &str) -> Option<DateTime<Utc>> {
     let time = DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc);
     (time.timestamp() > 0).then_some(time)
 }
 
-/// The ports as published: each once, though the engine tells one for IPv4 and one for IPv6. Where their
+/// The published ports, each once, although the engine lists one for IPv4 and one for IPv6. Where the two
 /// numbers differ (the engine chose them, and chose twice) the one for IPv4 counts.
 fn published(settings: Option<&NetworkSettings>) -> Vec<PublishedPort> {
     let Some(ports) = settings.and_then(|settings| settings.ports.as_ref()) else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! The engine's own news about our containers.
+//! The engine's event stream about our containers.
 
 use super::answers::identity_of;
 use super::wire::Answered;
@@ -21,15 +21,15 @@ use tokio::time::timeout;
 impl DockerEngine {
     /// Follows what happens to containers of `cluster` from now on.
     ///
-    /// A link that is cut without a word is noticed by the kernel's keep-alive after half a minute; probes notice
+    /// A link that is cut silently is noticed by the kernel's keep-alive after half a minute; probes notice
     /// it earlier.
     pub(super) async fn subscribe(
         &self,
         cluster: ClusterId,
     ) -> Result<BoxStream<'static, Result<EngineEvent, EngineError>>, Failure> {
-        // The engine sends its headers a moment before it subscribes us. So it is asked for everything since a
-        // time that it named itself before: it remembers its last 256 events, and hands those over and
-        // subscribes in one step.
+        // The engine sends its headers a moment before it subscribes us. So we ask for everything since a
+        // time that it reported itself before: it keeps its last 256 events, replays those and subscribes in
+        // one step.
         let since = self.question(self.docker()?.info()).await?.system_time.and_then(|time| {
             let time = DateTime::parse_from_rfc3339(&time).ok()?;
             Some(format!("{}.{:09}", time.timestamp(), time.timestamp_subsec_nanos()))
@@ -38,7 +38,7 @@ impl DockerEngine {
         let filters = HashMap::from([
             ("type".to_owned(), texts(&["container"])),
             ("label".to_owned(), vec![format!("{LABEL_CLUSTER}={cluster}")]),
-            // Without this, each health check would send three events. `died` is Podman's.
+            // Without these filters, each health check would send three events. `died` is Podman's.
             (
                 "event".to_owned(),
                 texts(&["start", "die", "died", "oom", "destroy", "remove", "health_status"]),
@@ -59,8 +59,8 @@ impl DockerEngine {
     }
 }
 
-/// Drives a stream until the engine has begun to answer, or until it fails: bollard's streams send their request
-/// when they are first polled, and say nothing before the first item.
+/// Drives a stream until the engine has begun to answer, or until it fails: bollard's streams send their
+/// request when they are first polled, and yield nothing before the first item.
 pub(super) async fn opened<S, T>(
     mut stream: S,
     answered: &Answered,
@@ -83,7 +83,7 @@ where
     }
 }
 
-/// The stream up to its first error, whose connection is closed then.
+/// The stream up to and including its first error, which closes the connection.
 pub(super) fn until_error<T: Send + 'static>(
     stream: impl Stream<Item = Result<T, EngineError>> + Send + 'static,
 ) -> BoxStream<'static, Result<T, EngineError>> {
@@ -96,10 +96,10 @@ pub(super) fn until_error<T: Send + 'static>(
     .boxed()
 }
 
-/// Makes our events of the engine's.
+/// Translates the engine's events into ours.
 struct Translator {
     cluster: ClusterId,
-    /// Who ran out of memory: the engine tells that before it tells that the container died.
+    /// Containers that ran out of memory: the engine reports that before it reports their exit.
     out_of_memory: BTreeSet<Identity>,
 }
 
@@ -133,7 +133,7 @@ impl Translator {
                 Some(EngineEvent::Removed(identity))
             }
             "health_status" => {
-                // Podman says it in an attribute.
+                // Podman puts it in an attribute.
                 let detail = Some(detail.trim()).filter(|detail| !detail.is_empty());
                 match detail.or_else(|| attributes.get("health_status").map(String::as_str))? {
                     "healthy" => Some(EngineEvent::Health(identity, true)),

@@ -1,47 +1,47 @@
-//! What went wrong, and whose fault it is: bollard's errors and Docker's sentences, sorted into [`EngineError`].
+//! Failures and who is at fault: maps bollard's errors and Docker's messages to [`EngineError`].
 
 use crate::engine::EngineError;
 use bollard::errors::Error;
 use std::time::Duration;
 
-/// The longest sentence that is taken over from an engine, in characters: it may end up in the log.
+/// The longest message kept of an engine's answer, in characters: it may end up in the log.
 const MAX_SENTENCE: usize = 1000;
 
 /// Why a single request failed.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// The HTTP status that the engine answered with, when it did.
+    /// The HTTP status of the engine's answer, if it answered.
     pub(super) status: Option<u16>,
-    /// What the caller is told.
+    /// The error for the caller.
     pub(super) error: EngineError,
 }
 
 impl Failure {
-    /// No answer came within `limit`.
+    /// No answer within `limit`.
     pub(super) fn late(limit: Duration) -> Self {
         let sentence = format!("no answer within {} ms", limit.as_millis());
         Self { status: None, error: EngineError::Unreachable(sentence) }
     }
 
-    /// Whether what was asked about is not there.
+    /// Whether the requested object does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         self.status == Some(404)
     }
 
-    /// Whether the wanted name is another container's. (Old Podman says it with status 500.)
+    /// Whether the wanted name belongs to another container. (Old Podman answers that with status 500.)
     pub(super) fn is_name_conflict(&self) -> bool {
         self.status.is_some()
             && self.error.to_string().contains("already in use")
             && self.error.to_string().contains("name")
     }
 
-    /// Whether the engine named a state of a container that bollard does not know: Podman's `stopped`, which
-    /// lasts from the end of a process until Podman has cleaned up behind it.
+    /// Whether the engine reported a state that bollard does not know: Podman's `stopped`, which lasts from
+    /// the exit of a process until Podman has cleaned up.
     pub(super) fn is_passing_state(&self) -> bool {
         self.status.is_none() && self.error.to_string().contains("unknown variant `stopp")
     }
 
-    /// Whether somebody else removes the container right now.
+    /// Whether another request is removing the container right now.
     pub(super) fn is_being_removed(&self) -> bool {
         self.status == Some(409) && self.error.to_string().contains("already in progress")
     }
@@ -61,12 +61,11 @@ impl From<Error> for Failure {
             }
             // An error inside of a stream that began with "200 OK".
             Error::DockerStreamError { error } => Self { status: Some(500), error: answered(500, &error) },
-            Error::JsonDataError { message, .. } => Self {
-                status: None,
-                error: no_engine(&format!("its answer cannot be understood ({message})")),
-            },
+            Error::JsonDataError { message, .. } => {
+                Self { status: None, error: no_engine(&format!("invalid answer ({message})")) }
+            }
             Error::JsonSerdeError { err } => {
-                Self { status: None, error: no_engine(&format!("its answer cannot be understood ({err})")) }
+                Self { status: None, error: no_engine(&format!("invalid answer ({err})")) }
             }
             Error::URLParseError { .. } | Error::InvalidURIError { .. } | Error::URLEncodedError { .. } => {
                 Self { status: None, error: EngineError::Rejected(shortened(&error.to_string())) }
@@ -76,13 +75,13 @@ impl From<Error> for Failure {
     }
 }
 
-/// What answers there does not speak an engine's language.
+/// The error for an endpoint whose answers are not an engine's.
 pub(super) fn no_engine(why: &str) -> EngineError {
-    EngineError::Unreachable(shortened(&format!("what answers there is not a container engine: {why}")))
+    EngineError::Unreachable(shortened(&format!("the endpoint is not a container engine: {why}")))
 }
 
-/// No connection, or one that broke: in the words of the innermost cause, which is the one that helps
-/// ("Connection refused" and not "error in the client").
+/// No connection, or a broken one. Quotes the innermost cause, which is the one that helps ("Connection
+/// refused" rather than "error in the client").
 fn unreachable(error: &Error) -> EngineError {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
@@ -92,20 +91,17 @@ fn unreachable(error: &Error) -> EngineError {
     let timed_out =
         cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut);
     EngineError::Unreachable(shortened(&match (connecting, timed_out) {
-        (true, true) => "no connection in time".to_owned(),
+        (true, true) => "connection timed out".to_owned(),
         (true, false) => format!("no connection: {cause}"),
         (false, _) => format!("no usable answer: {cause}"),
     }))
 }
 
-/// Sorts an engine's answer that it did not do what was asked. Docker's statuses alone do not tell whose fault
-/// it is: a port that is taken and an image that does not exist may both be 500.
+/// Maps an engine's refusal. Docker's status alone does not tell who is at fault: a port that is in use and
+/// an image that does not exist may both be 500.
 fn answered(status: u16, message: &str) -> EngineError {
-    let sentence = if message.is_empty() {
-        format!("it answered with HTTP status {status}")
-    } else {
-        shortened(message)
-    };
+    let sentence =
+        if message.is_empty() { format!("answered with HTTP status {status}") } else { shortened(message) };
     let lower = message.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if status == 404 && says(&["no such container"]) {
@@ -121,7 +117,7 @@ fn answered(status: u16, message: &str) -> EngineError {
     }
 }
 
-/// What tells that another node may do better, whatever the status.
+/// Messages that mean the node is at fault, whatever the status.
 const NODE_FAULTS: &[&str] = &[
     "port is already allocated",
     "address already in use",
@@ -130,18 +126,18 @@ const NODE_FAULTS: &[&str] = &[
     "cannot allocate memory",
     "read-only file system",
     "input/output error",
-    // It has too few processors for the limit, or other ones than the image is for.
+    // Too few processors for the limit, or the wrong architecture for the image.
     "cpus available",
     "no matching manifest",
     "exec format error",
-    // A path of the node that is not what the mount takes it for.
+    // A path on the node is not of the type that the mount needs.
     "error mounting",
     "source path does not exist",
-    // A network for which it has no addresses left, or has two of one name.
+    // A network without free addresses, or two networks of one name.
     "pool overlaps",
     "non-overlapping",
     "is ambiguous",
-    // It does not reach the registry.
+    // The node cannot reach the registry.
     "dial tcp",
     "dial udp",
     "no such host",
@@ -159,7 +155,7 @@ const NODE_FAULTS: &[&str] = &[
     "too many requests",
 ];
 
-/// What tells that the order is wrong, even when the status says that the engine is.
+/// Messages that mean the order is wrong, even when the status blames the engine.
 const REJECTIONS: &[&str] = &[
     "no such image",
     "manifest unknown",
@@ -174,7 +170,7 @@ const REJECTIONS: &[&str] = &[
     "no basic auth",
     "invalid reference",
     "executable file not found",
-    // "exec: "/x": stat /x: no such file or directory" and its kin, of the OCI runtime.
+    // `exec: "/x": stat /x: no such file or directory` and similar errors of the OCI runtime.
     "oci runtime",
 ];
 
@@ -191,7 +187,7 @@ mod tests {
     use super::answered;
     use crate::engine::EngineError;
 
-    /// Sentences of Docker 20.10, as it was heard to say them.
+    /// Messages recorded from Docker 20.10.
     #[test]
     fn an_engines_sentence_tells_whose_fault_it_is() {
         let node_faults = [

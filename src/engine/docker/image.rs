@@ -11,14 +11,15 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 impl DockerEngine {
-    /// Sees to it that the image is on the engine, pulling it when it is not.
+    /// Ensures that the image is on the engine, pulling it if it is missing.
     pub(super) async fn ensure_image(&self, order: &LaunchOrder) -> Result<(), EngineError> {
         let image = reference(&order.spec.docker_image)?;
         if self.has_image(image).await? {
             return Ok(());
         }
         let pulled = self.pull(&tagged(image), order).await;
-        // A pull may end with an error that does not matter, or hide one that does: what counts is the image.
+        // A pull may end with an error that does not matter, or hide one that does: check for the image
+        // itself.
         if self.has_image(image).await? {
             return Ok(());
         }
@@ -38,7 +39,7 @@ impl DockerEngine {
 
     async fn pull(&self, image: &str, order: &LaunchOrder) -> Result<(), EngineError> {
         let mut pull = self.pulling.begin(order.identity, image);
-        // Never closed, so there is always a permit to be had.
+        // The semaphore is never closed, so this cannot fail.
         let _permit = self.pulls.acquire().await.ok();
         let options = CreateImageOptions { from_image: Some(image.to_owned()), ..Default::default() };
         let credentials = order.credentials.as_ref().map(|credentials| DockerCredentials {
@@ -57,7 +58,7 @@ impl DockerEngine {
                 Ok(Some(Err(error))) => return Err(Failure::from(error).error),
                 Ok(Some(Ok(now))) => {
                     pull.heard(&now);
-                    // An engine repeats itself while nothing comes: that is no progress.
+                    // An engine repeats its last message while it receives nothing: that is no progress.
                     let now = Some(step(now));
                     if now != before {
                         idle_end = Instant::now() + self.limits.idle;
@@ -72,23 +73,23 @@ impl DockerEngine {
     }
 }
 
-/// What tells one message of a pull from another.
+/// What distinguishes two messages of a pull.
 fn step(info: CreateImageInfo) -> (Option<String>, Option<String>, Option<i64>) {
     (info.id, info.status, info.progress_detail.and_then(|detail| detail.current))
 }
 
 fn stalled(image: &str, pull: Duration, idle: Duration, whole: bool) -> EngineError {
     EngineError::NodeFault(if whole {
-        format!("the pull of {image} was not done after {} ms", pull.as_millis())
+        format!("the pull of {image} timed out after {} ms", pull.as_millis())
     } else {
         format!("the pull of {image} made no progress for {} ms", idle.as_millis())
     })
 }
 
-/// An image's reference or id, as it may stand in a request's path.
+/// Checks an image's reference or id, which becomes part of a request's path.
 pub(super) fn reference(image: &str) -> Result<&str, EngineError> {
     let image = image.trim();
-    // Docker's grammar is narrower and the engine holds to it; this keeps to one path of one request.
+    // Docker's grammar is narrower, and the engine enforces it; this check keeps the request to one path.
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:@+".contains(c);
     let well_formed = !image.is_empty()
         && image.chars().all(allowed)
@@ -96,18 +97,18 @@ pub(super) fn reference(image: &str) -> Result<&str, EngineError> {
     if well_formed {
         Ok(image)
     } else {
-        Err(EngineError::Rejected(format!("`{image}` is not a reference of an image")))
+        Err(EngineError::Rejected(format!("`{image}` is not an image reference")))
     }
 }
 
-/// The reference with the tag that Docker's command line adds by itself: without one, an engine pulls all tags
-/// that there are.
+/// The reference with the tag `latest` if it has none, as Docker's command line adds it: without a tag, an
+/// engine pulls every tag.
 fn tagged(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or(image);
     if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
 }
 
-/// The registry that an image comes from: what stands before the first slash, when it looks like a host.
+/// The registry of an image: the part before the first slash, if it looks like a host.
 fn registry(image: &str) -> &str {
     match image.split_once('/') {
         Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,

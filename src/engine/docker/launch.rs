@@ -1,4 +1,4 @@
-//! Launching: from an order to a container that runs, once per identity however often it is asked for.
+//! Launching: from an order to a running container, once per identity however often it is requested.
 
 use super::answers::identity_of;
 use super::{Bound, DockerEngine, Failure, Found, PAUSE, image, network};
@@ -12,19 +12,19 @@ use kdaemon_events::{HealthCheck, Spec};
 use std::collections::HashMap;
 use tokio::time::{Instant, sleep};
 
-/// What became of an attempt to make a container.
+/// The outcome of an attempt to create a container.
 enum Made {
-    /// It is there, with this id, and was never started.
+    /// Created, with this engine id, and never started.
     Fresh(String),
-    /// Somebody else made it at the same time.
+    /// Another launch created it at the same time.
     Already,
 }
 
 impl DockerEngine {
     pub(super) async fn launch_order(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {
         network::check_names(&order.spec.networks)?;
-        // In a round in which somebody else was faster, the next one finds what they made. That they take it
-        // away again each time is not to be expected.
+        // When another launch was faster, the next round finds its container. Finding it removed each time
+        // would be a strange accident.
         for _ in 0..3 {
             match self.find_one(order.identity).await? {
                 Some(found) if matches!(found.state, ListedState::REMOVING | ListedState::DEAD) => {
@@ -40,10 +40,10 @@ impl DockerEngine {
                 Made::Already => {}
             }
         }
-        Err(EngineError::NodeFault("the container is made and removed by somebody else all the time".into()))
+        Err(EngineError::NodeFault("another client keeps creating and removing the container".into()))
     }
 
-    /// Gets rid of a container that cannot be started any more, or waits until others have.
+    /// Removes a container that cannot be started any more, or waits until its removal by others is finished.
     async fn sweep(&self, found: &Found) -> Result<(), EngineError> {
         match self.remove_raw(&found.id).await {
             Err(failure) if !failure.is_not_found() && !failure.is_being_removed() => Err(failure.error),
@@ -54,7 +54,7 @@ impl DockerEngine {
     /// Starts a container that an earlier launch left, unless it runs.
     async fn bring_up(&self, found: &Found, order: &LaunchOrder) -> Result<Launched, EngineError> {
         match found.state {
-            // The earlier launch may have been interrupted anywhere behind the creation.
+            // The earlier launch may have been interrupted at any point after the creation.
             ListedState::CREATED => self.finish(&found.id, order).await,
             ListedState::EXITED => {
                 self.start_raw(&found.id).await.map_err(gone_is_a_fault)?;
@@ -64,27 +64,27 @@ impl DockerEngine {
         }
     }
 
-    /// Joins the networks and starts. What cannot be started is removed again, so that the next attempt, here
-    /// or on another node, meets nothing of it.
+    /// Joins the networks and starts the container. If it cannot be started it is removed again, so that the
+    /// next attempt, here or on another node, finds nothing left of it.
     async fn finish(&self, id: &str, order: &LaunchOrder) -> Result<Launched, EngineError> {
         let started = async {
             self.join_networks(id, &order.spec).await?;
             self.start_raw(id).await
         };
         if let Err(failure) = started.await {
-            // Without an answer it may well have been started: the next launch finds it.
+            // Without an answer it may have been started: the next launch will find it.
             if !matches!(failure.error, EngineError::Unreachable(_))
                 && let Err(left) = self.remove_raw(id).await
             {
                 tracing::warn!(endpoint = %self.endpoint, container = id, error = %left.error,
-                    "a container that could not be started could not be removed either");
+                    "cannot remove a container that failed to start");
             }
             return Err(gone_is_a_fault(failure));
         }
         self.after_start(id).await
     }
 
-    /// Joins all networks but the first one, which a container is made with.
+    /// Joins all networks but the first, which is set at creation.
     async fn join_networks(&self, id: &str, spec: &Spec) -> Result<(), Failure> {
         if spec.networks.len() < 2 {
             return Ok(());
@@ -102,7 +102,7 @@ impl DockerEngine {
         Ok(())
     }
 
-    /// Makes the container under the first of its names that is free.
+    /// Creates the container under the first of its names that is free.
     async fn make(&self, order: &LaunchOrder) -> Result<Made, EngineError> {
         for name in names(order) {
             let deadline = Instant::now() + self.limits.request;
@@ -117,9 +117,9 @@ impl DockerEngine {
                 match self.holder(&name).await? {
                     Holder::Is(Some(identity)) if identity == order.identity => return Ok(Made::Already),
                     Holder::Is(_) => break,
-                    // A name is taken a moment before its container can be seen, and that may be one of the
-                    // same identity, of a launch that runs at this moment. To go on to the next name now would
-                    // make a second one.
+                    // A name is taken a moment before its container is visible, and that may be one of the
+                    // same identity, of a concurrent launch. Using the next name now would create a second
+                    // one.
                     Holder::Unseen if Instant::now() < deadline => sleep(PAUSE).await,
                     Holder::Unseen => break,
                 }
@@ -131,10 +131,10 @@ impl DockerEngine {
         )))
     }
 
-    /// Who has the name.
+    /// Which container has the name.
     async fn holder(&self, name: &str) -> Result<Holder, EngineError> {
         let Some(inspected) = self.inspect_raw(name).await? else { return Ok(Holder::Unseen) };
-        // What looks like the beginning of an id finds a container by its id.
+        // A name that looks like the beginning of an id would match a container by its id.
         if inspected.name.as_deref().map(|found| found.trim_start_matches('/')) != Some(name) {
             return Ok(Holder::Unseen);
         }
@@ -143,16 +143,16 @@ impl DockerEngine {
     }
 }
 
-/// Whose a name is.
+/// Which container has a name.
 enum Holder {
-    /// That of a container, of this identity or a foreign one.
+    /// A container, of this identity or a foreign one.
     Is(Option<Identity>),
-    /// No container's that could be seen.
+    /// No visible container.
     Unseen,
 }
 
-/// The names to try, in this order. They follow from the identity alone, so that two launches of one container
-/// always meet at the same name, where the engine lets only one of them in.
+/// The names to try, in this order. They depend on the identity alone, so that two launches of one container
+/// always try the same name, and the engine lets only one of them succeed.
 fn names(order: &LaunchOrder) -> [String; 3] {
     let Identity { container, generation, .. } = order.identity;
     let name = engine_name(&order.name, container);
@@ -161,7 +161,8 @@ fn names(order: &LaunchOrder) -> [String; 3] {
     [name.clone(), format!("{name}-g{generation}"), format!("{name}-{digits}-g{generation}")]
 }
 
-/// "No such container" while one is being launched: not the order is wrong, somebody took it away.
+/// Maps "no such container" during a launch to a fault of the node: the order is not wrong, another request
+/// removed the container.
 fn gone_is_a_fault(failure: Failure) -> EngineError {
     match failure.error {
         EngineError::NotFound(sentence) => EngineError::NodeFault(sentence),
@@ -169,17 +170,17 @@ fn gone_is_a_fault(failure: Failure) -> EngineError {
     }
 }
 
-/// The order in the engine's words.
+/// The order as the engine's request body.
 fn body(order: &LaunchOrder) -> Result<ContainerCreateBody, EngineError> {
     let spec = &order.spec;
-    // What identifies it comes last: no label of an application takes its place.
+    // The identity's labels are added last, so that no label of an application replaces them.
     let mut labels: HashMap<String, String> = spec.labels.clone().into_iter().collect();
     labels.extend(identity_labels(order.identity, &order.name));
 
     let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
     for port in &spec.exposed_ports {
         let inner = format!("{}/{}", port.container, port.protocol);
-        // No address: all of the node's. No port: the engine chooses.
+        // No address means all of the node's; no port means that the engine chooses.
         let host_port = port.host.map(|port| port.to_string()).unwrap_or_default();
         let binding = PortBinding { host_ip: None, host_port: Some(host_port) };
         bindings.entry(inner).or_default().get_or_insert_default().push(binding);
@@ -196,13 +197,14 @@ fn body(order: &LaunchOrder) -> Result<ContainerCreateBody, EngineError> {
         healthcheck: spec.health_check.as_ref().map(health_check),
         exposed_ports: (!exposed.is_empty()).then_some(exposed),
         host_config: Some(HostConfig {
-            // `-v`, in the words of Docker's command line: what is missing on the node is made.
+            // As with `docker run -v`: a path that is missing on the node is created.
             binds: Some(spec.volumes.iter().map(ToString::to_string).collect()),
             port_bindings: (!bindings.is_empty()).then_some(bindings),
             network_mode: spec.networks.first().cloned(),
             nano_cpus: spec.resources.cpus.map(|cpus| whole(cpus.0.saturating_mul(1_000_000))),
             memory: spec.resources.memory_bytes.map(whole),
-            // The daemon decides about restarts. An engine that did would start what was moved away already.
+            // The daemon decides about restarts. An engine that restarts by itself would start what was moved
+            // away already.
             restart_policy: Some(RestartPolicy {
                 name: Some(RestartPolicyNameEnum::NO),
                 maximum_retry_count: None,

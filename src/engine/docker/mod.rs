@@ -1,10 +1,10 @@
-//! The Docker Engine API, through bollard: what a [`Engine`] is made of for real.
+//! The Docker Engine API, through bollard: the [`Engine`] for real engines.
 //!
-//! A container is found by its labels and never by its name: each call first asks the engine for the containers
-//! with the identity's labels, checks the labels of what it was given, and goes on with the engine's own id. So
-//! nothing that is not ours can be meant by a request.
+//! A container is found by its labels and never by its name: each call first asks the engine for the
+//! containers with the identity's labels, checks the labels in the answer, and continues with the engine's
+//! own id. So no request can affect a container that is not ours.
 //!
-//! Podman answers the same API; where it differs it is served as well as possible.
+//! Podman serves the same API; where it differs, it is supported as well as possible.
 
 mod answers;
 mod events;
@@ -42,33 +42,33 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long to wait before looking again for something that an engine is about to finish.
+/// Pause between two checks for something that an engine is about to finish.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long an engine may take for what, and how much is asked of it at a time.
+/// Timeouts of requests to one engine, and how many run at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// For a TCP connection.
+    /// A TCP connection.
     pub connect: Duration,
-    /// For the answer to a ping.
+    /// The answer to a ping.
     pub probe: Duration,
-    /// For the answer to any request that is quick by nature: list, inspect, remove, …
+    /// The answer to any request that is quick by nature: list, inspect, remove, …
     pub request: Duration,
-    /// For creating a container, and again for starting it.
+    /// Creating a container, and again starting it.
     pub launch: Duration,
-    /// For a whole pull of an image.
+    /// A whole pull of an image.
     pub pull: Duration,
-    /// For a pull that makes no progress, and for the output of a container that stalls.
+    /// A pull without progress, and a container's output that stalls.
     pub idle: Duration,
-    /// The grace time: from the signal to end until the container is killed. Docker's own default.
+    /// The grace period from the stop signal until the container is killed. Docker's own default.
     pub stop_grace: Duration,
-    /// For an answer to a stop, beyond the grace time.
+    /// The answer to a stop, on top of the grace period.
     pub stop: Duration,
-    /// How many changes are asked of one engine at a time, and as many questions.
+    /// Concurrent changes on one engine, and as many concurrent reads.
     pub max_work: usize,
-    /// How many pulls of one engine run at a time.
+    /// Concurrent pulls on one engine.
     pub max_pulls: usize,
-    /// How many containers' output is read from one engine at a time.
+    /// Containers whose output is read from one engine at a time.
     pub max_streams: usize,
 }
 
@@ -90,11 +90,11 @@ impl Default for Limits {
     }
 }
 
-/// Clients for real engines: one per endpoint, as long as somebody holds it.
+/// Clients for real engines: one per endpoint for as long as it is referenced.
 #[derive(Debug)]
 pub struct DockerEngines {
     limits: Limits,
-    /// So that the bounds of one engine hold however many parts of the daemon speak to it.
+    /// Shared, so that the bounds of one engine hold however many parts of the daemon use it.
     known: Mutex<BTreeMap<Endpoint, Weak<DockerEngine>>>,
 }
 
@@ -124,26 +124,26 @@ impl Engines for DockerEngines {
 struct DockerEngine {
     endpoint: Endpoint,
     limits: Limits,
-    /// Making it fails only for an endpoint that no request can be written for.
+    /// An error only for an endpoint that cannot be written as a request's address.
     client: Result<Docker, EngineError>,
-    /// Bounds questions. Apart from `changes`, so that looking at a busy engine never waits for its work.
+    /// Bounds reads. Separate from `changes`, so that inspecting a busy engine never waits for its work.
     questions: Semaphore,
     /// Bounds changes.
     changes: Semaphore,
     /// Bounds pulls.
     pulls: Semaphore,
-    /// How far pulls are.
+    /// Progress of the pulls.
     pulling: Pulls,
-    /// Bounds the reading of output; the streams keep their permits.
+    /// Bounds readers of output; the streams keep their permits.
     streams: Arc<Semaphore>,
-    /// Held while networks are looked for and made: Docker lets two of them have one name.
+    /// Held while networks are looked up and created: Docker allows two of one name.
     networks: tokio::sync::Mutex<()>,
 }
 
 /// Which bound a request counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bound {
-    /// None: a probe says whether the engine answers, not whether it is busy with us.
+    /// None: a probe checks whether the engine answers, not whether it is busy with our requests.
     Probe,
     Question,
     Change,
@@ -178,14 +178,15 @@ impl DockerEngine {
         self.client.as_ref().map_err(|error| Failure { status: None, error: error.clone() })
     }
 
-    /// One request. Waiting for its turn does not count against `limit`: whoever is before it has a limit too.
+    /// One request. Waiting for a permit does not count against `limit`: the requests before it have a limit
+    /// too.
     async fn call<T>(
         &self,
         bound: Bound,
         limit: Duration,
         request: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Failure> {
-        // The semaphores are never closed, so there is always a permit to be had.
+        // The semaphores are never closed, so acquiring cannot fail.
         let _permit = match bound {
             Bound::Probe => None,
             Bound::Question => self.questions.acquire().await.ok(),
@@ -219,7 +220,7 @@ impl DockerEngine {
         }
     }
 
-    /// The containers with this identity: one, or none. (More only when somebody copied our labels by hand.)
+    /// The containers with this identity: one, or none. (More only if someone copied our labels by hand.)
     async fn find(&self, identity: Identity) -> Result<Vec<Found>, Failure> {
         let labels = vec![
             format!("{LABEL_CLUSTER}={}", identity.cluster),
@@ -227,7 +228,7 @@ impl DockerEngine {
             format!("{LABEL_GENERATION}={}", identity.generation),
         ];
         let listed = self.containers(Some(HashMap::from([("label".to_owned(), labels)]))).await?;
-        // Whatever a filter may mean to the engine, the labels decide.
+        // However the engine interprets the filter, the labels decide.
         Ok(listed.into_iter().filter_map(found).filter(|found| found.identity == identity).collect())
     }
 
@@ -255,7 +256,7 @@ impl DockerEngine {
         Ok(())
     }
 
-    /// By the engine's id or by name. `None`: there is no such container.
+    /// Inspects by the engine's id or by name. `None`: no such container.
     async fn inspect_raw(&self, id: &str) -> Result<Option<ContainerInspectResponse>, Failure> {
         let deadline = Instant::now() + self.limits.request;
         loop {
@@ -281,13 +282,14 @@ impl DockerEngine {
         self.call(Bound::Change, self.limits.stop_grace + self.limits.stop, request).await
     }
 
-    /// With its anonymous volumes, running or not.
+    /// Removes a container with its anonymous volumes, running or not.
     async fn remove_raw(&self, id: &str) -> Result<(), Failure> {
         let options = RemoveContainerOptions { v: true, force: true, ..Default::default() };
         self.change(self.docker()?.remove_container(id, Some(options))).await
     }
 
-    /// What the container is now that it was started, even if it ended at once: the event stream tells that.
+    /// The state right after the start, even if the container has exited already: the event stream reports
+    /// that.
     async fn after_start(&self, id: &str) -> Result<Launched, EngineError> {
         match self.inspect_raw(id).await? {
             Some(inspected) => Ok(launched(&inspected)),
@@ -304,8 +306,9 @@ impl Engine for DockerEngine {
         let limit = self.limits.probe;
         match self.call(Bound::Probe, limit, self.docker()?.ping()).await {
             Ok(answer) if answer.trim() == "OK" => Ok(()),
-            Ok(_) => Err(failure::no_engine("it does not answer a ping with OK")),
-            // An engine that is there answers a ping; so who answers anything else is no engine, or a sick one.
+            Ok(_) => Err(failure::no_engine("ping was not answered with OK")),
+            // A working engine answers a ping; any other answer comes from something that is not an engine,
+            // or a sick one.
             Err(Failure { status: Some(status), error }) => {
                 Err(failure::no_engine(&format!("HTTP status {status}, {error}")))
             }
@@ -315,7 +318,8 @@ impl Engine for DockerEngine {
 
     async fn facts(&self) -> Result<EngineFacts, EngineError> {
         let docker = self.docker()?;
-        // Keeps bollard from using what an older engine does not know, should it come to ask for a version.
+        // Keeps bollard from using features that an older engine does not know, should it begin to send a
+        // version.
         let negotiated = self.question(docker.clone().negotiate_version()).await?;
         let version = self.question(negotiated.version()).await?;
         let info = self.question(negotiated.info()).await?;
@@ -336,7 +340,7 @@ impl Engine for DockerEngine {
                 version.os.as_deref().unwrap_or("linux"),
                 version.arch.as_deref().unwrap_or("unknown")
             ),
-            // Podman answers with another id each time it is asked.
+            // Podman returns a different id for each request.
             engine_id: if podman { self.endpoint.to_string() } else { info.id.unwrap_or_default() },
         })
     }
@@ -365,7 +369,7 @@ impl Engine for DockerEngine {
 
     async fn start(&self, identity: Identity) -> Result<Launched, EngineError> {
         let found = self.must_find(identity).await?;
-        // The engine answers "not modified" when it runs already.
+        // The engine answers "not modified" if it runs already.
         self.start_raw(&found.id).await?;
         self.after_start(&found.id).await
     }
@@ -386,10 +390,11 @@ impl Engine for DockerEngine {
         let going = self.find(identity).await?;
         for found in &going {
             if state_when_listed(found.state) == ContainerState::Running {
-                // Whatever keeps it from ending in peace, it is removed by force. If the engine is away, that tells.
+                // Whatever prevents a clean stop, the container is removed by force. If the engine is away,
+                // the removal fails.
                 if let Err(Failure { error, .. }) = self.stop_raw(&found.id).await {
                     tracing::debug!(endpoint = %self.endpoint, container = found.id, %error,
-                        "could not be stopped, is removed by force");
+                        "container did not stop; removing it by force");
                 }
             }
             match self.remove_raw(&found.id).await {

@@ -1,8 +1,9 @@
-//! Looking up the names of nodes.
+//! Name resolution for nodes' addresses.
 //!
-//! The system's resolver (getaddrinfo) blocks a thread for as long as it takes, half a minute where no name server answers,
-//! and cannot be stopped: whoever asked may be long gone. There are only so many threads for what blocks, and the
-//! store reads in them. So only some are for names, and a place is free again when the resolver has returned.
+//! The system's resolver (getaddrinfo) blocks a thread for as long as it takes, half a minute where no name
+//! server answers, and cannot be cancelled: its caller may be long gone. The runtime's threads for blocking
+//! work are limited, and the store reads in them. So only some of them may resolve names, and a permit is
+//! free again when the resolver has returned.
 
 use hyper_util::client::legacy::connect::dns::Name;
 use std::future::Future;
@@ -13,10 +14,10 @@ use std::task::{Context, Poll};
 use std::vec::IntoIter;
 use tokio::sync::Semaphore;
 
-/// How many lookups run at a time, in the whole process: a quarter of the threads that tokio has for what blocks.
+/// Concurrent lookups in the whole process: a quarter of tokio's threads for blocking work.
 static PLACES: Semaphore = Semaphore::const_new(128);
 
-/// Looks names up, as a connector wants it.
+/// Resolves names for a connector.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Names;
 
@@ -30,12 +31,12 @@ impl tower::Service<Name> for Names {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        // The connector puts its own port in the place of this one.
+        // The connector replaces this port by its own.
         Box::pin(in_one_of(&PLACES, move || (name.as_str(), 0).to_socket_addrs()))
     }
 }
 
-/// Does what blocks, once there is a place for it.
+/// Runs blocking work once a permit is free.
 async fn in_one_of<T: Send + 'static>(
     places: &'static Semaphore,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Networks: made when a container wants to join one that is not there.
+//! Networks: created when a container joins one that is missing.
 
 use super::DockerEngine;
 use crate::engine::{EngineError, LABEL_CLUSTER};
@@ -7,16 +7,16 @@ use bollard::query_parameters::ListNetworksOptions;
 use kdaemon_events::ClusterId;
 use std::collections::HashMap;
 
-/// Those that every engine has.
+/// The networks of every engine.
 const BUILT_IN: [&str; 4] = ["bridge", "host", "none", "default"];
 
-/// Refuses what is not the name of a network.
+/// Refuses what is not a network's name.
 pub(super) fn check_names(names: &[String]) -> Result<(), EngineError> {
     let named = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
     };
-    // `container:…` for one would join a network that belongs to somebody else.
+    // `container:…` would join another container's network.
     if let Some(name) = names.iter().find(|name| !named(name)) {
         return Err(EngineError::Rejected(format!("`{name}` is not the name of a network")));
     }
@@ -24,7 +24,7 @@ pub(super) fn check_names(names: &[String]) -> Result<(), EngineError> {
 }
 
 impl DockerEngine {
-    /// Sees to it that the networks are there; makes bridges, with the cluster's label, in place of missing ones.
+    /// Ensures that the networks exist; creates missing ones as bridges with the cluster's label.
     pub(super) async fn ensure_networks(
         &self,
         cluster: ClusterId,
@@ -51,8 +51,8 @@ impl DockerEngine {
             Err(failure) if failure.status == Some(409) => return Ok(()),
             Err(failure) => return Err(failure.error),
         };
-        // Engines before 25 let two networks have one name, which no container can join then. When another
-        // daemon made one at the same time, the one with the smaller id stays: both daemons see it alike.
+        // Engines before 25 allow two networks of one name, which no container can join then. If another
+        // daemon created one at the same time, the one with the smaller id stays: both daemons choose alike.
         if self.networks_named(name).await?.first().is_some_and(|first| *first != own) {
             match self.change(self.docker()?.remove_network(&own)).await {
                 Err(failure) if !failure.is_not_found() => return Err(failure.error),
@@ -62,9 +62,9 @@ impl DockerEngine {
         Ok(())
     }
 
-    /// The ids of all networks with exactly this name, in order.
+    /// The ids of all networks with exactly this name, sorted.
     async fn networks_named(&self, name: &str) -> Result<Vec<String>, EngineError> {
-        // The filter finds parts of names as well.
+        // The filter also matches parts of names.
         let filters = HashMap::from([("name".to_owned(), vec![name.to_owned()])]);
         let options = ListNetworksOptions { filters: Some(filters) };
         let networks = self.question(self.docker()?.list_networks(Some(options))).await?;

@@ -1,4 +1,4 @@
-//! What a container writes, and what it uses.
+//! A container's output and resource usage.
 
 use super::answers::time_of;
 use super::events::{opened, until_error};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// The time between the two looks that the use of processors follows from.
+/// The interval between the two samples of processor time.
 const SAMPLE: Duration = Duration::from_millis(250);
 
 impl DockerEngine {
@@ -23,10 +23,10 @@ impl DockerEngine {
         id: &str,
         request: LogRequest,
     ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
-        // Streams that are followed may last for ever, so nobody waits for one to end.
+        // Followed streams may last indefinitely, so this refuses rather than waits.
         let Ok(permit) = Arc::clone(&self.streams).try_acquire_owned() else {
             return Err(EngineError::NodeFault(format!(
-                "{} streams of this engine are being read already, which is the limit",
+                "{} streams of this engine are being read, which is the limit; close one and retry",
                 self.limits.max_streams
             )));
         };
@@ -34,7 +34,7 @@ impl DockerEngine {
             follow: request.follow,
             stdout: true,
             stderr: true,
-            // Whole seconds are all that bollard sends: rather a little too much than too little.
+            // bollard sends whole seconds only: rather a little too much than too little.
             since: request.since.map_or(0, |since| i32::try_from(since.timestamp()).unwrap_or(0)),
             tail: request.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
             ..Default::default()
@@ -43,7 +43,7 @@ impl DockerEngine {
         let docker =
             wire::client(&self.endpoint, &self.limits, Answered::clone(&answered)).map_err(Failure::from)?;
         let mut output = opened(docker.logs(id, Some(options)), &answered, self.limits.request).await?;
-        // What is written already comes without a pause; what is to be written may be long in coming.
+        // Existing output arrives without a pause; new output may take any time.
         let idle = (!request.follow).then_some(self.limits.idle);
         let chunks = futures_util::stream::poll_fn(move |context| {
             let _held = &permit;
@@ -58,11 +58,11 @@ impl DockerEngine {
         })
     }
 
-    /// Docker itself would measure for one to two seconds. Two looks of our own, a quarter of a second apart,
-    /// tell the same and cost the engine some milliseconds each.
+    /// Docker itself would measure for one to two seconds. Two samples of our own, a quarter of a second
+    /// apart, give the same result and cost the engine some milliseconds each.
     pub(super) async fn measure(&self, id: &str) -> Result<Stats, Failure> {
         let earlier = self.look(id).await?;
-        // Engines older than 20.10 do not know of a single look, and have measured already.
+        // Engines older than 20.10 do not support a single sample, and have measured already.
         if cpus(&earlier, None) > 0.0 {
             return Ok(stats(&earlier, None));
         }
@@ -112,7 +112,8 @@ fn stats(now: &ContainerStatsResponse, before: Option<&ContainerStatsResponse>) 
     }
 }
 
-/// Processor time used, by time gone by: between two looks, or the two that the engine took itself.
+/// Processors in use, from processor time over elapsed time: between two samples, or the two that the engine
+/// took itself.
 #[allow(clippy::cast_precision_loss)] // differences of nanoseconds, far below 2^52
 fn cpus(now: &ContainerStatsResponse, before: Option<&ContainerStatsResponse>) -> f64 {
     let used =
@@ -131,7 +132,7 @@ fn cpus(now: &ContainerStatsResponse, before: Option<&ContainerStatsResponse>) -
     used_now.saturating_sub(used_before) as f64 / gone_by as f64
 }
 
-/// Memory in use without the page cache, as `docker stats` counts it: on cgroups v1 and v2.
+/// Memory in use without the page cache, computed as `docker stats` does, on cgroups v1 and v2.
 fn memory_in_use(memory: &ContainerMemoryStats) -> u64 {
     let usage = memory.usage.unwrap_or(0);
     let of = |name: &str| memory.stats.as_ref()?.get(name).copied();

@@ -1,11 +1,11 @@
-//! The pulls that are under way, and how far they are.
+//! Progress of the pulls in flight.
 
 use crate::engine::{Identity, Pulling};
 use bollard::models::CreateImageInfo;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The pulls under way, by the launch that waits for each.
+/// The pulls in flight, by the launch that waits for each.
 #[derive(Debug, Default)]
 pub(super) struct Pulls(Mutex<BTreeMap<Identity, Pulling>>);
 
@@ -14,7 +14,7 @@ impl Pulls {
         self.all().get(&identity).cloned()
     }
 
-    /// Notes a pull, until what is returned is dropped.
+    /// Registers a pull until the returned guard is dropped.
     pub(super) fn begin(&self, identity: Identity, image: &str) -> Pull<'_> {
         self.all().insert(identity, Pulling { image: image.to_owned(), ..Pulling::default() });
         Pull { pulls: self, identity, layers: HashMap::new() }
@@ -29,12 +29,12 @@ impl Pulls {
 pub(super) struct Pull<'a> {
     pulls: &'a Pulls,
     identity: Identity,
-    /// The bytes of each layer: those that have come, and all, once the engine has said that.
+    /// Received and total bytes of each layer, once the engine has reported them.
     layers: HashMap<String, Option<(u64, u64)>>,
 }
 
 impl Pull<'_> {
-    /// Takes in what the engine tells of a layer.
+    /// Records a progress message.
     pub(super) fn heard(&mut self, info: &CreateImageInfo) {
         let (Some(id), Some(status)) = (&info.id, info.status.as_deref()) else { return };
         let count = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
@@ -44,7 +44,8 @@ impl Pull<'_> {
                 let of = count(detail.total);
                 self.layers.insert(id.clone(), Some((count(detail.current).min(of), of)));
             }
-            // What is unpacked has come. What came without a word about its size is small.
+            // A layer that is being unpacked has been received. One that arrives without a reported size is
+            // small.
             ("Verifying Checksum" | "Download complete" | "Extracting" | "Pull complete", _) => {
                 let Some(layer) = self.layers.get_mut(id) else { return };
                 let (_, of) = layer.unwrap_or_default();

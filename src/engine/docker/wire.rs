@@ -1,8 +1,8 @@
-//! How requests get to an engine: connections of our own under bollard's client.
+//! The transport to an engine: our own connections below bollard's client.
 //!
-//! Bollard's own transports know no limit below a second, no keep-alive, and do not tell when a stream was
-//! answered; and it writes the registry's credentials in an alphabet that the engine does not read. So this
-//! brings a transport of ours, which it allows for.
+//! bollard's own transports support no timeout below a second and no keep-alive, and do not report when a
+//! stream was answered; and bollard encodes the registry's credentials in an alphabet that the engine does
+//! not read. So we pass it a transport of our own, which it allows for.
 
 use super::Limits;
 use super::names::Names;
@@ -18,26 +18,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::UnixStream;
 
-/// Bollard's own limit, in seconds: so long that it never counts. Ours are around each call.
+/// bollard's own timeout, in seconds: long enough never to apply. Ours are around each call.
 const NO_LIMIT_S: u64 = 7 * 24 * 3600;
-/// How long a connection may be silent before the kernel asks the other side whether it is there …
+/// How long a connection may be silent before the kernel probes the peer …
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// … how long it waits for the answer before it asks again …
+/// … the interval between two probes …
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// … and how often, before it gives the connection up.
+/// … and how many unanswered ones close the connection.
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// Whether an engine has begun to answer: its answer's headers are there.
+/// Set once an engine has begun to answer: the headers have arrived.
 pub(super) type Answered = Arc<AtomicBool>;
 
-/// A client for the engine at `endpoint`; `answered` is set as soon as an answer to any request begins.
+/// A client for the engine at `endpoint`; `answered` is set as soon as the answer to any request begins.
 pub(super) fn client(endpoint: &Endpoint, limits: &Limits, answered: Answered) -> Result<Docker, Error> {
     match endpoint {
         Endpoint::Tcp { host, port } => {
             let mut connector = HttpConnector::new_with_resolver(Names);
             connector.set_connect_timeout(Some(limits.connect));
             connector.set_nodelay(true);
-            // Without these a stream of events over a cut link would be silent for ever.
+            // Without these a stream of events over a cut link would be silent indefinitely.
             connector.set_keepalive(Some(KEEPALIVE));
             connector.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
             connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
@@ -60,8 +60,8 @@ fn over<C>(connector: C, address: &str, answered: Answered) -> Result<Docker, Er
 where
     C: Connect + Clone + Send + Sync + 'static,
 {
-    // A connection per request, as bollard's own transports do: a connection that was kept may lead to a
-    // machine that has died and come back since, and would cost one request its whole time limit.
+    // One connection per request, as with bollard's own transports: a kept connection may lead to a machine
+    // that has crashed and rebooted since, and would cost one request its whole timeout.
     let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
     let transport = move |mut request: BollardRequest| {
         url_safe_credentials(&mut request);
@@ -81,8 +81,8 @@ where
     )
 }
 
-/// The engine reads `X-Registry-Auth` in the URL-safe alphabet of base64 (RFC 4648, section 5) and takes what
-/// it cannot read for no credentials; bollard 0.21 writes the standard one.
+/// The engine reads `X-Registry-Auth` in the URL-safe alphabet of base64 (RFC 4648, section 5) and treats
+/// unreadable values as no credentials; bollard 0.21 writes the standard alphabet.
 fn url_safe_credentials(request: &mut BollardRequest) {
     const HEADER: &str = "x-registry-auth";
     let Some(header) = request.headers().get(HEADER) else { return };

@@ -1,4 +1,4 @@
-//! The client of one simulated engine: the way there and back, with its limits.
+//! The client of one simulated engine: requests and answers, with their timeouts.
 
 use super::connection::{REFUSAL, no_answer, operate, read};
 use super::machine::{Machine, mix};
@@ -19,7 +19,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How fast images come.
+/// The speed of image pulls.
 const BYTES_PER_MS: u64 = 10_000;
 
 pub(super) struct SimulatedEngine {
@@ -27,7 +27,7 @@ pub(super) struct SimulatedEngine {
     endpoint: Endpoint,
 }
 
-/// Counts a call while it is under way.
+/// Counts a call while it is in flight.
 struct UnderWay(Arc<Machine>);
 
 impl Drop for UnderWay {
@@ -36,7 +36,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// Notes a pull while it is under way.
+/// Registers a pull while it is in flight.
 struct Pull<'a>(&'a Machine, Identity);
 
 impl<'a> Pull<'a> {
@@ -53,7 +53,7 @@ impl Drop for Pull<'_> {
     }
 }
 
-/// What the first request of a launch finds.
+/// What the first request of a launch found.
 struct Found {
     running: Option<ContainerState>,
     has_image: bool,
@@ -92,7 +92,7 @@ impl SimulatedEngine {
         }
     }
 
-    /// What the registry says to a pull.
+    /// The registry's error for a pull, if any.
     fn registry_refuses(&self, order: &LaunchOrder, is_cut: bool) -> Option<EngineError> {
         let image = normal(&order.spec.docker_image);
         let host = image.split(['/', ':']).next().unwrap_or_default();
@@ -186,7 +186,7 @@ impl SimulatedEngine {
             None | Some(ContainerState::Created),
         ) = (&launched, found.running)
         {
-            // A container that never ran is of no use to anybody, and would hold its name.
+            // A container that never ran is of no use, and would hold its name.
             let remove_ms = machine.takes(&machine.about.timing.remove_ms);
             let removed = operate(
                 machine,
@@ -194,7 +194,7 @@ impl SimulatedEngine {
                 |_| remove_ms,
                 move |state, now| Ok(state.remove(identity, now)),
             );
-            // Why it did not start says more than why it could not be removed.
+            // The reason why it did not start says more than the reason why it could not be removed.
             drop(removed.await);
         }
         if found.is_answered {
@@ -343,7 +343,7 @@ impl Engine for SimulatedEngine {
                     pids: 0,
                 });
             };
-            // From 1% to 60% of what it may have, and from 1 to 32 MB.
+            // From 1% to 60% of the limit, and from 1 to 32 MB.
             let in_use = u32::try_from(limit * (1 + chance % 60) / 100).unwrap_or(u32::MAX);
             let uptime_s = (now - since_ms) / 1_000;
             Ok(Stats {

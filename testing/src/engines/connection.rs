@@ -1,4 +1,4 @@
-//! The way to an engine and back: one connection, with what can happen to it.
+//! One connection to an engine, and what can happen to it.
 
 use super::machine::{Link, Machine};
 use super::state::State;
@@ -9,13 +9,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How long it takes to be refused.
+/// How long a refused connection takes.
 pub(super) const REFUSAL: Duration = Duration::from_millis(1);
 
 pub(super) async fn wait_for(link: &mut watch::Receiver<Link>, condition: impl FnMut(&Link) -> bool) -> Link {
     match link.wait_for(condition).await.map(|link| *link) {
         Ok(link) => link,
-        // The machine is held by whoever waits, and the sender by the machine.
+        // The waiting task holds the machine, and the machine holds the sender.
         Err(_) => pending().await,
     }
 }
@@ -35,7 +35,7 @@ pub(super) fn connection_lost() -> EngineError {
     EngineError::Unreachable("connection reset by peer".into())
 }
 
-/// One connection to an engine: it lives no longer than the engine that accepted it.
+/// One connection to an engine: it lives no longer than the engine process that accepted it.
 pub(super) struct Connection<'a> {
     machine: &'a Machine,
     link: watch::Receiver<Link>,
@@ -45,7 +45,7 @@ pub(super) struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    /// Connects and sends the request; it has arrived when this returns.
+    /// Connects and sends the request, which has arrived when this returns.
     async fn open(machine: &'a Machine) -> Result<Self, EngineError> {
         let mut link = machine.link.subscribe();
         let seen = wait_for(&mut link, |link| link.requests).await;
@@ -71,14 +71,14 @@ impl<'a> Connection<'a> {
         is_broken(&self.machine.link.borrow(), self.boot)
     }
 
-    /// Waits until the connection breaks, and until that can be noticed.
+    /// Waits until the connection breaks, and until the client can notice.
     async fn broken(&mut self) -> EngineError {
         let boot = self.boot;
         wait_for(&mut self.link, |link| is_broken(link, boot) && link.answers).await;
         connection_lost()
     }
 
-    /// Lets time pass in which the connection may break.
+    /// Lets time pass, during which the connection may break.
     async fn pass(&mut self, ms: u64) -> Result<(), EngineError> {
         if ms == 0 {
             return Ok(());
@@ -90,7 +90,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Brings the answer back.
+    /// Delivers the answer.
     async fn answer<T>(mut self, answer: T) -> Result<T, EngineError> {
         if self.loses_answer {
             return pending().await;
@@ -105,7 +105,7 @@ pub(super) fn is_broken(link: &Link, boot: u32) -> bool {
     !link.up || link.boot != boot
 }
 
-/// One request that is answered at once when `after_ms` are over; given up with its caller.
+/// A request that is answered after `after_ms`; dropped with its caller.
 pub(super) async fn read<T: Send>(
     machine: &Machine,
     limit: Duration,
@@ -123,8 +123,8 @@ pub(super) async fn read<T: Send>(
     .await
 }
 
-/// One request that the engine works on for as long as `takes_ms` says, and finishes whether or not its caller
-/// still waits; only a crash prevents it.
+/// A request that the engine works on for `takes_ms`, and finishes whether or not its caller still waits;
+/// only a crash prevents that.
 pub(super) async fn operate<T: Send + 'static>(
     machine: &Machine,
     limit: Duration,
@@ -139,7 +139,7 @@ pub(super) async fn operate<T: Send + 'static>(
                 return None;
             }
             let due = now.saturating_add(takes_ms(state));
-            // The caller may have gone away.
+            // The caller may be gone.
             state.work(now, due, Box::new(move |state, at| drop(done.send(act(state, at)))));
             Some(due)
         });

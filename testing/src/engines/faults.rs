@@ -1,4 +1,4 @@
-//! What can go wrong with a machine, on command.
+//! Faults of a machine, injected by method calls.
 
 use super::machine::Machine;
 use super::state::no_such_container;
@@ -7,18 +7,18 @@ use kdaemon::engine::{EngineError, Exit, Identity};
 use kdaemon_events::Protocol;
 use std::sync::atomic::Ordering;
 
-/// How much of a machine stops.
+/// How much of a machine crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
-    /// The engine alone: its containers run on, and are there when it is started again.
+    /// The engine alone: its containers keep running, and are there when it starts again.
     EngineOnly,
-    /// The whole machine: every process ends, and shows as exited with 255 when the engine is started again.
+    /// The whole machine: every process ends, and shows as exited with 255 when the engine starts again.
     Machine,
 }
 
 impl Machine {
-    /// The engine stops: open connections and event streams break, new ones are refused, and what it was working
-    /// on stays undone. (A machine without power would not even refuse: [`Machine::cut`] it, too.)
+    /// The engine crashes: open connections and event streams break, new ones are refused, and requests in
+    /// progress are not finished. (A machine without power would not even refuse: [`Machine::cut`] it, too.)
     pub fn crash(&self, crash: Crash) {
         self.with(|state, now| {
             match crash {
@@ -29,7 +29,7 @@ impl Machine {
         });
     }
 
-    /// The engine starts after a crash. Nothing happens when it runs.
+    /// Starts the engine after a crash; no effect if it runs.
     pub fn start(&self) {
         self.with(|_, _| {
             self.link.send_if_modified(|link| {
@@ -41,24 +41,24 @@ impl Machine {
         });
     }
 
-    /// The engine is restarted at once: its connections break.
+    /// Restarts the engine: its connections break.
     pub fn restart(&self, crash: Crash) {
         self.crash(crash);
         self.start();
     }
 
-    /// Nothing passes the link any more. Nobody notices but by waiting: requests hang, and streams are silent.
-    /// What waits passes when the link is healed, as with TCP.
+    /// Cuts the link in both directions. Only a timeout reveals it: requests hang, and streams are silent.
+    /// What is in flight passes when the link is healed, as with TCP.
     pub fn cut(&self) {
         self.set_link(false, false);
     }
 
-    /// One way is cut: requests arrive and are executed, but neither answers nor events come back.
+    /// Cuts one direction: requests arrive and are executed, but neither answers nor events come back.
     pub fn cut_answers(&self) {
         self.set_link(true, false);
     }
 
-    /// The link works again, both ways.
+    /// Heals the link in both directions.
     pub fn heal(&self) {
         self.set_link(true, true);
     }
@@ -70,64 +70,64 @@ impl Machine {
         });
     }
 
-    /// Everything takes `factor` times as long from now on; 1 is as it was.
+    /// Everything takes `factor` times as long from now on; 1 is normal speed.
     pub fn slow(&self, factor: u32) {
         self.slow.store(factor.max(1), Ordering::Relaxed);
     }
 
-    /// So many of 1,000 connections come to nothing: the request is lost, or (as often) its answer.
+    /// `per_mille` of 1,000 connections fail: the request is lost, or (equally often) its answer.
     pub fn lose_messages(&self, per_mille: u32) {
         self.lossy_per_mille.store(per_mille, Ordering::Relaxed);
     }
 
-    /// The disk is replaced by an empty one: all containers, images, networks and volumes are gone, foreign ones
-    /// too, and no event tells of it.
+    /// Replaces the disk by an empty one: all containers, images, networks and volumes are gone, foreign ones
+    /// too, without events.
     pub fn lose_disk(&self) {
         self.with(|state, _| state.lose_everything());
     }
 
-    /// The disk is full: nothing can be pulled or made. What runs runs on.
+    /// Fills the disk: nothing can be pulled or created. What runs keeps running.
     pub fn full_disk(&self) {
         self.with(|state, _| state.disk_is_full = true);
     }
 
-    /// There is space again.
+    /// Frees the disk again.
     pub fn free_disk(&self) {
         self.with(|state, _| state.disk_is_full = false);
     }
 
-    /// This machine alone reaches no registry, or does again.
+    /// Cuts this machine alone from all registries, or reconnects it.
     pub fn set_registry_cut(&self, is_cut: bool) {
         self.with(|state, _| state.registry_is_cut = is_cut);
     }
 
-    /// The image is removed; the next launch of it pulls. Says whether it was there.
+    /// Removes an image, so that its next launch pulls. Returns whether it was there.
     pub fn remove_image(&self, image: &str) -> bool {
         self.with(|state, _| state.images.remove(super::normal(image).as_str()))
     }
 
-    /// The next `count` launches that reach the engine fail with `error`, and do nothing.
+    /// The next `count` launches that reach the engine fail with `error` and have no effect.
     pub fn fail_next_launches(&self, count: u32, error: EngineError) {
         self.with(|state, _| state.failing = (count > 0).then_some((count, error)));
     }
 
-    /// The next `count` launches that reach the engine succeed, but their caller waits for the answer in vain.
+    /// The next `count` launches that reach the engine succeed, but their callers never get the answer.
     pub fn launch_succeeds_but_times_out(&self, count: u32) {
         self.with(|state, _| state.timing_out = count);
     }
 
-    /// Somebody or something ends the process of a container.
+    /// Ends the process of a container with this exit code.
     ///
     /// # Errors
-    /// There is no such container.
+    /// When there is no such container.
     pub fn kill_container(&self, identity: Identity, code: i64) -> Result<(), EngineError> {
         self.end_container(identity, Exit { code, out_of_memory: false })
     }
 
-    /// The kernel ends the process of a container for want of memory.
+    /// Ends the process of a container as the kernel does when memory is exhausted.
     ///
     /// # Errors
-    /// There is no such container.
+    /// When there is no such container.
     pub fn exhaust_memory(&self, identity: Identity) -> Result<(), EngineError> {
         self.end_container(identity, Exit { code: 137, out_of_memory: true })
     }
@@ -140,28 +140,28 @@ impl Machine {
         })
     }
 
-    /// Somebody starts a container that does not run, past kDaemon.
+    /// Starts a stopped container directly on the engine, bypassing kDaemon.
     ///
     /// # Errors
-    /// What the engine says to it.
+    /// The engine's refusal.
     pub fn start_container(&self, identity: Identity) -> Result<(), EngineError> {
         self.with(|state, now| state.start(identity, now).map(drop))
     }
 
-    /// Somebody removes a container, past kDaemon.
+    /// Removes a container directly on the engine, bypassing kDaemon.
     ///
     /// # Errors
-    /// There is no such container.
+    /// When there is no such container.
     pub fn remove_container(&self, identity: Identity) -> Result<(), EngineError> {
         self.with(
             |state, now| if state.remove(identity, now) { Ok(()) } else { Err(no_such_container(identity)) },
         )
     }
 
-    /// The engine's health check of a container changes its mind.
+    /// Sets the result of the engine's health check of a container.
     ///
     /// # Errors
-    /// There is no such container.
+    /// When there is no such container.
     pub fn set_health(&self, identity: Identity, healthy: bool) -> Result<(), EngineError> {
         self.with(|state, _| {
             state.get(identity)?;
@@ -170,10 +170,10 @@ impl Machine {
         })
     }
 
-    /// The container writes this.
+    /// The container writes this text.
     ///
     /// # Errors
-    /// There is no such container.
+    /// When there is no such container.
     pub fn write_output(&self, identity: Identity, text: &str) -> Result<(), EngineError> {
         self.with(|state, now| {
             state.get(identity)?;
@@ -182,15 +182,15 @@ impl Machine {
         })
     }
 
-    /// Somebody runs a container of their own here, which holds these ports of the machine.
+    /// Runs a foreign container, which holds these ports of the machine.
     ///
     /// # Errors
-    /// Its name or one of its ports is taken.
+    /// When its name or one of its ports is taken.
     pub fn run_foreign(&self, name: &str, ports: &[(Protocol, u16)]) -> Result<(), EngineError> {
         self.with(|state, _| state.add_foreign(name, ports))
     }
 
-    /// Somebody removes a container of their own. Says whether it was there.
+    /// Removes a foreign container. Returns whether it was there.
     pub fn remove_foreign(&self, name: &str) -> bool {
         self.with(|state, _| state.remove_foreign(name))
     }

@@ -1,4 +1,4 @@
-//! A machine: its link to kDaemon, its clock and its luck.
+//! A simulated machine: its link to kDaemon, its clock and its random numbers.
 
 use super::state::{State, normal};
 use super::{CALLS, Call, Identity, SimulatedMachine};
@@ -12,10 +12,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The simulation's clock begins on 2026-01-01T00:00:00Z.
+/// The simulation's clock starts at 2026-01-01T00:00:00Z.
 const EPOCH_S: i64 = 1_767_225_600;
 
-/// Simulated time: milliseconds of tokio's clock since the world was made.
+/// Simulated time: milliseconds of tokio's clock since the world was created.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock(pub(super) Instant);
 
@@ -25,19 +25,19 @@ impl Clock {
     }
 
     pub(super) async fn sleep_until(self, at_ms: u64) {
-        // A bound of a century, so that no sum overflows.
+        // Bounded to a century, so that no sum overflows.
         tokio::time::sleep_until(self.0 + Duration::from_millis(at_ms.min(3_155_760_000_000))).await;
     }
 }
 
-/// The moment `at_ms` of the simulation as a date.
+/// The date of the moment `at_ms` of the simulation.
 pub(super) fn date(at_ms: u64) -> DateTime<Utc> {
     let since = i64::try_from(at_ms).ok().and_then(TimeDelta::try_milliseconds).unwrap_or(TimeDelta::MAX);
     let epoch = DateTime::from_timestamp(EPOCH_S, 0).unwrap_or_default();
     epoch.checked_add_signed(since).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// The moment of the simulation at a date; what was before it began is its beginning.
+/// The moment of the simulation at a date; dates before its start map to the start.
 pub(super) fn moment(at: DateTime<Utc>) -> u64 {
     u64::try_from((at - date(0)).num_milliseconds()).unwrap_or(0)
 }
@@ -49,7 +49,7 @@ pub(super) fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The way between kDaemon and an engine, and the engine's end of it.
+/// The link between kDaemon and an engine, and the engine's end of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Link {
     /// Whether requests arrive.
@@ -58,13 +58,13 @@ pub(super) struct Link {
     pub(super) answers: bool,
     /// Whether the engine runs.
     pub(super) up: bool,
-    /// How often it was started: a connection lives as long as the engine that accepted it.
+    /// Number of starts: a connection lives as long as the engine process that accepted it.
     pub(super) boot: u32,
-    /// Changes whenever something happens on the machine, to wake those who wait for that.
+    /// Changes whenever something happens on the machine, to wake waiting tasks.
     tick: u32,
 }
 
-/// A simulated engine with its machine: what can go wrong with it, on command, and what is there in truth.
+/// A simulated engine with its machine: methods to inject faults, and to read its true state.
 pub struct Machine {
     pub(super) about: SimulatedMachine,
     pub(super) clock: Clock,
@@ -75,7 +75,7 @@ pub struct Machine {
     pub(super) calls: [AtomicU64; CALLS],
     pub(super) in_flight: AtomicU32,
     pub(super) most_in_flight: AtomicU32,
-    /// The pulls under way: of which image, since when, and how many milliseconds they take.
+    /// Pulls in flight: the image, the start, and the duration in milliseconds.
     pub(super) pulls: Mutex<BTreeMap<Identity, (String, Instant, u64)>>,
     random: AtomicU64,
     state: Mutex<State>,
@@ -107,7 +107,7 @@ impl Machine {
         }
     }
 
-    /// Looks at the machine as it is now, or changes it.
+    /// Reads or changes the machine's state, after bringing it up to date.
     pub(super) fn with<T>(&self, look: impl FnOnce(&mut State, u64) -> T) -> T {
         let now = self.clock.now_ms();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,7 +127,7 @@ impl Machine {
         mix(self.random.fetch_add(GAMMA, Ordering::Relaxed).wrapping_add(GAMMA))
     }
 
-    /// A time from `range`, stretched when the machine is slow.
+    /// A duration from `range`, multiplied when the machine is slow.
     pub(super) fn takes(&self, range: &RangeInclusive<u64>) -> u64 {
         let (low, high) = (*range.start(), *range.end());
         let ms = if high <= low { low } else { low + self.random() % (high - low + 1) };

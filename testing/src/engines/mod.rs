@@ -1,9 +1,10 @@
-//! Simulated engines: a world of machines in memory that behave as Docker's engine does, and fail on command.
+//! Simulated engines: a world of machines in memory that behave as Docker's engine does, with faults on
+//! command.
 //!
-//! For tests, benches and the simulation. All waiting is tokio's, so with a paused clock an hour passes at once;
-//! all chance comes from one seed, so a failure can be had again. There are no tasks in the background: a machine
-//! is brought up to date whenever somebody looks at it, and what was asked of an engine is done when its time
-//! comes even if the one who asked has gone away (as an engine does).
+//! For tests, benches and the simulation. All waiting uses tokio's clock, so with a paused clock an hour
+//! passes at once; all randomness comes from one seed, so failures are reproducible. There are no background
+//! tasks: a machine is brought up to date whenever it is read, and a request is carried out when its time
+//! comes even if its caller is gone (as on a real engine).
 //!
 //! ```
 //! use kdaemon::engine::Engines;
@@ -20,11 +21,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What a container does is read from its command, which may be `sleep 3`, `true`, `false`, `echo …`,
-//! `sh -c "…; exit 3"` with simple loops and traps, or nothing (a server that runs for ever); an executable that
+//! What a container does is read from its command, which may be `sleep 3`, `true`, `false`, `echo …`, `sh -c
+//! "…; exit 3"` with simple loops and traps, or nothing (a server that runs indefinitely); an executable that
 //! busybox lacks is not found, unless its name begins with the image's.
 //!
-//! What is simplified: restarts are the daemon's, so no engine restarts a container; nothing is written to
+//! Simplifications: restarts are the daemon's, so no engine restarts a container; nothing is written to
 //! volumes; a health check is `true` unless its command is `false` or `exit 1`.
 
 mod client;
@@ -51,22 +52,22 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long an engine takes for its work, in milliseconds: each time a number from the range, by chance.
+/// How long an engine's work takes, in milliseconds: each time a random number from the range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
-    /// The way there and back, for every request.
+    /// A request and its answer on the wire.
     pub answer_ms: RangeInclusive<u64>,
-    /// To pull an image that it has not got.
+    /// Pulling a missing image.
     pub pull_ms: RangeInclusive<u64>,
-    /// To make a container.
+    /// Creating a container.
     pub create_ms: RangeInclusive<u64>,
-    /// To start one.
+    /// Starting a container.
     pub start_ms: RangeInclusive<u64>,
-    /// For a process that heeds SIGTERM to end.
+    /// The end of a process that handles SIGTERM.
     pub stop_ms: RangeInclusive<u64>,
-    /// To remove one.
+    /// Removing a container.
     pub remove_ms: RangeInclusive<u64>,
-    /// After which a process that does not heed SIGTERM is killed.
+    /// Grace period after which a process that ignores SIGTERM is killed.
     pub grace_ms: u64,
 }
 
@@ -85,7 +86,7 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// Everything is done at once: for benches that measure something else.
+    /// Everything takes no time: for benches that measure something else.
     #[must_use]
     pub fn instant() -> Self {
         let at_once = || 0..=0;
@@ -101,14 +102,14 @@ impl Timing {
     }
 }
 
-/// How long a client waits for each kind of answer before it gives up.
+/// A client's timeout for each kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// For a ping.
     pub ping: Duration,
-    /// For what an engine only has to look up.
+    /// For a read.
     pub read: Duration,
-    /// For making, starting and removing a container; for stopping one, beyond its grace time.
+    /// For creating, starting and removing a container; for stopping one, on top of its grace period.
     pub work: Duration,
     /// For a pull.
     pub pull: Duration,
@@ -125,20 +126,20 @@ impl Default for Limits {
     }
 }
 
-/// What a machine is when it is added.
+/// The properties of a machine when it is added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SimulatedMachine {
-    /// Its processors.
+    /// Processors.
     pub cpus: MilliCpus,
-    /// Its memory, in bytes.
+    /// Memory in bytes.
     pub memory_bytes: u64,
-    /// The engine's version.
+    /// Version of the engine.
     pub version: String,
-    /// The newest API version that it speaks.
+    /// The newest API version that the engine supports.
     pub api_version: String,
-    /// The images that need no pull.
+    /// Images that need no pull.
     pub images: Vec<String>,
-    /// How long things take.
+    /// Durations of its work.
     pub timing: Timing,
 }
 
@@ -172,27 +173,27 @@ pub enum Call {
     Stats,
 }
 
-/// How many kinds of call there are.
+/// Number of kinds of call.
 const CALLS: usize = 11;
 
-/// A container as it is in truth, whatever a client can see of it.
+/// The true state of a container, whatever a client can see of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenContainer {
-    /// Who it is.
+    /// From its labels.
     pub identity: Identity,
     /// Its name on the engine.
     pub name: String,
-    /// Its image, as the spec says it.
+    /// Its image, as in the spec.
     pub image: String,
-    /// Whether it runs.
+    /// What it does.
     pub state: ContainerState,
-    /// How it ended, when it has.
+    /// How its process exited, if it did.
     pub exit: Option<Exit>,
     /// Its published ports, while it runs.
     pub ports: Vec<PublishedPort>,
-    /// What its health check said last.
+    /// The last result of its health check.
     pub healthy: Option<bool>,
-    /// When it was started the last time.
+    /// The time of its last start.
     pub started_at: Option<DateTime<Utc>>,
 }
 
@@ -215,7 +216,7 @@ impl SeenContainer {
     }
 }
 
-/// What the registries hold. Every image that nobody said otherwise of.
+/// What the registries hold: every image, except the ones listed here.
 #[derive(Default)]
 struct Registry {
     is_down: bool,
@@ -260,13 +261,13 @@ impl Engines for SimulatedEngines {
 }
 
 impl SimulatedEngines {
-    /// An empty world. Its clock starts now: make it inside of the runtime whose time is to count.
+    /// An empty world. Its clock starts now: create it inside the runtime whose time counts.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self::with_limits(seed, Limits::default())
     }
 
-    /// An empty world whose clients wait as long as `limits` says.
+    /// An empty world whose clients use the timeouts in `limits`.
     #[must_use]
     pub fn with_limits(seed: u64, limits: Limits) -> Self {
         Self {
@@ -280,12 +281,14 @@ impl SimulatedEngines {
         }
     }
 
-    /// Adds a machine. One that was at this endpoint is replaced: another engine, with another id and no containers.
+    /// Adds a machine. It replaces an existing one at this endpoint: another engine, with another id and no
+    /// containers.
     pub fn add(&self, endpoint: &Endpoint, about: SimulatedMachine) -> Arc<Machine> {
         let mut machines = self.world.machines();
         let which = u64::from(machines.contains_key(endpoint));
         let former = machines.get(endpoint).map_or(0, |machine| machine.key);
-        // The endpoint and not the order of adding decides, so that one more machine changes no other's luck.
+        // The endpoint decides, not the order of adding, so that one more machine changes no other's random
+        // numbers.
         let name = endpoint.to_string().bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
         let machine =
             Arc::new(Machine::new(about, self.world.clock, mix(self.world.seed ^ name ^ former ^ which)));
@@ -321,28 +324,28 @@ impl SimulatedEngines {
             .collect()
     }
 
-    /// The date of now.
+    /// The current simulated date.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         date(self.world.clock.now_ms())
     }
 
-    /// No registry answers any more, or all do again. What is pulled meanwhile fails.
+    /// Makes every registry unavailable, or available again. Pulls fail meanwhile.
     pub fn set_registry_down(&self, is_down: bool) {
         self.world.registry().is_down = is_down;
     }
 
-    /// No registry holds this image.
+    /// Removes an image from every registry.
     pub fn lacks_image(&self, image: &str) {
         self.world.registry().missing.insert(normal(image));
     }
 
-    /// This image can only be pulled with these credentials.
+    /// Requires these credentials to pull an image.
     pub fn make_private(&self, image: &str, username: &str, password: &str) {
         self.world.registry().private.insert(normal(image), (username.to_owned(), password.to_owned()));
     }
 
-    /// All containers of kDaemon's at an endpoint, whether or not the engine can be reached.
+    /// All containers of kDaemon at an endpoint, whether or not the engine can be reached.
     #[must_use]
     pub fn containers(&self, endpoint: &Endpoint) -> Vec<SeenContainer> {
         self.machine(endpoint).map_or_else(Vec::new, |machine| machine.containers())
@@ -354,7 +357,7 @@ impl SimulatedEngines {
         self.machine(endpoint).map_or_else(Vec::new, |machine| machine.running())
     }
 
-    /// Every container on any engine that stands for this record, running or not.
+    /// Every container of this record on any engine, running or not.
     #[must_use]
     pub fn places_of(&self, container: ContainerId) -> Vec<(Endpoint, SeenContainer)> {
         let mut places = Vec::new();
@@ -367,7 +370,7 @@ impl SimulatedEngines {
         places
     }
 
-    /// How many calls of a kind were made to all engines together, answered or not.
+    /// Number of calls of a kind to all engines, answered or not.
     #[must_use]
     pub fn calls(&self, call: Call) -> u64 {
         self.world.machines().values().map(|machine| machine.calls(call)).sum()
@@ -375,13 +378,13 @@ impl SimulatedEngines {
 }
 
 impl Machine {
-    /// All containers of kDaemon's here.
+    /// All containers of kDaemon here.
     #[must_use]
     pub fn containers(&self) -> Vec<SeenContainer> {
         self.with(|state, _| state.containers.iter().map(|(id, c)| SeenContainer::of(*id, c)).collect())
     }
 
-    /// Those that run.
+    /// Those of them that run.
     #[must_use]
     pub fn running(&self) -> Vec<Identity> {
         self.with(|state, _| {
@@ -390,26 +393,26 @@ impl Machine {
         })
     }
 
-    /// The names of the containers that are not kDaemon's.
+    /// Names of the foreign containers.
     #[must_use]
     pub fn foreign(&self) -> Vec<String> {
         self.with(|state, _| state.foreign_names())
     }
 
-    /// The images, networks and named volumes that are here.
+    /// The images, networks and named volumes on this machine.
     #[must_use]
     pub fn holdings(&self) -> (Vec<String>, Vec<String>, Vec<String>) {
         let texts = |set: &BTreeSet<Box<str>>| set.iter().map(ToString::to_string).collect();
         self.with(|state, _| (texts(&state.images), texts(&state.networks), texts(&state.volumes)))
     }
 
-    /// How many calls of a kind were made to this engine, answered or not.
+    /// Number of calls of a kind to this engine, answered or not.
     #[must_use]
     pub fn calls(&self, call: Call) -> u64 {
         self.calls[call as usize].load(Ordering::Relaxed)
     }
 
-    /// The most calls that were under way here at one time (a stream counts until it is open).
+    /// The largest number of concurrent calls here (a stream counts until it is open).
     #[must_use]
     pub fn most_in_flight(&self) -> u32 {
         self.most_in_flight.load(Ordering::Relaxed)

@@ -1,7 +1,7 @@
-//! What a simulated container's process does: a small part of busybox, compiled to steps in time.
+//! The process of a simulated container: a small part of busybox, compiled to steps in time.
 //!
-//! Nothing here can depend on anything but the spec, so a script is run once, when the container starts, and
-//! what it will print and how it will end is known from then on.
+//! Everything depends on the spec alone, so a script is run once, when the container starts, and from then on
+//! its output and its exit are known.
 
 use bytes::Bytes;
 use kdaemon::engine::Exit;
@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 /// Never.
 const FOREVER: u64 = u64::MAX;
-/// What one script may compile to.
+/// Limit on the steps that one script compiles to.
 const MAX_STEPS: usize = 10_000;
-/// Names of programs that are in every image. What only waits for input or requests is in `SERVES` too.
+/// Programs that are in every image. Those that only wait for input or requests are in `SERVES` too.
 const APPLETS: &[&str] = &[
     "[", "ash", "bash", "cat", "date", "echo", "env", "false", "hostname", "httpd", "id", "ls", "mkdir",
     "nc", "ping", "printenv", "printf", "ps", "pwd", "rm", "sh", "sleep", "tail", "test", "top", "touch",
@@ -21,25 +21,25 @@ const APPLETS: &[&str] = &[
 const SERVES: &[&str] = &["cat", "httpd", "nc", "ping", "tail", "top", "yes"];
 const SHELLS: &[&str] = &["sh", "ash", "bash"];
 
-/// One thing that a process does.
+/// One step of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
-    /// Writes a line.
+    /// Prints a line.
     Print(Bytes),
-    /// Does nothing for so many milliseconds.
+    /// Sleeps for this many milliseconds.
     Wait(u64),
-    /// Ends.
+    /// Exits.
     End(Exit),
 }
 
-/// What a process does, and how it takes a SIGTERM.
+/// The steps of a process, and its reaction to SIGTERM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Program {
     first: Vec<Step>,
-    /// Repeated for ever after `first`.
+    /// Repeated indefinitely after `first`.
     again: Vec<Step>,
-    /// What it prints and its exit code when it catches SIGTERM. `None`: it does not heed it (it is PID 1, for
-    /// which the kernel has no default action) and is killed after the grace time.
+    /// Its output and exit code on SIGTERM. `None`: the signal has no effect (it is PID 1, for which the
+    /// kernel has no default action), and the process is killed after the grace period.
     on_terminate: Option<(Vec<Bytes>, i64)>,
 }
 
@@ -48,10 +48,11 @@ fn exit(code: i64) -> Exit {
 }
 
 impl Program {
-    /// Reads entry point and command of `spec`; without both it is the image's own server, which runs for ever.
+    /// Compiles entrypoint and command of `spec`; without both it is the image's own server, which runs
+    /// indefinitely.
     ///
     /// # Errors
-    /// The name of the executable that is not in the image.
+    /// The name of the executable that is missing in the image.
     pub(super) fn of(spec: &Spec) -> Result<Self, String> {
         let words: Vec<&str> = spec.entrypoint.iter().chain(&spec.command).map(String::as_str).collect();
         let Some(executable) = words.first() else {
@@ -79,7 +80,7 @@ impl Program {
         Ok(shell.finish())
     }
 
-    /// How long after its start it ends by itself, in milliseconds, and how; `None`: never.
+    /// When it exits by itself, in milliseconds since its start, and how; `None`: never.
     pub(super) fn end(&self) -> Option<(u64, Exit)> {
         let mut at = 0_u64;
         for step in self.first.iter().chain(&self.again) {
@@ -93,7 +94,7 @@ impl Program {
         None
     }
 
-    /// What it prints, with the time since its start in milliseconds, from `from_ms` to `until_ms`, both included.
+    /// Its output from `from_ms` to `until_ms`, both included, with times in milliseconds since its start.
     pub(super) fn output(&self, from_ms: u64, until_ms: u64) -> Vec<(u64, Bytes)> {
         let mut lines = Vec::new();
         self.walk(from_ms, |at, line| {
@@ -105,7 +106,7 @@ impl Program {
         lines
     }
 
-    /// When it prints the next time after `after_ms`, in milliseconds since its start.
+    /// The time of its next output after `after_ms`, in milliseconds since its start.
     pub(super) fn next_output(&self, after_ms: u64) -> Option<u64> {
         let mut next = None;
         self.walk(after_ms.saturating_add(1), |at, _| {
@@ -115,17 +116,17 @@ impl Program {
         next
     }
 
-    /// Whether it ever prints.
+    /// Whether it never prints.
     pub(super) fn is_silent(&self) -> bool {
         !self.first.iter().chain(&self.again).any(|step| matches!(step, Step::Print(_)))
     }
 
-    /// What it prints and its exit code when it catches SIGTERM; `None`: it has to be killed.
+    /// Its output and exit code on SIGTERM; `None`: it has to be killed.
     pub(super) fn on_terminate(&self) -> Option<&(Vec<Bytes>, i64)> {
         self.on_terminate.as_ref()
     }
 
-    /// Visits what is printed at or after `from_ms`, in order, until `visit` says no or the program ends.
+    /// Visits its output at or after `from_ms`, in order, until `visit` returns false or the program exits.
     fn walk(&self, from_ms: u64, mut visit: impl FnMut(u64, &Bytes) -> bool) {
         let mut at = 0_u64;
         let mut pass = |steps: &[Step], at: &mut u64| {
@@ -149,11 +150,11 @@ impl Program {
             .fold(0, u64::saturating_add);
         let prints = self.again.iter().any(|step| matches!(step, Step::Print(_)));
         if round == 0 || !prints {
-            // A loop without a pause prints its lines once here: without end would be without use.
+            // A loop without a pause prints its lines once here instead of endlessly.
             pass(&self.again, &mut at);
             return;
         }
-        // Whole rounds before `from_ms` need no visit.
+        // Skip whole rounds before `from_ms`.
         at = at.saturating_add(from_ms.saturating_sub(at) / round * round);
         while pass(&self.again, &mut at) && at < FOREVER - round {}
     }
@@ -166,7 +167,7 @@ fn short_name(image: &str) -> &str {
     last.split(':').next().unwrap_or(last)
 }
 
-/// `3`, `0.2`, `2m`, `infinity`, in milliseconds.
+/// Parses `3`, `0.2`, `2m` or `infinity` to milliseconds.
 fn pause_ms(text: &str) -> Option<u64> {
     if text.starts_with("inf") {
         return Some(FOREVER);
@@ -194,11 +195,11 @@ enum Token {
     Word(String),
     /// `;`, `&&`, `||` or `&`.
     Operator(&'static str),
-    /// Its output goes to a file.
+    /// Redirects output to a file.
     ToFile,
 }
 
-/// Runs a script while it compiles it: its steps are what it did.
+/// Runs a script while compiling it: its steps are what it did.
 struct Shell {
     variables: BTreeMap<String, String>,
     steps: Vec<Step>,
@@ -273,7 +274,7 @@ impl Shell {
         }
     }
 
-    /// `while`, `until` and `for`. A condition is decided once: nothing here changes its mind.
+    /// `while`, `until` and `for`. A condition is evaluated once: nothing here changes its result.
     fn repeat(&mut self, condition: &[Token], body: &[Token]) {
         let words: Vec<String> = condition.iter().filter_map(|t| self.expand(t)).collect();
         if let [word, name, within, values @ ..] = words.as_slice()
@@ -313,7 +314,7 @@ impl Shell {
             self.variables.insert(name.to_owned(), value.to_owned());
             words.remove(0);
         }
-        // What runs in the background is waited for by `wait`, which is the only use that scripts make of it.
+        // Background commands are waited for by `wait`, which is the only use that the scripts make of them.
         let before = self.steps.len();
         if !words.is_empty() && before <= MAX_STEPS {
             self.run(&words);
@@ -387,7 +388,7 @@ impl Shell {
                 [signal, "$$" | "1" | "0"] => return self.end(exit(128 + signal_number(signal))),
                 _ => 0,
             },
-            // The classic way to run out of memory: it keeps its input's last line, which never ends.
+            // The classic way to run out of memory: it buffers its input's last line, which never ends.
             "tail" if arguments.contains(&"/dev/zero") => {
                 self.wait(200);
                 return self.end(Exit { code: 137, out_of_memory: true });
@@ -405,7 +406,7 @@ impl Shell {
         };
     }
 
-    /// What a trap does at once; `None` for one that ignores the signal.
+    /// What a trap does; `None` for one that ignores the signal.
     fn handler(&self, script: &str) -> Option<(Vec<Bytes>, i64)> {
         let mut shell = Shell {
             variables: self.variables.clone(),
@@ -422,7 +423,7 @@ impl Shell {
         Some((lines.collect(), code))
     }
 
-    /// The word with its variables replaced. A mark (see [`tokens`]) stands before each `$` to replace.
+    /// The word with its variables replaced. A mark (see [`tokens`]) precedes each `$` to replace.
     fn expand(&self, token: &Token) -> Option<String> {
         let Token::Word(word) = token else { return None };
         let mut parts = word.split(MARK);
@@ -447,7 +448,7 @@ impl Shell {
     }
 }
 
-/// Stands in a word for a `$` that is not quoted.
+/// Marks a `$` that is not quoted.
 const MARK: char = '\u{1}';
 
 fn signal_number(name: &str) -> i64 {
@@ -462,7 +463,7 @@ fn signal_number(name: &str) -> i64 {
     }
 }
 
-/// Splits a script as a shell does. Of redirections it keeps whether the output goes elsewhere.
+/// Splits a script as a shell does. Of redirections it keeps only that the output goes elsewhere.
 fn tokens(script: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut word: Option<String> = None;
@@ -517,7 +518,7 @@ fn tokens(script: &str) -> Vec<Token> {
     tokens
 }
 
-/// `while CONDITION; do BODY; done` at the start of `tokens`: the condition, the body, and what comes after.
+/// Splits `while CONDITION; do BODY; done` at the start of `tokens` into condition, body and the rest.
 fn loop_at(tokens: &[Token]) -> Option<(&[Token], &[Token], &[Token])> {
     let is = |token: &Token, words: &[&str]| matches!(token, Token::Word(w) if words.contains(&w.as_str()));
     if !is(tokens.first()?, &["while", "until", "for"]) {

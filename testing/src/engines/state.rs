@@ -1,7 +1,7 @@
-//! What one engine holds, and what becomes of it as time goes by.
+//! The state of one engine, and how it changes over time.
 //!
-//! Nothing runs in the background. What will happen by itself (a process ends, a request is done) waits in
-//! `timers`, and whoever looks at a machine first lets happen what is due ([`State::settle`]).
+//! Nothing runs in the background. Future happenings (a process exits, a request is finished) wait in
+//! `timers`, and every access to a machine first lets happen what is due ([`State::settle`]).
 
 use super::machine::{date, mix};
 use super::program::Program;
@@ -15,14 +15,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Where engines begin to choose ports by themselves, and where they stop (Linux's default local range).
+/// The range in which engines choose ports (Linux's default local range).
 const CHOSEN_PORTS: RangeInclusive<u16> = 32_768..=60_999;
-/// What an event stream may lag behind before its connection is dropped.
+/// An event stream that lags by more events is disconnected.
 const MAX_EVENTS_WAITING: usize = 8_192;
 /// The smallest memory limit that Docker accepts (moby, `daemon/daemon_unix.go`).
 const LEAST_MEMORY_BYTES: u64 = 6 * 1024 * 1024;
 
-/// A container of kDaemon's (of this cluster or of another).
+/// A container of kDaemon (of this cluster or another).
 pub(super) struct Container {
     pub(super) name: Box<str>,
     pub(super) spec: Arc<Spec>,
@@ -53,7 +53,7 @@ impl Container {
     }
 }
 
-/// A container that kDaemon did not make.
+/// A container that kDaemon did not create.
 struct Foreign {
     name: Box<str>,
     ports: Vec<(Protocol, u16)>,
@@ -72,16 +72,16 @@ enum Timer {
         since_ms: u64,
         healthy: bool,
     },
-    /// The engine is done with a request.
+    /// A request is finished.
     Work(Work),
 }
 
-/// Output that is not to be had from the running program: of former runs, or written by a test.
+/// Output that the running program cannot reproduce: of former runs, or written by a test.
 pub(super) type Kept = Vec<(u64, Bytes)>;
 
 #[derive(Default)]
 pub(super) struct State {
-    /// Boxed, as a map's nodes are half empty.
+    /// Boxed, because a map's nodes are half empty.
     pub(super) containers: BTreeMap<Identity, Box<Container>>,
     pub(super) images: BTreeSet<Box<str>>,
     pub(super) networks: BTreeSet<Box<str>>,
@@ -93,7 +93,7 @@ pub(super) struct State {
     foreign: Vec<Foreign>,
     kept: BTreeMap<Identity, Kept>,
     ports: BTreeSet<(Protocol, u16)>,
-    /// Where the search for a free port goes on, for each protocol.
+    /// Where the search for a free port continues, for each protocol.
     next_ports: [u16; 2],
     timers: BTreeMap<(u64, u64), Timer>,
     timers_made: u64,
@@ -109,12 +109,12 @@ impl State {
         Self { images, key, milli_cpus, ..Self::default() }
     }
 
-    /// Whether anything changed since this was asked the last time.
+    /// Whether anything changed since the last call.
     pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
-    /// Lets happen what is due, in its order.
+    /// Lets happen what is due, in order.
     pub(super) fn settle(&mut self, now: u64) {
         while let Some(timer) = self.timers.first_entry().filter(|first| first.key().0 <= now) {
             let ((at, _), timer) = timer.remove_entry();
@@ -146,7 +146,7 @@ impl State {
         self.changed = true;
     }
 
-    /// Has `work` done at `at_ms`, whether or not the one who asked still waits.
+    /// Schedules `work` at `at_ms`, whether or not its caller still waits.
     pub(super) fn work(&mut self, now: u64, at_ms: u64, work: Work) {
         if at_ms <= now {
             work(self, now);
@@ -159,7 +159,7 @@ impl State {
         self.containers.get(&identity).map(|c| &**c).ok_or_else(|| no_such_container(identity))
     }
 
-    /// Whether there is a container with this name.
+    /// Whether a container has this name.
     fn has_name(&self, name: &str) -> bool {
         self.containers.values().any(|c| &*c.name == name) || self.foreign.iter().any(|f| &*f.name == name)
     }
@@ -252,7 +252,7 @@ impl State {
         self.get(identity).map(|container| self.launched(container))
     }
 
-    /// Takes the ports of the machine that `wanted` asks for: all of them, or none.
+    /// Claims the ports of the machine that `wanted` asks for: all of them, or none.
     fn claim(&mut self, wanted: &[PortSpec]) -> Result<Vec<PublishedPort>, EngineError> {
         let mut claimed: Vec<PublishedPort> = Vec::with_capacity(wanted.len());
         for port in wanted {
@@ -283,7 +283,7 @@ impl State {
         Ok(claimed)
     }
 
-    /// The next free port after the one chosen last, as moby's port allocator goes round.
+    /// The next free port after the last chosen one, in the round-robin order of moby's port allocator.
     fn free_port(&mut self, protocol: Protocol) -> Result<u16, EngineError> {
         for _ in CHOSEN_PORTS {
             let port = self.next_ports[protocol as usize].max(*CHOSEN_PORTS.start());
@@ -296,7 +296,7 @@ impl State {
         Err(EngineError::NodeFault("all ports are allocated".into()))
     }
 
-    /// The process of a container ends.
+    /// Ends the process of a container.
     pub(super) fn end(&mut self, identity: Identity, exit: Exit, now: u64) {
         let Some(container) = self.containers.get_mut(&identity) else { return };
         let Phase::Running { since_ms } = container.phase else { return };
@@ -307,7 +307,7 @@ impl State {
         self.emit(identity, EngineEvent::Died(identity, exit));
     }
 
-    /// How long the process takes to end after a SIGTERM, and how it ends then.
+    /// How long the process takes to exit after SIGTERM, and how it exits.
     pub(super) fn stopping(&self, identity: Identity, heeds_ms: u64, grace_ms: u64) -> Option<(u64, Exit)> {
         let container = self.containers.get(&identity)?;
         matches!(container.phase, Phase::Running { .. }).then(|| {
@@ -318,7 +318,7 @@ impl State {
         })
     }
 
-    /// The process ends because it was told to, with its last words.
+    /// Ends the process on request, with its last output.
     pub(super) fn stop(&mut self, identity: Identity, exit: Exit, now: u64) {
         let Some(container) = self.containers.get(&identity) else { return };
         if matches!(container.phase, Phase::Running { .. })
@@ -334,7 +334,7 @@ impl State {
         self.end(identity, exit, now);
     }
 
-    /// `DELETE /containers/{id}?force=true&v=true`. Says whether it was there.
+    /// `DELETE /containers/{id}?force=true&v=true`. Returns whether it was there.
     pub(super) fn remove(&mut self, identity: Identity, now: u64) -> bool {
         self.end(identity, Exit { code: 137, out_of_memory: false }, now);
         let was_there = self.containers.remove(&identity).is_some();
@@ -353,7 +353,7 @@ impl State {
         }
     }
 
-    /// Adds a container of somebody else's, running.
+    /// Adds a foreign container, running.
     pub(super) fn add_foreign(&mut self, name: &str, ports: &[(Protocol, u16)]) -> Result<(), EngineError> {
         if self.has_name(name) {
             return Err(EngineError::Rejected(format!(
@@ -415,7 +415,7 @@ impl State {
         }
     }
 
-    /// What the container's present or last run printed by its program, up to now.
+    /// The output of the container's current or last run, up to now.
     fn output_of_run(&self, identity: Identity, from_ms: u64, now: u64) -> Kept {
         let Some(container) = self.containers.get(&identity) else { return Kept::new() };
         let (since_ms, until_ms) = match container.phase {
@@ -441,7 +441,7 @@ impl State {
         lines
     }
 
-    /// When the program prints the next time, if it runs.
+    /// The time of the next output, if the program runs.
     pub(super) fn next_output(&self, identity: Identity, now: u64) -> Option<u64> {
         let container = self.containers.get(&identity)?;
         let Phase::Running { since_ms } = container.phase else { return None };
@@ -468,24 +468,25 @@ impl State {
         });
     }
 
-    /// The engine's process is gone: what it worked on is not finished, and nobody hears of it any more.
+    /// The engine's process is gone: requests in progress are not finished, and their callers never hear of
+    /// them.
     pub(super) fn engine_dies(&mut self) {
         self.timers.retain(|_, timer| !matches!(timer, Timer::Work(_)));
         self.subscribers.clear();
         self.changed = true;
     }
 
-    /// The machine lost its power: every process ended.
+    /// The machine lost power: every process ended.
     pub(super) fn machine_dies(&mut self, now: u64) {
         self.engine_dies();
         let identities: Vec<Identity> = self.containers.keys().copied().collect();
         for identity in identities {
-            // What Docker shows of containers that it finds dead when it starts.
+            // As Docker reports containers that it finds dead when it starts.
             self.end(identity, Exit { code: 255, out_of_memory: false }, now);
         }
     }
 
-    /// All that the engine kept is gone; the machine's processes with it.
+    /// Erases everything that the engine kept, and the machine's processes.
     pub(super) fn lose_everything(&mut self) {
         self.timers.retain(|_, timer| matches!(timer, Timer::Work(_)));
         self.containers.clear();
@@ -499,7 +500,7 @@ impl State {
     }
 }
 
-/// The names that are tried for a container, in this order.
+/// The names tried for a container, in this order.
 fn names(name: &str, identity: Identity) -> [String; 3] {
     let name = engine_name(name, identity.container);
     let digits = identity.container.0.as_u64_pair().1 & 0xffff_ffff;
@@ -514,7 +515,7 @@ pub(super) fn no_such_container(identity: Identity) -> EngineError {
     ))
 }
 
-/// An image's full reference: `busybox` is `docker.io/library/busybox:latest`.
+/// Completes an image reference: `busybox` is `docker.io/library/busybox:latest`.
 pub(super) fn normal(image: &str) -> String {
     let (host, path) = match image.split_once('/') {
         Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),

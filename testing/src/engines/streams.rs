@@ -1,4 +1,4 @@
-//! What an engine goes on telling: its events, and the output of a container.
+//! Streams of an engine: its events, and the output of a container.
 
 use super::connection::{connection_lost, is_broken};
 use super::machine::{Clock, Link, Machine, moment};
@@ -11,7 +11,7 @@ use std::future::pending;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Waits until something happens on the machine: by itself at `due_ms`, or because somebody acts.
+/// Waits until something happens on the machine: by itself at `due_ms`, or by a call.
 async fn something(clock: Clock, link: &mut watch::Receiver<Link>, due_ms: Option<u64>) {
     let due = async {
         match due_ms {
@@ -26,7 +26,7 @@ async fn something(clock: Clock, link: &mut watch::Receiver<Link>, due_ms: Optio
     }
 }
 
-/// An open stream of events.
+/// An open event stream.
 pub(super) struct Events {
     machine: Arc<Machine>,
     link: watch::Receiver<Link>,
@@ -47,7 +47,7 @@ impl Events {
         loop {
             let passes = self.link.borrow_and_update().answers;
             let due = self.machine.with(|state, _| state.next_due());
-            // While the link is cut nothing comes, not even the end.
+            // Nothing passes a cut link, not even the end of the stream.
             if passes {
                 match self.events.try_recv() {
                     Ok(event) => return Some((Ok(event), self)),
@@ -69,15 +69,15 @@ pub(super) struct Logs {
     link: watch::Receiver<Link>,
     boot: u32,
     identity: Identity,
-    /// What is still to be handed out.
+    /// Lines not yet yielded.
     lines: std::vec::IntoIter<(u64, Bytes)>,
-    /// Everything before this moment, and so many lines of this moment, were taken into `lines`.
+    /// Taken into `lines` so far: everything before this moment, and this many lines of this moment.
     seen: (u64, usize),
     follow: bool,
 }
 
 impl Logs {
-    /// Begins with what was written up to now.
+    /// Begins with the output up to now.
     pub(super) fn open(
         machine: &Arc<Machine>,
         state: &State,

@@ -1,4 +1,4 @@
-//! Each behaviour and each fault, under a clock that nobody waits for.
+//! Tests of each behaviour and each fault, with a paused clock.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -95,7 +95,7 @@ async fn a_launched_container_runs_until_it_is_removed() {
         (inspected.state, inspected.exit, inspected.launched),
         (ContainerState::Running, None, launched)
     );
-    // As process 1 it does not heed SIGTERM.
+    // As process 1 it ignores SIGTERM.
     let before = Instant::now();
     assert_eq!(client.stop(identity(1)).await, Ok(Some(killed(137))));
     assert!(before.elapsed() >= Duration::from_secs(10));
@@ -241,7 +241,7 @@ async fn a_taken_port_is_the_nodes_fault_and_leaves_nothing() {
     client.launch(&server(1, &["8080:80/udp"])).await.unwrap();
     assert!(machine.remove_foreign("web"));
     client.launch(&server(2, &["8080:80"])).await.unwrap();
-    // A container that does not run holds no ports, and finds them taken when it is to run again.
+    // A stopped container holds no ports, and may find them taken when it is started again.
     machine.kill_container(identity(2), 0).unwrap();
     client.launch(&server(3, &["8080:80"])).await.unwrap();
     assert!(matches!(client.start(identity(2)).await, Err(EngineError::NodeFault(_))));
@@ -268,7 +268,7 @@ async fn events_tell_of_what_happens_and_of_what_happens_by_itself() {
     let mut events = client.events(CLUSTER).await.unwrap();
     client.launch(&order(1, spec(&["sleep", "30"]))).await.unwrap();
     assert_eq!(next(&mut events).await, Some(Ok(EngineEvent::Started(identity(1)))));
-    // Nobody asks the engine anything meanwhile.
+    // No request reaches the engine meanwhile.
     assert_eq!(next(&mut events).await, Some(Ok(EngineEvent::Died(identity(1), killed(0)))));
     client.start(identity(1)).await.unwrap();
     machine.exhaust_memory(identity(1)).unwrap();
@@ -366,7 +366,7 @@ async fn a_cut_link_is_silent_until_the_limit_and_events_wait_for_it_to_heal() {
     assert!(is_silent(&mut events).await);
     machine.heal();
     assert_eq!(next(&mut events).await, Some(Ok(EngineEvent::Died(identity(1), killed(1)))));
-    // Not even the end of the engine is noticed, until the link is back.
+    // Even the engine's crash goes unnoticed until the link is healed.
     machine.cut();
     machine.restart(Crash::EngineOnly);
     assert!(is_silent(&mut events).await);
@@ -411,7 +411,7 @@ async fn a_slow_engine_finishes_what_nobody_waits_for_any_more() {
     assert!(timeout(Duration::from_secs(5), client.launch(&order)).await.is_err());
     assert_eq!(machine.containers(), []);
     sleep(Duration::from_secs(60)).await;
-    // It went on without its caller, but nobody was there to ask for the start.
+    // The creation went on without its caller, but no request started the container.
     assert_eq!(machine.containers()[0].state, ContainerState::Created);
     machine.slow(1);
     client.launch(&order).await.unwrap();
@@ -516,7 +516,7 @@ async fn stats_keep_to_the_limits() {
 
 #[tokio::test]
 async fn a_container_takes_little_memory_and_no_time_of_an_instant_machine() {
-    // What a container's name, ports and their bookkeeping take comes to this, all in all below 300 bytes.
+    // A container with its name, ports and bookkeeping takes less than 300 bytes in total.
     assert!(size_of::<Identity>() + size_of::<Container>() <= 128);
     let about = SimulatedMachine { timing: Timing::instant(), ..SimulatedMachine::default() };
     let World { client, machine, .. } = world_with(about);
