@@ -1,4 +1,4 @@
-//! What happens to the application library.
+//! Events of the application library.
 
 use crate::node::{nullable, unchanged};
 use crate::{ApplicationId, Spec, UpdatePolicy};
@@ -11,17 +11,17 @@ pub struct ApplicationCreated {
     pub application_id: ApplicationId,
     /// Its name, unique among applications.
     pub name: String,
-    /// Whom it belongs to, as the client said.
+    /// The owner, as given by the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// What its containers are made from.
     pub spec: Box<Spec>,
     /// Whether it may launch containers.
     pub is_enabled: bool,
-    /// Applications of which a container must be UP before one of this is launched.
+    /// Applications that must have a container UP before one of this application is launched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<ApplicationId>,
-    /// How many containers the daemon keeps of it; `None` when people create them one by one.
+    /// How many containers the daemon keeps; `None` when people create them one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
     /// What a change does to its running containers.
@@ -29,7 +29,8 @@ pub struct ApplicationCreated {
     pub update_policy: UpdatePolicy,
 }
 
-/// An application was edited. Only what changed is there; `spec` is whole when any part of it did.
+/// An application was edited. Only changed fields are present; `spec` is complete when any part of it
+/// changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplicationUpdated {
     /// The application.
@@ -43,10 +44,10 @@ pub struct ApplicationUpdated {
     /// Its new specification.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub spec: Option<Box<Spec>>,
-    /// Whether it may launch containers, from now on.
+    /// Whether it may launch containers from now on.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub is_enabled: Option<bool>,
-    /// Its new dependencies, all of them.
+    /// Its complete new list of dependencies.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub dependencies: Option<Vec<ApplicationId>>,
     /// Its new update policy.
@@ -66,6 +67,6 @@ pub struct ApplicationDeleted {
 pub struct ApplicationScaled {
     /// The application.
     pub application_id: ApplicationId,
-    /// The number; `None` hands its containers back to people.
+    /// The number of replicas; `None` returns its containers to manual control.
     pub replicas: Option<u32>,
 }

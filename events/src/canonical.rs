@@ -1,12 +1,12 @@
-//! Envelopes in the form in which they are written, field by field in one order: what a log of ours has. A parser, which
-//! has to be ready for every JSON text, takes several times as long; it reads whatever is not in this form.
+//! A fast reader for envelopes in canonical form: the fields in the order in which we write them. A general
+//! JSON parser takes several times as long; it reads every other form.
 
 use crate::envelope::{Actor, Envelope, Event, Kind, RequestId};
 use crate::node::{NodeObserved, ProbeOutcome};
 use crate::{EventId, NodeId, Seq, time};
 use uuid::Uuid;
 
-/// Reads an envelope; `None` when its text is not in this form, whatever else it may be.
+/// Reads an envelope; `None` when the text is not in canonical form.
 pub(crate) fn read(json: &str) -> Option<Envelope> {
     let (seq, rest) = number(after(json.as_bytes(), br#"{"seq":"#)?)?;
     let (id, rest) = after(rest, br#","id":""#)?.split_first_chunk::<36>()?;
@@ -32,7 +32,7 @@ pub(crate) fn read(json: &str) -> Option<Envelope> {
     })
 }
 
-/// Reads the observation of a probe that found nothing new: nearly all events of a log are one.
+/// Reads the observation of a probe that found nothing new, which nearly all events of a log are.
 fn probe(kind: &str, version: u64, data: &str) -> Option<NodeObserved> {
     if kind != Kind::NodeObserved.as_str() || version != 1 {
         return None;
@@ -61,7 +61,7 @@ fn probe(kind: &str, version: u64, data: &str) -> Option<NodeObserved> {
     })
 }
 
-/// A number behind its name, if that is there, and what follows it.
+/// A name and the number after it, if present, and the rest of the text.
 fn counted<'a, const N: usize>(text: &'a [u8], name: &[u8; N]) -> Option<(Option<u32>, &'a [u8])> {
     match after(text, name) {
         Some(rest) => {
@@ -72,13 +72,13 @@ fn counted<'a, const N: usize>(text: &'a [u8], name: &[u8; N]) -> Option<(Option
     }
 }
 
-/// What follows these characters.
+/// The rest of the text after these characters.
 fn after<'a, const N: usize>(text: &'a [u8], begins: &[u8; N]) -> Option<&'a [u8]> {
     let (begin, rest) = text.split_first_chunk()?;
     (begin == begins).then_some(rest)
 }
 
-/// A number from 0 on, and what follows it.
+/// A non-negative number, and the rest of the text.
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
     let (digits, rest) = text.split_at(end);
@@ -86,7 +86,7 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     Some((digits.parse().ok()?, rest))
 }
 
-/// A string in which nothing is escaped, and what follows it.
+/// A string without escapes, and the rest of the text.
 fn string(text: &[u8]) -> Option<(&str, &[u8])> {
     let text = after(text, b"\"")?;
     let end = text.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..b' '))?;
@@ -94,7 +94,7 @@ fn string(text: &[u8]) -> Option<(&str, &[u8])> {
     Some((str::from_utf8(string).ok()?, after(rest, b"\"")?))
 }
 
-/// Nothing, or something, and what follows it.
+/// `null` or a value, and the rest of the text.
 fn nullable<'a, T>(
     text: &'a [u8],
     read: impl Fn(&'a [u8]) -> Option<(T, &'a [u8])>,
@@ -105,7 +105,7 @@ fn nullable<'a, T>(
     }
 }
 
-/// An actor from the value of its type on, and what follows it.
+/// An actor, from the value of its type on, and the rest of the text.
 fn actor(text: &[u8]) -> Option<(Actor, &[u8])> {
     let (kind, rest) = string(text)?;
     if kind == "anonymous" {

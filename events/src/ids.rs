@@ -1,4 +1,4 @@
-//! The identities of things, each a type of its own so that one is never taken for another.
+//! Identities, each a type of its own, so that the compiler keeps them apart.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -38,13 +38,13 @@ uuid_id! {
     NodeId,
     /// An application of the library.
     ApplicationId,
-    /// A container record. It outlives the containers that stand for it on engines.
+    /// A container record. It outlives the containers on engines that are created for it.
     ContainerId,
     /// One event (UUIDv7).
     EventId,
-    /// One commit: a group of events that became durable together.
+    /// A commit: events that became durable together.
     CommitId,
-    /// The cluster; it labels everything that kDaemon makes on an engine.
+    /// The cluster; labels everything that kDaemon creates on an engine.
     ClusterId,
 }
 
@@ -58,7 +58,7 @@ macro_rules! number_id {
         pub struct $name(pub $inner);
 
         impl $name {
-            /// The one after this one.
+            /// The next one.
             #[must_use]
             pub fn next(self) -> Self {
                 Self(self.0.saturating_add(1))
@@ -74,24 +74,24 @@ macro_rules! number_id {
 }
 
 number_id! {
-    /// The position of an event in the log: dense, from 1. 0 is "before the first event".
+    /// The position of an event in the log: dense, starting at 1. 0 means "before the first event".
     Seq(u64),
     /// Counts the placements of one container. A higher generation replaces every lower one.
     Generation(u32),
-    /// Counts leaders. A command that carries an old term is refused.
+    /// Counts leaderships. A command that carries an earlier term is refused.
     Term(u64),
 }
 
-/// One placement of a container: what the labels of a container on an engine name.
+/// One placement of a container, as named by the labels of a container on an engine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct PlacementId {
     /// The container record.
     pub container_id: ContainerId,
-    /// Which of its placements.
+    /// The placement of that record.
     pub generation: Generation,
 }
 
-/// A thing that events are about.
+/// The subject of an event.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Subject {
     /// A node.
@@ -103,7 +103,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// The bare identity: unique over all kinds of subject.
+    /// The bare id: unique across all kinds of subject.
     #[must_use]
     pub fn uuid(self) -> Uuid {
         match self {

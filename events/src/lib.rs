@@ -1,9 +1,9 @@
 //! The vocabulary of kDaemon: every event that a log can hold, its envelope and its codec.
 //!
-//! An event is a fact in the past tense. It is never changed; when a kind gets a new shape its version goes
-//! up, and old ones are lifted to the new shape when they are read ([`Event::decode`]).
+//! An event is a fact in the past tense and never changes. When a kind gets a new form its version is
+//! incremented, and older versions are upcast when they are read ([`Event::decode`]).
 //!
-//! Architecture Invariant: nothing here does I/O, reads a clock or draws a random number.
+//! Architecture Invariant: this crate does no I/O, reads no clock and draws no random number.
 
 pub mod application;
 mod canonical;

@@ -1,7 +1,7 @@
 //! What a container is made from: the parts of an application's specification.
 //!
 //! Each part parses from the text that people write in the API (`"8080:80/tcp"`, `"zone==a"`,
-//! `"on-failure:3"`) and is kept in events in that same text, so that the log reads as it was said.
+//! `"on-failure:3"`) and is stored in events as that same text.
 
 use crate::{ApplicationId, Strategy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// Why a piece of a specification could not be read; says what was expected.
+/// Why a part of a specification could not be parsed; the message says what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SpecError(pub String);
@@ -55,15 +55,14 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// A port of the container that is published on its node: `80`, `53/udp`, or `8080:80` for a fixed
-/// port of the node.
+/// A container port that is published on the node: `80`, `53/udp`, or `8080:80` for a fixed port of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortSpec {
     /// The port inside the container.
     pub container: u16,
     /// The port of the node; `None` lets the engine choose.
     pub host: Option<u16>,
-    /// TCP unless said otherwise.
+    /// TCP by default.
     pub protocol: Protocol,
 }
 
@@ -107,7 +106,7 @@ impl FromStr for PortSpec {
     }
 }
 
-/// A port as the engine published it.
+/// A published port, as reported by the engine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PublishedPort {
     /// The port inside the container.
@@ -118,14 +117,14 @@ pub struct PublishedPort {
     pub protocol: Protocol,
 }
 
-/// A mount: `name:/path`, `/path/on/node:/path`, either with `:ro` behind it.
+/// A mount: `name:/path` or `/path/on/node:/path`, either with the suffix `:ro`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Volume {
-    /// A volume's name, or an absolute path of the node.
+    /// A volume's name, or an absolute path on the node.
     pub source: String,
     /// An absolute path in the container.
     pub target: String,
-    /// Whether the container may not write to it.
+    /// Whether the container may only read it.
     pub read_only: bool,
 }
 
@@ -149,7 +148,7 @@ impl FromStr for Volume {
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let refuse = |why: &str| {
             SpecError(format!(
-                "`{text}` is not a volume ({why}); write name:/path or /path/on/node:/path, with :ro behind it to forbid writing"
+                "`{text}` is not a volume ({why}); write name:/path or /path/on/node:/path, with :ro at the end to forbid writing"
             ))
         };
         let mut parts = text.split(':').map(str::trim);
@@ -177,17 +176,18 @@ impl FromStr for Volume {
     }
 }
 
-/// What happens when a container's process ends by itself.
+/// What happens when a container's process exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RestartPolicy {
-    /// It stays ended.
+    /// The container stays down.
     No,
-    /// It is started again when its exit code is not 0, at most `max` times in a row (`None`: without end).
+    /// The container is restarted when its exit code is not 0, at most `max` times in a row (`None`: without
+    /// limit).
     OnFailure {
-        /// How many times in a row.
+        /// The limit of restarts in a row.
         max: Option<u32>,
     },
-    /// It is always started again, unless somebody stopped it.
+    /// The container is restarted, unless a person stopped it.
     #[default]
     Always,
 }
@@ -224,16 +224,16 @@ impl FromStr for RestartPolicy {
     }
 }
 
-/// A condition on a node's labels: `zone==a`, `disk!=hdd`, `gpu` (the label is there), `!gpu` (it is not).
+/// A condition on a node's labels: `zone==a`, `disk!=hdd`, `gpu` (the label exists), `!gpu` (it does not).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Constraint {
     /// The label has this value.
     Equals(String, String),
     /// The label has another value, or is absent.
     Differs(String, String),
-    /// The label is there, whatever its value.
+    /// The label exists, with any value.
     Has(String),
-    /// The label is not there.
+    /// The label does not exist.
     Lacks(String),
 }
 
@@ -273,7 +273,7 @@ impl FromStr for Constraint {
             }
             Ok(key.to_owned())
         };
-        // The first operator counts: what follows it is the value, whatever it holds.
+        // The first operator counts; everything after it is the value.
         let (equals, differs) = (text.find("=="), text.find("!="));
         if let Some(at) = equals.filter(|at| differs.is_none_or(|differs| *at < differs)) {
             Ok(Self::Equals(label(&text[..at])?, text[at + 2..].trim().to_owned()))
@@ -287,7 +287,7 @@ impl FromStr for Constraint {
     }
 }
 
-/// Where an engine answers.
+/// The address of an engine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Endpoint {
     /// `tcp://host:port`; `host` is an IPv4 or IPv6 address (without brackets) or a name.
@@ -305,7 +305,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// The host under which the node's published ports are reached; the machine itself for a socket.
+    /// The host at which the node's published ports are reached; `localhost` for a socket.
     #[must_use]
     pub fn host(&self) -> &str {
         match self {
@@ -375,7 +375,7 @@ impl Endpoint {
                     && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
             });
         if port == 0 {
-            return Err(SpecError("a port is a number from 1 to 65535".into()));
+            return Err(SpecError("expected a port from 1 to 65535".into()));
         }
         if !is_address && !is_name {
             return Err(SpecError(format!("`{host}` is neither an IP address nor a host name")));
@@ -384,7 +384,7 @@ impl Endpoint {
     }
 }
 
-/// A share of a machine's processors, in thousandths of one; written as a number of processors (`0.5`).
+/// A number of processors in thousandths; written as a number of processors (`0.5`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MilliCpus(pub u64);
 
@@ -408,7 +408,7 @@ impl<'de> Deserialize<'de> for MilliCpus {
     }
 }
 
-/// Limits of a container, which are also what the scheduler reserves for it. `None`: no limit, nothing reserved.
+/// Limits of a container, which the scheduler also reserves for it. `None`: no limit, nothing reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
@@ -421,29 +421,29 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Whether nothing is limited.
+    /// Whether there is no limit at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// A command that the engine runs inside the container to see whether it works (Docker's HEALTHCHECK).
+/// A command that the engine runs inside the container to check it (Docker's HEALTHCHECK).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
     /// The command and its arguments; a single element runs in the container's shell.
     pub command: Vec<String>,
-    /// Time between two checks, in milliseconds.
+    /// Interval between two checks, in milliseconds.
     #[serde(default = "HealthCheck::default_interval_ms")]
     pub interval_ms: u64,
-    /// How long one check may take, in milliseconds.
+    /// Timeout of one check, in milliseconds.
     #[serde(default = "HealthCheck::default_interval_ms")]
     pub timeout_ms: u64,
-    /// Failed checks in a row that make the container unhealthy.
+    /// Consecutive failed checks that make the container unhealthy.
     #[serde(default = "HealthCheck::default_retries")]
     pub retries: u32,
-    /// Time after the start in which failed checks do not count, in milliseconds.
+    /// Time after the start during which failed checks do not count, in milliseconds.
     #[serde(default)]
     pub start_period_ms: u64,
 }
@@ -457,21 +457,22 @@ impl HealthCheck {
     }
 }
 
-/// What happens to running containers when their application changes.
+/// What an edit of an application does to its running containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UpdatePolicy {
-    /// They take the change when they are launched the next time.
+    /// They keep the old specification until they are launched again.
     #[default]
     Manual,
     /// They are replaced, one after another.
     Rolling,
 }
 
-/// Everything that an engine needs to know to make a container: an application's specification.
+/// An application's specification: everything that an engine needs to create a container, and how to place
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 pub struct Spec {
-    /// The image's reference, as an engine understands it.
+    /// The image reference.
     pub docker_image: String,
     /// Ports to publish.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -479,59 +480,59 @@ pub struct Spec {
     /// Environment variables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env_variables: Environment,
-    /// Arguments in place of the image's own.
+    /// Arguments that replace the image's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-    /// Entry point in place of the image's own.
+    /// Entrypoint that replaces the image's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entrypoint: Vec<String>,
     /// Mounts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
-    /// The engine's networks to join; none means the engine's default.
+    /// Networks of the engine to join; none means the engine's default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<String>,
-    /// Labels for the container on the engine.
+    /// Labels of the container on the engine.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// What happens when its process ends.
+    /// What happens when the process exits.
     #[serde(default)]
     pub restart_policy: RestartPolicy,
     /// Limits.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
-    /// Conditions on the labels of its node.
+    /// Conditions on the node's labels that must hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<Constraint>,
-    /// How the engine finds out whether the container works.
+    /// The health check that the engine runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
-    /// The name of the registry credentials to pull with; their value is kept outside of the log.
+    /// Name of the registry credentials to pull with; the credentials themselves are kept outside of the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry_auth: Option<String>,
-    /// How its node is chosen among those that fit; `None`: as the daemon's configuration says.
+    /// Placement strategy; `None`: that of the daemon's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
-    /// Conditions on the labels of its node that it would like: nodes that satisfy more of them come first.
+    /// Conditions on the node's labels that should hold: nodes that satisfy more of them are preferred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preferences: Vec<Constraint>,
-    /// The label over whose values the application's containers are spread, as `zone`.
+    /// The label over whose values the application's containers are spread, such as `zone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread_over: Option<String>,
-    /// Whether no node takes two of the application's containers.
+    /// Whether a node may run at most one of the application's containers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub anti_affinity: bool,
-    /// Applications of each of which its node has to have a container.
+    /// Applications of which the node must already run a container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub affinity: Vec<ApplicationId>,
-    /// How many of the application's containers may be moved, or be down, at one time before more are moved of
-    /// free will; `None`: a quarter of those that are to run, and at least one.
+    /// How many of the application's containers may be moving or down before no more are moved voluntarily;
+    /// `None`: a quarter of those scheduled to run, and at least one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disruption_limit: Option<u32>,
 }
 
 impl Spec {
-    /// Whether a container made from one is as one made from the other: where they run is another matter.
+    /// Whether containers made from both specifications are the same; placement rules do not count.
     #[must_use]
     pub fn makes_the_same_as(&self, other: &Self) -> bool {
         let Self {
@@ -570,12 +571,12 @@ impl Spec {
             && *registry_auth == other.registry_auth
     }
 
-    /// The ports of the node that it claims for itself.
+    /// The fixed ports of the node that it claims.
     pub fn fixed_ports(&self) -> impl Iterator<Item = (Protocol, u16)> + '_ {
         self.exposed_ports.iter().filter_map(|port| port.host.map(|host| (port.protocol, host)))
     }
 
-    /// Whether its data lives on one node.
+    /// Whether its data lives on one node (it has a named volume).
     #[must_use]
     pub fn is_bound_to_node(&self) -> bool {
         self.volumes.iter().any(Volume::is_named)

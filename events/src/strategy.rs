@@ -1,29 +1,29 @@
-//! Strategies: how a node is chosen among those that fit.
+//! Placement strategies: how one of the suitable nodes is chosen.
 
 use crate::SpecError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// How a node is chosen among those that fit.
+/// How one of the suitable nodes is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
     /// The node with the fewest containers.
     #[default]
     Spread,
-    /// The node with the largest reserved share of its processors or memory; of equals the one with the most containers.
+    /// The node with the largest reserved share of its processors or memory; ties go to the most containers.
     Binpack,
-    /// The node with the smallest reserved share of its processors or memory; of equals the one with the fewest
+    /// The node with the smallest reserved share of its processors or memory; ties go to the fewest
     /// containers.
     Resources,
 }
 
 impl Strategy {
-    /// All of them.
+    /// Every strategy.
     pub const ALL: [Self; 3] = [Self::Spread, Self::Binpack, Self::Resources];
 
-    /// As it is written.
+    /// The name used in configuration and API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

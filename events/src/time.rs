@@ -1,10 +1,10 @@
-//! Times as events carry them.
+//! Times in events.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::de::{self, Deserializer, Visitor};
 use std::fmt;
 
-/// Reads a time (RFC 3339). Those of events are all written in one form, which is read much faster than any other.
+/// Reads a time (RFC 3339). Events use a single form, which is read much faster than any other.
 pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
     struct Reader;
     impl Visitor<'_> for Reader {
@@ -22,8 +22,8 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTim
     deserializer.deserialize_str(Reader)
 }
 
-/// A time in the form 2026-01-31T12:00:00.123456Z, with any number of digits from none to nine behind the point; `None`
-/// for every other form, and for one that needs a second look.
+/// Reads a time of the form 2026-01-31T12:00:00.123456Z with zero to nine decimals; `None` for every other
+/// form, and for one that needs a full parser.
 pub(crate) fn plain(text: &[u8]) -> Option<DateTime<Utc>> {
     let number = |digits: &[u8]| {
         digits.iter().try_fold(0_u32, |number, digit| {
