@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# Shared by the scripts in this directory: `. "$(dirname "$0")/lib.sh"`. Defines functions and a few names, does nothing.
+# Functions and names shared by the scripts in this directory: `. "$(dirname "$0")/lib.sh"`. Sourcing it has no effect.
 
-# Where the state of test clusters lives (see scripts/engines). Lock files and stamps in it start with a dot.
+# The state of test clusters (see scripts/engines). Lock files and stamps in it start with a dot.
 KD_ROOT=/run/kdaemon-engines
 
-# say WORDS…: tell the person, on standard error: standard output is for what another program reads.
+# say WORDS…: prints a message on standard error; standard output is for data that another program reads.
 say() { printf '%s\n' "$*" >&2; }
 
-# die WORDS…: say why, and stop.
+# die WORDS…: prints the reason and exits with 1.
 die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
     exit 1
@@ -16,7 +16,7 @@ die() {
 need_root() { [ "$(id -u)" = 0 ] || die "must run as root"; }
 
 # close_fds: closes every inherited descriptor but 0, 1 and 2, so that a process that outlives the script holds neither
-# its locks nor a pipe that somebody reads to the end. Only in a subshell that is about to exec.
+# its locks nor a pipe whose reader waits for its end. Only in a subshell that is about to exec.
 close_fds() {
     local fd
     for fd in "/proc/$BASHPID/fd/"*; do
@@ -26,8 +26,7 @@ close_fds() {
     return 0
 }
 
-# A process is told by its id and the time it started at (field 22 of stat), so that an id that was given out again
-# is not taken for it.
+# A process is identified by its id and its start time (field 22 of stat), so that a reused id is not taken for it.
 # proc_mark PID: prints "PID STARTTIME", or fails when there is no such process (or it is a zombie).
 proc_mark() {
     local stat rest
@@ -52,7 +51,7 @@ proc_alive() {
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
-# apt_install PACKAGE…: installs those that are missing; does and says nothing when none is. The lists are fetched at most
+# apt_install PACKAGE…: installs missing packages, silently when none is missing. The package lists are fetched at most
 # once an hour, and no package starts a service.
 apt_install() {
     local missing=() p
@@ -88,14 +87,14 @@ apt_install() {
     ) || die "could not install ${missing[*]}"
 }
 
-# What each part of the test bench needs.
+# Packages that each part of the tests and benches needs.
 install_engine() { apt_install docker.io iproute2 iptables curl util-linux; }
 install_busybox() { apt_install busybox-static curl; }
 install_registry() { apt_install docker-registry curl; }
 install_etcd() { apt_install etcd-server; }
 install_chromium() { apt_install chromium; }
 
-# install_browser: what the tests in a browser need; the npm packages of tests/browser/package-lock.json go to target/browser.
+# install_browser: installs what the browser tests need; the npm packages of tests/browser/package-lock.json go to target/browser.
 install_browser() {
     command -v chromium >/dev/null || install_chromium
     command -v node >/dev/null || apt_install nodejs
@@ -111,22 +110,22 @@ install_browser() {
 
 # ---- clusters -------------------------------------------------------------------------------------------------------
 
-# cluster_name: the cluster that KDAEMON_ENGINES names.
+# cluster_name: prints the name of the cluster, from KDAEMON_ENGINES.
 cluster_name() {
     local name=${KDAEMON_ENGINES:-default}
     [[ $name =~ ^[a-z0-9][a-z0-9-]{0,31}$ ]] ||
-        die "KDAEMON_ENGINES: '$name' is no cluster name (a-z, 0-9 and -, at most 32 characters)"
+        die "KDAEMON_ENGINES: '$name' is not a cluster name (a-z, 0-9 and -, at most 32 characters)"
     printf '%s\n' "$name"
 }
 
-# curl_host HOST: sets CURL to the curl command and URL to the base address for an engine given as DOCKER_HOST gives it.
+# curl_host HOST: sets CURL to the curl command and URL to the base address of an engine; HOST as in DOCKER_HOST.
 curl_host() {
     CURL=(curl --silent --show-error --noproxy '*')
     case $1 in
     unix://*) CURL+=(--unix-socket "${1#unix://}") URL=http://engine ;;
     tcp://*) URL=http://${1#tcp://} ;;
     http://* | https://*) URL=${1%/} ;;
-    *) die "'$1' is no engine address (tcp://, http:// or unix://)" ;;
+    *) die "'$1' is not an engine address (tcp://, http:// or unix://)" ;;
     esac
     export URL
 }

@@ -32,7 +32,7 @@ pub trait Engines: Send + Sync + 'static {
     fn client(&self, endpoint: &Endpoint) -> Arc<dyn Engine>;
 }
 
-/// What identifies a container on an engine: the three labels.
+/// The identity of a container on an engine: the three labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     /// The cluster that it belongs to.
@@ -50,7 +50,7 @@ pub struct LaunchOrder {
     pub identity: Identity,
     /// The record's name. The engine's name is derived from it (see [`engine_name`]).
     pub name: String,
-    /// The specification; its `env_variables` are already merged with those of the container.
+    /// The specification; its `env_variables` are already merged with the container's.
     pub spec: Arc<Spec>,
     /// Credentials for the registry, if the specification names some.
     pub credentials: Option<Credentials>,
@@ -103,11 +103,11 @@ pub struct Listed {
     pub identity: Identity,
     /// The engine's own id.
     pub engine_id: String,
-    /// What the container does.
+    /// The state of the container's process.
     pub state: ContainerState,
 }
 
-/// What runs on an engine.
+/// All containers on an engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     /// Containers with our cluster's label and well-formed identity labels.
@@ -121,7 +121,7 @@ pub struct Listing {
 pub struct Inspected {
     /// The same facts as after a launch.
     pub launched: Launched,
-    /// What the container does.
+    /// The state of the container's process.
     pub state: ContainerState,
     /// How the process exited, if it did.
     pub exit: Option<Exit>,
@@ -227,7 +227,7 @@ pub trait Engine: Send + Sync + 'static {
     /// Inspects the container with this identity. `Ok(None)`: it does not exist.
     async fn inspect(&self, identity: Identity) -> Result<Option<Inspected>, EngineError>;
 
-    /// What happens to containers of `cluster`, from now until the connection ends. Connects before it
+    /// Follows what happens to containers of `cluster`, from now until the connection ends. Connects before it
     /// returns, so that nothing that happens afterwards is missed; an `Err` is the last item.
     async fn events(
         &self,

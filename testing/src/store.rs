@@ -299,7 +299,7 @@ impl EventStore for MemoryStore {
         drop(self.working()?);
         let mut commits = self.commits.subscribe();
         let more = commits.wait_for(|commits| *commits > after.commits);
-        let _ = tokio::time::timeout(at_most, more).await; // in vain: then there are no more
+        let _ = tokio::time::timeout(at_most, more).await; // on a timeout there are no more
         let commits = *commits.borrow();
         Ok(commits)
     }

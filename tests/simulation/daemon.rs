@@ -1,4 +1,4 @@
-//! A daemon: started as `src/daemon.rs` starts it, without the HTTP server; killed at any instruction; started again
+//! A daemon: started as `src/daemon.rs` does, without the HTTP server; killed at any instruction; restarted
 //! by its supervisor.
 
 use crate::fence::{Fence, FencedEngines};
@@ -16,20 +16,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// A place for a daemon, empty or not.
+/// A slot for a daemon, empty or not.
 pub struct Slot {
     pub way: Arc<Mutex<Way>>,
-    /// Whether there is to be a daemon.
+    /// Whether a daemon should run here.
     pub wanted: latest::Sender<bool>,
     alive: Mutex<Option<Alive>>,
 }
 
-/// A daemon that runs.
+/// A running daemon.
 #[derive(Clone)]
 pub struct Alive {
     pub name: String,
     pub fence: Arc<Fence>,
-    /// There when it has taken the lead and serves requests.
+    /// Present once it has taken the lead and serves requests.
     pub journal: Option<Journal>,
 }
 
@@ -42,13 +42,13 @@ impl Slot {
         self.alive.lock().unwrap().clone()
     }
 
-    /// Kills the daemon, if there is one.
+    /// Kills the daemon, if one runs. Returns whether one did.
     pub fn kill(&self) -> bool {
         self.alive().inspect(|alive| alive.fence.kill()).is_some()
     }
 }
 
-/// The daemon's own clock, which is some seconds off, and its own chance.
+/// The daemon's own clock, which is off by some seconds, and its own random numbers.
 struct Own {
     began: tokio::time::Instant,
     skew: Duration,
@@ -64,7 +64,7 @@ impl Runtime for Own {
     }
 }
 
-/// Keeps a daemon running in a slot, for ever.
+/// Keeps a daemon running in a slot, indefinitely.
 pub async fn supervise(world: Arc<World>, number: usize) {
     let slot = &world.slots[number];
     let mut wanted = slot.wanted.subscribe();
@@ -88,7 +88,7 @@ pub async fn supervise(world: Arc<World>, number: usize) {
     }
 }
 
-/// Returns when it could not start: its process ends then.
+/// Returns when the daemon could not start: its process ends then.
 async fn run(world: &Arc<World>, number: usize, name: &str, fence: &Arc<Fence>) {
     let slot = &world.slots[number];
     let store: Arc<dyn EventStore> = Arc::new(Reached {
@@ -138,8 +138,8 @@ async fn run(world: &Arc<World>, number: usize, name: &str, fence: &Arc<Fence>) 
     drop(reactors);
 }
 
-/// Reactors that are told to stop when this goes. Nothing that they do by then passes the fence: to the world
-/// outside they died with the process; this only has their tasks end.
+/// Stops the reactors when dropped. Nothing they do from then on passes the fence: for the outside world they
+/// died with the process; this only ends their tasks.
 struct Stopped(Option<Reactors>);
 
 impl Drop for Stopped {

@@ -1,4 +1,4 @@
-//! What goes wrong, and when.
+//! The faults, and when they happen.
 
 use crate::seed::Rng;
 use crate::store::Way;
@@ -87,7 +87,7 @@ impl Fault {
     ];
 }
 
-/// Lets things go wrong until peace comes.
+/// Injects faults until `peace` is cancelled.
 pub async fn run(world: Arc<World>, peace: CancellationToken, luck: u64) {
     let mut rng = Rng::new(luck, "faults");
     let _ = peace
@@ -103,13 +103,13 @@ pub async fn run(world: Arc<World>, peace: CancellationToken, luck: u64) {
         .await;
 }
 
-/// Mostly short, sometimes long.
+/// A duration: mostly short, sometimes long.
 fn a_while(rng: &mut Rng) -> Duration {
     let most = *rng.pick(&[800, 4_000, 20_000, 120_000]).unwrap_or(&4_000);
     Duration::from_millis(rng.within(50..=most))
 }
 
-/// Has something end by itself, or when peace comes.
+/// Ends a fault after a while, or when `peace` is cancelled.
 fn until(
     world: &Arc<World>,
     peace: &CancellationToken,
@@ -228,7 +228,7 @@ fn container_fault(machine: &Machine, rng: &mut Rng, fault: Fault) {
     let all: Vec<SeenContainer> = machine.containers();
     let Some(SeenContainer { identity, state, .. }) = rng.pick(&all) else { return };
     let (identity, state): (Identity, ContainerState) = (*identity, *state);
-    // What is not there or does not run cannot be harmed.
+    // A missing or stopped container cannot be harmed.
     let _ = match fault {
         Fault::ProcessEnds if state == ContainerState::Running => {
             machine.kill_container(identity, i64::from(rng.chance(700)))
@@ -250,7 +250,7 @@ fn daemon_fault(
 ) {
     match fault {
         Fault::SecondDaemon => {
-            // Whoever starts last leads; the other one goes on in the belief that it does.
+            // The daemon that starts last leads; the other one still believes that it does.
             let second = &world.slots[1];
             if *second.wanted.borrow() {
                 world.slots[rng.below(2)].kill();
@@ -273,7 +273,7 @@ fn daemon_fault(
     }
 }
 
-/// All that can be put right by hand is put right.
+/// Repairs everything that a person could repair.
 pub fn heal(world: &World) {
     world.engines.set_registry_down(false);
     for (_, machine) in world.engines.machines() {

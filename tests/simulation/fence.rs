@@ -1,5 +1,5 @@
-//! The edge of a daemon's process: all that it does to the world outside passes here, and after its death nothing
-//! does any more, whatever its tasks still do in memory.
+//! The edge of a daemon's process: all its effects on the outside world pass here, and none after its death,
+//! whatever its tasks still do in memory.
 
 use crate::store::Shared;
 use async_trait::async_trait;
@@ -21,14 +21,14 @@ use tokio_util::sync::CancellationToken;
 
 /// Never.
 const NEVER: i64 = i64::MAX;
-/// How long a client of an engine waits at most when nothing comes through.
+/// The longest time that an engine's client waits when nothing gets through.
 const NO_ANSWER: Duration = Duration::from_secs(15);
 
 pub struct Fence {
     dead: CancellationToken,
-    /// It dies at this many more steps outwards.
+    /// The number of outward steps until it dies.
     steps: AtomicI64,
-    /// Engines that this daemon alone does not reach.
+    /// Engines that this daemon alone cannot reach.
     cut: Mutex<BTreeSet<Endpoint>>,
 }
 
@@ -38,12 +38,12 @@ impl Fence {
         Arc::new(Self { dead, steps, cut: Mutex::default() })
     }
 
-    /// The process is gone, wherever it was.
+    /// Kills the process, wherever it is.
     pub fn kill(&self) {
         self.dead.cancel();
     }
 
-    /// It will be gone `steps` steps from now: before a call to the world outside, or after the call was carried
+    /// Kills the process in `steps` steps: before a call to the outside world, or after the call was carried
     /// out and before its answer is seen.
     pub fn kill_after(&self, steps: i64) {
         self.steps.store(steps, Ordering::Relaxed);
@@ -74,7 +74,7 @@ impl Fence {
         }
     }
 
-    /// Lets a call to the world outside pass, and its answer back, as long as the daemon lives.
+    /// Passes a call to the outside world, and its answer back, while the daemon lives.
     pub async fn pass<T>(&self, call: impl Future<Output = T>) -> T {
         self.step().await;
         let answer = tokio::select! {

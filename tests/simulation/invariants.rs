@@ -1,5 +1,5 @@
-//! What must hold after every commit. It is checked where the log lives, on what was written, by a fold of its own:
-//! no daemon's view of things comes in.
+//! Invariants after every commit. They are checked where the log is written, on what was written, with an
+//! independent fold: no daemon's view is used.
 
 use crate::check;
 use crate::rules;
@@ -20,12 +20,12 @@ use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// So many states are remembered, for what is compared with the past.
+/// How many states are remembered, for comparison with the past.
 const REMEMBERED: usize = 2_048;
-/// All indexes are recomputed after so many commits that changed something.
+/// All indexes are recomputed after this many commits that changed something.
 const INDEXES_EVERY: u64 = 32;
 
-/// What was found to be wrong. The first finding ends a run: what follows from it says nothing new.
+/// The violations found. The first one ends a run, because its consequences say nothing new.
 #[derive(Default)]
 pub struct Findings {
     list: Mutex<Vec<String>>,
@@ -46,7 +46,7 @@ impl Findings {
 struct Written {
     daemon: String,
     last: Seq,
-    /// Whether its daemon was told that it is written.
+    /// Whether the daemon received the answer.
     confirmed: bool,
 }
 
@@ -57,15 +57,15 @@ pub struct Checker {
     /// A digest of each event's text.
     texts: Vec<u64>,
     commits: Vec<Written>,
-    /// In which commit the events of a request are.
+    /// The commit that holds the events of a request.
     requests: BTreeMap<String, usize>,
-    /// The daemon that leads.
+    /// The leader according to the log.
     leader: String,
     changes: u64,
     /// The last event that is not an observation of a node.
     last_change: Seq,
     max_migrations: usize,
-    /// When each node was judged the last time, and which older placements have to be gone before a placement is
+    /// When each node was last judged, and which older placements have to be gone before a placement is
     /// launched.
     judged: BTreeMap<NodeId, Seq>,
     in_the_way: BTreeMap<ContainerId, (Generation, Seq, Vec<Placement>)>,
@@ -103,7 +103,7 @@ impl Checker {
         }
     }
 
-    /// The log's own state.
+    /// The state folded from the log.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
@@ -121,7 +121,7 @@ impl Checker {
         self.findings.add(format!("event {}: {what}", self.cluster.seq()));
     }
 
-    /// A commit was written. Returns its number.
+    /// Records a commit. Returns its number.
     pub fn committed(&mut self, daemon: &str, texts: &[String]) -> usize {
         let number = self.commits.len();
         let mut touched = Touched::default();
@@ -140,7 +140,7 @@ impl Checker {
         let last = self.cluster.seq();
         self.commits.push(Written { daemon: daemon.to_owned(), last, confirmed: false });
         if a_node_failed && rules::is_mass_failure(&self.cluster) && self.cluster.paused().is_none() {
-            self.find("most nodes are down, and moving goes on");
+            self.find("most nodes are down, and containers keep moving");
         }
         if !only_observations {
             self.changes += 1;
@@ -208,7 +208,7 @@ impl Checker {
         self.one_after_the_other(&envelope.event);
     }
 
-    /// A placement that stopped to serve when its successor was placed, on a node that works all the time, is gone
+    /// A placement that stopped serving when its successor was placed, on a node that stays healthy, is gone
     /// before the successor is launched: the two never run at once.
     fn one_after_the_other(&mut self, event: &Event) {
         let seq = self.cluster.seq();
@@ -241,7 +241,7 @@ impl Checker {
         }
     }
 
-    /// The commit's daemon was told that it is written.
+    /// Records that the commit's daemon received the answer.
     pub fn confirmed(&mut self, number: usize) {
         self.commits[number].confirmed = true;
     }
@@ -255,7 +255,7 @@ impl Checker {
         }
     }
 
-    /// All indexes are what their containers say.
+    /// Every index agrees with the containers.
     pub fn indexes(&self) {
         let checked = catch_unwind(AssertUnwindSafe(|| check::indexes(&self.cluster)));
         if checked.is_err() {
@@ -263,7 +263,7 @@ impl Checker {
         }
     }
 
-    /// A daemon is about to remove a container from an engine: never one that is wanted there and always was.
+    /// Checks that a daemon that removes a container from an engine never removes a wanted one.
     pub fn to_be_removed(&self, endpoint: &Endpoint, identity: Identity) {
         let Some(container) = self.cluster.container(identity.container) else { return };
         let wanted = container.placement.as_ref().filter(|placement| {
@@ -274,11 +274,11 @@ impl Checker {
             && container.desired == Desired::Running
             && !self.adopted.contains(&(identity.container, identity.generation))
         {
-            self.find(format!("{endpoint} is told to remove {identity:?}, which is wanted there"));
+            self.find(format!("{endpoint} receives the order to remove {identity:?}, which is wanted there"));
         }
     }
 
-    /// A daemon published a state: it must be durable, and the fold of what is.
+    /// Checks that a published state is durable, and the fold of the log.
     pub fn published(&self, daemon: &str, committed: &Committed) {
         let seq = committed.cluster.seq();
         if seq > self.cluster.seq() {
@@ -299,7 +299,7 @@ impl Checker {
         self.states.get(at).filter(|state| state.seq() == seq)
     }
 
-    /// The tables must be what the log folds to where they say they are.
+    /// Checks that the tables equal the fold of the log at the seq that they state.
     pub fn tables_written(&self, daemon: &str, reflects: Seq, tables: &[Vec<(Uuid, String)>]) {
         let Some(state) = self.state_at(reflects) else { return };
         for (table, rows) in Table::ALL.into_iter().zip(tables) {
@@ -317,7 +317,7 @@ impl Checker {
         }
     }
 
-    /// A command was acknowledged: its events must be in the log as they were told.
+    /// Checks that the events of an acknowledged command are in the log as reported.
     pub fn acknowledged(&self, daemon: &str, events: &[Envelope]) {
         for envelope in events {
             let index = usize::try_from(envelope.seq.0 - 1).unwrap_or(usize::MAX);
@@ -328,7 +328,8 @@ impl Checker {
         }
     }
 
-    /// What a request was told not to have done must not be in the log. `knew` is whether its daemon could know.
+    /// Checks that a request that was reported as not done is not in the log. `knew`: whether its daemon
+    /// could know.
     pub fn not_done(&self, request: &str, knew: bool) {
         let Some(commit) = self.requests.get(request).map(|number| &self.commits[*number]) else { return };
         if knew || commit.confirmed {
@@ -339,12 +340,12 @@ impl Checker {
         }
     }
 
-    /// Which of these requests were done.
+    /// The requests among these that were carried out.
     pub fn done<'a>(&self, requests: &'a [String]) -> Vec<&'a String> {
         requests.iter().filter(|request| self.requests.contains_key(*request)).collect()
     }
 
-    /// The log, read again at the end, is what was written.
+    /// Checks that the log, read again at the end, is what was written.
     pub fn unchanged(&self, texts: impl Iterator<Item = String>) {
         let now: Vec<u64> = texts.map(|text| digest(&text)).collect();
         if now != self.texts {
@@ -353,7 +354,7 @@ impl Checker {
     }
 }
 
-/// Why no container can be as this one is.
+/// Why this container's state is impossible; `None` if it is not.
 fn misshapen(container: &Container) -> Option<&'static str> {
     let has_node = matches!(container.phase, Phase::Placed | Phase::Up | Phase::Restarting | Phase::Stopping);
     if has_node && container.placement.is_none() {

@@ -1,4 +1,5 @@
-//! The simulation of the whole daemon: see README.md. Here are its quick runs; `scripts/simulate` does the long ones.
+//! The quick runs of the simulation of the whole daemon (see README.md); `scripts/simulate` does the long
+//! ones.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 

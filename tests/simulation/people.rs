@@ -1,4 +1,4 @@
-//! People at the API: what they ask, and what they were promised.
+//! People at the API: what they request, and what they were promised.
 
 use crate::invariants::Checker;
 use crate::seed::Rng;
@@ -18,13 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// As many applications and containers as there should be, more or less.
+/// The targets around which the numbers of applications and containers vary.
 const APPLICATIONS: usize = 8;
 const CONTAINERS: usize = 40;
 /// How often a request with an `Idempotency-Key` is repeated.
 const REPEATS: usize = 6;
 
-/// What people were told.
+/// The answers that people received.
 #[derive(Default)]
 pub struct Promises {
     /// Requests that were refused.
@@ -36,7 +36,7 @@ pub struct Promises {
 }
 
 impl Promises {
-    /// Holds them against the log.
+    /// Compares the answers with the log.
     pub fn check(&self, checker: &Checker) {
         for request in &self.refused {
             checker.not_done(request, true);
@@ -58,11 +58,11 @@ impl Promises {
 pub enum End {
     Done,
     Refused,
-    /// It may or may not have been done.
+    /// Carried out or not.
     Unknown,
 }
 
-/// One person, who asks for things until peace comes.
+/// One person, who sends requests until `peace` is cancelled.
 pub async fn run(world: Arc<World>, peace: CancellationToken, luck: u64) {
     let mut rng = Rng::new(luck, "person");
     for number in 0_u64.. {
@@ -77,7 +77,7 @@ pub async fn run(world: Arc<World>, peace: CancellationToken, luck: u64) {
             for repeat in 0..REPEATS {
                 let end =
                     ask(&world, &mut rng, command.clone(), format!("{name}-{repeat}"), Some(&name)).await;
-                // Who is told that it was done may ask again all the same.
+                // A client that received a success may repeat the request all the same.
                 if end == End::Refused || (end == End::Done && rng.chance(900)) {
                     break;
                 }
@@ -89,13 +89,13 @@ pub async fn run(world: Arc<World>, peace: CancellationToken, luck: u64) {
     }
 }
 
-/// Sends a command to a daemon that serves, and notes what it promised.
+/// Sends a command to a serving daemon, and records what it promised.
 pub async fn ask(world: &World, rng: &mut Rng, command: Command, request: String, key: Option<&str>) -> End {
     let serving: Vec<_> = world.slots.iter().filter_map(crate::daemon::Slot::alive).collect();
     let serving: Vec<_> = serving.into_iter().filter(|alive| alive.journal.is_some()).collect();
     let Some(alive) = rng.pick(&serving) else { return End::Unknown };
     let Some(journal) = &alive.journal else { return End::Unknown };
-    let mut submission = Submission::new(command, Actor::Token { name: "somebody".into() });
+    let mut submission = Submission::new(command, Actor::Token { name: "person".into() });
     submission.request_id = Some(RequestId(request.clone()));
     if let Some(key) = key {
         submission.keep = Some(Keep {
@@ -133,7 +133,7 @@ fn choose(world: &World, rng: &mut Rng) -> Option<Command> {
     let applications: Vec<ApplicationId> = cluster.applications().map(|a| a.id).collect();
     let containers: Vec<ContainerId> = cluster.containers().map(|c| c.id).collect();
     let nodes: Vec<NodeId> = cluster.nodes().map(|n| n.id).collect();
-    // Now and then something that is not there.
+    // Occasionally an id that does not exist.
     let application = pick_or(rng, &applications, ApplicationId);
     let container = pick_or(rng, &containers, ContainerId);
     let node = pick_or(rng, &nodes, NodeId);
@@ -336,7 +336,7 @@ fn create(world: &World, rng: &mut Rng, cluster: &Cluster) -> Command {
 
 fn update_application(world: &World, rng: &mut Rng, application_id: ApplicationId) -> Command {
     let spec = if rng.chance(500) { spec(world, rng) } else { SpecChanges::default() };
-    // What only makes sense for a job stays with it.
+    // Settings that only make sense for a job stay with it.
     let spec = SpecChanges { command: None, restart_policy: None, ..spec };
     Command::UpdateApplication(Box::new(UpdateApplication {
         application_id,

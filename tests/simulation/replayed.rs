@@ -1,5 +1,5 @@
-//! Replaying a run under the policy that it was recorded under gives what was recorded, event by event; under any other
-//! one it goes through, in order.
+//! Replaying a run under its own policy gives the recorded events one by one; under any other policy the
+//! replay completes, and in order.
 
 use crate::check;
 use chrono::TimeDelta;
@@ -10,16 +10,16 @@ use kdaemon_projections::{Cluster, Health};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How long the counts are uneven before they are evened.
+/// How long counts are uneven before they are rebalanced.
 const BALANCE_AFTER: Option<Duration> = Some(Duration::from_secs(1));
 
-/// What nothing is in the way of is done after so long.
+/// Unobstructed work must be done after this long.
 const PATIENCE: TimeDelta = TimeDelta::minutes(3);
 
-/// The first event in which a replay of a whole log leaves the record, if there is one.
+/// The first event in which a replay of a whole log deviates from the record, if any.
 pub fn deviation(log: &[Envelope], policy: &Policy) -> Option<String> {
     let mut replay = Replay::new(&Cluster::default(), policy.clone(), BALANCE_AFTER);
-    // A decision gives all of its events when the first of them is met.
+    // A decision gives all its events when the first of them is reached.
     let mut ahead: VecDeque<Envelope> = VecDeque::new();
     for recorded in log {
         ahead.extend(replay.step(recorded).iter().cloned());
@@ -35,7 +35,7 @@ pub fn deviation(log: &[Envelope], policy: &Policy) -> Option<String> {
         .then(|| format!("a replay gives more: {ahead:?} {replayed:?}"))
 }
 
-/// What is not sound after a replay under other policies, if there is something.
+/// What is inconsistent after a replay under other policies, if anything.
 pub fn unsoundness(log: &[Envelope], policy: &Policy) -> Option<String> {
     let others = [
         Policy { strategy: Strategy::Binpack, max_migrations: 2, ..policy.clone() },
@@ -56,13 +56,15 @@ pub fn unsoundness(log: &[Envelope], policy: &Policy) -> Option<String> {
         if let Some(unfinished) = unfinished(log, &replay) {
             return Some(format!("under {other:?}, {unfinished}"));
         }
-        // Not the names: what was gone in the record may be there in the replay when another comes with its name.
+        // Not the names: something deleted in the record may still exist in the replay when another gets its
+        // name.
         check::eligible(replay.replayed());
         None
     })
 }
 
-/// A deletion that was finished in the record long ago, and is not in the replay, though nothing is in its way there.
+/// A deletion that finished in the record long ago, and not in the replay although nothing obstructs it
+/// there.
 fn unfinished(log: &[Envelope], replay: &Replay) -> Option<String> {
     let end = log.last()?.at;
     let cluster = replay.replayed();

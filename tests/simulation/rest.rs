@@ -1,5 +1,5 @@
-//! What must hold once the faults have stopped: everything that is to run does, nothing else does, and then nothing
-//! happens any more. Looked at on the engines themselves.
+//! Invariants once the faults have stopped: everything that is scheduled to run does, nothing else does, and
+//! then nothing happens any more. Checked on the engines themselves.
 
 use crate::faults::heal;
 use crate::people::{End, ask, mount_missing};
@@ -17,15 +17,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// So long may it take until all is well: the longest pause before a restart (five minutes), and time to move.
+/// The longest time until everything is well: the longest restart backoff (five minutes), and time to move.
 const PATIENCE: Duration = Duration::from_secs(1_200);
-/// So long nothing may happen afterwards.
+/// The time during which nothing may happen afterwards.
 const QUIET: Duration = Duration::from_secs(240);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The cluster that shares the machines with ours.
 const OTHERS: ClusterId = ClusterId(Uuid::from_u128(0x0dd));
 
-/// Others use the machines, too: what is theirs must be there at the end.
+/// Adds foreign containers to the machines; they must be there at the end.
 pub async fn add_strangers(world: &World) {
     for (endpoint, machine) in world.engines.machines() {
         let _ = machine.run_foreign("a-database", &[]);
@@ -42,7 +42,7 @@ pub async fn add_strangers(world: &World) {
     }
 }
 
-/// Ends all faults, does what people would have to do, and waits until all is well.
+/// Ends all faults, does what people would have to do, and waits until everything is well.
 pub async fn check(world: &Arc<World>, rng: &mut Rng) {
     // One daemon is left, or two of which one was deposed.
     if rng.chance(500) {
@@ -68,7 +68,7 @@ pub async fn check(world: &Arc<World>, rng: &mut Rng) {
         }
         if !wrong.is_empty() {
             calm_since = None;
-            // A person who looks once a minute, and gives up in the end.
+            // A person who checks once a minute, and gives up in the end.
             let failed = cluster.containers().any(|container| container.phase == Phase::Failed);
             if failed && relaunched.elapsed() > Duration::from_secs(60) && Instant::now() + QUIET < deadline {
                 relaunched = Instant::now();
@@ -89,7 +89,8 @@ pub async fn check(world: &Arc<World>, rng: &mut Rng) {
     }
 }
 
-/// What people do after a disaster: mount what is missing, unmount what is there twice, launch what failed.
+/// Does what people do after a disaster: mount missing machines, unmount duplicates, launch failed
+/// containers.
 async fn put_in_order(world: &World, rng: &mut Rng) {
     for _ in 0..200 {
         let cluster = world.shared.checker().cluster().clone();
@@ -133,7 +134,7 @@ async fn happened_after(world: &World, seq: Seq) -> Option<Event> {
     events.find(|event| !matches!(event, Event::NodeObserved(_)))
 }
 
-/// The end of the log, for whoever looks into a failure.
+/// The end of the log, for the analysis of a failure.
 pub async fn last_events(world: &World) -> String {
     let events = events_after(world, Seq(0)).await;
     let wanted = std::env::var("SIMULATE_VERBOSE").unwrap_or_default();
@@ -148,7 +149,7 @@ pub async fn last_events(world: &World) -> String {
     let mut lines: Vec<String> =
         told.map(|e| format!("    {} {} {} {:?}", e.seq, e.at.format("%T%.3f"), e.actor, e.event)).collect();
     lines.reverse();
-    // What the machines have, of ours.
+    // Our containers on the machines.
     for (endpoint, machine) in world.engines.machines() {
         for seen in machine.containers() {
             let Identity { container, generation, .. } = seen.identity;
@@ -181,7 +182,7 @@ async fn tables(world: &World, cluster: &Cluster) {
     }
 }
 
-/// What is not as it should be at rest.
+/// Everything that is wrong at rest.
 fn wrong(world: &World, cluster: &Cluster) -> Vec<String> {
     let mut wrong = Vec::new();
     for node in cluster.nodes() {
@@ -254,7 +255,7 @@ fn why_not_at_rest(cluster: &Cluster, container: &Container) -> Option<String> {
             let fitting = if leaves { somewhere(cluster, container) } else { None };
             fitting.map(|other| format!("{name} is still on {}, and {other} would take it", node.name))
         }
-        // It may wait, if there is nowhere to go.
+        // It may wait if no node would take it.
         (Desired::Running, Phase::Waiting | Phase::Failed) => {
             if rules::why_not_launch(cluster, container).is_some() {
                 return None;
@@ -297,7 +298,7 @@ fn somewhere(cluster: &Cluster, container: &Container) -> Option<String> {
     cluster.nodes().find(fits).map(|node| node.name.clone())
 }
 
-/// Counts that one legal move would even, which makes nothing worse that an application would like.
+/// Counts that one legal move would even out without making an application's preferences worse.
 fn uneven(cluster: &Cluster) -> Option<String> {
     let is_taken = |node: &&Arc<Node>| rules::is_eligible(node) && !node.is_on_probation(cluster.at());
     let nodes: Vec<_> = cluster.nodes().filter(is_taken).collect();

@@ -1,5 +1,5 @@
-//! The rules of placing and moving, written anew and naively: each looks at every container there is, and none uses
-//! the scheduler or an index that it relies on.
+//! The rules of placing and moving, written a second time and naively: each looks at every container, and
+//! none uses the scheduler or an index that the scheduler relies on.
 
 use kdaemon_events::container::MigrationReason;
 use kdaemon_events::node::Availability;
@@ -8,7 +8,7 @@ use kdaemon_projections::{Cluster, Container, Desired, Health, Node, Phase, Plac
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What the event that follows a state breaks.
+/// The rules that the event after a state breaks.
 pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<String> {
     let mut breaches = Vec::new();
     match event {
@@ -39,7 +39,7 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
             let spec = before.spec_of(container);
             let fixed_there = e.node_id == e.from_node_id && !fixed(&spec).is_empty();
             if e.start_first && (fixed_there || has_named_volume(&spec)) {
-                breaches.push("the new one cannot run beside the old one".into());
+                breaches.push("the new one cannot run next to the old one".into());
             }
             breaches.extend(why_not_now(before, e.reason, max_migrations));
             if matches!(e.reason, MigrationReason::Balance | MigrationReason::Drain) {
@@ -56,7 +56,7 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
             }
         }
         Event::RebalancePlanned(e) => {
-            // As a whole, for a chain of moves may even what no single one can.
+            // As a whole: a chain of moves may even out what no single move can.
             let mut counts: BTreeMap<NodeId, i64> = BTreeMap::new();
             let unevenness = |counts: &BTreeMap<NodeId, i64>| counts.values().map(|n| n * n).sum::<i64>();
             for step in &e.moves {
@@ -69,7 +69,8 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
                 *counts.entry(step.from_node_id).or_default() -= 1;
                 *counts.entry(step.node_id).or_default() += 1;
             }
-            // The beginning of a chain that is too long for one round goes from a fuller node to an emptier one.
+            // The beginning of a chain that is too long for one round leads from a fuller node to an emptier
+            // one.
             let is_begun = e.remaining > 0 && unevenness(&counts) == uneven;
             if unevenness(&counts) >= uneven && !is_begun {
                 breaches.push("it evens nothing".into());
@@ -115,7 +116,7 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
     breaches
 }
 
-/// Whether moving a container of free will has more of its application moving, or not running, than it allows.
+/// Whether moving a container voluntarily would exceed its application's disruption limit.
 pub fn too_many_disrupted(cluster: &Cluster, container: &Container) -> Option<String> {
     let is_disrupted = |c: &Container| {
         c.lost || c.migrating.is_some() || matches!(c.phase, Phase::Placed | Phase::Restarting)
@@ -136,7 +137,7 @@ fn not_newer(container: &Container, generation: Generation) -> Option<String> {
     (generation <= container.generation.max(highest)).then(|| "its generation is not a new one".into())
 }
 
-/// All that is known to be of a container on any node.
+/// All placements of a container that may exist on any node.
 pub fn placements(container: &Container) -> impl Iterator<Item = &Placement> {
     container.placement.iter().chain(container.retired.iter().map(|retired| &retired.placement))
 }
@@ -149,13 +150,13 @@ pub fn has_named_volume(spec: &Spec) -> bool {
     spec.volumes.iter().any(|volume| !volume.source.starts_with('/'))
 }
 
-/// The placement that runs or is to run.
+/// The wanted placement.
 fn resident(container: &Container) -> Option<&Placement> {
     let runs = matches!(container.phase, Phase::Placed | Phase::Up | Phase::Restarting | Phase::Stopping);
     container.placement.as_ref().filter(|_| runs)
 }
 
-/// How many containers a node has.
+/// The number of containers on a node.
 pub fn count(cluster: &Cluster, node: NodeId) -> usize {
     cluster.containers().filter(|c| resident(c).is_some_and(|p| p.node_id == node)).count()
 }
@@ -237,7 +238,8 @@ pub fn why_not(cluster: &Cluster, container: &Container, node_id: NodeId) -> Opt
     None
 }
 
-/// Whether more than half of at least three nodes that worked are down: more likely the daemon's own network failed.
+/// Whether more than half of at least three nodes that worked are down: more likely the daemon's own network
+/// failed.
 pub fn is_mass_failure(cluster: &Cluster) -> bool {
     let worked = cluster.nodes().filter(|node| node.was_up).count();
     let down = cluster.nodes().filter(|node| node.was_up && node.health == Health::Down).count();

@@ -1,5 +1,5 @@
-//! Chance, all of it from one seed: each concern draws from a stream of its own, so that one more draw in one does
-//! not change the luck of the others.
+//! Random numbers, all from one seed: each concern draws from its own stream, so that one more draw in one
+//! does not change the others.
 
 use std::ops::RangeInclusive;
 use uuid::Uuid;
@@ -43,7 +43,7 @@ impl Rng {
         from.get(self.below(from.len()))
     }
 
-    /// One of several with weights; their sum must not be 0.
+    /// Picks one of several by weight; the sum of the weights must not be 0.
     pub fn weighted<T: Copy>(&mut self, from: &[(u64, T)]) -> T {
         let sum: u64 = from.iter().map(|(weight, _)| weight).sum();
         let mut at = self.number() % sum.max(1);

@@ -30,19 +30,19 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[derive(Parser)]
 #[command(name = "simulate")]
 struct Arguments {
-    /// How many seeds.
+    /// Number of seeds
     #[arg(long, default_value_t = 100)]
     seeds: u64,
-    /// The first seed.
+    /// The first seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Simulated hours for each seed, at least; 5 and 120 times as many for the calmer ones.
+    /// Least simulated hours per seed; 5 and 120 times as many for the calmer ones
     #[arg(long, default_value_t = 0.5)]
     hours: f64,
-    /// How many seeds at a time; each is one thread.
+    /// Seeds run at a time, each in its own thread
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// Begins no further seed after so many minutes.
+    /// Starts no further seed after this many minutes
     #[arg(long)]
     minutes: Option<f64>,
     /// Ends with the first seed that fails.

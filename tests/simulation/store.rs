@@ -1,5 +1,5 @@
-//! The store of all daemons: in memory, checked after every commit; and each daemon's way to it, which fails before
-//! and after writing, is slow, and is away.
+//! The store of all daemons: in memory, checked after every commit; and each daemon's connection to it, which
+//! fails before and after writing, is slow, or is away.
 
 use crate::fence::Fence;
 use crate::invariants::Checker;
@@ -17,14 +17,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How a daemon's way to the store is at present.
+/// The state of a daemon's connection to the store.
 #[derive(Debug, Clone)]
 pub struct Way {
-    /// So many of 1,000 calls fail, and nothing was done.
+    /// Of 1,000 calls, how many fail without any effect.
     pub fails_before: u64,
-    /// So many of 1,000 calls are carried out, and their answer is lost.
+    /// Of 1,000 calls, how many are carried out but lose their answer.
     pub fails_after: u64,
-    /// So many of 1,000 appends fail, and are carried out a while later.
+    /// Of 1,000 appends, how many fail and are carried out a while later.
     pub late: u64,
     pub takes_ms: RangeInclusive<u64>,
 }
@@ -35,7 +35,7 @@ impl Default for Way {
     }
 }
 
-/// What all daemons share.
+/// The part that all daemons share.
 pub struct Shared {
     pub memory: MemoryStore,
     checker: Mutex<Checker>,
@@ -46,7 +46,7 @@ impl Shared {
         Self { memory: MemoryStore::new(), checker: Mutex::new(checker) }
     }
 
-    /// Writes a commit of a daemon, and has it checked; also tells which one it was.
+    /// Writes a daemon's commit and checks it. Also returns the commit's number.
     async fn write(
         &self,
         daemon: &str,
@@ -69,7 +69,7 @@ pub struct Reached {
     pub fence: Arc<Fence>,
     pub way: Arc<Mutex<Way>>,
     pub rng: Mutex<Rng>,
-    /// The daemon's name.
+    /// Name of the daemon.
     pub daemon: String,
 }
 
@@ -122,12 +122,13 @@ impl EventStore for Reached {
             let (shared, daemon, expected) = (Arc::clone(&self.shared), self.daemon.clone(), *expected);
             tokio::spawn(async move {
                 tokio::time::sleep(late).await;
-                let _ = shared.write(&daemon, &expected, commit).await; // nobody hears of it
+                let _ = shared.write(&daemon, &expected, commit).await; // the answer is lost
             });
             return self.call(async { Err(lost()) }).await;
         }
         let written = Mutex::new(None);
-        // Should the daemon die before it sees the answer, nobody is told: that is noted first.
+        // Should the daemon die before it sees the answer, its caller never gets one: so the commit is
+        // recorded first.
         let result = self
             .call(async {
                 let (head, number) = self.shared.write(&self.daemon, expected, commit).await?;

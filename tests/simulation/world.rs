@@ -19,15 +19,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What a seed chose for the whole run.
+/// The choices of a seed for a whole run.
 pub struct Profile {
     pub machines: usize,
-    /// Nothing that could hinder an even spread.
+    /// Whether nothing may hinder an even spread.
     pub plain: bool,
     pub people: usize,
-    /// How likely each fault is; 0 for most of them ("swarm testing": what always comes hides what is rare).
+    /// The probability of each fault; 0 for most of them ("swarm testing": frequent faults hide rare ones).
     pub faults: Vec<(u64, Fault)>,
-    /// How much slower than in a busy cluster everything happens.
+    /// The factor by which everything is slower than in a busy cluster.
     pub tempo: u32,
     pub fault_every: Duration,
     pub command_every: Duration,
@@ -48,7 +48,8 @@ impl Profile {
         if faults.is_empty() {
             faults.push((1, Fault::KillDaemon));
         }
-        // What happens in a minute in a busy cluster takes two hours in a calm one, whose nodes are probed more rarely.
+        // What happens in a minute in a busy cluster takes two hours in a calm one, whose nodes are probed
+        // less often.
         let (tempo, health_interval) = rng.weighted(&[(3, (1, 2)), (3, (5, 5)), (5, (120, 60))]);
         let (tempo, health_interval) = (tempo.min(slowest), Duration::from_secs(health_interval));
         let policy = Policy { max_migrations: 1 + rng.below(8), ..Policy::default() };
@@ -77,12 +78,12 @@ pub struct World {
     pub slots: Vec<Slot>,
     pub findings: Arc<Findings>,
     pub promises: Mutex<people::Promises>,
-    /// Ends when the faults stop.
+    /// Cancelled when the faults stop.
     pub peace: Mutex<CancellationToken>,
     pub faults: AtomicU64,
 }
 
-/// What became of a run.
+/// The result of a run.
 pub struct Report {
     pub simulated: Duration,
     pub faults: u64,
@@ -96,8 +97,8 @@ pub fn endpoint(number: usize) -> Endpoint {
     Endpoint::Tcp { host: format!("node-{number}"), port: 2375 }
 }
 
-/// Runs one seed for at least so long in virtual time, or so many times as long as its cluster is slower than a busy one:
-/// `slowest` at most.
+/// Runs one seed for at least `simulated` in virtual time, multiplied by the cluster's tempo but at most by
+/// `slowest`.
 pub fn run(seed: u64, simulated: Duration, slowest: u32) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without I/O needs nothing");
@@ -173,7 +174,7 @@ impl World {
             Ok(texts) => {
                 let log: Vec<_> = texts.iter().filter_map(|text| Envelope::decode(&text.json).ok()).collect();
                 let policy = &self.profile.policy;
-                // The tests' own seeds: a replay of a long soak takes as long as the soak.
+                // Only the tests' own seeds: a replay of a long run takes as long as the run.
                 if self.seed < 1_000
                     && let Some(what) =
                         replayed::deviation(&log, policy).or_else(|| replayed::unsoundness(&log, policy))

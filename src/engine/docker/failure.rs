@@ -203,7 +203,7 @@ mod tests {
             (404, "network nonet not found"),
             (500, "Get \"http://10.93.1.1:5001/v2/\": dial tcp 10.93.1.1:5001: connect: connection refused"),
             (500, "write /var/lib/docker/tmp/x: no space left on device"),
-            (500, "something that nobody has heard before"),
+            (500, "an unknown failure"),
             (409, "container is marked for removal and cannot be started"),
             (503, ""),
             (

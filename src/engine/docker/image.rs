@@ -73,7 +73,7 @@ impl DockerEngine {
     }
 }
 
-/// What distinguishes two messages of a pull.
+/// The parts by which two messages of a pull differ.
 fn step(info: CreateImageInfo) -> (Option<String>, Option<String>, Option<i64>) {
     (info.id, info.status, info.progress_detail.and_then(|detail| detail.current))
 }

@@ -53,7 +53,7 @@ impl Drop for Pull<'_> {
     }
 }
 
-/// What the first request of a launch found.
+/// The result of the first request of a launch.
 struct Found {
     running: Option<ContainerState>,
     has_image: bool,

@@ -21,7 +21,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What a container does is read from its command, which may be `sleep 3`, `true`, `false`, `echo …`, `sh -c
+//! A container's behaviour is read from its command, which may be `sleep 3`, `true`, `false`, `echo …`, `sh -c
 //! "…; exit 3"` with simple loops and traps, or nothing (a server that runs indefinitely); an executable that
 //! busybox lacks is not found, unless its name begins with the image's.
 //!
@@ -181,15 +181,15 @@ const CALLS: usize = 11;
 pub struct SeenContainer {
     /// From its labels.
     pub identity: Identity,
-    /// Its name on the engine.
+    /// The name on the engine.
     pub name: String,
-    /// Its image, as in the spec.
+    /// The image, as in the spec.
     pub image: String,
-    /// What it does.
+    /// The state of the container's process.
     pub state: ContainerState,
     /// How its process exited, if it did.
     pub exit: Option<Exit>,
-    /// Its published ports, while it runs.
+    /// Published ports, while it runs.
     pub ports: Vec<PublishedPort>,
     /// The last result of its health check.
     pub healthy: Option<bool>,
@@ -216,7 +216,7 @@ impl SeenContainer {
     }
 }
 
-/// What the registries hold: every image, except the ones listed here.
+/// Contents of the registries: every image, except the ones listed here.
 #[derive(Default)]
 struct Registry {
     is_down: bool,
@@ -351,7 +351,7 @@ impl SimulatedEngines {
         self.machine(endpoint).map_or_else(Vec::new, |machine| machine.containers())
     }
 
-    /// Those of them that run.
+    /// The running ones among them.
     #[must_use]
     pub fn running(&self, endpoint: &Endpoint) -> Vec<Identity> {
         self.machine(endpoint).map_or_else(Vec::new, |machine| machine.running())
@@ -384,7 +384,7 @@ impl Machine {
         self.with(|state, _| state.containers.iter().map(|(id, c)| SeenContainer::of(*id, c)).collect())
     }
 
-    /// Those of them that run.
+    /// The running ones among them.
     #[must_use]
     pub fn running(&self) -> Vec<Identity> {
         self.with(|state, _| {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 const FOREVER: u64 = u64::MAX;
 /// Limit on the steps that one script compiles to.
 const MAX_STEPS: usize = 10_000;
-/// Programs that are in every image. Those that only wait for input or requests are in `SERVES` too.
+/// Programs that are in every image. Programs that only wait for input or requests are in `SERVES` too.
 const APPLETS: &[&str] = &[
     "[", "ash", "bash", "cat", "date", "echo", "env", "false", "hostname", "httpd", "id", "ls", "mkdir",
     "nc", "ping", "printenv", "printf", "ps", "pwd", "rm", "sh", "sleep", "tail", "test", "top", "touch",
@@ -38,7 +38,7 @@ pub(super) struct Program {
     first: Vec<Step>,
     /// Repeated indefinitely after `first`.
     again: Vec<Step>,
-    /// Its output and exit code on SIGTERM. `None`: the signal has no effect (it is PID 1, for which the
+    /// Output and exit code on SIGTERM. `None`: the signal has no effect (it is PID 1, for which the
     /// kernel has no default action), and the process is killed after the grace period.
     on_terminate: Option<(Vec<Bytes>, i64)>,
 }
@@ -94,7 +94,7 @@ impl Program {
         None
     }
 
-    /// Its output from `from_ms` to `until_ms`, both included, with times in milliseconds since its start.
+    /// The output from `from_ms` to `until_ms`, both included, with times in milliseconds since its start.
     pub(super) fn output(&self, from_ms: u64, until_ms: u64) -> Vec<(u64, Bytes)> {
         let mut lines = Vec::new();
         self.walk(from_ms, |at, line| {
@@ -121,7 +121,7 @@ impl Program {
         !self.first.iter().chain(&self.again).any(|step| matches!(step, Step::Print(_)))
     }
 
-    /// Its output and exit code on SIGTERM; `None`: it has to be killed.
+    /// Output and exit code on SIGTERM; `None`: it has to be killed.
     pub(super) fn on_terminate(&self) -> Option<&(Vec<Bytes>, i64)> {
         self.on_terminate.as_ref()
     }
@@ -406,7 +406,7 @@ impl Shell {
         };
     }
 
-    /// What a trap does; `None` for one that ignores the signal.
+    /// The effect of a trap; `None` for one that ignores the signal.
     fn handler(&self, script: &str) -> Option<(Vec<Bytes>, i64)> {
         let mut shell = Shell {
             variables: self.variables.clone(),
