@@ -33,7 +33,11 @@ const IMPORTED: u64 = 1_000_000;
 
 /// Prints the figures.
 pub(crate) fn run(table: &mut Table) {
-    let Some(server) = Rethinkdb::get() else { return };
+    if !Rethinkdb::is_possible() {
+        eprintln!("left out, what needs RethinkDB: no `rethinkdb` on the PATH");
+        return;
+    }
+    let server = Rethinkdb::get();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let settings = settings(server.address());
     let host = server.address().to_string();

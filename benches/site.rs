@@ -23,8 +23,12 @@ pub(crate) struct Site {
 impl Site {
     /// `None`, and a line that says why, where there can be no real engines.
     pub(crate) async fn up() -> Option<Self> {
+        if let Err(why) = Cluster::possible() {
+            eprintln!("left out, what needs Docker engines: {why}");
+            return None;
+        }
         progress(&format!("starting {ENGINES} engines and a daemon"));
-        let cluster = Cluster::up(ENGINES)?;
+        let cluster = Cluster::up(ENGINES);
         let image = cluster.image("kdaemon/web");
         let daemon = Daemon::start().await;
         for number in 1..=ENGINES {

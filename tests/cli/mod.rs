@@ -3,10 +3,10 @@
 //! `SNAPSHOTS=overwrite cargo nextest run --test black_box cli::` writes the transcripts anew: read the difference before you commit it.
 
 mod behaviour;
+mod on_engines;
 mod past;
 mod shell;
 
-use crate::support::Cluster;
 use crate::support::daemon::Daemon;
 use shell::Shell;
 
@@ -38,29 +38,4 @@ async fn nodes_are_mounted_edited_cordoned_and_unmounted() {
 async fn a_compose_file_is_planned_applied_and_pruned() {
     let daemon = Daemon::start().await;
     transcript!(Shell::new(&daemon.url("//")), "plan");
-}
-
-/// A daemon with two real engines, the nodes `a` and `b`.
-async fn with_engines() -> Option<(Cluster, Daemon)> {
-    let cluster = tokio::task::block_in_place(|| {
-        let cluster = Cluster::up(2)?;
-        cluster.image("kdaemon/web");
-        Some(cluster)
-    })?;
-    let daemon = Daemon::start().await;
-    daemon.mount("a", &cluster.endpoint(1).to_string()).await;
-    daemon.mount("b", &cluster.endpoint(2).to_string()).await;
-    Some((cluster, daemon))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn containers_are_launched_watched_moved_and_explained() {
-    let Some((_cluster, daemon)) = with_engines().await else { return };
-    transcript!(Shell::new(&daemon.url("//")), "containers");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_compose_file_runs_is_changed_and_is_left_alone_the_second_time() {
-    let Some((_cluster, daemon)) = with_engines().await else { return };
-    transcript!(Shell::new(&daemon.url("//")), "apply");
 }

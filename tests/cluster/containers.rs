@@ -5,8 +5,9 @@ use crate::support::eventually;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn twelve_containers_are_launched_evenly_over_three_nodes_and_answer() {
-    let Some(site) = Site::with_engines(3).await else { return };
+    let site = Site::with_engines(3).await;
     site.daemon.post("/applications/scale/web", json!({"replicas": 12})).await;
     let all = site.daemon.until_all_up(12).await;
     for number in 1..=3 {
@@ -23,8 +24,9 @@ async fn twelve_containers_are_launched_evenly_over_three_nodes_and_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_killed_container_is_started_again_where_it_was_and_a_removed_one_comes_back() {
-    let Some(site) = Site::with_engines(1).await else { return };
+    let site = Site::with_engines(1).await;
     let container = site.launch("web-a").await;
     site.engine(1).kill(container["container_id"].as_str().unwrap()).await;
     let back = site
@@ -43,8 +45,9 @@ async fn a_killed_container_is_started_again_where_it_was_and_a_removed_one_come
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn stop_launch_and_delete_do_on_the_engine_what_they_say() {
-    let Some(site) = Site::with_engines(1).await else { return };
+    let site = Site::with_engines(1).await;
     let id = site.launch("web-a").await["id"].as_str().unwrap().to_owned();
     let stopped = site.daemon.post("/containers/stop/web-a?wait=30s", json!({})).await;
     assert_eq!(stopped["status"], "DOWN");
@@ -61,8 +64,9 @@ async fn stop_launch_and_delete_do_on_the_engine_what_they_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn foreign_containers_are_never_touched() {
-    let Some(site) = Site::with_engines(1).await else { return };
+    let site = Site::with_engines(1).await;
     let engine = site.engine(1);
     // One that has the name we want, and one that carries labels of another cluster.
     let named = engine.run_foreign("web-a", &site.image, json!({})).await;
@@ -84,8 +88,9 @@ async fn foreign_containers_are_never_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn an_image_is_pulled_from_a_registry_and_one_that_no_registry_has_fails_in_the_engines_words() {
-    let Some(site) = Site::with_engines(2).await else { return };
+    let site = Site::with_engines(2).await;
     let image = tokio::task::block_in_place(|| {
         site.cluster.registry();
         site.cluster.push(1, "kdaemon/web", "latest")
@@ -122,9 +127,10 @@ async fn an_image_is_pulled_from_a_registry_and_one_that_no_registry_has_fails_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn how_much_of_an_image_has_come_from_a_registry_is_told_while_it_is_pulled() {
     const SIZE: u64 = 64 << 20;
-    let Some(site) = Site::with_engines(2).await else { return };
+    let site = Site::with_engines(2).await;
     // Nothing that a layer could be made smaller by.
     let command = format!("head -c {SIZE} /dev/urandom >/large");
     site.engine(1).make_image("kdaemon/large", &site.image, &command).await;
@@ -165,8 +171,9 @@ async fn how_much_of_an_image_has_come_from_a_registry_is_told_while_it_is_pulle
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn logs_are_streamed_and_limits_variables_and_ports_arrive_in_the_container() {
-    let Some(site) = Site::with_engines(1).await else { return };
+    let site = Site::with_engines(1).await;
     let spec = json!({
         "name": "full", "docker_image": site.image,
         "command": ["sh", "-c", "echo hello $WHO; while true; do sleep 1; echo again; done"],

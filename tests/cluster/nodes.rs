@@ -10,8 +10,9 @@ fn all_up_elsewhere(all: &Value, count: usize, failed: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn an_engine_that_is_killed_loses_its_containers_to_others_and_gets_its_share_back() {
-    let Some(site) = Site::with_engines(3).await else { return };
+    let site = Site::with_engines(3).await;
     site.daemon.post("/applications/scale/web", json!({"replicas": 6})).await;
     site.daemon.until_all_up(6).await;
     let failed = site.node_id(2).await;
@@ -42,8 +43,9 @@ async fn an_engine_that_is_killed_loses_its_containers_to_others_and_gets_its_sh
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_cut_link_is_seen_and_healed_without_a_container_running_twice_afterwards() {
-    let Some(site) = Site::with_engines(3).await else { return };
+    let site = Site::with_engines(3).await;
     site.daemon.post("/applications/scale/web", json!({"replicas": 3})).await;
     site.daemon.until_all_up(3).await;
     let failed = site.node_id(1).await;
@@ -66,8 +68,9 @@ async fn a_cut_link_is_seen_and_healed_without_a_container_running_twice_afterwa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_lone_node_that_returns_keeps_its_containers() {
-    let Some(site) = Site::with_engines(1).await else { return };
+    let site = Site::with_engines(1).await;
     let before = site.launch("web-a").await;
     tokio::task::block_in_place(|| site.cluster.cut(1));
     site.daemon.until("/containers/web-a", "it is LOST", |c| c["status"] == "LOST").await;
@@ -78,8 +81,9 @@ async fn a_lone_node_that_returns_keeps_its_containers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_drain_moves_everything_away_while_each_container_goes_on_answering() {
-    let Some(site) = Site::with_engines(2).await else { return };
+    let site = Site::with_engines(2).await;
     site.daemon.post("/applications/scale/web", json!({"replicas": 4})).await;
     site.daemon.until_all_up(4).await;
     let drained = site.daemon.post("/nodes/drain/node-1?wait=60s", json!({})).await;
@@ -95,12 +99,4 @@ async fn a_drain_moves_everything_away_while_each_container_goes_on_answering() 
     assert_eq!(status, 409, "containers are placed there");
     let (status, _) = site.daemon.ask(reqwest::Method::DELETE, "/nodes/delete/node-1?wait=30s", None).await;
     assert_eq!(status, 200);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_address_is_mounted_and_down_with_the_reason() {
-    let daemon = crate::support::daemon::Daemon::start().await;
-    daemon.post("/nodes/create", json!({"name": "wrong", "d_ipaddr": "127.0.0.1", "d_port": "9"})).await;
-    let node = daemon.until("/nodes/wrong", "it is DOWN", |n| n["state"] == "DOWN").await;
-    assert!(node["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{node}");
 }

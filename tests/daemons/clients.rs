@@ -145,8 +145,9 @@ async fn check(fleet: &Fleet, record: &Record) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the program `rethinkdb`: scripts/test"]
 async fn with_a_leader_killed_every_ten_seconds_nothing_acknowledged_is_lost() {
-    let Some(mut fleet) = Fleet::start(1, 3).await else { return };
+    let mut fleet = Fleet::start(1, 3).await;
     let load = Load::on(&fleet);
     let began = Instant::now();
     let mut kills = 0;
@@ -174,8 +175,9 @@ async fn with_a_leader_killed_every_ten_seconds_nothing_acknowledged_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the program `rethinkdb`: scripts/test"]
 async fn with_three_servers_of_which_one_dies_and_one_is_cut_off_nothing_is_lost() {
-    let Some(mut fleet) = Fleet::start(3, 2).await else { return };
+    let mut fleet = Fleet::start(3, 2).await;
     let load = Load::on(&fleet);
     load.more(200).await;
     fleet.servers[0].kill();

@@ -22,8 +22,8 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
 /// Not dropped at the end; `scripts/engines` takes it down when this process is gone.
-static CLUSTER: LazyLock<Option<(Cluster, Env)>> = LazyLock::new(|| {
-    let cluster = Cluster::up(2)?;
+static CLUSTER: LazyLock<(Cluster, Env)> = LazyLock::new(|| {
+    let cluster = Cluster::up(2);
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
     let env = Env {
         image: cluster.image("kdaemon/busybox"),
@@ -34,7 +34,7 @@ static CLUSTER: LazyLock<Option<(Cluster, Env)>> = LazyLock::new(|| {
         missing_command: words(&["no-such-command"]),
         free_port: 20080,
     };
-    Some((cluster, env))
+    (cluster, env)
 });
 
 /// Who holds it may kill engine 2, and has it running when it lets go.
@@ -69,8 +69,9 @@ macro_rules! define_tests {
         mod suite {
             $(
                 #[tokio::test]
+                #[ignore = "needs Docker engines: scripts/test"]
                 async fn $scenario() {
-                    let Some((cluster, env)) = super::CLUSTER.as_ref() else { return };
+                    let (cluster, env) = &*super::CLUSTER;
                     let engine = super::client(&cluster.endpoint(1));
                     super::conformance::$scenario(&*engine, env).await;
                 }
@@ -80,10 +81,10 @@ macro_rules! define_tests {
 }
 each_scenario!(define_tests);
 
-/// The cluster, engine 1 and what it offers; leaves the test when there is none.
+/// The cluster, engine 1 and what it offers.
 macro_rules! engine_1 {
     () => {{
-        let Some((cluster, env)) = CLUSTER.as_ref() else { return };
+        let (cluster, env) = &*CLUSTER;
         (cluster, client(&cluster.endpoint(1)), env)
     }};
 }
@@ -103,6 +104,7 @@ async fn output(engine: &dyn Engine, order: &LaunchOrder) -> String {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn an_engine_is_the_same_by_its_socket() {
     let (cluster, engine, env) = engine_1!();
     let by_socket = client(&cluster.socket(1));
@@ -114,6 +116,7 @@ async fn an_engine_is_the_same_by_its_socket() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn two_engines_have_two_identities() {
     let (cluster, engine, _) = engine_1!();
     let _alone = second(cluster).await;
@@ -124,6 +127,7 @@ async fn two_engines_have_two_identities() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_spec_arrives_whole() {
     let (cluster, engine, env) = engine_1!();
     let command =
@@ -169,6 +173,7 @@ async fn a_spec_arrives_whole() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn networks_are_made_and_joined() {
     let (cluster, engine, env) = engine_1!();
     let mut first = order(env, "networked", &env.forever);
@@ -200,6 +205,7 @@ async fn networks_are_made_and_joined() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn an_interrupted_launch_is_finished_by_the_next_one() {
     let (cluster, engine, env) = engine_1!();
     let mut order = order(env, "interrupted", &env.forever);
@@ -233,6 +239,7 @@ async fn an_interrupted_launch_is_finished_by_the_next_one() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_foreign_container_of_the_same_name_is_left_alone() {
     let (cluster, engine, env) = engine_1!();
     let mut order = order(env, "x", &env.forever);
@@ -272,6 +279,7 @@ async fn a_foreign_container_of_the_same_name_is_left_alone() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn an_image_that_is_not_there_is_pulled() {
     let (cluster, _, env) = engine_1!();
     // Pushed from engine 1, so that it is engine 2 that does not have it.
@@ -285,6 +293,7 @@ async fn an_image_that_is_not_there_is_pulled() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_registry_that_cannot_be_reached_is_the_nodes_fault() {
     let (cluster, engine, env) = engine_1!();
     let mut order = order(env, "unpulled", &env.forever);
@@ -294,6 +303,7 @@ async fn a_registry_that_cannot_be_reached_is_the_nodes_fault() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_port_of_the_machine_itself_is_the_nodes_fault() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "wants the engine's port", &env.forever);
@@ -304,6 +314,7 @@ async fn a_port_of_the_machine_itself_is_the_nodes_fault() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn more_processors_than_there_are_is_the_nodes_fault() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "greedy", &env.forever);
@@ -314,6 +325,7 @@ async fn more_processors_than_there_are_is_the_nodes_fault() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_health_check_changes_its_mind_in_events() {
     let (cluster, engine, env) = engine_1!();
     let mut order = order(env, "checked", &["sh", "-c", "touch /tmp/well; sleep 1000"].map(str::to_owned));
@@ -335,6 +347,7 @@ async fn a_health_check_changes_its_mind_in_events() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_container_that_runs_out_of_memory_says_so() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "hungry", &["sh", "-c", "tail -f /dev/zero"].map(str::to_owned));
@@ -350,6 +363,7 @@ async fn a_container_that_runs_out_of_memory_says_so() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_container_killed_as_soon_as_events_are_followed_is_reported() {
     let (cluster, engine, env) = engine_1!();
     let docker = by_hand(&cluster.endpoint(1));
@@ -365,6 +379,7 @@ async fn a_container_killed_as_soon_as_events_are_followed_is_reported() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_busy_container_is_seen_to_be_busy() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "busy", &["sh", "-c", "while :; do :; done"].map(str::to_owned));
@@ -383,6 +398,7 @@ async fn a_busy_container_is_seen_to_be_busy() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn both_streams_of_output_are_read_in_their_order() {
     let (_, engine, env) = engine_1!();
     let order = order(
@@ -397,6 +413,7 @@ async fn both_streams_of_output_are_read_in_their_order() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_container_that_ignores_the_signal_is_killed_after_the_grace_time() {
     let (cluster, _, env) = engine_1!();
     let image = cluster.image_with("kdaemon/polite", 1, "STOPSIGNAL SIGTERM");
@@ -411,6 +428,7 @@ async fn a_container_that_ignores_the_signal_is_killed_after_the_grace_time() {
 }
 
 #[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_launch_that_is_broken_off_anywhere_can_be_repeated() {
     let (_, engine, env) = engine_1!();
     let order = order(env, "broken off", &env.forever);
@@ -425,7 +443,7 @@ async fn a_launch_that_is_broken_off_anywhere_can_be_repeated() {
 
 /// Does something bad to engine 2, waits until the stream of events has ended, and mends the engine.
 async fn events_end_when(harm: fn(&Cluster), mend: fn(&Cluster), limit: Duration) {
-    let Some((cluster, env)) = CLUSTER.as_ref() else { return };
+    let (cluster, env) = &*CLUSTER;
     let _alone = second(cluster).await;
     let engine = client(&cluster.endpoint(2));
     let order = order(env, "left alone", &env.forever);
@@ -455,25 +473,29 @@ async fn events_end_when(harm: fn(&Cluster), mend: fn(&Cluster), limit: Duration
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn events_end_when_the_engine_is_killed() {
     events_end_when(|cluster| cluster.kill_engine(2), |cluster| cluster.start(2), Duration::from_secs(5))
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn events_end_when_the_engine_is_stopped() {
     events_end_when(|cluster| cluster.stop(2), |cluster| cluster.start(2), Duration::from_secs(5)).await;
 }
 
 /// No packet says that the machine is gone: the keep-alive finds out.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn events_end_when_the_machine_has_lost_its_power() {
     events_end_when(|cluster| cluster.kill(2), |cluster| cluster.start(2), Duration::from_secs(60)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn a_frozen_engine_and_a_cut_link_are_unreachable_until_they_are_not() {
-    let Some((cluster, env)) = CLUSTER.as_ref() else { return };
+    let (cluster, env) = &*CLUSTER;
     let _alone = second(cluster).await;
     let engine = client(&cluster.endpoint(2));
     let order = order(env, "out of reach", &env.forever);

@@ -1,11 +1,12 @@
 //! The program as a process: how it starts, stops, is killed, and what it says when it cannot do its work.
 
+mod as_root;
 mod backup;
+mod on_engines;
 mod retention;
 mod rethinkdb;
 mod webhook;
 
-use crate::support::Cluster;
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
 use reqwest::Method;
@@ -357,79 +358,10 @@ async fn damaged_and_foreign_files_are_refused_with_what_to_do() {
     assert_eq!(daemon.get("/containers").await.as_array().unwrap().len(), 200);
 }
 
-/// A small file system in memory, unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mounted() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
-            .arg(dir.path())
-            .output()
-            .is_ok_and(|output| output.status.success());
-        if !mounted {
-            eprintln!("left out, a full disk: mounting a tmpfs needs root");
-            return None;
-        }
-        Some(Self(dir))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_refuses_commands_loses_nothing_and_is_recovered_from() {
-    let Some(disk) = SmallDisk::mounted() else { return };
-    let filler = disk.0.path().join("filler");
-    let mut daemon = Daemon::start_on(&disk.0.path().join("state")).await;
-    assert!(create_container(&daemon, "first").await);
-    std::fs::write(&filler, vec![0; 600 * 1024]).unwrap();
-    let mut acknowledged = 1;
-    let mut refusal = None;
-    for number in 0..20_000 {
-        let (status, problem) = daemon
-            .ask(Method::POST, "/containers/create", Some(json!({"name": format!("c-{number}")})))
-            .await;
-        if status == 201 {
-            acknowledged += 1;
-        } else {
-            refusal = Some((status, problem));
-            break;
-        }
-    }
-    let (status, problem) = refusal.expect("the disk is full at some time");
-    assert_eq!(status, 503, "{problem}");
-    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("is full")), "{problem}");
-    assert_eq!(
-        daemon.get("/containers").await.as_array().unwrap().len(),
-        acknowledged,
-        "it can still be read"
-    );
-
-    std::fs::remove_file(&filler).unwrap();
-    assert!(create_container(&daemon, "after").await, "it works again by itself");
-    daemon.kill();
-    daemon.begin().await;
-    assert_eq!(daemon.get("/containers").await.as_array().unwrap().len(), acknowledged + 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_machines_own_engine_is_mounted_as_local() {
-    let Some(cluster) = tokio::task::block_in_place(|| Cluster::up(1)) else { return };
-    let socket = cluster.socket(1).to_string();
-    let daemon = Daemon::start_with(&[], &[("KDAEMON_LOCAL_ENDPOINT", &socket)]).await;
-    let node = daemon.until("/nodes/local", "it is UP", |node| node["state"] == "UP").await;
-    assert_eq!(node["endpoint"], socket.as_str());
-    assert_eq!(node["engine"]["kind"], "docker");
-
-    // The same engine under another address would have two masters.
-    let tcp = cluster.endpoint(1).to_string();
-    daemon.post("/nodes/create", json!({"name": "again", "endpoint": tcp})).await;
-    let twin = daemon.until("/nodes/again", "it is DOWN", |node| node["state"] == "DOWN").await;
-    assert!(twin["reason"].as_str().unwrap().contains("same id as that of node `local`"), "{twin}");
+async fn a_wrong_address_is_mounted_and_down_with_the_reason() {
+    let daemon = Daemon::start().await;
+    daemon.post("/nodes/create", json!({"name": "wrong", "d_ipaddr": "127.0.0.1", "d_port": "9"})).await;
+    let node = daemon.until("/nodes/wrong", "it is DOWN", |n| n["state"] == "DOWN").await;
+    assert!(node["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{node}");
 }

@@ -3,7 +3,7 @@
 use crate::program::{create_container, signal, stderr};
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
-use crate::support::rethinkdb::{Rethinkdb, Server, forget, is_there, settings};
+use crate::support::rethinkdb::{Rethinkdb, Server, forget, settings};
 use kdaemon::store::RethinkdbSettings;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -56,8 +56,9 @@ async fn stop(daemon: &mut Daemon) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the program `rethinkdb`: scripts/test"]
 async fn a_log_moves_to_rethinkdb_and_back_and_the_daemon_with_it() {
-    let Some(server) = Rethinkdb::get() else { return };
+    let server = Rethinkdb::get();
     let settings = settings(server.address());
     let files = tempfile::tempdir().unwrap();
     let file = |name: &str| files.path().join(name);
@@ -102,10 +103,8 @@ async fn a_log_moves_to_rethinkdb_and_back_and_the_daemon_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the program `rethinkdb`: scripts/test"]
 async fn a_server_that_goes_away_stops_commands_and_nothing_else() {
-    if !is_there() {
-        return;
-    }
     let mut server = Server::start();
     let settings = settings(server.address);
     let daemon = daemon_on(&settings).await;

@@ -36,31 +36,17 @@ async fn imported(store: &dyn EventStore, mut file: &[u8]) -> Result<Head, Archi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_goes_from_store_to_store_without_a_byte_changed() {
-    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let embedded = SqliteStore::open(folders[0].path()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = SqliteStore::open(folder.path()).unwrap();
     let head = varied(&embedded).await;
     let file = exported(&embedded).await;
     let memory = MemoryStore::new();
     assert_eq!(imported(&memory, &file).await.unwrap(), head);
     assert_eq!(exported(&memory).await, file);
-    let Some(server) = Rethinkdb::get() else { return };
-    let settings = settings(server.address());
-    let rethinkdb = RethinkdbStore::open(settings.clone()).await.unwrap();
-    assert_eq!(imported(&rethinkdb, &file).await.unwrap(), head);
-    assert_eq!(rethinkdb.verify().await.unwrap(), head);
-    assert_eq!(exported(&rethinkdb).await, file);
-    let back = SqliteStore::open(folders[1].path()).unwrap();
-    assert_eq!(imported(&back, &exported(&rethinkdb).await).await.unwrap(), head);
-    assert_eq!(back.verify().await.unwrap(), head);
-    assert_eq!(exported(&back).await, file);
-    let raw = async |store: &dyn EventStore| store.raw_commits(RawPosition::START).await.unwrap();
-    assert_eq!(raw(&back).await, raw(&embedded).await);
-    assert_eq!(back.read(Seq(0), 10_000).await.unwrap(), embedded.read(Seq(0), 10_000).await.unwrap());
-    forget(&settings).await;
 }
 
 #[test]
-fn what_was_pruned_goes_along_as_its_digest() {
+pub(crate) fn what_was_pruned_goes_along_as_its_digest() {
     let (file, head) = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let source = MemoryStore::new();
         let head = crate::store::pruning::written(&source).await;
@@ -141,5 +127,32 @@ async fn a_file_that_was_altered_is_refused_where_it_was() {
         let said = imported(&target, file.as_bytes()).await.unwrap_err().to_string();
         assert!(said.contains(line) && said.contains(what), "`{said}` does not say `{line}` and `{what}`");
         target.verify().await.unwrap();
+    }
+}
+
+mod on_rethinkdb {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a RethinkDB server: scripts/test"]
+    async fn a_log_goes_to_rethinkdb_and_back_without_a_byte_changed() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let embedded = SqliteStore::open(folders[0].path()).unwrap();
+        let head = varied(&embedded).await;
+        let file = exported(&embedded).await;
+        let server = Rethinkdb::get();
+        let settings = settings(server.address());
+        let rethinkdb = RethinkdbStore::open(settings.clone()).await.unwrap();
+        assert_eq!(imported(&rethinkdb, &file).await.unwrap(), head);
+        assert_eq!(rethinkdb.verify().await.unwrap(), head);
+        assert_eq!(exported(&rethinkdb).await, file);
+        let back = SqliteStore::open(folders[1].path()).unwrap();
+        assert_eq!(imported(&back, &exported(&rethinkdb).await).await.unwrap(), head);
+        assert_eq!(back.verify().await.unwrap(), head);
+        assert_eq!(exported(&back).await, file);
+        let raw = async |store: &dyn EventStore| store.raw_commits(RawPosition::START).await.unwrap();
+        assert_eq!(raw(&back).await, raw(&embedded).await);
+        assert_eq!(back.read(Seq(0), 10_000).await.unwrap(), embedded.read(Seq(0), 10_000).await.unwrap());
+        forget(&settings).await;
     }
 }

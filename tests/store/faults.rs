@@ -271,91 +271,96 @@ async fn write_during(settings: [RethinkdbSettings; 2], trouble: impl AsyncFnOnc
     Record::check(&records, &store).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_line_that_cuts_delays_and_swallows_loses_nothing() {
-    let Some(server) = Rethinkdb::get() else { return };
-    let proxy = Proxy::to(server.address()).await;
-    let direct = settings(server.address());
-    let bad = RethinkdbSettings {
-        hosts: vec![(proxy.address.ip().to_string(), proxy.address.port())],
-        query_timeout: Duration::from_millis(700),
-        settle_timeout: Duration::from_secs(3),
-        ..direct.clone()
-    };
-    drop(RethinkdbStore::open(direct.clone()).await.unwrap());
-    write_during([bad, direct.clone()], async |writers| {
-        let links = [
-            Link::Slow(Duration::from_millis(20)),
-            Link::SwallowAnswers,
-            Link::Cut,
-            Link::Swallow,
-            Link::Slow(Duration::from_millis(500)),
-        ];
-        for link in links.into_iter().cycle().take(15) {
-            proxy.set(link);
-            writers.tried(0, 2).await;
-            proxy.cut_once();
-            proxy.set(Link::Open);
-            writers.acknowledged(0, 2).await;
-            writers.acknowledged(1, 2).await;
-        }
-    })
-    .await;
-    forget(&direct).await;
+mod on_rethinkdb {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a RethinkDB server: scripts/test"]
+    async fn a_line_that_cuts_delays_and_swallows_loses_nothing() {
+        let server = Rethinkdb::get();
+        let proxy = Proxy::to(server.address()).await;
+        let direct = settings(server.address());
+        let bad = RethinkdbSettings {
+            hosts: vec![(proxy.address.ip().to_string(), proxy.address.port())],
+            query_timeout: Duration::from_millis(700),
+            settle_timeout: Duration::from_secs(3),
+            ..direct.clone()
+        };
+        drop(RethinkdbStore::open(direct.clone()).await.unwrap());
+        write_during([bad, direct.clone()], async |writers| {
+            let links = [
+                Link::Slow(Duration::from_millis(20)),
+                Link::SwallowAnswers,
+                Link::Cut,
+                Link::Swallow,
+                Link::Slow(Duration::from_millis(500)),
+            ];
+            for link in links.into_iter().cycle().take(15) {
+                proxy.set(link);
+                writers.tried(0, 2).await;
+                proxy.cut_once();
+                proxy.set(Link::Open);
+                writers.acknowledged(0, 2).await;
+                writers.acknowledged(1, 2).await;
+            }
+        })
+        .await;
+        forget(&direct).await;
+    }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_killed_and_runs_again_has_all_that_was_acknowledged() {
-    if !crate::support::rethinkdb::is_there() {
-        return;
-    }
-    let mut server = Server::start();
-    let settings = settings(server.address);
-    write_during([settings.clone(), settings], async |writers| {
-        for _ in 0..5 {
-            writers.acknowledged(0, 10).await;
-            writers.acknowledged(1, 10).await;
-            tokio::task::block_in_place(|| server.restart());
-        }
-        writers.acknowledged(0, 10).await;
-    })
-    .await;
-}
+mod on_own_rethinkdb {
+    use super::*;
 
-/// Three servers with three replicas: one is killed and comes back, one is frozen (nobody hears it, and it hears nobody)
-/// and wakes, while two daemons write.
-#[tokio::test(flavor = "multi_thread")]
-async fn of_three_servers_one_may_be_killed_or_cut_off() {
-    if !crate::support::rethinkdb::is_there() {
-        return;
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs the program `rethinkdb`: scripts/test"]
+    async fn a_server_that_is_killed_and_runs_again_has_all_that_was_acknowledged() {
+        let mut server = Server::start();
+        let settings = settings(server.address);
+        write_during([settings.clone(), settings], async |writers| {
+            for _ in 0..5 {
+                writers.acknowledged(0, 10).await;
+                writers.acknowledged(1, 10).await;
+                tokio::task::block_in_place(|| server.restart());
+            }
+            writers.acknowledged(0, 10).await;
+        })
+        .await;
     }
-    let mut servers = tokio::task::block_in_place(|| Server::cluster(3));
-    let hosts: Vec<_> =
-        servers.iter().map(|server| (server.address.ip().to_string(), server.address.port())).collect();
-    let first = RethinkdbSettings {
-        hosts: hosts.clone(),
-        replicas: 3,
-        query_timeout: Duration::from_secs(2),
-        connect_timeout: Duration::from_secs(1),
-        ..settings(servers[0].address)
-    };
-    let second = RethinkdbSettings { hosts: hosts.into_iter().rev().collect(), ..first.clone() };
-    write_during([first, second], async |writers| {
-        for round in 0..3 {
-            writers.acknowledged(0, 10).await;
-            servers[round].kill();
-            // The two others go on: they miss its heartbeat after 10 s at the latest.
+
+    /// Three servers with three replicas: one is killed and comes back, one is frozen (nobody hears it, and it hears nobody)
+    /// and wakes, while two daemons write.
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs the program `rethinkdb`: scripts/test"]
+    async fn of_three_servers_one_may_be_killed_or_cut_off() {
+        let mut servers = tokio::task::block_in_place(|| Server::cluster(3));
+        let hosts: Vec<_> =
+            servers.iter().map(|server| (server.address.ip().to_string(), server.address.port())).collect();
+        let first = RethinkdbSettings {
+            hosts: hosts.clone(),
+            replicas: 3,
+            query_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(1),
+            ..settings(servers[0].address)
+        };
+        let second = RethinkdbSettings { hosts: hosts.into_iter().rev().collect(), ..first.clone() };
+        write_during([first, second], async |writers| {
+            for round in 0..3 {
+                writers.acknowledged(0, 10).await;
+                servers[round].kill();
+                // The two others go on: they miss its heartbeat after 10 s at the latest.
+                writers.acknowledged(0, 10).await;
+                writers.acknowledged(1, 10).await;
+                tokio::task::block_in_place(|| servers[round].restart());
+                let other = (round + 1) % 3;
+                servers[other].freeze();
+                writers.acknowledged(0, 10).await;
+                writers.acknowledged(1, 10).await;
+                servers[other].thaw();
+            }
             writers.acknowledged(0, 10).await;
             writers.acknowledged(1, 10).await;
-            tokio::task::block_in_place(|| servers[round].restart());
-            let other = (round + 1) % 3;
-            servers[other].freeze();
-            writers.acknowledged(0, 10).await;
-            writers.acknowledged(1, 10).await;
-            servers[other].thaw();
-        }
-        writers.acknowledged(0, 10).await;
-        writers.acknowledged(1, 10).await;
-    })
-    .await;
+        })
+        .await;
+    }
 }

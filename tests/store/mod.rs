@@ -8,6 +8,7 @@ mod disk;
 mod events;
 mod faults;
 mod lease;
+mod on_rethinkdb;
 mod pruning;
 mod rethinkdb;
 mod sqlite;

@@ -42,7 +42,7 @@ pub async fn prune_all(store: &dyn EventStore, ranges: &[(Seq, Seq)]) -> usize {
 }
 
 #[test]
-fn what_is_pruned_is_passed_over_and_the_chain_holds() {
+pub(crate) fn what_is_pruned_is_passed_over_and_the_chain_holds() {
     every_store(async |store| {
         let head = written(&*store).await;
         assert_eq!(store.pruned(Seq(0), Seq(u64::MAX)).await.unwrap(), 0);
@@ -80,7 +80,7 @@ fn what_is_pruned_is_passed_over_and_the_chain_holds() {
 }
 
 #[test]
-fn nothing_but_observations_of_nodes_is_ever_pruned() {
+pub(crate) fn nothing_but_observations_of_nodes_is_ever_pruned() {
     every_store(async |store| {
         written(&*store).await;
         assert_eq!(prune_all(&*store, &[(Seq(1), Seq(9))]).await, 5);

@@ -28,8 +28,9 @@ async fn ask(settings: &RethinkdbSettings, query: Command) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a RethinkDB server: scripts/test"]
 async fn daemons_that_start_at_once_make_one_database() {
-    let Some(server) = Rethinkdb::get() else { return };
+    let server = Rethinkdb::get();
     let settings = settings(server.address());
     let opening: Vec<_> = (0..6).map(|_| tokio::spawn(RethinkdbStore::open(settings.clone()))).collect();
     let mut stores = Vec::new();
@@ -46,8 +47,9 @@ async fn daemons_that_start_at_once_make_one_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a RethinkDB server: scripts/test"]
 async fn all_is_there_when_it_is_opened_again() {
-    let Some(server) = Rethinkdb::get() else { return };
+    let server = Rethinkdb::get();
     let settings = settings(server.address());
     assert!(!RethinkdbStore::exists(settings.clone()).await.unwrap());
     let store = RethinkdbStore::open(settings.clone()).await.unwrap();
@@ -69,8 +71,9 @@ async fn all_is_there_when_it_is_opened_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a RethinkDB server: scripts/test"]
 async fn a_commit_of_another_daemon_is_heard_of_at_once() {
-    let Some(server) = Rethinkdb::get() else { return };
+    let server = Rethinkdb::get();
     let settings = settings(server.address());
     let ours = RethinkdbStore::open(settings.clone()).await.unwrap();
     let theirs = RethinkdbStore::open(settings.clone()).await.unwrap();
@@ -105,8 +108,9 @@ fn reads(commits: Command) -> Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a RethinkDB server: scripts/test"]
 async fn people_find_events_and_rows_with_reql() {
-    let Some(server) = Rethinkdb::get() else { return };
+    let server = Rethinkdb::get();
     let settings = settings(server.address());
     let store = RethinkdbStore::open(settings.clone()).await.unwrap();
     let head = store
@@ -140,8 +144,9 @@ async fn people_find_events_and_rows_with_reql() {
 
 /// Commits had their events a second time, as objects: what is pruned goes from there too, and what is left can be read.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a RethinkDB server: scripts/test"]
 async fn what_is_pruned_is_nowhere_in_its_commit_and_the_rest_is_found_with_reql() {
-    let Some(server) = Rethinkdb::get() else { return };
+    let server = Rethinkdb::get();
     let settings = settings(server.address());
     let store = RethinkdbStore::open(settings.clone()).await.unwrap();
     let head = written(&store).await;
@@ -162,8 +167,9 @@ async fn what_is_pruned_is_nowhere_in_its_commit_and_the_rest_is_found_with_reql
 
 /// Two daemons write the tables at the same time, one of them from a state that is past.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a RethinkDB server: scripts/test"]
 async fn a_row_is_never_overwritten_by_an_older_one_even_when_both_are_written_at_once() {
-    let Some(server) = Rethinkdb::get() else { return };
+    let server = Rethinkdb::get();
     let settings = settings(server.address());
     let leader = RethinkdbStore::open(settings.clone()).await.unwrap();
     let frozen = RethinkdbStore::open(settings.clone()).await.unwrap();
@@ -190,8 +196,9 @@ async fn a_row_is_never_overwritten_by_an_older_one_even_when_both_are_written_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a RethinkDB server: scripts/test"]
 async fn what_was_altered_or_removed_is_found() {
-    let Some(server) = Rethinkdb::get() else { return };
+    let server = Rethinkdb::get();
     type Alter = fn() -> Command;
     let alter: [(&str, Alter); 5] = [
         ("do not fit its digest", || r.table("events").get(2).update(json!({"texts": ["{}"]}))),
@@ -220,8 +227,9 @@ async fn what_was_altered_or_removed_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a RethinkDB server: scripts/test"]
 async fn a_snapshot_is_there_whole_or_not_at_all() {
-    let Some(server) = Rethinkdb::get() else { return };
+    let server = Rethinkdb::get();
     let settings = settings(server.address());
     let store = RethinkdbStore::open(settings.clone()).await.unwrap();
     assert_eq!(store.snapshot_before(Seq(9)).await.unwrap(), None);
@@ -242,8 +250,9 @@ async fn a_snapshot_is_there_whole_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a RethinkDB server: scripts/test"]
 async fn the_last_event_before_a_time_is_found_though_clocks_differ() {
-    let Some(server) = Rethinkdb::get() else { return };
+    let server = Rethinkdb::get();
     let settings = settings(server.address());
     let store = RethinkdbStore::open(settings.clone()).await.unwrap();
     assert_eq!(store.seq_at(at(100)).await.unwrap(), Seq(0));
@@ -265,8 +274,9 @@ fn seconds(seq: u64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a RethinkDB server: scripts/test"]
 async fn a_wrong_password_and_a_silent_server_are_said() {
-    let Some(server) = Rethinkdb::get() else { return };
+    let server = Rethinkdb::get();
     let wrong = RethinkdbSettings { password: "hush".into(), ..settings(server.address()) };
     let Err(error) = RethinkdbStore::open(wrong).await else { panic!("it opened") };
     let said = error.to_string();

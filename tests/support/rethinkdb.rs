@@ -3,7 +3,6 @@
 use kdaemon::store::{RethinkdbSettings, RethinkdbStore};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,16 +11,6 @@ const START: Duration = Duration::from_secs(60);
 
 /// A server that somebody else runs, `host:port`.
 const SERVER: &str = "KDAEMON_TEST_RETHINKDB";
-
-/// Whether tests on a real server are possible; says so once if they are not.
-pub(crate) fn is_there() -> bool {
-    static SAID: Once = Once::new();
-    let there = std::env::var_os(SERVER).is_some() || is_on_path();
-    if !there {
-        SAID.call_once(|| eprintln!("left out, tests on RethinkDB: no `rethinkdb` on the PATH, no {SERVER}"));
-    }
-    there
-}
 
 fn is_on_path() -> bool {
     std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
@@ -48,14 +37,16 @@ pub(crate) enum Rethinkdb {
 }
 
 impl Rethinkdb {
-    /// `None` when there is none to be had.
-    pub(crate) fn get() -> Option<Self> {
-        if !is_there() {
-            return None;
-        }
+    /// Whether there is one to be had.
+    pub(crate) fn is_possible() -> bool {
+        std::env::var_os(SERVER).is_some() || is_on_path()
+    }
+
+    /// Panics when there is none to be had.
+    pub(crate) fn get() -> Self {
         match std::env::var(SERVER) {
-            Ok(address) => Some(Self::Theirs(address.parse().expect("host:port, the host by its address"))),
-            Err(_) => Some(Self::Ours(Server::start())),
+            Ok(address) => Self::Theirs(address.parse().expect("host:port, the host by its address")),
+            Err(_) => Self::Ours(Server::start()),
         }
     }
 
@@ -95,16 +86,6 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Whether the program is there; says so once if it is not.
-    pub(crate) fn can_start() -> bool {
-        static SAID: Once = Once::new();
-        let can = is_on_path();
-        if !can {
-            SAID.call_once(|| eprintln!("left out, tests that start RethinkDB: no `rethinkdb` on the PATH"));
-        }
-        can
-    }
-
     /// A server that is alone.
     pub(crate) fn start() -> Self {
         Self::start_as("alone", None)
@@ -119,6 +100,7 @@ impl Server {
     }
 
     fn start_as(name: &str, join: Option<SocketAddr>) -> Self {
+        assert!(is_on_path(), "no `rethinkdb` on the PATH");
         let folder = tempfile::tempdir().expect("a folder");
         let (address, cluster) = (free_address(), free_address());
         let mut server = Self { address, cluster, name: name.to_owned(), join, folder, child: None };
