@@ -67,7 +67,7 @@ async fn no_more_than_two_run_at_once_and_one_ends_when_its_client_goes_away() {
     while refused().await {
         assert!(std::time::Instant::now() < deadline, "the places are never free again");
     }
-    // Nothing of it holds up who writes.
+    // Verification delays no writer.
     world.post("/containers/create", json!({"name": "c"})).await.expect(201);
     world.store.hold_verification(false);
     assert_eq!(world.get("/audit/verify").await.expect(200)["ok"], true);
@@ -88,7 +88,7 @@ async fn a_long_verification_tells_how_far_it_is() {
     let last: Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
     assert_eq!((&last["ok"], &last["events"]), (&json!(true), &json!(world.head())));
 
-    // As one JSON text it begins with white space meanwhile.
+    // As one JSON text the answer begins with white space meanwhile.
     world.store.hold_verification(true);
     let mut answer = world.request("GET", "/audit/verify").send().await.unwrap();
     assert_eq!(answer.chunk().await.unwrap().unwrap(), "\n");

@@ -1,4 +1,4 @@
-//! What holds for every command: dry runs, preconditions, kept answers, a store that is away.
+//! Properties of every command: dry runs, preconditions, recorded answers, an unavailable store.
 
 use crate::api::harness::{Answer, World};
 use serde_json::json;
@@ -61,7 +61,7 @@ async fn a_dry_run_tells_the_events_and_changes_nothing() {
     world.post("/nodes/create?dry_run=true", json!({"endpoint": "tcp://n1:2375"})).await.expect(409);
     world.command("DELETE", "/applications/delete/web?dry_run=true").await.expect(409);
     world.command("POST", "/nodes/drain/n1?dry_run=maybe").await.expect(422);
-    // A misspelt dry run must not do it.
+    // A misspelt dry run must not carry out the command.
     let problem = world.command("POST", "/nodes/cordon/n1?dryrun=true").await.expect(422);
     assert!(problem["detail"].as_str().unwrap().contains("`dry_run`"), "{problem}");
     assert_eq!(world.head(), head);
@@ -209,7 +209,7 @@ async fn who_waited_is_answered_the_same_when_it_asks_again() {
     let again = send("POST", "/containers/launch/slow?wait=1ms").await;
     assert_eq!((again.expect(202), again.seq()), (first.expect(202), first.seq()));
 
-    let path = format!("/containers/delete/{up}?wait=20s"); // by id: what is gone has no name any more
+    let path = format!("/containers/delete/{up}?wait=20s"); // by id: a deleted item has no name any more
     let delete = || async {
         let request = world.request("DELETE", &path).header("idempotency-key", "delete");
         Answer::of(request.send().await.unwrap()).await
@@ -248,7 +248,11 @@ async fn a_store_that_is_away_is_told_and_nothing_is_done() {
     assert!(problem["detail"].as_str().unwrap().contains("the disk is full"), "{problem}");
     assert_eq!(answer.header("retry-after"), "1");
     world.get("/events").await.expect(503);
-    assert_eq!(world.get("/nodes/n1").await.expect(200)["availability"], "active", "reading goes on");
+    assert_eq!(
+        world.get("/nodes/n1").await.expect(200)["availability"],
+        "active",
+        "reads are still answered"
+    );
     world.get_raw("/readyz").await.expect(503);
     world.get_raw("/healthz").await.expect(200);
     world.store.set_unavailable(None);

@@ -196,7 +196,7 @@ async fn a_wait_is_bounded_and_not_part_of_the_request_timeout() {
     let waiting = world.request("POST", "/containers/launch/w1?wait=20s").send();
     let (answer, ()) = tokio::join!(waiting, async {
         world.until(|cluster| cluster.container(id).unwrap().placement.is_some()).await;
-        // Longer than the request's own timeout: a reading waits in vain meanwhile.
+        // Longer than the request's own timeout: a read that waits times out meanwhile.
         world.get("/nodes?min_seq=1000").await.expect(503);
         world.get("/nodes?min_seq=1000").await.expect(503);
         world.launch_placed(id).await;
@@ -211,7 +211,7 @@ async fn a_wait_is_bounded_and_not_part_of_the_request_timeout() {
 #[tokio::test]
 async fn how_far_a_launch_is_can_be_asked_while_it_goes_on() {
     let world = World::new().await;
-    // An engine that pulls for longer than this test takes.
+    // An engine whose pull takes longer than this test.
     let timing = Timing { pull_ms: 600_000..=600_000, ..Timing::instant() };
     let about = SimulatedMachine { timing, images: Vec::new(), ..SimulatedMachine::default() };
     world.node_with("n1", about).await;
@@ -232,7 +232,7 @@ async fn how_far_a_launch_is_can_be_asked_while_it_goes_on() {
         }
     };
     let progress = tokio::select! {
-        _ = launch => panic!("the pull goes on"),
+        _ = launch => panic!("the launch ended before its pull"),
         seen = tokio::time::timeout(DEADLINE, seen) => seen.expect("it is seen in time"),
     };
     assert_eq!(

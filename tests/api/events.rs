@@ -1,4 +1,4 @@
-//! The log, and the history of single things.
+//! The log, and the histories of single items.
 
 use crate::api::harness::World;
 use serde_json::{Value, json};
@@ -223,7 +223,7 @@ async fn a_history_is_found_by_any_name_that_the_thing_ever_had() {
     assert!(renamed.get("others").is_none());
     assert_eq!(world.get("/history/containers/w%20%222%22").await.expect(200), renamed);
 
-    // Two more with the first name: one that goes, and one that has it now.
+    // Two more with the first name: one that is deleted, and one that has it now.
     let second = world.container("w1", "web").await;
     let named = world.head();
     world.command("DELETE", "/containers/delete/w1").await.expect(200);
@@ -240,7 +240,7 @@ async fn a_history_is_found_by_any_name_that_the_thing_ever_had() {
     let by_id = world.get(&format!("/history/containers/{second}")).await.expect(200);
     assert_eq!((&by_id["events"], by_id.get("others")), (&of_second["events"], None));
 
-    // Names of another sort of thing are not names of this one.
+    // Names of items of another kind are not names of this kind.
     world.get("/history/nodes/w1").await.expect(404);
     world.get("/history/containers/web").await.expect(404);
     world.patch("/applications/update/web", json!({"name": "site"})).await.expect(200);
@@ -250,7 +250,7 @@ async fn a_history_is_found_by_any_name_that_the_thing_ever_had() {
     assert_eq!(world.get("/history/nodes/n1").await.expect(200)["id"], node.to_string());
 }
 
-/// The lines of a text in CSV, taken apart as RFC 4180 has it.
+/// The lines of a CSV text, parsed by RFC 4180.
 fn csv(text: &str) -> Vec<Vec<String>> {
     let (mut rows, mut row, mut field, mut quoted) = (vec![], vec![], String::new(), false);
     let mut chars = text.chars().peekable();

@@ -1,4 +1,4 @@
-//! What every request passes: hosts, origins, sizes, types, methods, routes.
+//! Checks that every request passes: hosts, origins, sizes, types, methods, routes.
 
 use crate::api::harness::{Answer, World};
 use serde_json::json;

@@ -1,5 +1,5 @@
-//! The real router on a real socket, over a journal in memory. No reactor runs: what engines would do is told to
-//! the journal by the tests themselves.
+//! The real router on a real socket, over an in-memory journal. No reactor runs: the tests themselves report to the
+//! journal what engines would do.
 
 use kdaemon::config::Config;
 use kdaemon::engine::{Engines as _, Exit, Identity, LaunchOrder, Launched};
@@ -153,7 +153,7 @@ impl World {
         Answer::of(self.request(method, path).send().await.unwrap()).await
     }
 
-    /// What a reactor would submit.
+    /// Submits a command as a reactor would.
     pub async fn tell(&self, command: Command) -> Outcome {
         self.journal.submit_patiently(Submission::new(command, Actor::reactor("test"))).await.unwrap()
     }

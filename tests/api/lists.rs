@@ -37,7 +37,7 @@ async fn a_list_is_whole_unless_it_is_limited_and_then_links_on() {
     }
     assert_eq!(seen, ["n1", "n3", "n5"]);
     assert_eq!(names(&world.get("/nodes?after=n3").await.expect(200)), ["n4", "n5"]);
-    assert_eq!(world.get("/nodes?limit=5").await.headers.get("link"), None, "there is nothing behind it");
+    assert_eq!(world.get("/nodes?limit=5").await.headers.get("link"), None, "it is the last page");
     for limit in ["0", "10001", "-1", "x", ""] {
         assert_eq!(world.get(&format!("/nodes?limit={limit}")).await.expect(422)["field"], "limit");
     }
@@ -103,7 +103,7 @@ async fn containers_are_filtered_by_the_names_of_what_they_belong_to() {
         assert_eq!(names(&world.get(&format!("/containers?{query}")).await.expect(200)), expected, "{query}");
     }
     assert_eq!(names(&world.get("/applications?docker_image=busybox&name=db").await.expect(200)), ["db"]);
-    // Of a list any value will do.
+    // Any value of a list matches.
     let needs = json!({"dependencies": ["db"], "networks": ["front", "back"]});
     world.patch("/applications/update/web", needs).await.expect(200);
     let db = world.get("/applications/db").await.expect(200)["id"].as_str().unwrap().to_owned();

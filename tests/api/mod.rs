@@ -1,4 +1,4 @@
-//! The API as its clients see it: every row of the contract, and what goes wrong.
+//! The API as its clients see it: every row of the contract, and every kind of failure.
 
 mod applications;
 mod audit;

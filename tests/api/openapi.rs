@@ -1,9 +1,9 @@
-//! The description of the API, and the addresses outside of it.
+//! The OpenAPI document, and the unversioned routes.
 
 use crate::api::harness::World;
 use serde_json::Value;
 
-/// Every route of the contract that there is so far.
+/// Every route of the contract.
 const ROUTES: &[(&str, &[&str])] = &[
     ("/", &["get"]),
     ("/healthz", &["get"]),

@@ -1,4 +1,4 @@
-//! The past: the state of any moment, and what differs between two.
+//! The past: the state at any moment, and the difference between two.
 
 use crate::api::harness::{Answer, World};
 use kdaemon::config::Config;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// A world with a little history.
+/// A world with a short history.
 async fn with_history() -> World {
     let world = World::new().await;
     let node = world.node("n1").await;
@@ -66,7 +66,7 @@ async fn a_time_means_the_last_event_recorded_until_then() {
     let events = events["events"].as_array().unwrap();
     for event in events {
         let at = event["at"].as_str().unwrap();
-        // Of several events of one moment it is the last.
+        // Of several events of one moment the last one counts.
         let last = events.iter().rfind(|other| other["at"].as_str().unwrap() <= at).unwrap();
         let by_time = world.get(&format!("/containers?at={at}")).await;
         let by_seq = world.get(&format!("/containers?seq={}", last["seq"])).await;
@@ -119,11 +119,11 @@ async fn a_moment_that_is_none_is_refused_and_says_why() {
     ] {
         assert_eq!(world.get(&format!("/diff?{query}")).await.expect(status)["field"], field, "{query}");
     }
-    // Where there is no past to read.
+    // Routes without a past refuse `seq`.
     assert_eq!(world.get("/events?seq=3").await.expect(422)["field"], "seq");
-    // Something that was not there yet.
+    // An item that did not exist yet.
     world.get("/containers/w1?seq=1").await.expect(404);
-    // Something that is gone, by the name that it had then.
+    // An item that is gone, by the name that it had then.
     let created = world.get("/events?kind=ContainerUpdated").await.expect(200)["events"][0]["seq"].clone();
     world.get("/containers/w3").await.expect(404);
     assert_eq!(world.get(&format!("/containers/w3?seq={created}")).await.expect(200)["name"], "w3");
@@ -163,7 +163,7 @@ async fn a_diff_tells_what_came_went_and_changed_and_which_events_did_it() {
     world.command("POST", "/nodes/cordon/n1").await.expect(200);
     let from = world.head();
     let before = world.get("/containers/gone").await.expect(200);
-    world.command("POST", "/nodes/uncordon/n1").await.expect(200); // and back: no difference
+    world.command("POST", "/nodes/uncordon/n1").await.expect(200); // there and back: no difference
     world.command("POST", "/nodes/cordon/n1").await.expect(200);
     world.patch("/containers/update/kept", json!({"user_id": "bob"})).await.expect(200);
     let edited = world.head();
@@ -278,7 +278,7 @@ async fn why_a_container_is_where_it_is_now_and_then() {
     assert_eq!(world.get("/why/nodes/node-a?seq=0").await.expect(422)["field"], "seq");
 }
 
-/// The daemon as it is, on simulated engines.
+/// The complete daemon, on simulated engines.
 struct Busy {
     engines: SimulatedEngines,
     shutdown: CancellationToken,

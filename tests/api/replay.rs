@@ -54,7 +54,7 @@ async fn under_the_policy_that_it_was_recorded_under_history_is_as_it_was() {
         "launch_attempts": 1, "restart_pause_max": "5m", "max_migrations": ours.max_migrations
     });
     assert_eq!(replay["policy"], policy);
-    // Every stretch of it, by seq and by time.
+    // Every range of it, by seq and by time.
     for seq in 1..=head {
         let at = world.get(&format!("/state?seq={seq}")).await.expect(200)["at"].clone();
         for from in [json!(seq), json!(seq.to_string()), at] {
@@ -136,7 +136,7 @@ async fn what_cannot_be_replayed_is_refused_and_says_why() {
     assert_eq!(world.get("/replay").await.status, 405);
 }
 
-/// A log that takes its time to be replayed.
+/// A log that takes long to replay.
 async fn with_long_history() -> World {
     let world = World::new().await;
     let node = world.node("n1").await;
@@ -171,14 +171,14 @@ async fn so_many_run_at_once_and_who_goes_away_makes_room() {
             tokio::select! {
                 biased;
                 refused = refused => return refused.unwrap(),
-                // Done too soon: there have to be two when the third comes.
+                // Finished too early: two have to run when the third comes.
                 (_, which, _) = both => {
                     running[which] = Box::pin(world.request("POST", "/replay").json(&json!({})).send());
                 }
             }
         }
     };
-    // With it go the two clients.
+    // The two clients go away with it.
     let refused = busy.await;
     let problem = refused.expect(429);
     assert!(problem["detail"].as_str().unwrap().contains("2 replays"), "{problem}");
@@ -190,7 +190,7 @@ async fn so_many_run_at_once_and_who_goes_away_makes_room() {
             break;
         }
         assert_eq!(answer.status, 429);
-        assert!(left.elapsed() < alone / 2, "they go on for nobody");
+        assert!(left.elapsed() < alone / 2, "they keep running without a client");
     }
 }
 
@@ -198,7 +198,7 @@ async fn so_many_run_at_once_and_who_goes_away_makes_room() {
 async fn what_was_pruned_cannot_be_decided_anew() {
     let world = with_history().await;
     let events = world.get("/events?limit=1000&kind=NodeObserved").await.expect(200);
-    // Not the first ones: they tell what the engines are, and stay.
+    // Not the first ones: they report what the engines are, and stay.
     let plain = events["events"].as_array().unwrap().iter().filter(|event| event["data"]["engine"].is_null());
     let seqs: Vec<Seq> = plain.map(|event| Seq(event["seq"].as_u64().unwrap())).collect();
     let ranges: Vec<_> = seqs.iter().map(|seq| (*seq, *seq)).collect();
@@ -206,7 +206,7 @@ async fn what_was_pruned_cannot_be_decided_anew() {
     let nodes = world.journal.cluster().nodes().map(|node| node.id).collect();
     world.tell(Command::PruneObservations(Prune { ranges: ranges.clone(), nodes })).await;
     assert!(world.store.prune(&ranges, 1_000).await.unwrap() > 0);
-    // Nor is it a moment to travel to; the event before it that is kept is named, and is one.
+    // A pruned event is no moment to travel to either; the answer names the event before it, which is one.
     let kept = (1..last).rev().find(|seq| !seqs.contains(&Seq(*seq))).unwrap();
     for path in ["/nodes", "/state", "/containers?status=UP"] {
         let with = if path.contains('?') { "&" } else { "?" };

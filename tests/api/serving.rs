@@ -1,4 +1,4 @@
-//! Connections: their number, their end, and what they send.
+//! Connections: their number, their end, and what they carry.
 
 use crate::api::harness::{Answer, DEADLINE, World};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -35,7 +35,7 @@ async fn more_connections_than_allowed_wait_for_a_place() {
     first.read_exact(&mut some).await.unwrap();
     let second = world.request_raw("GET", "/healthz").send();
     tokio::pin!(second);
-    // The one place is taken: nothing comes while a whole conversation of the first goes on.
+    // The only place is taken: no answer comes while the first client exchanges several requests.
     tokio::select! {
         biased;
         _ = &mut second => panic!("there was no place for it"),
@@ -64,5 +64,5 @@ async fn what_is_under_way_is_answered_when_the_daemon_stops() {
     let answer = Answer::of(answer.unwrap()).await;
     assert_eq!(answer.expect(202)["status"], "LAUNCHING");
     tokio::time::timeout(DEADLINE, world.server).await.unwrap().unwrap().unwrap();
-    assert!(TcpStream::connect(world.address).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(world.address).await.is_err(), "the listener is closed");
 }

@@ -11,7 +11,7 @@ struct Stream {
 
 impl Stream {
     async fn open(world: &World, query: &str, last_event_id: Option<u64>) -> Self {
-        // Without the deadline of the client: a stream has no end.
+        // Without the client's deadline: a stream has no end.
         let client = reqwest::Client::new();
         let mut request = client.get(format!("http://{}/0.0/events/stream{query}", world.address));
         if let Some(id) = last_event_id {
@@ -102,7 +102,7 @@ async fn a_slow_reader_misses_nothing() {
     let world = World::new().await;
     let mut stream = Stream::open(&world, "", None).await;
     let first = world.head() + 1;
-    // More than the feed holds for one who does not read.
+    // More than the feed keeps for a slow reader.
     let count = 6_000_u64;
     let all: Vec<_> = (0..count)
         .map(|number| {

@@ -33,7 +33,7 @@ async fn a_restored_daemon_takes_over_what_runs_and_starts_nothing_twice() {
     let restored_at = site_events(&restore.stdout);
 
     site.daemon = Daemon::start_on(&state).await;
-    // Both nodes were looked at by the new daemon, and so was all that they have.
+    // The new daemon has probed both nodes and listed their containers.
     for node in ["node-1", "node-2"] {
         let id = site.daemon.get(&format!("/nodes/{node}")).await["id"].as_str().unwrap().to_owned();
         let path = format!("/events?kind=NodeObserved&subject={id}&after={restored_at}&limit=10");
@@ -54,12 +54,12 @@ async fn a_restored_daemon_takes_over_what_runs_and_starts_nothing_twice() {
     let kinds = "ContainerLaunched,ContainerPlaced,ContainerStopped,ContainerRemoved,ContainerExited";
     let acted = site.daemon.get(&format!("/events?after={restored_at}&kind={kinds}")).await;
     assert_eq!(acted["events"].as_array().unwrap().len(), 0, "{acted}");
-    // And it works on.
+    // And it keeps working.
     let new = site.launch("c-5").await;
     assert_eq!(new["status"], "UP");
 }
 
-/// How many events were restored.
+/// The number of restored events.
 fn site_events(stdout: &[u8]) -> u64 {
     let line = String::from_utf8_lossy(stdout).into_owned();
     line.split(' ').nth(1).unwrap().parse().unwrap()

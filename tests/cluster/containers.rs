@@ -68,14 +68,14 @@ async fn stop_launch_and_delete_do_on_the_engine_what_they_say() {
 async fn foreign_containers_are_never_touched() {
     let site = Site::with_engines(1).await;
     let engine = site.engine(1);
-    // One that has the name we want, and one that carries labels of another cluster.
+    // One with the name that we want, and one with labels of another cluster.
     let named = engine.run_foreign("web-a", &site.image, json!({})).await;
     let other = json!({"io.kdaemon.cluster": "00000000-0000-0000-0000-000000000001",
         "io.kdaemon.container": "00000000-0000-0000-0000-000000000002", "io.kdaemon.generation": "1"});
     let labelled = engine.run_foreign("theirs", &site.image, other).await;
     site.launch("web-a").await;
     site.daemon.ask(reqwest::Method::DELETE, "/containers/delete/web-a?wait=30s", None).await;
-    // Several lists of what runs have been compared by then.
+    // Several lists of containers have been compared by then.
     let seq = site.daemon.get("/events?limit=1").await["head"].as_u64().unwrap();
     eventually("another list was compared", async || {
         let events = site.daemon.events(&format!("after={seq}&kind=NodeObserved")).await;
@@ -131,7 +131,7 @@ async fn an_image_is_pulled_from_a_registry_and_one_that_no_registry_has_fails_i
 async fn how_much_of_an_image_has_come_from_a_registry_is_told_while_it_is_pulled() {
     const SIZE: u64 = 64 << 20;
     let site = Site::with_engines(2).await;
-    // Nothing that a layer could be made smaller by.
+    // Random bytes, so that the layer cannot be compressed.
     let command = format!("head -c {SIZE} /dev/urandom >/large");
     site.engine(1).make_image("kdaemon/large", &site.image, &command).await;
     let image = tokio::task::block_in_place(|| {
@@ -148,7 +148,7 @@ async fn how_much_of_an_image_has_come_from_a_registry_is_told_while_it_is_pulle
     site.daemon.post("/applications/create", application).await;
     site.daemon.post("/containers/create", json!({"name": "l", "application_id": "large"})).await;
     site.daemon.post("/containers/launch/l", json!({})).await;
-    // It has a small layer too, which comes first: the whole has not come with that.
+    // The image has a small layer too, which arrives first: the pull is not complete with that.
     let mut told = Vec::new();
     eventually("all of it has come", async || {
         let progress = site.daemon.get("/containers/l/progress").await;

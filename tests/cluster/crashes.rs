@@ -1,8 +1,8 @@
-//! The daemon killed with SIGKILL between every pair of steps of a launch and of a migration.
+//! The daemon is killed with SIGKILL between every two steps of a launch and of a migration.
 //!
-//! A proxy stands between the daemon and each engine and sees every request. A test names a request; the
-//! daemon is killed before it reaches the engine, or after the engine did it and before the daemon learns
-//! that it did. Afterwards the daemon is started again, and everything must run exactly once.
+//! A proxy between the daemon and each engine sees every request. A test names a request; the daemon is
+//! killed before it reaches the engine, or after the engine carried it out and before the daemon gets the
+//! answer. Then the daemon is started again, and everything must run exactly once.
 
 use crate::cluster::Site;
 use crate::support::daemon::Daemon;
@@ -19,7 +19,7 @@ enum When {
     After,
 }
 
-/// What to wait for: the beginning of a request line, and a part of it.
+/// The request to wait for: the beginning of its request line, and a part of it.
 type Step = (&'static str, &'static str);
 
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Trap {
     }
 }
 
-/// Forwards connections to an engine. Its address.
+/// Forwards connections to an engine. Returns the proxy's address.
 async fn proxy(target: String, trap: Arc<Trap>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -96,7 +96,7 @@ async fn proxy(target: String, trap: Arc<Trap>) -> String {
 
 async fn behind_proxies(engines: usize) -> (Site, Arc<Trap>) {
     let mut site = Site::with_engines(engines).await;
-    // Another daemon, with a log of its own, that sees the engines through proxies.
+    // Another daemon, with its own log, that reaches the engines through proxies.
     site.daemon = Daemon::start().await;
     let trap = Arc::new(Trap::default());
     for number in 1..=engines {

@@ -1,4 +1,4 @@
-//! Nodes that fail, return, are drained and unmounted: on real engines.
+//! Nodes that fail, return, are drained and unmounted, on real engines.
 
 use crate::cluster::Site;
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! Many clients, daemons that die, servers that die and are cut off: nothing acknowledged is lost, nothing is done twice.
+//! Many clients, daemons that die, servers that die and are cut off: nothing acknowledged is lost, nothing is
+//! done twice.
 
 use crate::daemons::Fleet;
 use crate::support::DEADLINE;
@@ -12,23 +13,23 @@ use tokio::task::JoinSet;
 
 const CLIENTS: usize = 64;
 
-/// For how long: longer for a soak.
+/// The duration; longer for a soak test.
 fn duration() -> Duration {
     let seconds = std::env::var("KDAEMON_TEST_FLEET_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(25))
 }
 
-/// What a client was told.
+/// The answers that a client received.
 #[derive(Default)]
 struct Record {
-    /// By name: the id that was acknowledged.
+    /// Acknowledged names with their ids.
     acknowledged: BTreeMap<String, String>,
-    /// Names of which no answer came: they may be there, once.
+    /// Names without an answer: they may exist, once.
     unknown: Vec<String>,
 }
 
-/// Creates applications as long as it may, on one daemon after another. What gets no answer is asked again under the same
-/// `Idempotency-Key`.
+/// Creates applications until the time is over, on one daemon after another. A request without an answer is
+/// repeated under the same `Idempotency-Key`.
 async fn client(
     number: usize,
     urls: Arc<Vec<String>>,
@@ -73,7 +74,7 @@ async fn client(
     record
 }
 
-/// The clients of a fleet at work.
+/// The running clients of a fleet.
 struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
@@ -91,7 +92,7 @@ impl Load {
         Self { stop, done, clients }
     }
 
-    /// Waits until so many more commands were acknowledged.
+    /// Waits until `count` more commands were acknowledged.
     async fn more(&self, count: u64) {
         let wanted = self.done.load(Ordering::Relaxed) + count;
         let more = async {
@@ -129,7 +130,7 @@ async fn check(fleet: &Fleet, record: &Record) {
         assert!(created.get(name.as_str()).is_none_or(|ids| ids.len() == 1), "{name} is there twice");
     }
     let known = record.acknowledged.len() + record.unknown.len();
-    assert!(created.len() <= known, "there are applications that nobody asked for");
+    assert!(created.len() <= known, "more applications exist than were requested");
     for daemon in &fleet.daemons {
         let all = daemon.get("/applications").await;
         let all: BTreeMap<&str, &str> = all
@@ -159,7 +160,7 @@ async fn with_a_leader_killed_every_ten_seconds_nothing_acknowledged_is_lost() {
         fleet.leader().await;
         eprintln!("leader killed; another led after {:.1} s", killed.elapsed().as_secs_f64());
         kills += 1;
-        // On its old port: clients know it by that.
+        // On its old port, because clients know it by that.
         fleet.daemons[leader].keep_address();
         fleet.daemons[leader].begin().await;
         tokio::time::sleep(Duration::from_secs(10).saturating_sub(killed.elapsed())).await;
@@ -184,7 +185,7 @@ async fn with_three_servers_of_which_one_dies_and_one_is_cut_off_nothing_is_lost
     load.more(200).await;
     fleet.servers[0].restart();
     load.more(200).await;
-    // Frozen, it is to the others as one that is cut off: its connections are there, and nothing comes.
+    // To the others a frozen server looks like one that is cut off: its connections exist, and nothing comes.
     fleet.servers[1].freeze();
     load.more(200).await;
     fleet.servers[1].thaw();

@@ -12,7 +12,7 @@ async fn a_leader_that_dies_is_replaced_and_what_was_read_on_one_is_there_on_ano
     let mut fleet = Fleet::start(1, 3).await;
     let first = fleet.leader().await;
     let follower = (first + 1) % 3;
-    // A follower takes commands, and all see what it did.
+    // A follower takes commands, and all daemons see their effect.
     let created = fleet.daemons[follower]
         .post("/applications/create", json!({"name": "web", "docker_image": "nginx"}))
         .await;
@@ -53,7 +53,7 @@ async fn while_the_store_is_away_reads_go_on_and_commands_are_not_half_done() {
     for daemon in &fleet.daemons {
         let stale = eventually("it says that the store is away", async || {
             let answer = reqwest::get(daemon.url("/applications/before")).await.ok()?;
-            assert!(answer.status().is_success(), "reads go on");
+            assert!(answer.status().is_success(), "reads are still answered");
             answer.headers().get("x-kdaemon-stale").cloned()
         });
         assert!(!stale.await.is_empty());

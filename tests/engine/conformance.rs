@@ -1,6 +1,6 @@
-//! What holds for every engine, real or simulated.
+//! The conformance suite of every engine, real or simulated.
 //!
-//! Each scenario has a cluster of its own, so that they may share an engine and run side by side. [`run_all`]
+//! Each scenario has its own cluster, so that scenarios may share an engine and run side by side. [`run_all`]
 //! runs them one after another; [`each_scenario`] lets a caller make a test of each.
 
 use crate::support::{DEADLINE, eventually};
@@ -14,12 +14,12 @@ use std::sync::Arc;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// What a particular engine has to offer to the scenarios.
+/// Images, commands and ports of a particular engine, for the scenarios.
 #[derive(Debug, Clone)]
 pub(crate) struct Env {
     /// An image that the engine has.
     pub(crate) image: String,
-    /// An image that it has not, and that no registry has.
+    /// An image that neither the engine nor any registry has.
     pub(crate) missing_image: String,
     /// A command that runs until it is stopped.
     pub(crate) forever: Vec<String>,
@@ -261,7 +261,7 @@ pub(crate) async fn removing_twice_at_the_same_time_is_no_error(engine: &dyn Eng
 pub(crate) async fn another_clusters_container_is_foreign_and_not_touched(engine: &dyn Engine, env: &Env) {
     let theirs = order(env, "theirs", &env.forever);
     let launched = engine.launch(&theirs).await.unwrap();
-    // The same record and the same generation, of another cluster.
+    // The same record and generation, of another cluster.
     let mut ours = theirs.clone();
     ours.identity.cluster = ClusterId(Uuid::now_v7());
     let listing = engine.list(ours.identity.cluster).await.unwrap();
@@ -270,7 +270,7 @@ pub(crate) async fn another_clusters_container_is_foreign_and_not_touched(engine
     assert_eq!(engine.inspect(ours.identity).await, Ok(None));
     assert_eq!(engine.stop(ours.identity).await, Ok(None));
     assert_eq!(engine.remove(ours.identity).await, Ok(()));
-    // It has the name that ours would have.
+    // The foreign container has the name that ours would have.
     let beside = engine.launch(&ours).await.unwrap();
     assert_ne!(beside.engine_id, launched.engine_id);
     engine.remove(ours.identity).await.unwrap();
@@ -308,7 +308,7 @@ pub(crate) async fn nothing_that_happens_after_events_returned_is_missed(engine:
         engine.launch(&order).await.unwrap();
         let mut events = engine.events(order.identity.cluster).await.unwrap();
         engine.remove(order.identity).await.unwrap();
-        // And nothing that happened before is told: no `Started`.
+        // Events from before the subscription are not sent: no `Started`.
         assert!(matches!(next(&mut events).await, EngineEvent::Died(who, _) if who == order.identity));
         assert_eq!(next(&mut events).await, EngineEvent::Removed(order.identity));
     }
@@ -325,7 +325,7 @@ pub(crate) async fn output_is_read_whole_in_part_and_as_it_comes(engine: &dyn En
         }
         String::from_utf8(text).unwrap()
     };
-    // Followed, it ends when the container does.
+    // A followed stream ends when the container does.
     assert_eq!(read(LogRequest { follow: true, ..Default::default() }).await, "one\ntwo\nthree\n");
     assert_eq!(read(LogRequest::default()).await, "one\ntwo\nthree\n");
     assert_eq!(read(LogRequest { tail: Some(1), ..Default::default() }).await, "three\n");
@@ -343,7 +343,7 @@ pub(crate) async fn a_running_container_uses_something(engine: &dyn Engine, env:
     clean_up(engine, order.identity.cluster).await;
 }
 
-/// An order for a container of a cluster of its own. The name is another one in each process and scenario.
+/// An order for a container of a new cluster. Its name is different in each process and scenario.
 pub(crate) fn order(env: &Env, name: &str, command: &[String]) -> LaunchOrder {
     let container = ContainerId(Uuid::now_v7());
     let spec = Spec { docker_image: env.image.clone(), command: command.to_vec(), ..Default::default() };
@@ -355,7 +355,7 @@ pub(crate) fn order(env: &Env, name: &str, command: &[String]) -> LaunchOrder {
     }
 }
 
-/// What the engine lists as the order's cluster's own.
+/// The containers that the engine lists for the order's cluster.
 pub(crate) async fn own(engine: &dyn Engine, order: &LaunchOrder) -> Vec<Listed> {
     engine.list(order.identity.cluster).await.unwrap().own
 }
@@ -364,7 +364,7 @@ pub(crate) fn listed(order: &LaunchOrder, engine_id: &str, state: ContainerState
     Listed { identity: order.identity, engine_id: engine_id.to_owned(), state }
 }
 
-/// The next event, which must come.
+/// The next event; panics when none comes.
 pub(crate) async fn next(events: &mut BoxStream<'static, Result<EngineEvent, EngineError>>) -> EngineEvent {
     timeout(DEADLINE, events.next()).await.expect("an event in time").expect("an event").unwrap()
 }

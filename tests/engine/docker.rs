@@ -1,6 +1,7 @@
-//! Real Docker engines: the suite, and what only they can show.
+//! Real Docker engines: the conformance suite, and behaviour that only they can show.
 //!
-//! Engine 1 is shared by all that leave it in peace; engine 2 belongs to one test at a time, which may kill it.
+//! Engine 1 is shared by all tests that do not harm it; engine 2 belongs to one test at a time, which may
+//! kill it.
 
 use crate::engine::conformance::{self, Env, clean_up, each_scenario, next, order, own};
 use crate::support::{Cluster, DEADLINE, eventually};
@@ -21,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
-/// Not dropped at the end; `scripts/engines` takes it down when this process is gone.
+/// Not dropped at the end; `scripts/engines` removes it when this process is gone.
 static CLUSTER: LazyLock<(Cluster, Env)> = LazyLock::new(|| {
     let cluster = Cluster::up(2);
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
@@ -37,12 +38,12 @@ static CLUSTER: LazyLock<(Cluster, Env)> = LazyLock::new(|| {
     (cluster, env)
 });
 
-/// Who holds it may kill engine 2, and has it running when it lets go.
+/// The holder may kill engine 2, and has it running again when it releases the lock.
 static SECOND: Mutex<()> = Mutex::const_new(());
 
 async fn second(cluster: &Cluster) -> MutexGuard<'static, ()> {
     let alone = SECOND.lock().await;
-    // Whatever a test that failed left behind.
+    // Cleans up after a test that failed.
     cluster.start(2);
     cluster.heal(2);
     alone
@@ -58,14 +59,14 @@ fn client(endpoint: &Endpoint) -> Arc<dyn Engine> {
     DockerEngines::new(limits).client(endpoint)
 }
 
-/// Bollard's own way in, to do what kDaemon never does.
+/// A plain bollard client, for requests that kDaemon never sends.
 fn by_hand(endpoint: &Endpoint) -> Docker {
     Docker::connect_with_http(&endpoint.to_string(), 60, bollard::API_DEFAULT_VERSION).unwrap()
 }
 
 macro_rules! define_tests {
     ($($scenario:ident),+ $(,)?) => {
-        /// The suite that every engine passes.
+        /// The conformance suite.
         mod suite {
             $(
                 #[tokio::test]
@@ -138,7 +139,7 @@ async fn a_spec_arrives_whole() {
     spec.env_variables = [("GREETING".to_owned(), "a=b, c".to_owned())].into();
     spec.labels = [
         ("org.example.tier".to_owned(), "web".to_owned()),
-        // Nobody becomes part of another cluster by a label of theirs.
+        // An application's label does not make its container part of another cluster.
         (LABEL_CLUSTER.to_owned(), "mine".to_owned()),
     ]
     .into();
@@ -183,7 +184,7 @@ async fn networks_are_made_and_joined() {
     let mut second = order(env, "networked too", &env.forever);
     second.identity.cluster = first.identity.cluster;
     second.spec = Arc::clone(&first.spec);
-    // At the same time: each network is made once all the same.
+    // Concurrently: each network is still created once.
     let (one, two) = tokio::join!(engine.launch(&first), engine.launch(&second));
     for launched in [one.unwrap(), two.unwrap()] {
         let inspected = inspect_by_hand(cluster, &launched.engine_id).await;
@@ -212,7 +213,7 @@ async fn an_interrupted_launch_is_finished_by_the_next_one() {
     let networks = ["a", "b"].map(|name| format!("{name}-{}", order.identity.container));
     Arc::make_mut(&mut order.spec).networks = networks.to_vec();
     let docker = by_hand(&cluster.endpoint(1));
-    // As far as a launch had come: made, on its first network, not on its second, not started.
+    // An interrupted launch: created, on its first network, not on its second, not started.
     let launched = engine.launch(&order).await.unwrap();
     engine.remove(order.identity).await.unwrap();
     assert!(!launched.engine_id.is_empty());
@@ -249,7 +250,7 @@ async fn a_foreign_container_of_the_same_name_is_left_alone() {
     for suffix in ["", "-g1"] {
         let options =
             CreateContainerOptions { name: Some(format!("{}{suffix}", order.name)), ..Default::default() };
-        // It even says that it is of the cluster; but not which container it is.
+        // The foreign container even has the cluster's label, but not the container's.
         let labels = [(LABEL_CLUSTER.to_owned(), order.identity.cluster.to_string())].into();
         let body = ContainerCreateBody {
             image: Some(env.image.clone()),
@@ -282,7 +283,7 @@ async fn a_foreign_container_of_the_same_name_is_left_alone() {
 #[ignore = "needs Docker engines: scripts/test"]
 async fn an_image_that_is_not_there_is_pulled() {
     let (cluster, _, env) = engine_1!();
-    // Pushed from engine 1, so that it is engine 2 that does not have it.
+    // Pushed from engine 1, so that engine 2 does not have it.
     let image = cluster.push(1, "kdaemon/busybox", "latest");
     let _alone = second(cluster).await;
     let engine = client(&cluster.endpoint(2));
@@ -388,7 +389,7 @@ async fn a_busy_container_is_seen_to_be_busy() {
     engine.launch(&order).await.unwrap();
     let stats = engine.stats(order.identity).await.unwrap();
     assert_eq!(stats.memory_limit_bytes, 64 << 20);
-    // It may have a fifth of a processor, in portions of a tenth of a second.
+    // The limit is a fifth of a processor, in periods of a tenth of a second.
     eventually("it uses its share", async || {
         let used = engine.stats(order.identity).await.unwrap().cpus;
         (0.05..0.4).contains(&used).then_some(())
@@ -441,7 +442,7 @@ async fn a_launch_that_is_broken_off_anywhere_can_be_repeated() {
     clean_up(&*engine, order.identity.cluster).await;
 }
 
-/// Does something bad to engine 2, waits until the stream of events has ended, and mends the engine.
+/// Does harm to engine 2, waits until the event stream has ended, and repairs the engine.
 async fn events_end_when(harm: fn(&Cluster), mend: fn(&Cluster), limit: Duration) {
     let (cluster, env) = &*CLUSTER;
     let _alone = second(cluster).await;
@@ -464,7 +465,7 @@ async fn events_end_when(harm: fn(&Cluster), mend: fn(&Cluster), limit: Duration
     let ended = timeout(limit, ended).await;
     let answer = engine.ping().await;
     tokio::task::block_in_place(|| mend(cluster));
-    assert!(ended.is_ok(), "the stream of events goes on");
+    assert!(ended.is_ok(), "the event stream did not end");
     assert!(matches!(answer, Err(EngineError::Unreachable(_))), "{answer:?}");
     eventually("the engine answers again", async || engine.ping().await.ok()).await;
     engine.launch(&order).await.unwrap();
@@ -485,7 +486,7 @@ async fn events_end_when_the_engine_is_stopped() {
     events_end_when(|cluster| cluster.stop(2), |cluster| cluster.start(2), Duration::from_secs(5)).await;
 }
 
-/// No packet says that the machine is gone: the keep-alive finds out.
+/// No packet announces that the machine is gone: the keep-alive finds out.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
 async fn events_end_when_the_machine_has_lost_its_power() {
@@ -512,6 +513,6 @@ async fn a_frozen_engine_and_a_cut_link_are_unreachable_until_they_are_not() {
     tokio::task::block_in_place(|| cluster.heal(2));
     assert!(matches!(cut, Err(EngineError::Unreachable(_))), "{cut:?}");
     eventually("the engine answers again", async || engine.ping().await.ok()).await;
-    assert_eq!(engine.launch(&order).await.unwrap(), launched, "it ran on behind the cut");
+    assert_eq!(engine.launch(&order).await.unwrap(), launched, "it kept running while the link was cut");
     clean_up(&*engine, order.identity.cluster).await;
 }

@@ -1,4 +1,4 @@
-//! What answers where an engine should, and is none: small TCP servers.
+//! Endpoints that are not engines: small TCP servers.
 
 use kdaemon::engine::docker::{DockerEngines, Limits};
 use kdaemon::engine::{Credentials, Engine, EngineError, Engines, Identity, LaunchOrder, Pulling};
@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// A server on loopback that reads a request's head, tells it, and answers with what `answer` makes of it.
-/// `None`: it never answers.
+/// A server on loopback that reads a request's head, passes it on, and sends the answer that `answer`
+/// returns. `None`: it never answers.
 async fn server(
     answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
 ) -> (Arc<dyn Engine>, mpsc::UnboundedReceiver<String>) {
@@ -53,13 +53,13 @@ async fn serve(
             let _ = heads.send(head);
             let _ = stream.write_all(answer.as_bytes()).await;
             if answer.contains("chunked") {
-                // It goes on, but not yet.
+                // The rest of the answer never comes.
                 let _ = stream.read_u8().await;
             }
         }
         None => {
             let _ = heads.send(head);
-            // Holds the connection until the client has enough.
+            // Holds the connection until the client closes it.
             let _ = stream.read_u8().await;
         }
     }
@@ -159,7 +159,7 @@ async fn a_web_server_is_not_an_engine() {
     }
 }
 
-/// An engine that has no containers and no images, and sends `pull` for a pull.
+/// An engine without containers and images that answers a pull with `pull`.
 fn empty_engine(head: &str, pull: Option<&str>) -> Option<String> {
     let path = head.split(' ').nth(1).unwrap();
     if path.starts_with("/containers/json") {
@@ -177,7 +177,7 @@ async fn credentials_are_sent_in_the_alphabet_that_engines_read() {
         server(|head| empty_engine(head, Some(&http("404 Not Found", r#"{"message":"manifest unknown"}"#))))
             .await;
     let mut order = order();
-    // In base64 these give `+` and `/`, in the alphabet for URLs `-` and `_`.
+    // In standard base64 these give `+` and `/`, in the URL-safe alphabet `-` and `_`.
     order.credentials = Some(Credentials { username: "anna".into(), password: "~~~???>>>".into() });
     let refused = engine.launch(&order).await;
     assert!(matches!(refused, Err(EngineError::Rejected(_))), "{refused:?}");
@@ -232,7 +232,7 @@ async fn how_far_a_pull_is_can_be_seen_until_it_ends() {
         }
     };
     tokio::select! {
-        ended = launch => panic!("the pull goes on: {ended:?}"),
+        ended = launch => panic!("the pull did not wait: {ended:?}"),
         seen = tokio::time::timeout(Duration::from_secs(20), seen) => seen.expect("it is seen in time"),
     }
     assert_eq!(engine.pulling(order.identity), None, "the launch was given up, and its pull with it");

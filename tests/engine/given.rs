@@ -1,4 +1,4 @@
-//! The suite against an engine that somebody names: Podman, another version of Docker.
+//! The conformance suite against an engine named in the environment: Podman, another version of Docker.
 //!
 //! `KDAEMON_TEST_ENDPOINT=unix:///run/podman/podman.sock cargo test --test suite engine::given -- --ignored`. It needs an image with a
 //! busybox: `scripts/image localhost/kdaemon/busybox unix:///run/podman/podman.sock`, or what `KDAEMON_TEST_IMAGE` names.
@@ -14,7 +14,7 @@ async fn the_engine_that_was_named_passes_the_suite() {
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
     let env = Env {
         image: std::env::var("KDAEMON_TEST_IMAGE").unwrap_or_else(|_| "localhost/kdaemon/busybox".to_owned()),
-        // Each engine knows this for a name that no registry can have.
+        // A name that no registry can have, which every engine refuses.
         missing_image: "kDaemon/Missing".to_owned(),
         forever: words(&["sleep", "1000000"]),
         exits_with_3: words(&["sh", "-c", "exit 3"]),

@@ -1,4 +1,4 @@
-//! Engines: one suite that every [`kdaemon::engine::Engine`] passes, and what is particular to real ones.
+//! Engines: the conformance suite of every [`kdaemon::engine::Engine`], and tests of real ones.
 
 mod conformance;
 mod docker;

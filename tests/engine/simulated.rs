@@ -1,4 +1,4 @@
-//! Simulated engines do what real ones do: the same suite, in virtual time.
+//! Simulated engines pass the conformance suite, in virtual time.
 
 use crate::engine::conformance::{self, Env, each_scenario};
 use kdaemon_testing::engines::{SimulatedEngines, SimulatedMachine, Timing};

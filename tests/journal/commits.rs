@@ -1,4 +1,4 @@
-//! Group commit: what waits is decided together and becomes durable together.
+//! Group commit: queued commands are decided together and become durable together.
 
 use crate::journal::doubles::*;
 use kdaemon::journal::{Submission, SubmitError};
@@ -14,7 +14,7 @@ async fn a_command_is_answered_with_its_events_and_a_state_that_has_them() {
     assert!(outcome.cluster.find_node("a").is_some());
     assert_eq!(desk.journal.cluster().seq(), Seq(2));
     assert_eq!(desk.store.inner.head().await.unwrap().seq, Seq(2));
-    // Nothing to do is no commit.
+    // A command without effect makes no commit.
     let node_id = outcome.cluster.find_node("a").unwrap().id;
     let outcome = desk.submit(Command::UncordonNode(node_id)).await.unwrap();
     assert_eq!((outcome.events.len(), outcome.seq), (0, Seq(2)));
@@ -33,7 +33,7 @@ async fn what_waits_together_becomes_durable_together() {
     first.await.unwrap().unwrap();
     for task in rest {
         let outcome = task.await.unwrap().unwrap();
-        // Each is told of its own event alone, in a state that has it.
+        // Each caller receives its own event alone, in a state that includes it.
         assert_eq!(outcome.events.len(), 1);
         assert_eq!(outcome.events[0].seq, outcome.seq);
         assert!(outcome.cluster.seq() >= outcome.seq);
@@ -74,7 +74,7 @@ async fn commands_of_one_commit_see_each_other() {
     desk.check().await;
 }
 
-/// An application with so many replicas, each of which makes three events.
+/// An application with this many replicas, each of which makes three events.
 fn application(replicas: u32) -> Command {
     named_application("web", replicas)
 }

@@ -60,16 +60,16 @@ pub struct Faulty {
     appends: Mutex<VecDeque<Fault>>,
     /// The commit that fails however often it is sent.
     rejected: Mutex<Option<CommitId>>,
-    /// What is on its way.
+    /// The append in flight.
     late: Mutex<Option<(Head, Commit)>>,
-    /// So many looks at the head and at commits fail.
+    /// Number of reads of the head and of commits that will fail.
     pub looks_lost: AtomicU64,
     gate: Arc<Gate<()>>,
     /// How many appends were begun.
     begun: AtomicU64,
-    /// What was appended: of each commit its events and their bytes.
+    /// Appended so far: for each commit the number of its events and of their bytes.
     pub sizes: Mutex<Vec<(usize, usize)>>,
-    /// What was read: behind which event each page began.
+    /// Read so far: for each page the event after which it began.
     pub reads: Mutex<Vec<Seq>>,
     /// Holds up what reads the log.
     pub read_gate: Arc<Gate<()>>,
@@ -308,7 +308,7 @@ pub fn mount(name: &str) -> Command {
     })
 }
 
-/// An update of so many bytes.
+/// An update of `bytes` bytes.
 pub fn label(node_id: NodeId, mark: &str, bytes: usize) -> Command {
     Command::UpdateNode(UpdateNode {
         node_id,
@@ -325,7 +325,7 @@ pub fn label(node_id: NodeId, mark: &str, bytes: usize) -> Command {
 pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         tokio::task::yield_now().await;
     }
 }

@@ -1,4 +1,4 @@
-//! A store that fails: nothing is shown that may be lost, nothing is lost that was shown.
+//! A failing store: nothing is published that may be lost, nothing is lost that was published.
 
 use crate::journal::doubles::*;
 use kdaemon::journal::{Journal, SubmitError, SystemRuntime};
@@ -32,7 +32,7 @@ async fn while_the_store_is_away_nothing_happens_and_it_says_so() {
     desk.store.inner.set_unavailable(None);
     desk.submit(mount("b")).await.unwrap();
     assert_eq!(desk.journal.trouble(), None);
-    // The first that subscribers hear of is what happened first.
+    // The first commit that subscribers receive is the first that happened.
     let committed = feed.next().await.unwrap().unwrap();
     assert_eq!(committed.events[0].seq, Seq(2));
     assert!(committed.cluster.find_node("b").is_some());
@@ -46,7 +46,7 @@ async fn a_commit_that_fails_fails_for_all_that_are_in_it() {
     let (gate, first) = desk.hold(mount("first")).await;
     let all: Vec<_> = (0..20).map(|n| desk.send(mount(&format!("n{n}")))).collect();
     until("all wait", || desk.journal.waiting() >= 20).await;
-    // The first passes, theirs does not.
+    // The first commit succeeds, the next one fails.
     desk.store.fail_next_append(Fault::BeforeWriting);
     desk.store.fail_next_append(Fault::BeforeWriting);
     drop(gate);
@@ -64,7 +64,7 @@ async fn what_is_not_found_is_sent_again_and_happens_once() {
     for fault in [Fault::OnceBeforeWriting, Fault::Late] {
         let desk = Desk::open().await;
         desk.store.fail_next_append(fault);
-        // What is late is written after it was looked for and before it is sent again.
+        // The late commit is written after it was looked for and before it is sent again.
         let outcome = desk.submit(mount("a")).await.unwrap();
         assert_eq!(outcome.seq, Seq(2), "{fault:?}");
         assert_eq!(desk.store.inner.head().await.unwrap().commits, 2, "{fault:?}");
@@ -84,7 +84,7 @@ async fn two_commits_of_which_one_fails(fails_first: bool) {
     let desk = Desk::open().await;
     let node = desk.submit(mount("a")).await.unwrap().cluster.find_node("a").unwrap().id;
     let (gate, first) = desk.hold(mount("first")).await;
-    // Two commits' worth.
+    // Enough for two commits.
     let all: Vec<_> = (0..4).map(|n| desk.send(label(node, &format!("l{n}"), 400_000))).collect();
     until("all wait", || desk.journal.waiting() >= 4).await;
     let settled_at_once = Fault::AfterWriting; // so it succeeds
@@ -122,11 +122,11 @@ async fn an_append_of_which_nothing_is_known_is_settled_by_reading_back() {
     desk.store.looks_lost.store(1, Ordering::SeqCst);
     unavailable(desk.submit(mount("a")).await);
     assert!(!desk.has_node("a"), "not known to be durable, so not shown");
-    // It turns out to have happened: what comes next is decided on it.
+    // The append did happen: the next command is decided on top of it.
     desk.submit(mount("b")).await.unwrap();
     assert!(desk.has_node("a") && desk.has_node("b"));
     assert_eq!(desk.journal.trouble(), None);
-    // Subscribers hear of both, in order and with their events.
+    // Subscribers receive both, in order and with their events.
     for seq in [2, 3] {
         let committed = feed.next().await.unwrap().unwrap();
         assert_eq!(committed.events.iter().map(|e| e.seq).collect::<Vec<_>>(), [Seq(seq)]);
@@ -181,7 +181,7 @@ async fn two_daemons_on_one_log_write_it_together() {
     let other = one.beside().await;
     let mut sent = Vec::new();
     for number in 0..100 {
-        // Of each name two are asked for, and one is made.
+        // Each name is requested twice, and created once.
         sent.push((one.send(mount(&format!("n{number}"))), other.send(mount(&format!("n{number}")))));
     }
     for (number, (one, other)) in sent.into_iter().enumerate() {
@@ -190,7 +190,7 @@ async fn two_daemons_on_one_log_write_it_together() {
         let refused = one.err().or(other.err());
         assert!(matches!(refused, Some(SubmitError::Refused(_))), "n{number}: {refused:?}");
     }
-    // Whoever writes has seen everything before it.
+    // A daemon that writes has seen everything before.
     one.submit(mount("last")).await.unwrap();
     one.check().await;
     other.submit(mount("very-last")).await.unwrap();
@@ -222,7 +222,7 @@ fn token(seq: Seq, name: &str) -> Commit {
     Commit { id: CommitId(Uuid::from_u128(u128::from(seq.0))), events, answers: Vec::new() }
 }
 
-/// Opens a journal on a log that cannot be right.
+/// Opens a journal on a log that is impossible.
 async fn refused(change: impl FnOnce(&mut StoredEvent)) -> StoreError {
     let store = MemoryStore::new();
     let mut commit = token(Seq(1), "a");
@@ -251,7 +251,7 @@ async fn a_log_that_makes_no_sense_is_not_started_on() {
 
 #[tokio::test]
 async fn whatever_fails_when_the_state_is_the_fold_of_the_log() {
-    // A row of faults, drawn from a seed, with commands and starts between.
+    // A sequence of faults, drawn from a seed, with commands and restarts between.
     for seed in 0_u64..40 {
         let mut desk = Desk::open().await;
         let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

@@ -1,4 +1,4 @@
-//! Subscribers: the state, and everything after it, once.
+//! Subscribers: the state, and then every commit after it, once.
 
 use crate::journal::doubles::*;
 use kdaemon::journal::{Lagged, SubmitError};
@@ -93,7 +93,7 @@ async fn a_state_can_be_waited_for() {
     assert!(!waits.is_finished());
     desk.submit(mount("b")).await.unwrap();
     assert!(waits.await.unwrap() >= Seq(3));
-    // What will never come does not keep anybody.
+    // Closing does not wait for a state that will never come.
     let journal = desk.journal.clone();
     let waits = tokio::spawn(async move { journal.reached(Seq(99)).await.seq() });
     desk.journal.close().await;

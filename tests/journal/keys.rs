@@ -1,4 +1,4 @@
-//! Idempotency keys: a request that is sent again is not carried out again.
+//! Idempotency keys: a repeated request is not carried out again.
 
 use crate::journal::doubles::*;
 use chrono::TimeDelta;
@@ -56,7 +56,7 @@ async fn keys_are_forgotten_after_a_day() {
     repeated(send(&desk, mount("a"), "k", "mount a").await);
     desk.clock.advance(TimeDelta::seconds(1));
     send(&desk, mount("b"), "k", "mount b").await.unwrap();
-    // And the new one counts, also after a start.
+    // The new answer counts, also after a restart.
     assert!(matches!(send(&desk, mount("a"), "k", "mount a").await, Err(SubmitError::KeyReused)));
     desk.reopen().await;
     repeated(send(&desk, mount("b"), "k", "mount b").await);
@@ -105,7 +105,7 @@ async fn a_repetition_is_not_answered_before_its_first_answer_is_durable() {
         let outcome = task.await.unwrap();
         assert!(matches!(outcome, Err(SubmitError::Unavailable(_))), "nothing was done: {outcome:?}");
     }
-    // So it is done when it is asked again.
+    // So the repeated request is carried out.
     send(&desk, mount("a"), "k", "mount a").await.unwrap();
     desk.check().await;
 }
@@ -117,7 +117,7 @@ async fn a_request_whose_answer_was_lost_is_not_done_again() {
     desk.store.fail_next_append(Fault::AfterWriting);
     desk.store.looks_lost.store(1, Ordering::SeqCst);
     assert!(matches!(send(&desk, mount("a"), "k", "mount a").await, Err(SubmitError::Unavailable(_))));
-    // The next command finds out that it had been written.
+    // The next command finds out that the append had happened.
     desk.submit(mount("b")).await.unwrap();
     assert_eq!(repeated(send(&desk, mount("a"), "k", "mount a").await).body, "1 events");
     desk.check().await;

@@ -1,4 +1,4 @@
-//! Snapshots: a start and a look into the past go on from one, and never depend on it.
+//! Snapshots: a start and a read of the past begin at one, and never depend on it.
 
 use crate::journal::doubles::*;
 use kdaemon::journal::{Journal, SNAPSHOT_INTERVAL, SystemRuntime, take_snapshot};
@@ -23,7 +23,7 @@ fn container(number: u64) -> ContainerId {
     ContainerId(Uuid::from_u128(u128::from(number) + 100))
 }
 
-/// Something happens all the time.
+/// Event `seq` of a log in which something happens all the time.
 fn event(seq: u64) -> Event {
     match seq {
         1..=7 => NodeMounted {
@@ -36,7 +36,7 @@ fn event(seq: u64) -> Event {
         }
         .into(),
         8..=14 => NodeHealthy { node_id: node(seq), successes: 1 }.into(),
-        // So long a log holds no more things for that.
+        // Longer logs need no more items than this.
         _ if seq.is_multiple_of(5) || seq > 2_000 => NodeUpdated {
             node_id: node(seq),
             name: None,
@@ -67,7 +67,7 @@ fn event(seq: u64) -> Event {
     }
 }
 
-/// A store with a log, and its events. `salt` makes logs differ in nothing but the identities of their events.
+/// A store with a log, and its events. `salt` makes logs differ in nothing but the ids of their events.
 async fn logged(events: u64, salt: u128) -> (Arc<Faulty>, Vec<Envelope>) {
     let store = Arc::new(Faulty::default());
     let envelope = |seq| Envelope {
@@ -94,7 +94,7 @@ async fn open(store: &Arc<Faulty>) -> Journal {
     Journal::open(Arc::clone(store) as _, Arc::new(SystemRuntime), Arc::new(Policy::default())).await.unwrap()
 }
 
-/// The first event that was read since the store was opened, or asked, last.
+/// The first event that was read since the store was opened, or since the last call.
 fn first_read(store: &Faulty) -> u64 {
     std::mem::take(&mut *store.reads.lock().unwrap())
         .iter()
@@ -122,7 +122,7 @@ async fn a_log_is_opened_from_its_newest_snapshot() {
     let journal = open(&store).await;
     assert!(*journal.cluster() == whole);
     assert_eq!(first_read(&store), 1_000, "the event that it was taken after");
-    // Any may go.
+    // Any snapshot may be dropped.
     store.drop_snapshot(Seq(1_000)).await.unwrap();
     assert!(*open(&store).await.cluster() == whole);
     assert_eq!(first_read(&store), 500);
@@ -174,9 +174,9 @@ async fn a_snapshot_that_is_damaged_older_or_of_another_log_is_not_used() {
         store.write_snapshot(bad).await.unwrap();
         assert!(*open(&store).await.cluster() == whole);
         assert_eq!(first_read(&store), 500, "the one before it was good");
-        assert_eq!(store.snapshots().await.unwrap(), [Seq(500)], "it is in nobody's way any more");
+        assert_eq!(store.snapshots().await.unwrap(), [Seq(500)], "the damaged one was dropped");
     }
-    // One in the wrong place.
+    // A snapshot under the wrong seq.
     store.write_snapshot(Snapshot { seq: Seq(1_300), ..good }).await.unwrap();
     assert!(*open(&store).await.cluster() == whole);
 }
@@ -196,7 +196,7 @@ async fn the_state_after_any_event_is_the_fold_up_to_it() {
         assert!(first_read(&store) >= snapshot.max(1), "after {seq}: from the snapshot on, or from nearer");
         assert!(Arc::ptr_eq(&past.state(Seq(seq)).await.unwrap(), &state), "it is remembered");
     }
-    // A neighbour of one that is remembered takes one event.
+    // A neighbour of a cached state is one event away.
     past.state(Seq(950)).await.unwrap();
     first_read(&store);
     assert!(*past.state(Seq(952)).await.unwrap() == folded(952));

@@ -1,4 +1,4 @@
-//! Backups: taken while the daemon works, and made a data folder of again.
+//! Backup while the daemon works, and restore.
 
 use crate::program::{create_container, signal, stderr};
 use crate::support::daemon::Daemon;
@@ -69,7 +69,7 @@ async fn a_backup_taken_while_clients_write_is_whole_and_of_one_moment() {
         names(daemon.data_dir()).into_iter().filter(|name| name.contains("copy")).collect();
     assert_eq!(leftovers, Vec::<String>::new());
 
-    // The folder that is made of it is a log up to a moment of the other.
+    // The restored folder is a log that ends at a moment of the original.
     let state = dir.path().join("state");
     let head = String::from_utf8(taken.stdout).unwrap().trim().rsplit(' ').next().unwrap().to_owned();
     let restored = restore(&file, &state, &["--expect", &head]);
@@ -118,7 +118,7 @@ async fn a_backup_overwrites_nothing_and_a_restore_takes_an_empty_folder_alone()
     assert_eq!(names(&state), ["mine"]);
     std::fs::remove_file(state.join("mine")).unwrap();
 
-    // What does not fit is not restored.
+    // A backup that does not verify is not restored.
     let whole = std::fs::read(&file).unwrap();
     rusqlite::Connection::open(&file)
         .unwrap()
@@ -139,7 +139,7 @@ async fn a_backup_overwrites_nothing_and_a_restore_takes_an_empty_folder_alone()
     assert_eq!(names(&state), Vec::<String>::new(), "nothing is left of what failed");
     assert!(restore(&file, &state, &[]).status.success());
 
-    // A log that does not fit is not backed up as if it did.
+    // A log that does not verify is not backed up.
     let database = rusqlite::Connection::open(daemon.data_dir().join("kdaemon.db")).unwrap();
     database.execute("UPDATE events SET actor = 'x' WHERE seq = 2", []).unwrap();
     drop(database);

@@ -1,4 +1,4 @@
-//! The program as a process: how it starts, stops, is killed, and what it says when it cannot do its work.
+//! The program as a process: its start, stop and kill, and its messages when it cannot work.
 
 mod as_root;
 mod backup;
@@ -182,7 +182,7 @@ async fn rebuild_folds_dropped_tables_anew_and_verify_finds_what_was_altered() {
     assert!(rebuilt.status.success(), "{}", stderr(&rebuilt));
     assert_eq!(json!(table()), rows);
 
-    // Whole tables dropped come back too, by a rebuild or by the daemon itself.
+    // Dropped tables come back too, by a rebuild or by the daemon itself.
     rusqlite::Connection::open(&file).unwrap().execute("DROP TABLE containers", []).unwrap();
     let rebuilt = kdaemon(&["rebuild"], daemon.data_dir());
     assert!(rebuilt.status.success(), "{}", stderr(&rebuilt));
@@ -193,7 +193,7 @@ async fn rebuild_folds_dropped_tables_anew_and_verify_finds_what_was_altered() {
     daemon.ended().await;
     assert_eq!(json!(table()), rows);
 
-    // So does the whole file: lost, damaged, or of somebody else.
+    // So does the whole file: missing, damaged, or of another program.
     for content in [None, Some("nonsense".repeat(1_000)), Some(String::new())] {
         std::fs::remove_file(&file).unwrap();
         if let Some(content) = content {
@@ -205,7 +205,7 @@ async fn rebuild_folds_dropped_tables_anew_and_verify_finds_what_was_altered() {
         assert!(kdaemon(&["verify"], daemon.data_dir()).status.success(), "the index is there again");
     }
 
-    // And so it is where the damage shows only later: a page of it, here of the index.
+    // So does a file whose damage shows only later: here in a page of the index.
     let mut pages = std::fs::read(&file).unwrap();
     let root: i64 = rusqlite::Connection::open(&file)
         .unwrap()
@@ -217,15 +217,15 @@ async fn rebuild_folds_dropped_tables_anew_and_verify_finds_what_was_altered() {
     daemon.begin().await;
     assert!(create_container(&daemon, "d").await, "the log is not concerned");
     let (status, damaged) = daemon.ask(Method::GET, "/events?kind=ContainerCreated", None).await;
-    assert_eq!(status, 500, "what is looked up by it cannot be told: {damaged}");
+    assert_eq!(status, 500, "a lookup in the damaged page fails: {damaged}");
     assert!(damaged["detail"].as_str().unwrap().contains("restart the daemon"), "{damaged}");
     signal(daemon.pid(), "TERM");
     daemon.ended().await;
     daemon.begin().await;
     let found = daemon.get("/events?kind=ContainerCreated").await;
-    assert_eq!(found["events"].as_array().unwrap().len(), 4, "the next start has made it anew");
+    assert_eq!(found["events"].as_array().unwrap().len(), 4, "the next start has rebuilt it");
 
-    // The daemon at work does it, too.
+    // The running daemon rebuilds, too.
     let server = daemon.url("").trim_end_matches("/0.0").to_owned();
     let mut rebuild = Command::new(env!("CARGO_BIN_EXE_kdaemon"));
     let rebuilt = rebuild.args(["rebuild", "--server", &server]).output().unwrap();
@@ -266,7 +266,7 @@ async fn verify_asks_a_daemon_at_work_and_holds_the_log_against_what_was_kept() 
     assert!(create_container(&daemon, "b").await);
     assert!(ask(&["--expect", &kept]).status.success());
     let verified = kdaemon(&["verify", "--expect", &kept], daemon.data_dir());
-    assert!(verified.status.success(), "beside the daemon, too: {}", stderr(&verified));
+    assert!(verified.status.success(), "also while the daemon runs: {}", stderr(&verified));
     let (seq, digest) = kept.split_once(':').unwrap();
     let other = format!("{seq}:{}", "0".repeat(64));
     for refused in [ask(&["--expect", &other]), kdaemon(&["verify", "--expect", &other], daemon.data_dir())] {
@@ -282,7 +282,7 @@ async fn verify_asks_a_daemon_at_work_and_holds_the_log_against_what_was_kept() 
         assert!(!ask(&["--expect", bad]).status.success());
     }
 
-    // A daemon at work exports, too: what it wrote until then, as it would be exported from its folder afterwards.
+    // A running daemon exports, too: the log until then, as an export from its folder afterwards.
     let folder = tempfile::tempdir().unwrap();
     let (of_daemon, of_folder) = (folder.path().join("daemon.jsonl"), folder.path().join("folder.jsonl"));
     let export = |file: &Path| {
@@ -307,7 +307,7 @@ async fn verify_asks_a_daemon_at_work_and_holds_the_log_against_what_was_kept() 
         assert_eq!(gone.status.code(), Some(5));
         assert!(stderr(&gone).contains("does not answer"), "{}", stderr(&gone));
     }
-    // What a crash left is verified as it is, and nothing is written.
+    // The remains of a crash are verified as they are, and nothing is written.
     let database = rusqlite::Connection::open(daemon.data_dir().join("kdaemon.db")).unwrap();
     database.execute("UPDATE events SET actor = 'nobody' WHERE seq = 2", []).unwrap();
     drop(database);

@@ -1,11 +1,11 @@
-//! The retention, in a daemon that is killed at any moment of it.
+//! Retention, in a daemon that is killed at any moment of it.
 
 use crate::program::{create_container, kdaemon, signal, stderr};
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
 use serde_json::{Value, json};
 
-/// Nobody answers there: each probe is an observation.
+/// No server listens here: each probe is an observation.
 const NOBODY: &str = "tcp://127.0.0.1:1";
 
 async fn events(daemon: &Daemon, query: &str) -> Vec<Value> {
@@ -55,7 +55,7 @@ async fn old_observations_go_and_all_that_was_known_stays_known() {
     let found = daemon.get("/audit/verify").await;
     assert_eq!(found["ok"], true, "{found}");
 
-    // What is not an observation is all there; what is left are few.
+    // Everything but observations is still there, and few of those are left.
     let all = events(&daemon, "").await;
     let seqs: Vec<_> = all.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
     assert!(seqs.is_sorted() && !seqs.contains(&first));
@@ -69,7 +69,7 @@ async fn old_observations_go_and_all_that_was_known_stays_known() {
         assert_eq!(daemon.get(&format!("/nodes/{name}")).await["state"], "DOWN");
     }
 
-    // Folded anew from what is left, the tables are as they were.
+    // Folded again from the rest, the tables are as before.
     let rows = (daemon.get("/nodes").await, daemon.get("/containers").await);
     signal(daemon.pid(), "TERM");
     assert_eq!(daemon.ended().await, Some(0));

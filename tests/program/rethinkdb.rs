@@ -1,4 +1,4 @@
-//! The program on RethinkDB: the way up from one machine, and a server that goes away.
+//! The program on RethinkDB: moving a log there, and a server that goes away.
 
 use crate::program::{create_container, signal, stderr};
 use crate::support::daemon::Daemon;
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// What tells the program where the database is.
+/// The settings of the database as environment variables.
 fn environment(settings: &RethinkdbSettings) -> [(String, String); 2] {
     let (host, port) = &settings.hosts[0];
     [

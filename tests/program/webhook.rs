@@ -1,4 +1,4 @@
-//! Webhooks: a receiver as others would write it, which fails, hangs and restarts, and a daemon that is killed between.
+//! Webhooks: an independent receiver that fails, hangs and restarts, and a daemon that is killed meanwhile.
 
 use crate::program::{create_container, signal, stderr};
 use crate::support::daemon::Daemon;
@@ -21,7 +21,7 @@ const SECRET: &str = "a secret of more than 16 characters";
 #[derive(Clone, Copy, Debug)]
 enum Answer {
     Status(u16),
-    /// To itself: who followed it would be seen.
+    /// To itself: a client that follows redirects would be seen.
     Redirect,
     Never,
     /// A body without an end.
@@ -49,7 +49,7 @@ impl Received {
     }
 }
 
-/// A receiver of events. It answers 204 unless it is told otherwise.
+/// A receiver of events. It answers 204 by default.
 #[derive(Clone, Default)]
 struct Receiver {
     received: Arc<Mutex<Vec<Received>>>,
@@ -66,7 +66,7 @@ impl Receiver {
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() })
     }
 
-    /// The first one of each event that was accepted, in the order in which they came.
+    /// The first accepted delivery of each event, in order.
     fn accepted(&self) -> Vec<u64> {
         let mut seqs: Vec<u64> = Vec::new();
         for received in self.received.lock().unwrap().iter().filter(|received| received.accepted) {
@@ -112,7 +112,7 @@ async fn daemon_that_tells(url: &str, more: &[(&str, &str)]) -> Daemon {
     Daemon::start_with(&["--no-local"], &[&[("KDAEMON_WEBHOOK_URL", url)], more].concat()).await
 }
 
-/// The seqs of what is to be told, from an event on.
+/// The seqs of the events to be delivered, from an event on.
 async fn wanted(daemon: &Daemon, after: u64) -> Vec<u64> {
     let page = daemon.get(&format!("/events?limit=10000&after={after}")).await;
     let events = page["events"].as_array().unwrap().clone();
@@ -146,7 +146,7 @@ async fn each_event_is_sent_once_in_order_and_signed() {
     for number in 0..150 {
         assert!(create_container(&daemon, &format!("c-{number}")).await);
     }
-    // From the election on, which comes after the webhook began to listen.
+    // From the election on, which comes after the webhook's position was set.
     let created = daemon.get("/events?kind=LeaderElected,ContainerCreated&limit=10000").await;
     let created = created["events"].as_array().unwrap().clone();
     eventually("all were received", async || (receiver.count() >= created.len()).then_some(())).await;
@@ -187,7 +187,7 @@ async fn only_the_kinds_that_are_asked_for_are_sent() {
         assert!(create_container(&daemon, name).await);
         daemon.ask(Method::DELETE, &format!("/containers/delete/{name}"), None).await;
     }
-    eventually("both were told", async || (receiver.count() >= 2).then_some(())).await;
+    eventually("both were delivered", async || (receiver.count() >= 2).then_some(())).await;
     let received = receiver.received.lock().unwrap().clone();
     let kinds: Vec<_> =
         received.iter().map(|received| received.header("x-kdaemon-event").to_owned()).collect();
@@ -215,7 +215,7 @@ async fn a_receiver_that_fails_hangs_or_sends_elsewhere_gets_the_event_again_and
     receiver.answers.lock().unwrap().extend(answers);
     assert!(create_container(&daemon, "first").await);
     eventually("the receiver hangs", async || (receiver.count() >= 4).then_some(())).await;
-    // Meanwhile everything else goes on, and the figures tell.
+    // Meanwhile everything else keeps working, and the metrics show it.
     let before = std::time::Instant::now();
     for number in 0..20 {
         assert!(create_container(&daemon, &format!("c-{number}")).await);
@@ -257,8 +257,8 @@ async fn none_is_missed_when_the_receiver_is_away_and_the_daemon_is_killed() {
     let first = listener().await;
     let address = first.local_addr().unwrap();
     let mut daemon = daemon_that_tells(&format!("http://{address}/"), &[]).await;
-    drop(first); // nobody listens there
-    let after = 1; // it begins behind the first event, and before the election
+    drop(first); // no server listens there
+    let after = 1; // the position is after the first event, and before the election
     let mut made = 0;
     let mut make = async |daemon: &Daemon| {
         for _ in 0..30 {
@@ -273,7 +273,7 @@ async fn none_is_missed_when_the_receiver_is_away_and_the_daemon_is_killed() {
         let listening = receiver.listen(TcpListener::bind(address).await.unwrap()).await;
         let had = receiver.accepted().len();
         make(&daemon).await;
-        eventually("some more were told", async || (receiver.accepted().len() > had).then_some(())).await;
+        eventually("more were delivered", async || (receiver.accepted().len() > had).then_some(())).await;
         match life {
             // In the middle of it: the daemon, the receiver, both.
             0 => daemon.kill(),
@@ -297,20 +297,22 @@ async fn none_is_missed_when_the_receiver_is_away_and_the_daemon_is_killed() {
     make(&daemon).await;
     let wanted = wanted(&daemon, after).await;
     assert!(wanted.len() >= 180);
-    eventually("all were told", async || (receiver.accepted().len() >= wanted.len()).then_some(())).await;
+    eventually("all were delivered", async || (receiver.accepted().len() >= wanted.len()).then_some(()))
+        .await;
     assert_eq!(receiver.accepted(), wanted, "none is missing, and all came in order");
     eventually("nothing is left", async || {
         (figure(&daemon, "kdaemon_webhook_lag_events").await == 0).then_some(())
     })
     .await;
-    // After a stop in good order nothing comes again.
+    // After a clean stop nothing is delivered again.
     signal(daemon.pid(), "TERM");
     daemon.ended().await;
     let before = receiver.count();
     daemon.begin().await;
     assert!(create_container(&daemon, "last").await);
     let last = *self::wanted(&daemon, after).await.last().unwrap();
-    eventually("the last was told", async || receiver.accepted().contains(&last).then_some(())).await;
+    eventually("the last one was delivered", async || receiver.accepted().contains(&last).then_some(()))
+        .await;
     let new: Vec<_> = receiver.received.lock().unwrap()[before..].iter().map(Received::seq).collect();
     assert!(new.iter().all(|seq| !wanted.contains(seq)), "{new:?}");
     listening.abort();
@@ -355,7 +357,7 @@ async fn events_go_over_tls_to_whom_the_system_trusts_alone() {
     assert_eq!(receiver.count(), 0);
     let daemon = daemon_that_tells(&url, &[("SSL_CERT_FILE", trusted.to_str().unwrap())]).await;
     assert!(create_container(&daemon, "a").await);
-    eventually("it was told", async || (receiver.count() > 0).then_some(())).await;
+    eventually("the event was delivered", async || (receiver.count() > 0).then_some(())).await;
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Launching, stopping, deleting, and what happens when containers end.
+//! Launching, stopping and deleting containers, and containers that exit.
 
 use crate::reactors::harness::{World, forever};
 use kdaemon::engine::{EngineError, Identity};
@@ -133,7 +133,7 @@ async fn a_failing_launch_is_retried_and_then_failed_in_the_engines_words() {
     assert_eq!(world.count("ContainerLaunchFailed").await, 5);
     assert!(world.get(id).reason.as_ref().unwrap().contains("no/such-image"));
     world.at_rest().await;
-    assert_eq!(world.counts().iter().sum::<u32>(), 0, "a failed container is nobody's");
+    assert_eq!(world.counts().iter().sum::<u32>(), 0, "a failed container counts on no node");
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,7 +211,7 @@ async fn an_engines_error_is_told_as_it_is() {
 #[tokio::test(start_paused = true)]
 async fn an_image_that_cannot_be_had_concerns_no_other_application() {
     let world = World::with_nodes(3).await;
-    // Of equally empty nodes the one with the lowest id is taken first.
+    // Of equally empty nodes the one with the lowest id is chosen first.
     let first = world.journal.cluster().nodes().next().unwrap().name.clone();
     let first = world.machine(first.trim_start_matches("node-").parse().unwrap());
     first.fail_next_launches(1, EngineError::NodeFault("no route to its registry".into()));

@@ -1,4 +1,5 @@
-//! Several daemons on one log: one leads, another follows it at once or after its lease, and two never do.
+//! Several daemons on one log: one leads, another takes over at once or after the lease, and two never lead
+//! together.
 
 use kdaemon::journal::{Journal, Submission, SystemRuntime};
 use kdaemon::latest;
@@ -21,7 +22,7 @@ const LEASE: Duration = Duration::from_millis(2_500);
 struct Daemon {
     journal: Journal,
     role: latest::Receiver<Role>,
-    /// Each time that it led.
+    /// Each leadership that it had.
     led: Arc<Mutex<Vec<Leadership>>>,
     shutdown: CancellationToken,
     candidate: JoinHandle<()>,
@@ -32,7 +33,7 @@ impl Daemon {
         let policy = Arc::new(Policy::default());
         let journal = Journal::open(Arc::clone(store) as _, Arc::new(SystemRuntime), policy).await.unwrap();
         let create = Command::CreateCluster(ClusterId(Uuid::new_v4()));
-        let _ = journal.submit(Submission::new(create, Actor::Anonymous)).await; // one of them does it
+        let _ = journal.submit(Submission::new(create, Actor::Anonymous)).await; // one of them succeeds
         let follower = journal.clone();
         tokio::spawn(async move { follower.follow().await });
         let (candidate, role) = Candidate::new(journal.clone(), Uuid::new_v4(), name.to_owned(), LEASE);
@@ -75,7 +76,7 @@ async fn one_leads_and_when_it_dies_another_does_within_five_seconds() {
     assert_eq!(first.led.lock().unwrap().len(), 1, "renewed, not elected again");
 
     let died = Instant::now();
-    first.candidate.abort(); // its reactors go on, as those of a daemon that only seems dead
+    first.candidate.abort(); // its reactors keep running, as do a daemon's that only seems dead
     second.leads().await;
     assert!(died.elapsed() < Duration::from_secs(5), "{:?}", died.elapsed());
     assert!(!first.last().holds() && second.last().holds());
@@ -145,7 +146,7 @@ async fn a_leader_that_the_log_deposed_stops_and_can_be_elected_anew() {
     let mut first = Daemon::start(&store, "first").await;
     first.leads().await;
     let before = first.last();
-    // Somebody whose lease this daemon knows nothing of.
+    // A daemon whose lease this one does not know of.
     let term = before.term.next();
     let lead = Command::BecomeLeader { term, daemon: "another".into() };
     first.journal.submit(Submission::new(lead, Actor::reactor("daemon"))).await.unwrap();
@@ -158,7 +159,7 @@ async fn a_leader_that_the_log_deposed_stops_and_can_be_elected_anew() {
         capacity: None,
     };
     first.journal.submit(Submission::new(Command::MountNode(mount), Actor::Anonymous)).await.unwrap();
-    // Its next probe is refused, and it notices.
+    // The next report is refused, and it notices.
     let again = async {
         while first.led.lock().unwrap().len() < 2 {
             sleep(Duration::from_millis(10)).await;
@@ -175,7 +176,7 @@ async fn followers_take_in_what_the_others_write() {
     let first = Daemon::start(&store, "first").await;
     let second = Daemon::start(&store, "second").await;
     for (number, journal) in [&first.journal, &second.journal, &first.journal].into_iter().enumerate() {
-        // Far apart: whoever is deposed by it may lead again, under the next term.
+        // Far apart: a daemon deposed by it may lead again, under the next term.
         let term = Term(100 * (1 + number as u64));
         let token = Command::BecomeLeader { term, daemon: "test".into() };
         let seq = journal.submit(Submission::new(token, Actor::Anonymous)).await.unwrap().seq;

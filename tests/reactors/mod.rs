@@ -1,5 +1,5 @@
 //! The control loop on simulated engines, in virtual time: journal, reactors and scheduler as in the daemon,
-//! with a store in memory.
+//! with an in-memory store.
 
 mod harness;
 mod launching;

@@ -1,4 +1,4 @@
-//! What happens to nodes, and to their containers with them.
+//! Nodes that fail, return and are drained, and their containers.
 
 use crate::reactors::harness::{World, forever};
 use kdaemon_control::commands::Command;
@@ -38,7 +38,7 @@ async fn the_containers_of_a_crashed_engine_are_up_elsewhere_within_five_seconds
     world.until("all are UP elsewhere", |c| all_up_elsewhere(c, failed)).await;
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(world.count("ContainerMigrationCommanded").await, 3);
-    // Each migration answers the event that judged the node.
+    // Each migration has the event that judged the node as its cause.
     let events = world.events().await;
     let judged = events.iter().find(|e| e.event.kind().as_str() == "NodeUnhealthy").unwrap().seq;
     for event in events.iter().filter(|e| e.event.kind().as_str() == "ContainerMigrationCommanded") {
@@ -64,7 +64,7 @@ async fn a_cut_link_is_noticed_and_healed_within_twelve_seconds_and_stale_contai
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_returns_keeps_its_unreplaced_containers() {
-    // One node only: there is nowhere to move to.
+    // A single node: there is nowhere to move to.
     let world = with_containers(1, 3).await;
     world.machine(1).cut();
     world.until("they are LOST", |c| c.containers().all(|c| c.status() == Status::Lost)).await;
@@ -154,18 +154,19 @@ async fn when_most_nodes_fail_at_once_nothing_moves_until_they_are_back() {
     for number in 1..=3 {
         world.machine(number).heal();
     }
-    world.until("moving goes on", |c| c.paused().is_none()).await;
+    world.until("migrations resumed", |c| c.paused().is_none()).await;
     world.until("all are UP", |c| c.containers().all(|c| c.status() == Status::Up)).await;
     world.at_rest().await;
-    assert!(moved <= 2, "at most those of the first node that was judged before the brake: {moved}");
+    assert!(moved <= 2, "at most the containers of the node that was judged before the brake: {moved}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn orphans_are_removed_and_foreign_containers_are_not() {
     let world = with_containers(1, 1).await;
     let id = world.journal.cluster().containers().next().unwrap().id;
-    world.machine(1).run_foreign("somebody-elses", &[]).unwrap();
-    // Deleted while its node cannot be reached: the record goes at once, the container when it can.
+    world.machine(1).run_foreign("foreign", &[]).unwrap();
+    // Deleted while its node cannot be reached: the record goes at once, the container once it can be
+    // reached.
     world.machine(1).cut();
     world.until("LOST", |c| c.containers().all(|c| c.status() == Status::Lost)).await;
     let application = world.journal.cluster().find_application("web").unwrap().id;
@@ -239,7 +240,7 @@ async fn a_changed_address_is_another_engine_until_it_proves_to_be_the_same() {
     };
     world.submit(Command::UpdateNode(update)).await.unwrap();
     world
-        .until_engines("what is not there is launched anew", |engines| {
+        .until_engines("missing containers are launched again", |engines| {
             engines.running(&World::endpoint(7)).len() == 1
         })
         .await;
@@ -275,7 +276,7 @@ async fn the_reactors_of_a_deposed_leader_touch_no_engine_any_more() {
     assert_eq!(world.engines.places_of(id), []);
 }
 
-/// Without probation each return would bring as many moves as the failure before it.
+/// Without probation each return would cause as many moves as the failure before it.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_keeps_failing_and_coming_back_causes_no_storm() {
     let world = with_containers(3, 12).await;
@@ -296,10 +297,10 @@ async fn a_node_that_keeps_failing_and_coming_back_causes_no_storm() {
     }
     // Four leave it, and come back when it returns the first time; four leave again, and that is all.
     assert_eq!(moves, [8, 4, 0, 0, 0, 0, 0, 0]);
-    // What is launched meanwhile goes elsewhere too, though the node is the emptiest.
+    // New launches go elsewhere too, though the node is the emptiest.
     let id = world.running("late", "web").await;
     assert_ne!(world.get(id).placement.as_ref().unwrap().node_id, flapping);
-    // Once it has kept still long enough it gets its share.
+    // After it was quiet for long enough it gets its share.
     let even = |c: &kdaemon_projections::Cluster| c.node(flapping).is_some_and(|n| n.container_count() >= 4);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20 * 60);
     while !even(&world.journal.cluster()) {

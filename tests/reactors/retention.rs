@@ -1,4 +1,4 @@
-//! What is kept for a while, and no longer.
+//! Retention of records that are kept for a limited time.
 
 use crate::reactors::harness::{World, forever};
 use chrono::{DateTime, Utc};

@@ -1,4 +1,4 @@
-//! Snapshots, as they are taken while the daemon works.
+//! Snapshots taken while the daemon works.
 
 use crate::reactors::harness::{World, forever};
 use kdaemon::journal::{fold_anew, fold_log};
@@ -20,5 +20,5 @@ async fn snapshots_are_taken_while_the_daemon_works_and_a_restart_goes_on_from_t
     let (anew, _) = fold_anew(world.store.as_ref()).await.unwrap();
     assert_eq!(world.store.snapshots().await.unwrap(), [], "none is due on so short a way");
     assert!(folded == anew && folded.seq() > *kept.last().unwrap());
-    world.until("it goes on", |c| c.seq().0 > folded.seq().0 + 100).await;
+    world.until("new events follow", |c| c.seq().0 > folded.seq().0 + 100).await;
 }

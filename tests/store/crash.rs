@@ -1,4 +1,4 @@
-//! `kill -9` at any moment: what was acknowledged is there.
+//! After `kill -9` at any moment, every acknowledged commit is in the log.
 
 use crate::store::events::*;
 use kdaemon::store::{EventStore, SqliteStore};
@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 const FOLDER: &str = "KDAEMON_TEST_STORE_CRASH";
-/// The test below: the process that is killed is this test binary again, told by [`FOLDER`] to write.
+/// The test below: the process that is killed is this test binary again, with [`FOLDER`] set, so that it
+/// writes.
 const THIS_TEST: &str = "store::crash::no_acknowledged_commit_is_lost_when_the_process_is_killed";
 const ACKNOWLEDGED: &str = "acknowledged ";
 
-/// What the killed process does: it writes commits to the store in `folder` until it dies, and prints each one that was
-/// acknowledged.
+/// Writes commits to the store in `folder` until the process is killed, and prints each acknowledged one.
 fn write_until_killed(folder: PathBuf) -> ! {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -39,7 +39,7 @@ fn no_acknowledged_commit_is_lost_when_the_process_is_killed() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut last = Seq(0);
     for round in 0..12 {
-        // A number of its own each time: the moment falls anywhere in a write.
+        // A different delay each time, so that the kill falls anywhere in a write.
         let wait_for = 1 + u128::from(uuid::Uuid::new_v4().as_u128() as u64 % 60);
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", THIS_TEST, "--nocapture"])
@@ -51,9 +51,9 @@ fn no_acknowledged_commit_is_lost_when_the_process_is_killed() {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut acknowledged = Seq(0);
         let mut count = 0;
-        // All that it says before it dies counts, also what it says while the kill is on its way.
+        // All output before the death counts, also while the kill is in flight.
         while let Some(line) = lines.next().and_then(Result::ok) {
-            // The harness has its own line before the first.
+            // The test harness prints a line of its own before the first.
             let Some((_, seq)) = line.split_once(ACKNOWLEDGED) else { continue };
             let Ok(seq) = seq.parse() else { continue };
             acknowledged = Seq(seq);

@@ -5,7 +5,7 @@ use kdaemon::store::{Commit, EventStore, SqliteStore, StoreError};
 use std::path::Path;
 use std::process::Command;
 
-/// A mount that ends with this.
+/// A mount, unmounted when dropped.
 struct Mount(tempfile::TempDir);
 
 impl Mount {
@@ -79,13 +79,13 @@ async fn a_full_disk_loses_nothing_and_is_got_over() {
     };
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     assert!(error.to_string().contains("full"), "{error}");
-    // Nothing of it is there, and all that was there is.
+    // The failed commits are absent, and everything before them is present.
     for _ in 0..3 {
         assert_eq!(store.head().await.unwrap(), head);
         assert_eq!(store.verify().await.unwrap(), head);
         assert!(store.append(&head, large(&head)).await.is_err());
     }
-    // There is room again.
+    // Space is available again.
     disk.again("remount,size=64m");
     let head = store.append(&head, large(&head)).await.unwrap();
     assert_eq!(store.verify().await.unwrap(), head);

@@ -15,7 +15,7 @@ pub fn node(number: u128) -> NodeId {
     NodeId(Uuid::from_u128(number))
 }
 
-/// A second after the one before, counted from the first event.
+/// Event `seq` is recorded `seq` seconds after the first.
 pub fn at(seq: u64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000, 0).unwrap() + TimeDelta::seconds(i64::try_from(seq).unwrap())
 }
@@ -46,7 +46,7 @@ pub fn observed(number: u128) -> Event {
     NodeObserved { node_id: node(number), outcome, latency_ms: 1, engine: None, orphans: Vec::new() }.into()
 }
 
-/// About a container and two nodes, which may be the same one.
+/// An event about a container and two nodes, which may be the same one.
 pub fn migration(from: u128, to: u128) -> Event {
     ContainerMigrationCommanded {
         container_id: ContainerId(Uuid::from_u128(900)),
@@ -75,7 +75,7 @@ pub fn answer(key: &str, at: DateTime<Utc>, body: &str) -> Answer {
     Answer { key: key.into(), fingerprint: "f".into(), at, status: 201, seq: Seq(1), body: body.into() }
 }
 
-/// Appends so many commits of one event each.
+/// Appends `commits` commits of one event each.
 pub async fn fill(store: &dyn EventStore, commits: u64) -> Head {
     let mut head = store.head().await.unwrap();
     for number in 0..commits {
@@ -84,7 +84,7 @@ pub async fn fill(store: &dyn EventStore, commits: u64) -> Head {
     head
 }
 
-/// The seqs that a query finds.
+/// The seqs of the events that match a query.
 pub async fn seqs(store: &dyn EventStore, query: EventQuery) -> Vec<u64> {
     store.query(query).await.unwrap().into_iter().map(|text| text.seq.0).collect()
 }

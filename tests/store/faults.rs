@@ -1,4 +1,5 @@
-//! The store in RethinkDB when the line or the server fails: nothing acknowledged is lost, nothing is there twice.
+//! The store in RethinkDB when the connection or the server fails: nothing acknowledged is lost, nothing is
+//! there twice.
 
 use crate::store::events::*;
 use crate::support::proxy::{Link, Proxy};
@@ -14,10 +15,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 const SHORT: Duration = Duration::from_millis(300);
-/// How long servers may take to find a new primary, on a machine that has much else to do.
+/// How long servers may take to elect a new primary, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Limits that a test can wait for.
+/// Timeouts short enough for a test.
 fn impatient(double: &Double) -> RethinkdbSettings {
     RethinkdbSettings {
         dbname: "kdaemon".into(),
@@ -48,7 +49,7 @@ async fn a_login_in_single_bytes_succeeds() {
     assert_eq!(double.commits().len(), 3);
 }
 
-/// Whatever happens to an insert, the answer is what happened, and it happened once.
+/// Whatever happens to an insert, the answer is true, and the insert happened once.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_of_unknown_outcome_is_settled() {
     use Fault::*;
@@ -102,7 +103,7 @@ async fn of_a_late_commit_and_the_next_one_there_is_only_one() {
     let double = Double::start(Login::Whole).await;
     let store = open(&double).await;
     let head = fill(&store, 1).await;
-    // The late one is later than the next: it finds its number taken.
+    // The late commit arrives after the next one: it finds its number taken.
     double.fail_next([Fault::DoneLater(10 * SHORT)]);
     double.fail_next((0..100).map(|_| Fault::CutRequest));
     let late = commit(&head, vec![token("late")]);
@@ -112,7 +113,7 @@ async fn of_a_late_commit_and_the_next_one_there_is_only_one() {
     double.forget_faults();
     let next = commit(&head, vec![token("next")]);
     let head = store.append(&head, next.clone()).await.unwrap();
-    // The late one is sooner than the next: that one finds its number taken.
+    // The late commit arrives before the next one: that one finds its number taken.
     double.fail_next([Fault::DoneLater(6 * SHORT)]);
     double.fail_next((0..100).map(|_| Fault::CutRequest));
     let sooner = commit(&head, vec![token("sooner")]);
@@ -162,17 +163,17 @@ async fn a_server_that_is_away_is_said_soon_and_is_used_again_when_it_is_back() 
     assert_eq!(double.commits().len(), 3);
 }
 
-/// What a writer knows of what it wrote.
+/// A writer's knowledge of its appends.
 #[derive(Default)]
 struct Record {
     acknowledged: Vec<CommitId>,
-    /// Of these it was told that nobody knows.
+    /// Appends whose outcome was reported as unknown.
     perhaps: BTreeSet<Uuid>,
-    /// Of these it was told that they did not happen.
+    /// Appends that were reported as failed.
     refused: BTreeSet<Uuid>,
 }
 
-/// How far a writer is.
+/// A writer's progress.
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
     tried: usize,
@@ -180,7 +181,7 @@ struct Progress {
 }
 
 impl Record {
-    /// Appends until told to stop, and notes what it is told.
+    /// Appends until `stop` is set, and records the answers.
     async fn write(&mut self, store: &RethinkdbStore, stop: &AtomicBool, progress: &watch::Sender<Progress>) {
         while !stop.load(Ordering::SeqCst) {
             progress.send_modify(|progress| progress.tried += 1);
@@ -198,7 +199,7 @@ impl Record {
         }
     }
 
-    /// Compares that with the log.
+    /// Compares the records with the log.
     async fn check(records: &[Self], store: &RethinkdbStore) {
         let head = store.verify().await.unwrap();
         let mut log = Vec::new();
@@ -216,21 +217,21 @@ impl Record {
             known.extend(record.acknowledged.iter().map(|id| id.0));
             known.extend(&record.perhaps);
         }
-        assert!(ids.is_subset(&known), "nothing is there that nobody wrote");
+        assert!(ids.is_subset(&known), "the log has events that no writer wrote");
     }
 }
 
-/// The writers, as the trouble sees them.
+/// The writers, as seen by the code that causes trouble.
 struct Writers(Vec<watch::Receiver<Progress>>);
 
 impl Writers {
-    /// Waits until a writer has tried so many times more, whatever came of it.
+    /// Waits until a writer has made `more` further attempts, with any outcome.
     async fn tried(&self, writer: usize, more: usize) {
         let goal = self.0[writer].borrow().tried + more;
         self.until(writer, |progress| progress.tried >= goal).await;
     }
 
-    /// Waits until a writer has got so many more appends acknowledged.
+    /// Waits until a writer has got `more` further appends acknowledged.
     async fn acknowledged(&self, writer: usize, more: usize) {
         let goal = self.0[writer].borrow().acknowledged + more;
         self.until(writer, |progress| progress.acknowledged >= goal).await;
@@ -244,7 +245,7 @@ impl Writers {
     }
 }
 
-/// Two daemons' stores write while `trouble` happens, and are then compared with the log.
+/// Two daemons' stores write while `trouble` happens; then their records are compared with the log.
 async fn write_during(settings: [RethinkdbSettings; 2], trouble: impl AsyncFnOnce(&Writers)) {
     let stop = Arc::new(AtomicBool::new(false));
     let (mut writing, mut writers) = (Vec::new(), Vec::new());

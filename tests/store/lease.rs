@@ -1,4 +1,4 @@
-//! The lease, and hearing of others' commits: each test runs against each store.
+//! The lease, and noticing the commits of others: each test runs against each store.
 
 use crate::store::contract::every_store;
 use crate::store::events::*;

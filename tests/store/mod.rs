@@ -1,4 +1,4 @@
-//! The stores: one contract that all of them keep, and what only a store on a disk can meet.
+//! The stores: the contract that all of them satisfy, and failures of a store on disk.
 
 mod archive;
 mod audit;

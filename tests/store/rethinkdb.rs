@@ -1,4 +1,4 @@
-//! The store in RethinkDB: several daemons on one database, and what people find in it.
+//! The store in RethinkDB: several daemons on one database, and the form in which people find the data in it.
 
 use crate::store::events::*;
 use crate::store::pruning::{RANGES, prune_all, written};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// Asks the server beside the store.
+/// Queries the server directly, past the store.
 async fn ask(settings: &RethinkdbSettings, query: Command) -> Vec<Value> {
     let (host, port) = &settings.hosts[0];
     let options = reql::cmd::connect::Options::new().db(settings.dbname.clone());
@@ -94,12 +94,13 @@ async fn a_commit_of_another_daemon_is_heard_of_at_once() {
         assert_eq!(ours.head().await.unwrap(), head);
     }
     times.sort_unstable();
-    // By itself it would look after half a second.
+    // The periodic look would come after half a second.
     assert!(times[10] < Duration::from_millis(300), "{times:?}");
     forget(&settings).await;
 }
 
-/// The events of commits, as the README reads them (`concat_map` of `reql` 0.11 takes no function).
+/// The events of commits, with the query of docs/clustering.md (`concat_map` of `reql` 0.11 takes no
+/// function).
 fn reads(commits: Command) -> Command {
     commits.map(func!(|commit| commit
         .bracket("texts")
@@ -165,7 +166,7 @@ async fn what_is_pruned_is_nowhere_in_its_commit_and_the_rest_is_found_with_reql
     forget(&settings).await;
 }
 
-/// Two daemons write the tables at the same time, one of them from a state that is past.
+/// Two daemons write the tables at the same time, one of them from an older state.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a RethinkDB server: scripts/test"]
 async fn a_row_is_never_overwritten_by_an_older_one_even_when_both_are_written_at_once() {
@@ -259,7 +260,7 @@ async fn the_last_event_before_a_time_is_found_though_clocks_differ() {
     let head = fill(&store, 5).await; // event n in second n
     assert_eq!(store.seq_at(at(0)).await.unwrap(), Seq(0));
     assert_eq!(store.seq_at(at(3)).await.unwrap(), Seq(3));
-    // A daemon whose clock is behind.
+    // A daemon whose clock is slow.
     let mut late = commit(&head, vec![token("late")]);
     late.events[0].json = late.events[0].json.replace(&seconds(6), &seconds(2));
     store.append(&head, late).await.unwrap();
@@ -268,7 +269,7 @@ async fn the_last_event_before_a_time_is_found_though_clocks_differ() {
     forget(&settings).await;
 }
 
-/// As the text of an event has it.
+/// A time as in an event's text.
 fn seconds(seq: u64) -> String {
     serde_json::to_string(&at(seq)).unwrap()
 }
@@ -288,7 +289,7 @@ async fn a_wrong_password_and_a_silent_server_are_said() {
     settings.query_timeout = Duration::from_secs(1);
     let Err(error) = RethinkdbStore::open(settings.clone()).await else { panic!("it opened") };
     assert!(error.to_string().contains("does not answer"), "{error}");
-    // With another that answers it does no harm.
+    // With another server that answers it does no harm.
     settings.hosts.push((server.address().ip().to_string(), server.address().port()));
     settings.query_timeout = Duration::from_secs(5);
     let store = RethinkdbStore::open(settings.clone()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The embedded store: what can be wrong with its folder and its file.
+//! The embedded store: everything that can be wrong with its folder and its file.
 
 use crate::store::events::*;
 use kdaemon::journal::fold_log;
@@ -12,7 +12,7 @@ fn file(folder: &Path) -> PathBuf {
     folder.join("kdaemon.db")
 }
 
-/// A folder with a log of so many commits, closed in good order.
+/// A folder with a log of `commits` commits, cleanly closed.
 async fn written(commits: u64) -> (tempfile::TempDir, Head) {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path()).unwrap();
@@ -36,7 +36,7 @@ fn refused(folder: &Path) -> StoreError {
     }
 }
 
-/// The message says what is wrong, where, and what to do.
+/// Checks that the message says what is wrong, where, and what to do.
 #[track_caller]
 fn says(error: &StoreError, parts: &[&str]) {
     let text = error.to_string();
@@ -137,7 +137,7 @@ async fn a_file_of_a_newer_kdaemon_is_left_to_it() {
     says(&refused(folder.path()), &["newer kDaemon", "layout 99", "use that one"]);
 }
 
-/// What a daemon does when it starts: it opens the store and folds its log.
+/// Opens the store and folds its log, as a starting daemon does.
 async fn start(folder: &Path) -> Result<Head, StoreError> {
     let store = SqliteStore::open(folder)?;
     let folded = fold_log(&store).await;

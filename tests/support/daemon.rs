@@ -1,4 +1,4 @@
-//! A real daemon: the program itself in a process of its own, spoken to over HTTP as anybody would.
+//! A real daemon: the program in its own process, used over HTTP as any client would.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)] // each test binary uses its own part
 
@@ -10,23 +10,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-/// A running daemon. It is killed when this is dropped.
+/// A running daemon. Killed when dropped.
 pub(crate) struct Daemon {
     child: Option<Child>,
     data_dir: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    /// Where it listens when it is started: a free port, until [`Daemon::keep_address`].
+    /// The address given at the start: a free port, until [`Daemon::keep_address`].
     bind: String,
     address: String,
     client: reqwest::Client,
-    /// What it wrote to stderr, over all its lives.
+    /// The stderr of all its starts.
     pub(crate) log: Arc<Mutex<String>>,
     _owned_dir: Option<tempfile::TempDir>,
 }
 
 impl Daemon {
-    /// Starts one on a data folder of its own, without the machine's engine.
+    /// Starts a daemon on a new data folder, without the machine's engine.
     pub(crate) async fn start() -> Self {
         Self::start_with(&["--no-local"], &[]).await
     }
@@ -48,7 +48,7 @@ impl Daemon {
         daemon
     }
 
-    /// Starts one on a given data folder.
+    /// Starts a daemon on a given data folder.
     pub(crate) async fn start_on(data_dir: &Path) -> Self {
         let mut daemon = Self {
             child: None,
@@ -79,7 +79,7 @@ impl Daemon {
         command
     }
 
-    /// Starts it (again) and waits for the line that says where it listens.
+    /// Starts it (again) and waits for the line with its address.
     pub(crate) async fn begin(&mut self) {
         let mut child = self.command().spawn().expect("the daemon starts");
         let stdout = child.stdout.take().expect("stdout");
@@ -107,12 +107,12 @@ impl Daemon {
         self.address = address.to_owned();
     }
 
-    /// Has it listen where it does now in its next lives too.
+    /// Makes it listen on its current address in later starts, too.
     pub(crate) fn keep_address(&mut self) {
         self.bind = self.address.trim_start_matches("http://").to_owned();
     }
 
-    /// SIGKILL.
+    /// Kills it with SIGKILL.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -125,12 +125,12 @@ impl Daemon {
         self.child.is_some()
     }
 
-    /// Its process id, for signals.
+    /// The process id, for signals.
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
     }
 
-    /// Waits until it ended by itself; its exit code.
+    /// Waits until it exits by itself. Returns its exit code.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         let child = self.child.as_mut().expect("it runs");
         let status = eventually("the daemon ended", async || child.try_wait().unwrap()).await;
@@ -146,7 +146,7 @@ impl Daemon {
         }
     }
 
-    /// A request; the status and the JSON of the answer.
+    /// Sends a request. Returns the status and the JSON of the answer.
     pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let mut request = self.client.request(method, self.url(path));
         if let Some(body) = body {
@@ -173,7 +173,7 @@ impl Daemon {
         json
     }
 
-    /// Mounts an engine and waits until it is UP; its id.
+    /// Mounts an engine and waits until it is UP. Returns the node's id.
     pub(crate) async fn mount(&self, name: &str, endpoint: &str) -> String {
         let node = self.post("/nodes/create", serde_json::json!({"name": name, "endpoint": endpoint})).await;
         let id = node["id"].as_str().expect("an id").to_owned();
@@ -181,7 +181,7 @@ impl Daemon {
         id
     }
 
-    /// Waits until what a GET answers is as expected, and returns it.
+    /// Waits until the answer to a GET satisfies a condition, and returns it.
     pub(crate) async fn until(&self, path: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
         let last = Mutex::new(Value::Null);
         let deadline = tokio::time::Instant::now() + DEADLINE * 2;
@@ -193,13 +193,16 @@ impl Daemon {
             *last.lock().unwrap() = json;
             if tokio::time::Instant::now() > deadline {
                 let last = last.lock().unwrap().clone();
-                panic!("{path}: waited in vain until {what}; last: {last:#}\n{}", self.log.lock().unwrap());
+                panic!(
+                    "{path}: timed out waiting until {what}; last: {last:#}\n{}",
+                    self.log.lock().unwrap()
+                );
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }
 
-    /// All containers are UP.
+    /// Waits until `count` containers are UP.
     pub(crate) async fn until_all_up(&self, count: usize) -> Vec<Value> {
         let all = self
             .until("/containers", "all are UP", |all| {

@@ -1,11 +1,11 @@
-//! The engine's own API, past the daemon: to look what really runs, and to interfere.
+//! The engine's own API, past the daemon: to check what really runs, and to interfere.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)] // each test binary uses its own part
 
 use kdaemon_events::Endpoint;
 use serde_json::{Value, json};
 
-/// One engine, asked directly.
+/// One engine, called directly.
 pub(crate) struct EngineApi {
     address: String,
     client: reqwest::Client,
@@ -23,7 +23,7 @@ impl EngineApi {
         self.client.get(url).send().await.unwrap().json().await.unwrap()
     }
 
-    /// The containers of one record of ours, running or not.
+    /// The containers of one of our records, running or not.
     pub(crate) async fn of_record(&self, id: &str) -> Vec<Value> {
         let all = self.all().await;
         all.into_iter().filter(|c| c["Labels"]["io.kdaemon.container"] == id).collect()
@@ -41,7 +41,7 @@ impl EngineApi {
         assert!(self.client.delete(url).send().await.unwrap().status().is_success());
     }
 
-    /// Runs a container that is not ours.
+    /// Runs a foreign container.
     pub(crate) async fn run_foreign(&self, name: &str, image: &str, labels: Value) -> String {
         let url = format!("{}/containers/create?name={name}", self.address);
         let body = json!({"Image": image, "Labels": labels});
@@ -52,7 +52,7 @@ impl EngineApi {
         id
     }
 
-    /// Makes an image of what a command of the shell leaves behind in a container of another image.
+    /// Makes an image from what a shell command leaves in a container of another image.
     pub(crate) async fn make_image(&self, repo: &str, from: &str, command: &str) {
         let url = format!("{}/containers/create", self.address);
         let body = json!({"Image": from, "Entrypoint": ["sh", "-c", command]});

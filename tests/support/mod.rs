@@ -27,7 +27,7 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
         if let Some(found) = look().await {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -37,7 +37,7 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
 #[derive(Debug)]
 pub(crate) struct Cluster {
     name: String,
-    /// What `engines env` printed: names and values.
+    /// The output of `engines env`: names and values.
     env: Vec<(String, String)>,
 }
 
@@ -94,7 +94,7 @@ impl Cluster {
         self.run("engines", &["kill", &i.to_string()]);
     }
 
-    /// Engine `i` is killed; its machine answers that nobody listens.
+    /// Engine `i` is killed; its machine refuses connections.
     pub(crate) fn kill_engine(&self, i: usize) {
         self.run("engines", &["kill", &i.to_string(), "--engine-only"]);
     }

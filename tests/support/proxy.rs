@@ -1,4 +1,4 @@
-//! A TCP proxy that cuts, delays and swallows on command.
+//! A TCP proxy that cuts, delays and swallows traffic on command.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -9,28 +9,28 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What happens to what comes through.
+/// The fate of traffic through the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Link {
-    /// It arrives.
+    /// Passes.
     #[default]
     Open,
-    /// It arrives so much later.
+    /// Passes with this delay.
     Slow(Duration),
-    /// It is taken and goes nowhere, in both directions. Connections stay.
+    /// Disappears, in both directions. Connections stay open.
     Swallow,
-    /// Requests arrive, answers do not.
+    /// Requests pass, answers disappear.
     SwallowAnswers,
-    /// Connections are cut, and no new ones can be made.
+    /// Connections are cut, and new ones refused.
     Cut,
 }
 
-/// The proxy. It ends when this is dropped.
+/// The proxy. Stops when dropped.
 pub(crate) struct Proxy {
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) address: SocketAddr,
     link: watch::Sender<Link>,
-    /// Counted up to cut what is connected now.
+    /// Incremented to cut the current connections.
     cuts: watch::Sender<u64>,
     listening: JoinHandle<()>,
 }
@@ -54,7 +54,7 @@ impl Proxy {
         Self { address, link, cuts, listening }
     }
 
-    /// From now on.
+    /// Applies to all traffic from now on.
     pub(crate) fn set(&self, link: Link) {
         self.link.send_replace(link);
         if link == Link::Cut {
@@ -62,7 +62,7 @@ impl Proxy {
         }
     }
 
-    /// Cuts what is connected now; new connections can be made.
+    /// Cuts the current connections; new ones can be made.
     pub(crate) fn cut_once(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// How long a server may take to answer.
 const START: Duration = Duration::from_secs(60);
 
-/// A server that somebody else runs, `host:port`.
+/// The variable that names an existing server, `host:port`.
 const SERVER: &str = "KDAEMON_TEST_RETHINKDB";
 
 fn is_on_path() -> bool {
@@ -30,7 +30,7 @@ pub(crate) fn settings(address: SocketAddr) -> RethinkdbSettings {
 
 /// A server that is there for one test: that of the environment, or one of its own.
 pub(crate) enum Rethinkdb {
-    /// Somebody else's.
+    /// An existing server.
     Theirs(SocketAddr),
     /// Ends with this.
     Ours(Server),
@@ -147,7 +147,7 @@ impl Server {
         }
     }
 
-    /// It hears and says nothing …
+    /// Freezes it: it receives and sends nothing …
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");
     }
@@ -170,7 +170,7 @@ impl Drop for Server {
     }
 }
 
-/// An address that nobody listens on.
+/// A free address.
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address")

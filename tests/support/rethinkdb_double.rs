@@ -1,5 +1,5 @@
-//! A double of a RethinkDB server that does on command what a real one cannot be made to do. It knows as much ReQL as the
-//! store needs to open a log and to append to it.
+//! A double of a RethinkDB server, with faults that a real one cannot be made to show. It understands the
+//! ReQL that the store needs to open a log and to append to it.
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -30,24 +30,24 @@ const RUNTIME_ERROR: u64 = 18;
 const INDETERMINATE: u64 = 4_200_000;
 const FAILED: u64 = 4_100_000;
 
-/// What happens to an insert into the log.
+/// The fate of an insert into the log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
-    /// It is done; the answer comes so late.
+    /// Carried out; the answer comes after this delay.
     LateAnswer(Duration),
-    /// It is done; there is no answer, and the connection stays.
+    /// Carried out; no answer comes, and the connection stays open.
     NoAnswer,
-    /// It is done; after so many bytes of the answer the connection is cut.
+    /// Carried out; the connection is cut after this many bytes of the answer.
     CutAnswer(usize),
-    /// The connection is cut before it is done.
+    /// The connection is cut before it is carried out.
     CutRequest,
-    /// It is done, but the server says that it does not know.
+    /// Carried out, but the server reports an unknown outcome.
     IndeterminateDone,
-    /// It is not done, but the server says that it does not know.
+    /// Not carried out, and the server reports an unknown outcome.
     IndeterminateNotDone,
-    /// The server says that it was not done.
+    /// The server reports that it was not carried out.
     Failed,
-    /// There is no answer; it is done so much later.
+    /// No answer comes; carried out after this delay.
     DoneLater(Duration),
 }
 
@@ -55,22 +55,22 @@ pub(crate) enum Fault {
 struct Inner {
     commits: BTreeMap<u64, Value>,
     faults: VecDeque<Fault>,
-    /// How late other answers are.
+    /// Delays of other answers.
     lateness: VecDeque<Duration>,
     inserts: usize,
-    /// How many inserts are done later.
+    /// Number of inserts to be carried out later.
     later: usize,
     down: bool,
 }
 
-/// The double. It ends when this is dropped.
+/// The double. Stops when dropped.
 pub(crate) struct Double {
     pub(crate) address: SocketAddr,
     inner: Arc<Mutex<Inner>>,
     listening: JoinHandle<()>,
 }
 
-/// How the bytes of a login travel.
+/// How the bytes of a login are sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Login {
     Whole,
@@ -96,39 +96,39 @@ impl Double {
         self.inner.lock().unwrap()
     }
 
-    /// What happens to the next inserts.
+    /// Sets the fate of the next inserts.
     pub(crate) fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.lock().faults.extend(faults);
     }
 
-    /// From now on inserts go well.
+    /// Lets inserts succeed from now on.
     pub(crate) fn forget_faults(&self) {
         self.lock().faults.clear();
     }
 
-    /// How late the next answers to other queries are.
+    /// Delays the answers to the next other queries.
     pub(crate) fn delay_next(&self, delays: impl IntoIterator<Item = Duration>) {
         self.lock().lateness.extend(delays);
     }
 
-    /// Whether it cuts every connection at once.
+    /// Sets whether it cuts every connection at once.
     pub(crate) fn set_down(&self, down: bool) {
         self.lock().down = down;
     }
 
-    /// The log: the identity of each commit.
+    /// The id of each commit in the log.
     pub(crate) fn commits(&self) -> Vec<String> {
         let inner = self.lock();
         assert!(inner.commits.keys().copied().eq(1..=inner.commits.len() as u64), "the log is dense");
         inner.commits.values().map(|commit| commit["commit_id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// How many inserts it still has to do.
+    /// Number of inserts still to be carried out.
     pub(crate) fn later(&self) -> usize {
         self.lock().later
     }
 
-    /// How many inserts into the log were asked for.
+    /// Number of inserts into the log that were requested.
     pub(crate) fn inserts(&self) -> usize {
         self.lock().inserts
     }
@@ -157,7 +157,7 @@ async fn say(stream: &mut TcpStream, login: Login, message: Value) -> std::io::R
         Login::SingleBytes => {
             for byte in bytes {
                 stream.write_all(&[byte]).await?;
-                // As slow as a bad line: what was sent is on its way before the next is.
+                // As slow as a bad line: each byte is sent before the next is written.
                 tokio::time::sleep(Duration::from_micros(200)).await;
             }
             Ok(())
@@ -165,7 +165,7 @@ async fn say(stream: &mut TcpStream, login: Login, message: Value) -> std::io::R
     }
 }
 
-/// Knows `admin` without a password.
+/// Accepts `admin` without a password.
 struct Users;
 
 impl scram::AuthenticationProvider for Users {
@@ -199,7 +199,7 @@ async fn log_in(stream: &mut TcpStream, login: Login) -> std::io::Result<()> {
 }
 
 async fn serve(mut stream: TcpStream, login: Login, inner: Arc<Mutex<Inner>>) {
-    // A client that goes away is none of its business.
+    // A client that goes away is not an error here.
     let _ = converse(&mut stream, login, &inner).await;
 }
 
@@ -313,7 +313,7 @@ fn find_text(term: &Value) -> Option<&str> {
     if is(term, JSON) { term[1][0].as_str() } else { None }
 }
 
-/// What a query that changes nothing is answered.
+/// The answer to a query that changes nothing.
 fn look(inner: &Inner, term: &Value) -> Value {
     let kind = term[0].as_u64().unwrap_or_else(|| panic!("no term: {term}"));
     match kind {
