@@ -8,30 +8,30 @@ use std::sync::Arc;
 /// An application of the library.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Application {
-    /// Its identity.
+    /// The application's id.
     pub id: ApplicationId,
     /// Its name, unique among applications.
     pub name: String,
-    /// Whom it belongs to.
+    /// The owner, as given by the client.
     pub user_id: Option<String>,
-    /// What its containers are made from. Shared with all placements made from it. In a snapshot
-    /// all specifications stand together.
+    /// The specification of its containers, shared with all placements made from it. A snapshot stores all
+    /// specifications in one place.
     #[serde(skip)]
     pub spec: Arc<Spec>,
     /// Whether it may launch containers.
     pub is_enabled: bool,
-    /// Applications of which a container must be UP first.
+    /// Applications that must have a container UP first.
     pub dependencies: Vec<ApplicationId>,
-    /// How many containers the daemon keeps of it.
+    /// How many containers the daemon keeps; `None` when people create them one by one.
     pub replicas: Option<u32>,
-    /// What a change does to its running containers.
+    /// What an edit does to running containers.
     pub update_policy: UpdatePolicy,
-    /// Its containers.
+    /// Containers made from it.
     pub containers: OrdSet<ContainerId>,
     /// How many of them are UP.
     pub up: u32,
     /// How many of them each node has.
     pub nodes: OrdMap<NodeId, u32>,
-    /// Its last change.
+    /// The event of the last change.
     pub seq: Seq,
 }

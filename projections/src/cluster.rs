@@ -1,4 +1,4 @@
-//! The whole state, its indexes and its reading.
+//! The whole state, its indexes and its queries.
 
 use crate::eligible::{Eligible, Standing};
 use crate::{Application, Container, Desired, Node, Phase, Status};
@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// The nodes, applications and containers of one moment.
+/// The nodes, applications and containers at one moment.
 ///
-/// Cloning it costs a few reference counts: the maps are persistent, so that the state of a moment can be
-/// kept by whoever reads it while the next one is being made.
+/// Cloning costs a few reference counts: the maps are persistent, so that readers can keep the state of a
+/// moment while the next one is computed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Cluster {
     pub(crate) id: Option<ClusterId>,
@@ -33,7 +33,7 @@ pub struct Cluster {
     pub(crate) eligible: Eligible,
 }
 
-/// Why nothing is moved at present.
+/// Why migrations are paused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     /// In words.
@@ -42,7 +42,7 @@ pub struct Pause {
     pub seq: Seq,
 }
 
-/// What a stretch of events changed: whose rows are to be written, pushed, or read anew.
+/// The items that a range of events changed: their rows have to be written, pushed, or read again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Touched {
     /// Nodes.
@@ -54,7 +54,7 @@ pub struct Touched {
 }
 
 impl Touched {
-    /// Adds what another stretch changed.
+    /// Adds the changes of another range.
     pub fn merge(&mut self, other: &Self) {
         self.nodes.extend(&other.nodes);
         self.applications.extend(&other.applications);
@@ -63,111 +63,111 @@ impl Touched {
 }
 
 impl Cluster {
-    /// The cluster's identity; `None` before its first event.
+    /// The cluster's id; `None` before its first event.
     #[must_use]
     pub fn id(&self) -> Option<ClusterId> {
         self.id
     }
 
-    /// The last event folded in.
+    /// The last folded event.
     #[must_use]
     pub fn seq(&self) -> Seq {
         self.seq
     }
 
-    /// When the last event folded in was recorded.
+    /// The time of the last folded event.
     #[must_use]
     pub fn at(&self) -> Option<DateTime<Utc>> {
         self.at
     }
 
-    /// The term of the present leader.
+    /// The current leader's term.
     #[must_use]
     pub fn term(&self) -> Term {
         self.term
     }
 
-    /// Why nothing is moved at present, if so.
+    /// Why migrations are paused, if they are.
     #[must_use]
     pub fn paused(&self) -> Option<&Pause> {
         self.paused.as_ref()
     }
 
-    /// A node by identity.
+    /// A node by id.
     #[must_use]
     pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
         self.nodes.get(&id)
     }
 
-    /// An application by identity.
+    /// An application by id.
     #[must_use]
     pub fn application(&self, id: ApplicationId) -> Option<&Arc<Application>> {
         self.applications.get(&id)
     }
 
-    /// A container by identity.
+    /// A container by id.
     #[must_use]
     pub fn container(&self, id: ContainerId) -> Option<&Arc<Container>> {
         self.containers.get(&id)
     }
 
-    /// All nodes, by identity.
+    /// All nodes, ordered by id.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = &Arc<Node>> {
         self.nodes.values()
     }
 
-    /// All applications, by identity.
+    /// All applications, ordered by id.
     pub fn applications(&self) -> impl ExactSizeIterator<Item = &Arc<Application>> {
         self.applications.values()
     }
 
-    /// All containers, by identity.
+    /// All containers, ordered by id.
     pub fn containers(&self) -> impl ExactSizeIterator<Item = &Arc<Container>> {
         self.containers.values()
     }
 
-    /// The nodes whose identity is higher than `id`; all of them for `None`.
+    /// The nodes with an id above `id`; all of them for `None`.
     pub fn nodes_after(&self, id: Option<NodeId>) -> impl Iterator<Item = &Arc<Node>> {
         after(&self.nodes, id)
     }
 
-    /// The applications whose identity is higher than `id`; all of them for `None`.
+    /// The applications with an id above `id`; all of them for `None`.
     pub fn applications_after(&self, id: Option<ApplicationId>) -> impl Iterator<Item = &Arc<Application>> {
         after(&self.applications, id)
     }
 
-    /// The containers whose identity is higher than `id`; all of them for `None`.
+    /// The containers with an id above `id`; all of them for `None`.
     pub fn containers_after(&self, id: Option<ContainerId>) -> impl Iterator<Item = &Arc<Container>> {
         after(&self.containers, id)
     }
 
-    /// A node by the text of its identity, or by its name.
+    /// A node by the text of its id, or by its name.
     #[must_use]
     pub fn find_node(&self, text: &str) -> Option<&Arc<Node>> {
         let by_id = text.parse::<NodeId>().ok().and_then(|id| self.nodes.get(&id));
         by_id.or_else(|| self.node_names.get(text).and_then(|id| self.nodes.get(id)))
     }
 
-    /// An application by the text of its identity, or by its name.
+    /// An application by the text of its id, or by its name.
     #[must_use]
     pub fn find_application(&self, text: &str) -> Option<&Arc<Application>> {
         let by_id = text.parse::<ApplicationId>().ok().and_then(|id| self.applications.get(&id));
         by_id.or_else(|| self.application_names.get(text).and_then(|id| self.applications.get(id)))
     }
 
-    /// A container by the text of its identity, or by its name.
+    /// A container by the text of its id, or by its name.
     #[must_use]
     pub fn find_container(&self, text: &str) -> Option<&Arc<Container>> {
         let by_id = text.parse::<ContainerId>().ok().and_then(|id| self.containers.get(&id));
         by_id.or_else(|| self.container_names.get(text).and_then(|id| self.containers.get(id)))
     }
 
-    /// The containers that a reactor has something to do about.
+    /// The containers that need work.
     pub fn unsettled(&self) -> impl Iterator<Item = &Arc<Container>> {
         self.unsettled.iter().filter_map(|id| self.containers.get(id))
     }
 
-    /// The nodes that a reactor may have something to do about.
+    /// The nodes that may need work.
     pub fn unsettled_nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.unsettled_nodes.iter().filter_map(|id| self.nodes.get(id))
     }
@@ -177,10 +177,10 @@ impl Cluster {
         self.migrating.iter().copied()
     }
 
-    /// Whether each application that this one depends on has a container that is UP; else the first that has not.
+    /// Checks that each dependency of an application has a container that is UP.
     ///
     /// # Errors
-    /// The name of the application that is waited for.
+    /// The name of the first dependency that has none.
     pub fn dependencies_are_up(&self, application: &Application) -> Result<(), String> {
         for id in &application.dependencies {
             match self.applications.get(id) {
@@ -192,13 +192,14 @@ impl Cluster {
         Ok(())
     }
 
-    /// The nodes that the scheduler may place something on, in the orders in which it looks at them.
+    /// The nodes that the scheduler may use, in the orders in which it considers them.
     #[must_use]
     pub fn eligible(&self) -> &Eligible {
         &self.eligible
     }
 
-    /// How many nodes that once worked are down, of how many that once worked or wait for their first probe.
+    /// How many nodes that have worked before are down, of how many that have worked or wait for their first
+    /// probe.
     #[must_use]
     pub fn failed_nodes(&self) -> (u32, u32) {
         let mut down = 0;
@@ -210,7 +211,7 @@ impl Cluster {
         (down, all)
     }
 
-    /// Changes one container and keeps every index in step with it. Nothing else writes to a container.
+    /// Changes one container and updates every index. Nothing else writes to a container.
     pub(crate) fn change_container(
         &mut self,
         id: ContainerId,
@@ -220,7 +221,7 @@ impl Cluster {
         let Some(old) = self.containers.get(&id).cloned() else { return };
         let mut new = (*old).clone();
         change(&mut new);
-        // A move that has no target any more, and whose origin ceased to serve, is none.
+        // A move without a target whose origin has stopped serving is over.
         if new.phase == Phase::Waiting && old.is_served_by_predecessor() && !new.is_served_by_predecessor() {
             new.migrating = None;
         }
@@ -236,14 +237,14 @@ impl Cluster {
         self.containers.insert(container.id, Arc::new(container));
     }
 
-    /// Takes a container away.
+    /// Removes a container.
     pub(crate) fn remove_container(&mut self, id: ContainerId, touched: &mut Touched) {
         if let Some(old) = self.containers.remove(&id) {
             self.reindex(Some(&old), None, touched);
         }
     }
 
-    /// Changes one node. Its indexes are written by [`Self::reindex`] alone.
+    /// Changes one node. [`Self::reindex`] alone writes its indexes.
     pub(crate) fn change_node(&mut self, id: NodeId, touched: &mut Touched, change: impl FnOnce(&mut Node)) {
         let seq = self.seq;
         touched.nodes.extend(self.nodes.contains_key(&id).then_some(id));
@@ -253,7 +254,7 @@ impl Cluster {
         });
     }
 
-    /// Changes what is counted about a node but not shown of it: its row stays as it was.
+    /// Changes counters of a node that its row does not show, so that the row counts as unchanged.
     pub(crate) fn note_node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let before = Standing::of(node);
@@ -263,7 +264,7 @@ impl Cluster {
         self.set_unsettled(id, is_unsettled);
     }
 
-    /// Brings the indexes of nodes in step with one that came or went; `old` is what there was of it.
+    /// Updates the indexes of nodes after one was added, changed or removed; `old` is its former state.
     pub(crate) fn reindex_node(&mut self, id: NodeId, old: Option<&Node>) {
         let new = self.nodes.get(&id).map(Arc::clone);
         self.eligible.replace(id, old.and_then(Standing::of), new.as_deref().and_then(Standing::of));
@@ -297,7 +298,7 @@ impl Cluster {
         }
     }
 
-    /// Brings every index from what `old` contributed to what `new` contributes.
+    /// Updates every index from the contribution of `old` to that of `new`.
     fn reindex(&mut self, old: Option<&Container>, new: Option<&Container>, touched: &mut Touched) {
         let Some(id) = new.or(old).map(|container| container.id) else { return };
         touched.containers.insert(id);
@@ -384,7 +385,7 @@ impl Cluster {
         }
     }
 
-    /// How many containers of an application each node has.
+    /// Updates how many containers of an application each node has.
     fn reindex_application_nodes(&mut self, old: Option<&Container>, new: Option<&Container>) {
         let place = |container: Option<&Container>| {
             container.and_then(|c| Some((c.application_id?, c.residence()?.node_id)))
@@ -428,7 +429,7 @@ impl Cluster {
         }
     }
 
-    /// A fixed port is taken by the wanted placement and, until it is removed, by every retired one too.
+    /// A fixed port is taken by the wanted placement and by every retired one, until it is removed.
     fn reindex_ports(&mut self, id: ContainerId, old: Option<&Container>, new: Option<&Container>) {
         let claims = |container: Option<&Container>| -> BTreeSet<(NodeId, (Protocol, u16))> {
             let Some(container) = container else { return BTreeSet::new() };

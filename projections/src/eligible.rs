@@ -1,4 +1,4 @@
-//! The index of the nodes that the scheduler may place something on: kept with the state, so that a placement does not
+//! The index of the nodes that the scheduler may use. It is part of the state, so that a placement need not
 //! look at every node.
 
 use crate::Node;
@@ -7,24 +7,25 @@ use kdaemon_events::NodeId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What orders a node among the eligible ones.
+/// The order of a node among the eligible ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// How many containers it has.
+    /// Number of its containers.
     pub count: u32,
-    /// Its reserved share ([`Node::reserved_share`]).
+    /// The reserved share ([`Node::reserved_share`]), in millionths.
     pub share: u32,
 }
 
 impl Standing {
-    /// That of a node; `None` when nothing may be placed there.
+    /// The standing of a node; `None` when it is not eligible.
     #[must_use]
     pub fn of(node: &Node) -> Option<Self> {
         node.is_eligible().then(|| Self { count: node.container_count(), share: node.reserved_share() })
     }
 }
 
-/// A set in its order. Most placements take the first, and the way to that one is much shorter than to an iterator.
+/// Iterates over a set in order. Most placements take the first entry, which `get_min` finds much faster than
+/// an iterator.
 fn in_order<T: Ord + Copy>(set: &OrdSet<T>) -> impl Iterator<Item = T> + '_ {
     let others = std::iter::once_with(|| set.iter().skip(1)).flatten();
     set.get_min().into_iter().chain(others).copied()
@@ -51,23 +52,23 @@ impl Eligible {
         self.by_count.is_empty()
     }
 
-    /// By how many containers they have, then by id.
+    /// Eligible nodes by number of containers, then id.
     pub fn by_count(&self) -> impl Iterator<Item = (u32, NodeId)> + '_ {
         in_order(&self.by_count)
     }
 
-    /// How many containers the emptiest and the fullest of them have.
+    /// The lowest and the highest number of containers among them.
     #[must_use]
     pub fn extremes(&self) -> Option<(u32, u32)> {
         Some((self.by_count.get_min()?.0, self.by_count.get_max()?.0))
     }
 
-    /// By the reserved share ([`Node::reserved_share`]), then by how many containers they have, then by id.
+    /// Eligible nodes by reserved share ([`Node::reserved_share`]), then number of containers, then id.
     pub fn by_share(&self) -> impl Iterator<Item = (u32, u32, NodeId)> + '_ {
         in_order(&self.by_share)
     }
 
-    /// By the reserved share, the largest first, then by how many containers they have, the most first, then by id.
+    /// Eligible nodes by reserved share, largest first, then number of containers, highest first, then id.
     pub fn by_share_from_the_fullest(&self) -> impl Iterator<Item = NodeId> + '_ {
         let lowest = NodeId(uuid::Uuid::nil());
         let mut group = self.by_share.get_max().map(|(share, count, _)| (*share, *count));
@@ -83,19 +84,19 @@ impl Eligible {
         })
     }
 
-    /// The nodes with this label, by its value: all that are mounted, also those that are not eligible.
+    /// The nodes with this label, by its value: all mounted nodes, eligible or not.
     #[must_use]
     pub fn with_label(&self, key: &str) -> Option<&OrdMap<Arc<str>, OrdSet<NodeId>>> {
         self.by_label.get(key)
     }
 
-    /// Moves a node from one place in the orders to another; `None`: it is in none.
+    /// Moves a node within the orders; `None`: not in them.
     pub fn replace(&mut self, id: NodeId, old: Option<Standing>, new: Option<Standing>) {
         self.replace_by_count(id, old, new);
         self.replace_by_share(id, old, new);
     }
 
-    /// As [`Self::replace`], in the order by count alone: for a plan that does not ask for the other one yet.
+    /// Like [`Self::replace`], in the order by count alone: for a plan that does not need the other one yet.
     pub fn replace_by_count(&mut self, id: NodeId, old: Option<Standing>, new: Option<Standing>) {
         let (old, new) = (old.map(|old| old.count), new.map(|new| new.count));
         if old == new {
@@ -109,7 +110,7 @@ impl Eligible {
         }
     }
 
-    /// As [`Self::replace`], in the order by share alone.
+    /// Like [`Self::replace`], in the order by share alone.
     pub fn replace_by_share(&mut self, id: NodeId, old: Option<Standing>, new: Option<Standing>) {
         if old == new {
             return;
@@ -122,7 +123,7 @@ impl Eligible {
         }
     }
 
-    /// Gives a node other labels.
+    /// Changes a node's labels.
     pub(crate) fn relabel(
         &mut self,
         id: NodeId,

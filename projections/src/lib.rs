@@ -1,10 +1,10 @@
-//! The folds: events go in; nodes, applications and containers come out.
+//! The folds: from events to nodes, applications and containers.
 //!
 //! [`Cluster`] is the whole state. [`Cluster::apply`] folds one event into it and is total: no log, however
 //! odd, makes it fail or panic.
 //!
-//! Architecture Invariant: nothing here does I/O, reads a clock or draws a random number. Folding the same
-//! log twice gives the same bytes.
+//! Architecture Invariant: this crate does no I/O, reads no clock and draws no random number. Folding the
+//! same log twice gives the same bytes.
 
 mod application;
 mod apply;

@@ -1,8 +1,9 @@
-//! The state as bytes, and back: so that a log need not be folded from its beginning.
+//! The state as bytes, so that a log need not be folded from its beginning.
 //!
-//! What comes back equals what was written, its indexes included, whatever the log was. The form is
-//! [postcard](https://postcard.jamesmunns.com/wire-format), in which fields have places and no names: a change of the
-//! state's types, or of what the fold makes of an event, needs another [`Cluster::SNAPSHOT_VERSION`].
+//! Reading returns exactly the state that was written, indexes included, for any log. The format is
+//! [postcard](https://postcard.jamesmunns.com/wire-format), in which fields have positions and no names: a
+//! change of the state's types, or of what the fold makes of an event, needs a new
+//! [`Cluster::SNAPSHOT_VERSION`].
 
 use crate::cluster::{Cluster, Pause};
 use crate::eligible::{Eligible, Standing};
@@ -14,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Why bytes are not a state.
+/// Why bytes could not be read as a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("these bytes are not a state: {0}")]
 pub struct SnapshotError(String);
 
-/// The parts of a state that are written; `N`, `A` and `C` are borrowed on the way out.
+/// The serialized parts of a state; `N`, `A` and `C` are borrowed when writing.
 #[derive(Serialize, Deserialize)]
 struct State<N, A, C> {
     id: Option<ClusterId>,
@@ -30,9 +31,9 @@ struct State<N, A, C> {
     nodes: Vec<N>,
     applications: Vec<A>,
     containers: Vec<C>,
-    /// The specifications, each once, as JSON: as they stand in events.
+    /// All specifications, each once, in the JSON form of events.
     specs: Vec<String>,
-    /// Which of them each application has, then each placement of each container.
+    /// Index into `specs` for each application, then for each placement of each container.
     spec_of: Vec<u32>,
     node_names: Correction<NodeId>,
     application_names: Correction<ApplicationId>,
@@ -40,10 +41,10 @@ struct State<N, A, C> {
 }
 
 impl Cluster {
-    /// The version of the form that [`Self::to_bytes`] writes: another one is not read.
+    /// The version of the format that [`Self::to_bytes`] writes; other versions are not read.
     pub const SNAPSHOT_VERSION: u32 = 3;
 
-    /// The state as bytes: the same for the same state.
+    /// Serializes the state: equal states give equal bytes.
     ///
     /// # Errors
     /// Never for a state that was folded from events.
@@ -80,10 +81,10 @@ impl Cluster {
         postcard::to_stdvec(&state).map_err(|error| SnapshotError(error.to_string()))
     }
 
-    /// The state that was written as these bytes.
+    /// Reads a state.
     ///
     /// # Errors
-    /// When they are of another version, or damaged.
+    /// When the bytes have another version, or are damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let mut state: State<Node, Application, Container> =
             postcard::from_bytes(bytes).map_err(|error| SnapshotError(error.to_string()))?;
@@ -131,12 +132,12 @@ impl Cluster {
     }
 }
 
-/// Specifications, each once.
+/// Collects specifications, each once.
 #[derive(Default)]
 struct Specs {
     texts: Vec<String>,
     by_text: BTreeMap<String, u32>,
-    /// Most are shared: those need not be written out to be known.
+    /// Most are shared, and recognized by their address without serializing them.
     by_address: BTreeMap<*const Spec, u32>,
 }
 
@@ -178,13 +179,13 @@ fn names_of_containers(containers: &OrdMap<ContainerId, Arc<Container>>) -> Name
     containers.values().map(|container| (Arc::from(container.name.as_str()), container.id)).collect()
 }
 
-/// What an index of names has otherwise than the things themselves say: nothing, but where a log has given one name to
-/// two things.
+/// The differences between an index of names and the items themselves: none, unless a log gave one name to
+/// two items.
 #[derive(Serialize, Deserialize)]
 struct Correction<T> {
-    /// To whom these names belong.
+    /// Names with another owner.
     set: Vec<(Arc<str>, T)>,
-    /// To nobody.
+    /// Names without an owner.
     unset: Vec<Arc<str>>,
 }
 
