@@ -68,7 +68,7 @@ fn none(rule: &str, breaches: &[String]) {
 }
 
 #[test]
-fn what_decides_and_folds_knows_no_clock_no_randomness_and_no_io() {
+fn pure_crates_use_no_clock_randomness_or_io() {
     // An address is a value: std::net::IpAddr may be parsed anywhere.
     let forbidden = [
         "tokio",
@@ -107,7 +107,7 @@ fn what_decides_and_folds_knows_no_clock_no_randomness_and_no_io() {
 }
 
 #[test]
-fn the_command_line_is_a_client_of_the_public_api_and_of_nothing_else() {
+fn command_line_is_a_client_of_the_api_only() {
     let mut breaches = Vec::new();
     for source in sources("src/cli").into_iter().filter(|source| !source.path.starts_with("src/cli/local")) {
         for (number, line) in source.code() {
@@ -139,7 +139,7 @@ fn only_the_api_crate_and_the_server_describe_schemas() {
 }
 
 #[test]
-fn the_pure_crates_depend_on_nothing_that_does_io() {
+fn pure_crates_depend_on_no_io_crate() {
     for manifest in ["control/Cargo.toml", "events/Cargo.toml", "projections/Cargo.toml"] {
         let text = std::fs::read_to_string(root().join(manifest)).unwrap();
         let dependencies = text.split("[dev-dependencies]").next().unwrap();
@@ -165,7 +165,7 @@ fn the_pure_crates_depend_on_nothing_that_does_io() {
 }
 
 #[test]
-fn nothing_is_unwrapped_without_a_proof() {
+fn unwraps_have_a_proof() {
     // A comment that says why it "cannot fail", in the same or the line before, is the proof.
     let mut breaches = Vec::new();
     for source in all().filter(|source| !source.is_test()) {
@@ -184,7 +184,7 @@ fn nothing_is_unwrapped_without_a_proof() {
 }
 
 #[test]
-fn a_file_holds_one_concept() {
+fn files_stay_below_the_line_limit() {
     let mut breaches = Vec::new();
     for source in all() {
         let lines = source.text.lines().count();
@@ -200,7 +200,7 @@ fn a_file_holds_one_concept() {
 }
 
 #[test]
-fn every_file_says_what_it_is() {
+fn files_begin_with_a_description() {
     let mut breaches = Vec::new();
     for source in all().filter(|source| !source.is_test()) {
         if !source.text.starts_with("//!") && !source.text.starts_with("#![doc") {
@@ -211,7 +211,7 @@ fn every_file_says_what_it_is() {
 }
 
 #[test]
-fn every_kind_of_event_and_every_field_of_it_is_documented() {
+fn events_and_their_fields_are_documented() {
     let files = sources("events/src");
     for kind in Kind::ALL {
         let declaration = format!("pub struct {kind} {{");
@@ -236,7 +236,7 @@ fn every_kind_of_event_and_every_field_of_it_is_documented() {
 }
 
 #[test]
-fn kinds_have_names_that_read_as_facts() {
+fn kinds_are_past_tense_facts() {
     for kind in Kind::ALL {
         let name = kind.as_str();
         let past = ["ed", "Lost", "Healthy", "Unhealthy"].iter().any(|end| name.ends_with(end));
@@ -248,7 +248,7 @@ fn kinds_have_names_that_read_as_facts() {
 }
 
 #[test]
-fn tests_of_decisions_stores_and_the_journal_never_sleep() {
+fn core_tests_never_sleep() {
     let mut breaches = Vec::new();
     for source in ["control/tests/commands", "tests/store", "tests/journal"].into_iter().flat_map(sources) {
         for (number, line) in source.code().filter(|(_, line)| line.contains("sleep(")) {
@@ -259,7 +259,7 @@ fn tests_of_decisions_stores_and_the_journal_never_sleep() {
 }
 
 #[test]
-fn unsafe_code_is_forbidden_in_every_crate() {
+fn unsafe_code_is_forbidden_everywhere() {
     let text = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(text.contains("unsafe_code = \"forbid\""));
     for manifest in [

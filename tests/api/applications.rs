@@ -2,7 +2,7 @@ use crate::api::harness::{Answer, World};
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn an_application_is_created_read_edited_and_deleted() {
+async fn application_can_be_created_read_edited_and_deleted() {
     let world = World::new().await;
     world.application("db").await;
     let body = json!({
@@ -63,7 +63,7 @@ async fn an_application_is_created_read_edited_and_deleted() {
 }
 
 #[tokio::test]
-async fn what_clients_of_0_0_send_is_understood() {
+async fn requests_of_0_0_clients_are_accepted() {
     let world = World::new().await;
     let body = json!({
         "id": "", "name": "ghost", "user_id": "", "exposed_ports": "2368", "docker_image": "ghost",
@@ -84,7 +84,7 @@ async fn what_clients_of_0_0_send_is_understood() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_an_application_is_refused_with_the_path_of_the_field() {
+async fn invalid_application_is_refused_with_its_field() {
     let world = World::new().await;
     world.application("taken").await;
     let with = |field: &str, value: Value| {
@@ -140,7 +140,7 @@ async fn what_cannot_be_an_application_is_refused_with_the_path_of_the_field() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said_in_plain_words() {
+async fn errors_are_plain_sentences() {
     let world = World::new().await;
     for (field, value, words) in [
         ("replicas", json!(-1), "`-1` is given where a whole number from 0 up belongs"),
@@ -164,7 +164,7 @@ async fn what_is_wrong_is_said_in_plain_words() {
 }
 
 #[tokio::test]
-async fn an_application_in_use_is_not_deleted() {
+async fn application_in_use_is_not_deleted() {
     let world = World::new().await;
     world.application("db").await;
     let dependent = json!({"name": "web", "docker_image": "x", "dependencies": "db"});
@@ -176,7 +176,7 @@ async fn an_application_in_use_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn scaling_answers_when_all_replicas_are_up() {
+async fn scaling_waits_until_all_replicas_are_up() {
     let world = World::new().await;
     world.node("n1").await;
     world.application("web").await;

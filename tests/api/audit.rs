@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 #[tokio::test]
-async fn the_log_is_verified_and_its_head_given() {
+async fn verification_returns_the_head() {
     let world = World::new().await;
     world.node("n1").await;
     let found = world.get("/audit/verify").await.expect(200);
@@ -28,7 +28,7 @@ async fn the_log_is_verified_and_its_head_given() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_expected_is_refused() {
+async fn malformed_expectation_is_refused() {
     let world = World::new().await;
     let digest = "0".repeat(64);
     for bad in
@@ -47,7 +47,7 @@ async fn what_cannot_be_expected_is_refused() {
 }
 
 #[tokio::test]
-async fn no_more_than_two_run_at_once_and_one_ends_when_its_client_goes_away() {
+async fn verifications_are_limited_and_end_with_their_client() {
     let world = World::new().await;
     world.store.hold_verification(true);
     let ask = || tokio::spawn(world.request("GET", "/audit/verify").send());
@@ -74,7 +74,7 @@ async fn no_more_than_two_run_at_once_and_one_ends_when_its_client_goes_away() {
 }
 
 #[tokio::test]
-async fn a_long_verification_tells_how_far_it_is() {
+async fn long_verification_reports_progress() {
     let world = World::new().await;
     world.store.hold_verification(true);
     let asked = world.request("GET", "/audit/verify").header("accept", "application/x-ndjson");
@@ -98,7 +98,7 @@ async fn a_long_verification_tells_how_far_it_is() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_no_file_says_how_it_is_backed_up() {
+async fn backup_of_a_log_without_a_file_says_what_to_do() {
     let world = World::new().await;
     let problem = world.get("/backup").await.expect(409);
     assert!(problem["detail"].as_str().unwrap().contains("kdaemon export FILE"), "{problem}");

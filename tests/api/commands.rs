@@ -4,7 +4,7 @@ use crate::api::harness::{Answer, World};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_dry_run_tells_the_events_and_changes_nothing() {
+async fn dry_run_returns_events_and_changes_nothing() {
     let world = World::new().await;
     world.node("n1").await;
     world.application("web").await;
@@ -68,7 +68,7 @@ async fn a_dry_run_tells_the_events_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_changed_thing_is_not_commanded_blindly() {
+async fn modified_resource_fails_if_match() {
     let world = World::new().await;
     world.node("n1").await;
     let tag = world.get("/nodes/n1").await.header("etag").to_owned();
@@ -95,7 +95,7 @@ async fn a_changed_thing_is_not_commanded_blindly() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_is_answered_as_the_first_time() {
+async fn repeated_request_gets_the_first_answer() {
     let world = World::new().await;
     let send = |path: &'static str, key: &str, body: serde_json::Value| {
         let request = world.request("POST", path).header("idempotency-key", key).json(&body);
@@ -120,7 +120,7 @@ async fn a_repeated_request_is_answered_as_the_first_time() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_of_which_nothing_came_is_answered_as_the_first_time() {
+async fn repeated_request_without_effect_gets_the_first_answer() {
     let world = World::new().await;
     world.node("n1").await;
     let send = |path: &'static str| {
@@ -139,7 +139,7 @@ async fn a_repeated_request_of_which_nothing_came_is_answered_as_the_first_time(
 }
 
 #[tokio::test]
-async fn a_parameter_without_a_value_that_is_yes_or_no_is_yes() {
+async fn boolean_parameter_without_a_value_is_true() {
     let world = World::new().await;
     for parameter in ["dry_run", "dry_run="] {
         let dry =
@@ -150,7 +150,7 @@ async fn a_parameter_without_a_value_that_is_yes_or_no_is_yes() {
 }
 
 #[tokio::test]
-async fn a_repeated_launch_answers_as_the_first_time_whatever_happened_since() {
+async fn repeated_launch_gets_the_first_answer() {
     let world = World::new().await;
     world.node("n1").await;
     world.application("web").await;
@@ -174,7 +174,7 @@ async fn a_repeated_launch_answers_as_the_first_time_whatever_happened_since() {
 }
 
 #[tokio::test]
-async fn who_waited_is_answered_the_same_when_it_asks_again() {
+async fn repeated_waiting_request_gets_the_final_answer() {
     let world = World::new().await;
     world.node("n1").await;
     world.application("web").await;
@@ -225,7 +225,7 @@ async fn who_waited_is_answered_the_same_when_it_asks_again() {
 }
 
 #[tokio::test]
-async fn two_at_once_with_one_key_make_one_thing() {
+async fn concurrent_requests_with_one_key_create_one_resource() {
     let world = World::new().await;
     let send = || async {
         let request = world.request("POST", "/containers/create").header("idempotency-key", "once");
@@ -237,7 +237,7 @@ async fn two_at_once_with_one_key_make_one_thing() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_is_told_and_nothing_is_done() {
+async fn absent_store_is_reported_and_nothing_is_done() {
     let world = World::new().await;
     world.node("n1").await;
     let head = world.head();
@@ -262,7 +262,7 @@ async fn a_store_that_is_away_is_told_and_nothing_is_done() {
 }
 
 #[tokio::test]
-async fn an_event_carries_the_request_that_it_came_from() {
+async fn event_carries_its_request_id() {
     let world = World::new().await;
     let request = world.request("POST", "/nodes/create").header("x-request-id", "my-request.1");
     let answer = Answer::of(request.json(&json!({"endpoint": "tcp://a:1"})).send().await.unwrap()).await;

@@ -4,7 +4,7 @@ use kdaemon_testing::engines::{SimulatedMachine, Timing};
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn a_container_goes_through_its_life() {
+async fn container_goes_through_its_life() {
     let world = World::new().await;
     let node = world.node("n1").await;
     let application = world.application("web").await;
@@ -52,7 +52,7 @@ async fn a_container_goes_through_its_life() {
 }
 
 #[tokio::test]
-async fn a_record_without_a_placement_is_deleted_at_once() {
+async fn unplaced_record_is_deleted_at_once() {
     let world = World::new().await;
     world.post("/containers/create", json!({"name": "bare"})).await.expect(201);
     let gone = world.command("DELETE", "/containers/delete/bare").await.expect(200);
@@ -61,7 +61,7 @@ async fn a_record_without_a_placement_is_deleted_at_once() {
 }
 
 #[tokio::test]
-async fn the_other_spelling_of_launch_works() {
+async fn alternative_launch_route_works() {
     let world = World::new().await;
     world.node("n1").await;
     world.application("web").await;
@@ -71,7 +71,7 @@ async fn the_other_spelling_of_launch_works() {
 }
 
 #[tokio::test]
-async fn an_application_is_given_later() {
+async fn application_can_be_set_later() {
     let world = World::new().await;
     world.node("n1").await;
     let application = world.application("web").await;
@@ -92,7 +92,7 @@ async fn an_application_is_given_later() {
 }
 
 #[tokio::test]
-async fn a_number_for_balance_pins_nothing() {
+async fn numeric_balance_is_read_as_boolean() {
     let world = World::new().await;
     world.post("/containers/create", json!({"name": "c", "balance": 0})).await.expect(201);
     assert_eq!(world.get("/containers/c").await.expect(200)["balance"], true);
@@ -116,7 +116,7 @@ async fn a_number_for_balance_pins_nothing() {
 }
 
 #[tokio::test]
-async fn a_nameless_container_is_named_after_its_application() {
+async fn nameless_container_is_named_after_its_application() {
     let world = World::new().await;
     world.application("web").await;
     for expected in ["web-1", "web-2"] {
@@ -136,7 +136,7 @@ async fn a_nameless_container_is_named_after_its_application() {
 }
 
 #[tokio::test]
-async fn a_launch_that_fits_nowhere_gives_a_reason_for_each_node() {
+async fn unschedulable_launch_has_a_reason_per_node() {
     let world = World::new().await;
     world.node("n1").await;
     world.command("POST", "/nodes/cordon/n1").await.expect(200);
@@ -151,7 +151,7 @@ async fn a_launch_that_fits_nowhere_gives_a_reason_for_each_node() {
 }
 
 #[tokio::test]
-async fn waiting_tells_whether_a_launch_succeeded() {
+async fn wait_reports_the_outcome_of_a_launch() {
     let world = World::new().await;
     world.node("n1").await;
     world.application("web").await;
@@ -188,7 +188,7 @@ async fn waiting_tells_whether_a_launch_succeeded() {
 }
 
 #[tokio::test]
-async fn a_wait_is_bounded_and_not_part_of_the_request_timeout() {
+async fn wait_is_bounded_and_extends_the_request_timeout() {
     let world = World::with(|config| config.request_timeout = std::time::Duration::from_millis(100)).await;
     world.node("n1").await;
     world.application("web").await;
@@ -209,7 +209,7 @@ async fn a_wait_is_bounded_and_not_part_of_the_request_timeout() {
 }
 
 #[tokio::test]
-async fn how_far_a_launch_is_can_be_asked_while_it_goes_on() {
+async fn launch_progress_can_be_read() {
     let world = World::new().await;
     // An engine whose pull takes longer than this test.
     let timing = Timing { pull_ms: 600_000..=600_000, ..Timing::instant() };
@@ -250,7 +250,7 @@ async fn how_far_a_launch_is_can_be_asked_while_it_goes_on() {
 }
 
 #[tokio::test]
-async fn output_is_streamed_and_use_is_told() {
+async fn logs_and_stats_are_served() {
     let world = World::new().await;
     let node = world.node("n1").await;
     world.application("web").await;
@@ -301,7 +301,7 @@ async fn output_is_streamed_and_use_is_told() {
 }
 
 #[tokio::test]
-async fn a_rebalance_answers_its_moves() {
+async fn rebalance_returns_its_moves() {
     let world = World::new().await;
     world.node("n1").await;
     world.application("web").await;

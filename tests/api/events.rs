@@ -12,7 +12,7 @@ fn kinds(page: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn the_log_is_read_in_pages() {
+async fn log_is_read_in_pages() {
     let world = World::new().await;
     for number in 0..10 {
         world.post("/containers/create", json!({"name": format!("c{number}")})).await.expect(201);
@@ -44,7 +44,7 @@ async fn the_log_is_read_in_pages() {
 }
 
 #[tokio::test]
-async fn a_page_has_a_hundred_events_when_nobody_says() {
+async fn page_has_a_hundred_events_by_default() {
     let world = World::new().await;
     for number in 0..100 {
         world.post("/containers/create", json!({"name": format!("c{number}")})).await.expect(201);
@@ -54,7 +54,7 @@ async fn a_page_has_a_hundred_events_when_nobody_says() {
 }
 
 #[tokio::test]
-async fn the_log_is_filtered() {
+async fn log_is_filtered() {
     let world = World::new().await;
     let node = world.node("n1").await;
     world.application("web").await;
@@ -101,7 +101,7 @@ async fn the_log_is_filtered() {
 }
 
 #[tokio::test]
-async fn events_are_answered_as_they_were_written() {
+async fn events_are_answered_verbatim() {
     let world = World::new().await;
     world.node("n1").await;
     let event = world.get("/events/2").await;
@@ -119,7 +119,7 @@ async fn events_are_answered_as_they_were_written() {
 }
 
 #[tokio::test]
-async fn the_history_of_a_container_tells_what_each_event_changed() {
+async fn container_history_has_the_changes_of_each_event() {
     let world = World::new().await;
     let node = world.node("n1").await;
     world.application("web").await;
@@ -161,7 +161,7 @@ async fn the_history_of_a_container_tells_what_each_event_changed() {
 }
 
 #[tokio::test]
-async fn the_history_of_a_node_counts_its_containers_and_leaves_out_noise() {
+async fn node_history_counts_containers_and_omits_noise() {
     let world = World::new().await;
     let node = world.node("n1").await;
     world.application("web").await;
@@ -192,7 +192,7 @@ async fn the_history_of_a_node_counts_its_containers_and_leaves_out_noise() {
 }
 
 #[tokio::test]
-async fn the_history_of_an_application_tells_its_edits() {
+async fn application_history_has_its_edits() {
     let world = World::new().await;
     world.application("db").await;
     let body = json!({"name": "web", "docker_image": "a", "dependencies": ["db"]});
@@ -213,7 +213,7 @@ async fn the_history_of_an_application_tells_its_edits() {
 }
 
 #[tokio::test]
-async fn a_history_is_found_by_any_name_that_the_thing_ever_had() {
+async fn history_is_found_by_any_former_name() {
     let world = World::new().await;
     world.application("web").await;
     let first = world.container("w1", "web").await;
@@ -277,7 +277,7 @@ async fn accepting(world: &World, path: &str, accept: &str) -> crate::api::harne
 }
 
 #[tokio::test]
-async fn the_log_comes_as_lines_whole_and_with_the_same_filters() {
+async fn log_as_lines_is_complete_and_filtered() {
     let world = World::new().await;
     for number in 0..1_150 {
         let name = format!("c,\"{number}\"\n=x");
@@ -331,7 +331,7 @@ async fn the_log_comes_as_lines_whole_and_with_the_same_filters() {
 }
 
 #[tokio::test]
-async fn accept_chooses_the_form_of_the_log() {
+async fn accept_selects_the_form_of_the_log() {
     let world = World::new().await;
     for (accept, form) in [
         ("*/*", "application/json"),

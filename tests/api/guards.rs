@@ -8,7 +8,7 @@ async fn send(request: reqwest::RequestBuilder) -> Answer {
 }
 
 #[tokio::test]
-async fn an_unknown_route_and_a_wrong_method_are_problems() {
+async fn unknown_route_and_wrong_method_are_problems() {
     let world = World::new().await;
     for path in ["/0.0/nope", "/1.0/nodes", "/nope", "/0.0", "/0.0/nodes/a/b/c", "/0.0/states", "/0.0/why/x"]
     {
@@ -40,7 +40,7 @@ async fn an_unknown_route_and_a_wrong_method_are_problems() {
 }
 
 #[tokio::test]
-async fn a_trailing_slash_means_nothing() {
+async fn trailing_slash_is_ignored() {
     let world = World::new().await;
     world.post("/nodes/create/", json!({"name": "n1", "endpoint": "tcp://a:1"})).await.expect(201);
     world.get("/nodes/n1/?min_seq=1").await.expect(200);
@@ -48,7 +48,7 @@ async fn a_trailing_slash_means_nothing() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_is_told_where() {
+async fn malformed_json_names_its_position() {
     let world = World::new().await;
     let post = |body: &'static str| {
         send(world.request("POST", "/nodes/create").header("content-type", "application/json").body(body))
@@ -68,7 +68,7 @@ async fn a_body_that_is_no_json_is_told_where() {
 }
 
 #[tokio::test]
-async fn the_type_of_a_body_is_json_or_what_curl_says_of_it() {
+async fn body_type_is_json_or_curls_default() {
     let world = World::new().await;
     let mut number = 0;
     for (media, status) in [
@@ -98,7 +98,7 @@ async fn the_type_of_a_body_is_json_or_what_curl_says_of_it() {
 }
 
 #[tokio::test]
-async fn a_body_has_a_limit_announced_or_not() {
+async fn body_size_is_limited_with_and_without_content_length() {
     let world = World::with(|config| {
         let max = kdaemon::config::SETTINGS.iter().find(|setting| setting.name == "max_body_bytes").unwrap();
         (max.set)(config, "1KiB").unwrap();
@@ -117,7 +117,7 @@ async fn a_body_has_a_limit_announced_or_not() {
 }
 
 #[tokio::test]
-async fn only_names_of_this_daemon_are_answered_to() {
+async fn foreign_host_names_are_refused() {
     let world = World::with(|config| config.server_names = vec!["cluster.example".into()]).await;
     for (host, status) in [
         ("localhost", 200),
@@ -147,7 +147,7 @@ async fn only_names_of_this_daemon_are_answered_to() {
 }
 
 #[tokio::test]
-async fn other_pages_may_neither_command_nor_read_unless_they_are_allowed() {
+async fn foreign_origins_are_refused_unless_allowed() {
     let closed = World::new().await;
     let foreign = |world: &World, method: &str, path: &str, origin: &str| {
         world.request(method, path).header("origin", origin.to_owned())
@@ -187,7 +187,7 @@ async fn other_pages_may_neither_command_nor_read_unless_they_are_allowed() {
 }
 
 #[tokio::test]
-async fn every_answer_has_an_id_a_seq_and_safe_headers() {
+async fn every_answer_has_id_seq_and_security_headers() {
     let world = World::new().await;
     for path in ["/", "/healthz", "/metrics", "/openapi.json", "/nope", "/0.0/nodes", "/0.0/nodes/x", "/ws"] {
         let answer = world.get_raw(path).await;

@@ -18,7 +18,7 @@ async fn five_nodes() -> World {
 }
 
 #[tokio::test]
-async fn a_list_is_whole_unless_it_is_limited_and_then_links_on() {
+async fn unlimited_list_is_complete_and_limited_list_links_on() {
     let world = five_nodes().await;
     let all = world.get("/nodes").await;
     assert_eq!(names(&all.expect(200)), ["n1", "n2", "n3", "n4", "n5"]);
@@ -84,7 +84,7 @@ async fn lists_are_filtered_by_their_fields() {
 }
 
 #[tokio::test]
-async fn containers_are_filtered_by_the_names_of_what_they_belong_to() {
+async fn containers_are_filtered_by_node_and_application_names() {
     let world = World::new().await;
     let node = world.node("n1").await;
     world.application("web").await;
@@ -120,7 +120,7 @@ async fn containers_are_filtered_by_the_names_of_what_they_belong_to() {
 }
 
 #[tokio::test]
-async fn a_long_list_comes_in_pieces_and_is_whole() {
+async fn long_list_is_streamed_completely() {
     let world = World::new().await;
     let count = 2_500;
     let create = |number: u32| {
@@ -148,7 +148,7 @@ async fn a_long_list_comes_in_pieces_and_is_whole() {
 }
 
 #[tokio::test]
-async fn a_reading_waits_for_the_state_that_it_asks_for() {
+async fn read_waits_for_min_seq() {
     let world = World::with(|config| config.request_timeout = std::time::Duration::from_secs(5)).await;
     let next = world.head() + 1;
     let reading = world.request("GET", &format!("/nodes?min_seq={next}")).send();
@@ -164,7 +164,7 @@ async fn a_reading_waits_for_the_state_that_it_asks_for() {
 }
 
 #[tokio::test]
-async fn a_state_that_does_not_come_is_told_in_time() {
+async fn read_of_a_state_that_never_comes_times_out() {
     let world = World::with(|config| config.request_timeout = std::time::Duration::from_millis(100)).await;
     let answer = world.get("/nodes?min_seq=50").await;
     assert_eq!(answer.expect(503)["type"], "/problems/timeout");
@@ -172,7 +172,7 @@ async fn a_state_that_does_not_come_is_told_in_time() {
 }
 
 #[tokio::test]
-async fn what_is_known_is_not_sent_again() {
+async fn known_etag_is_answered_with_not_modified() {
     let world = World::new().await;
     world.node("n1").await;
     let first = world.get("/nodes/n1").await;

@@ -3,7 +3,7 @@ use kdaemon_events::node::Availability;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn a_node_is_mounted_read_edited_and_unmounted() {
+async fn node_can_be_mounted_read_edited_and_unmounted() {
     let world = World::new().await;
     let answer =
         world.post("/nodes/create", json!({"name": "n1", "d_ipaddr": "10.0.0.1", "d_port": "2375"})).await;
@@ -76,7 +76,7 @@ async fn addresses_have_many_forms() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_node_is_refused_with_the_field() {
+async fn invalid_node_is_refused_with_its_field() {
     let world = World::new().await;
     for (body, field) in [
         (json!({}), "d_ipaddr"),
@@ -111,7 +111,7 @@ async fn what_cannot_be_a_node_is_refused_with_the_field() {
 }
 
 #[tokio::test]
-async fn an_unknown_field_names_the_nearest_and_a_read_only_one_is_ignored() {
+async fn unknown_field_names_the_nearest_and_read_only_ones_are_ignored() {
     let world = World::new().await;
     let problem =
         world.post("/nodes/create", json!({"endpoint": "tcp://a:1", "lables": {}})).await.expect(422);
@@ -126,7 +126,7 @@ async fn an_unknown_field_names_the_nearest_and_a_read_only_one_is_ignored() {
 }
 
 #[tokio::test]
-async fn a_row_that_was_read_can_be_edited_and_sent_back() {
+async fn read_row_can_be_sent_back() {
     let world = World::new().await;
     world.node("n1").await;
     let mut row = world.get("/nodes/n1").await.expect(200);
@@ -144,7 +144,7 @@ async fn a_row_that_was_read_can_be_edited_and_sent_back() {
 }
 
 #[tokio::test]
-async fn what_is_empty_in_an_edit_stays_as_it_is() {
+async fn empty_edit_changes_nothing() {
     let world = World::new().await;
     world.node("n1").await;
     let node = world.get("/nodes/n1").await.expect(200);
@@ -167,7 +167,7 @@ async fn what_is_empty_in_an_edit_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn names_are_unique_and_any_printable_text() {
+async fn names_are_unique_printable_text() {
     let world = World::new().await;
     let name = "Größe 漢字/?#%&+ x";
     world.post("/nodes/create", json!({"name": name, "endpoint": "tcp://a:1"})).await.expect(201);
@@ -182,7 +182,7 @@ async fn names_are_unique_and_any_printable_text() {
 }
 
 #[tokio::test]
-async fn a_node_with_containers_is_unmounted_by_force_alone() {
+async fn node_with_containers_needs_force_to_unmount() {
     let world = World::new().await;
     let node = world.node("n1").await;
     world.application("web").await;
@@ -208,7 +208,7 @@ async fn a_node_with_containers_is_unmounted_by_force_alone() {
 }
 
 #[tokio::test]
-async fn a_node_is_cordoned_drained_and_taken_back() {
+async fn node_can_be_cordoned_drained_and_uncordoned() {
     let world = World::new().await;
     let node = world.node("n1").await;
     assert_eq!(world.command("POST", "/nodes/cordon/n1").await.expect(200)["availability"], "cordoned");

@@ -55,7 +55,7 @@ const ROUTES: &[(&str, &[&str])] = &[
 ];
 
 #[tokio::test]
-async fn the_document_has_every_route_and_no_other() {
+async fn openapi_has_exactly_the_routes() {
     let world = World::new().await;
     let document = world.get_raw("/openapi.json").await.expect(200);
     assert_eq!(document["openapi"], "3.1.0");
@@ -86,7 +86,7 @@ async fn the_document_has_every_route_and_no_other() {
 }
 
 #[tokio::test]
-async fn every_reference_of_the_document_is_there() {
+async fn openapi_references_resolve() {
     fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
         match value {
             Value::Object(map) => {
@@ -115,7 +115,7 @@ async fn every_reference_of_the_document_is_there() {
 }
 
 #[tokio::test]
-async fn what_commands_and_lists_have_in_common_is_in_the_document() {
+async fn openapi_has_common_parameters() {
     let world = World::new().await;
     let document = world.get_raw("/openapi.json").await.expect(200);
     let parameters = |operation: &Value| -> Vec<String> {
@@ -154,7 +154,7 @@ async fn what_commands_and_lists_have_in_common_is_in_the_document() {
 }
 
 #[tokio::test]
-async fn the_numbers_of_the_daemon_are_told_to_prometheus() {
+async fn metrics_are_served_to_prometheus() {
     let world = World::new().await;
     world.node("n1").await;
     world.application("web").await;
@@ -183,7 +183,7 @@ async fn the_numbers_of_the_daemon_are_told_to_prometheus() {
 }
 
 #[tokio::test]
-async fn health_is_told_without_a_version() {
+async fn health_routes_have_no_version() {
     let world = World::new().await;
     assert_eq!(world.get_raw("/healthz").await.expect(200)["status"], "ok");
     assert_eq!(world.get_raw("/readyz").await.expect(200)["seq"], world.head());

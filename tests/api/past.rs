@@ -26,7 +26,7 @@ async fn with_history() -> World {
 }
 
 #[tokio::test]
-async fn what_was_answered_then_is_answered_later_at_every_moment() {
+async fn past_reads_equal_the_answers_of_that_moment() {
     let world = World::new().await;
     let paths = ["/nodes", "/applications", "/containers", "/nodes/n1", "/containers?status=UP", "/state"];
     let mut answers = Vec::new();
@@ -60,7 +60,7 @@ async fn what_was_answered_then_is_answered_later_at_every_moment() {
 }
 
 #[tokio::test]
-async fn a_time_means_the_last_event_recorded_until_then() {
+async fn time_means_the_last_event_until_then() {
     let world = with_history().await;
     let events = world.get("/events?limit=1000").await.expect(200);
     let events = events["events"].as_array().unwrap();
@@ -81,7 +81,7 @@ async fn a_time_means_the_last_event_recorded_until_then() {
 }
 
 #[tokio::test]
-async fn a_moment_that_is_none_is_refused_and_says_why() {
+async fn invalid_moment_is_refused_with_the_reason() {
     let world = with_history().await;
     let head = world.head();
     let beyond = (head + 1).to_string();
@@ -131,7 +131,7 @@ async fn a_moment_that_is_none_is_refused_and_says_why() {
 }
 
 #[tokio::test]
-async fn pages_of_the_past_go_on_in_the_same_state() {
+async fn pages_of_the_past_stay_in_one_state() {
     let world = World::new().await;
     for number in 0..7 {
         world.post("/containers/create", json!({"name": format!("c{number}")})).await.expect(201);
@@ -154,7 +154,7 @@ async fn pages_of_the_past_go_on_in_the_same_state() {
 }
 
 #[tokio::test]
-async fn a_diff_tells_what_came_went_and_changed_and_which_events_did_it() {
+async fn diff_has_additions_removals_changes_and_their_events() {
     let world = World::new().await;
     let node = world.node("n1").await;
     world.application("web").await;
@@ -206,7 +206,7 @@ async fn a_diff_tells_what_came_went_and_changed_and_which_events_did_it() {
 }
 
 #[tokio::test]
-async fn why_a_container_is_where_it_is_now_and_then() {
+async fn why_explains_a_placement_now_and_in_the_past() {
     let world = World::new().await;
     let first = world.node("node-a").await;
     world.application("web").await;
@@ -334,7 +334,7 @@ impl Busy {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_answer_of_a_busy_run_is_answered_again_byte_for_byte() {
+async fn past_answers_of_a_busy_run_are_repeated_byte_for_byte() {
     let busy = Arc::new(Busy::start(4).await);
     let app = json!({"name": "web", "docker_image": "kdaemon/busybox", "command": ["sleep", "1"], "replicas": 12,
         "restart_policy": "always"});

@@ -36,7 +36,7 @@ fn peaks(figures: &Value) -> Vec<(String, u64)> {
 }
 
 #[tokio::test]
-async fn under_the_policy_that_it_was_recorded_under_history_is_as_it_was() {
+async fn replay_under_the_recorded_policy_changes_nothing() {
     let world = with_history().await;
     let head = world.head();
     let answer = world.post("/replay", json!({})).await;
@@ -67,7 +67,7 @@ async fn under_the_policy_that_it_was_recorded_under_history_is_as_it_was() {
 }
 
 #[tokio::test]
-async fn another_policy_tells_what_would_have_been() {
+async fn replay_under_another_policy_reports_differences() {
     let world = with_history().await;
     let patient = json!({"policy": {"unhealthy_after": 10}});
     let replay = world.post("/replay", patient).await.expect(200);
@@ -97,7 +97,7 @@ async fn another_policy_tells_what_would_have_been() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_replayed_is_refused_and_says_why() {
+async fn impossible_replay_is_refused_with_the_reason() {
     let world = with_history().await;
     let beyond = world.head() + 1;
     for (body, status, field) in [
@@ -147,7 +147,7 @@ async fn with_long_history() -> World {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn so_many_run_at_once_and_who_goes_away_makes_room() {
+async fn replays_are_limited_and_end_with_their_client() {
     let world = with_long_history().await;
     // Each of them would take as long as this one.
     let began = Instant::now();
@@ -195,7 +195,7 @@ async fn so_many_run_at_once_and_who_goes_away_makes_room() {
 }
 
 #[tokio::test]
-async fn what_was_pruned_cannot_be_decided_anew() {
+async fn replay_refuses_a_pruned_range() {
     let world = with_history().await;
     let events = world.get("/events?limit=1000&kind=NodeObserved").await.expect(200);
     // Not the first ones: they report what the engines are, and stay.

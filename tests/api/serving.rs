@@ -13,7 +13,7 @@ async fn raw(world: &World, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn requests_in_other_forms_are_judged_alike() {
+async fn equivalent_requests_are_checked_alike() {
     let world = World::new().await;
     let answer = raw(&world, "GET /0.0/nodes HTTP/1.1\r\nconnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 403"), "no host: {answer}");
@@ -27,7 +27,7 @@ async fn requests_in_other_forms_are_judged_alike() {
 }
 
 #[tokio::test]
-async fn more_connections_than_allowed_wait_for_a_place() {
+async fn surplus_connections_wait() {
     let world = World::with(|config| config.max_connections = 1).await;
     let mut first = TcpStream::connect(world.address).await.unwrap();
     first.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
@@ -51,7 +51,7 @@ async fn more_connections_than_allowed_wait_for_a_place() {
 }
 
 #[tokio::test]
-async fn what_is_under_way_is_answered_when_the_daemon_stops() {
+async fn requests_in_progress_are_answered_at_stop() {
     let world = World::new().await;
     world.node("n1").await;
     world.application("web").await;

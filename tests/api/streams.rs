@@ -59,7 +59,7 @@ async fn create(world: &World, name: &str) {
 }
 
 #[tokio::test]
-async fn a_stream_begins_with_what_happens_next() {
+async fn stream_starts_with_the_next_event() {
     let world = World::new().await;
     create(&world, "before").await;
     let mut stream = Stream::open(&world, "", None).await;
@@ -70,7 +70,7 @@ async fn a_stream_begins_with_what_happens_next() {
 }
 
 #[tokio::test]
-async fn a_stream_resumes_without_a_gap_while_much_happens() {
+async fn stream_resumes_without_a_gap_under_load() {
     let world = World::new().await;
     for number in 0..50 {
         create(&world, &format!("old-{number}")).await;
@@ -88,7 +88,7 @@ async fn a_stream_resumes_without_a_gap_while_much_happens() {
 }
 
 #[tokio::test]
-async fn a_position_far_beyond_the_end_is_named() {
+async fn position_beyond_the_end_is_refused() {
     let world = World::new().await;
     assert_eq!(world.get("/events/stream?after=99999999999").await.expect(422)["field"], "after");
     assert_eq!(world.get("/events/stream?min_seq=99999999999").await.expect(422)["field"], "min_seq");
@@ -98,7 +98,7 @@ async fn a_position_far_beyond_the_end_is_named() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_misses_nothing() {
+async fn slow_reader_misses_nothing() {
     let world = World::new().await;
     let mut stream = Stream::open(&world, "", None).await;
     let first = world.head() + 1;
@@ -128,7 +128,7 @@ async fn a_slow_reader_misses_nothing() {
 }
 
 #[tokio::test]
-async fn a_stream_is_filtered_from_the_store_and_from_the_feed_alike() {
+async fn stream_filters_store_and_feed_alike() {
     let world = World::new().await;
     let node = world.node("n1").await;
     create(&world, "a").await;
@@ -146,7 +146,7 @@ async fn a_stream_is_filtered_from_the_store_and_from_the_feed_alike() {
 }
 
 #[tokio::test]
-async fn a_wrong_question_gets_no_stream() {
+async fn invalid_request_gets_no_stream() {
     let world = World::new().await;
     for (query, status) in [
         ("?after=x", 422),

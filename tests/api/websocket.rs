@@ -36,7 +36,7 @@ impl Socket {
 }
 
 #[tokio::test]
-async fn a_subscriber_is_told_what_there_is_and_then_what_changes() {
+async fn subscriber_gets_existing_items_then_changes() {
     let world = World::new().await;
     let node = world.node("n1").await;
     let mut socket = Socket::open(&world).await;
@@ -75,7 +75,7 @@ async fn a_subscriber_is_told_what_there_is_and_then_what_changes() {
 }
 
 #[tokio::test]
-async fn who_reads_the_lists_is_told_the_changes_alone() {
+async fn changes_only_subscriber_gets_changes_only() {
     let world = World::new().await;
     world.node("n1").await;
     let mut socket = Socket::open(&world).await;
@@ -90,7 +90,7 @@ async fn who_reads_the_lists_is_told_the_changes_alone() {
 }
 
 #[tokio::test]
-async fn nothing_is_missed_between_what_there_is_and_what_changes() {
+async fn no_change_is_missed_while_subscribing() {
     let world = World::new().await;
     let mut socket = Socket::open(&world).await;
     socket.ask("containers subscribe").await;
@@ -110,7 +110,7 @@ async fn nothing_is_missed_between_what_there_is_and_what_changes() {
 }
 
 #[tokio::test]
-async fn what_is_not_understood_is_said_and_the_socket_stays_open() {
+async fn unknown_message_is_answered_and_keeps_the_socket_open() {
     let world = World::new().await;
     world.node("n1").await;
     let mut socket = Socket::open(&world).await;
@@ -130,7 +130,7 @@ async fn what_is_not_understood_is_said_and_the_socket_stays_open() {
 }
 
 #[tokio::test]
-async fn an_oversized_message_ends_the_socket() {
+async fn oversized_message_closes_the_socket() {
     let world = World::new().await;
     let mut socket = Socket::open(&world).await;
     let _ = socket.0.send(Message::text("x".repeat(100_000))).await;
@@ -139,7 +139,7 @@ async fn an_oversized_message_ends_the_socket() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_get_no_socket() {
+async fn foreign_origins_get_no_socket() {
     let world = World::with(|config| config.cors_origins = vec!["https://ui.example".into()]).await;
     let open = async |origin: String| {
         let mut request = format!("ws://{}/ws", world.address).into_client_request().unwrap();
@@ -157,7 +157,7 @@ async fn pages_of_other_origins_get_no_socket() {
 }
 
 #[tokio::test]
-async fn a_plain_request_is_told_that_this_is_a_websocket() {
+async fn plain_request_gets_upgrade_required() {
     let world = World::new().await;
     let problem = world.get_raw("/ws").await.expect(400);
     assert!(!problem["detail"].as_str().unwrap().is_empty());

@@ -83,7 +83,7 @@ fn in_path(names: &[&str]) -> Option<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Chromium and Node.js: scripts/test"]
-async fn pages_are_small_safe_and_usable_by_keys_on_narrow_screens_and_enlarged() {
+async fn pages_are_small_safe_and_accessible() {
     let driver = Driver::find();
     let daemon = Daemon::start().await;
     let url = daemon.url("//").trim_end_matches('/').to_owned();
@@ -95,7 +95,7 @@ mod on_engines {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs Chromium, Node.js and Docker engines: scripts/test"]
-    async fn people_work_a_cluster_see_a_machine_fail_and_travel_back_to_before_it() {
+    async fn cluster_journey_through_a_failure_and_back() {
         let driver = Driver::find();
         let engines = tokio::task::spawn_blocking(|| {
             let cluster = Cluster::up(3);

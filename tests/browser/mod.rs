@@ -6,7 +6,7 @@ mod in_browser;
 use std::path::Path;
 
 #[test]
-fn what_was_taken_from_others_is_as_it_was_taken() {
+fn vendored_files_are_unmodified() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ui/vendor");
     let sums = std::fs::read_to_string(folder.join("SHA256SUMS")).unwrap();
     let listed: Vec<_> =
@@ -33,7 +33,7 @@ fn what_was_taken_from_others_is_as_it_was_taken() {
 }
 
 #[test]
-fn a_file_of_the_web_ui_holds_one_concept_and_says_which() {
+fn ui_files_hold_one_documented_concept() {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ui")];
     let mut seen = 0;
     while let Some(folder) = folders.pop() {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Child;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_exit_code_means_one_thing() {
+async fn exit_codes_are_distinct() {
     let daemon = Daemon::start().await;
     let shell = Shell::new(&daemon.url("//"));
     for (line, expected) in [
@@ -42,7 +42,7 @@ async fn every_exit_code_means_one_thing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreachable_daemon_is_told_in_one_line_by_every_command_that_asks_one() {
+async fn unreachable_daemon_is_reported_in_one_line() {
     let shell = Shell::new("http://127.0.0.1:1");
     std::fs::write(shell.folder.path().join("shop/c.yml"), "services: {a: {image: x}}").unwrap();
     for command in [
@@ -72,7 +72,7 @@ async fn an_unreachable_daemon_is_told_in_one_line_by_every_command_that_asks_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn json_yaml_and_names_can_be_read_by_programs() {
+async fn json_yaml_and_names_are_machine_readable() {
     let daemon = Daemon::start().await;
     let shell = Shell::new(&daemon.url("//"));
     // What YAML could take for something else, what shells split, and what terminals obey.
@@ -111,7 +111,7 @@ async fn json_yaml_and_names_can_be_read_by_programs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_goes_away_ends_a_command_in_silence() {
+async fn closed_output_ends_a_command_silently() {
     let double = Double::start().await;
     let shell = Shell::new(&format!("{}/large", double.address));
     for command in
@@ -139,7 +139,7 @@ fn lines_of(child: &mut Child) -> tokio::io::Lines<BufReader<tokio::process::Chi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_are_followed_over_restarts_and_none_is_missed_or_told_twice() {
+async fn followed_events_survive_restarts_without_gap_or_duplicate() {
     let mut daemon = Daemon::start().await;
     daemon.keep_address();
     let shell = Shell::new(&daemon.url("//"));
@@ -181,7 +181,7 @@ async fn events_are_followed_over_restarts_and_none_is_missed_or_told_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn watch_is_live_and_leaves_the_terminal_as_it_was() {
+async fn watch_is_live_and_restores_the_terminal() {
     let daemon = Daemon::start().await;
     let shell = Shell::new(&daemon.url("//"));
     // `script` gives it a terminal.
@@ -218,7 +218,7 @@ async fn watch_is_live_and_leaves_the_terminal_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn colours_are_for_terminals_where_nobody_said_no() {
+async fn colours_are_for_terminals_without_no_color() {
     let double = Double::start().await;
     let shell = Shell::new(&double.address);
     let escape = '\u{1b}';
@@ -230,7 +230,7 @@ async fn colours_are_for_terminals_where_nobody_said_no() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn apply_asks_at_a_terminal_and_does_nothing_without_a_yes() {
+async fn apply_asks_at_a_terminal_and_needs_a_yes() {
     let daemon = Daemon::start().await;
     let shell = Shell::new(&daemon.url("//"));
     std::fs::write(shell.folder.path().join("shop/c.yml"), "services: {a: {image: x, scale: 0}}").unwrap();
@@ -265,7 +265,7 @@ async fn every_command_has_help_with_examples() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shells_are_given_their_completions() {
+async fn completions_work_in_each_shell() {
     let shell = Shell::new("http://127.0.0.1:1");
     for name in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (code, script, stderr) = shell.told(&format!("kdaemon completions {name}")).await;

@@ -23,19 +23,19 @@ macro_rules! transcript {
 pub(crate) use transcript;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_library_is_kept_with_refusals_that_explain_themselves() {
+async fn library_transcript() {
     let daemon = Daemon::start().await;
     transcript!(Shell::new(&daemon.url("//")), "library");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_are_mounted_edited_cordoned_and_unmounted() {
+async fn nodes_transcript() {
     let daemon = Daemon::start().await;
     transcript!(Shell::new(&daemon.url("//")), "nodes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_compose_file_is_planned_applied_and_pruned() {
+async fn compose_plan_transcript() {
     let daemon = Daemon::start().await;
     transcript!(Shell::new(&daemon.url("//")), "plan");
 }

@@ -20,14 +20,14 @@ async fn with_engines() -> (Cluster, Daemon) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn containers_are_launched_watched_moved_and_explained() {
+async fn containers_transcript() {
     let (_cluster, daemon) = with_engines().await;
     transcript!(Shell::new(&daemon.url("//")), "containers");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_compose_file_runs_is_changed_and_is_left_alone_the_second_time() {
+async fn compose_apply_transcript() {
     let (_cluster, daemon) = with_engines().await;
     transcript!(Shell::new(&daemon.url("//")), "apply");
 }

@@ -137,13 +137,13 @@ fn large() -> Response {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_times_are_read_and_shown_as_the_contract_has_them() {
+async fn past_transcript() {
     let double = Double::start().await;
     transcript!(Shell::new(&double.address), "past");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn times_become_the_parameters_of_the_contract() {
+async fn times_map_to_query_parameters() {
     let double = Double::start().await;
     let shell = Shell::new(&double.address);
     for (line, expected) in [
@@ -177,7 +177,7 @@ async fn times_become_the_parameters_of_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_of_a_hundred_thousand_are_read_whole() {
+async fn long_lists_are_read_completely() {
     let double = Double::start().await;
     let shell = Shell::new(&format!("{}/large", double.address));
     let (code, stdout, stderr) = shell.told("kdaemon containers ls -o json | jq length").await;

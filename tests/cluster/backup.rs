@@ -6,7 +6,7 @@ use std::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_restored_daemon_takes_over_what_runs_and_starts_nothing_twice() {
+async fn restored_daemon_takes_over_and_starts_nothing_twice() {
     let mut site = Site::with_engines(2).await;
     let mut before = Vec::new();
     for name in ["c-1", "c-2", "c-3", "c-4"] {

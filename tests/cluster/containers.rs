@@ -6,7 +6,7 @@ use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn twelve_containers_are_launched_evenly_over_three_nodes_and_answer() {
+async fn twelve_containers_spread_over_three_nodes_and_answer() {
     let site = Site::with_engines(3).await;
     site.daemon.post("/applications/scale/web", json!({"replicas": 12})).await;
     let all = site.daemon.until_all_up(12).await;
@@ -25,7 +25,7 @@ async fn twelve_containers_are_launched_evenly_over_three_nodes_and_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_killed_container_is_started_again_where_it_was_and_a_removed_one_comes_back() {
+async fn killed_container_restarts_in_place_and_removed_one_comes_back() {
     let site = Site::with_engines(1).await;
     let container = site.launch("web-a").await;
     site.engine(1).kill(container["container_id"].as_str().unwrap()).await;
@@ -46,7 +46,7 @@ async fn a_killed_container_is_started_again_where_it_was_and_a_removed_one_come
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn stop_launch_and_delete_do_on_the_engine_what_they_say() {
+async fn stop_launch_and_delete_take_effect_on_the_engine() {
     let site = Site::with_engines(1).await;
     let id = site.launch("web-a").await["id"].as_str().unwrap().to_owned();
     let stopped = site.daemon.post("/containers/stop/web-a?wait=30s", json!({})).await;
@@ -89,7 +89,7 @@ async fn foreign_containers_are_never_touched() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn an_image_is_pulled_from_a_registry_and_one_that_no_registry_has_fails_in_the_engines_words() {
+async fn image_is_pulled_and_a_missing_one_fails_with_the_engines_message() {
     let site = Site::with_engines(2).await;
     let image = tokio::task::block_in_place(|| {
         site.cluster.registry();
@@ -128,7 +128,7 @@ async fn an_image_is_pulled_from_a_registry_and_one_that_no_registry_has_fails_i
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn how_much_of_an_image_has_come_from_a_registry_is_told_while_it_is_pulled() {
+async fn pull_progress_is_reported_during_a_launch() {
     const SIZE: u64 = 64 << 20;
     let site = Site::with_engines(2).await;
     // Random bytes, so that the layer cannot be compressed.
@@ -172,7 +172,7 @@ async fn how_much_of_an_image_has_come_from_a_registry_is_told_while_it_is_pulle
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn logs_are_streamed_and_limits_variables_and_ports_arrive_in_the_container() {
+async fn logs_stream_and_limits_variables_and_ports_arrive() {
     let site = Site::with_engines(1).await;
     let spec = json!({
         "name": "full", "docker_image": site.image,

@@ -123,7 +123,7 @@ const STEPS_OF_A_LAUNCH: &[Step] =
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn killed_at_any_step_of_a_launch_the_container_runs_exactly_once() {
+async fn kill_at_any_step_of_a_launch_runs_the_container_once() {
     let (mut site, trap) = behind_proxies(1).await;
     for (number, step) in STEPS_OF_A_LAUNCH.iter().enumerate() {
         for when in [When::Before, When::After] {
@@ -155,7 +155,7 @@ const STEPS_OF_A_MIGRATION: &[Step] =
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn killed_at_any_step_of_a_migration_the_container_runs_exactly_once() {
+async fn kill_at_any_step_of_a_migration_runs_the_container_once() {
     let (mut site, trap) = behind_proxies(2).await;
     let made = site.daemon.post("/containers/create", json!({"name": "c", "application_id": "web"})).await;
     let id = made["id"].as_str().unwrap().to_owned();

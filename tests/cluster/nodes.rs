@@ -11,7 +11,7 @@ fn all_up_elsewhere(all: &Value, count: usize, failed: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn an_engine_that_is_killed_loses_its_containers_to_others_and_gets_its_share_back() {
+async fn killed_engine_loses_its_containers_and_regains_its_share() {
     let site = Site::with_engines(3).await;
     site.daemon.post("/applications/scale/web", json!({"replicas": 6})).await;
     site.daemon.until_all_up(6).await;
@@ -44,7 +44,7 @@ async fn an_engine_that_is_killed_loses_its_containers_to_others_and_gets_its_sh
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_cut_link_is_seen_and_healed_without_a_container_running_twice_afterwards() {
+async fn cut_link_heals_without_duplicate_containers() {
     let site = Site::with_engines(3).await;
     site.daemon.post("/applications/scale/web", json!({"replicas": 3})).await;
     site.daemon.until_all_up(3).await;
@@ -69,7 +69,7 @@ async fn a_cut_link_is_seen_and_healed_without_a_container_running_twice_afterwa
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_lone_node_that_returns_keeps_its_containers() {
+async fn lone_returning_node_keeps_its_containers() {
     let site = Site::with_engines(1).await;
     let before = site.launch("web-a").await;
     tokio::task::block_in_place(|| site.cluster.cut(1));
@@ -82,7 +82,7 @@ async fn a_lone_node_that_returns_keeps_its_containers() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_drain_moves_everything_away_while_each_container_goes_on_answering() {
+async fn drain_moves_everything_without_an_outage() {
     let site = Site::with_engines(2).await;
     site.daemon.post("/applications/scale/web", json!({"replicas": 4})).await;
     site.daemon.until_all_up(4).await;

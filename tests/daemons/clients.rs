@@ -147,7 +147,7 @@ async fn check(fleet: &Fleet, record: &Record) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the program `rethinkdb`: scripts/test"]
-async fn with_a_leader_killed_every_ten_seconds_nothing_acknowledged_is_lost() {
+async fn killing_leaders_loses_nothing_acknowledged() {
     let mut fleet = Fleet::start(1, 3).await;
     let load = Load::on(&fleet);
     let began = Instant::now();
@@ -177,7 +177,7 @@ async fn with_a_leader_killed_every_ten_seconds_nothing_acknowledged_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the program `rethinkdb`: scripts/test"]
-async fn with_three_servers_of_which_one_dies_and_one_is_cut_off_nothing_is_lost() {
+async fn losing_a_database_server_loses_nothing() {
     let mut fleet = Fleet::start(3, 2).await;
     let load = Load::on(&fleet);
     load.more(200).await;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the program `rethinkdb`: scripts/test"]
-async fn a_leader_that_dies_is_replaced_and_what_was_read_on_one_is_there_on_another() {
+async fn dead_leader_is_replaced_and_reads_stay_consistent() {
     let mut fleet = Fleet::start(1, 3).await;
     let first = fleet.leader().await;
     let follower = (first + 1) % 3;
@@ -43,7 +43,7 @@ async fn a_leader_that_dies_is_replaced_and_what_was_read_on_one_is_there_on_ano
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the program `rethinkdb`: scripts/test"]
-async fn while_the_store_is_away_reads_go_on_and_commands_are_not_half_done() {
+async fn absent_store_keeps_reads_and_leaves_no_half_done_command() {
     let mut fleet = Fleet::start(1, 2).await;
     fleet.leader().await;
     let create = |name: &str| json!({"name": name, "docker_image": "nginx"});

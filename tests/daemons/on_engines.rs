@@ -7,7 +7,7 @@ use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the program `rethinkdb` and Docker engines: scripts/test"]
-async fn a_leader_that_froze_does_no_harm_when_it_wakes() {
+async fn frozen_leader_does_no_harm_when_it_wakes() {
     let fleet = Fleet::start(1, 2).await;
     let first = fleet.leader().await;
     let second = 1 - first;
@@ -46,7 +46,7 @@ async fn a_leader_that_froze_does_no_harm_when_it_wakes() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the program `rethinkdb` and Docker engines: scripts/test"]
-async fn clocks_that_are_hours_apart_do_not_matter() {
+async fn clocks_hours_apart_do_not_matter() {
     let library = libfaketime();
     let clock = move |number: usize| {
         let library = library.to_string_lossy().into_owned();

@@ -106,7 +106,7 @@ async fn output(engine: &dyn Engine, order: &LaunchOrder) -> String {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn an_engine_is_the_same_by_its_socket() {
+async fn engine_is_the_same_by_its_socket() {
     let (cluster, engine, env) = engine_1!();
     let by_socket = client(&cluster.socket(1));
     assert_eq!(by_socket.facts().await, engine.facts().await);
@@ -118,7 +118,7 @@ async fn an_engine_is_the_same_by_its_socket() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn two_engines_have_two_identities() {
+async fn engines_have_distinct_identities() {
     let (cluster, engine, _) = engine_1!();
     let _alone = second(cluster).await;
     let other = client(&cluster.endpoint(2));
@@ -129,7 +129,7 @@ async fn two_engines_have_two_identities() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_spec_arrives_whole() {
+async fn spec_arrives_complete() {
     let (cluster, engine, env) = engine_1!();
     let command =
         ["-c".to_owned(), "echo $GREETING; echo kept >/data/file; cat /data/file; sleep 1000".to_owned()];
@@ -175,7 +175,7 @@ async fn a_spec_arrives_whole() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn networks_are_made_and_joined() {
+async fn missing_networks_are_created_and_joined() {
     let (cluster, engine, env) = engine_1!();
     let mut first = order(env, "networked", &env.forever);
     let (front, back) =
@@ -207,7 +207,7 @@ async fn networks_are_made_and_joined() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn an_interrupted_launch_is_finished_by_the_next_one() {
+async fn interrupted_launch_is_finished_by_the_next_one() {
     let (cluster, engine, env) = engine_1!();
     let mut order = order(env, "interrupted", &env.forever);
     let networks = ["a", "b"].map(|name| format!("{name}-{}", order.identity.container));
@@ -241,7 +241,7 @@ async fn an_interrupted_launch_is_finished_by_the_next_one() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_foreign_container_of_the_same_name_is_left_alone() {
+async fn foreign_container_of_the_same_name_is_left_alone() {
     let (cluster, engine, env) = engine_1!();
     let mut order = order(env, "x", &env.forever);
     order.name = format!("taken-{}", order.identity.container);
@@ -281,7 +281,7 @@ async fn a_foreign_container_of_the_same_name_is_left_alone() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn an_image_that_is_not_there_is_pulled() {
+async fn missing_image_is_pulled() {
     let (cluster, _, env) = engine_1!();
     // Pushed from engine 1, so that engine 2 does not have it.
     let image = cluster.push(1, "kdaemon/busybox", "latest");
@@ -295,7 +295,7 @@ async fn an_image_that_is_not_there_is_pulled() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_registry_that_cannot_be_reached_is_the_nodes_fault() {
+async fn unreachable_registry_is_a_node_fault() {
     let (cluster, engine, env) = engine_1!();
     let mut order = order(env, "unpulled", &env.forever);
     Arc::make_mut(&mut order.spec).docker_image = format!("{}:1/kdaemon/busybox:1", cluster.host());
@@ -305,7 +305,7 @@ async fn a_registry_that_cannot_be_reached_is_the_nodes_fault() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_port_of_the_machine_itself_is_the_nodes_fault() {
+async fn port_in_use_by_the_machine_is_a_node_fault() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "wants the engine's port", &env.forever);
     Arc::make_mut(&mut order.spec).exposed_ports = vec!["2375:80".parse().unwrap()];
@@ -316,7 +316,7 @@ async fn a_port_of_the_machine_itself_is_the_nodes_fault() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn more_processors_than_there_are_is_the_nodes_fault() {
+async fn too_few_processors_are_a_node_fault() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "greedy", &env.forever);
     Arc::make_mut(&mut order.spec).resources =
@@ -327,7 +327,7 @@ async fn more_processors_than_there_are_is_the_nodes_fault() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_health_check_changes_its_mind_in_events() {
+async fn health_check_changes_are_in_the_event_stream() {
     let (cluster, engine, env) = engine_1!();
     let mut order = order(env, "checked", &["sh", "-c", "touch /tmp/well; sleep 1000"].map(str::to_owned));
     Arc::make_mut(&mut order.spec).health_check = Some(HealthCheck {
@@ -349,7 +349,7 @@ async fn a_health_check_changes_its_mind_in_events() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_container_that_runs_out_of_memory_says_so() {
+async fn exit_for_lack_of_memory_is_reported() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "hungry", &["sh", "-c", "tail -f /dev/zero"].map(str::to_owned));
     Arc::make_mut(&mut order.spec).resources = Resources { cpus: None, memory_bytes: Some(16 << 20) };
@@ -365,7 +365,7 @@ async fn a_container_that_runs_out_of_memory_says_so() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_container_killed_as_soon_as_events_are_followed_is_reported() {
+async fn kill_right_after_subscribing_is_reported() {
     let (cluster, engine, env) = engine_1!();
     let docker = by_hand(&cluster.endpoint(1));
     let order = order(env, "killed", &env.forever);
@@ -381,7 +381,7 @@ async fn a_container_killed_as_soon_as_events_are_followed_is_reported() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_busy_container_is_seen_to_be_busy() {
+async fn stats_show_a_busy_container() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "busy", &["sh", "-c", "while :; do :; done"].map(str::to_owned));
     Arc::make_mut(&mut order.spec).resources =
@@ -400,7 +400,7 @@ async fn a_busy_container_is_seen_to_be_busy() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn both_streams_of_output_are_read_in_their_order() {
+async fn stdout_and_stderr_are_read_in_order() {
     let (_, engine, env) = engine_1!();
     let order = order(
         env,
@@ -415,7 +415,7 @@ async fn both_streams_of_output_are_read_in_their_order() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_container_that_ignores_the_signal_is_killed_after_the_grace_time() {
+async fn container_that_ignores_sigterm_is_killed_after_the_grace_period() {
     let (cluster, _, env) = engine_1!();
     let image = cluster.image_with("kdaemon/polite", 1, "STOPSIGNAL SIGTERM");
     let limits = Limits { stop_grace: Duration::from_secs(1), ..Limits::default() };
@@ -430,7 +430,7 @@ async fn a_container_that_ignores_the_signal_is_killed_after_the_grace_time() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_launch_that_is_broken_off_anywhere_can_be_repeated() {
+async fn launch_interrupted_anywhere_can_be_repeated() {
     let (_, engine, env) = engine_1!();
     let order = order(env, "broken off", &env.forever);
     for ms in [1, 5, 10, 20, 40, 80, 160] {
@@ -475,27 +475,27 @@ async fn events_end_when(harm: fn(&Cluster), mend: fn(&Cluster), limit: Duration
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn events_end_when_the_engine_is_killed() {
+async fn event_stream_ends_when_the_engine_is_killed() {
     events_end_when(|cluster| cluster.kill_engine(2), |cluster| cluster.start(2), Duration::from_secs(5))
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn events_end_when_the_engine_is_stopped() {
+async fn event_stream_ends_when_the_engine_is_stopped() {
     events_end_when(|cluster| cluster.stop(2), |cluster| cluster.start(2), Duration::from_secs(5)).await;
 }
 
 /// No packet announces that the machine is gone: the keep-alive finds out.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn events_end_when_the_machine_has_lost_its_power() {
+async fn event_stream_ends_when_the_machine_loses_power() {
     events_end_when(|cluster| cluster.kill(2), |cluster| cluster.start(2), Duration::from_secs(60)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn a_frozen_engine_and_a_cut_link_are_unreachable_until_they_are_not() {
+async fn frozen_engine_and_cut_link_are_unreachable_until_repaired() {
     let (cluster, env) = &*CLUSTER;
     let _alone = second(cluster).await;
     let engine = client(&cluster.endpoint(2));

@@ -102,7 +102,7 @@ fn unreachable<T: std::fmt::Debug>(answer: Result<T, EngineError>) -> String {
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_is_unreachable() {
+async fn closed_port_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -111,19 +111,19 @@ async fn a_port_where_nobody_listens_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_socket_that_is_not_there_is_unreachable() {
+async fn missing_socket_is_unreachable() {
     let sentence = unreachable(client("unix:///nowhere/docker.sock".parse().unwrap()).ping().await);
     assert!(sentence.starts_with("no connection: No such file or directory"), "{sentence}");
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_exist_is_unreachable() {
+async fn unknown_host_name_is_unreachable() {
     let engine = client(Endpoint::tcp("no-such-host.invalid", 2375).unwrap());
     unreachable(engine.ping().await);
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_is_unreachable_when_the_time_is_over() {
+async fn silent_server_is_unreachable_after_the_timeout() {
     let (engine, _told) = server(|_| None).await;
     let begin = Instant::now();
     assert_eq!(unreachable(engine.ping().await), "no answer within 300 ms");
@@ -136,7 +136,7 @@ async fn a_server_that_never_answers_is_unreachable_when_the_time_is_over() {
 }
 
 #[tokio::test]
-async fn a_server_that_talks_nonsense_is_unreachable() {
+async fn server_that_sends_garbage_is_unreachable() {
     for nonsense in
         ["SSH-2.0-OpenSSH_9.2\r\n", "\0\0\0\0", "", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nOK"]
     {
@@ -148,7 +148,7 @@ async fn a_server_that_talks_nonsense_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_web_server_is_not_an_engine() {
+async fn web_server_is_not_an_engine() {
     for (status, body) in
         [("200 OK", "<html>hello</html>"), ("404 Not Found", "404 page not found"), ("302 Found", "")]
     {
@@ -172,7 +172,7 @@ fn empty_engine(head: &str, pull: Option<&str>) -> Option<String> {
 }
 
 #[tokio::test]
-async fn credentials_are_sent_in_the_alphabet_that_engines_read() {
+async fn credentials_are_sent_in_url_safe_base64() {
     let (engine, mut told) =
         server(|head| empty_engine(head, Some(&http("404 Not Found", r#"{"message":"manifest unknown"}"#))))
             .await;
@@ -193,7 +193,7 @@ async fn credentials_are_sent_in_the_alphabet_that_engines_read() {
 }
 
 #[tokio::test]
-async fn a_pull_that_stands_still_is_the_nodes_fault() {
+async fn stalled_pull_is_a_node_fault() {
     let (engine, _told) = server(|head| empty_engine(head, None)).await;
     let EngineError::NodeFault(sentence) = engine.launch(&order()).await.unwrap_err() else {
         panic!("no node fault")
@@ -202,7 +202,7 @@ async fn a_pull_that_stands_still_is_the_nodes_fault() {
 }
 
 #[tokio::test]
-async fn how_far_a_pull_is_can_be_seen_until_it_ends() {
+async fn pull_progress_is_visible_until_it_ends() {
     let told = [
         r#"{"status":"Pulling from x","id":"1"}"#,
         r#"{"status":"Already exists","progressDetail":{},"id":"a"}"#,
@@ -239,7 +239,7 @@ async fn how_far_a_pull_is_can_be_seen_until_it_ends() {
 }
 
 #[tokio::test]
-async fn a_pull_that_says_it_went_well_is_not_believed() {
+async fn pull_success_is_verified() {
     let (engine, _told) = server(|head| {
         empty_engine(head, Some(&http("200 OK", "{\"status\":\"Status: Downloaded newer image\"}\n")))
     })
@@ -249,14 +249,14 @@ async fn a_pull_that_says_it_went_well_is_not_believed() {
 }
 
 #[tokio::test]
-async fn an_error_inside_of_a_pull_is_told_in_the_engines_words() {
+async fn error_inside_a_pull_quotes_the_engine() {
     let body = "{\"status\":\"Pulling\"}\n{\"errorDetail\":{\"message\":\"no space left on device\"},\"error\":\"no space left on device\"}\n";
     let (engine, _told) = server(move |head| empty_engine(head, Some(&http("200 OK", body)))).await;
     assert_eq!(engine.launch(&order()).await, Err(EngineError::NodeFault("no space left on device".into())));
 }
 
 #[tokio::test]
-async fn a_name_that_would_change_the_request_never_leaves_the_daemon() {
+async fn name_that_would_change_the_request_is_refused() {
     let (engine, mut told) = server(|head| empty_engine(head, None)).await;
     for (image, network) in
         [("x/../../containers/json?all=1", "net"), ("x:1", "container:foreign"), ("x:1", "a/../b")]
@@ -275,7 +275,7 @@ async fn a_name_that_would_change_the_request_never_leaves_the_daemon() {
 }
 
 #[tokio::test]
-async fn a_client_is_shared_as_long_as_somebody_holds_it() {
+async fn client_is_shared_while_referenced() {
     let engines = DockerEngines::new(Limits::default());
     let endpoint = Endpoint::tcp("127.0.0.1", 1).unwrap();
     let first = engines.client(&endpoint);

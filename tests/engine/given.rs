@@ -9,7 +9,7 @@ use kdaemon::engine::docker::{DockerEngines, Limits};
 
 #[tokio::test]
 #[ignore = "needs an engine, named by KDAEMON_TEST_ENDPOINT: scripts/test"]
-async fn the_engine_that_was_named_passes_the_suite() {
+async fn engine_named_in_the_environment_passes_the_suite() {
     let endpoint = std::env::var("KDAEMON_TEST_ENDPOINT").expect("KDAEMON_TEST_ENDPOINT names an engine");
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
     let env = Env {

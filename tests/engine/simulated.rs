@@ -38,6 +38,6 @@ macro_rules! scenarios_as_tests {
 each_scenario!(scenarios_as_tests);
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_takes_no_time_passes_too() {
+async fn engine_without_delays_passes_the_suite() {
     conformance::run_all(engine(0, Timing::instant()), &env()).await;
 }

@@ -7,7 +7,7 @@ use kdaemon_control::commands::{Command, CreateApplication, SpecChanges};
 use kdaemon_events::{Actor, Seq, UpdatePolicy};
 
 #[tokio::test]
-async fn a_command_is_answered_with_its_events_and_a_state_that_has_them() {
+async fn answer_has_the_events_and_a_state_that_includes_them() {
     let desk = Desk::open().await;
     let outcome = desk.submit(mount("a")).await.unwrap();
     assert_eq!((outcome.events.len(), outcome.seq), (1, Seq(2)));
@@ -23,7 +23,7 @@ async fn a_command_is_answered_with_its_events_and_a_state_that_has_them() {
 }
 
 #[tokio::test]
-async fn what_waits_together_becomes_durable_together() {
+async fn queued_commands_share_one_commit() {
     let desk = Desk::open().await;
     let (gate, first) = desk.hold(mount("first")).await;
     let rest: Vec<_> = (0..400).map(|n| desk.send(mount(&format!("n{n}")))).collect();
@@ -43,7 +43,7 @@ async fn what_waits_together_becomes_durable_together() {
 }
 
 #[tokio::test]
-async fn a_refusal_leaves_the_others_of_its_commit_alone() {
+async fn refusal_does_not_affect_its_commit() {
     let desk = Desk::open().await;
     let (gate, _first) = desk.hold(mount("first")).await;
     let (a, again, b) = (desk.send(mount("a")), desk.send(mount("a")), desk.send(mount("b")));
@@ -92,7 +92,7 @@ fn named_application(name: &str, replicas: u32) -> Command {
 }
 
 #[tokio::test]
-async fn a_commit_holds_no_more_events_than_it_may() {
+async fn commit_is_bounded_in_events() {
     let desk = Desk::open().await;
     let (gate, _first) = desk.hold(mount("first")).await;
     let all: Vec<_> = (0..10).map(|n| desk.send(named_application(&format!("app{n}"), 130))).collect();
@@ -108,7 +108,7 @@ async fn a_commit_holds_no_more_events_than_it_may() {
 }
 
 #[tokio::test]
-async fn a_commit_holds_no_more_bytes_than_it_may_but_for_a_single_larger_event() {
+async fn commit_is_bounded_in_bytes_except_for_one_larger_event() {
     let desk = Desk::open().await;
     let node = desk.submit(mount("a")).await.unwrap().cluster.find_node("a").unwrap().id;
     let (gate, _first) = desk.hold(mount("first")).await;
@@ -127,7 +127,7 @@ async fn a_commit_holds_no_more_bytes_than_it_may_but_for_a_single_larger_event(
 }
 
 #[tokio::test]
-async fn too_many_commands_are_refused_and_reactors_wait() {
+async fn full_queue_refuses_clients_and_delays_reactors() {
     let desk = Desk::open().await;
     let (gate, _first) = desk.hold(mount("first")).await;
     let node = Command::Rebalance;
@@ -151,7 +151,7 @@ async fn too_many_commands_are_refused_and_reactors_wait() {
 }
 
 #[tokio::test]
-async fn what_its_caller_does_not_wait_for_is_done_all_the_same() {
+async fn abandoned_command_is_still_carried_out() {
     let desk = Desk::open().await;
     let (gate, caller) = desk.hold(mount("a")).await;
     let next = desk.send(mount("b"));
@@ -164,7 +164,7 @@ async fn what_its_caller_does_not_wait_for_is_done_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_what_would_happen_and_does_nothing() {
+async fn dry_run_returns_events_and_changes_nothing() {
     let desk = Desk::open().await;
     let decision = desk.journal.dry_run(Submission::new(mount("a"), Actor::Anonymous)).unwrap();
     assert_eq!(decision.events.len(), 1);
@@ -176,7 +176,7 @@ async fn a_dry_run_says_what_would_happen_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn the_recorded_time_never_goes_back() {
+async fn recorded_time_never_goes_back() {
     let desk = Desk::open().await;
     desk.submit(mount("a")).await.unwrap();
     let before = desk.journal.cluster().at();

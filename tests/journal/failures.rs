@@ -20,7 +20,7 @@ fn unavailable<T: std::fmt::Debug>(outcome: Result<T, SubmitError>) -> String {
 }
 
 #[tokio::test]
-async fn while_the_store_is_away_nothing_happens_and_it_says_so() {
+async fn absent_store_stops_commands_and_is_reported() {
     let desk = Desk::open().await;
     let mut feed = desk.journal.subscribe();
     desk.store.inner.set_unavailable(Some("the disk is on fire"));
@@ -41,7 +41,7 @@ async fn while_the_store_is_away_nothing_happens_and_it_says_so() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_fails_for_all_that_are_in_it() {
+async fn failed_commit_fails_all_its_commands() {
     let desk = Desk::open().await;
     let (gate, first) = desk.hold(mount("first")).await;
     let all: Vec<_> = (0..20).map(|n| desk.send(mount(&format!("n{n}")))).collect();
@@ -60,7 +60,7 @@ async fn a_commit_that_fails_fails_for_all_that_are_in_it() {
 }
 
 #[tokio::test]
-async fn what_is_not_found_is_sent_again_and_happens_once() {
+async fn missing_commit_is_sent_again_and_happens_once() {
     for fault in [Fault::OnceBeforeWriting, Fault::Late] {
         let desk = Desk::open().await;
         desk.store.fail_next_append(fault);
@@ -74,7 +74,7 @@ async fn what_is_not_found_is_sent_again_and_happens_once() {
 }
 
 #[tokio::test]
-async fn what_stood_on_a_full_commit_fails_with_it() {
+async fn commands_on_top_of_a_failed_commit_fail_with_it() {
     for fails_first in [true, false] {
         two_commits_of_which_one_fails(fails_first).await;
     }
@@ -104,7 +104,7 @@ async fn two_commits_of_which_one_fails(fails_first: bool) {
 }
 
 #[tokio::test]
-async fn an_append_whose_answer_was_lost_but_which_happened_succeeds() {
+async fn append_with_a_lost_answer_succeeds() {
     let desk = Desk::open().await;
     desk.store.fail_next_append(Fault::AfterWriting);
     let outcome = desk.submit(mount("a")).await.unwrap();
@@ -115,7 +115,7 @@ async fn an_append_whose_answer_was_lost_but_which_happened_succeeds() {
 }
 
 #[tokio::test]
-async fn an_append_of_which_nothing_is_known_is_settled_by_reading_back() {
+async fn unknown_append_is_settled_by_reading_back() {
     let desk = Desk::open().await;
     let mut feed = desk.journal.subscribe();
     desk.store.fail_next_append(Fault::AfterWriting);
@@ -136,7 +136,7 @@ async fn an_append_of_which_nothing_is_known_is_settled_by_reading_back() {
 }
 
 #[tokio::test]
-async fn an_append_of_which_nothing_is_known_may_not_have_happened() {
+async fn unknown_append_may_not_have_happened() {
     let desk = Desk::open().await;
     desk.store.fail_next_append(Fault::BeforeWriting);
     desk.store.looks_lost.store(1, Ordering::SeqCst);
@@ -147,7 +147,7 @@ async fn an_append_of_which_nothing_is_known_may_not_have_happened() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_until_an_unknown_append_is_settled() {
+async fn unknown_append_blocks_writes_until_settled() {
     let desk = Desk::open().await;
     desk.store.fail_next_append(Fault::AfterWriting);
     desk.store.looks_lost.store(4, Ordering::SeqCst);
@@ -162,7 +162,7 @@ async fn nothing_is_written_until_an_unknown_append_is_settled() {
 }
 
 #[tokio::test]
-async fn what_another_wrote_is_taken_in_and_the_command_decided_again() {
+async fn conflicting_commit_is_folded_and_the_command_decided_again() {
     let desk = Desk::open().await;
     let mut feed = desk.journal.subscribe();
     let head = desk.store.inner.head().await.unwrap();
@@ -176,7 +176,7 @@ async fn what_another_wrote_is_taken_in_and_the_command_decided_again() {
 }
 
 #[tokio::test]
-async fn two_daemons_on_one_log_write_it_together() {
+async fn two_daemons_share_one_log() {
     let one = Desk::open().await;
     let other = one.beside().await;
     let mut sent = Vec::new();
@@ -199,7 +199,7 @@ async fn two_daemons_on_one_log_write_it_together() {
 }
 
 #[tokio::test]
-async fn a_log_that_was_put_back_is_not_written_on() {
+async fn rolled_back_log_is_not_appended_to() {
     let desk = Desk::open().await;
     desk.submit(mount("a")).await.unwrap();
     desk.store.fail_next_append(Fault::PutBack);
@@ -235,7 +235,7 @@ async fn refused(change: impl FnOnce(&mut StoredEvent)) -> StoreError {
 }
 
 #[tokio::test]
-async fn a_log_that_makes_no_sense_is_not_started_on() {
+async fn impossible_log_is_refused_at_start() {
     let hole = refused(|event| event.seq = Seq(2)).await;
     assert_eq!(hole, StoreError::Damaged("event 1 is missing".into()));
     let nonsense = refused(|event| event.json = "{".into()).await;
@@ -250,7 +250,7 @@ async fn a_log_that_makes_no_sense_is_not_started_on() {
 }
 
 #[tokio::test]
-async fn whatever_fails_when_the_state_is_the_fold_of_the_log() {
+async fn published_state_is_the_fold_of_the_log_under_faults() {
     // A sequence of faults, drawn from a seed, with commands and restarts between.
     for seed in 0_u64..40 {
         let mut desk = Desk::open().await;

@@ -6,7 +6,7 @@ use kdaemon_events::Seq;
 use kdaemon_projections::Cluster;
 
 #[tokio::test]
-async fn a_subscriber_sees_every_commit_after_its_state_once() {
+async fn subscriber_sees_every_commit_after_its_state_once() {
     let desk = Desk::open().await;
     desk.submit(mount("before")).await.unwrap();
     let mut feed = desk.journal.subscribe();
@@ -24,7 +24,7 @@ async fn a_subscriber_sees_every_commit_after_its_state_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn subscribing_while_others_write_leaves_no_gap_and_no_duplicate() {
+async fn subscribing_during_writes_has_no_gap_and_no_duplicate() {
     let desk = Desk::open().await;
     let writers: Vec<_> = (0..2)
         .map(|writer| {
@@ -70,7 +70,7 @@ async fn subscribing_while_others_write_leaves_no_gap_and_no_duplicate() {
 }
 
 #[tokio::test]
-async fn a_subscriber_that_is_too_slow_is_told_and_begins_anew() {
+async fn slow_subscriber_is_notified_and_restarts() {
     let desk = Desk::open().await;
     let mut slow = desk.journal.subscribe();
     let node = desk.submit(mount("a")).await.unwrap().cluster.find_node("a").unwrap().id;
@@ -85,7 +85,7 @@ async fn a_subscriber_that_is_too_slow_is_told_and_begins_anew() {
 }
 
 #[tokio::test]
-async fn a_state_can_be_waited_for() {
+async fn waiting_for_a_state_returns_it() {
     let desk = Desk::open().await;
     let journal = desk.journal.clone();
     let waits = tokio::spawn(async move { journal.reached(Seq(3)).await.seq() });
@@ -101,7 +101,7 @@ async fn a_state_can_be_waited_for() {
 }
 
 #[tokio::test]
-async fn closing_answers_what_waits_and_ends_the_feed() {
+async fn closing_answers_queued_commands_and_ends_the_feed() {
     let desk = Desk::open().await;
     let mut feed = desk.journal.subscribe();
     let (gate, first) = desk.hold(mount("first")).await;

@@ -19,7 +19,7 @@ fn repeated(outcome: Result<Outcome, SubmitError>) -> Answer {
 }
 
 #[tokio::test]
-async fn the_same_request_gets_the_same_answer_and_is_done_once() {
+async fn repeated_request_gets_the_same_answer_and_runs_once() {
     let desk = Desk::open().await;
     let first = send(&desk, mount("a"), "k", "mount a").await.unwrap();
     let answer = repeated(send(&desk, mount("a"), "k", "mount a").await);
@@ -31,7 +31,7 @@ async fn the_same_request_gets_the_same_answer_and_is_done_once() {
 }
 
 #[tokio::test]
-async fn a_key_is_not_taken_for_another_request() {
+async fn key_of_another_request_is_refused() {
     let desk = Desk::open().await;
     send(&desk, mount("a"), "k", "mount a").await.unwrap();
     assert!(matches!(send(&desk, mount("b"), "k", "mount b").await, Err(SubmitError::KeyReused)));
@@ -39,7 +39,7 @@ async fn a_key_is_not_taken_for_another_request() {
 }
 
 #[tokio::test]
-async fn keys_outlive_the_daemon() {
+async fn keys_survive_a_restart() {
     let mut desk = Desk::open().await;
     let first = send(&desk, mount("a"), "k", "mount a").await.unwrap();
     desk.reopen().await;
@@ -49,7 +49,7 @@ async fn keys_outlive_the_daemon() {
 }
 
 #[tokio::test]
-async fn keys_are_forgotten_after_a_day() {
+async fn keys_expire_after_a_day() {
     let mut desk = Desk::open().await;
     send(&desk, mount("a"), "k", "mount a").await.unwrap();
     desk.clock.advance(TimeDelta::hours(24) - TimeDelta::seconds(1));
@@ -64,7 +64,7 @@ async fn keys_are_forgotten_after_a_day() {
 }
 
 #[tokio::test]
-async fn what_was_refused_is_not_remembered_and_what_did_nothing_is() {
+async fn refusals_are_not_recorded_but_empty_decisions_are() {
     let desk = Desk::open().await;
     let node = desk.submit(mount("a")).await.unwrap().cluster.find_node("a").unwrap().id;
     assert!(matches!(send(&desk, mount("a"), "k", "mount a").await, Err(SubmitError::Refused(_))));
@@ -77,7 +77,7 @@ async fn what_was_refused_is_not_remembered_and_what_did_nothing_is() {
 }
 
 #[tokio::test]
-async fn the_same_request_twice_at_once_is_done_once() {
+async fn concurrent_repeats_run_once() {
     let desk = Desk::open().await;
     let (gate, _first) = desk.hold(mount("first")).await;
     let both = [0, 1].map(|_| desk.send_keyed(mount("a"), Some(("k", "mount a"))));
@@ -92,7 +92,7 @@ async fn the_same_request_twice_at_once_is_done_once() {
 }
 
 #[tokio::test]
-async fn a_repetition_is_not_answered_before_its_first_answer_is_durable() {
+async fn repeat_is_not_answered_before_the_first_answer_is_durable() {
     let desk = Desk::open().await;
     let (gate, first) = desk.hold(mount("first")).await;
     let both = [0, 1].map(|_| desk.send_keyed(mount("a"), Some(("k", "mount a"))));
@@ -111,7 +111,7 @@ async fn a_repetition_is_not_answered_before_its_first_answer_is_durable() {
 }
 
 #[tokio::test]
-async fn a_request_whose_answer_was_lost_is_not_done_again() {
+async fn request_whose_answer_was_lost_runs_once() {
     use std::sync::atomic::Ordering;
     let desk = Desk::open().await;
     desk.store.fail_next_append(Fault::AfterWriting);

@@ -112,7 +112,7 @@ async fn keep(store: &Faulty, log: &[Envelope], after: &[usize]) {
 }
 
 #[tokio::test]
-async fn a_log_is_opened_from_its_newest_snapshot() {
+async fn log_is_opened_from_its_newest_snapshot() {
     let (store, log) = logged(1_300, 0).await;
     let whole = Cluster::default().fold(&log);
     let journal = open(&store).await;
@@ -132,7 +132,7 @@ async fn a_log_is_opened_from_its_newest_snapshot() {
 }
 
 #[tokio::test]
-async fn whoever_folds_a_long_way_leaves_snapshots_for_the_next() {
+async fn long_fold_leaves_snapshots() {
     let (store, log) = logged(2 * SNAPSHOT_INTERVAL + 2_000, 0).await;
     let whole = Cluster::default().fold(&log);
     let journal = open(&store).await;
@@ -150,7 +150,7 @@ async fn whoever_folds_a_long_way_leaves_snapshots_for_the_next() {
 }
 
 #[tokio::test]
-async fn a_snapshot_that_is_damaged_older_or_of_another_log_is_not_used() {
+async fn unusable_snapshots_are_ignored() {
     let (store, log) = logged(1_300, 0).await;
     let whole = Cluster::default().fold(&log);
     keep(&store, &log, &[500, 1_000]).await;
@@ -182,7 +182,7 @@ async fn a_snapshot_that_is_damaged_older_or_of_another_log_is_not_used() {
 }
 
 #[tokio::test]
-async fn the_state_after_any_event_is_the_fold_up_to_it() {
+async fn state_after_an_event_is_the_fold_up_to_it() {
     let (store, log) = logged(1_300, 0).await;
     keep(&store, &log, &[400, 800, 1_200]).await;
     let journal = open(&store).await;
@@ -209,7 +209,7 @@ async fn the_state_after_any_event_is_the_fold_up_to_it() {
 }
 
 #[tokio::test]
-async fn a_look_into_the_past_holds_up_no_command_however_long_it_takes() {
+async fn reading_the_past_delays_no_command() {
     let desk = Desk::open().await;
     for name in ["a", "b", "c"] {
         desk.submit(mount(name)).await.unwrap();

@@ -27,7 +27,7 @@ impl Drop for SmallDisk {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root to mount file systems: scripts/test"]
-async fn a_full_disk_refuses_commands_loses_nothing_and_is_recovered_from() {
+async fn full_disk_refuses_commands_and_loses_nothing() {
     let disk = SmallDisk::mount();
     let filler = disk.0.path().join("filler");
     let mut daemon = Daemon::start_on(&disk.0.path().join("state")).await;

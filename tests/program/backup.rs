@@ -32,7 +32,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_taken_while_clients_write_is_whole_and_of_one_moment() {
+async fn backup_during_writes_is_complete_and_of_one_moment() {
     let daemon = Daemon::start().await;
     for number in 0..20 {
         assert!(create_container(&daemon, &format!("before-{number}")).await);
@@ -95,7 +95,7 @@ async fn a_backup_taken_while_clients_write_is_whole_and_of_one_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_overwrites_nothing_and_a_restore_takes_an_empty_folder_alone() {
+async fn backup_overwrites_nothing_and_restore_needs_an_empty_folder() {
     let mut daemon = Daemon::start().await;
     assert!(create_container(&daemon, "a").await);
     let dir = tempfile::tempdir().unwrap();

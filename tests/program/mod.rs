@@ -38,7 +38,7 @@ async fn create_container(daemon: &Daemon, name: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_starts_without_any_configuration_and_keeps_its_log_in_the_state_folder() {
+async fn starts_without_configuration_with_its_log_in_the_state_folder() {
     let home = tempfile::tempdir().unwrap();
     let state = home.path().join("state");
     let mut child = Command::new(env!("CARGO_BIN_EXE_kdaemon"))
@@ -60,7 +60,7 @@ async fn it_starts_without_any_configuration_and_keeps_its_log_in_the_state_fold
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_stops_cleanly_on_sigterm_and_sigint_and_goes_on_where_it_was() {
+async fn stops_cleanly_on_sigterm_and_sigint_and_resumes() {
     let mut daemon = Daemon::start().await;
     for (number, name) in ["TERM", "INT"].iter().enumerate() {
         assert!(create_container(&daemon, &format!("c-{number}")).await);
@@ -72,7 +72,7 @@ async fn it_stops_cleanly_on_sigterm_and_sigint_and_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_daemon_on_the_same_data_folder_is_refused() {
+async fn second_daemon_on_the_same_data_folder_is_refused() {
     let daemon = Daemon::start().await;
     let output = daemon.command().output().unwrap();
     assert!(!output.status.success());
@@ -81,7 +81,7 @@ async fn a_second_daemon_on_the_same_data_folder_is_refused() {
 }
 
 #[test]
-fn listening_on_more_than_loopback_is_refused_until_it_is_said_aloud() {
+fn listening_beyond_loopback_needs_allow_unauthenticated() {
     let dir = tempfile::tempdir().unwrap();
     let output = kdaemon(&["serve", "--no-local", "--bind", "0.0.0.0:0"], dir.path());
     assert!(!output.status.success());
@@ -89,7 +89,7 @@ fn listening_on_more_than_loopback_is_refused_until_it_is_said_aloud() {
 }
 
 #[test]
-fn a_store_that_does_not_answer_is_said() {
+fn silent_store_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let host = silent.local_addr().unwrap().to_string();
@@ -108,7 +108,7 @@ fn a_store_that_does_not_answer_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_is_taken_is_said() {
+async fn address_in_use_is_reported() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let dir = tempfile::tempdir().unwrap();
@@ -118,7 +118,7 @@ async fn an_address_that_is_taken_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_while_clients_write_it_loses_nothing_that_it_acknowledged() {
+async fn kill_during_writes_loses_nothing_acknowledged() {
     let mut daemon = Daemon::start().await;
     let acknowledged = Arc::new(Mutex::new(Vec::new()));
     for life in 0..4 {
@@ -160,7 +160,7 @@ async fn killed_while_clients_write_it_loses_nothing_that_it_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rebuild_folds_dropped_tables_anew_and_verify_finds_what_was_altered() {
+async fn rebuild_restores_tables_and_verify_finds_alterations() {
     let mut daemon = Daemon::start().await;
     for name in ["a", "b", "c"] {
         assert!(create_container(&daemon, name).await);
@@ -247,7 +247,7 @@ async fn rebuild_folds_dropped_tables_anew_and_verify_finds_what_was_altered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_asks_a_daemon_at_work_and_holds_the_log_against_what_was_kept() {
+async fn verify_asks_a_running_daemon_and_checks_an_expected_head() {
     let mut daemon = Daemon::start().await;
     assert!(create_container(&daemon, "a").await);
     let server = daemon.url("").trim_end_matches("/0.0").to_owned();
@@ -317,7 +317,7 @@ async fn verify_asks_a_daemon_at_work_and_holds_the_log_against_what_was_kept() 
 }
 
 #[test]
-fn verify_and_rebuild_say_when_there_is_no_log() {
+fn verify_and_rebuild_report_a_missing_log() {
     let dir = tempfile::tempdir().unwrap();
     for command in ["verify", "rebuild"] {
         let output = kdaemon(&[command], dir.path());
@@ -327,7 +327,7 @@ fn verify_and_rebuild_say_when_there_is_no_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damaged_and_foreign_files_are_refused_with_what_to_do() {
+async fn damaged_and_foreign_files_are_refused_with_advice() {
     let mut daemon = Daemon::start().await;
     for number in 0..200 {
         assert!(create_container(&daemon, &format!("c-{number}")).await);
@@ -359,7 +359,7 @@ async fn damaged_and_foreign_files_are_refused_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_address_is_mounted_and_down_with_the_reason() {
+async fn node_with_a_wrong_address_is_down_with_the_reason() {
     let daemon = Daemon::start().await;
     daemon.post("/nodes/create", json!({"name": "wrong", "d_ipaddr": "127.0.0.1", "d_port": "9"})).await;
     let node = daemon.until("/nodes/wrong", "it is DOWN", |n| n["state"] == "DOWN").await;

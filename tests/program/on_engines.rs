@@ -6,7 +6,7 @@ use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn the_machines_own_engine_is_mounted_as_local() {
+async fn local_engine_is_mounted_as_local() {
     let cluster = tokio::task::block_in_place(|| Cluster::up(1));
     let socket = cluster.socket(1).to_string();
     let daemon = Daemon::start_with(&[], &[("KDAEMON_LOCAL_ENDPOINT", &socket)]).await;

@@ -19,7 +19,7 @@ async fn status(daemon: &Daemon, path: &str) -> (u16, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_observations_go_and_all_that_was_known_stays_known() {
+async fn pruning_observations_loses_no_state() {
     let quick = [
         ("KDAEMON_OBSERVATION_RETENTION", "1s"),
         ("KDAEMON_HEALTH_INTERVAL", "10ms"),

@@ -57,7 +57,7 @@ async fn stop(daemon: &mut Daemon) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the program `rethinkdb`: scripts/test"]
-async fn a_log_moves_to_rethinkdb_and_back_and_the_daemon_with_it() {
+async fn log_moves_to_rethinkdb_and_back_with_the_daemon() {
     let server = Rethinkdb::get();
     let settings = settings(server.address());
     let files = tempfile::tempdir().unwrap();
@@ -104,7 +104,7 @@ async fn a_log_moves_to_rethinkdb_and_back_and_the_daemon_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the program `rethinkdb`: scripts/test"]
-async fn a_server_that_goes_away_stops_commands_and_nothing_else() {
+async fn absent_server_stops_commands_and_nothing_else() {
     let mut server = Server::start();
     let settings = settings(server.address);
     let daemon = daemon_on(&settings).await;

@@ -134,7 +134,7 @@ fn is_signed(signature: &str, parts: &[&[u8]]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_event_is_sent_once_in_order_and_signed() {
+async fn each_event_is_delivered_once_in_order_and_signed() {
     let receiver = Receiver::default();
     let listener = listener().await;
     let url = format!("http://{}/hook?team=a", listener.local_addr().unwrap());
@@ -176,7 +176,7 @@ async fn each_event_is_sent_once_in_order_and_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_kinds_that_are_asked_for_are_sent() {
+async fn only_requested_kinds_are_delivered() {
     let receiver = Receiver::default();
     let listener = listener().await;
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -196,7 +196,7 @@ async fn only_the_kinds_that_are_asked_for_are_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_fails_hangs_or_sends_elsewhere_gets_the_event_again_and_holds_up_nobody() {
+async fn failing_receiver_gets_the_event_again_and_delays_nothing_else() {
     let receiver = Receiver::default();
     let answers = [
         Answer::Status(500),
@@ -252,7 +252,7 @@ async fn a_receiver_that_fails_hangs_or_sends_elsewhere_gets_the_event_again_and
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn none_is_missed_when_the_receiver_is_away_and_the_daemon_is_killed() {
+async fn no_event_is_missed_across_kills_and_outages() {
     let receiver = Receiver::default();
     let first = listener().await;
     let address = first.local_addr().unwrap();
@@ -319,7 +319,7 @@ async fn none_is_missed_when_the_receiver_is_away_and_the_daemon_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_go_over_tls_to_whom_the_system_trusts_alone() {
+async fn tls_receivers_must_be_trusted_by_the_system() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let trusted = dir.path().join("trusted.pem");
@@ -361,7 +361,7 @@ async fn events_go_over_tls_to_whom_the_system_trusts_alone() {
 }
 
 #[test]
-fn a_webhook_that_cannot_be_is_refused_at_the_start() {
+fn impossible_webhook_is_refused_at_start() {
     let dir = tempfile::tempdir().unwrap();
     let short = dir.path().join("short");
     std::fs::write(&short, "12345").unwrap();

@@ -18,7 +18,7 @@ fn identity(world: &World, id: kdaemon_events::ContainerId) -> Identity {
 }
 
 #[tokio::test(start_paused = true)]
-async fn containers_are_launched_evenly_over_the_nodes() {
+async fn containers_are_spread_evenly() {
     let world = World::with_nodes(3).await;
     world.application("web", forever(), Some(9)).await;
     world.until("nine are UP", |c| c.containers().filter(|c| c.status() == Status::Up).count() == 9).await;
@@ -26,7 +26,7 @@ async fn containers_are_launched_evenly_over_the_nodes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stopped_container_is_down_and_a_launch_brings_it_back_as_a_new_generation() {
+async fn relaunched_container_is_a_new_generation() {
     let world = World::with_nodes(2).await;
     world.application("web", forever(), None).await;
     let id = world.running("web-a", "web").await;
@@ -41,7 +41,7 @@ async fn a_stopped_container_is_down_and_a_launch_brings_it_back_as_a_new_genera
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_container_is_gone_from_its_node_and_from_the_state() {
+async fn deleted_container_is_gone_from_node_and_state() {
     let world = World::with_nodes(2).await;
     world.application("web", forever(), None).await;
     let id = world.running("web-a", "web").await;
@@ -51,7 +51,7 @@ async fn a_deleted_container_is_gone_from_its_node_and_from_the_state() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_container_is_back_within_two_seconds() {
+async fn killed_container_is_back_within_two_seconds() {
     let world = World::with_nodes(2).await;
     world.application("web", forever(), None).await;
     let id = world.running("web-a", "web").await;
@@ -68,7 +68,7 @@ async fn a_killed_container_is_back_within_two_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_somebody_removed_comes_back() {
+async fn container_removed_on_the_engine_comes_back() {
     let world = World::with_nodes(2).await;
     world.application("web", forever(), None).await;
     let id = world.running("web-a", "web").await;
@@ -83,7 +83,7 @@ async fn a_container_that_somebody_removed_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_keeps_exiting_is_started_with_growing_pauses() {
+async fn exiting_container_restarts_with_backoff() {
     let world = World::with_nodes(1).await;
     let spec = SpecChanges { command: Some(vec!["sh".into(), "-c".into(), "exit 3".into()]), ..forever() };
     world.application("bad", spec, None).await;
@@ -107,7 +107,7 @@ async fn a_container_that_keeps_exiting_is_started_with_growing_pauses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_with_restart_policy_no_stays_down_and_says_why() {
+async fn container_with_restart_policy_no_stays_down_with_the_reason() {
     let world = World::with_nodes(1).await;
     let spec = SpecChanges {
         command: Some(vec!["sh".into(), "-c".into(), "exit 3".into()]),
@@ -122,7 +122,7 @@ async fn a_container_with_restart_policy_no_stays_down_and_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_launch_is_retried_and_then_failed_in_the_engines_words() {
+async fn failing_launch_is_retried_then_failed_with_the_engines_message() {
     let world = World::with_nodes(2).await;
     world.engines.lacks_image("no/such-image");
     let spec = SpecChanges { docker_image: Some("no/such-image".into()), ..forever() };
@@ -137,7 +137,7 @@ async fn a_failing_launch_is_retried_and_then_failed_in_the_engines_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_at_fault_is_avoided() {
+async fn faulty_node_is_avoided() {
     let world = World::with_nodes(2).await;
     world.machine(1).full_disk();
     world.application("web", forever(), None).await;
@@ -149,7 +149,7 @@ async fn a_node_at_fault_is_avoided() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_launch_that_times_out_though_it_succeeded_leaves_no_second_container() {
+async fn launch_that_times_out_after_success_leaves_one_container() {
     let world = World::with_nodes(1).await;
     world.machine(1).launch_succeeds_but_times_out(1);
     world.application("web", forever(), None).await;
@@ -159,7 +159,7 @@ async fn a_launch_that_times_out_though_it_succeeded_leaves_no_second_container(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_application_waits_for_those_it_depends_on() {
+async fn application_waits_for_its_dependencies() {
     let world = World::with_nodes(1).await;
     world.application("db", forever(), None).await;
     world.application_depending_on("web", forever(), None, &["db"]).await;
@@ -172,7 +172,7 @@ async fn an_application_waits_for_those_it_depends_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn scaling_makes_and_deletes_containers() {
+async fn scaling_creates_and_deletes_containers() {
     let world = World::with_nodes(3).await;
     let id = world.application("web", forever(), Some(3)).await;
     world.until("three are UP", |c| c.application(id).unwrap().up == 3).await;
@@ -184,7 +184,7 @@ async fn scaling_makes_and_deletes_containers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_away_stops_nothing_for_ever() {
+async fn absent_store_stops_nothing_permanently() {
     let world = World::with_nodes(2).await;
     world.application("web", forever(), None).await;
     let id = world.running("web-a", "web").await;
@@ -198,7 +198,7 @@ async fn a_store_that_is_away_stops_nothing_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engines_error_is_told_as_it_is() {
+async fn engine_error_is_quoted() {
     let world = World::with_nodes(1).await;
     world.machine(1).fail_next_launches(9, EngineError::Rejected("exec: \"nope\": not found".into()));
     world.application("web", forever(), None).await;
@@ -209,7 +209,7 @@ async fn an_engines_error_is_told_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_cannot_be_had_concerns_no_other_application() {
+async fn missing_image_affects_no_other_application() {
     let world = World::with_nodes(3).await;
     // Of equally empty nodes the one with the lowest id is chosen first.
     let first = world.journal.cluster().nodes().next().unwrap().name.clone();
@@ -223,7 +223,7 @@ async fn an_image_that_cannot_be_had_concerns_no_other_application() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_takes_long_to_come_holds_up_nothing_elsewhere() {
+async fn slow_pull_delays_nothing_elsewhere() {
     let world = World::empty().await;
     let pull_ms = 800_000..=800_000;
     let slow =
@@ -248,7 +248,7 @@ async fn an_image_that_takes_long_to_come_holds_up_nothing_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fits_nowhere_is_looked_at_less_and_less_often_and_at_once_when_a_node_comes() {
+async fn unschedulable_container_backs_off_until_a_node_comes() {
     let world = World::with_nodes(1).await;
     world.submit(Command::CordonNode(world.node(1))).await.unwrap();
     world.application("web", forever(), Some(1)).await;

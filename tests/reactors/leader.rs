@@ -65,7 +65,7 @@ impl Daemon {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_leads_and_when_it_dies_another_does_within_five_seconds() {
+async fn dead_leader_is_replaced_within_five_seconds() {
     let store = Arc::new(MemoryStore::new());
     let mut first = Daemon::start(&store, "first").await;
     first.leads().await;
@@ -85,7 +85,7 @@ async fn one_leads_and_when_it_dies_another_does_within_five_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_cannot_renew_stops_before_another_begins() {
+async fn leader_that_cannot_renew_stops_before_the_next_starts() {
     let store = Arc::new(MemoryStore::new());
     let mut first = Daemon::start(&store, "first").await;
     first.leads().await;
@@ -107,7 +107,7 @@ async fn whoever_cannot_renew_stops_before_another_begins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_stops_leaves_at_once() {
+async fn stopping_leader_hands_over_at_once() {
     let store = Arc::new(MemoryStore::new());
     let mut first = Daemon::start(&store, "first").await;
     first.leads().await;
@@ -121,7 +121,7 @@ async fn a_daemon_that_stops_leaves_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_store_is_away_nobody_leads_and_then_one_does() {
+async fn no_daemon_leads_while_the_store_is_away() {
     let store = Arc::new(MemoryStore::new());
     let mut first = Daemon::start(&store, "first").await;
     first.leads().await;
@@ -141,7 +141,7 @@ async fn while_the_store_is_away_nobody_leads_and_then_one_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_the_log_deposed_stops_and_can_be_elected_anew() {
+async fn deposed_leader_stops_and_can_be_elected_again() {
     let store = Arc::new(MemoryStore::new());
     let mut first = Daemon::start(&store, "first").await;
     first.leads().await;
@@ -171,7 +171,7 @@ async fn a_leader_that_the_log_deposed_stops_and_can_be_elected_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn followers_take_in_what_the_others_write() {
+async fn followers_see_the_commits_of_others() {
     let store = Arc::new(MemoryStore::new());
     let first = Daemon::start(&store, "first").await;
     let second = Daemon::start(&store, "second").await;

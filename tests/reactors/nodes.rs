@@ -22,7 +22,7 @@ fn all_up_elsewhere(cluster: &kdaemon_projections::Cluster, failed: kdaemon_even
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_address_is_mounted_and_down_with_the_reason() {
+async fn node_with_a_wrong_address_is_down_with_the_reason() {
     let world = World::empty().await;
     let id = world.mount(9).await;
     let cluster = world.until("it is DOWN", |c| c.node(id).is_some_and(|n| n.health == Health::Down)).await;
@@ -30,7 +30,7 @@ async fn a_wrong_address_is_mounted_and_down_with_the_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_containers_of_a_crashed_engine_are_up_elsewhere_within_five_seconds() {
+async fn containers_of_a_crashed_engine_are_up_elsewhere_within_five_seconds() {
     let world = with_containers(4, 12).await;
     let failed = world.node(2);
     let began = tokio::time::Instant::now();
@@ -47,7 +47,7 @@ async fn the_containers_of_a_crashed_engine_are_up_elsewhere_within_five_seconds
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_link_is_noticed_and_healed_within_twelve_seconds_and_stale_containers_go() {
+async fn cut_link_is_noticed_and_healed_within_twelve_seconds() {
     let world = with_containers(4, 12).await;
     let failed = world.node(3);
     let began = tokio::time::Instant::now();
@@ -63,7 +63,7 @@ async fn a_cut_link_is_noticed_and_healed_within_twelve_seconds_and_stale_contai
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_returns_keeps_its_unreplaced_containers() {
+async fn returning_node_keeps_its_unreplaced_containers() {
     // A single node: there is nowhere to move to.
     let world = with_containers(1, 3).await;
     world.machine(1).cut();
@@ -75,7 +75,7 @@ async fn a_node_that_returns_keeps_its_unreplaced_containers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_that_restarts_has_its_containers_started_again() {
+async fn restarted_machine_gets_its_containers_started_again() {
     let world = with_containers(1, 3).await;
     world.machine(1).crash(Crash::Machine);
     world.until("they are LOST", |c| c.containers().all(|c| c.status() == Status::Lost)).await;
@@ -85,7 +85,7 @@ async fn a_machine_that_restarts_has_its_containers_started_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_lost_its_disk_has_its_containers_launched_anew() {
+async fn node_that_lost_its_disk_gets_its_containers_launched_again() {
     let world = with_containers(2, 6).await;
     world.machine(1).lose_disk();
     world
@@ -99,7 +99,7 @@ async fn a_node_that_lost_its_disk_has_its_containers_launched_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mounted_node_takes_its_share() {
+async fn mounted_node_receives_its_share() {
     let world = with_containers(2, 12).await;
     world.add_machine(3);
     world.mount(3).await;
@@ -110,7 +110,7 @@ async fn a_mounted_node_takes_its_share() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_empties_a_node_without_ever_stopping_service() {
+async fn drain_empties_a_node_without_stopping_service() {
     let world = with_containers(3, 9).await;
     let node = world.node(1);
     let mut subscription = world.journal.subscribe();
@@ -132,7 +132,7 @@ async fn a_drain_empties_a_node_without_ever_stopping_service() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unmount_is_refused_while_containers_are_there_and_forced_they_migrate() {
+async fn unmount_needs_force_while_containers_are_placed() {
     let world = with_containers(2, 4).await;
     let node = world.node(1);
     assert!(world.submit(Command::UnmountNode { node_id: node, force: false }).await.is_err());
@@ -143,7 +143,7 @@ async fn an_unmount_is_refused_while_containers_are_there_and_forced_they_migrat
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_most_nodes_fail_at_once_nothing_moves_until_they_are_back() {
+async fn mass_failure_pauses_migrations() {
     let world = with_containers(4, 8).await;
     for number in 1..=3 {
         world.machine(number).cut();
@@ -179,7 +179,7 @@ async fn orphans_are_removed_and_foreign_containers_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_is_killed_finds_everything_as_it_was() {
+async fn killed_daemon_finds_everything_as_it_was() {
     let mut world = with_containers(3, 9).await;
     let before = world.journal.cluster();
     world.crash_and_restart().await;
@@ -193,7 +193,7 @@ async fn a_daemon_that_is_killed_finds_everything_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_at_any_moment_of_a_launch_each_container_runs_exactly_once() {
+async fn kill_at_any_moment_of_a_launch_runs_each_container_once() {
     for moment_ms in (0..2_500).step_by(61) {
         let mut world = World::with_nodes(2).await;
         world.application("web", forever(), Some(4)).await;
@@ -208,7 +208,7 @@ async fn killed_at_any_moment_of_a_launch_each_container_runs_exactly_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_at_any_moment_of_a_migration_each_container_runs_exactly_once() {
+async fn kill_at_any_moment_of_a_migration_runs_each_container_once() {
     for moment_ms in (0..4_000).step_by(97) {
         let mut world = with_containers(3, 6).await;
         let drained = world.node(1);
@@ -225,7 +225,7 @@ async fn killed_at_any_moment_of_a_migration_each_container_runs_exactly_once() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_changed_address_is_another_engine_until_it_proves_to_be_the_same() {
+async fn changed_address_is_another_engine_until_proven_the_same() {
     let world = with_containers(2, 2).await;
     world.add_machine(7);
     let node = world.node(1);
@@ -249,7 +249,7 @@ async fn a_changed_address_is_another_engine_until_it_proves_to_be_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_took_the_place_of_another_is_noticed_although_no_probe_failed() {
+async fn replaced_engine_is_noticed_without_a_failed_probe() {
     let world = with_containers(3, 3).await;
     let id_of = |c: &kdaemon_projections::Cluster| {
         c.find_node("node-2").and_then(|node| node.engine.as_ref()).map(|engine| engine.engine_id.clone())
@@ -262,7 +262,7 @@ async fn an_engine_that_took_the_place_of_another_is_noticed_although_no_probe_f
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_reactors_of_a_deposed_leader_touch_no_engine_any_more() {
+async fn deposed_leader_touches_no_engine() {
     let world = with_containers(2, 2).await;
     let term = world.journal.cluster().term().next();
     world.submit(Command::BecomeLeader { term, daemon: "another".into() }).await.unwrap();
@@ -278,7 +278,7 @@ async fn the_reactors_of_a_deposed_leader_touch_no_engine_any_more() {
 
 /// Without probation each return would cause as many moves as the failure before it.
 #[tokio::test(start_paused = true)]
-async fn a_node_that_keeps_failing_and_coming_back_causes_no_storm() {
+async fn flapping_node_causes_no_storm() {
     let world = with_containers(3, 12).await;
     let flapping = world.node(3);
     let is = |health: Health| {

@@ -11,7 +11,7 @@ use std::time::Duration;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[tokio::test(start_paused = true)]
-async fn answers_to_requests_that_could_come_again_go_after_a_day() {
+async fn idempotency_records_expire_after_a_day() {
     let mut world = World::empty().await;
     world.settings.observation_retention = Some(24 * HOUR);
     world.crash_and_restart().await;

@@ -5,7 +5,7 @@ use kdaemon::journal::{fold_anew, fold_log};
 use kdaemon::store::EventStore as _;
 
 #[tokio::test(start_paused = true)]
-async fn snapshots_are_taken_while_the_daemon_works_and_a_restart_goes_on_from_the_last() {
+async fn restart_resumes_from_the_last_snapshot() {
     let mut world = World::with_nodes(3).await;
     world.settings.snapshot_interval = 40;
     world.crash_and_restart().await;

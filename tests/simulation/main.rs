@@ -29,17 +29,17 @@ fn run_all(seeds: std::ops::RangeInclusive<u64>) {
 }
 
 #[test]
-fn nothing_goes_wrong_whatever_goes_wrong() {
+fn invariants_hold_under_faults() {
     run_all(1..=6);
 }
 
 #[test]
-fn nothing_goes_wrong_whatever_else_goes_wrong() {
+fn invariants_hold_under_more_faults() {
     run_all(7..=12);
 }
 
 #[test]
-fn a_seed_decides_everything() {
+fn one_seed_gives_one_log() {
     for seed in [3, 7] {
         let run = || world::run(seed, Duration::from_secs(300), 1);
         let (first, second) = (run(), run());

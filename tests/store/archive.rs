@@ -35,7 +35,7 @@ async fn imported(store: &dyn EventStore, mut file: &[u8]) -> Result<Head, Archi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_goes_from_store_to_store_without_a_byte_changed() {
+async fn log_moves_between_stores_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
     let embedded = SqliteStore::open(folder.path()).unwrap();
     let head = varied(&embedded).await;
@@ -66,7 +66,7 @@ pub(crate) fn what_was_pruned_goes_along_as_its_digest() {
 }
 
 #[tokio::test]
-async fn an_import_that_was_cut_short_goes_on_where_it_stopped() {
+async fn interrupted_import_resumes() {
     let source = MemoryStore::new();
     let head = varied(&source).await;
     let file = exported(&source).await;
@@ -84,7 +84,7 @@ async fn an_import_that_was_cut_short_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
-async fn a_store_with_another_log_is_not_touched() {
+async fn store_with_another_log_is_left_untouched() {
     let source = MemoryStore::new();
     varied(&source).await;
     let file = exported(&source).await;
@@ -98,7 +98,7 @@ async fn a_store_with_another_log_is_not_touched() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_altered_is_refused_where_it_was() {
+async fn altered_file_is_refused_at_the_altered_commit() {
     let source = MemoryStore::new();
     fill(&source, 3).await;
     let file = String::from_utf8(exported(&source).await).unwrap();

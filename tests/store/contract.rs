@@ -54,7 +54,7 @@ pub(crate) fn with_rethinkdb(test: fn()) {
 }
 
 #[test]
-pub(crate) fn an_empty_store_has_nothing() {
+pub(crate) fn empty_store_has_nothing() {
     every_store(async |store| {
         assert_eq!(store.head().await.unwrap(), Head::default());
         assert_eq!(store.read(Seq(0), 10).await.unwrap(), []);
@@ -67,7 +67,7 @@ pub(crate) fn an_empty_store_has_nothing() {
 }
 
 #[test]
-pub(crate) fn a_commit_is_appended_to_the_head_that_it_expects() {
+pub(crate) fn commit_is_appended_to_its_expected_head() {
     every_store(async |store| {
         let first = commit(&Head::default(), vec![token("a"), token("b")]);
         let head = store.append(&Head::default(), first.clone()).await.unwrap();
@@ -83,7 +83,7 @@ pub(crate) fn a_commit_is_appended_to_the_head_that_it_expects() {
 }
 
 #[test]
-pub(crate) fn an_append_to_another_head_conflicts_and_writes_nothing() {
+pub(crate) fn append_to_another_head_conflicts_and_writes_nothing() {
     every_store(async |store| {
         let old = fill(&*store, 1).await;
         let head = fill(&*store, 1).await;
@@ -106,7 +106,7 @@ pub(crate) fn an_append_to_another_head_conflicts_and_writes_nothing() {
 }
 
 #[test]
-pub(crate) fn of_many_that_append_at_once_one_wins_each_place() {
+pub(crate) fn concurrent_appends_have_one_winner_each() {
     every_store(async |store| {
         let tasks: Vec<_> = (0..8)
             .map(|writer| {
@@ -163,7 +163,7 @@ pub(crate) fn events_are_read_in_dense_order_page_by_page() {
 }
 
 #[test]
-pub(crate) fn what_is_read_decodes_to_what_was_written() {
+pub(crate) fn read_events_decode_to_written_events() {
     every_store(async |store| {
         let events = vec![migration(1, 1), observed(2), token("'; DROP TABLE events; --")];
         store.append(&Head::default(), commit(&Head::default(), events.clone())).await.unwrap();
@@ -196,7 +196,7 @@ async fn varied(store: &dyn EventStore) {
 }
 
 #[test]
-pub(crate) fn a_log_on_this_machine_is_read_in_place_as_it_is_read_from_elsewhere() {
+pub(crate) fn local_and_remote_reads_agree() {
     every_store(async |store| {
         varied(&*store).await;
         store.prune(&[(Seq(3), Seq(3))], 1).await.unwrap();
@@ -233,7 +233,7 @@ pub(crate) fn a_log_on_this_machine_is_read_in_place_as_it_is_read_from_elsewher
 }
 
 #[test]
-pub(crate) fn each_filter_of_a_query_finds_its_events() {
+pub(crate) fn each_filter_finds_its_events() {
     every_store(async |store| {
         varied(&*store).await;
         let find = async |query: EventQuery| seqs(&*store, query).await;
@@ -259,7 +259,7 @@ pub(crate) fn each_filter_of_a_query_finds_its_events() {
 }
 
 #[test]
-pub(crate) fn a_time_between_two_microseconds_is_before_the_second() {
+pub(crate) fn times_are_compared_beyond_microseconds() {
     every_store(async |store| {
         varied(&*store).await;
         let just_after = Some(at(3) + TimeDelta::nanoseconds(1));
@@ -360,7 +360,7 @@ pub(crate) fn old_answers_are_forgotten_and_the_log_stays_whole() {
 }
 
 #[test]
-pub(crate) fn the_last_event_until_a_time_is_found() {
+pub(crate) fn last_event_until_a_time_is_found() {
     every_store(async |store| {
         assert_eq!(store.seq_at(at(5)).await.unwrap(), Seq(0));
         let mut head = Head::default();
@@ -393,7 +393,7 @@ fn snapshot(seq: u64, bytes: &[u8]) -> Snapshot {
 }
 
 #[test]
-pub(crate) fn snapshots_are_kept_found_replaced_and_dropped() {
+pub(crate) fn snapshots_are_stored_found_replaced_and_dropped() {
     every_store(async |store| {
         fill(&*store, 30).await;
         assert_eq!(store.snapshots().await.unwrap(), []);
@@ -443,7 +443,7 @@ pub(crate) fn answers_are_found_by_the_events_that_they_are_for() {
 
 /// What a database could take for something else, and what it may not change by a byte.
 #[test]
-pub(crate) fn the_text_of_an_event_comes_back_whatever_is_in_it() {
+pub(crate) fn event_text_comes_back_byte_for_byte() {
     every_store(async |store| {
         let reserved = r#""labels":{"$reql_type$":"TIME","z":1.0,"a":1e3,"big":9007199254740993}"#;
         let odd = ["", "\u{0}", "$reql_type$", "line\nline\r\u{2028}", "\u{1F980}\u{feff}", "\\\"'`${}"];
@@ -497,7 +497,7 @@ pub(crate) fn rows_are_written_read_replaced_and_removed() {
 }
 
 #[test]
-pub(crate) fn an_older_state_of_the_tables_never_overwrites_a_newer_one() {
+pub(crate) fn older_tables_never_overwrite_newer_ones() {
     every_store(async |store| {
         store.write_rows(Seq(5), vec![row(Table::Nodes, 1, Some("new"))]).await.unwrap();
         let older = vec![row(Table::Nodes, 1, Some("old")), row(Table::Nodes, 2, Some("old"))];
@@ -511,7 +511,7 @@ pub(crate) fn an_older_state_of_the_tables_never_overwrites_a_newer_one() {
 }
 
 #[test]
-pub(crate) fn dropped_tables_are_empty_and_the_log_is_not() {
+pub(crate) fn dropping_tables_keeps_the_log() {
     every_store(async |store| {
         let head = fill(&*store, 3).await;
         for table in Table::ALL {
@@ -529,7 +529,7 @@ pub(crate) fn dropped_tables_are_empty_and_the_log_is_not() {
 }
 
 #[test]
-pub(crate) fn a_large_commit_is_whole() {
+pub(crate) fn large_commit_is_complete() {
     every_store(async |store| {
         let events = (0..1_000).map(|i| token(&format!("{i}{}", "x".repeat(900)))).collect();
         let head = store.append(&Head::default(), commit(&Head::default(), events)).await.unwrap();
@@ -540,7 +540,7 @@ pub(crate) fn a_large_commit_is_whole() {
 }
 
 #[test]
-pub(crate) fn a_reader_never_sees_a_part_of_a_commit() {
+pub(crate) fn readers_never_see_part_of_a_commit() {
     every_store(async |store| {
         let writer = {
             let store = Arc::clone(&store);
@@ -561,7 +561,7 @@ pub(crate) fn a_reader_never_sees_a_part_of_a_commit() {
 }
 
 #[test]
-pub(crate) fn a_cursor_is_where_it_was_set_last() {
+pub(crate) fn cursor_is_at_its_last_position() {
     every_store(async |store| {
         assert_eq!(store.cursor("a").await.unwrap(), None);
         store.set_cursor("a", Seq(7)).await.unwrap();

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 const FOLDER: &str = "KDAEMON_TEST_STORE_CRASH";
 /// The test below: the process that is killed is this test binary again, with [`FOLDER`] set, so that it
 /// writes.
-const THIS_TEST: &str = "store::crash::no_acknowledged_commit_is_lost_when_the_process_is_killed";
+const THIS_TEST: &str = "store::crash::acknowledged_commits_survive_a_kill";
 const ACKNOWLEDGED: &str = "acknowledged ";
 
 /// Writes commits to the store in `folder` until the process is killed, and prints each acknowledged one.
@@ -31,7 +31,7 @@ fn write_until_killed(folder: PathBuf) -> ! {
 }
 
 #[test]
-fn no_acknowledged_commit_is_lost_when_the_process_is_killed() {
+fn acknowledged_commits_survive_a_kill() {
     if let Some(folder) = std::env::var_os(FOLDER) {
         write_until_killed(PathBuf::from(folder));
     }

@@ -35,7 +35,7 @@ impl Drop for Mount {
 
 #[tokio::test]
 #[ignore = "needs root to mount file systems: scripts/test"]
-async fn a_folder_that_cannot_be_written_is_named() {
+async fn unwritable_folder_is_named() {
     let disk = Mount::new(&["-t", "tmpfs", "-o", "size=8m", "kdaemon-test"]);
     let store = SqliteStore::open(disk.path()).unwrap();
     fill(&store, 2).await;
@@ -51,7 +51,7 @@ async fn a_folder_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_is_named() {
+fn impossible_folder_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     for folder in [file.path().to_owned(), file.path().join("below"), Path::new("/proc/kdaemon").to_owned()] {
         let Err(error) = SqliteStore::open(&folder) else { panic!("it opened") };
@@ -62,7 +62,7 @@ fn a_folder_that_cannot_be_is_named() {
 
 #[tokio::test]
 #[ignore = "needs root to mount file systems: scripts/test"]
-async fn a_full_disk_loses_nothing_and_is_got_over() {
+async fn full_disk_loses_nothing_and_is_recovered_from() {
     let disk = Mount::new(&["-t", "tmpfs", "-o", "size=3m", "kdaemon-test"]);
     let store = SqliteStore::open(disk.path()).unwrap();
     let mut head = fill(&store, 3).await;
@@ -97,7 +97,7 @@ async fn a_full_disk_loses_nothing_and_is_got_over() {
 
 #[tokio::test]
 #[ignore = "needs root to mount file systems: scripts/test"]
-async fn a_store_on_a_full_disk_can_be_read() {
+async fn store_on_a_full_disk_can_be_read() {
     let disk = Mount::new(&["-t", "tmpfs", "-o", "size=3m", "kdaemon-test"]);
     let store = SqliteStore::open(disk.path()).unwrap();
     let head = fill(&store, 3).await;

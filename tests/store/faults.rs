@@ -37,7 +37,7 @@ fn ids(commits: &[Commit]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_in_single_bytes_succeeds() {
+async fn login_in_single_bytes_succeeds() {
     let double = Double::start(Login::SingleBytes).await;
     let patient = RethinkdbSettings { query_timeout: Duration::from_secs(20), ..impatient(&double) };
     let store =
@@ -51,7 +51,7 @@ async fn a_login_in_single_bytes_succeeds() {
 
 /// Whatever happens to an insert, the answer is true, and the insert happened once.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_append_of_unknown_outcome_is_settled() {
+async fn append_of_unknown_outcome_is_settled() {
     use Fault::*;
     let faults: [&[Fault]; 14] = [
         &[LateAnswer(SHORT / 3)],
@@ -84,7 +84,7 @@ async fn an_append_of_unknown_outcome_is_settled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_settled_in_time_is_said_and_read_back_later() {
+async fn unsettled_append_is_reported_and_read_back_later() {
     let double = Double::start(Login::Whole).await;
     let store = open(&double).await;
     let head = fill(&store, 1).await;
@@ -99,7 +99,7 @@ async fn what_cannot_be_settled_in_time_is_said_and_read_back_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_late_commit_and_the_next_one_there_is_only_one() {
+async fn late_commit_and_its_successor_have_one_winner() {
     let double = Double::start(Login::Whole).await;
     let store = open(&double).await;
     let head = fill(&store, 1).await;
@@ -132,7 +132,7 @@ async fn of_a_late_commit_and_the_next_one_there_is_only_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_goes_away_leaves_no_answer_for_the_next_one() {
+async fn abandoned_call_leaves_no_answer_for_the_next_one() {
     let double = Double::start(Login::Whole).await;
     let store = open(&double).await;
     fill(&store, 20).await;
@@ -146,7 +146,7 @@ async fn a_caller_that_goes_away_leaves_no_answer_for_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_away_is_said_soon_and_is_used_again_when_it_is_back() {
+async fn absent_server_is_reported_soon_and_reused_when_back() {
     let double = Double::start(Login::Whole).await;
     let store = open(&double).await;
     let head = fill(&store, 2).await;
@@ -277,7 +277,7 @@ mod on_rethinkdb {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a RethinkDB server: scripts/test"]
-    async fn a_line_that_cuts_delays_and_swallows_loses_nothing() {
+    async fn faulty_connection_loses_nothing() {
         let server = Rethinkdb::get();
         let proxy = Proxy::to(server.address()).await;
         let direct = settings(server.address());
@@ -315,7 +315,7 @@ mod on_own_rethinkdb {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs the program `rethinkdb`: scripts/test"]
-    async fn a_server_that_is_killed_and_runs_again_has_all_that_was_acknowledged() {
+    async fn killed_server_keeps_everything_acknowledged() {
         let mut server = Server::start();
         let settings = settings(server.address);
         write_during([settings.clone(), settings], async |writers| {
@@ -333,7 +333,7 @@ mod on_own_rethinkdb {
     /// and wakes, while two daemons write.
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs the program `rethinkdb`: scripts/test"]
-    async fn of_three_servers_one_may_be_killed_or_cut_off() {
+    async fn one_of_three_servers_may_be_killed_or_cut_off() {
         let mut servers = tokio::task::block_in_place(|| Server::cluster(3));
         let hosts: Vec<_> =
             servers.iter().map(|server| (server.address.ip().to_string(), server.address.port())).collect();

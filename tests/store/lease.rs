@@ -12,7 +12,7 @@ fn lease(holder: u128, version: u64) -> Lease {
 }
 
 #[test]
-pub(crate) fn the_lease_goes_to_whoever_is_first() {
+pub(crate) fn first_writer_gets_the_lease() {
     every_store(async |store| {
         assert_eq!(store.lease().await.unwrap(), None);
         assert!(!store.write_lease(1, lease(1, 2)).await.unwrap(), "there is none of version 1");
@@ -28,7 +28,7 @@ pub(crate) fn the_lease_goes_to_whoever_is_first() {
 }
 
 #[test]
-pub(crate) fn of_many_that_want_the_lease_at_once_one_gets_each_version() {
+pub(crate) fn each_lease_version_has_one_winner() {
     every_store(async |store| {
         let tasks: Vec<_> = (1..=6)
             .map(|holder| {
@@ -58,7 +58,7 @@ pub(crate) fn of_many_that_want_the_lease_at_once_one_gets_each_version() {
 }
 
 #[test]
-pub(crate) fn who_waits_for_a_commit_hears_of_it_and_waits_no_longer_than_told() {
+pub(crate) fn waiting_for_a_commit_ends_with_the_commit_or_the_timeout() {
     every_store(async |store| {
         let head = fill(&*store, 2).await;
         store.wait_for_commit(&Head::default(), Duration::from_secs(60)).await.unwrap();

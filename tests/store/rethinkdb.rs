@@ -29,7 +29,7 @@ async fn ask(settings: &RethinkdbSettings, query: Command) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a RethinkDB server: scripts/test"]
-async fn daemons_that_start_at_once_make_one_database() {
+async fn concurrent_starts_create_one_database() {
     let server = Rethinkdb::get();
     let settings = settings(server.address());
     let opening: Vec<_> = (0..6).map(|_| tokio::spawn(RethinkdbStore::open(settings.clone()))).collect();
@@ -48,7 +48,7 @@ async fn daemons_that_start_at_once_make_one_database() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a RethinkDB server: scripts/test"]
-async fn all_is_there_when_it_is_opened_again() {
+async fn reopened_store_has_everything() {
     let server = Rethinkdb::get();
     let settings = settings(server.address());
     assert!(!RethinkdbStore::exists(settings.clone()).await.unwrap());
@@ -72,7 +72,7 @@ async fn all_is_there_when_it_is_opened_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a RethinkDB server: scripts/test"]
-async fn a_commit_of_another_daemon_is_heard_of_at_once() {
+async fn commit_of_another_daemon_is_noticed_at_once() {
     let server = Rethinkdb::get();
     let settings = settings(server.address());
     let ours = RethinkdbStore::open(settings.clone()).await.unwrap();
@@ -110,7 +110,7 @@ fn reads(commits: Command) -> Command {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a RethinkDB server: scripts/test"]
-async fn people_find_events_and_rows_with_reql() {
+async fn events_and_rows_can_be_queried_with_reql() {
     let server = Rethinkdb::get();
     let settings = settings(server.address());
     let store = RethinkdbStore::open(settings.clone()).await.unwrap();
@@ -169,7 +169,7 @@ async fn what_is_pruned_is_nowhere_in_its_commit_and_the_rest_is_found_with_reql
 /// Two daemons write the tables at the same time, one of them from an older state.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a RethinkDB server: scripts/test"]
-async fn a_row_is_never_overwritten_by_an_older_one_even_when_both_are_written_at_once() {
+async fn older_row_never_overwrites_a_newer_one_under_concurrency() {
     let server = Rethinkdb::get();
     let settings = settings(server.address());
     let leader = RethinkdbStore::open(settings.clone()).await.unwrap();
@@ -229,7 +229,7 @@ async fn what_was_altered_or_removed_is_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a RethinkDB server: scripts/test"]
-async fn a_snapshot_is_there_whole_or_not_at_all() {
+async fn snapshot_is_complete_or_absent() {
     let server = Rethinkdb::get();
     let settings = settings(server.address());
     let store = RethinkdbStore::open(settings.clone()).await.unwrap();
@@ -252,7 +252,7 @@ async fn a_snapshot_is_there_whole_or_not_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a RethinkDB server: scripts/test"]
-async fn the_last_event_before_a_time_is_found_though_clocks_differ() {
+async fn last_event_before_a_time_is_found_despite_clock_skew() {
     let server = Rethinkdb::get();
     let settings = settings(server.address());
     let store = RethinkdbStore::open(settings.clone()).await.unwrap();
@@ -276,7 +276,7 @@ fn seconds(seq: u64) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a RethinkDB server: scripts/test"]
-async fn a_wrong_password_and_a_silent_server_are_said() {
+async fn wrong_password_and_silent_server_are_reported() {
     let server = Rethinkdb::get();
     let wrong = RethinkdbSettings { password: "hush".into(), ..settings(server.address()) };
     let Err(error) = RethinkdbStore::open(wrong).await else { panic!("it opened") };

@@ -46,7 +46,7 @@ fn says(error: &StoreError, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn all_is_there_when_it_is_opened_again() {
+async fn reopened_store_has_everything() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path()).unwrap();
     let head = fill(&store, 3).await;
@@ -67,7 +67,7 @@ async fn all_is_there_when_it_is_opened_again() {
 }
 
 #[tokio::test]
-async fn its_folder_is_made_and_is_nobody_elses() {
+async fn data_folder_is_created_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("a/b");
@@ -78,7 +78,7 @@ async fn its_folder_is_made_and_is_nobody_elses() {
 }
 
 #[tokio::test]
-async fn a_folder_is_used_by_one_daemon_at_a_time() {
+async fn data_folder_has_one_daemon_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path()).unwrap();
     let error = refused(folder.path());
@@ -95,7 +95,7 @@ async fn a_folder_is_used_by_one_daemon_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_closed_store_says_so() {
+async fn closed_store_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path()).unwrap();
     store.close().await;
@@ -106,7 +106,7 @@ async fn a_closed_store_says_so() {
 }
 
 #[test]
-fn the_database_of_another_program_is_left_alone() {
+fn database_of_another_program_is_left_untouched() {
     let folder = tempfile::tempdir().unwrap();
     damage(folder.path(), "CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);");
     let error = refused(folder.path());
@@ -120,7 +120,7 @@ fn the_database_of_another_program_is_left_alone() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_left_alone() {
+fn file_that_is_not_a_database_is_left_untouched() {
     let folder = tempfile::tempdir().unwrap();
     let text = "This is not a database. ".repeat(400);
     std::fs::write(file(folder.path()), &text).unwrap();
@@ -131,7 +131,7 @@ fn a_file_that_is_no_database_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_file_of_a_newer_kdaemon_is_left_to_it() {
+async fn file_of_a_newer_kdaemon_is_refused() {
     let (folder, _) = written(1).await;
     damage(folder.path(), "PRAGMA user_version = 99");
     says(&refused(folder.path()), &["newer kDaemon", "layout 99", "use that one"]);
@@ -148,7 +148,7 @@ async fn start(folder: &Path) -> Result<Head, StoreError> {
 }
 
 #[tokio::test]
-async fn a_file_that_was_cut_is_not_started_on() {
+async fn truncated_file_is_refused() {
     let (folder, head) = written(400).await;
     let whole = std::fs::read(file(folder.path())).unwrap();
     for eighths in 1..8 {
@@ -165,7 +165,7 @@ async fn a_file_that_was_cut_is_not_started_on() {
 }
 
 #[tokio::test]
-async fn of_a_cut_write_ahead_log_whole_commits_remain() {
+async fn truncated_write_ahead_log_keeps_complete_commits() {
     // A copy of the files of a running store is what a crash leaves.
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path()).unwrap();
@@ -192,7 +192,7 @@ async fn of_a_cut_write_ahead_log_whole_commits_remain() {
 }
 
 #[tokio::test]
-async fn a_deleted_event_is_noticed_when_the_store_is_opened() {
+async fn deleted_event_is_noticed_at_open() {
     for sql in [
         "DELETE FROM events WHERE seq = 3",
         "DELETE FROM events WHERE seq = 1",
@@ -210,7 +210,7 @@ async fn a_deleted_event_is_noticed_when_the_store_is_opened() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_read_stops_the_start_and_is_named() {
+async fn unreadable_event_stops_the_start_and_is_named() {
     let (folder, _) = written(5).await;
     damage(
         folder.path(),

@@ -163,7 +163,7 @@ fn nodes_that_never_worked_are_no_mass_failure() {
 }
 
 #[test]
-fn a_node_that_returns_keeps_its_unreplaced_containers() {
+fn returning_node_keeps_its_unreplaced_containers() {
     let given = web().running(["c"], "a").node_down("a").policy(|policy| policy.healthy_after = 1);
     let then = given.when(probe_finding("a", [("c", 1, ContainerState::Running)])).then([
         listed(1).as_str(),
