@@ -2,7 +2,7 @@
 
 use crate::config::{Config, ConfigError, StoreKind};
 use crate::engine::docker::{DockerEngines, Limits};
-use crate::engine::{EngineError, Engines};
+use crate::engine::{EngineError, Engines, Failure};
 use crate::journal::{Journal, Runtime, Submission, SubmitError, SystemRuntime};
 use crate::leader::Candidate;
 use crate::reactors::{Reactors, Settings, Webhook};
@@ -231,7 +231,9 @@ async fn mount_local_engine(
     let ping = async {
         match tokio::time::timeout(config.probe_timeout, engines.client(&endpoint).ping()).await {
             Ok(answer) => answer,
-            Err(_) => Err(EngineError::Unreachable("timed out".to_owned())),
+            Err(_) => Err(EngineError::Unreachable(Failure::Timeout {
+                limit_ms: u64::try_from(config.probe_timeout.as_millis()).unwrap_or(u64::MAX),
+            })),
         }
     };
     if let Err(error) = ping.await {

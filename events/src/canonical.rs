@@ -45,11 +45,7 @@ fn probe(kind: &str, version: u64, data: &str) -> Option<NodeObserved> {
             let (foreign, rest) = counted(rest, br#","foreign":"#)?;
             (ProbeOutcome::Answered { running, foreign }, rest)
         }
-        ("failed", rest) => {
-            let (reason, rest) = string(after(rest, br#","reason":"#)?)?;
-            (ProbeOutcome::Failed { reason: reason.to_owned() }, rest)
-        }
-        _ => return None,
+        _ => return None, // a failed probe has more to read
     };
     let (latency_ms, rest) = number(after(rest, br#"},"latency_ms":"#)?)?;
     (rest == b"}").then_some(NodeObserved {
@@ -124,6 +120,7 @@ fn actor(text: &[u8]) -> Option<(Actor, &[u8])> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::failure::Failure;
     use crate::node::NodeCordoned;
     use crate::{ContainerId, Generation, PlacementId};
     use chrono::DateTime;
@@ -158,9 +155,9 @@ mod tests {
             .iter()
             .flat_map(|running| counts.map(|foreign| ProbeOutcome::Answered { running: *running, foreign }));
         let failed = ["", "no connection: refused", "ein \"Wort\" und \u{e9}"]
-            .map(|reason| ProbeOutcome::Failed { reason: reason.into() });
+            .map(|quote| ProbeOutcome::Failed { failure: Failure::refused(quote).into() });
         for outcome in answered.chain(failed) {
-            let is_plain = !matches!(&outcome, ProbeOutcome::Failed { reason } if reason.contains('"'));
+            let is_plain = matches!(&outcome, ProbeOutcome::Answered { .. });
             let node_id = NodeId(Uuid::from_u128(7));
             let observed =
                 NodeObserved { node_id, outcome, latency_ms: 12, engine: None, orphans: Vec::new() };

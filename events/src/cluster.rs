@@ -37,8 +37,10 @@ pub struct RebalancePlanned {
     pub moves: Vec<Move>,
     /// How many more are needed afterwards.
     pub remaining: u32,
-    /// Why, in words.
-    pub why: String,
+    /// Containers on the fullest eligible node.
+    pub most: u32,
+    /// Containers on the emptiest eligible node.
+    pub fewest: u32,
 }
 
 /// Too many nodes failed at once: nothing is moved until it is clear what happened.
@@ -48,8 +50,6 @@ pub struct MigrationsPaused {
     pub unhealthy: u32,
     /// Of how many.
     pub nodes: u32,
-    /// In words.
-    pub reason: String,
 }
 
 /// Enough nodes are back: moving goes on.

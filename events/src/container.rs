@@ -1,6 +1,8 @@
 //! What happens to containers.
 
+use crate::failure::Failure;
 use crate::node::{nullable, unchanged};
+use crate::scheduling::{Evaluation, Unschedulable};
 use crate::{ApplicationId, ContainerId, Environment, Generation, NodeId, PublishedPort};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -50,7 +52,7 @@ pub struct ContainerUpdated {
     pub balance: Option<bool>,
 }
 
-/// Somebody wants it to run.
+/// A launch of the container was requested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerLaunchRequested {
     /// The container.
@@ -66,8 +68,21 @@ pub struct ContainerPlaced {
     pub generation: Generation,
     /// The chosen node.
     pub node_id: NodeId,
-    /// Why this node, in words.
-    pub why: String,
+    /// What was compared.
+    pub evaluation: Box<Evaluation>,
+}
+
+/// The container cannot be placed for now. It is recorded once each time the reason changes, and again placed as soon as the
+/// cluster allows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerUnschedulable {
+    /// The container.
+    pub container_id: ContainerId,
+    /// Why it would move, when it has a placement that it has to leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<MigrationReason>,
+    /// Why it cannot be placed.
+    pub reason: Unschedulable,
 }
 
 /// Its engine started it.
@@ -91,28 +106,42 @@ pub struct ContainerLaunched {
     pub access_link: Option<String>,
 }
 
-/// It could not be placed, or its engine could not start it.
+/// The engine could not start the container; it is tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerLaunchFailed {
     /// The container.
     pub container_id: ContainerId,
-    /// Which placement; `None` when no node could be chosen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generation: Option<Generation>,
-    /// The node, if one was chosen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_id: Option<NodeId>,
-    /// In the engine's or the scheduler's words.
-    pub reason: String,
-    /// Whether the node is at fault, so that another is tried.
+    /// Which placement.
+    pub generation: Generation,
+    /// The node.
+    pub node_id: NodeId,
+    /// Why.
+    pub failure: Failure,
+    /// Whether the node is at fault, so that another one is tried.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub node_fault: bool,
-    /// Which attempt this was, from 1; 0 when nothing was attempted because no node fits.
+    /// Failed launches since the last success, this one included.
     pub attempt: u32,
-    /// When it is tried again. `None` with `attempt > 0`: it is given up and the container is FAILED; with
-    /// `attempt == 0`: as soon as the cluster changes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_at: Option<DateTime<Utc>>,
+    /// When it is tried again.
+    pub retry_at: DateTime<Utc>,
+}
+
+/// The engine could not start the container, and the last of its launch attempts is used up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerLaunchAbandoned {
+    /// The container.
+    pub container_id: ContainerId,
+    /// Which placement.
+    pub generation: Generation,
+    /// The node.
+    pub node_id: NodeId,
+    /// Why the last attempt failed.
+    pub failure: Failure,
+    /// Whether the node is at fault.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub node_fault: bool,
+    /// Failed launches since the last success, this one included.
+    pub attempt: u32,
 }
 
 /// What was seen of a container that is not as the tables have it.
@@ -212,8 +241,9 @@ pub struct ContainerMigrationCommanded {
     pub reason: MigrationReason,
     /// Whether the old one runs on until the new one is up.
     pub start_first: bool,
-    /// Why this node, in words.
-    pub why: String,
+    /// What was compared; `None` for a move of a rebalance plan, which the cause describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<Box<Evaluation>>,
 }
 
 /// The new placement is up and the old one is on its way out.

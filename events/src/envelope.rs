@@ -7,9 +7,9 @@ use crate::cluster::{
 };
 use crate::container::{
     ContainerAdopted, ContainerCreated, ContainerDeleted, ContainerExited, ContainerHealthy,
-    ContainerLaunchFailed, ContainerLaunchRequested, ContainerLaunched, ContainerMigrated,
-    ContainerMigrationCommanded, ContainerObserved, ContainerPlaced, ContainerRemoved,
-    ContainerStopRequested, ContainerStopped, ContainerUnhealthy, ContainerUpdated,
+    ContainerLaunchAbandoned, ContainerLaunchFailed, ContainerLaunchRequested, ContainerLaunched,
+    ContainerMigrated, ContainerMigrationCommanded, ContainerObserved, ContainerPlaced, ContainerRemoved,
+    ContainerStopRequested, ContainerStopped, ContainerUnhealthy, ContainerUnschedulable, ContainerUpdated,
 };
 use crate::node::{
     NodeCordoned, NodeDrainStarted, NodeDrained, NodeHealthy, NodeMounted, NodeObserved, NodeUncordoned,
@@ -121,7 +121,7 @@ pub enum CodecError {
 }
 
 macro_rules! events {
-    ($($kind:ident = $version:literal),+ $(,)?) => {
+    ($($kind:ident: $class:ident = $version:literal),+ $(,)?) => {
         /// An event: what happened.
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[allow(missing_docs, clippy::large_enum_variant)] // each variant is the type of the same name, and documented there
@@ -146,6 +146,12 @@ macro_rules! events {
             #[must_use]
             pub fn version(self) -> u32 {
                 match self { $(Self::$kind => $version),+ }
+            }
+
+            /// Whether events of this kind are facts or observations.
+            #[must_use]
+            pub fn class(self) -> Class {
+                match self { $(Self::$kind => Class::$class),+ }
             }
         }
 
@@ -187,52 +193,63 @@ macro_rules! events {
 }
 
 events! {
-    ClusterCreated = 1,
-    LeaderElected = 1,
-    NodeMounted = 1,
-    NodeUpdated = 1,
-    NodeObserved = 1,
-    NodeHealthy = 1,
-    NodeUnhealthy = 1,
-    NodeCordoned = 1,
-    NodeUncordoned = 1,
-    NodeDrainStarted = 1,
-    NodeDrained = 1,
-    NodeUnmounted = 1,
-    ApplicationCreated = 1,
-    ApplicationUpdated = 1,
-    ApplicationDeleted = 1,
-    ApplicationScaled = 1,
-    ContainerCreated = 1,
-    ContainerUpdated = 1,
-    ContainerLaunchRequested = 1,
-    ContainerPlaced = 1,
-    ContainerLaunched = 1,
-    ContainerLaunchFailed = 1,
-    ContainerObserved = 1,
-    ContainerExited = 1,
-    ContainerUnhealthy = 1,
-    ContainerHealthy = 1,
-    ContainerMigrationCommanded = 1,
-    ContainerMigrated = 1,
-    ContainerStopRequested = 1,
-    ContainerStopped = 1,
-    ContainerRemoved = 1,
-    ContainerDeleted = 1,
-    ContainerAdopted = 1,
-    RebalancePlanned = 1,
-    MigrationsPaused = 1,
-    MigrationsResumed = 1,
-    ObservationsPruned = 1,
-    TokenCreated = 1,
-    TokenRevoked = 1,
+    ClusterCreated: Fact = 1,
+    LeaderElected: Fact = 1,
+    NodeMounted: Fact = 1,
+    NodeUpdated: Fact = 1,
+    NodeObserved: Observation = 1,
+    NodeHealthy: Fact = 1,
+    NodeUnhealthy: Fact = 1,
+    NodeCordoned: Fact = 1,
+    NodeUncordoned: Fact = 1,
+    NodeDrainStarted: Fact = 1,
+    NodeDrained: Fact = 1,
+    NodeUnmounted: Fact = 1,
+    ApplicationCreated: Fact = 1,
+    ApplicationUpdated: Fact = 1,
+    ApplicationDeleted: Fact = 1,
+    ApplicationScaled: Fact = 1,
+    ContainerCreated: Fact = 1,
+    ContainerUpdated: Fact = 1,
+    ContainerLaunchRequested: Fact = 1,
+    ContainerPlaced: Fact = 1,
+    ContainerLaunched: Fact = 1,
+    ContainerUnschedulable: Fact = 1,
+    ContainerLaunchFailed: Fact = 1,
+    ContainerLaunchAbandoned: Fact = 1,
+    ContainerObserved: Fact = 1,
+    ContainerExited: Fact = 1,
+    ContainerUnhealthy: Fact = 1,
+    ContainerHealthy: Fact = 1,
+    ContainerMigrationCommanded: Fact = 1,
+    ContainerMigrated: Fact = 1,
+    ContainerStopRequested: Fact = 1,
+    ContainerStopped: Fact = 1,
+    ContainerRemoved: Fact = 1,
+    ContainerDeleted: Fact = 1,
+    ContainerAdopted: Fact = 1,
+    RebalancePlanned: Fact = 1,
+    MigrationsPaused: Fact = 1,
+    MigrationsResumed: Fact = 1,
+    ObservationsPruned: Fact = 1,
+    TokenCreated: Fact = 1,
+    TokenRevoked: Fact = 1,
+}
+
+/// What an event is to the log: the one place where facts and observations are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// A fact: kept permanently.
+    Fact,
+    /// A raw observation, as every probe makes one: pruned after the retention, once its conclusions are recorded.
+    Observation,
 }
 
 impl Kind {
-    /// Whether events of this kind are raw observations, as every probe makes one. All others are facts.
+    /// Whether events of this kind are raw observations: the only events that may be pruned.
     #[must_use]
     pub fn is_observation(self) -> bool {
-        matches!(self, Self::NodeObserved | Self::ContainerObserved)
+        self.class() == Class::Observation
     }
 }
 
@@ -288,9 +305,9 @@ impl Event {
             Self::ContainerLaunchRequested(e) => vec![Container(e.container_id)],
             Self::ContainerPlaced(e) => vec![Container(e.container_id), Node(e.node_id)],
             Self::ContainerLaunched(e) => vec![Container(e.container_id), Node(e.node_id)],
-            Self::ContainerLaunchFailed(e) => {
-                std::iter::once(Container(e.container_id)).chain(e.node_id.map(Node)).collect()
-            }
+            Self::ContainerUnschedulable(e) => vec![Container(e.container_id)],
+            Self::ContainerLaunchFailed(e) => vec![Container(e.container_id), Node(e.node_id)],
+            Self::ContainerLaunchAbandoned(e) => vec![Container(e.container_id), Node(e.node_id)],
             Self::ContainerObserved(e) => vec![Container(e.container_id), Node(e.node_id)],
             Self::ContainerExited(e) => vec![Container(e.container_id), Node(e.node_id)],
             Self::ContainerUnhealthy(e) => vec![Container(e.container_id)],

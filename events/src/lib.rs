@@ -11,14 +11,16 @@ pub mod cluster;
 pub mod container;
 mod digest;
 mod envelope;
+pub mod failure;
 mod ids;
 pub mod node;
+pub mod scheduling;
 mod spec;
 mod strategy;
 mod time;
 
 pub use digest::Digest;
-pub use envelope::{Actor, CodecError, Envelope, Event, Kind, RequestId};
+pub use envelope::{Actor, Class, CodecError, Envelope, Event, Kind, RequestId};
 pub use ids::{
     ApplicationId, ClusterId, CommitId, ContainerId, EventId, Generation, NodeId, PlacementId, Seq, Subject,
     Term,

@@ -1,5 +1,6 @@
 //! What happens to nodes.
 
+use crate::failure::ProbeFailure;
 use crate::{Endpoint, MilliCpus, NodeId, PlacementId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -107,8 +108,8 @@ pub enum ProbeOutcome {
     },
     /// It did not.
     Failed {
-        /// In the words of the system or the engine.
-        reason: String,
+        /// Why.
+        failure: ProbeFailure,
     },
 }
 
@@ -118,7 +119,7 @@ struct OutcomeFields {
     result: OutcomeResult,
     running: Option<u32>,
     foreign: Option<u32>,
-    reason: Option<String>,
+    failure: Option<ProbeFailure>,
 }
 
 #[derive(Deserialize)]
@@ -131,10 +132,12 @@ enum OutcomeResult {
 impl TryFrom<OutcomeFields> for ProbeOutcome {
     type Error = &'static str;
     fn try_from(fields: OutcomeFields) -> Result<Self, &'static str> {
-        let OutcomeFields { result, running, foreign, reason } = fields;
+        let OutcomeFields { result, running, foreign, failure } = fields;
         Ok(match result {
             OutcomeResult::Answered => Self::Answered { running, foreign },
-            OutcomeResult::Failed => Self::Failed { reason: reason.ok_or("a failed probe has no reason")? },
+            OutcomeResult::Failed => {
+                Self::Failed { failure: failure.ok_or("a failed probe has no failure")? }
+            }
         })
     }
 }
@@ -173,7 +176,7 @@ pub struct NodeUnhealthy {
     /// How many probes in a row failed.
     pub failures: u32,
     /// Why the last one failed.
-    pub reason: String,
+    pub failure: ProbeFailure,
 }
 
 /// A node was taken out of placement.

@@ -6,7 +6,7 @@
 mod containers;
 
 use crate::cluster::{Cluster, Pause, Touched};
-use crate::{Application, Desired, Health, Node, Phase};
+use crate::{Application, Desired, Health, Node, Phase, Reason};
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::cluster::ObservationsPruned;
 use kdaemon_events::node::{
@@ -24,7 +24,7 @@ impl Cluster {
             Event::ClusterCreated(e) => self.id = Some(e.cluster_id),
             Event::LeaderElected(e) => self.term = e.term,
             Event::MigrationsPaused(e) => {
-                self.paused = Some(Pause { reason: e.reason.clone(), seq: envelope.seq });
+                self.paused = Some(Pause { unhealthy: e.unhealthy, nodes: e.nodes, seq: envelope.seq });
             }
             Event::MigrationsResumed(_) => self.paused = None,
 
@@ -40,7 +40,7 @@ impl Cluster {
                     node.health = Health::Up;
                     node.was_up = true;
                     node.faults = OrdMap::new();
-                    node.reason = None;
+                    node.failure = None;
                     node.unhealthy_seq = None;
                 });
                 // Its containers stay LOST until each was seen there: what runs now need not be what ran then.
@@ -113,7 +113,11 @@ impl Cluster {
             }),
             Event::ContainerPlaced(e) => self.container_placed(e, envelope.seq, touched),
             Event::ContainerLaunched(e) => self.container_launched(e, envelope, touched),
+            Event::ContainerUnschedulable(e) => self.container_unschedulable(e, envelope.seq, touched),
             Event::ContainerLaunchFailed(e) => self.container_launch_failed(e, envelope.seq, touched),
+            Event::ContainerLaunchAbandoned(e) => {
+                self.container_launch_abandoned(e, envelope.seq, touched);
+            }
             Event::ContainerObserved(e) => self.container_observed(e, envelope.seq, touched),
             Event::ContainerExited(e) => self.container_exited(e, envelope, touched),
             Event::ContainerUnhealthy(e) => self.change_container(e.container_id, touched, |c| {
@@ -122,7 +126,7 @@ impl Cluster {
                     c.unhealthy = true;
                     c.restarts = c.restarts.saturating_add(1);
                     c.not_before = Some(e.restart_at);
-                    c.reason = Some("its health check failed; it is restarted".into());
+                    c.reason = Some(Reason::Unhealthy);
                     c.cause = envelope.seq;
                 }
             }),
@@ -186,7 +190,7 @@ impl Cluster {
             drained: false,
             health: Health::Unknown,
             was_up: false,
-            reason: None,
+            failure: None,
             failures: 0,
             successes: 0,
             observed: self.seq,
@@ -231,7 +235,7 @@ impl Cluster {
                 node.successes = 0;
                 node.health = Health::Unknown;
                 node.engine = None;
-                node.reason = None;
+                node.failure = None;
                 node.orphans = OrdSet::new();
             }
         });
@@ -278,7 +282,7 @@ impl Cluster {
     fn node_unhealthy(&mut self, e: &NodeUnhealthy, seq: Seq, touched: &mut Touched) {
         self.change_node(e.node_id, touched, |node| {
             node.health = Health::Down;
-            node.reason = Some(e.reason.clone());
+            node.failure = Some(e.failure.clone());
             node.unhealthy_seq = Some(seq);
         });
         let Some(node) = self.nodes.get(&e.node_id).cloned() else { return };
@@ -286,7 +290,7 @@ impl Cluster {
             self.change_container(*id, touched, |c| {
                 c.lost = true;
                 c.up_since = None;
-                c.reason = Some(format!("node {} is unhealthy: {}", node.name, e.reason));
+                c.reason = Some(Reason::NodeUnhealthy { node_id: e.node_id, failure: e.failure.clone() });
                 c.cause = seq;
                 // A predecessor there can serve no longer either.
                 c.release_held_on(e.node_id);

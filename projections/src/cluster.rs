@@ -33,12 +33,14 @@ pub struct Cluster {
     pub(crate) eligible: Eligible,
 }
 
-/// Why migrations are paused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A pause of migrations, because too many nodes are unhealthy at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    /// In words.
-    pub reason: String,
-    /// The event that paused it.
+    /// Unhealthy nodes when the pause began.
+    pub unhealthy: u32,
+    /// Nodes of which they were.
+    pub nodes: u32,
+    /// The event that began it.
     pub seq: Seq,
 }
 
@@ -177,19 +179,12 @@ impl Cluster {
         self.migrating.iter().copied()
     }
 
-    /// Checks that each dependency of an application has a container that is UP.
-    ///
-    /// # Errors
-    /// The name of the first dependency that has none.
-    pub fn dependencies_are_up(&self, application: &Application) -> Result<(), String> {
-        for id in &application.dependencies {
-            match self.applications.get(id) {
-                Some(dependency) if dependency.up > 0 => {}
-                Some(dependency) => return Err(dependency.name.clone()),
-                None => return Err(id.to_string()),
-            }
-        }
-        Ok(())
+    /// The first application that this one depends on and that has no container UP; `None`: all dependencies are met.
+    #[must_use]
+    pub fn unmet_dependency(&self, application: &Application) -> Option<ApplicationId> {
+        let is_up =
+            |id: &ApplicationId| self.applications.get(id).is_some_and(|dependency| dependency.up > 0);
+        application.dependencies.iter().copied().find(|id| !is_up(id))
     }
 
     /// The nodes that the scheduler may use, in the orders in which it considers them.

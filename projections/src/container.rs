@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use imbl::OrdSet;
 use kdaemon_events::container::MigrationReason;
+use kdaemon_events::failure::{Failure, ProbeFailure};
+use kdaemon_events::scheduling::Unschedulable;
 use kdaemon_events::{ApplicationId, ContainerId, Environment, Generation, NodeId, PublishedPort, Seq, Spec};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -111,6 +113,53 @@ pub struct Retired {
     pub held: bool,
 }
 
+/// Why a container is in its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Reason {
+    /// It cannot be placed for now.
+    Unschedulable {
+        /// Why it would move, when it has a placement that it has to leave.
+        moving: Option<MigrationReason>,
+        /// Why it cannot be placed.
+        because: Unschedulable,
+    },
+    /// Its engine could not start it.
+    LaunchFailed {
+        /// Why.
+        failure: Failure,
+    },
+    /// Its node is unhealthy.
+    NodeUnhealthy {
+        /// The node.
+        node_id: NodeId,
+        /// Why the node's last probe failed.
+        failure: ProbeFailure,
+    },
+    /// It moves.
+    Moving {
+        /// From where.
+        from_node_id: NodeId,
+        /// To where.
+        node_id: NodeId,
+    },
+    /// Its process ended.
+    Exited {
+        /// The exit code, when it is known.
+        exit_code: Option<i64>,
+        /// Whether the kernel's out-of-memory killer ended it.
+        out_of_memory: bool,
+        /// The number of the restart that follows; `None`: none follows.
+        restart: Option<u32>,
+    },
+    /// Its health check failed.
+    Unhealthy,
+    /// It was removed from its node by another client of the engine.
+    Missing,
+    /// It was started on its node by another client of the engine, although it is to be stopped.
+    StartedElsewhere,
+}
+
 /// A container record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Container {
@@ -142,8 +191,9 @@ pub struct Container {
     pub retired: Vec<Retired>,
     /// Why it is being moved, while it is.
     pub migrating: Option<MigrationReason>,
-    /// Why it is in this state, in words.
-    pub reason: Option<String>,
+    /// Why it is in this state, where that is not plain from the state itself.
+    #[serde(with = "crate::json_text")]
+    pub reason: Option<Reason>,
     /// Failed launches since the last success.
     pub attempts: u32,
     /// Nodes that were at fault in those.

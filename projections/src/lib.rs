@@ -11,12 +11,13 @@ mod apply;
 mod cluster;
 mod container;
 mod eligible;
+mod json_text;
 mod node;
 mod snapshot;
 
 pub use application::Application;
 pub use cluster::{Cluster, Pause, Touched};
-pub use container::{Container, Desired, Phase, Placement, Retired, Status};
+pub use container::{Container, Desired, Phase, Placement, Reason, Retired, Status};
 pub use eligible::{Eligible, Standing};
 pub use node::{Health, Node};
 pub use snapshot::SnapshotError;

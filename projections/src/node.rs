@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use imbl::{OrdMap, OrdSet};
+use kdaemon_events::failure::ProbeFailure;
 use kdaemon_events::node::{Availability, EngineFacts};
 use kdaemon_events::{ApplicationId, ContainerId, Endpoint, NodeId, PlacementId, Protocol, Seq};
 use serde::{Deserialize, Serialize};
@@ -56,8 +57,9 @@ pub struct Node {
     pub health: Health,
     /// Whether it ever worked: one that never did is not counted as failed when too many fail at once.
     pub was_up: bool,
-    /// Why the last probe failed.
-    pub reason: Option<String>,
+    /// Why the last probe failed, while the node is unhealthy.
+    #[serde(with = "crate::json_text")]
+    pub failure: Option<ProbeFailure>,
     /// Failed probes in a row.
     pub failures: u32,
     /// Answered probes in a row.

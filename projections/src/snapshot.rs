@@ -42,7 +42,7 @@ struct State<N, A, C> {
 
 impl Cluster {
     /// The version of the format that [`Self::to_bytes`] writes; other versions are not read.
-    pub const SNAPSHOT_VERSION: u32 = 3;
+    pub const SNAPSHOT_VERSION: u32 = 4;
 
     /// Serializes the state: equal states give equal bytes.
     ///

@@ -5,11 +5,13 @@
 
 pub mod docker;
 
+use crate::says;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 pub use kdaemon_control::observed::{ContainerState, Exit, Launched};
+pub use kdaemon_events::failure::Failure;
 use kdaemon_events::node::EngineFacts;
 use kdaemon_events::{ClusterId, ContainerId, Endpoint, Generation, Spec};
 use std::collections::BTreeMap;
@@ -168,23 +170,41 @@ pub struct LogRequest {
     pub since: Option<DateTime<Utc>>,
 }
 
-/// Why an engine call failed.
+/// Why an engine did not do what it was asked, by what the caller can do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// The engine did not answer: no connection, a timeout, or an invalid answer. Whether it carried out the
-    /// request is unknown.
-    #[error("{0}")]
-    Unreachable(String),
-    /// The engine refused, and the node is at fault (no space, port already in use, …): another node may
-    /// succeed.
-    #[error("{0}")]
-    NodeFault(String),
-    /// The engine refused the order itself (no such image, no such command, …).
-    #[error("{0}")]
-    Rejected(String),
-    /// No such container.
-    #[error("{0}")]
-    NotFound(String),
+    /// The engine did not answer: no connection, no answer in time, or no usable answer.
+    /// Whether it did what was asked is not known.
+    #[error("{}", says::failure(.0))]
+    Unreachable(Failure),
+    /// The engine answered that it cannot, and the node is at fault (no space, a port that is taken, …):
+    /// another node may do better.
+    #[error("{}", says::failure(.0))]
+    NodeFault(Failure),
+    /// The engine answered that the order itself is wrong (no such image, no such command, …).
+    #[error("{}", says::failure(.0))]
+    Rejected(Failure),
+    /// There is no such container.
+    #[error("{}", says::failure(.0))]
+    NotFound(Failure),
+}
+
+impl EngineError {
+    /// Whether another node may do better.
+    #[must_use]
+    pub fn is_node_fault(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::NodeFault(_))
+    }
+
+    /// What failed.
+    #[must_use]
+    pub fn failure(self) -> Failure {
+        let (Self::Unreachable(failure)
+        | Self::NodeFault(failure)
+        | Self::Rejected(failure)
+        | Self::NotFound(failure)) = self;
+        failure
+    }
 }
 
 /// One container engine.

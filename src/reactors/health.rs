@@ -9,6 +9,7 @@ use crate::journal::Lagged;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use kdaemon_control::commands::{Command, Listed, Probe, ProbeResult, Seen};
+use kdaemon_events::failure::{Failure, ProbeFailure};
 use kdaemon_events::{Endpoint, NodeId, PlacementId};
 use kdaemon_projections::{Cluster, Desired, Health, Phase};
 use std::collections::{BTreeSet, HashMap};
@@ -160,8 +161,8 @@ impl Follower {
         let timeout = self.context.settings.probe_timeout;
         match tokio::time::timeout(timeout, self.engine.ping()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return ProbeResult::Failed(error.to_string()),
-            Err(_) => return ProbeResult::Failed(format!("no answer within {} ms", timeout.as_millis())),
+            Ok(Err(error)) => return ProbeResult::Failed(error.failure().into()),
+            Err(_) => return ProbeResult::Failed(Failure::Timeout { limit_ms: millis(timeout) }.into()),
         }
         self.until_list = self.until_list.saturating_sub(1);
         if self.until_list > 0 && self.events.is_some() && self.is_up() {
@@ -172,11 +173,8 @@ impl Follower {
                 self.until_list = LIST_EVERY;
                 result
             }
-            Ok(Err(error)) => ProbeResult::Failed(error.to_string()),
-            Err(_) => ProbeResult::Failed(format!(
-                "it answers a ping, but did not tell what runs there within {} s",
-                LIST_TIMEOUT.as_secs()
-            )),
+            Ok(Err(error)) => ProbeResult::Failed(error.failure().into()),
+            Err(_) => ProbeResult::Failed(ProbeFailure::NotListed { limit_ms: millis(LIST_TIMEOUT) }),
         }
     }
 
@@ -288,4 +286,9 @@ fn is_starting(cluster: &Cluster, placement_id: PlacementId) -> bool {
         matches!(container.phase, Phase::Placed | Phase::Restarting)
             && container.placement.as_ref().is_some_and(|p| p.generation == placement_id.generation)
     })
+}
+
+/// A duration in whole milliseconds.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -155,8 +155,8 @@ async fn launch(
         None => None,
         Some(name) => match context.credentials(name).await {
             Ok(credentials) => Some(credentials),
-            Err(reason) => {
-                let failure = LaunchFailure { reason, node_fault: false };
+            Err(failure) => {
+                let failure = LaunchFailure { failure, node_fault: false };
                 context.report(Command::RecordLaunchFailed(placement_id, failure), None).await;
                 return;
             }
@@ -208,8 +208,8 @@ async fn report_launch(
     let command = match result {
         Ok(launched) => Command::RecordLaunched(placement_id, launched),
         Err(error) => {
-            let node_fault = matches!(error, EngineError::Unreachable(_) | EngineError::NodeFault(_));
-            let failure = LaunchFailure { reason: error.to_string(), node_fault };
+            let node_fault = error.is_node_fault();
+            let failure = LaunchFailure { failure: error.failure(), node_fault };
             Command::RecordLaunchFailed(placement_id, failure)
         }
     };

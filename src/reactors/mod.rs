@@ -17,7 +17,7 @@ mod work;
 pub use projector::{Rebuilds, Rebuilt, bring_up_to_date, rebuild};
 pub use webhook::{Deliveries, Webhook};
 
-use crate::engine::{Credentials, Engine, Engines, Identity};
+use crate::engine::{Credentials, Engine, Engines, Failure, Identity};
 use crate::journal::{Journal, Outcome, SNAPSHOT_INTERVAL, Submission, SubmitError};
 use crate::leader::Leadership;
 use kdaemon_control::commands::{Command, Refusal};
@@ -226,18 +226,19 @@ impl ReactorContext {
     }
 
     /// Registry credentials by name. Read each time: they may have been changed.
-    async fn credentials(&self, name: &str) -> Result<Credentials, String> {
+    async fn credentials(&self, name: &str) -> Result<Credentials, Failure> {
         let Some(dir) = &self.settings.registry_auth_dir else {
-            return Err(format!(
-                "registry_auth names `{name}`, but this daemon has no folder of credentials"
-            ));
+            return Err(Failure::CredentialsMissing { name: name.into() });
         };
+        let unusable =
+            |quote: String| Failure::CredentialsUnusable { name: name.into(), quote: quote.into() };
         let path = dir.join(format!("{name}.json"));
-        let text = tokio::fs::read(&path).await.map_err(|error| {
-            format!("registry_auth names `{name}`, but {} cannot be read: {error}", path.display())
+        let text = tokio::fs::read(&path).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::CredentialsMissing { name: name.into() },
+            _ => unusable(format!("{} cannot be read: {error}", path.display())),
         })?;
         // The parser's own message could quote the secret.
         serde_json::from_slice(&text)
-            .map_err(|_| format!("{} is not {{\"username\": …, \"password\": …}}", path.display()))
+            .map_err(|_| unusable(format!("{} is not {{\"username\": …, \"password\": …}}", path.display())))
     }
 }

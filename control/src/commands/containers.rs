@@ -4,11 +4,12 @@ use super::decision::DecisionBuilder;
 use super::{Refusal, applications, cause_or, check_name};
 use crate::scheduler::{self, Request};
 use kdaemon_events::container::{
-    ContainerCreated, ContainerDeleted, ContainerLaunchFailed, ContainerLaunchRequested, ContainerPlaced,
-    ContainerStopRequested, ContainerStopped, ContainerUpdated,
+    ContainerCreated, ContainerDeleted, ContainerLaunchRequested, ContainerPlaced, ContainerStopRequested,
+    ContainerStopped, ContainerUnschedulable, ContainerUpdated, MigrationReason,
 };
+use kdaemon_events::scheduling::Unschedulable;
 use kdaemon_events::{ApplicationId, ContainerId, Environment, Seq};
-use kdaemon_projections::{Application, Container, Desired, Health, Phase};
+use kdaemon_projections::{Application, Container, Desired, Health, Phase, Reason};
 
 /// Makes a container record.
 #[derive(Debug, Clone, PartialEq)]
@@ -203,24 +204,13 @@ fn start(
     let cause = decision.emit_because(ContainerLaunchRequested { container_id: id }, cause);
     let container = decision.container(id)?;
     match place(decision, &container, cause) {
-        Err(Unplaced::Unschedulable(unschedulable)) if now => Err(unschedulable.into()),
-        Err(unplaced) => {
-            wait(decision, &container, &unplaced.to_string(), Some(cause));
+        Err(Unschedulable::NoNodeFits(nodes)) if now => Err(Refusal::NoNodeFits(nodes)),
+        Err(reason) => {
+            wait(decision, &container, None, reason, Some(cause));
             Ok(())
         }
         Ok(()) => Ok(()),
     }
-}
-
-/// Why a container that is to run has no node yet.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unplaced {
-    #[error("its application is disabled")]
-    Disabled,
-    #[error("it waits for application `{0}`, of which no container is UP")]
-    Dependency(String),
-    #[error("{0}")]
-    Unschedulable(scheduler::Unschedulable),
 }
 
 /// Places a waiting container on the best node.
@@ -228,47 +218,43 @@ pub(super) fn place(
     decision: &mut DecisionBuilder<'_>,
     container: &Container,
     cause: Seq,
-) -> Result<(), Unplaced> {
+) -> Result<(), Unschedulable> {
     let application = container.application_id.and_then(|id| decision.cluster().application(id));
     let Some(application) = application.filter(|application| application.is_enabled) else {
-        return Err(Unplaced::Disabled);
+        return Err(Unschedulable::ApplicationDisabled);
     };
-    decision.cluster().dependencies_are_up(application).map_err(Unplaced::Dependency)?;
+    if let Some(application_id) = decision.cluster().unmet_dependency(application) {
+        return Err(Unschedulable::Dependency { application_id });
+    }
     let spec = decision.cluster().spec_of(container);
     let request = Request::new(container, &spec, None, decision.context.policy.strategy);
-    let choice = scheduler::place(decision.cluster(), &request).map_err(Unplaced::Unschedulable)?;
+    let choice = scheduler::place(decision.cluster(), &request).map_err(Unschedulable::NoNodeFits)?;
     decision.emit_because(
         ContainerPlaced {
             container_id: container.id,
             generation: container.generation.next(),
             node_id: choice.node_id,
-            why: choice.why,
+            evaluation: Box::new(choice.evaluation),
         },
         Some(cause),
     );
     Ok(())
 }
 
-/// Notes for what a container waits, if that is news.
+/// Records why a container cannot be placed, if that is news.
 pub(super) fn wait(
     decision: &mut DecisionBuilder<'_>,
     container: &Container,
-    reason: &str,
+    moving: Option<MigrationReason>,
+    reason: Unschedulable,
     cause: Option<Seq>,
 ) {
-    if container.reason.as_deref() != Some(reason) {
-        decision.emit_because(
-            ContainerLaunchFailed {
-                container_id: container.id,
-                generation: None,
-                node_id: None,
-                reason: reason.to_owned(),
-                node_fault: false,
-                attempt: 0,
-                retry_at: None,
-            },
-            cause,
-        );
+    let because = Reason::Unschedulable { moving, because: reason };
+    if container.reason.as_ref() == Some(&because) {
+        return;
+    }
+    if let Reason::Unschedulable { moving, because: reason } = because {
+        decision.emit_because(ContainerUnschedulable { container_id: container.id, moving, reason }, cause);
     }
 }
 

@@ -26,19 +26,20 @@ pub use decision::{Context, Decision, Policy, Precondition};
 pub use due::{due_about, must_wait_for_removal, outdated_applications};
 pub use nodes::{MountNode, UpdateNode};
 pub use probes::{Listed, Probe, ProbeResult, Seen};
-pub use refusal::{NodeReason, Refusal};
+pub use refusal::Refusal;
 pub use retention::Prune;
 
 use crate::observed::{Exit, Launched};
 use decision::DecisionBuilder;
+use kdaemon_events::failure::Failure;
 use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, PlacementId, Seq, Term};
 use kdaemon_projections::Cluster;
 
 /// Why a launch failed, as the launcher saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaunchFailure {
-    /// In the engine's words.
-    pub reason: String,
+    /// Why.
+    pub failure: Failure,
     /// Whether another node may do better.
     pub node_fault: bool,
 }

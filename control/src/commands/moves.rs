@@ -2,10 +2,11 @@
 
 use super::decision::DecisionBuilder;
 use super::{Refusal, cause_or, containers};
-use crate::scheduler::{self, Choice, DisruptionBudget, Request};
+use crate::scheduler::{self, DisruptionBudget, Request};
 use kdaemon_events::cluster::RebalancePlanned;
 use kdaemon_events::container::{ContainerMigrationCommanded, MigrationReason};
 use kdaemon_events::node::Availability;
+use kdaemon_events::scheduling::{Evaluation, Unschedulable};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq};
 use kdaemon_projections::{Container, Desired, Health, Phase};
 use std::sync::Arc;
@@ -20,8 +21,8 @@ pub(super) fn place_waiting(decision: &mut DecisionBuilder<'_>, id: ContainerId)
         return Ok(());
     }
     let cause = cause_or(decision, container.cause);
-    if let Err(unplaced) = containers::place(decision, &container, cause.unwrap_or_default()) {
-        containers::wait(decision, &container, &unplaced.to_string(), cause);
+    if let Err(reason) = containers::place(decision, &container, cause.unwrap_or_default()) {
+        containers::wait(decision, &container, None, reason, cause);
     }
     Ok(())
 }
@@ -59,15 +60,11 @@ pub(super) fn evacuate(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result
         let container = decision.container(id)?;
         match choice {
             Ok(choice) => {
-                command(decision, &container, reason, choice, cause);
+                command(decision, &container, reason, choice.node_id, Some(choice.evaluation), cause);
                 moved += 1;
             }
-            Err(unschedulable) => {
-                let sentence = match reason {
-                    MigrationReason::Unhealthy => format!("its node is unhealthy and {unschedulable}"),
-                    _ => format!("its node is drained and {unschedulable}"),
-                };
-                containers::wait(decision, &container, &sentence, cause);
+            Err(nodes) => {
+                containers::wait(decision, &container, Some(reason), Unschedulable::NoNodeFits(nodes), cause);
             }
         }
     }
@@ -93,12 +90,15 @@ pub(super) fn rebalance(decision: &mut DecisionBuilder<'_>) -> Result<(), Refusa
         return Ok(());
     }
     let remaining = u32::try_from(plan.moves().count() - moves.len()).unwrap_or(u32::MAX);
-    let planned = decision.emit(RebalancePlanned { moves: moves.clone(), remaining, why: plan.why });
+    let planned = decision.emit(RebalancePlanned {
+        moves: moves.clone(),
+        remaining,
+        most: plan.most,
+        fewest: plan.fewest,
+    });
     for step in moves {
         let container = decision.container(step.container_id)?;
-        let why = "the counts of containers are evened".to_owned();
-        let choice = Choice { node_id: step.node_id, why };
-        command(decision, &container, MigrationReason::Balance, choice, Some(planned));
+        command(decision, &container, MigrationReason::Balance, step.node_id, None, Some(planned));
     }
     Ok(())
 }
@@ -134,10 +134,19 @@ pub(super) fn roll(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Res
         let request = Request::new(container, &spec, None, decision.context.policy.strategy);
         match scheduler::place(decision.cluster(), &request) {
             Ok(choice) => {
-                command(decision, container, MigrationReason::Update, choice, Some(application.seq));
+                let (node, evaluation) = (choice.node_id, Some(choice.evaluation));
+                command(
+                    decision,
+                    container,
+                    MigrationReason::Update,
+                    node,
+                    evaluation,
+                    Some(application.seq),
+                );
             }
-            Err(unschedulable) => {
-                containers::wait(decision, container, &unschedulable.to_string(), Some(application.seq));
+            Err(nodes) => {
+                let (moving, reason) = (Some(MigrationReason::Update), Unschedulable::NoNodeFits(nodes));
+                containers::wait(decision, container, moving, reason, Some(application.seq));
             }
         }
     }
@@ -158,7 +167,8 @@ fn command(
     decision: &mut DecisionBuilder<'_>,
     container: &Container,
     reason: MigrationReason,
-    Choice { node_id, why }: Choice,
+    node_id: NodeId,
+    evaluation: Option<Evaluation>,
     cause: Option<Seq>,
 ) {
     let Some(placement) = container.placement.clone() else { return };
@@ -178,7 +188,7 @@ fn command(
             generation: container.generation.next(),
             reason,
             start_first,
-            why,
+            evaluation: evaluation.map(Box::new),
         },
         cause,
     );

@@ -5,8 +5,9 @@ use super::{LaunchFailure, Refusal, cause_or, containers};
 use crate::observed::{Exit, Launched};
 use chrono::{DateTime, Utc};
 use kdaemon_events::container::{
-    ContainerAdopted, ContainerExited, ContainerHealthy, ContainerLaunchFailed, ContainerLaunched,
-    ContainerMigrated, ContainerObserved, ContainerRemoved, ContainerStopped, ContainerUnhealthy, SeenState,
+    ContainerAdopted, ContainerExited, ContainerHealthy, ContainerLaunchAbandoned, ContainerLaunchFailed,
+    ContainerLaunched, ContainerMigrated, ContainerObserved, ContainerRemoved, ContainerStopped,
+    ContainerUnhealthy, SeenState,
 };
 use kdaemon_events::{NodeId, PlacementId, Protocol, RestartPolicy, Seq};
 use kdaemon_projections::{Container, Desired, Phase, Retired};
@@ -94,26 +95,28 @@ pub(super) fn launch_failed(
         .iter()
         .find(|retired| retired.held)
         .map(|retired| (retired.placement.generation, retired.placement.node_id));
-    let retry_at = match predecessor {
-        _ if !given_up => Some(decision.after(pause)),
-        Some(_) => Some(decision.now), // not given up: its predecessor goes on
-        None => None,
-    };
-    let failed = decision.emit_because(
-        ContainerLaunchFailed {
-            container_id: container.id,
-            generation: Some(placement_id.generation),
-            node_id: Some(node_id),
-            reason: failure.reason,
-            node_fault: failure.node_fault,
+    let LaunchFailure { failure, node_fault } = failure;
+    let PlacementId { container_id, generation } = placement_id;
+    if !given_up {
+        let retry_at = decision.after(pause);
+        let failed = ContainerLaunchFailed {
+            container_id,
+            generation,
+            node_id,
+            failure,
+            node_fault,
             attempt,
             retry_at,
-        },
-        cause,
-    );
-    if let Some((generation, node_id)) = predecessor.filter(|_| given_up) {
-        let adopted = ContainerAdopted { container_id: container.id, generation, node_id };
-        decision.emit_because(adopted, Some(failed));
+        };
+        decision.emit_because(failed, cause);
+        return Ok(());
+    }
+    let abandoned =
+        ContainerLaunchAbandoned { container_id, generation, node_id, failure, node_fault, attempt };
+    let abandoned = decision.emit_because(abandoned, cause);
+    // Its predecessor goes on in its place.
+    if let Some((generation, node_id)) = predecessor {
+        decision.emit_because(ContainerAdopted { container_id, generation, node_id }, Some(abandoned));
     }
     Ok(())
 }

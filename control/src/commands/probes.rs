@@ -6,6 +6,7 @@ use super::{Refusal, containers};
 use crate::observed::ContainerState;
 use kdaemon_events::cluster::{MigrationsPaused, MigrationsResumed};
 use kdaemon_events::container::{ContainerAdopted, ContainerObserved, ContainerRemoved, SeenState};
+use kdaemon_events::failure::ProbeFailure;
 use kdaemon_events::node::{EngineFacts, NodeHealthy, NodeObserved, NodeUnhealthy, ProbeOutcome};
 use kdaemon_events::{ContainerId, Endpoint, NodeId, PlacementId, Seq};
 use kdaemon_projections::{Container, Desired, Health, Node, Phase};
@@ -43,7 +44,7 @@ pub enum ProbeResult {
         listed: Option<Listed>,
     },
     /// It did not, or not in time.
-    Failed(String),
+    Failed(ProbeFailure),
 }
 
 /// One probe of a node.
@@ -59,9 +60,6 @@ pub struct Probe {
     pub result: ProbeResult,
 }
 
-/// How the reason begins for which a node whose engine another node has is unhealthy.
-const TWIN: &str = "its engine has the same id as that of node";
-
 pub(super) fn probe(decision: &mut DecisionBuilder<'_>, probe: Probe) -> Result<(), Refusal> {
     let Ok(node) = decision.node(probe.node_id) else { return Ok(()) };
     if node.endpoint != probe.endpoint {
@@ -69,19 +67,14 @@ pub(super) fn probe(decision: &mut DecisionBuilder<'_>, probe: Probe) -> Result<
     }
     let latency_ms = u32::try_from(probe.latency.as_millis()).unwrap_or(u32::MAX);
     match probe.result {
-        ProbeResult::Failed(reason) => {
-            let enough = decision.context.policy.unhealthy_after;
-            probe_failed(decision, &node, latency_ms, reason, enough);
+        ProbeResult::Failed(failure) => {
+            probe_failed(decision, &node, latency_ms, failure);
             Ok(())
         }
         ProbeResult::Answered { engine, listed } => {
-            if let Some(other) = engine.as_ref().and_then(|engine| twin(decision, &node, engine)) {
+            if let Some(node_id) = engine.as_ref().and_then(|engine| twin(decision, &node, engine)) {
                 // Each would take the other's containers for orphans.
-                let reason = format!(
-                    "{TWIN} `{other}`: it is the same engine under another address (unmount one of them), or a copy of its machine (give it an id of its own: remove /etc/docker/key.json and engine-id below Docker's data root, and restart it)"
-                );
-                // It will be no other the next time.
-                probe_failed(decision, &node, latency_ms, reason, 1);
+                probe_failed(decision, &node, latency_ms, ProbeFailure::DuplicateEngine { node_id });
                 return Ok(());
             }
             probe_answered(decision, &node, latency_ms, engine, listed)
@@ -89,60 +82,51 @@ pub(super) fn probe(decision: &mut DecisionBuilder<'_>, probe: Probe) -> Result<
     }
 }
 
-/// The name of another node that has this engine.
-fn twin(decision: &DecisionBuilder<'_>, node: &Node, engine: &EngineFacts) -> Option<String> {
+/// Another node that has this engine.
+fn twin(decision: &DecisionBuilder<'_>, node: &Node, engine: &EngineFacts) -> Option<NodeId> {
     let has_it = |other: &&std::sync::Arc<Node>| {
         other.id != node.id
             && !engine.engine_id.is_empty()
             && other.engine.as_ref().is_some_and(|facts| facts.engine_id == engine.engine_id)
     };
-    decision.cluster().nodes().find(has_it).map(|other| other.name.clone())
+    decision.cluster().nodes().find(has_it).map(|other| other.id)
 }
 
-/// A probe failed; so many in a row make a node that was UP unhealthy.
-fn probe_failed(
-    decision: &mut DecisionBuilder<'_>,
-    node: &Node,
-    latency_ms: u32,
-    reason: String,
-    enough: u32,
-) {
+/// A probe failed; enough of them in a row make a node that was UP unhealthy.
+fn probe_failed(decision: &mut DecisionBuilder<'_>, node: &Node, latency_ms: u32, failure: ProbeFailure) {
     let observed = decision.emit(NodeObserved {
         node_id: node.id,
-        outcome: ProbeOutcome::Failed { reason: reason.clone() },
+        outcome: ProbeOutcome::Failed { failure: failure.clone() },
         latency_ms,
         engine: None,
         orphans: Vec::new(),
     });
-    judge_failing(decision, node, reason, enough, observed);
+    judge_failing(decision, node, failure, observed);
 }
 
 /// What follows from the last of several failed probes.
-fn judge_failing(
-    decision: &mut DecisionBuilder<'_>,
-    node: &Node,
-    reason: String,
-    enough: u32,
-    observed: Seq,
-) {
+fn judge_failing(decision: &mut DecisionBuilder<'_>, node: &Node, failure: ProbeFailure, observed: Seq) {
     let failures = node.failures.saturating_add(1);
+    let needed = match failure {
+        // The engine will be no other at the next probe.
+        ProbeFailure::DuplicateEngine { .. } => 1,
+        ProbeFailure::NotListed { .. } | ProbeFailure::Engine(_) => decision.context.policy.unhealthy_after,
+    };
     // One that never answered is not given the benefit of the doubt: most likely its address is wrong.
-    let enough = match node.health {
+    let is_unhealthy = match node.health {
         Health::Unknown => true,
-        Health::Up => failures >= enough,
+        Health::Up => failures >= needed,
         Health::Down => false,
     };
-    if !enough {
+    if !is_unhealthy {
         return;
     }
     let unhealthy =
-        decision.emit_because(NodeUnhealthy { node_id: node.id, failures, reason }, Some(observed));
+        decision.emit_because(NodeUnhealthy { node_id: node.id, failures, failure }, Some(observed));
     let (down, nodes) = decision.cluster().failed_nodes();
+    // More likely the daemon's own network failed than most nodes at once.
     if down * 2 > nodes && nodes >= 3 && decision.cluster().paused().is_none() {
-        let reason = format!(
-            "{down} of {nodes} nodes are unhealthy at once: more likely the daemon's own network failed; nothing is moved until at most half of them are"
-        );
-        decision.emit_because(MigrationsPaused { unhealthy: down, nodes, reason }, Some(unhealthy));
+        decision.emit_because(MigrationsPaused { unhealthy: down, nodes }, Some(unhealthy));
     }
 }
 
@@ -200,10 +184,7 @@ pub(super) fn probe_again(decision: &mut DecisionBuilder<'_>, recorded: NodeObse
         ProbeOutcome::Answered { .. } => {
             judge_answering(decision, &node, observed);
         }
-        ProbeOutcome::Failed { reason } => {
-            let enough = if reason.starts_with(TWIN) { 1 } else { decision.context.policy.unhealthy_after };
-            judge_failing(decision, &node, reason, enough, observed);
-        }
+        ProbeOutcome::Failed { failure } => judge_failing(decision, &node, failure, observed),
     }
 }
 

@@ -1,16 +1,7 @@
 //! Why a command is not carried out.
 
-use crate::scheduler::Unschedulable;
+use kdaemon_events::scheduling::NoNodeFits;
 use kdaemon_events::{Seq, Term};
-
-/// Why one node cannot take a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeReason {
-    /// The node's name.
-    pub node: String,
-    /// Why, completing the sentence that begins with the node's name.
-    pub reason: String,
-}
 
 /// Why a command is not carried out. Nothing has happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,11 +17,12 @@ pub enum Refusal {
     /// It conflicts with the state of the cluster.
     #[error("{detail}")]
     Conflict {
-        /// In words.
+        /// What conflicts, and what to do.
         detail: String,
-        /// What was wrong with each node, when nothing fits.
-        reasons: Vec<NodeReason>,
     },
+    /// No node takes the container.
+    #[error("no node fits")]
+    NoNodeFits(NoNodeFits),
     /// A field has a value that it cannot have.
     #[error("{field}: {detail}")]
     Invalid {
@@ -40,7 +32,7 @@ pub enum Refusal {
         detail: String,
     },
     /// It has changed since the client read it (`If-Match`).
-    #[error("it has changed since: its seq is {actual} now, not {expected}; read it again and decide anew")]
+    #[error("resource was modified (expected seq {expected}, found {actual}); reload and retry")]
     Changed {
         /// What the client knew.
         expected: Seq,
@@ -48,7 +40,7 @@ pub enum Refusal {
         actual: Seq,
     },
     /// A deposed leader's reactor asked.
-    #[error("the term {asked} is over: {current} is the present one")]
+    #[error("stale leader term {asked} (current: {current})")]
     Deposed {
         /// The term of the command.
         asked: Term,
@@ -67,24 +59,12 @@ impl Refusal {
     /// The state does not allow it.
     #[must_use]
     pub fn conflict(detail: impl Into<String>) -> Self {
-        Self::Conflict { detail: detail.into(), reasons: Vec::new() }
+        Self::Conflict { detail: detail.into() }
     }
 
     /// A field has an invalid value.
     #[must_use]
     pub fn invalid(field: &str, detail: String) -> Self {
         Self::Invalid { field: field.to_owned(), detail }
-    }
-}
-
-impl From<Unschedulable> for Refusal {
-    fn from(unschedulable: Unschedulable) -> Self {
-        let detail = unschedulable.to_string();
-        let reasons = unschedulable
-            .reasons
-            .into_iter()
-            .map(|(node, rejection)| NodeReason { node, reason: rejection.to_string() })
-            .collect();
-        Self::Conflict { detail, reasons }
     }
 }

@@ -1,8 +1,7 @@
 //! What the log tells about the past: what an event changed, what differs between two moments, and why things are as
 //! they are.
 //!
-//! Architecture Invariant: pure. States and events come in, words and data go out; where they are read from is not
-//! known here.
+//! Architecture Invariant: states and events come in, data goes out. Sentences are made of it elsewhere.
 
 mod changes;
 mod diff;
@@ -11,5 +10,5 @@ mod why;
 
 pub use changes::{Change, Changes, RowSource, changes, fields};
 pub use diff::{Comparison, Diff, Differences, Edited, Entry};
-pub use replay::{Difference, Figures, Peak, Replay, Replayed, Spread};
-pub use why::{Inquiry, Step, Want, Why, is_failed_probe};
+pub use replay::{Decided, Difference, Figures, Peak, Replay, Replayed, Spread};
+pub use why::{About, Inquiry, PROBES_LIMIT, Want, is_failed_probe, out_of_placement};

@@ -17,7 +17,7 @@ mod parts;
 mod tests;
 mod work;
 
-pub use differences::Difference;
+pub use differences::{Decided, Difference};
 pub use meter::{Figures, Peak, Spread};
 
 use crate::commands::{self, Command, Context, Decision, Policy};
@@ -132,14 +132,14 @@ impl Replay {
     #[must_use]
     pub fn finish(mut self) -> Replayed {
         if let Some(at) = self.at {
-            self.differences.compare(at, &self.recorded.cluster, &self.replayed.cluster);
+            self.differences.compare(at);
         }
         let at = self.at.unwrap_or_default();
         Replayed {
             recorded: self.recorded.finish(at),
             replayed: self.replayed.finish(at),
             differences_count: self.differences.count,
-            differences: self.differences.told,
+            differences: self.differences.kept,
         }
     }
 
@@ -148,7 +148,7 @@ impl Replay {
         if let Some(before) = self.at.replace(at)
             && before != at
         {
-            self.differences.compare(before, &self.recorded.cluster, &self.replayed.cluster);
+            self.differences.compare(before);
             self.evacuated.clear();
         }
         self.recorded.reach(at);

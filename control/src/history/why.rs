@@ -1,26 +1,22 @@
-//! Why a thing is as it is: the events that led to it, each with those that it answers.
+//! Why a node or a container is in its state: the chain of events that led to it.
 //!
-//! The walk begins at the event that brought about the present state and follows causes back to a person or to what was
-//! seen. It says which events it wants to see next ([`Inquiry::wants`]); somebody reads them from the log.
-
-mod names;
-mod sentences;
-mod words;
+//! The walk begins at the event that brought about the present state and follows causes back to a person or to an
+//! observation. It reports which events it wants next ([`Inquiry::wants`]); the caller reads them from the log.
+//! Everything is found by id: names play no part.
 
 use kdaemon_events::node::{Availability, ProbeOutcome};
+use kdaemon_events::scheduling::{Evaluation, NodeVerdict, Rejection, VERDICTS_LIMIT, Verdict};
 use kdaemon_events::{Envelope, Event, Kind, NodeId, Seq, Strategy, Subject};
 use kdaemon_projections::{Cluster, Container, Health, Node, Phase};
-use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use uuid::Uuid;
 
-use crate::scheduler::{self, Request, Verdict};
+use crate::scheduler::{self, Request};
 
-/// The most events that a chain of causes is told with.
+/// The most events in a chain of causes.
 const STEPS_LIMIT: usize = 100;
-/// The most failed probes that are told of one judgement.
-const PROBES_LIMIT: u32 = 10;
+/// The most failed probes that are read for one judgement.
+pub const PROBES_LIMIT: u32 = 10;
 
 /// Events that the walk wants to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,48 +43,12 @@ pub enum Want {
     },
 }
 
-/// One answer of `/why`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Why {
-    /// The thing.
-    pub id: Uuid,
-    /// Its name.
-    pub name: String,
-    /// `node` or `container`.
-    pub kind: &'static str,
-    /// The event after which it is so.
-    pub seq: u64,
-    /// Its `state` or `status`.
-    pub state: &'static str,
-    /// Why it is so, in words.
-    pub sentences: Vec<String>,
-    /// Why it is so: the events, newest first, each before those that it answers.
-    pub steps: Vec<Step>,
-}
-
-/// One event on the way to the present state.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Step {
-    /// Its place in the log.
-    pub seq: u64,
-    /// When it was recorded.
-    pub at: chrono::DateTime<chrono::Utc>,
-    /// What happened.
-    pub kind: &'static str,
-    /// Who did it.
-    pub actor: kdaemon_events::Actor,
-    /// What happened, in one sentence.
-    pub says: String,
-    /// The event that it says it answers.
-    pub cause: Option<u64>,
-    /// The steps that it answers: its cause, and what was concluded from or looked at besides.
-    pub because: Vec<u64>,
-}
-
-/// What is asked about.
+/// The subject of an inquiry.
 #[derive(Debug, Clone)]
-enum About {
+pub enum About {
+    /// A node.
     Node(Arc<Node>),
+    /// A container.
     Container(Arc<Container>),
 }
 
@@ -160,7 +120,7 @@ impl Inquiry {
             Phase::Waiting => heads.extend(
                 self.cluster
                     .nodes()
-                    .take(words::NAMED)
+                    .take(VERDICTS_LIMIT)
                     .filter_map(|node| self.availability_of(node, self.cluster.seq())),
             ),
             _ => {}
@@ -200,24 +160,18 @@ impl Inquiry {
                 until: envelope.seq,
                 count: e.failures.min(PROBES_LIMIT),
             }),
-            Event::ContainerPlaced(e) => wants.extend(self.passed_over(&e.why, envelope.seq)),
-            Event::ContainerMigrationCommanded(e) => wants.extend(self.passed_over(&e.why, envelope.seq)),
+            Event::ContainerPlaced(e) => wants.extend(passed_over(&e.evaluation, envelope.seq)),
+            Event::ContainerMigrationCommanded(e) => {
+                wants
+                    .extend(e.evaluation.iter().flat_map(|evaluation| passed_over(evaluation, envelope.seq)));
+            }
             _ => {}
         }
         wants
     }
 
-    /// What took the nodes out of placement that a choice passed over for that.
-    fn passed_over(&self, why: &str, until: Seq) -> Vec<Want> {
-        let of = |clause| {
-            let (node, kind) = names::out_of_placement(&self.cluster, clause)?;
-            Some(Want::Latest { kind, node, until })
-        };
-        why.split("; ").filter_map(of).collect()
-    }
-
     /// The events that were found for what was wanted, the first one first.
-    fn found(&self, want: &Want) -> impl DoubleEndedIterator<Item = &Envelope> {
+    pub fn found(&self, want: &Want) -> impl DoubleEndedIterator<Item = &Envelope> {
         let seqs: Vec<Seq> = match want {
             Want::Event(seq) => vec![*seq],
             want => self.found.get(want).cloned().unwrap_or_default(),
@@ -225,28 +179,53 @@ impl Inquiry {
         seqs.into_iter().filter_map(|seq| self.events.get(&seq))
     }
 
-    /// What becomes of each node when the container is to be placed in this state.
-    fn verdicts(&self, container: &Container) -> Vec<Verdict> {
+    /// The verdict on each node if the container were placed in this state, the best first.
+    #[must_use]
+    pub fn verdicts(&self, container: &Container) -> Vec<NodeVerdict> {
         let spec = self.cluster.spec_of(container);
         scheduler::explain(&self.cluster, &Request::new(container, &spec, None, self.strategy))
     }
 
-    /// The answer.
+    /// The state.
     #[must_use]
-    pub fn tell(&self) -> Why {
-        let (id, name, kind, state) = match &self.about {
-            About::Node(node) => (node.id.0, node.name.clone(), "node", node.health.as_str()),
-            About::Container(container) => {
-                (container.id.0, container.name.clone(), "container", container.status().as_str())
-            }
-        };
-        let sentences = match &self.about {
-            About::Node(node) => self.sentences_about_node(node),
-            About::Container(container) => self.sentences_about_container(container),
-        };
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The cluster's strategy.
+    #[must_use]
+    pub fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
+    /// The subject.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// The events at which the walk began, in order: of a node what decided its health, then what decided its availability
+    /// unless it is active.
+    pub fn heads(&self) -> impl Iterator<Item = Option<&Envelope>> {
+        self.heads.iter().map(|head| self.found(head).next_back())
+    }
+
+    /// An event of the chain by its seq.
+    #[must_use]
+    pub fn event(&self, seq: Seq) -> Option<&Envelope> {
+        self.events.get(&seq)
+    }
+
+    /// The events of the chain, the newest first, each with the earlier events that it answers.
+    pub fn steps(&self) -> impl Iterator<Item = (&Envelope, BTreeSet<Seq>)> {
         let steps = self.events.values().rev().filter(|envelope| self.is_step(envelope));
-        let steps = steps.map(|envelope| self.step(envelope)).collect();
-        Why { id, name, kind, seq: self.cluster.seq().0, state, sentences, steps }
+        steps.map(|envelope| {
+            let because = self.behind(envelope).into_iter().flat_map(|want| {
+                let found: Vec<Seq> = self.found(&want).map(|cause| cause.seq).collect();
+                found
+            });
+            (envelope, because.collect())
+        })
     }
 
     /// Whether an event is part of the chain. The last event about a container that does not run may be another one than
@@ -258,20 +237,25 @@ impl Inquiry {
             || matches!(envelope.event, Event::ContainerStopped(_))
             || self.events.values().any(|other| other.cause == Some(envelope.seq))
     }
+}
 
-    fn step(&self, envelope: &Envelope) -> Step {
-        let because: BTreeSet<u64> =
-            self.behind(envelope).iter().flat_map(|want| self.found(want)).map(|cause| cause.seq.0).collect();
-        Step {
-            seq: envelope.seq.0,
-            at: envelope.at,
-            kind: envelope.event.kind().as_str(),
-            actor: envelope.actor.clone(),
-            says: self.says(envelope),
-            cause: envelope.cause.map(|cause| cause.0),
-            because: because.into_iter().rev().collect(),
-        }
-    }
+/// The last event that took a node out of placement, for a node that was rejected for that.
+#[must_use]
+pub fn out_of_placement(node: NodeId, rejection: &Rejection, until: Seq) -> Option<Want> {
+    let kind = match rejection {
+        Rejection::Cordoned => Kind::NodeCordoned,
+        Rejection::Draining => Kind::NodeDrainStarted,
+        _ => return None,
+    };
+    Some(Want::Latest { kind, node, until })
+}
+
+/// What took the nodes out of placement that an evaluation rejected for that.
+fn passed_over(evaluation: &Evaluation, until: Seq) -> impl Iterator<Item = Want> {
+    evaluation.others.iter().filter_map(move |other| match &other.verdict {
+        Verdict::Rejected(rejection) => out_of_placement(other.node_id, rejection, until),
+        Verdict::Fits(_) => None,
+    })
 }
 
 /// Whether an event is a failed probe of a node.
@@ -279,6 +263,3 @@ impl Inquiry {
 pub fn is_failed_probe(event: &Event, of: NodeId) -> bool {
     matches!(event, Event::NodeObserved(e) if e.node_id == of && matches!(e.outcome, ProbeOutcome::Failed { .. }))
 }
-
-#[cfg(test)]
-mod tests;

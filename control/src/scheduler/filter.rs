@@ -2,81 +2,10 @@
 
 use super::Request;
 use super::proposed_plan::ProposedPlan;
+use kdaemon_events::MilliCpus;
 use kdaemon_events::node::Availability;
-use kdaemon_events::{ContainerId, MilliCpus, Protocol};
+use kdaemon_events::scheduling::Rejection;
 use kdaemon_projections::{Health, Node};
-use std::fmt;
-
-/// Why a node cannot take a container. Displayed, it completes the sentence "node-a: …".
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rejection {
-    /// It was not probed yet.
-    Unprobed,
-    /// It does not work.
-    Down,
-    /// It was taken out of placement.
-    Cordoned,
-    /// It is being emptied.
-    Draining,
-    /// A label is not as the application demands.
-    Constraint(String),
-    /// It has as many containers as it takes.
-    Capacity(u32),
-    /// A fixed port is taken.
-    PortTaken(u16, Protocol, ContainerId),
-    /// Too few processors are free.
-    Cpus {
-        /// Asked for, in thousandths.
-        wanted: u64,
-        /// Free, in thousandths.
-        free: u64,
-    },
-    /// Too little memory is free.
-    Memory {
-        /// Asked for, in bytes.
-        wanted: u64,
-        /// Free, in bytes.
-        free: u64,
-    },
-    /// The container's volumes are on another node.
-    VolumesElsewhere(String),
-    /// It has a container of the application, which wants no two on one node.
-    AntiAffinity,
-    /// It has no container of the application that is named, which the container wants to be with.
-    Affinity(String),
-    /// The container is to leave this node.
-    Left,
-}
-
-impl fmt::Display for Rejection {
-    #[allow(clippy::cast_precision_loss)] // thousandths of processors, shown to people
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unprobed => f.write_str("was not probed yet"),
-            Self::Down => f.write_str("is DOWN"),
-            Self::Cordoned => f.write_str("is cordoned"),
-            Self::Draining => f.write_str("is draining"),
-            Self::Constraint(constraint) => write!(f, "does not satisfy the constraint {constraint}"),
-            Self::Capacity(capacity) => write!(f, "is full: its capacity is {capacity}"),
-            Self::PortTaken(port, protocol, by) => {
-                write!(f, "port {port}/{protocol} is taken by container {by}")
-            }
-            Self::Cpus { wanted, free } => write!(
-                f,
-                "has {} processors left to reserve, {} are wanted",
-                *free as f64 / 1000.0,
-                *wanted as f64 / 1000.0
-            ),
-            Self::Memory { wanted, free } => {
-                write!(f, "has {free} bytes of memory left to reserve, {wanted} are wanted")
-            }
-            Self::VolumesElsewhere(node) => write!(f, "the container's volumes are on node {node}"),
-            Self::AntiAffinity => f.write_str("has a container of this application already"),
-            Self::Affinity(application) => write!(f, "has no container of {application}"),
-            Self::Left => f.write_str("is the node it leaves"),
-        }
-    }
-}
 
 /// Checks whether `node` may take what is requested, with what a plan has sent there already; the first filter that
 /// refuses is the answer.
@@ -86,7 +15,7 @@ pub(super) fn check(
     request: &Request<'_>,
 ) -> Result<(), Rejection> {
     match node.health {
-        Health::Unknown => return Err(Rejection::Unprobed),
+        Health::Unknown => return Err(Rejection::NotProbed),
         Health::Down => return Err(Rejection::Down),
         Health::Up => {}
     }
@@ -96,16 +25,16 @@ pub(super) fn check(
         Availability::Active => {}
     }
     if request.leaving == Some(node.id) {
-        return Err(Rejection::Left);
+        return Err(Rejection::Leaving);
     }
     if let Some(home) = request.bound_to.filter(|home| *home != node.id)
-        && let Some(home) = proposed.cluster.node(home)
+        && proposed.cluster.node(home).is_some()
     {
-        return Err(Rejection::VolumesElsewhere(home.name.clone()));
+        return Err(Rejection::VolumesElsewhere { node_id: home });
     }
     let spec = request.spec;
     if let Some(constraint) = spec.constraints.iter().find(|constraint| !constraint.admits(&node.labels)) {
-        return Err(Rejection::Constraint(constraint.to_string()));
+        return Err(Rejection::Constraint { constraint: constraint.clone() });
     }
     let claims = proposed.claims(node.id);
     // What the container itself has there is free for it to use.
@@ -114,13 +43,14 @@ pub(super) fn check(
     if let Some(capacity) = node.capacity
         && count.saturating_add(claims.map_or(0, |claims| claims.count)) >= capacity
     {
-        return Err(Rejection::Capacity(capacity));
+        return Err(Rejection::Full { capacity });
     }
     for port in spec.fixed_ports() {
         let taken_by = node.ports.get(&port).into_iter().flatten().copied();
         let claimed_by = claims.and_then(|claims| claims.ports.get(&port)).copied();
         if let Some(by) = taken_by.chain(claimed_by).find(|by| *by != request.container) {
-            return Err(Rejection::PortTaken(port.1, port.0, by));
+            let (protocol, port) = port;
+            return Err(Rejection::PortTaken { port, protocol, container_id: by });
         }
     }
     affinities(proposed, node, request)?;
@@ -131,7 +61,7 @@ pub(super) fn check(
         let reserved = reserved.saturating_add(claims.map_or(0, |claims| claims.millicpus));
         let free = engine.cpus.0.saturating_sub(reserved);
         if wanted > free {
-            return Err(Rejection::Cpus { wanted, free });
+            return Err(Rejection::Cpus { wanted_millicpus: wanted, free_millicpus: free });
         }
     }
     if let Some(wanted) = spec.resources.memory_bytes {
@@ -139,7 +69,7 @@ pub(super) fn check(
         let reserved = reserved.saturating_add(claims.map_or(0, |claims| claims.memory_bytes));
         let free = engine.memory_bytes.saturating_sub(reserved);
         if wanted > free {
-            return Err(Rejection::Memory { wanted, free });
+            return Err(Rejection::Memory { wanted_bytes: wanted, free_bytes: free });
         }
     }
     Ok(())
@@ -162,10 +92,7 @@ fn affinities(proposed: &ProposedPlan<'_>, node: &Node, request: &Request<'_>) -
     for id in &request.spec.affinity {
         let stay = there(*id).saturating_sub(proposed.left(*id, node.id));
         if stay + proposed.came_to(*id, node.id) == 0 {
-            let wanted = proposed.cluster.application(*id);
-            return Err(Rejection::Affinity(
-                wanted.map_or_else(|| id.to_string(), |wanted| wanted.name.clone()),
-            ));
+            return Err(Rejection::Affinity { application_id: *id });
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! engine or tokio.
 
 mod disruption_budget;
-mod explain;
+mod evaluate;
 mod filter;
 mod place;
 mod proposed_plan;
@@ -12,9 +12,7 @@ mod rebalance;
 mod score;
 
 pub use disruption_budget::DisruptionBudget;
-pub use explain::{Unschedulable, Verdict, explain};
-pub use filter::Rejection;
+pub use evaluate::explain;
 pub use place::{Choice, Request, place};
 pub use proposed_plan::evacuate;
 pub use rebalance::{Plan, plan};
-pub use score::{Penalty, Score};

@@ -4,11 +4,12 @@
 //! others need not be looked at. Only what the index does not know (preferences, the spread over a label) takes a look at
 //! every node.
 
-use super::explain::{Unschedulable, verdicts, why};
+use super::evaluate::{Examined, none_fits};
 use super::filter::check;
 use super::proposed_plan::ProposedPlan;
-use super::score::{Rank, Score, score, spread_counts};
+use super::score::{Rank, Ranked, score, spread_counts};
 use imbl::OrdSet;
+use kdaemon_events::scheduling::{Evaluation, NoNodeFits};
 use kdaemon_events::{ApplicationId, Constraint, ContainerId, NodeId, Spec, Strategy};
 use kdaemon_projections::{Cluster, Container, Node, Placement};
 use std::sync::Arc;
@@ -64,16 +65,16 @@ impl<'a> Request<'a> {
 pub struct Choice {
     /// The node.
     pub node_id: NodeId,
-    /// Why, in words.
-    pub why: String,
+    /// What was compared.
+    pub evaluation: Evaluation,
 }
 
 /// Chooses a node: of those that pass every filter the best by, in this order: nothing speaks against it
-/// ([`super::Penalty`]), the preferences it satisfies, the spread over a label, the strategy, its id.
+/// ([`kdaemon_events::scheduling::Penalty`]), the preferences it satisfies, the spread over a label, the strategy, its id.
 ///
 /// # Errors
-/// When no node fits: each node with the filter that refused it.
-pub fn place(cluster: &Cluster, request: &Request<'_>) -> Result<Choice, Unschedulable> {
+/// When no node fits: the nodes with the filters that refused them.
+pub fn place(cluster: &Cluster, request: &Request<'_>) -> Result<Choice, NoNodeFits> {
     choose(&ProposedPlan::on(cluster), request).map(|(_, choice)| choice)
 }
 
@@ -81,40 +82,42 @@ pub fn place(cluster: &Cluster, request: &Request<'_>) -> Result<Choice, Unsched
 pub(super) fn choose<'a>(
     proposed: &ProposedPlan<'a>,
     request: &Request<'_>,
-) -> Result<(&'a Arc<Node>, Choice), Unschedulable> {
-    match best(proposed, request) {
-        Some((node, score)) => {
-            Ok((node, Choice { node_id: node.id, why: why(proposed, request, node, &score) }))
+) -> Result<(&'a Arc<Node>, Choice), NoNodeFits> {
+    let mut examined = Examined::default();
+    match best(proposed, request, &mut examined) {
+        Some((node, ranked)) => {
+            let evaluation = examined.chosen(proposed, request, node, ranked);
+            Ok((node, Choice { node_id: node.id, evaluation }))
         }
-        None => {
-            let refused = verdicts(proposed, request).into_iter();
-            let reasons = refused.filter_map(|verdict| Some((verdict.name, verdict.outcome.err()?)));
-            Err(Unschedulable { reasons: reasons.collect() })
-        }
+        None => Err(none_fits(proposed, request)),
     }
 }
 
 /// The best node that fits, and its score.
-fn best<'a>(proposed: &ProposedPlan<'a>, request: &Request<'_>) -> Option<(&'a Arc<Node>, Score)> {
+fn best<'a>(
+    proposed: &ProposedPlan<'a>,
+    request: &Request<'_>,
+    examined: &mut Examined,
+) -> Option<(&'a Arc<Node>, Ranked)> {
     if let Some(home) = request.bound_to
         && proposed.cluster.node(home).is_some()
     {
-        return best_of(proposed, request, std::iter::once(home));
+        return best_of(proposed, request, examined, std::iter::once(home));
     }
     let candidates = candidates(proposed, request);
     let patience = candidates.as_ref().map_or(usize::MAX, |candidates| candidates.count(proposed));
     if let Some(candidates) = candidates.as_ref().filter(|_| patience <= FEW) {
-        return best_of(proposed, request, candidates.nodes(proposed));
+        return best_of(proposed, request, examined, candidates.nodes(proposed));
     }
     if request.spec.preferences.is_empty() && request.spec.spread_over.is_none() {
         // Whoever satisfies a constraint may come late in the order: then it is quicker to look at those alone.
-        if let Some(found) = first_in_order(proposed, request, patience) {
+        if let Some(found) = first_in_order(proposed, request, examined, patience) {
             return found;
         }
     }
     match candidates {
-        Some(candidates) => best_of(proposed, request, candidates.nodes(proposed)),
-        None => best_of(proposed, request, proposed.eligible.by_count().map(|(_, id)| id)),
+        Some(candidates) => best_of(proposed, request, examined, candidates.nodes(proposed)),
+        None => best_of(proposed, request, examined, proposed.eligible.by_count().map(|(_, id)| id)),
     }
 }
 
@@ -122,17 +125,20 @@ fn best<'a>(proposed: &ProposedPlan<'a>, request: &Request<'_>) -> Option<(&'a A
 fn best_of<'a>(
     proposed: &ProposedPlan<'a>,
     request: &Request<'_>,
+    examined: &mut Examined,
     nodes: impl Iterator<Item = NodeId>,
-) -> Option<(&'a Arc<Node>, Score)> {
+) -> Option<(&'a Arc<Node>, Ranked)> {
     let spread = spread_counts(proposed, request);
-    let mut best: Option<(Rank, &Arc<Node>, Score)> = None;
+    let mut best: Option<(Rank, &Arc<Node>, Ranked)> = None;
     for node in nodes.filter_map(|id| proposed.cluster.node(id)) {
-        if check(proposed, node, request).is_ok() {
-            let score = score(proposed, node, request, spread.as_ref());
-            let rank = score.rank(node.id);
-            if best.as_ref().is_none_or(|(least, _, _)| rank < *least) {
-                best = Some((rank, node, score));
-            }
+        if let Err(rejection) = check(proposed, node, request) {
+            examined.reject(node.id, rejection);
+            continue;
+        }
+        let score = score(proposed, node, request, spread.as_ref());
+        let rank = score.rank(node.id);
+        if best.as_ref().is_none_or(|(least, _, _)| rank < *least) {
+            best = Some((rank, node, score));
         }
     }
     best.map(|(_, node, score)| (node, score))
@@ -143,24 +149,27 @@ fn best_of<'a>(
 fn first_in_order<'a>(
     proposed: &ProposedPlan<'a>,
     request: &Request<'_>,
+    examined: &mut Examined,
     patience: usize,
-) -> Option<Option<(&'a Arc<Node>, Score)>> {
+) -> Option<Option<(&'a Arc<Node>, Ranked)>> {
     // Where it lives it does not count against itself: the order does not know that.
     let home =
         request.residence.map(|residence| residence.node_id).filter(|home| request.leaving != Some(*home));
-    let at_home = best_of(proposed, request, home.into_iter());
-    let mut elsewhere: Option<(&Arc<Node>, Score)> = None;
+    let at_home = best_of(proposed, request, examined, home.into_iter());
+    let mut elsewhere: Option<(&Arc<Node>, Ranked)> = None;
     let nodes = in_order(proposed, request.strategy).filter(|id| Some(*id) != home);
     for (looked_at, id) in nodes.enumerate() {
         if looked_at == patience {
+            *examined = Examined::default(); // the candidates are examined from the start
             return None;
         }
         let Some(node) = proposed.cluster.node(id) else { continue };
-        if check(proposed, node, request).is_err() {
+        if let Err(rejection) = check(proposed, node, request) {
+            examined.reject(node.id, rejection);
             continue;
         }
         let score = score(proposed, node, request, None);
-        let is_last_resort = score.penalty.is_some();
+        let is_last_resort = score.is_penalized();
         if elsewhere.as_ref().is_none_or(|(best, least)| score.rank(id) < least.rank(best.id)) {
             elsewhere = Some((node, score));
         }

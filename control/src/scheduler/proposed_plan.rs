@@ -1,8 +1,8 @@
 //! A plan in the making: the state, and what the plan has sent where.
 
-use super::explain::Unschedulable;
 use super::place::{Choice, Request, choose};
 use foldhash::fast::FixedState;
+use kdaemon_events::scheduling::NoNodeFits;
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Protocol, Spec, Strategy};
 use kdaemon_projections::{Cluster, Eligible, Node, Standing};
 use std::collections::BTreeMap;
@@ -156,7 +156,7 @@ pub fn evacuate(
     cluster: &Cluster,
     containers: impl IntoIterator<Item = ContainerId>,
     strategy: Strategy,
-) -> impl Iterator<Item = (ContainerId, Result<Choice, Unschedulable>)> {
+) -> impl Iterator<Item = (ContainerId, Result<Choice, NoNodeFits>)> {
     let mut proposed = ProposedPlan::on(cluster);
     containers.into_iter().filter_map(move |id| {
         let container = cluster.container(id)?;

@@ -11,8 +11,9 @@
 use super::filter::check;
 use super::proposed_plan::ProposedPlan;
 use super::score::{score, spread_counts};
-use super::{DisruptionBudget, Penalty, Request};
+use super::{DisruptionBudget, Request};
 use kdaemon_events::cluster::Move;
+use kdaemon_events::scheduling::Penalty;
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Strategy};
 use kdaemon_projections::{Cluster, Container, Desired, Node, Phase};
 use std::cell::Cell;
@@ -27,8 +28,10 @@ const QUESTIONS: usize = 500_000;
 pub struct Plan {
     /// The moves, in order: in chains, each of which evens as a whole. Most are a single move.
     pub chains: Vec<Vec<Move>>,
-    /// Why, in words.
-    pub why: String,
+    /// Containers on the fullest node that takes part.
+    pub most: u32,
+    /// Containers on the emptiest node that takes part.
+    pub fewest: u32,
 }
 
 impl Plan {
@@ -135,7 +138,7 @@ pub fn plan(cluster: &Cluster, strategy: Strategy) -> Plan {
         // stand beside (affinity). Single moves, each of which fits when it is made, lead as far as they can.
         found = chains_by(Paths::Single);
     }
-    Plan { chains: found, why: format!("the fullest node has {most} containers, the emptiest {fewest}") }
+    Plan { chains: found, most, fewest }
 }
 
 /// Which paths a plan takes.

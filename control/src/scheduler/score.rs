@@ -2,49 +2,35 @@
 
 use super::Request;
 use super::proposed_plan::ProposedPlan;
+use kdaemon_events::scheduling::{LabelSpread, Penalty, Preferences, Score};
 use kdaemon_events::{NodeId, Strategy};
 use kdaemon_projections::{Cluster, Node, Standing};
 use std::collections::BTreeMap;
-use std::fmt;
 
-/// Why a node comes after all that have no such mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Penalty {
-    /// It keeps failing and coming back.
-    Probation,
-    /// A launch failed there lately through its fault.
-    LaunchFailed,
-}
-
-impl fmt::Display for Penalty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Probation => "it keeps failing and coming back",
-            Self::LaunchFailed => "a launch failed there lately",
-        })
-    }
-}
-
-/// What speaks for and against a node. Displayed, it is its parts: "4 containers, 1 of 2 preferences".
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Score {
-    /// Why it comes last.
-    pub penalty: Option<Penalty>,
-    /// How many preferences it satisfies, of how many.
-    pub preferences: (usize, usize),
-    /// The value of the label that the application is spread over, and how many of its containers run under that.
-    pub spread: Option<(Option<String>, u32)>,
-    /// How many containers it has, without the one that is placed.
-    pub count: u32,
-    /// Its reserved share in millionths, without the one that is placed.
-    pub share: u32,
-    pub(super) strategy: Strategy,
-}
-
-/// What scores are compared by: the least is the best.
+/// What scores are compared by: the least is the best. In this order: the penalty, unsatisfied preferences, the spread over a
+/// label, the load by the strategy, the id.
 pub(super) type Rank = (Option<Penalty>, usize, (bool, u32), (u32, u32), NodeId);
 
-impl Score {
+/// The score of a node, with the strategy that it is ranked by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ranked {
+    pub(super) penalty: Option<Penalty>,
+    /// How many preferences it satisfies, of how many.
+    pub(super) preferences: (usize, usize),
+    /// The value of the label that the application is spread over, and how many of its containers run under that.
+    pub(super) spread: Option<(Option<String>, u32)>,
+    /// Containers on the node, without the one that is placed.
+    count: u32,
+    /// Its reserved share in millionths, without the one that is placed.
+    share: u32,
+    strategy: Strategy,
+}
+
+impl Ranked {
+    pub(super) fn is_penalized(&self) -> bool {
+        self.penalty.is_some()
+    }
+
     pub(super) fn rank(&self, node: NodeId) -> Rank {
         let load = match self.strategy {
             Strategy::Spread => (self.count, 0),
@@ -56,31 +42,17 @@ impl Score {
     }
 }
 
-impl fmt::Display for Score {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let s = if self.count == 1 { "" } else { "s" };
-        write!(f, "{} container{s}", self.count)?;
-        if self.strategy != Strategy::Spread {
-            write!(f, ", {} reserved", Percent(self.share))?;
+impl From<Ranked> for Score {
+    fn from(ranked: Ranked) -> Self {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let (satisfied, of) = ranked.preferences;
+        Self {
+            penalty: ranked.penalty,
+            preferences: (of > 0).then(|| Preferences { satisfied: count(satisfied), of: count(of) }),
+            spread: ranked.spread.map(|(value, containers)| LabelSpread { value, containers }),
+            containers: ranked.count,
+            reserved_ppm: ranked.share,
         }
-        if self.preferences.1 > 0 {
-            write!(f, ", {} of {} preferences", self.preferences.0, self.preferences.1)?;
-        }
-        match &self.spread {
-            Some((Some(value), count)) => write!(f, ", {count} of its application in {value}")?,
-            Some((None, _)) => f.write_str(", not labelled")?,
-            None => {}
-        }
-        self.penalty.map_or(Ok(()), |penalty| write!(f, ", {penalty}"))
-    }
-}
-
-/// Millionths, as people read them.
-pub(super) struct Percent(pub(super) u32);
-
-impl fmt::Display for Percent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{} %", self.0 / 10_000, self.0 / 1_000 % 10)
     }
 }
 
@@ -116,10 +88,10 @@ pub(super) fn score(
     node: &Node,
     request: &Request<'_>,
     spread: Option<&BTreeMap<&str, u32>>,
-) -> Score {
+) -> Ranked {
     let Standing { count, share } = proposed.standing(node, request);
     let preferences = &request.spec.preferences;
-    Score {
+    Ranked {
         penalty: penalty(proposed.cluster, node, request),
         preferences: (preferences.iter().filter(|p| p.admits(&node.labels)).count(), preferences.len()),
         spread: spread.map(|counts| {

@@ -218,10 +218,10 @@ fn replicas_are_made_and_placed_when_an_application_is_scaled_up() {
             "ApplicationScaled application=web replicas=2",
             "ContainerCreated application=web balance=true container=web-1 name=web-1 replica=true",
             "ContainerLaunchRequested container=web-1",
-            "ContainerPlaced container=web-1 generation=1 node=a why=a has the fewest containers (0); b has 0 containers",
+            "ContainerPlaced container=web-1 generation=1 node=a (0; b 0)",
             "ContainerCreated application=web balance=true container=web-2 name=web-2 replica=true",
             "ContainerLaunchRequested container=web-2",
-            "ContainerPlaced container=web-2 generation=1 node=b why=b has the fewest containers (0); a has 1 container",
+            "ContainerPlaced container=web-2 generation=1 node=b (0; a 1)",
         ])
         .and_when(scale("web", 2))
         .then_nothing();
@@ -233,7 +233,7 @@ fn replicas_wait_when_no_node_fits() {
         "ApplicationScaled application=web replicas=1",
         "ContainerCreated application=web balance=true container=web-1 name=web-1 replica=true",
         "ContainerLaunchRequested container=web-1",
-        "ContainerLaunchFailed attempt=0 container=web-1 reason=no node fits: none is mounted",
+        "ContainerUnschedulable container=web-1 reason=no node fits of 0: ",
     ]);
 }
 
@@ -334,7 +334,7 @@ fn a_replica_that_people_delete_is_made_anew() {
         "ContainerStopRequested container=web-1 then_delete=true",
         "ContainerCreated application=web balance=true container=web-2 name=web-2 replica=true",
         "ContainerLaunchRequested container=web-2",
-        "ContainerPlaced container=web-2 generation=1 node=a why=a has the fewest containers (0)",
+        "ContainerPlaced container=web-2 generation=1 node=a (0)",
     ]);
 }
 
@@ -361,7 +361,7 @@ fn a_disabled_application_launches_nothing() {
     given().when(scale("web", 0)).then(["ApplicationScaled application=web replicas=0"]);
     given().container("c").when(launch("c")).then_refused(refusal);
     let then = given().container("c").waiting().when(place("c"));
-    then.then(["ContainerLaunchFailed attempt=0 container=c reason=its application is disabled"]);
+    then.then(["ContainerUnschedulable container=c reason=application_disabled"]);
     // Enabling it makes the replicas that it is to have.
     let enable = UpdateApplication { is_enabled: Some(true), ..update_application("web") };
     given().replicas(1).when(update(enable)).then_kinds([

@@ -4,7 +4,12 @@ use chrono::{DateTime, Utc};
 use kdaemon_events::application::*;
 use kdaemon_events::cluster::*;
 use kdaemon_events::container::*;
+use kdaemon_events::failure::{Failure, ProbeFailure, Quote};
 use kdaemon_events::node::*;
+use kdaemon_events::scheduling::{
+    Evaluation, LabelSpread, NoNodeFits, NodeRejection, NodeVerdict, Penalty, Preferences, Rejection,
+    RejectionCounts, Score, Unschedulable, Verdict,
+};
 use kdaemon_events::{
     Actor, ApplicationId, ClusterId, Constraint, ContainerId, Endpoint, Envelope, Environment, Event,
     EventId, Generation, HealthCheck, Kind, MilliCpus, NodeId, PlacementId, PortSpec, Protocol,
@@ -152,11 +157,90 @@ fn orphan() -> impl Strategy<Value = PlacementId> {
     (container_id(), generation())
         .prop_map(|(container_id, generation)| PlacementId { container_id, generation })
 }
+fn quote() -> impl Strategy<Value = Quote> {
+    text().prop_map(Quote::from)
+}
+fn failure() -> impl Strategy<Value = Failure> {
+    prop_oneof![
+        any::<u64>().prop_map(|limit_ms| Failure::Timeout { limit_ms }),
+        quote().prop_map(|quote| Failure::NoConnection { quote }),
+        quote().prop_map(|quote| Failure::Refused { quote }),
+        vec(quote(), 0..3).prop_map(|names| Failure::NamesTaken { names }),
+        (quote(), quote()).prop_map(|(image, quote)| Failure::PullFailed { image, quote }),
+        Just(Failure::NoContainer),
+    ]
+}
+fn probe_failure() -> impl Strategy<Value = ProbeFailure> {
+    prop_oneof![
+        node_id().prop_map(|node_id| ProbeFailure::DuplicateEngine { node_id }),
+        any::<u64>().prop_map(|limit_ms| ProbeFailure::NotListed { limit_ms }),
+        failure().prop_map(ProbeFailure::Engine),
+    ]
+}
+fn rejection() -> impl Strategy<Value = Rejection> {
+    prop_oneof![
+        Just(Rejection::Down),
+        Just(Rejection::Cordoned),
+        constraint().prop_map(|constraint| Rejection::Constraint { constraint }),
+        any::<u32>().prop_map(|capacity| Rejection::Full { capacity }),
+        (any::<u16>(), protocol(), container_id())
+            .prop_map(|(port, protocol, container_id)| Rejection::PortTaken { port, protocol, container_id }),
+        (any::<u64>(), any::<u64>()).prop_map(|(wanted_millicpus, free_millicpus)| Rejection::Cpus {
+            wanted_millicpus,
+            free_millicpus
+        }),
+        application_id().prop_map(|application_id| Rejection::Affinity { application_id }),
+    ]
+}
+fn score() -> impl Strategy<Value = Score> {
+    let spread = (of(text()), any::<u32>()).prop_map(|(value, containers)| LabelSpread { value, containers });
+    let preferences = (any::<u32>(), any::<u32>()).prop_map(|(satisfied, of)| Preferences { satisfied, of });
+    let penalty = prop_oneof![Just(Penalty::Probation), Just(Penalty::LaunchFailed)];
+    (of(penalty), of(preferences), of(spread), any::<u32>(), any::<u32>()).prop_map(
+        |(penalty, preferences, spread, containers, reserved_ppm)| Score {
+            penalty,
+            preferences,
+            spread,
+            containers,
+            reserved_ppm,
+        },
+    )
+}
+fn counts() -> impl Strategy<Value = RejectionCounts> {
+    btree_map(rejection().prop_map(|rejection| rejection.kind()), any::<u32>(), 0..3)
+}
+fn evaluation() -> impl Strategy<Value = Evaluation> {
+    let verdict = prop_oneof![score().prop_map(Verdict::Fits), rejection().prop_map(Verdict::Rejected)];
+    let other = (node_id(), verdict).prop_map(|(node_id, verdict)| NodeVerdict { node_id, verdict });
+    let strategy = prop::sample::select(kdaemon_events::Strategy::ALL.to_vec());
+    (strategy, any::<bool>(), score(), any::<u32>(), vec(other, 0..3), counts()).prop_map(
+        |(strategy, holds_volumes, score, eligible, others, rejections)| Evaluation {
+            strategy,
+            holds_volumes,
+            score,
+            eligible,
+            others,
+            rejections,
+        },
+    )
+}
+fn unschedulable() -> impl Strategy<Value = Unschedulable> {
+    let rejected =
+        (node_id(), rejection()).prop_map(|(node_id, rejection)| NodeRejection { node_id, rejection });
+    let nodes = (any::<u32>(), vec(rejected, 0..3), counts());
+    prop_oneof![
+        Just(Unschedulable::ApplicationDisabled),
+        application_id().prop_map(|application_id| Unschedulable::Dependency { application_id }),
+        nodes.prop_map(|(nodes, rejected, rejections)| {
+            Unschedulable::NoNodeFits(NoNodeFits { nodes, rejected, rejections })
+        }),
+    ]
+}
 fn outcome() -> impl Strategy<Value = ProbeOutcome> {
     prop_oneof![
         (of(any::<u32>()), of(any::<u32>()))
             .prop_map(|(running, foreign)| ProbeOutcome::Answered { running, foreign }),
-        text().prop_map(|reason| ProbeOutcome::Failed { reason }),
+        probe_failure().prop_map(|failure| ProbeOutcome::Failed { failure }),
     ]
 }
 fn published() -> impl Strategy<Value = PublishedPort> {
@@ -224,7 +308,7 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
         }),
         Kind::NodeHealthy => data!(NodeHealthy { node_id: node_id(), successes: any::<u32>() }),
         Kind::NodeUnhealthy => {
-            data!(NodeUnhealthy { node_id: node_id(), failures: any::<u32>(), reason: text() })
+            data!(NodeUnhealthy { node_id: node_id(), failures: any::<u32>(), failure: probe_failure() })
         }
         Kind::NodeCordoned => data!(NodeCordoned { node_id: node_id() }),
         Kind::NodeUncordoned => data!(NodeUncordoned { node_id: node_id() }),
@@ -276,7 +360,20 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
             container_id: container_id(),
             generation: generation(),
             node_id: node_id(),
-            why: text(),
+            evaluation: evaluation().prop_map(Box::new),
+        }),
+        Kind::ContainerUnschedulable => data!(ContainerUnschedulable {
+            container_id: container_id(),
+            moving: of(migration_reason()),
+            reason: unschedulable(),
+        }),
+        Kind::ContainerLaunchAbandoned => data!(ContainerLaunchAbandoned {
+            container_id: container_id(),
+            generation: generation(),
+            node_id: node_id(),
+            failure: failure(),
+            node_fault: yes(),
+            attempt: prop_oneof![0_u32..7, any::<u32>()],
         }),
         Kind::ContainerLaunched => data!(ContainerLaunched {
             container_id: container_id(),
@@ -289,12 +386,12 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
         }),
         Kind::ContainerLaunchFailed => data!(ContainerLaunchFailed {
             container_id: container_id(),
-            generation: of(generation()),
-            node_id: of(node_id()),
-            reason: text(),
+            generation: generation(),
+            node_id: node_id(),
+            failure: failure(),
             node_fault: yes(),
             attempt: prop_oneof![0_u32..7, any::<u32>()],
-            retry_at: of(time()),
+            retry_at: time(),
         }),
         Kind::ContainerObserved => data!(ContainerObserved {
             container_id: container_id(),
@@ -326,7 +423,7 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
             generation: generation(),
             reason: migration_reason(),
             start_first: yes(),
-            why: text(),
+            evaluation: of(evaluation().prop_map(Box::new)),
         }),
         Kind::ContainerMigrated => data!(ContainerMigrated {
             container_id: container_id(),
@@ -353,10 +450,15 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
             node_id: node_id(),
         }),
         Kind::RebalancePlanned => {
-            data!(RebalancePlanned { moves: vec(a_move(), 0..3), remaining: any::<u32>(), why: text() })
+            data!(RebalancePlanned {
+                moves: vec(a_move(), 0..3),
+                remaining: any::<u32>(),
+                most: any::<u32>(),
+                fewest: any::<u32>(),
+            })
         }
         Kind::MigrationsPaused => {
-            data!(MigrationsPaused { unhealthy: any::<u32>(), nodes: any::<u32>(), reason: text() })
+            data!(MigrationsPaused { unhealthy: any::<u32>(), nodes: any::<u32>() })
         }
         Kind::MigrationsResumed => data!(MigrationsResumed { unhealthy: any::<u32>(), nodes: any::<u32>() }),
         Kind::ObservationsPruned => data!(ObservationsPruned {

@@ -29,7 +29,7 @@ fn each_leader_has_a_higher_term_than_the_one_before() {
         .and_when(lead(3))
         .then(["LeaderElected daemon=one term=3"])
         .and_when(lead(3))
-        .then_refused("the term 3 is over: 3 is the present one");
+        .then_refused("stale leader term 3 (current: 3)");
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn a_deposed_leader_cannot_write() {
         let given = Given::cluster().nodes(["a"]).event(elected);
         given.context(|context| context.term = Some(Term(term)))
     };
-    given(1).when(probe("a")).then_refused("the term 1 is over: 2 is the present one");
+    given(1).when(probe("a")).then_refused("stale leader term 1 (current: 2)");
     given(2).when(probe("a")).then_kinds(["NodeObserved"]);
     // People have no term.
     given(2).context(|context| context.term = None).when(probe("a")).then_kinds(["NodeObserved"]);
@@ -56,12 +56,12 @@ fn what_has_changed_since_it_was_read_is_left_alone() {
     let seq = Given::cluster().nodes(["a"]).cluster.node(node("a")).unwrap().seq.0;
     given(a, seq).when(cordon()).then(["NodeCordoned node=a"]);
     given(a, seq - 1).when(cordon()).then_refused(&format!(
-        "it has changed since: its seq is {seq} now, not {}; read it again and decide anew",
+        "resource was modified (expected seq {}, found {seq}); reload and retry",
         seq - 1
     ));
     let web = Subject::Application(application("web"));
     let changed = |seq: u64| {
-        format!("it has changed since: its seq is {seq} now, not 1; read it again and decide anew")
+        format!("resource was modified (expected seq 1, found {seq}); reload and retry")
     };
     given(web, 1).when(scale("web", 0)).then_refused(&changed(5));
     let c = Subject::Container(container("c"));

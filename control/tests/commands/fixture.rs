@@ -1,8 +1,9 @@
 //! The fixture: a cluster made of events in a few words, a command, and what comes of it, in words again.
 //!
 //! An event is compared as its kind and its data, the keys in order: `ContainerPlaced container=c generation=1
-//! node=a why=…`. Ids stand there as the names of what they belong to, times as the distance from now.
+//! node=a (0; b down)`. Ids stand there as the names of what they belong to, times as the distance from now.
 
+use crate::written;
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_control::commands::{
     Command, Context, CreateApplication, CreateContainer, Decision, LaunchFailure, Listed, MountNode, Policy,
@@ -12,9 +13,11 @@ use kdaemon_control::observed::{ContainerState, Exit, Launched};
 use kdaemon_events::application::{ApplicationCreated, ApplicationScaled, ApplicationUpdated};
 use kdaemon_events::cluster::{ClusterCreated, MigrationsPaused};
 use kdaemon_events::container::{
-    ContainerCreated, ContainerExited, ContainerLaunchFailed, ContainerLaunchRequested, ContainerLaunched,
-    ContainerMigrationCommanded, ContainerPlaced, ContainerStopRequested, ContainerStopped, MigrationReason,
+    ContainerCreated, ContainerExited, ContainerLaunchAbandoned, ContainerLaunchFailed,
+    ContainerLaunchRequested, ContainerLaunched, ContainerMigrationCommanded, ContainerPlaced,
+    ContainerStopRequested, ContainerStopped, MigrationReason,
 };
+use kdaemon_events::failure::{Failure, ProbeFailure};
 use kdaemon_events::node::{
     EngineFacts, NodeCordoned, NodeDrainStarted, NodeHealthy, NodeMounted, NodeObserved, NodeUnhealthy,
     NodeUpdated, ProbeOutcome,
@@ -176,16 +179,12 @@ impl Given {
         self.node = node(name);
         self.event(NodeObserved {
             node_id: node(name),
-            outcome: ProbeOutcome::Failed { reason: "no route to host".into() },
+            outcome: ProbeOutcome::Failed { failure: no_route() },
             latency_ms: 1,
             engine: None,
             orphans: Vec::new(),
         })
-        .event(NodeUnhealthy {
-            node_id: node(name),
-            failures: 3,
-            reason: "no route to host".into(),
-        })
+        .event(NodeUnhealthy { node_id: node(name), failures: 3, failure: no_route() })
     }
 
     pub fn labelled(self, key: &str, value: &str) -> Self {
@@ -213,7 +212,7 @@ impl Given {
     }
 
     pub fn paused(self) -> Self {
-        self.event(MigrationsPaused { unhealthy: 2, nodes: 3, reason: "too many at once".into() })
+        self.event(MigrationsPaused { unhealthy: 2, nodes: 3 })
     }
 
     // Applications: each word after `application` is about that one.
@@ -298,7 +297,7 @@ impl Given {
             container_id,
             generation,
             node_id: node(name),
-            why: "given".into(),
+            evaluation: Box::default(),
         })
     }
 
@@ -347,14 +346,14 @@ impl Given {
 
     pub fn failed(self) -> Self {
         let (container_id, generation) = (self.container, self.generation());
-        self.event(ContainerLaunchFailed {
+        let node_id = self.current().placement.as_ref().map_or(NodeId(Uuid::nil()), |p| p.node_id);
+        self.event(ContainerLaunchAbandoned {
             container_id,
-            generation: Some(generation),
-            node_id: None,
-            reason: "no such image".into(),
+            generation,
+            node_id,
+            failure: Failure::refused("no such image"),
             node_fault: false,
             attempt: 5,
-            retry_at: None,
         })
     }
 
@@ -362,15 +361,15 @@ impl Given {
     pub fn launch_failed(self, attempt: u32, node_fault: bool) -> Self {
         let container_id = self.container;
         let (generation, now) = (self.generation(), self.context.now);
-        let node_id = self.current().placement.as_ref().map(|p| p.node_id);
+        let node_id = self.current().placement.as_ref().map_or(NodeId(Uuid::nil()), |p| p.node_id);
         self.event(ContainerLaunchFailed {
             container_id,
-            generation: Some(generation),
+            generation,
             node_id,
-            reason: "it did not work".into(),
+            failure: Failure::refused("it did not work"),
             node_fault,
             attempt,
-            retry_at: Some(now),
+            retry_at: now,
         })
     }
 
@@ -404,7 +403,7 @@ impl Given {
             generation,
             reason,
             start_first,
-            why: "given".into(),
+            evaluation: None,
         })
     }
 
@@ -495,6 +494,10 @@ impl Then {
     #[track_caller]
     pub fn then_refused(self, expected: &str) {
         match &self.result {
+            Err(Refusal::NoNodeFits(nodes)) => {
+                let names = self.names(&self.given.cluster);
+                assert_eq!(written::no_node_fits(nodes, &names), expected);
+            }
             Err(refusal) => assert_eq!(refusal.to_string(), expected),
             Ok(decision) => panic!("not refused: {:?}", decision.events),
         }
@@ -577,26 +580,12 @@ impl Then {
     }
 
     fn say(&self, envelope: &Envelope, after: &Cluster) -> String {
-        let mut json = serde_json::to_string(&envelope.event).unwrap();
-        for (id, name) in self.names(after) {
-            json = json.replace(&id.to_string(), &name);
-        }
-        let data: BTreeMap<String, serde_json::Value> = serde_json::from_str(&json).unwrap();
-        let now = self.given.context.now;
-        let mut said = envelope.event.kind().to_string();
-        for (key, value) in data {
-            let value = match value {
-                serde_json::Value::String(text) if key.ends_with("_at") => {
-                    let at: DateTime<Utc> = text.parse().unwrap();
-                    format!("+{}ms", (at - now).num_milliseconds())
-                }
-                serde_json::Value::String(text) => text,
-                other => other.to_string(),
-            };
-            said.push_str(&format!(" {}={value}", key.trim_end_matches("_id")));
-        }
-        said
+        written::event(envelope, self.given.context.now, &self.names(after))
     }
+}
+
+fn no_route() -> ProbeFailure {
+    Failure::NoConnection { quote: "no route to host".into() }.into()
 }
 
 // Commands in short.
@@ -709,7 +698,7 @@ pub fn launched(name: &str, generation: u32) -> Command {
 }
 
 pub fn launch_failed(name: &str, generation: u32, node_fault: bool) -> Command {
-    let failure = LaunchFailure { reason: "it did not work".into(), node_fault };
+    let failure = LaunchFailure { failure: Failure::refused("it did not work"), node_fault };
     Command::RecordLaunchFailed(placement_id(name, generation), failure)
 }
 
@@ -723,7 +712,7 @@ fn a_probe(name: &str, result: ProbeResult) -> Command {
 }
 
 pub fn failed_probe(name: &str) -> Command {
-    a_probe(name, ProbeResult::Failed("no route to host".into()))
+    a_probe(name, ProbeResult::Failed(no_route()))
 }
 
 pub fn probe(name: &str) -> Command {

@@ -17,3 +17,4 @@ mod probes;
 mod properties;
 mod retention;
 mod world;
+mod written;

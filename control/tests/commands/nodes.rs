@@ -209,7 +209,7 @@ fn a_node_is_drained_when_nothing_of_ours_is_left_there() {
         .then_nothing()
         .and_when(evacuate("a"))
         .then(["ContainerMigrationCommanded container=c from_generation=1 from_node=a generation=2 node=b \
-             reason=drain start_first=true why=b has the fewest containers (0); a is draining"])
+             reason=drain start_first=true (0; a draining)"])
         .because(["NodeDrainStarted a"])
         .and_when(finish_drain("a"))
         .then_nothing()
@@ -305,7 +305,7 @@ fn a_forced_unmount_of_a_node_that_does_not_answer_lets_its_containers_move_at_o
     assert_eq!(unmounted.container("c").status().as_str(), "LAUNCHING");
     unmounted
         .and_when(place("c"))
-        .then(["ContainerPlaced container=c generation=2 node=b why=b has the fewest containers (0)"])
+        .then(["ContainerPlaced container=c generation=2 node=b (0)"])
         .because(["NodeUnmounted a"]);
 }
 

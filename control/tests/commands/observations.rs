@@ -5,6 +5,7 @@ use kdaemon_control::commands::Command;
 use kdaemon_control::observed::{Exit, Launched};
 use kdaemon_events::container::MigrationReason;
 use kdaemon_events::{Protocol, PublishedPort};
+use kdaemon_projections::Reason;
 use std::time::Duration;
 
 fn web() -> Given {
@@ -88,7 +89,7 @@ fn a_predecessor_that_ends_serves_no_longer() {
     assert_eq!(then.container("c").status().as_str(), "LAUNCHING");
     // Then there is nothing to go back to.
     let given = given().launch_failed(4, false).when(exited("c", 1, 7)).and_given();
-    let then = given.when(launch_failed("c", 2, false)).then_kinds(["ContainerLaunchFailed"]);
+    let then = given.when(launch_failed("c", 2, false)).then_kinds(["ContainerLaunchAbandoned"]);
     assert_eq!(then.container("c").status().as_str(), "FAILED");
 }
 
@@ -105,8 +106,8 @@ fn a_failed_launch_is_repeated_after_growing_pauses_and_then_given_up() {
     for (attempt, pause) in [(1, 500), (2, 1_000), (3, 2_000), (4, 4_000)] {
         let then = given.when(launch_failed("c", 1, false));
         let expected = format!(
-            "ContainerLaunchFailed attempt={attempt} container=c generation=1 node=a reason=it did not work \
-             retry_at=+{pause}ms"
+            "ContainerLaunchFailed attempt={attempt} container=c failure=refused{{quote=it did not work}} \
+             generation=1 node=a retry_at=+{pause}ms"
         );
         let then = then.then([expected.as_str()]);
         assert_eq!(then.container("c").status().as_str(), "LAUNCHING");
@@ -114,7 +115,7 @@ fn a_failed_launch_is_repeated_after_growing_pauses_and_then_given_up() {
     }
     let then = given
         .when(launch_failed("c", 1, false))
-        .then(["ContainerLaunchFailed attempt=5 container=c generation=1 node=a reason=it did not work"]);
+        .then(["ContainerLaunchAbandoned attempt=5 container=c failure=refused{quote=it did not work} generation=1 node=a"]);
     assert_eq!(then.container("c").status().as_str(), "FAILED");
     assert_eq!(then.container("c").retired.len(), 1, "what may be left of it there is removed");
 }
@@ -123,12 +124,13 @@ fn a_failed_launch_is_repeated_after_growing_pauses_and_then_given_up() {
 fn a_launch_that_failed_through_its_nodes_fault_is_tried_elsewhere() {
     let then = web().container("c").placed_on("a").when(launch_failed("c", 1, true));
     let then = then.then([
-        "ContainerLaunchFailed attempt=1 container=c generation=1 node_fault=true node=a reason=it did not work \
-         retry_at=+500ms",
+        "ContainerLaunchFailed attempt=1 container=c failure=refused{quote=it did not work} generation=1 node_fault=true \
+         node=a retry_at=+500ms",
     ]);
-    then.and_given().seconds_later(1).when(place("c")).then([
-        "ContainerPlaced container=c generation=2 node=b why=b has the fewest containers (0); a has 0 containers, a launch failed there lately",
-    ]);
+    then.and_given()
+        .seconds_later(1)
+        .when(place("c"))
+        .then(["ContainerPlaced container=c generation=2 node=b (0; a 0 launch_failed)"]);
 }
 
 #[test]
@@ -144,10 +146,10 @@ fn when_a_move_is_given_up_the_predecessor_goes_on() {
         given.launch_failed(4, node_fault)
     };
     let then = given(false).when(launch_failed("c", 2, false)).then([
-        "ContainerLaunchFailed attempt=5 container=c generation=2 node=b reason=it did not work retry_at=+0ms",
+        "ContainerLaunchAbandoned attempt=5 container=c failure=refused{quote=it did not work} generation=2 node=b",
         "ContainerAdopted container=c generation=1 node=a",
     ]);
-    let then = then.because(["ContainerLaunchFailed c", "ContainerLaunchFailed c"]);
+    let then = then.because(["ContainerLaunchFailed c", "ContainerLaunchAbandoned c"]);
     let c = then.container("c");
     assert_eq!(c.status().as_str(), "UP");
     assert_eq!(c.placement.as_ref().unwrap().generation.0, 1);
@@ -160,7 +162,7 @@ fn when_a_move_is_given_up_the_predecessor_goes_on() {
 fn a_predecessor_that_goes_on_holds_nothing_against_the_node_that_its_successor_failed_on() {
     let given = web().container("c").up_on("a").moving_to("b", MigrationReason::Balance, true);
     let then = given.launch_failed(4, false).when(launch_failed("c", 2, true));
-    let then = then.then_kinds(["ContainerLaunchFailed", "ContainerAdopted"]);
+    let then = then.then_kinds(["ContainerLaunchAbandoned", "ContainerAdopted"]);
     let c = then.container("c");
     // The node itself remembers for some minutes.
     assert!(c.avoid.is_empty());
@@ -234,8 +236,8 @@ fn an_exit_says_when_memory_ran_out_and_what_is_unknown_is_left_out() {
         "ContainerExited container=c exit_code=137 generation=1 node=a out_of_memory=true restart_at=+0ms",
     ]);
     assert_eq!(
-        then.container("c").reason.as_deref(),
-        Some("it ran out of memory (exit code 137); start 1 follows")
+        then.container("c").reason,
+        Some(Reason::Exited { exit_code: Some(137), out_of_memory: true, restart: Some(1) })
     );
     given()
         .when(Command::RecordExited(placement_id("c", 1), None))

@@ -6,7 +6,7 @@ use kdaemon_events::node::NodeUpdated;
 use kdaemon_events::{MilliCpus, Resources};
 
 fn refused_for(given: Given, reason: &str) {
-    given.container("c").when(launch("c")).then_refused(&format!("no node fits: {reason}"));
+    given.container("c").when(launch("c")).then_refused(&format!("no node fits of {reason}"));
 }
 
 #[test]
@@ -14,14 +14,14 @@ fn of_equally_empty_nodes_the_one_with_the_lowest_id_is_taken() {
     let placed = Given::cluster().nodes(["b", "a", "c"]).application("web").container("x").when(launch("x"));
     placed.then([
         "ContainerLaunchRequested container=x",
-        "ContainerPlaced container=x generation=1 node=a why=a has the fewest containers (0); b has 0 containers; c has 0 containers",
+        "ContainerPlaced container=x generation=1 node=a (0; b 0; c 0)",
     ]);
 }
 
 #[test]
 fn a_node_takes_no_more_than_its_capacity() {
     let given = Given::cluster().node("a").up().capacity(1).application("web").running(["c1"], "a");
-    refused_for(given, "a is full: its capacity is 1");
+    refused_for(given, "1: a full{capacity=1}");
     // A stopped container does not count.
     let given = Given::cluster().node("a").up().capacity(1).application("web").container("c1").down_on("a");
     given.container("c").when(launch("c")).then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
@@ -35,7 +35,7 @@ fn constraints_are_satisfied_or_the_node_is_not_taken() {
         given.spec(|spec| spec.constraints = vec![constraint])
     };
     for constraint in ["zone==y", "zone!=x", "gpu", "!zone"] {
-        refused_for(given(constraint), &format!("a does not satisfy the constraint {constraint}"));
+        refused_for(given(constraint), &format!("1: a constraint{{constraint={constraint}}}"));
     }
     for constraint in ["zone==x", "zone!=y", "zone", "!gpu", "gpu!=1"] {
         let then = given(constraint).container("c").when(launch("c"));
@@ -46,8 +46,7 @@ fn constraints_are_satisfied_or_the_node_is_not_taken() {
 #[test]
 fn a_fixed_port_is_given_once() {
     let given = || Given::cluster().nodes(["a"]).application("web").ports("8080:80").running(["c1"], "a");
-    let c1 = container("c1");
-    refused_for(given(), &format!("a port 8080/tcp is taken by container {c1}"));
+    refused_for(given(), "1: a port_taken{container=c1,port=8080,protocol=tcp}");
     // Another protocol, another port, and a port of the engine's choice do not clash.
     for text in ["8080:80/udp", "8081:80", "80"] {
         let given = given().application("other").ports(text).container("c");
@@ -67,12 +66,11 @@ fn a_port_is_taken_until_its_replaced_placement_is_removed() {
     use kdaemon_control::commands::Command;
     let given = Given::cluster().nodes(["a", "b"]).application("web").ports("8080:80").running(["c1"], "a");
     let given = given.moving_to("b", MigrationReason::Balance, true).launched();
-    let (a, b) = (container("c1"), container("c1"));
     let given = given.container("c");
-    let refusal = format!(
-        "no node fits: a port 8080/tcp is taken by container {a}; b port 8080/tcp is taken by container {b}"
+    given.clone().when(launch("c")).then_refused(
+        "no node fits of 2: a port_taken{container=c1,port=8080,protocol=tcp}; \
+         b port_taken{container=c1,port=8080,protocol=tcp}",
     );
-    given.clone().when(launch("c")).then_refused(&refusal);
     given
         .when(Command::RecordRemoved(placement_id("c1", 1), node("a")))
         .and_when(launch("c"))
@@ -88,10 +86,9 @@ fn a_port_given_to_another_stays_with_it_when_a_stopped_container_comes_back() {
     let then = given.when(launch("c1")).then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
     assert_eq!(then.container("c1").placement.as_ref().unwrap().node_id, node("b"));
     let given = then.and_when(Command::RecordRemoved(placement_id("c1", 1), node("a"))).and_given();
-    let (c1, c2) = (container("c1"), container("c2"));
     refused_for(
         given,
-        &format!("a port 8080/tcp is taken by container {c2}; b port 8080/tcp is taken by container {c1}"),
+        "2: a port_taken{container=c2,port=8080,protocol=tcp}; b port_taken{container=c1,port=8080,protocol=tcp}",
     );
 }
 
@@ -104,12 +101,12 @@ fn resources(given: Given, cpus: u64, memory_bytes: u64) -> Given {
 fn no_more_is_reserved_than_a_node_has() {
     let given = || Given::cluster().nodes(["a"]).application("web");
     let half = |given| resources(given, 2_500, 1_000_000_000).running(["c1"], "a");
-    refused_for(half(given()), "a has 1.5 processors left to reserve, 2.5 are wanted");
+    refused_for(half(given()), "1: a cpus{free_millicpus=1500,wanted_millicpus=2500}");
     let big = |given| resources(given, 100, 5_000_000_000).running(["c1"], "a");
-    refused_for(big(given()), "a has 3000000000 bytes of memory left to reserve, 5000000000 are wanted");
+    refused_for(big(given()), "1: a memory{free_bytes=3000000000,wanted_bytes=5000000000}");
     let all = resources(given(), 4_000, 8_000_000_000).container("c").when(launch("c"));
     all.then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
-    refused_for(resources(given(), 4_001, 1), "a has 4 processors left to reserve, 4.001 are wanted");
+    refused_for(resources(given(), 4_001, 1), "1: a cpus{free_millicpus=4000,wanted_millicpus=4001}");
 }
 
 #[test]
@@ -124,7 +121,7 @@ fn an_update_in_place_reserves_no_more_than_the_node_has_either() {
     };
     to(3_000).then_kinds(["ContainerMigrationCommanded"]);
     to(3_001).then([
-        "ContainerLaunchFailed attempt=0 container=c1 reason=no node fits: a has 3 processors left to reserve, 3.001 are wanted",
+        "ContainerUnschedulable container=c1 moving=update reason=no node fits of 1: a cpus{free_millicpus=3000,wanted_millicpus=3001}",
     ]);
 }
 
@@ -137,12 +134,12 @@ fn named_volumes_bind_a_container_to_its_node() {
     };
     given().when(launch("c")).then([
         "ContainerLaunchRequested container=c",
-        "ContainerPlaced container=c generation=2 node=b why=b holds its volumes",
+        "ContainerPlaced container=c generation=2 node=b (volumes)",
     ]);
     given()
         .node_down("b")
         .when(launch("c"))
-        .then_refused("no node fits: a the container's volumes are on node b; b is DOWN");
+        .then_refused("no node fits of 2: a volumes_elsewhere{node=b}; b down");
     // A folder of the node binds nothing.
     let free = given().spec(|spec| spec.volumes = vec!["/data:/data".parse().unwrap()]);
     let then = free.when(launch("c"));
@@ -165,7 +162,11 @@ fn many_refused_nodes_are_counted_not_listed() {
             _ => given,
         };
     }
-    refused_for(given, "of 9 nodes 2 DOWN, 1 cordoned, 1 full, 1 port 8080/tcp taken, 4 was not probed yet");
+    refused_for(
+        given,
+        "9: n1 down; n2 down; n3 cordoned; n4 full{capacity=0}; \
+         n5 port_taken{container=c5,port=8080,protocol=tcp}; n6 not_probed; n7 not_probed; n8 not_probed; 1 not_probed",
+    );
 }
 
 #[test]
@@ -176,11 +177,11 @@ fn a_node_where_launches_failed_lately_is_taken_only_when_no_other_fits() {
     };
     faulty().when(launch("c")).then([
         "ContainerLaunchRequested container=c",
-        "ContainerPlaced container=c generation=1 node=b why=b has the fewest containers (2); a has 0 containers, a launch failed there lately",
+        "ContainerPlaced container=c generation=1 node=b (2; a 0 launch_failed)",
     ]);
     faulty().node_down("b").when(launch("c")).then([
         "ContainerLaunchRequested container=c",
-        "ContainerPlaced container=c generation=1 node=a why=a has the fewest containers (0), though a launch failed there lately: no other node fits; b is DOWN",
+        "ContainerPlaced container=c generation=1 node=a (0 launch_failed; b down)",
     ]);
     // Other applications are not concerned, and a node that returns begins anew.
     let then = faulty().application("other").container("o").when(launch("o"));
@@ -203,7 +204,7 @@ fn a_waiting_container_says_once_for_what_it_waits() {
     let waits = Given::cluster().nodes(["a"]).node_down("a").application("web").container("c").waiting();
     waits
         .when(place("c"))
-        .then(["ContainerLaunchFailed attempt=0 container=c reason=no node fits: a is DOWN"])
+        .then(["ContainerUnschedulable container=c reason=no node fits of 1: a down"])
         .because(["ContainerLaunchRequested c"])
         .and_when(place("c"))
         .then_nothing()

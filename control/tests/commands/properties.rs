@@ -10,6 +10,7 @@ use kdaemon_control::scheduler::plan;
 use kdaemon_events::container::{
     ContainerLaunched, ContainerMigrationCommanded, ContainerRemoved, MigrationReason,
 };
+use kdaemon_events::failure::Failure;
 use kdaemon_events::node::ProbeOutcome;
 use kdaemon_events::{
     ApplicationId, Constraint, ContainerId, Endpoint, Envelope, Event, Generation, Kind, NodeId, PlacementId,
@@ -83,7 +84,7 @@ proptest! {
                     generation,
                     reason: MigrationReason::Balance,
                     start_first: true,
-                    why: String::new(),
+                    evaluation: None,
                 })
                 .event(ContainerLaunched {
                     container_id,
@@ -325,7 +326,7 @@ fn commands() -> Vec<Command> {
         ]);
         for generation in (0..5).map(Generation) {
             let placement_id = PlacementId { container_id, generation };
-            let failure = |node_fault| LaunchFailure { reason: "x".into(), node_fault };
+            let failure = |node_fault| LaunchFailure { failure: Failure::refused("x"), node_fault };
             let launched =
                 Launched { engine_id: "e".into(), image_id: "i".into(), ports: Vec::new(), started_at: None };
             commands.extend([
@@ -365,7 +366,7 @@ proptest! {
         for node in cluster.nodes() {
             let listed = Listed { own: own.clone(), foreign: 1, as_of: Seq(as_of) };
             let results = [
-                ProbeResult::Failed("x".into()),
+                ProbeResult::Failed(Failure::refused("x").into()),
                 ProbeResult::Answered { engine: None, listed: None },
                 ProbeResult::Answered { engine: None, listed: Some(listed) },
             ];

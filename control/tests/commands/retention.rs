@@ -4,6 +4,7 @@ use crate::arbitrary;
 use crate::fixture::{Given, facts, node};
 use kdaemon_control::commands::{Command, Prune, Refusal, decide};
 use kdaemon_events::cluster::{NodeTally, ObservationsPruned};
+use kdaemon_events::failure::Failure;
 use kdaemon_events::node::{NodeObserved, ProbeOutcome};
 use kdaemon_events::{ContainerId, Envelope, Event, Generation, NodeId, PlacementId, Seq};
 use kdaemon_projections::Cluster;
@@ -95,7 +96,7 @@ proptest! {
 }
 
 fn failed(given: Given, name: &str) -> Given {
-    let outcome = ProbeOutcome::Failed { reason: "no answer".into() };
+    let outcome = ProbeOutcome::Failed { failure: Failure::refused("no answer").into() };
     given.event(NodeObserved {
         node_id: node(name),
         outcome,

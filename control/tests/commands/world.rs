@@ -9,6 +9,7 @@ use kdaemon_control::commands::{
     ProbeResult, Refusal, Seen, SpecChanges, UpdateApplication, UpdateContainer, decide,
 };
 use kdaemon_control::observed::{ContainerState, Exit, Launched};
+use kdaemon_events::failure::Failure;
 use kdaemon_events::node::Availability;
 use kdaemon_events::{
     Actor, ApplicationId, ClusterId, ContainerId, Envelope, Environment, Event, Generation, MilliCpus,
@@ -165,7 +166,7 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let policy = Policy { max_migrations: 2, ..Policy::default() };
+        let policy = Policy { max_migrations: 2, launch_attempts: 2, ..Policy::default() };
         let mut world = Self {
             cluster: Cluster::default(),
             log: Vec::new(),
@@ -474,7 +475,7 @@ impl World {
         let Some(node) = self.cluster.node(node_id).cloned() else { return };
         let machine = &self.machines[&node_id];
         let result = if machine.broken {
-            ProbeResult::Failed("no answer".into())
+            ProbeResult::Failed(Failure::refused("no answer").into())
         } else {
             let own = machine
                 .has
@@ -565,7 +566,7 @@ impl World {
             Task::Launch(placement_id, node) => {
                 let machine = &self.machines[&node];
                 if machine.broken || machine.flaky {
-                    let failure = LaunchFailure { reason: "no answer".into(), node_fault: true };
+                    let failure = LaunchFailure { failure: Failure::refused("no answer"), node_fault: true };
                     Command::RecordLaunchFailed(placement_id, failure)
                 } else {
                     self.set(node, placement_id, Some(ContainerState::Running));
@@ -575,7 +576,7 @@ impl World {
             Task::Start(placement_id, node) => {
                 let machine = &self.machines[&node];
                 if machine.broken {
-                    let failure = LaunchFailure { reason: "no answer".into(), node_fault: true };
+                    let failure = LaunchFailure { failure: Failure::refused("no answer"), node_fault: true };
                     Command::RecordLaunchFailed(placement_id, failure)
                 } else if machine.has.contains_key(&placement_id) {
                     self.set(node, placement_id, Some(ContainerState::Running));

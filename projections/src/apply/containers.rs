@@ -2,14 +2,14 @@
 
 use super::set;
 use crate::cluster::{Cluster, Touched};
-use crate::{Container, Desired, Phase, Placement, Retired};
+use crate::{Container, Desired, Phase, Placement, Reason, Retired};
 use imbl::OrdSet;
 use kdaemon_events::container::{
-    ContainerAdopted, ContainerCreated, ContainerExited, ContainerLaunchFailed, ContainerLaunched,
-    ContainerMigrationCommanded, ContainerObserved, ContainerPlaced, ContainerStopRequested,
-    ContainerUpdated, SeenState,
+    ContainerAdopted, ContainerCreated, ContainerExited, ContainerLaunchAbandoned, ContainerLaunchFailed,
+    ContainerLaunched, ContainerMigrationCommanded, ContainerObserved, ContainerPlaced,
+    ContainerStopRequested, ContainerUnschedulable, ContainerUpdated, SeenState,
 };
-use kdaemon_events::{Envelope, Generation, NodeId, Seq, Spec};
+use kdaemon_events::{ContainerId, Envelope, Generation, NodeId, Seq, Spec};
 use std::sync::Arc;
 
 impl Cluster {
@@ -135,53 +135,79 @@ impl Cluster {
         });
     }
 
+    pub(super) fn container_unschedulable(
+        &mut self,
+        e: &ContainerUnschedulable,
+        seq: Seq,
+        touched: &mut Touched,
+    ) {
+        self.change_container(e.container_id, touched, |c| {
+            c.reason = Some(Reason::Unschedulable { moving: e.moving, because: e.reason.clone() });
+            c.cause = seq;
+            // A move that has no target and left nothing behind is none, and must not count as one while it waits.
+            if c.phase == Phase::Waiting && !c.is_served_by_predecessor() {
+                c.migrating = None;
+            }
+        });
+    }
+
     pub(super) fn container_launch_failed(
         &mut self,
         e: &ContainerLaunchFailed,
         seq: Seq,
         touched: &mut Touched,
     ) {
-        let application = self.containers.get(&e.container_id).and_then(|c| c.application_id);
-        if let (Some(node_id), Some(application), Some(at)) = (e.node_id, application, self.at)
-            && e.node_fault
-        {
-            self.note_node(node_id, |node| {
-                node.faults.insert(application, at);
-            });
-        }
+        self.note_launch_fault(e.container_id, e.node_id, e.node_fault);
         self.change_container(e.container_id, touched, |c| {
-            c.reason = Some(e.reason.clone());
+            c.reason = Some(Reason::LaunchFailed { failure: e.failure.clone() });
             c.cause = seq;
-            if e.attempt == 0 {
-                // No node fits: it goes on waiting, and now says for what. A move that has no target and left
-                // nothing behind is none any more, and must not count as one for as long as it waits.
-                if c.phase == Phase::Waiting && !c.is_served_by_predecessor() {
-                    c.migrating = None;
-                }
-                return;
-            }
-            if e.generation.is_some_and(|generation| !c.is_current(generation)) {
+            if !c.is_current(e.generation) {
                 return;
             }
             c.attempts = e.attempt;
-            c.not_before = e.retry_at;
-            if e.retry_at.is_none() {
-                c.phase = Phase::Failed;
-                c.lost = false;
-                c.migrating = None;
-                c.retire_placement(false);
-                for retired in &mut c.retired {
-                    retired.held = false;
-                }
-            } else if e.node_fault {
+            c.not_before = Some(e.retry_at);
+            if e.node_fault {
                 c.phase = Phase::Waiting;
                 c.lost = false; // it is nowhere now
-                if let Some(node) = e.node_id {
-                    c.avoid.insert(node);
-                }
+                c.avoid.insert(e.node_id);
                 c.retire_placement(false);
             }
         });
+    }
+
+    pub(super) fn container_launch_abandoned(
+        &mut self,
+        e: &ContainerLaunchAbandoned,
+        seq: Seq,
+        touched: &mut Touched,
+    ) {
+        self.note_launch_fault(e.container_id, e.node_id, e.node_fault);
+        self.change_container(e.container_id, touched, |c| {
+            c.reason = Some(Reason::LaunchFailed { failure: e.failure.clone() });
+            c.cause = seq;
+            if !c.is_current(e.generation) {
+                return;
+            }
+            c.attempts = e.attempt;
+            c.not_before = None;
+            c.phase = Phase::Failed;
+            c.lost = false;
+            c.migrating = None;
+            c.retire_placement(false);
+            for retired in &mut c.retired {
+                retired.held = false;
+            }
+        });
+    }
+
+    /// Remembers that a launch of a container's application failed through the node's fault.
+    fn note_launch_fault(&mut self, container: ContainerId, node: NodeId, node_fault: bool) {
+        let application = self.containers.get(&container).and_then(|c| c.application_id);
+        if let (Some(application), Some(at), true) = (application, self.at, node_fault) {
+            self.note_node(node, |node| {
+                node.faults.insert(application, at);
+            });
+        }
     }
 
     pub(super) fn container_observed(&mut self, e: &ContainerObserved, seq: Seq, touched: &mut Touched) {
@@ -199,14 +225,14 @@ impl Cluster {
                     if c.desired == Desired::Running {
                         c.phase = Phase::Waiting;
                         c.not_before = None;
-                        c.reason = Some("it was removed from its node; it is launched again".into());
+                        c.reason = Some(Reason::Missing);
                     }
                 }
             }
             SeenState::Running => {
                 if c.is_current(e.generation) && c.desired == Desired::Stopped && c.phase == Phase::Down {
                     c.phase = Phase::Stopping;
-                    c.reason = Some("somebody started it on its node; it is stopped again".into());
+                    c.reason = Some(Reason::StartedElsewhere);
                     c.cause = seq;
                 }
             }
@@ -228,11 +254,7 @@ impl Cluster {
                 }
                 return;
             }
-            let how = match (e.exit_code, e.out_of_memory) {
-                (Some(code), true) => format!("it ran out of memory (exit code {code})"),
-                (Some(code), false) => format!("it exited with code {code}"),
-                (None, _) => "it does not run any more".to_owned(),
-            };
+            let (exit_code, out_of_memory) = (e.exit_code, e.out_of_memory);
             // Long enough up to be called stable: the pauses begin anew.
             let stable = c.is_stable(envelope.at);
             c.quick_exits = if stable { 1 } else { c.quick_exits.saturating_add(1) };
@@ -243,11 +265,11 @@ impl Cluster {
                 c.phase = Phase::Restarting;
                 c.restarts = c.restarts.saturating_add(1);
                 c.not_before = Some(restart_at);
-                c.reason = Some(format!("{how}; start {} follows", c.restarts));
+                c.reason = Some(Reason::Exited { exit_code, out_of_memory, restart: Some(c.restarts) });
             } else {
                 c.phase = Phase::Down;
                 c.desired = Desired::Stopped;
-                c.reason = Some(how);
+                c.reason = Some(Reason::Exited { exit_code, out_of_memory, restart: None });
                 c.forget_addresses();
             }
         });
@@ -261,9 +283,6 @@ impl Cluster {
     ) {
         let Some(container) = self.containers.get(&e.container_id) else { return };
         let placement = self.new_placement(container, e.generation, e.node_id);
-        let from =
-            self.nodes.get(&e.from_node_id).map_or_else(|| e.from_node_id.to_string(), |n| n.name.clone());
-        let to = self.nodes.get(&e.node_id).map_or_else(|| e.node_id.to_string(), |n| n.name.clone());
         self.change_container(e.container_id, touched, |c| {
             c.retire_placement(e.start_first);
             c.place(placement);
@@ -271,7 +290,7 @@ impl Cluster {
             c.avoid = OrdSet::new();
             c.migrating = Some(e.reason);
             c.cause = seq;
-            c.reason = Some(format!("it moves from {from} to {to}"));
+            c.reason = Some(Reason::Moving { from_node_id: e.from_node_id, node_id: e.node_id });
         });
     }
 

@@ -2,7 +2,7 @@
 
 use super::answers::identity_of;
 use super::wire::Answered;
-use super::{DockerEngine, Failure, wire};
+use super::{DockerEngine, RequestError, wire};
 use crate::engine::{EngineError, EngineEvent, Exit, Identity, LABEL_CLUSTER};
 use bollard::errors::Error;
 use bollard::models::EventMessage;
@@ -26,10 +26,10 @@ impl DockerEngine {
     pub(super) async fn subscribe(
         &self,
         cluster: ClusterId,
-    ) -> Result<BoxStream<'static, Result<EngineEvent, EngineError>>, Failure> {
-        // The engine sends its headers a moment before it subscribes us. So we ask for everything since a
-        // time that it reported itself before: it keeps its last 256 events, replays those and subscribes in
-        // one step.
+    ) -> Result<BoxStream<'static, Result<EngineEvent, EngineError>>, RequestError> {
+        // The engine sends its headers a moment before it subscribes us. So it is asked for everything since a
+        // time that it named itself before: it remembers its last 256 events, and hands those over and
+        // subscribes in one step.
         let since = self.question(self.docker()?.info()).await?.system_time.and_then(|time| {
             let time = DateTime::parse_from_rfc3339(&time).ok()?;
             Some(format!("{}.{:09}", time.timestamp(), time.timestamp_subsec_nanos()))
@@ -52,7 +52,7 @@ impl DockerEngine {
         let events = messages.filter_map(move |message| {
             std::future::ready(match message {
                 Ok(message) => translator.translate(message).map(Ok),
-                Err(error) => Some(Err(Failure::from(error).error)),
+                Err(error) => Some(Err(RequestError::from(error).error)),
             })
         });
         Ok(until_error(events))
@@ -65,7 +65,7 @@ pub(super) async fn opened<S, T>(
     mut stream: S,
     answered: &Answered,
     limit: Duration,
-) -> Result<BoxStream<'static, Result<T, Error>>, Failure>
+) -> Result<BoxStream<'static, Result<T, Error>>, RequestError>
 where
     S: Stream<Item = Result<T, Error>> + Send + Unpin + 'static,
     T: Send + 'static,
@@ -76,7 +76,7 @@ where
         Poll::Pending => Poll::Pending,
     });
     match timeout(limit, first).await {
-        Err(_) => Err(Failure::late(limit)),
+        Err(_) => Err(RequestError::late(limit)),
         Ok(Some(Err(error))) => Err(error.into()),
         Ok(Some(Ok(first))) => Ok(stream::iter([Ok(first)]).chain(stream).boxed()),
         Ok(None) => Ok(stream.boxed()),

@@ -1,26 +1,23 @@
 //! Failures and who is at fault: maps bollard's errors and Docker's messages to [`EngineError`].
 
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Failure};
 use bollard::errors::Error;
 use std::time::Duration;
 
-/// The longest message kept of an engine's answer, in characters: it may end up in the log.
-const MAX_SENTENCE: usize = 1000;
-
 /// Why a single request failed.
 #[derive(Debug)]
-pub(super) struct Failure {
-    /// The HTTP status of the engine's answer, if it answered.
+pub(super) struct RequestError {
+    /// The HTTP status that the engine answered with, when it did.
     pub(super) status: Option<u16>,
     /// The error for the caller.
     pub(super) error: EngineError,
 }
 
-impl Failure {
-    /// No answer within `limit`.
+impl RequestError {
+    /// No answer came within `limit`.
     pub(super) fn late(limit: Duration) -> Self {
-        let sentence = format!("no answer within {} ms", limit.as_millis());
-        Self { status: None, error: EngineError::Unreachable(sentence) }
+        let failure = Failure::Timeout { limit_ms: millis(limit) };
+        Self { status: None, error: EngineError::Unreachable(failure) }
     }
 
     /// Whether the requested object does not exist.
@@ -47,13 +44,13 @@ impl Failure {
     }
 }
 
-impl From<Failure> for EngineError {
-    fn from(failure: Failure) -> Self {
+impl From<RequestError> for EngineError {
+    fn from(failure: RequestError) -> Self {
         failure.error
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for RequestError {
     fn from(error: Error) -> Self {
         match error {
             Error::DockerResponseServerError { status_code, message } => {
@@ -68,16 +65,21 @@ impl From<Error> for Failure {
                 Self { status: None, error: no_engine(&format!("invalid answer ({err})")) }
             }
             Error::URLParseError { .. } | Error::InvalidURIError { .. } | Error::URLEncodedError { .. } => {
-                Self { status: None, error: EngineError::Rejected(shortened(&error.to_string())) }
+                Self { status: None, error: EngineError::Rejected(Failure::refused(error.to_string())) }
             }
             other => Self { status: None, error: unreachable(&other) },
         }
     }
 }
 
-/// The error for an endpoint whose answers are not an engine's.
+/// What answers at the endpoint does not speak an engine's API.
 pub(super) fn no_engine(why: &str) -> EngineError {
-    EngineError::Unreachable(shortened(&format!("the endpoint is not a container engine: {why}")))
+    EngineError::Unreachable(Failure::NotAnEngine { quote: why.into() })
+}
+
+/// A duration in whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// No connection, or a broken one. Quotes the innermost cause, which is the one that helps ("Connection
@@ -88,32 +90,34 @@ fn unreachable(error: &Error) -> EngineError {
         cause = inner;
     }
     let connecting = matches!(error, Error::HyperLegacyError { err } if err.is_connect());
-    let timed_out =
-        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut);
-    EngineError::Unreachable(shortened(&match (connecting, timed_out) {
-        (true, true) => "connection timed out".to_owned(),
-        (true, false) => format!("no connection: {cause}"),
-        (false, _) => format!("no usable answer: {cause}"),
-    }))
+    let quote = cause.to_string().into();
+    EngineError::Unreachable(if connecting {
+        Failure::NoConnection { quote }
+    } else {
+        Failure::BadAnswer { quote }
+    })
 }
 
 /// Maps an engine's refusal. Docker's status alone does not tell who is at fault: a port that is in use and
 /// an image that does not exist may both be 500.
 fn answered(status: u16, message: &str) -> EngineError {
-    let sentence =
-        if message.is_empty() { format!("answered with HTTP status {status}") } else { shortened(message) };
+    let failure = if message.is_empty() {
+        Failure::refused(format!("HTTP status {status}"))
+    } else {
+        Failure::refused(message)
+    };
     let lower = message.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if status == 404 && says(&["no such container"]) {
-        EngineError::NotFound(sentence)
+        EngineError::NotFound(failure)
     } else if says(&["page not found"]) || (300..400).contains(&status) {
-        no_engine(&sentence)
+        no_engine(if message.is_empty() { "a redirection" } else { message })
     } else if says(NODE_FAULTS) || (lower.starts_with("network ") && lower.contains("not found")) {
-        EngineError::NodeFault(sentence)
+        EngineError::NodeFault(failure)
     } else if says(REJECTIONS) || matches!(status, 400..=408 | 410..=428) {
-        EngineError::Rejected(sentence)
+        EngineError::Rejected(failure)
     } else {
-        EngineError::NodeFault(sentence)
+        EngineError::NodeFault(failure)
     }
 }
 
@@ -174,18 +178,10 @@ const REJECTIONS: &[&str] = &[
     "oci runtime",
 ];
 
-fn shortened(text: &str) -> String {
-    let text = text.trim();
-    match text.char_indices().nth(MAX_SENTENCE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::answered;
-    use crate::engine::EngineError;
+    use crate::engine::{EngineError, Failure};
 
     /// Messages recorded from Docker 20.10.
     #[test]
@@ -235,13 +231,5 @@ mod tests {
         }
         assert!(matches!(answered(404, "No such container: abc"), EngineError::NotFound(_)));
         assert!(matches!(answered(404, "page not found"), EngineError::Unreachable(_)));
-    }
-
-    #[test]
-    fn a_long_sentence_is_cut_between_two_characters() {
-        let EngineError::NodeFault(sentence) = answered(500, &"ü".repeat(5000)) else {
-            panic!("no node fault")
-        };
-        assert_eq!(sentence.chars().count(), super::MAX_SENTENCE + 1);
     }
 }

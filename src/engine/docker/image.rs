@@ -1,6 +1,8 @@
 //! Images: their names, and how they get onto an engine.
 
-use super::{DockerEngine, Failure};
+use super::failure::millis;
+use super::{DockerEngine, RequestError};
+use crate::engine::Failure;
 use crate::engine::{EngineError, LaunchOrder};
 use bollard::auth::DockerCredentials;
 use bollard::models::CreateImageInfo;
@@ -25,11 +27,11 @@ impl DockerEngine {
         }
         Err(match pulled {
             Err(error) => error,
-            Ok(()) => EngineError::NodeFault(format!("the engine pulled {image}, but does not have it")),
+            Ok(()) => EngineError::NodeFault(Failure::ImageMissing { image: image.into() }),
         })
     }
 
-    async fn has_image(&self, image: &str) -> Result<bool, Failure> {
+    async fn has_image(&self, image: &str) -> Result<bool, RequestError> {
         match self.question(self.docker()?.inspect_image(image)).await {
             Ok(_) => Ok(true),
             Err(failure) if failure.is_not_found() => Ok(false),
@@ -55,7 +57,7 @@ impl DockerEngine {
         loop {
             match timeout_at(end.min(idle_end), progress.next()).await {
                 Ok(None) => return Ok(()),
-                Ok(Some(Err(error))) => return Err(Failure::from(error).error),
+                Ok(Some(Err(error))) => return Err(pull_failed(image, RequestError::from(error).error)),
                 Ok(Some(Ok(now))) => {
                     pull.heard(&now);
                     // An engine repeats its last message while it receives nothing: that is no progress.
@@ -79,14 +81,28 @@ fn step(info: CreateImageInfo) -> (Option<String>, Option<String>, Option<i64>) 
 }
 
 fn stalled(image: &str, pull: Duration, idle: Duration, whole: bool) -> EngineError {
+    let image = image.into();
     EngineError::NodeFault(if whole {
-        format!("the pull of {image} timed out after {} ms", pull.as_millis())
+        Failure::PullTimeout { image, limit_ms: millis(pull) }
     } else {
-        format!("the pull of {image} made no progress for {} ms", idle.as_millis())
+        Failure::PullStalled { image, limit_ms: millis(idle) }
     })
 }
 
-/// Checks an image's reference or id, which becomes part of a request's path.
+/// What an engine refused while it pulled an image, as a failure of the pull.
+fn pull_failed(image: &str, error: EngineError) -> EngineError {
+    let of_pull = |failure| match failure {
+        Failure::Refused { quote } => Failure::PullFailed { image: image.into(), quote },
+        other => other,
+    };
+    match error {
+        EngineError::NodeFault(failure) => EngineError::NodeFault(of_pull(failure)),
+        EngineError::Rejected(failure) => EngineError::Rejected(of_pull(failure)),
+        other => other,
+    }
+}
+
+/// An image's reference or id, as it may stand in a request's path.
 pub(super) fn reference(image: &str) -> Result<&str, EngineError> {
     let image = image.trim();
     // Docker's grammar is narrower, and the engine enforces it; this check keeps the request to one path.
@@ -97,7 +113,7 @@ pub(super) fn reference(image: &str) -> Result<&str, EngineError> {
     if well_formed {
         Ok(image)
     } else {
-        Err(EngineError::Rejected(format!("`{image}` is not an image reference")))
+        Err(EngineError::Rejected(Failure::InvalidImage { image: image.into() }))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Launching: from an order to a running container, once per identity however often it is requested.
 
 use super::answers::identity_of;
-use super::{Bound, DockerEngine, Failure, Found, PAUSE, image, network};
+use super::{Bound, DockerEngine, Found, PAUSE, RequestError, image, network};
+use crate::engine::Failure;
 use crate::engine::{EngineError, Identity, LaunchOrder, Launched, engine_name, identity_labels};
 use bollard::models::{
     ContainerCreateBody, ContainerSummaryStateEnum as ListedState, HealthConfig, HostConfig,
@@ -40,7 +41,7 @@ impl DockerEngine {
                 Made::Already => {}
             }
         }
-        Err(EngineError::NodeFault("another client keeps creating and removing the container".into()))
+        Err(EngineError::NodeFault(Failure::RemovedMeanwhile))
     }
 
     /// Removes a container that cannot be started any more, or waits until its removal by others is finished.
@@ -84,8 +85,8 @@ impl DockerEngine {
         self.after_start(id).await
     }
 
-    /// Joins all networks but the first, which is set at creation.
-    async fn join_networks(&self, id: &str, spec: &Spec) -> Result<(), Failure> {
+    /// Joins all networks but the first one, which a container is made with.
+    async fn join_networks(&self, id: &str, spec: &Spec) -> Result<(), RequestError> {
         if spec.networks.len() < 2 {
             return Ok(());
         }
@@ -125,10 +126,9 @@ impl DockerEngine {
                 }
             }
         }
-        Err(EngineError::NodeFault(format!(
-            "the names {} all belong to other containers of the node",
-            names(order).join(", ")
-        )))
+        Err(EngineError::NodeFault(Failure::NamesTaken {
+            names: names(order).iter().map(|name| name.as_str().into()).collect(),
+        }))
     }
 
     /// Which container has the name.
@@ -161,11 +161,10 @@ fn names(order: &LaunchOrder) -> [String; 3] {
     [name.clone(), format!("{name}-g{generation}"), format!("{name}-{digits}-g{generation}")]
 }
 
-/// Maps "no such container" during a launch to a fault of the node: the order is not wrong, another request
-/// removed the container.
-fn gone_is_a_fault(failure: Failure) -> EngineError {
+/// "No such container" while one is being launched: not the order is wrong, somebody took it away.
+fn gone_is_a_fault(failure: RequestError) -> EngineError {
     match failure.error {
-        EngineError::NotFound(sentence) => EngineError::NodeFault(sentence),
+        EngineError::NotFound(_) => EngineError::NodeFault(Failure::RemovedMeanwhile),
         other => other,
     }
 }

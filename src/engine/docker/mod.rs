@@ -31,7 +31,7 @@ use bollard::query_parameters::{
     StopContainerOptions,
 };
 use bytes::Bytes;
-use failure::Failure;
+use failure::RequestError;
 use futures_util::stream::BoxStream;
 use kdaemon_events::node::EngineFacts;
 use kdaemon_events::{ClusterId, Endpoint, MilliCpus};
@@ -160,7 +160,7 @@ struct Found {
 impl DockerEngine {
     fn new(endpoint: Endpoint, limits: Limits) -> Self {
         let client = wire::client(&endpoint, &limits, wire::Answered::default())
-            .map_err(|error| Failure::from(error).error);
+            .map_err(|error| RequestError::from(error).error);
         Self {
             endpoint,
             limits,
@@ -174,8 +174,8 @@ impl DockerEngine {
         }
     }
 
-    fn docker(&self) -> Result<&Docker, Failure> {
-        self.client.as_ref().map_err(|error| Failure { status: None, error: error.clone() })
+    fn docker(&self) -> Result<&Docker, RequestError> {
+        self.client.as_ref().map_err(|error| RequestError { status: None, error: error.clone() })
     }
 
     /// One request. Waiting for a permit does not count against `limit`: the requests before it have a limit
@@ -185,31 +185,31 @@ impl DockerEngine {
         bound: Bound,
         limit: Duration,
         request: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Failure> {
-        // The semaphores are never closed, so acquiring cannot fail.
+    ) -> Result<T, RequestError> {
+        // The semaphores are never closed, so there is always a permit to be had.
         let _permit = match bound {
             Bound::Probe => None,
             Bound::Question => self.questions.acquire().await.ok(),
             Bound::Change => self.changes.acquire().await.ok(),
         };
         match timeout(limit, request).await {
-            Ok(answer) => answer.map_err(Failure::from),
-            Err(_) => Err(Failure::late(limit)),
+            Ok(answer) => answer.map_err(RequestError::from),
+            Err(_) => Err(RequestError::late(limit)),
         }
     }
 
-    async fn question<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+    async fn question<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, RequestError> {
         self.call(Bound::Question, self.limits.request, request).await
     }
 
-    async fn change<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+    async fn change<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, RequestError> {
         self.call(Bound::Change, self.limits.request, request).await
     }
 
     async fn containers(
         &self,
         filters: Option<HashMap<String, Vec<String>>>,
-    ) -> Result<Vec<ContainerSummary>, Failure> {
+    ) -> Result<Vec<ContainerSummary>, RequestError> {
         let options = ListContainersOptions { all: true, filters, ..Default::default() };
         let deadline = Instant::now() + self.limits.request;
         loop {
@@ -220,8 +220,8 @@ impl DockerEngine {
         }
     }
 
-    /// The containers with this identity: one, or none. (More only if someone copied our labels by hand.)
-    async fn find(&self, identity: Identity) -> Result<Vec<Found>, Failure> {
+    /// The containers with this identity: one, or none. (More only when somebody copied our labels by hand.)
+    async fn find(&self, identity: Identity) -> Result<Vec<Found>, RequestError> {
         let labels = vec![
             format!("{LABEL_CLUSTER}={}", identity.cluster),
             format!("{LABEL_CONTAINER}={}", identity.container),
@@ -233,12 +233,12 @@ impl DockerEngine {
     }
 
     /// The engine's id of the container with this identity.
-    async fn find_one(&self, identity: Identity) -> Result<Option<Found>, Failure> {
+    async fn find_one(&self, identity: Identity) -> Result<Option<Found>, RequestError> {
         Ok(self.find(identity).await?.into_iter().next())
     }
 
     async fn must_find(&self, identity: Identity) -> Result<Found, EngineError> {
-        self.find_one(identity).await?.ok_or_else(|| absent(identity))
+        self.find_one(identity).await?.ok_or_else(|| absent())
     }
 
     /// Waits until the engine has finished removing these containers, which have this identity.
@@ -246,18 +246,16 @@ impl DockerEngine {
         let deadline = Instant::now() + self.limits.request;
         while self.find(identity).await?.iter().any(|left| going.iter().any(|going| going.id == left.id)) {
             if Instant::now() >= deadline {
-                return Err(EngineError::NodeFault(format!(
-                    "the engine has not finished removing the container within {} ms",
-                    self.limits.request.as_millis()
-                )));
+                let limit_ms = failure::millis(self.limits.request);
+                return Err(EngineError::NodeFault(Failure::StillRemoving { limit_ms }));
             }
             sleep(PAUSE).await;
         }
         Ok(())
     }
 
-    /// Inspects by the engine's id or by name. `None`: no such container.
-    async fn inspect_raw(&self, id: &str) -> Result<Option<ContainerInspectResponse>, Failure> {
+    /// By the engine's id or by name. `None`: there is no such container.
+    async fn inspect_raw(&self, id: &str) -> Result<Option<ContainerInspectResponse>, RequestError> {
         let deadline = Instant::now() + self.limits.request;
         loop {
             let request = self.docker()?.inspect_container(id, None::<InspectContainerOptions>);
@@ -270,20 +268,20 @@ impl DockerEngine {
         }
     }
 
-    async fn start_raw(&self, id: &str) -> Result<(), Failure> {
+    async fn start_raw(&self, id: &str) -> Result<(), RequestError> {
         let request = self.docker()?.start_container(id, None::<StartContainerOptions>);
         self.call(Bound::Change, self.limits.launch, request).await
     }
 
-    async fn stop_raw(&self, id: &str) -> Result<(), Failure> {
+    async fn stop_raw(&self, id: &str) -> Result<(), RequestError> {
         let grace_s = i32::try_from(self.limits.stop_grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptions { t: Some(grace_s), ..Default::default() };
         let request = self.docker()?.stop_container(id, Some(options));
         self.call(Bound::Change, self.limits.stop_grace + self.limits.stop, request).await
     }
 
-    /// Removes a container with its anonymous volumes, running or not.
-    async fn remove_raw(&self, id: &str) -> Result<(), Failure> {
+    /// With its anonymous volumes, running or not.
+    async fn remove_raw(&self, id: &str) -> Result<(), RequestError> {
         let options = RemoveContainerOptions { v: true, force: true, ..Default::default() };
         self.change(self.docker()?.remove_container(id, Some(options))).await
     }
@@ -293,9 +291,7 @@ impl DockerEngine {
     async fn after_start(&self, id: &str) -> Result<Launched, EngineError> {
         match self.inspect_raw(id).await? {
             Some(inspected) => Ok(launched(&inspected)),
-            None => {
-                Err(EngineError::NodeFault("the container was removed while it was being started".into()))
-            }
+            None => Err(EngineError::NodeFault(Failure::RemovedMeanwhile)),
         }
     }
 }
@@ -306,10 +302,9 @@ impl Engine for DockerEngine {
         let limit = self.limits.probe;
         match self.call(Bound::Probe, limit, self.docker()?.ping()).await {
             Ok(answer) if answer.trim() == "OK" => Ok(()),
-            Ok(_) => Err(failure::no_engine("ping was not answered with OK")),
-            // A working engine answers a ping; any other answer comes from something that is not an engine,
-            // or a sick one.
-            Err(Failure { status: Some(status), error }) => {
+            Ok(_) => Err(failure::no_engine("it does not answer a ping with OK")),
+            // An engine that is there answers a ping; so who answers anything else is no engine, or a sick one.
+            Err(RequestError { status: Some(status), error }) => {
                 Err(failure::no_engine(&format!("HTTP status {status}, {error}")))
             }
             Err(failure) => Err(failure.error),
@@ -390,9 +385,8 @@ impl Engine for DockerEngine {
         let going = self.find(identity).await?;
         for found in &going {
             if state_when_listed(found.state) == ContainerState::Running {
-                // Whatever prevents a clean stop, the container is removed by force. If the engine is away,
-                // the removal fails.
-                if let Err(Failure { error, .. }) = self.stop_raw(&found.id).await {
+                // Whatever keeps it from ending in peace, it is removed by force. If the engine is away, that tells.
+                if let Err(RequestError { error, .. }) = self.stop_raw(&found.id).await {
                     tracing::debug!(endpoint = %self.endpoint, container = found.id, %error,
                         "container did not stop; removing it by force");
                 }
@@ -436,11 +430,10 @@ impl Engine for DockerEngine {
     }
 }
 
-fn absent(identity: Identity) -> EngineError {
-    let Identity { container, generation, .. } = identity;
-    EngineError::NotFound(format!("the engine has no container {container} of generation {generation}"))
+fn absent() -> EngineError {
+    EngineError::NotFound(Failure::NoContainer)
 }
 
-fn absent_by_id(id: &str) -> Failure {
-    Failure { status: Some(404), error: EngineError::NotFound(format!("the engine has no container {id}")) }
+fn absent_by_id() -> RequestError {
+    RequestError { status: Some(404), error: EngineError::NotFound(Failure::NoContainer) }
 }

@@ -1,6 +1,7 @@
 //! Networks: created when a container joins one that is missing.
 
 use super::DockerEngine;
+use crate::engine::Failure;
 use crate::engine::{EngineError, LABEL_CLUSTER};
 use bollard::models::NetworkCreateRequest;
 use bollard::query_parameters::ListNetworksOptions;
@@ -18,7 +19,7 @@ pub(super) fn check_names(names: &[String]) -> Result<(), EngineError> {
     };
     // `container:…` would join another container's network.
     if let Some(name) = names.iter().find(|name| !named(name)) {
-        return Err(EngineError::Rejected(format!("`{name}` is not the name of a network")));
+        return Err(EngineError::Rejected(Failure::InvalidNetwork { network: name.as_str().into() }));
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 use super::answers::time_of;
 use super::events::{opened, until_error};
 use super::wire::Answered;
-use super::{DockerEngine, Failure, absent_by_id, wire};
+use super::{DockerEngine, RequestError, absent_by_id, wire};
+use crate::engine::Failure;
 use crate::engine::{EngineError, LogRequest, Stats};
 use bollard::models::{ContainerMemoryStats, ContainerStatsResponse};
 use bollard::query_parameters::{LogsOptions, StatsOptions};
@@ -25,10 +26,9 @@ impl DockerEngine {
     ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
         // Followed streams may last indefinitely, so this refuses rather than waits.
         let Ok(permit) = Arc::clone(&self.streams).try_acquire_owned() else {
-            return Err(EngineError::NodeFault(format!(
-                "{} streams of this engine are being read, which is the limit; close one and retry",
-                self.limits.max_streams
-            )));
+            let words =
+                format!("{} streams of this engine are open, which is the limit", self.limits.max_streams);
+            return Err(EngineError::NodeFault(Failure::refused(words)));
         };
         let options = LogsOptions {
             follow: request.follow,
@@ -40,8 +40,8 @@ impl DockerEngine {
             ..Default::default()
         };
         let answered = Answered::default();
-        let docker =
-            wire::client(&self.endpoint, &self.limits, Answered::clone(&answered)).map_err(Failure::from)?;
+        let docker = wire::client(&self.endpoint, &self.limits, Answered::clone(&answered))
+            .map_err(RequestError::from)?;
         let mut output = opened(docker.logs(id, Some(options)), &answered, self.limits.request).await?;
         // Existing output arrives without a pause; new output may take any time.
         let idle = (!request.follow).then_some(self.limits.idle);
@@ -50,7 +50,7 @@ impl DockerEngine {
             output.poll_next_unpin(context)
         })
         .map(|chunk| {
-            chunk.map(bollard::container::LogOutput::into_bytes).map_err(|e| Failure::from(e).error)
+            chunk.map(bollard::container::LogOutput::into_bytes).map_err(|e| RequestError::from(e).error)
         });
         Ok(match idle {
             None => until_error(chunks),
@@ -58,9 +58,9 @@ impl DockerEngine {
         })
     }
 
-    /// Docker itself would measure for one to two seconds. Two samples of our own, a quarter of a second
-    /// apart, give the same result and cost the engine some milliseconds each.
-    pub(super) async fn measure(&self, id: &str) -> Result<Stats, Failure> {
+    /// Docker itself would measure for one to two seconds. Two looks of our own, a quarter of a second apart,
+    /// tell the same and cost the engine some milliseconds each.
+    pub(super) async fn measure(&self, id: &str) -> Result<Stats, RequestError> {
         let earlier = self.look(id).await?;
         // Engines older than 20.10 do not support a single sample, and have measured already.
         if cpus(&earlier, None) > 0.0 {
@@ -71,13 +71,13 @@ impl DockerEngine {
         Ok(stats(&later, Some(&earlier)))
     }
 
-    async fn look(&self, id: &str) -> Result<ContainerStatsResponse, Failure> {
+    async fn look(&self, id: &str) -> Result<ContainerStatsResponse, RequestError> {
         let options = StatsOptions { stream: false, one_shot: true };
         let mut stream = self.docker()?.stats(id, Some(options));
         let look = async move { stream.next().await.transpose() };
         match self.question(look).await? {
             Some(look) => Ok(look),
-            None => Err(absent_by_id(id)),
+            None => Err(absent_by_id()),
         }
     }
 }
@@ -90,7 +90,7 @@ fn without_pauses<T: Send + 'static>(
     futures_util::stream::unfold(stream, move |mut stream| async move {
         match timeout(limit, stream.next()).await {
             Ok(item) => Some((item?, stream)),
-            Err(_) => Some((Err(Failure::late(limit).error), stream)),
+            Err(_) => Some((Err(RequestError::late(limit).error), stream)),
         }
     })
     .boxed()

@@ -6,6 +6,7 @@ use crate::commands::{Command, LaunchFailure, due_about, must_wait_for_removal, 
 use crate::observed::{Exit, Launched};
 use chrono::{DateTime, Utc};
 use kdaemon_events::container::ContainerAdopted;
+use kdaemon_events::failure::{Failure, Quote};
 use kdaemon_events::node::Availability;
 use kdaemon_events::{NodeId, PlacementId, Subject};
 use kdaemon_projections::{Cluster, Container, Desired, Health, Node, Phase};
@@ -204,8 +205,8 @@ impl Replay {
             };
             Command::RecordLaunched(placement_id, launched)
         } else {
-            let reason = format!("node {} does not answer", node.name);
-            Command::RecordLaunchFailed(placement_id, LaunchFailure { reason, node_fault: true })
+            let failure = Failure::NoConnection { quote: Quote::default() };
+            Command::RecordLaunchFailed(placement_id, LaunchFailure { failure, node_fault: true })
         };
         self.ask(command, now);
     }

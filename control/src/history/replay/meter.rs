@@ -75,7 +75,7 @@ impl Meter {
         match event {
             Event::ContainerMigrationCommanded(_) => self.migrations += 1,
             Event::ContainerLaunched(_) => self.launches += 1,
-            Event::ContainerLaunchFailed(e) if e.attempt > 0 => self.failed += 1,
+            Event::ContainerLaunchFailed(_) | Event::ContainerLaunchAbandoned(_) => self.failed += 1,
             _ => {}
         }
     }

@@ -24,15 +24,19 @@ impl Replay {
                 };
                 self.ask(Command::RecordLaunched(placement_id(e.container_id, e.generation), launched), at);
             }
-            Event::ContainerLaunchFailed(e) => {
-                let Some(generation) = e.generation else { return };
-                if self.same(e.container_id, generation) {
-                    let failure = LaunchFailure { reason: e.reason.clone(), node_fault: e.node_fault };
-                    self.ask(
-                        Command::RecordLaunchFailed(placement_id(e.container_id, generation), failure),
-                        at,
-                    );
-                }
+            Event::ContainerLaunchFailed(e) if self.same(e.container_id, e.generation) => {
+                let failure = LaunchFailure { failure: e.failure.clone(), node_fault: e.node_fault };
+                self.ask(
+                    Command::RecordLaunchFailed(placement_id(e.container_id, e.generation), failure),
+                    at,
+                );
+            }
+            Event::ContainerLaunchAbandoned(e) if self.same(e.container_id, e.generation) => {
+                let failure = LaunchFailure { failure: e.failure.clone(), node_fault: e.node_fault };
+                self.ask(
+                    Command::RecordLaunchFailed(placement_id(e.container_id, e.generation), failure),
+                    at,
+                );
             }
             Event::ContainerStopped(e) => {
                 let Some(generation) = e.generation else { return };

@@ -70,7 +70,7 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
             MigrationReason::Balance => Part::Consequence, // of its plan
             MigrationReason::Update => roll(before, e.container_id),
         },
-        Event::ContainerLaunchFailed(e) if e.attempt == 0 => no_node(before, e.container_id, envelope),
+        Event::ContainerUnschedulable(e) => no_node(before, e.container_id, envelope),
         Event::ContainerDeleted(e) => Part::Asked(Command::FinishDelete(e.container_id)),
 
         // Its predecessor goes on after its last try: decided with that. Else a probe saw it run.
@@ -80,6 +80,7 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
         Event::ContainerMigrated(_) => Part::Consequence,
         Event::ContainerLaunched(_)
         | Event::ContainerLaunchFailed(_)
+        | Event::ContainerLaunchAbandoned(_)
         | Event::ContainerObserved(_)
         | Event::ContainerExited(_)
         | Event::ContainerUnhealthy(_)

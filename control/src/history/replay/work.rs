@@ -144,6 +144,7 @@ impl Paces {
             Event::ContainerPlaced(e) => drop(self.launching.insert(e.container_id, at)),
             Event::ContainerMigrationCommanded(e) => drop(self.launching.insert(e.container_id, at)),
             Event::ContainerLaunchFailed(e) => drop(self.launching.remove(&e.container_id)),
+            Event::ContainerLaunchAbandoned(e) => drop(self.launching.remove(&e.container_id)),
             Event::ContainerLaunched(e) => {
                 let Some(began) = self.launching.remove(&e.container_id) else { return };
                 self.launches.add(at - began);

@@ -1,0 +1,208 @@
+//! Events, each in one sentence.
+
+use super::failures::{failure, probe_failure};
+use super::names::{Names, actor};
+use super::reasons::paused;
+use super::scheduling::{chosen, unschedulable};
+use super::{counted, time};
+use kdaemon_events::container::{ContainerExited, MigrationReason, SeenState};
+use kdaemon_events::node::ProbeOutcome;
+use kdaemon_events::{Envelope, Event};
+
+/// How a process ended: "out of memory, exit code 137".
+pub(super) fn ended(e: &ContainerExited) -> String {
+    match (e.exit_code, e.out_of_memory) {
+        (Some(code), true) => format!("out of memory, exit code {code}"),
+        (None, true) => "out of memory".to_owned(),
+        (Some(code), false) => format!("exit code {code}"),
+        (None, false) => "exit code unknown".to_owned(),
+    }
+}
+
+/// Why a container is moved, as a clause on the node that it leaves.
+fn moved_because(from: &str, reason: MigrationReason) -> String {
+    match reason {
+        MigrationReason::Unhealthy => format!("{from} is unhealthy"),
+        MigrationReason::Drain => format!("{from} is draining"),
+        MigrationReason::Balance => "the containers are unevenly distributed".to_owned(),
+        MigrationReason::Update => "its application has changed".to_owned(),
+    }
+}
+
+/// What happened, in one sentence.
+#[must_use]
+#[allow(clippy::too_many_lines)] // one arm per kind of event
+pub fn event(names: Names<'_>, envelope: &Envelope) -> String {
+    let by = actor(&envelope.actor);
+    let node = |id| names.node(id);
+    let application = |id| names.application(id);
+    let container = |id| names.container(id);
+    match &envelope.event {
+        Event::ClusterCreated(e) => format!("Cluster {} was created.", e.cluster_id),
+        Event::LeaderElected(e) => format!("Daemon {} became the leader (term {}).", e.daemon, e.term),
+
+        Event::NodeMounted(e) => format!("Node {} was mounted by {by}.", e.name),
+        Event::NodeUpdated(e) => format!("Node {} was edited by {by}.", node(e.node_id)),
+        Event::NodeObserved(e) => match &e.outcome {
+            ProbeOutcome::Failed { failure } => {
+                format!("A probe of {} failed: {}.", node(e.node_id), probe_failure(names, failure))
+            }
+            ProbeOutcome::Answered { .. } => {
+                format!("{} answered a probe in {} ms.", node(e.node_id), e.latency_ms)
+            }
+        },
+        Event::NodeHealthy(e) => format!(
+            "{} was judged healthy after {}.",
+            node(e.node_id),
+            counted(e.successes, "successful probe")
+        ),
+        Event::NodeUnhealthy(e) => format!(
+            "{} was judged unhealthy after {}: {}.",
+            node(e.node_id),
+            counted(e.failures, "failed probe"),
+            probe_failure(names, &e.failure)
+        ),
+        Event::NodeCordoned(e) => format!("{} was cordoned by {by}.", node(e.node_id)),
+        Event::NodeUncordoned(e) => format!("{} was uncordoned by {by}.", node(e.node_id)),
+        Event::NodeDrainStarted(e) if e.then_unmount => {
+            format!("Draining {} before unmounting it was requested by {by}.", node(e.node_id))
+        }
+        Event::NodeDrainStarted(e) => format!("Draining {} was requested by {by}.", node(e.node_id)),
+        Event::NodeDrained(e) => format!("{} is drained.", node(e.node_id)),
+        Event::NodeUnmounted(e) => format!("{} was unmounted by {by}.", node(e.node_id)),
+
+        Event::ApplicationCreated(e) => format!("Application {} was created by {by}.", e.name),
+        Event::ApplicationUpdated(e) => {
+            format!("Application {} was edited by {by}.", application(e.application_id))
+        }
+        Event::ApplicationDeleted(e) => {
+            format!("Application {} was deleted by {by}.", application(e.application_id))
+        }
+        Event::ApplicationScaled(e) => match e.replicas {
+            Some(replicas) => format!(
+                "Application {} was scaled to {} by {by}.",
+                application(e.application_id),
+                counted(replicas, "replica")
+            ),
+            None => format!(
+                "The number of replicas of application {} was cleared by {by}.",
+                application(e.application_id)
+            ),
+        },
+
+        Event::ContainerCreated(e) => format!("Container {} was created by {by}.", e.name),
+        Event::ContainerUpdated(e) => format!("{} was edited by {by}.", container(e.container_id)),
+        Event::ContainerLaunchRequested(e) => {
+            format!("Launch of {} was requested by {by}.", container(e.container_id))
+        }
+        Event::ContainerPlaced(e) => format!(
+            "{} was placed: {}.",
+            container(e.container_id),
+            chosen(names, &node(e.node_id), "", &e.evaluation, |_| String::new())
+        ),
+        Event::ContainerUnschedulable(e) => format!(
+            "{} cannot be placed: {}.",
+            container(e.container_id),
+            unschedulable(names, e.moving, &e.reason)
+        ),
+        Event::ContainerLaunched(e) => format!(
+            "{} was launched on {} (generation {}).",
+            container(e.container_id),
+            node(e.node_id),
+            e.generation
+        ),
+        Event::ContainerLaunchFailed(e) => format!(
+            "Launch attempt {} of {} on {} failed: {}. The next attempt is at {}.",
+            e.attempt,
+            container(e.container_id),
+            node(e.node_id),
+            failure(&e.failure),
+            time(e.retry_at)
+        ),
+        Event::ContainerLaunchAbandoned(e) => format!(
+            "Launch attempt {} of {} on {} failed: {}. No further attempt is made.",
+            e.attempt,
+            container(e.container_id),
+            node(e.node_id),
+            failure(&e.failure)
+        ),
+        Event::ContainerObserved(e) => {
+            let what = match e.state {
+                SeenState::Missing => "was found missing on",
+                SeenState::Running => "was found running on",
+                SeenState::Stopped => "was found stopped on",
+            };
+            format!("{} {what} {}.", container(e.container_id), node(e.node_id))
+        }
+        Event::ContainerExited(e) => {
+            let next = e.restart_at.map(|at| format!("; it restarts at {}", time(at))).unwrap_or_default();
+            format!(
+                "The process of {} on {} ended ({}){next}.",
+                container(e.container_id),
+                node(e.node_id),
+                ended(e)
+            )
+        }
+        Event::ContainerUnhealthy(e) => format!(
+            "{} failed its health check and restarts at {}.",
+            container(e.container_id),
+            time(e.restart_at)
+        ),
+        Event::ContainerHealthy(e) => format!("{} passed its health check.", container(e.container_id)),
+        Event::ContainerMigrationCommanded(e) if e.from_node_id == e.node_id => format!(
+            "{} is replaced on {}: {}.",
+            container(e.container_id),
+            node(e.node_id),
+            moved_because(&node(e.from_node_id), e.reason)
+        ),
+        Event::ContainerMigrationCommanded(e) => format!(
+            "{} moves from {} to {}: {}.",
+            container(e.container_id),
+            node(e.from_node_id),
+            node(e.node_id),
+            moved_because(&node(e.from_node_id), e.reason)
+        ),
+        Event::ContainerMigrated(e) => {
+            format!("{} has moved to {}.", container(e.container_id), node(e.node_id))
+        }
+        Event::ContainerStopRequested(e) => {
+            let what = if e.then_delete { "Deletion" } else { "Stop" };
+            format!("{what} of {} was requested by {by}.", container(e.container_id))
+        }
+        Event::ContainerStopped(e) => {
+            let code = e.exit_code.map(|code| format!(" (exit code {code})")).unwrap_or_default();
+            format!("{} was stopped{code}.", container(e.container_id))
+        }
+        Event::ContainerRemoved(e) => format!(
+            "Generation {} of {} was removed from {}.",
+            e.generation,
+            container(e.container_id),
+            node(e.node_id)
+        ),
+        Event::ContainerDeleted(e) => format!("{} was deleted.", container(e.container_id)),
+        Event::ContainerAdopted(e) => {
+            format!("{} was found running on {} and adopted.", container(e.container_id), node(e.node_id))
+        }
+
+        Event::RebalancePlanned(e) => {
+            let moves = counted(u64::try_from(e.moves.len()).unwrap_or(u64::MAX), "move");
+            let more =
+                if e.remaining > 0 { format!(", {} more to follow", e.remaining) } else { String::new() };
+            format!("A rebalance of {moves} was planned{more}: {}.", uneven(e.most, e.fewest))
+        }
+        Event::MigrationsPaused(e) => format!("Migrations were paused: {}.", paused(e.unhealthy, e.nodes)),
+        Event::MigrationsResumed(e) => {
+            format!("Migrations were resumed: {} of {} nodes are unhealthy.", e.unhealthy, e.nodes)
+        }
+        Event::ObservationsPruned(e) => {
+            format!("{} up to event {} were pruned.", counted(e.count, "raw observation"), e.up_to)
+        }
+        Event::TokenCreated(e) => format!("Token {} was created by {by}.", e.name),
+        Event::TokenRevoked(e) => format!("Token {} was revoked by {by}.", e.name),
+    }
+}
+
+/// "the fullest node has 6 containers, the emptiest 4"
+pub(super) fn uneven(most: u32, fewest: u32) -> String {
+    format!("the fullest node has {}, the emptiest {fewest}", counted(most, "container"))
+}

@@ -1,0 +1,63 @@
+//! Reasons that rows give: why a node is DOWN, why a container is in its status, why migrations are paused.
+
+use super::failures::{failure, probe_failure};
+use super::names::Names;
+use super::scheduling::unschedulable;
+use kdaemon_projections::{Cluster, Container, Node, Pause, Reason};
+
+/// Why a node is DOWN; `None` for one that is not.
+#[must_use]
+pub fn node_reason(cluster: &Cluster, node: &Node) -> Option<String> {
+    node.failure.as_ref().map(|probe| probe_failure(Names::of(&[cluster]), probe))
+}
+
+/// Why a container is in its status, where that is not plain from the status.
+#[must_use]
+pub fn container_reason(cluster: &Cluster, container: &Container) -> Option<String> {
+    container.reason.as_ref().map(|reason| reason_clause(Names::of(&[cluster]), reason))
+}
+
+pub(super) fn reason_clause(names: Names<'_>, reason: &Reason) -> String {
+    match reason {
+        Reason::Unschedulable { moving, because } => unschedulable(names, *moving, because),
+        Reason::LaunchFailed { failure: launch } => failure(launch),
+        Reason::NodeUnhealthy { node_id, failure } => {
+            format!("node {} is unhealthy: {}", names.node(*node_id), probe_failure(names, failure))
+        }
+        Reason::Moving { from_node_id, node_id } => {
+            format!("moving from {} to {}", names.node(*from_node_id), names.node(*node_id))
+        }
+        Reason::Exited { exit_code, out_of_memory, restart } => {
+            let how = match (exit_code, out_of_memory) {
+                (Some(code), true) => format!("ran out of memory (exit code {code})"),
+                (None, true) => "ran out of memory".to_owned(),
+                (Some(code), false) => format!("exited with code {code}"),
+                (None, false) => "is not running any more".to_owned(),
+            };
+            match restart {
+                Some(number) => format!("{how}; restart {number} follows"),
+                None => how,
+            }
+        }
+        Reason::Unhealthy => "failed its health check; restarting".to_owned(),
+        Reason::Missing => {
+            "was removed from its node by another client of the engine; launching again".to_owned()
+        }
+        Reason::StartedElsewhere => {
+            "was started on its node by another client of the engine; stopping again".to_owned()
+        }
+    }
+}
+
+/// Why nothing is moved at present.
+#[must_use]
+pub fn pause(pause: &Pause) -> String {
+    paused(pause.unhealthy, pause.nodes)
+}
+
+pub(super) fn paused(unhealthy: u32, nodes: u32) -> String {
+    format!(
+        "{unhealthy} of {nodes} nodes are unhealthy at once, so more likely the daemon's own network failed; migrations \
+         resume when at most half of the nodes are unhealthy"
+    )
+}

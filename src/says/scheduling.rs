@@ -1,0 +1,201 @@
+//! Decisions of the scheduler: scores, rejections, and why no node fits.
+
+use super::names::Names;
+use super::{counted, listed};
+use kdaemon_events::Strategy;
+use kdaemon_events::container::MigrationReason;
+use kdaemon_events::scheduling::{
+    Evaluation, NoNodeFits, NodeRejection, NodeVerdict, Penalty, Rejection, RejectionCounts, RejectionKind,
+    Score, Unschedulable, Verdict,
+};
+
+/// Whether a clause is about now or about the time of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tense {
+    /// "is cordoned"
+    Present,
+    /// "was cordoned"
+    Past,
+}
+
+/// Why a node is rejected; the node's name precedes it: "is cordoned".
+#[must_use]
+pub fn rejection(names: Names<'_>, rejection: &Rejection, tense: Tense) -> String {
+    let (is, has, does, runs) = match tense {
+        Tense::Present => ("is", "has", "does", "runs"),
+        Tense::Past => ("was", "had", "did", "ran"),
+    };
+    match rejection {
+        Rejection::NotProbed => format!("{has} not been probed yet"),
+        Rejection::Down => format!("{is} DOWN"),
+        Rejection::Cordoned => format!("{is} cordoned"),
+        Rejection::Draining => format!("{is} draining"),
+        Rejection::Leaving => format!("{is} the node that it leaves"),
+        Rejection::VolumesElsewhere { node_id } => {
+            format!("{does} not have its volumes, which are on {}", names.node(*node_id))
+        }
+        Rejection::Constraint { constraint } => format!("{does} not satisfy the constraint {constraint}"),
+        Rejection::Full { capacity } => format!("{is} full (capacity {capacity})"),
+        Rejection::PortTaken { port, protocol, container_id } => {
+            format!("{has} port {port}/{protocol} taken by {}", names.container(*container_id))
+        }
+        Rejection::Cpus { wanted_millicpus, free_millicpus } => format!(
+            "{has} {} CPUs left to reserve ({} wanted)",
+            thousandths(*free_millicpus),
+            thousandths(*wanted_millicpus)
+        ),
+        Rejection::Memory { wanted_bytes, free_bytes } => {
+            format!("{has} {free_bytes} bytes of memory left to reserve ({wanted_bytes} wanted)")
+        }
+        Rejection::AntiAffinity => format!("already {runs} a container of this application"),
+        Rejection::Affinity { application_id } => {
+            format!("{runs} no container of application {}", names.application(*application_id))
+        }
+    }
+}
+
+/// The verdict on a node that was not chosen, or that a container waits for; the node's name precedes it.
+pub(super) fn verdict(names: Names<'_>, verdict: &Verdict, strategy: Strategy, tense: Tense) -> String {
+    match (verdict, tense) {
+        (Verdict::Fits(theirs), Tense::Present) => format!("has {}", score(theirs, strategy)),
+        (Verdict::Fits(theirs), Tense::Past) => format!("had {}", score(theirs, strategy)),
+        (Verdict::Rejected(reason), tense) => rejection(names, reason, tense),
+    }
+}
+
+/// `1.5`, `2`
+fn thousandths(value: u64) -> String {
+    let (whole, rest) = (value / 1_000, value % 1_000);
+    if rest == 0 { whole.to_string() } else { format!("{whole}.{rest:03}").trim_end_matches('0').to_owned() }
+}
+
+/// `10.0 %`
+fn percent(ppm: u32) -> String {
+    format!("{}.{} %", ppm / 10_000, ppm / 1_000 % 10)
+}
+
+/// What a rejection of several nodes has in common, after their number: "3 cordoned".
+fn rejected_kind(kind: RejectionKind) -> &'static str {
+    match kind {
+        RejectionKind::NotProbed => "not probed yet",
+        RejectionKind::Down => "DOWN",
+        RejectionKind::Cordoned => "cordoned",
+        RejectionKind::Draining => "draining",
+        RejectionKind::Leaving => "that it leaves",
+        RejectionKind::VolumesElsewhere => "without its volumes",
+        RejectionKind::Constraint => "that do not satisfy a constraint",
+        RejectionKind::Full => "full",
+        RejectionKind::PortTaken => "with a port taken",
+        RejectionKind::Cpus => "with too few CPUs left",
+        RejectionKind::Memory => "with too little memory left",
+        RejectionKind::AntiAffinity => "that already run a container of this application",
+        RejectionKind::Affinity => "that run no container of an application it requires",
+    }
+}
+
+fn counts(rejections: &RejectionCounts) -> Vec<String> {
+    rejections.iter().map(|(kind, count)| format!("{count} {}", rejected_kind(*kind))).collect()
+}
+
+/// The parts of a score: "4 containers, 1 of 2 preferences".
+fn score(score: &Score, strategy: Strategy) -> String {
+    let mut parts = vec![counted(score.containers, "container")];
+    if strategy != Strategy::Spread {
+        parts.push(format!("{} reserved", percent(score.reserved_ppm)));
+    }
+    if let Some(preferences) = score.preferences {
+        parts.push(format!("{} of {} preferences", preferences.satisfied, preferences.of));
+    }
+    match &score.spread {
+        Some(spread) => parts.push(match &spread.value {
+            Some(value) => format!("{} of its application in {value}", spread.containers),
+            None => "without the label that its application is spread over".to_owned(),
+        }),
+        None => {}
+    }
+    parts.extend(score.penalty.map(|mark| penalty(mark).to_owned()));
+    parts.join(", ")
+}
+
+fn penalty(mark: Penalty) -> &'static str {
+    match mark {
+        Penalty::Probation => "on probation after repeated failures",
+        Penalty::LaunchFailed => "a launch of the application failed there lately",
+    }
+}
+
+/// Whether the strategy alone decided: then the containers and the share are the whole comparison.
+fn is_plain(score: &Score) -> bool {
+    score.preferences.is_none() && score.spread.is_none()
+}
+
+/// The chosen node: "node-b was chosen with 4 containers, the fewest of 12 eligible nodes". `annotate` adds to a verdict
+/// on another node what it knows, the event that took the node out of placement for one.
+pub(super) fn chosen(
+    names: Names<'_>,
+    node: &str,
+    event: &str,
+    evaluation: &Evaluation,
+    annotate: impl Fn(&NodeVerdict) -> String,
+) -> String {
+    let Evaluation { strategy, holds_volumes, score: own, eligible, others, rejections } = evaluation;
+    if *holds_volumes {
+        return format!("{node} was chosen{event}: it holds the container's volumes");
+    }
+    let mut text = format!("{node} was chosen{event} with {}", score(own, *strategy));
+    let superlative = match strategy {
+        _ if !is_plain(own) || own.penalty.is_some() => "",
+        Strategy::Spread => "the fewest",
+        Strategy::Resources => "the smallest reserved share",
+        Strategy::Binpack => "the largest reserved share with room",
+    };
+    if others.is_empty() && *eligible > 1 && !superlative.is_empty() {
+        text += &format!(", {superlative} of {eligible} eligible nodes");
+    }
+    for other in others {
+        let clause = verdict(names, &other.verdict, *strategy, Tense::Past);
+        text += &format!("; {} {clause}{}", names.node(other.node_id), annotate(other));
+    }
+    if !rejections.is_empty() {
+        text += &format!("; of further nodes {} were rejected", listed(&counts(rejections)));
+    }
+    text
+}
+
+/// Why no node fits, as a clause: "no node fits: node-a is DOWN; node-d is cordoned".
+#[must_use]
+pub fn no_node_fits(names: Names<'_>, nodes: &NoNodeFits) -> String {
+    if nodes.nodes == 0 {
+        return "no node fits: none is mounted".to_owned();
+    }
+    let each = nodes.rejected.iter().map(|NodeRejection { node_id, rejection: reason }| {
+        format!("{} {}", names.node(*node_id), rejection(names, reason, Tense::Present))
+    });
+    let mut each: Vec<String> = each.collect();
+    if !nodes.rejections.is_empty() {
+        let further: u32 = nodes.rejections.values().sum();
+        each.push(format!("of {} {}", counted(further, "further node"), listed(&counts(&nodes.rejections))));
+    }
+    format!("no node fits: {}", each.join("; "))
+}
+
+/// Why a container cannot be placed, as a clause.
+pub(super) fn unschedulable(
+    names: Names<'_>,
+    moving: Option<MigrationReason>,
+    reason: &Unschedulable,
+) -> String {
+    let because = match reason {
+        Unschedulable::ApplicationDisabled => "its application is disabled".to_owned(),
+        Unschedulable::Dependency { application_id } => {
+            format!("waiting for application `{}` (no container UP)", names.application(*application_id))
+        }
+        Unschedulable::NoNodeFits(nodes) => no_node_fits(names, nodes),
+    };
+    match moving {
+        Some(MigrationReason::Unhealthy) => format!("its node is unhealthy and {because}"),
+        Some(MigrationReason::Drain) => format!("its node is draining and {because}"),
+        Some(MigrationReason::Update) => format!("its application has changed and {because}"),
+        Some(MigrationReason::Balance) | None => because,
+    }
+}
