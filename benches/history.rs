@@ -16,9 +16,11 @@ use kdaemon_events::container::{
     ContainerCreated, ContainerLaunchRequested, ContainerLaunched, ContainerMigrated,
     ContainerMigrationCommanded, ContainerPlaced, ContainerRemoved, ContainerUpdated, MigrationReason,
 };
+use kdaemon_events::failure::Failure;
 use kdaemon_events::node::{
     EngineFacts, NodeHealthy, NodeMounted, NodeObserved, NodeUnhealthy, ProbeOutcome,
 };
+use kdaemon_events::scheduling::{Evaluation, Score};
 use kdaemon_events::{
     Actor, ApplicationId, ClusterId, CommitId, ContainerId, Endpoint, Envelope, Event, EventId, Generation,
     MilliCpus, NodeId, RequestId, Seq, Spec, UpdatePolicy,
@@ -335,7 +337,7 @@ impl Generator {
 
     fn probe(&mut self, number: u64, failure: Option<&str>, engine: Option<EngineFacts>) {
         let outcome = match failure {
-            Some(reason) => ProbeOutcome::Failed { reason: reason.to_owned() },
+            Some(reason) => ProbeOutcome::Failed { failure: Failure::refused(reason).into() },
             None => ProbeOutcome::Answered { running: Some(10), foreign: Some(0) },
         };
         let node_id = Self::node(number);
@@ -402,8 +404,8 @@ impl Generator {
             self.push(&alice, None, created);
             self.push(&alice, None, ContainerLaunchRequested { container_id });
             let node_id = Self::node(number);
-            let why = format!("node-{} has the fewest containers ({})", number % NODES, number / NODES);
-            let placed = ContainerPlaced { container_id, generation: Generation(1), node_id, why };
+            let evaluation = Box::new(evaluation(u32::try_from(number / NODES).unwrap_or(0)));
+            let placed = ContainerPlaced { container_id, generation: Generation(1), node_id, evaluation };
             self.push(&alice, None, placed);
             self.launched(number, 1, number);
             self.generations.insert(number, (1, number % NODES));
@@ -455,8 +457,8 @@ impl Generator {
             self.probe(number, Some("connection refused"), None);
         }
         let unhealthy = self.seq + 4;
-        let reason = "connection refused".to_owned();
-        self.push(&health, Some(unhealthy - 1), NodeUnhealthy { node_id, failures: 3, reason });
+        let failure = Failure::refused("connection refused").into();
+        self.push(&health, Some(unhealthy - 1), NodeUnhealthy { node_id, failures: 3, failure });
         let there: Vec<u64> =
             self.generations.iter().filter(|(_, (_, on))| *on == number).map(|(number, _)| *number).collect();
         for container in there {
@@ -479,7 +481,7 @@ impl Generator {
             generation: Generation(next),
             reason: cause.map_or(MigrationReason::Balance, |_| MigrationReason::Unhealthy),
             start_first: false,
-            why: format!("node-{to} has the fewest containers (9) of {NODES} nodes in service"),
+            evaluation: Some(Box::new(evaluation(9))),
         };
         self.push(&Actor::reactor("rebalancer"), cause, commanded);
         self.launched(number, next, to);
@@ -518,4 +520,10 @@ impl Iterator for Generator {
             event,
         })
     }
+}
+
+/// What a scheduler with many nodes compared.
+fn evaluation(containers: u32) -> Evaluation {
+    let score = Score { containers, ..Score::default() };
+    Evaluation { score, eligible: u32::try_from(NODES).unwrap_or(u32::MAX), ..Evaluation::default() }
 }

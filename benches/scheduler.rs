@@ -11,6 +11,7 @@ use kdaemon_events::application::ApplicationCreated;
 use kdaemon_events::container::{
     ContainerCreated, ContainerLaunchRequested, ContainerLaunched, ContainerPlaced,
 };
+use kdaemon_events::failure::Failure;
 use kdaemon_events::node::{
     EngineFacts, NodeHealthy, NodeMounted, NodeObserved, NodeUnhealthy, ProbeOutcome,
 };
@@ -133,7 +134,7 @@ fn cluster() -> State {
             replica: true,
         });
         state.add(ContainerLaunchRequested { container_id });
-        state.add(ContainerPlaced { container_id, generation, node_id, why: String::new() });
+        state.add(ContainerPlaced { container_id, generation, node_id, evaluation: Box::default() });
         state.add(ContainerLaunched {
             container_id,
             generation,
@@ -224,7 +225,7 @@ pub(crate) fn run(table: &mut Table) {
     progress(&format!("scheduler: losing {LOST} nodes"));
     for number in 0..LOST {
         let node_id = node(number * NODES / LOST);
-        state.add(NodeUnhealthy { node_id, failures: 3, reason: "no answer".to_owned() });
+        state.add(NodeUnhealthy { node_id, failures: 3, failure: Failure::refused("no answer").into() });
     }
     let cluster = &state.cluster;
     let mut best = Duration::MAX;

@@ -11,6 +11,7 @@ pub mod latest;
 pub mod leader;
 pub mod past;
 pub mod reactors;
+pub mod rows;
 pub mod says;
 pub mod server;
 pub mod store;

@@ -1,5 +1,6 @@
 //! Builds the rows that the API answers and the tables hold from the state of the cluster.
 
+use crate::says::{self, Names};
 use kdaemon_api::{
     ApplicationRow, ContainerRow, ContainerStatus, DesiredState, EngineRow, NodeRow, NodeState, PortRow, Row,
 };
@@ -10,7 +11,7 @@ use std::fmt::Write as _;
 
 /// The row of a node.
 #[must_use]
-pub fn node(node: &Node) -> NodeRow {
+pub fn node(names: Names<'_>, node: &Node) -> NodeRow {
     let (host, port) = match &node.endpoint {
         Endpoint::Tcp { host, port } => (Some(host.clone()), Some(*port)),
         Endpoint::Unix { .. } => (None, None),
@@ -28,7 +29,7 @@ pub fn node(node: &Node) -> NodeRow {
             Health::Up => NodeState::Up,
             Health::Down => NodeState::Down,
         },
-        reason: node.reason.clone(),
+        reason: says::node_reason(names, node),
         labels: node.labels.clone(),
         capacity: node.capacity,
         availability: node.availability,
@@ -81,7 +82,7 @@ pub fn application(cluster: &Cluster, application: &Application) -> ApplicationR
 
 /// The row of a container.
 #[must_use]
-pub fn container(container: &Container) -> ContainerRow {
+pub fn container(names: Names<'_>, container: &Container) -> ContainerRow {
     let serving = container.serving();
     ContainerRow {
         id: container.id.0,
@@ -101,7 +102,7 @@ pub fn container(container: &Container) -> ContainerRow {
             Status::Failed => ContainerStatus::Failed,
             Status::Lost => ContainerStatus::Lost,
         },
-        reason: container.reason.clone(),
+        reason: says::container_reason(names, container),
         access_link: serving.and_then(|p| p.access_link.as_deref()).map(ToOwned::to_owned),
         generation: container.generation.0,
         desired: match container.desired {
@@ -133,11 +134,13 @@ impl RowSource for ApiRows {
 
     fn row(cluster: &Cluster, subject: Subject) -> Option<Row> {
         match subject {
-            Subject::Node(id) => cluster.node(id).map(|found| Row::Node(node(found))),
+            Subject::Node(id) => cluster.node(id).map(|found| Row::Node(node(Names::of(&[cluster]), found))),
             Subject::Application(id) => {
                 cluster.application(id).map(|found| Row::Application(Box::new(application(cluster, found))))
             }
-            Subject::Container(id) => cluster.container(id).map(|found| Row::Container(container(found))),
+            Subject::Container(id) => {
+                cluster.container(id).map(|found| Row::Container(container(Names::of(&[cluster]), found)))
+            }
         }
     }
 

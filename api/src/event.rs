@@ -33,6 +33,8 @@ pub struct EventRow {
     /// What happened, as the kind defines it.
     #[schema(value_type = Object)]
     pub data: Value,
+    /// What happened, in one sentence; things are named as they are called now.
+    pub says: String,
 }
 
 /// A page of the log. The server fills it with the exact text of stored events, clients read typed ones.

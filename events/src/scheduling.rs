@@ -218,12 +218,23 @@ pub struct NodeRejection {
 pub struct NoNodeFits {
     /// Mounted nodes.
     pub nodes: u32,
-    /// Rejections of single nodes, at most [`VERDICTS_LIMIT`].
+    /// Rejections of single nodes; in an event at most [`VERDICTS_LIMIT`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<NodeRejection>,
     /// Rejections of the other nodes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejections: RejectionCounts,
+}
+
+impl NoNodeFits {
+    /// As an event records it: the first [`VERDICTS_LIMIT`] rejections, the others counted.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        for other in self.rejected.drain(VERDICTS_LIMIT.min(self.rejected.len())..) {
+            *self.rejections.entry(other.rejection.kind()).or_default() += 1;
+        }
+        self
+    }
 }
 
 /// Why a container that is wanted cannot be placed for now.

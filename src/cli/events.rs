@@ -62,7 +62,7 @@ fn tail(text: &str) -> Result<Tail, String> {
 
 /// All kinds but the raw observations, as the API takes them.
 pub(super) fn facts() -> String {
-    let facts = Kind::ALL.iter().filter(|kind| !matches!(kind, Kind::NodeObserved | Kind::ContainerObserved));
+    let facts = Kind::ALL.iter().filter(|kind| !kind.is_observation());
     facts.map(|kind| kind.as_str()).collect::<Vec<_>>().join(",")
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 pub use kdaemon_control::observed::{ContainerState, Exit, Launched};
-pub use kdaemon_events::failure::Failure;
+pub use kdaemon_events::failure::{Failure, Quote};
 use kdaemon_events::node::EngineFacts;
 use kdaemon_events::{ClusterId, ContainerId, Endpoint, Generation, Spec};
 use std::collections::BTreeMap;
@@ -190,6 +190,24 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// The engine refused in its own words, and the node is at fault.
+    #[must_use]
+    pub fn node_fault(quote: impl Into<Quote>) -> Self {
+        Self::NodeFault(Failure::refused(quote))
+    }
+
+    /// The engine refused in its own words, and the order is wrong.
+    #[must_use]
+    pub fn rejected(quote: impl Into<Quote>) -> Self {
+        Self::Rejected(Failure::refused(quote))
+    }
+
+    /// No connection, in the words of the operating system.
+    #[must_use]
+    pub fn no_connection(quote: impl Into<Quote>) -> Self {
+        Self::Unreachable(Failure::NoConnection { quote: quote.into() })
+    }
+
     /// Whether another node may do better.
     #[must_use]
     pub fn is_node_fault(&self) -> bool {

@@ -4,6 +4,7 @@
 use super::{PACE, ReactorContext};
 use crate::journal::{Lagged, fold_anew};
 use crate::rows;
+use crate::says::Names;
 use crate::store::{EventStore, RowChange, StoreError, Table};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq};
 use kdaemon_projections::{Cluster, Touched};
@@ -189,17 +190,19 @@ impl Rebuilds {
 }
 
 fn changes(cluster: &Cluster, touched: &Touched) -> Vec<RowChange> {
+    let states = [cluster];
+    let names = Names::of(&states);
     let json = |row: Option<String>, table, id| RowChange { table, id, json: row };
     let nodes: BTreeSet<_> = touched.nodes.iter().copied().collect();
     let nodes = nodes
         .into_iter()
-        .map(|id| json(cluster.node(id).and_then(|node| text(&rows::node(node))), Table::Nodes, id.0));
+        .map(|id| json(cluster.node(id).and_then(|node| text(&rows::node(names, node))), Table::Nodes, id.0));
     let applications = touched.applications.iter().map(|id| {
         let row = cluster.application(*id).and_then(|a| text(&rows::application(cluster, a)));
         json(row, Table::Applications, id.0)
     });
     let containers = touched.containers.iter().map(|id| {
-        let row = cluster.container(*id).and_then(|c| text(&rows::container(c)));
+        let row = cluster.container(*id).and_then(|c| text(&rows::container(names, c)));
         json(row, Table::Containers, id.0)
     });
     nodes.chain(applications).chain(containers).collect()

@@ -6,6 +6,7 @@
 
 use super::ReactorContext;
 use crate::http_client::{HttpClient, body_at_most, chain};
+use crate::says::{self, Names};
 use crate::store::{EventQuery, EventStore, EventText, StoreError};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
@@ -299,6 +300,9 @@ impl Sender {
 
     fn request(&self, event: &EventText) -> Result<Request<Full<Bytes>>, String> {
         let gist: Gist = serde_json::from_str(&event.json).map_err(|error| format!("the event: {error}"))?;
+        let cluster = self.context.journal.cluster();
+        let body = says::beside(Names::of(&[&cluster]), &event.json)
+            .map_err(|error| format!("the event: {error}"))?;
         let now = self.context.journal.now().timestamp().to_string();
         let mut request = Request::builder()
             .method(Method::POST)
@@ -315,14 +319,14 @@ impl Sender {
                 parts.iter().for_each(|part| context.update(part));
                 HeaderValue::try_from(format!("sha256={}", hex(context.sign().as_ref())))
             };
-            let body = event.json.as_bytes();
-            let signature = signed(&[body]).map_err(|error| error.to_string())?;
-            let with_time = signed(&[now.as_bytes(), b".", body]).map_err(|error| error.to_string())?;
+            let signature = signed(&[body.as_bytes()]).map_err(|error| error.to_string())?;
+            let with_time =
+                signed(&[now.as_bytes(), b".", body.as_bytes()]).map_err(|error| error.to_string())?;
             request = request
                 .header("x-kdaemon-signature", signature)
                 .header("x-kdaemon-timestamp-signature", with_time);
         }
-        request.body(Full::from(event.json.clone())).map_err(|error| error.to_string())
+        request.body(Full::from(body)).map_err(|error| error.to_string())
     }
 }
 

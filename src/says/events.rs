@@ -203,6 +203,7 @@ pub fn event(names: Names<'_>, envelope: &Envelope) -> String {
 }
 
 /// "the fullest node has 6 containers, the emptiest 4"
-pub(super) fn uneven(most: u32, fewest: u32) -> String {
+#[must_use]
+pub fn uneven(most: u32, fewest: u32) -> String {
     format!("the fullest node has {}, the emptiest {fewest}", counted(most, "container"))
 }

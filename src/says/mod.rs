@@ -6,6 +6,7 @@
 //!
 //! Architecture Invariant: sentences are written, never read. Nothing decides on a text that this module made.
 
+mod beside;
 mod events;
 mod failures;
 mod names;
@@ -14,7 +15,8 @@ mod replay;
 mod scheduling;
 mod why;
 
-pub use events::event;
+pub use beside::beside;
+pub use events::{event, uneven};
 pub use failures::{failure, probe_failure};
 pub use names::Names;
 pub use reasons::{container_reason, node_reason, pause};

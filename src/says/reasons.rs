@@ -3,21 +3,21 @@
 use super::failures::{failure, probe_failure};
 use super::names::Names;
 use super::scheduling::unschedulable;
-use kdaemon_projections::{Cluster, Container, Node, Pause, Reason};
+use kdaemon_projections::{Container, Node, Pause, Reason};
 
 /// Why a node is DOWN; `None` for one that is not.
 #[must_use]
-pub fn node_reason(cluster: &Cluster, node: &Node) -> Option<String> {
-    node.failure.as_ref().map(|probe| probe_failure(Names::of(&[cluster]), probe))
+pub fn node_reason(names: Names<'_>, node: &Node) -> Option<String> {
+    node.failure.as_ref().map(|probe| probe_failure(names, probe))
 }
 
 /// Why a container is in its status, where that is not plain from the status.
 #[must_use]
-pub fn container_reason(cluster: &Cluster, container: &Container) -> Option<String> {
-    container.reason.as_ref().map(|reason| reason_clause(Names::of(&[cluster]), reason))
+pub fn container_reason(names: Names<'_>, container: &Container) -> Option<String> {
+    container.reason.as_ref().map(|reason| reason_clause(names, reason))
 }
 
-pub(super) fn reason_clause(names: Names<'_>, reason: &Reason) -> String {
+fn reason_clause(names: Names<'_>, reason: &Reason) -> String {
     match reason {
         Reason::Unschedulable { moving, because } => unschedulable(names, *moving, because),
         Reason::LaunchFailed { failure: launch } => failure(launch),

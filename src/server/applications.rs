@@ -8,6 +8,7 @@ use super::shapes::{
     Check, Count, Flag, Limits, Many, Text, Variables, Words, filled, nullable, optional_text,
 };
 use super::{Answered, Api, Routes};
+use crate::says::{self, Names};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use kdaemon_api::{ApplicationRow, DryRun};
@@ -283,13 +284,14 @@ fn scaled(cluster: &Cluster, id: Uuid) -> Progress {
                 up += 1;
             }
             (Desired::Running, Status::Failed) => {
-                let reason = container.reason.as_deref().unwrap_or("it could not be launched");
+                let reason =
+                    reason(cluster, container).unwrap_or_else(|| "it could not be launched".to_owned());
                 return Progress::Failed(format!("container `{}`: {reason}", container.name));
             }
             (Desired::Running, _) => going = true,
             // One that ended by itself, as its restart policy allows, will not run; others were stopped before.
             (Desired::Stopped, Status::Down) if container.replica && container.reason.is_some() => {
-                let reason = container.reason.as_deref().unwrap_or_default();
+                let reason = reason(cluster, container).unwrap_or_default();
                 return Progress::Failed(format!("container `{}`: {reason}", container.name));
             }
             (Desired::Stopped, _) => {}
@@ -299,4 +301,8 @@ fn scaled(cluster: &Cluster, id: Uuid) -> Progress {
         return Progress::Going;
     }
     Progress::Done
+}
+
+fn reason(cluster: &Cluster, container: &kdaemon_projections::Container) -> Option<String> {
+    says::container_reason(Names::of(&[cluster]), container)
 }

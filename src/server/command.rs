@@ -6,6 +6,7 @@ use super::resource::{Resource, answer, etag, json};
 use super::shapes::{Flag, Span};
 use super::{Api, SEQ_HEADER, guard};
 use crate::journal::{Keep, Submission, SubmitError};
+use crate::says::{self, Names};
 use crate::store::Answer;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -53,6 +54,14 @@ impl CommandQuery {
     }
 }
 
+/// An event that a command would append, with its sentence.
+#[derive(serde::Serialize)]
+struct EventWithSentence {
+    #[serde(flatten)]
+    envelope: Envelope,
+    says: String,
+}
+
 /// How far what a command has set going has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -98,13 +107,17 @@ pub(super) struct Row<R: Resource> {
 
 impl<R: Resource> Row<R> {
     pub(super) fn new(cluster: &Cluster, id: Uuid, judge: Judge) -> Self {
-        Self { id, last: R::by_id(cluster, id).map(|item| R::row(cluster, item)), judge }
+        Self {
+            id,
+            last: R::by_id(cluster, id).map(|item| R::row(Names::of(&[cluster]), cluster, item)),
+            judge,
+        }
     }
 
     fn shown(&mut self, cluster: &Cluster) -> Shown {
         let item = R::by_id(cluster, self.id);
         match (item, &mut self.last) {
-            (Some(item), last) => *last = Some(R::row(cluster, item)),
+            (Some(item), last) => *last = Some(R::row(Names::of(&[cluster]), cluster, item)),
             (None, Some(last)) => R::mark_deleted(last),
             (None, None) => {}
         }
@@ -234,9 +247,16 @@ impl Call {
         submission.request_id = Some(self.request_id.clone());
         submission.precondition = precondition;
         if self.query.dry_run == Some(Flag(true)) {
-            let Decision { events, .. } = self.api.journal.dry_run(submission)?;
-            let seq = self.api.journal.cluster().seq();
-            return Ok(answer(StatusCode::OK, seq, json(&DryRun { events })));
+            let present = self.api.journal.cluster();
+            let decided = self.api.journal.dry_run(submission);
+            let Decision { events, cluster, .. } =
+                decided.map_err(|refusal| Problem::refused(refusal, &present))?;
+            let row = |envelope: &Envelope| {
+                let says = says::event(Names::of(&[&cluster]), envelope);
+                EventWithSentence { envelope: envelope.clone(), says }
+            };
+            let events = events.iter().map(row).collect();
+            return Ok(answer(StatusCode::OK, present.seq(), json(&DryRun { events })));
         }
         // The answer that is kept is the answer that is given, whatever else is in the commit.
         let (keep, kept) = self.keep(&show, body);
@@ -244,7 +264,7 @@ impl Call {
         let outcome = match self.api.journal.submit(submission).await {
             Ok(outcome) => outcome,
             Err(SubmitError::Repeated(earlier)) => return Ok(self.repeat(&show, *earlier)),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(Problem::not_submitted(error, &self.api.journal.cluster())),
         };
         let kept = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
         let shown = kept.unwrap_or_else(|| show.show(&outcome.cluster, &outcome.events));

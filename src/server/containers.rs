@@ -9,6 +9,7 @@ use super::shapes::{
 };
 use super::{Answered, Api, Routes, SEQ_HEADER};
 use crate::engine::{Engine, Identity, LogRequest, Pulling, Stats};
+use crate::says::{self, Names};
 use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -165,7 +166,9 @@ fn launched(cluster: &Cluster, id: Uuid) -> Progress {
     let Some(container) = cluster.container(ContainerId(id)) else {
         return Progress::Failed("it was deleted meanwhile".to_owned());
     };
-    let reason = |otherwise: &str| container.reason.clone().unwrap_or_else(|| otherwise.to_owned());
+    let reason = |otherwise: &str| {
+        says::container_reason(Names::of(&[cluster]), container).unwrap_or_else(|| otherwise.to_owned())
+    };
     match container.phase {
         Phase::Failed => Progress::Failed(reason("its launch failed")),
         Phase::Deleting => Progress::Failed("it is being deleted".to_owned()),

@@ -8,6 +8,7 @@ use super::problem::{Problem, Sort};
 use super::resource::{answer, page_size, state};
 use super::shapes::{Many, Past, Text, Whole};
 use super::{Answered, Api, Routes};
+use crate::says::{self, Names};
 use crate::store::{EventQuery, EventText};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -91,22 +92,25 @@ pub(super) fn subject(cluster: &Cluster, text: &str) -> Result<Uuid, Problem> {
     }
 }
 
-/// The JSON of stored events, as it was written.
-pub(super) fn raw(events: Vec<EventText>) -> Result<Vec<Box<RawValue>>, Problem> {
-    events
-        .into_iter()
-        .map(|event| {
-            let seq = event.seq;
-            RawValue::from_string(event.json)
-                .map_err(|error| Problem::new(Sort::Internal, format!("event {seq}: {error}")))
-        })
-        .collect()
+/// The JSON of a stored event with its sentence.
+pub(super) fn beside(names: Names<'_>, event: &EventText) -> Result<String, Problem> {
+    says::beside(names, &event.json)
+        .map_err(|error| Problem::new(Sort::Internal, format!("event {}: {error}", event.seq)))
+}
+
+/// The JSON of stored events, each with its sentence.
+fn raw(names: Names<'_>, events: &[EventText]) -> Result<Vec<Box<RawValue>>, Problem> {
+    let raw = |event: &EventText| {
+        RawValue::from_string(beside(names, event)?)
+            .map_err(|error| Problem::new(Sort::Internal, format!("event {}: {error}", event.seq)))
+    };
+    events.iter().map(raw).collect()
 }
 
 /// The log
 ///
 /// By `Accept`: `application/json`, a page; `application/x-ndjson`, one event a line; `text/csv`, with a header row (columns
-/// `seq,id,at,actor_type,actor,request_id,cause,kind,v,data`; an `actor` or `request_id` that a spreadsheet would take for a
+/// `seq,id,at,actor_type,actor,request_id,cause,kind,v,data,says`; an `actor` or `request_id` that a spreadsheet would take for a
 /// formula begins with `'`). Lines are streamed, up to the event that was the last one when they were asked for (it is in
 /// X-KDaemon-Seq); the seq of the last line is the `after` to go on from. An answer that breaks off means that the log could
 /// not be read on.
@@ -132,7 +136,7 @@ async fn page(State(api): State<Api>, Query(query): Query<PageQuery>, headers: H
         until: query.until.map(|until| until.moment(now)),
     };
     if form != Form::Json {
-        return lines::answer(Arc::clone(api.journal.store()), asked, cluster.seq(), form).await;
+        return lines::answer(Arc::clone(api.journal.store()), asked, cluster, form).await;
     }
     let asked = EventQuery { limit: limit + 1, ..asked }; // one more tells whether there is another page
     let mut events = api.journal.store().query(asked).await?;
@@ -142,7 +146,7 @@ async fn page(State(api): State<Api>, Query(query): Query<PageQuery>, headers: H
     // What was appended since the state was taken may be on the page already.
     let head = last.unwrap_or_default().max(cluster.seq());
     let next = last.filter(|_| has_more).map(|seq| seq.0);
-    let page = EventPage { events: raw(events)?, next, head: head.0 };
+    let page = EventPage { events: raw(Names::of(&[&cluster]), &events)?, next, head: head.0 };
     Ok(answer(StatusCode::OK, head, super::resource::json(&page)))
 }
 
@@ -169,7 +173,10 @@ async fn one(State(api): State<Api>, Which(which): Which, Query(query): Query<On
         None => Vec::new(),
     };
     match found.into_iter().next().filter(|event| event.seq.0 == seq) {
-        Some(event) => Ok(answer(StatusCode::OK, cluster.seq(), event.json)),
+        Some(event) => {
+            let text = beside(Names::of(&[&cluster]), &event)?;
+            Ok(answer(StatusCode::OK, cluster.seq(), text))
+        }
         None if api.journal.store().pruned(Seq(seq), Seq(seq)).await? > 0 => Err(Problem::new(
             Sort::Gone,
             format!(

@@ -3,6 +3,7 @@
 //! The events that bear on the thing are folded into a small cluster of their own; its row before and after
 //! each event tells the changes. A thing is found by its id, or by any name that it ever had.
 
+use super::events::beside;
 use super::input::{Query, QueryFields, Which};
 use super::problem::{Problem, Sort};
 use super::resource::{
@@ -10,6 +11,7 @@ use super::resource::{
 };
 use super::shapes::{Flag, Whole};
 use super::{Answered, Api, Routes};
+use crate::says::Names;
 use crate::store::{EventQuery, EventText};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -88,7 +90,8 @@ async fn history<R: Resource>(api: &Api, which: &str, query: HistoryQuery) -> An
     if !record.events.values().any(|event| is_birth_of(&event.envelope.event, R::subject(id))) {
         return Err(Problem::not_found(R::KIND, which));
     }
-    let Told { name, mut events } = tell::<R>(record, id, query.after.map_or(Seq(0), |after| Seq(after.0)))?;
+    let Told { name, mut events } =
+        tell::<R>(record, &cluster, id, query.after.map_or(Seq(0), |after| Seq(after.0)))?;
     let next = (events.len() > limit).then(|| events[limit - 1].0.0);
     events.truncate(limit);
     let events = events.into_iter().map(|(_, text)| text).collect();
@@ -274,14 +277,15 @@ struct Told {
 }
 
 /// Folds the events, and tells those that are about the thing or changed it.
-fn tell<R: Resource>(record: Record<'_>, id: Uuid, after: Seq) -> Result<Told, Problem> {
+fn tell<R: Resource>(record: Record<'_>, present: &Cluster, id: Uuid, after: Seq) -> Result<Told, Problem> {
     let mut cluster = Cluster::default();
     let mut touched = Touched::default();
     let mut before = None;
     let mut told = Told { name: String::new(), events: Vec::new() };
     for (seq, Recorded { text, envelope }) in record.events {
         cluster.apply(&envelope, &mut touched);
-        let row = R::by_id(&cluster, id).map(|item| fields(&R::row(&cluster, item)));
+        let row = R::by_id(&cluster, id)
+            .map(|item| fields(&R::row(Names::of(&[&cluster, present]), &cluster, item)));
         if let Some(name) = row.as_ref().and_then(|row| row.get("name")).and_then(Value::as_str) {
             name.clone_into(&mut told.name);
         }
@@ -289,7 +293,8 @@ fn tell<R: Resource>(record: Record<'_>, id: Uuid, after: Seq) -> Result<Told, P
         before = row;
         let is_own = envelope.event.subjects().iter().any(|subject| subject.uuid() == id);
         if seq > after && (is_own || !changes.is_empty()) {
-            told.events.push((seq, with_changes(text, &field_changes(changes))?));
+            told.events
+                .push((seq, with_changes(Names::of(&[&cluster, present]), text, &field_changes(changes))?));
         }
     }
     Ok(told)
@@ -300,10 +305,10 @@ pub(super) fn field_changes(changes: Changes) -> FieldChanges {
     changes.into_iter().map(|(field, Change { from, to })| (field, FieldChange { from, to })).collect()
 }
 
-/// The event as it was written, with `changes` behind its own fields.
-fn with_changes(text: EventText, changes: &FieldChanges) -> Result<Box<RawValue>, Problem> {
-    let mut written = text.json;
-    written.truncate(written.trim_end().len().saturating_sub(1)); // the closing brace
+/// The event as it was written, with `says` and `changes` after its own fields.
+fn with_changes(names: Names<'_>, text: EventText, changes: &FieldChanges) -> Result<Box<RawValue>, Problem> {
+    let mut written = beside(names, &text)?;
+    written.pop(); // the closing brace
     written.push_str(",\"changes\":");
     written.push_str(&json(changes));
     written.push('}');

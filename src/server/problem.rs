@@ -5,11 +5,13 @@
 
 use crate::engine::EngineError;
 use crate::journal::SubmitError;
+use crate::says::{self, Names, Tense};
 use crate::store::StoreError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kdaemon_api::{NodeRejection, ProblemDetails};
-use kdaemon_control::commands::{NodeReason, Refusal};
+use kdaemon_control::commands::Refusal;
+use kdaemon_projections::Cluster;
 
 /// The media type of problems.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -175,27 +177,33 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl Problem {
+    /// A command was refused on this state.
+    pub(super) fn refused(refusal: Refusal, cluster: &Cluster) -> Self {
         let detail = refusal.to_string();
         match refusal {
             Refusal::NotFound { .. } => Self::new(Sort::NotFound, detail),
-            Refusal::Conflict { reasons, .. } => {
-                let rejection = |NodeReason { node, reason }: NodeReason| NodeRejection { node, reason };
-                let reasons = reasons.into_iter().map(rejection).collect();
-                Self { reasons, ..Self::new(Sort::Conflict, detail) }
+            Refusal::Conflict { detail } => Self::new(Sort::Conflict, detail),
+            Refusal::NoNodeFits(nodes) => {
+                let states = [cluster];
+                let names = Names::of(&states);
+                let reason = |node: &kdaemon_events::scheduling::NodeRejection| NodeRejection {
+                    node: names.node(node.node_id),
+                    reason: says::rejection(names, &node.rejection, Tense::Present),
+                };
+                let reasons = nodes.rejected.iter().map(reason).collect();
+                Self { reasons, ..Self::new(Sort::Conflict, says::no_node_fits(names, &nodes)) }
             }
             Refusal::Invalid { field, detail } => Self::invalid(field, detail),
             Refusal::Changed { .. } => Self::new(Sort::Changed, detail),
             Refusal::Deposed { .. } => Self::new(Sort::Unavailable, detail),
         }
     }
-}
 
-impl From<SubmitError> for Problem {
-    fn from(error: SubmitError) -> Self {
+    /// A command was not carried out.
+    pub(super) fn not_submitted(error: SubmitError, cluster: &Cluster) -> Self {
         match error {
-            SubmitError::Refused(refusal) => refusal.into(),
+            SubmitError::Refused(refusal) => Self::refused(refusal, cluster),
             SubmitError::Overloaded => Self::new(Sort::Overloaded, error.to_string()),
             SubmitError::KeyReused => Self {
                 field: Some("Idempotency-Key".into()),

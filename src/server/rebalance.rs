@@ -4,6 +4,7 @@ use super::command::{Call, CommandQuery, Progress, Show, Shown};
 use super::problem::Problem;
 use super::resource::json;
 use super::{Answered, Routes};
+use crate::says;
 use axum::http::StatusCode;
 use kdaemon_api::Rebalance;
 use kdaemon_control::commands::Command;
@@ -20,7 +21,7 @@ pub(super) fn routes() -> Routes {
     responses((status = 200, description = "There is nothing to move", body = Rebalance), (status = 202, description = "These move", body = Rebalance)))]
 async fn rebalance(call: Call) -> Answered {
     if let Some(pause) = call.api.journal.cluster().paused() {
-        return Err(Problem::conflict(pause.reason.clone()));
+        return Err(Problem::conflict(format!("migrations are paused: {}", says::pause(pause))));
     }
     let moves = Moves(call.api.journal.policy().strategy);
     call.run(Command::Rebalance, None, moves, None).await
@@ -42,7 +43,7 @@ impl Show for Moves {
             Some(planned) => Rebalance {
                 moves: planned.moves.clone(),
                 remaining: planned.remaining,
-                why: planned.why.clone(),
+                why: says::uneven(planned.most, planned.fewest),
             },
             None => nothing_to_move(cluster, self.0),
         };
@@ -58,8 +59,10 @@ fn nothing_to_move(cluster: &Cluster, strategy: Strategy) -> Rebalance {
     let plan = kdaemon_control::scheduler::plan(cluster, strategy);
     let remaining = u32::try_from(plan.moves().count()).unwrap_or(u32::MAX);
     let why = match remaining {
-        0 => "the counts of containers are as even as they can be".to_owned(),
-        _ => format!("{}; as many containers as may move at a time are moving already", plan.why),
+        0 => "containers are distributed as evenly as possible".to_owned(),
+        _ => {
+            format!("{}; max_migrations containers are already moving", says::uneven(plan.most, plan.fewest))
+        }
     };
     Rebalance { moves: Vec::new(), remaining, why }
 }

@@ -10,6 +10,7 @@ use super::{Answered, Api, Routes};
 use crate::config::{Config, SETTINGS};
 use crate::journal::{follower, off_thread, walk_page};
 use crate::reactors::Settings;
+use crate::says::{self, Names};
 use crate::store::{EventQuery, EventStore, StoreError};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -19,6 +20,7 @@ use kdaemon_api::{
 use kdaemon_control::commands::Policy;
 use kdaemon_control::history::{Difference, Figures, Peak, Replay, Replayed, Spread};
 use kdaemon_events::{Envelope, Event, Kind, Seq};
+use kdaemon_projections::Cluster;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,7 +117,10 @@ async fn replay(State(api): State<Api>, input: Input<Stretch>) -> Answered {
         tokio::task::yield_now().await; // a store in memory and a runtime of one thread leave no other time to others
     }
     let last = moment(run.replay.recorded());
-    let text = off_thread(move || Ok(json(&report(first, last, row, run.replay.finish()))));
+    let text = off_thread(move || {
+        let (recorded, replayed) = (run.replay.recorded().clone(), run.replay.replayed().clone());
+        Ok(json(&report(first, last, row, [&replayed, &recorded], run.replay.finish())))
+    });
     Ok(answer(StatusCode::OK, to, text.await?))
 }
 
@@ -219,8 +224,19 @@ fn policy_row(policy: &Policy) -> PolicyRow {
     }
 }
 
-fn report(from: Moment, to: Moment, policy: PolicyRow, replayed: Replayed) -> ReplayReport {
-    let difference = |Difference { at, seq, says }: Difference| ReplayDifference { at, seq, says };
+fn report(
+    from: Moment,
+    to: Moment,
+    policy: PolicyRow,
+    states: [&Cluster; 2],
+    replayed: Replayed,
+) -> ReplayReport {
+    let names = Names::of(&states);
+    let difference = |one: Difference| ReplayDifference {
+        at: one.at,
+        seq: one.seq.map(|seq| seq.0),
+        says: says::difference(names, &one),
+    };
     ReplayReport {
         from,
         to,

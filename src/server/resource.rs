@@ -7,6 +7,7 @@ use super::shapes::Whole;
 use super::when::state_of;
 use super::{Api, SEQ_HEADER};
 use crate::rows;
+use crate::says::Names;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -46,7 +47,8 @@ pub(super) trait Resource: Send + Sync + 'static {
     fn by_id(cluster: &Cluster, id: Uuid) -> Option<&Arc<Self::Item>>;
     /// Those with a higher id, by id.
     fn after(cluster: &Cluster, id: Option<Uuid>) -> impl Iterator<Item = &Arc<Self::Item>>;
-    fn row(cluster: &Cluster, item: &Self::Item) -> Self::Row;
+    /// The row, as of the state; `names` resolves the ids that its reason mentions.
+    fn row(names: Names<'_>, cluster: &Cluster, item: &Self::Item) -> Self::Row;
     fn id(item: &Self::Item) -> Uuid;
     fn seq(item: &Self::Item) -> Seq;
     fn labels(item: &Self::Item) -> Option<&BTreeMap<String, String>>;
@@ -90,8 +92,8 @@ impl Resource for Nodes {
     fn after(cluster: &Cluster, id: Option<Uuid>) -> impl Iterator<Item = &Arc<Node>> {
         cluster.nodes_after(id.map(NodeId))
     }
-    fn row(_cluster: &Cluster, node: &Node) -> NodeRow {
-        rows::node(node)
+    fn row(names: Names<'_>, _cluster: &Cluster, node: &Node) -> NodeRow {
+        rows::node(names, node)
     }
     fn id(node: &Node) -> Uuid {
         node.id.0
@@ -142,7 +144,7 @@ impl Resource for Applications {
     fn after(cluster: &Cluster, id: Option<Uuid>) -> impl Iterator<Item = &Arc<Application>> {
         cluster.applications_after(id.map(ApplicationId))
     }
-    fn row(cluster: &Cluster, application: &Application) -> ApplicationRow {
+    fn row(_names: Names<'_>, cluster: &Cluster, application: &Application) -> ApplicationRow {
         rows::application(cluster, application)
     }
     fn id(application: &Application) -> Uuid {
@@ -196,8 +198,8 @@ impl Resource for Containers {
     fn after(cluster: &Cluster, id: Option<Uuid>) -> impl Iterator<Item = &Arc<Container>> {
         cluster.containers_after(id.map(ContainerId))
     }
-    fn row(_cluster: &Cluster, container: &Container) -> ContainerRow {
-        rows::container(container)
+    fn row(names: Names<'_>, _cluster: &Cluster, container: &Container) -> ContainerRow {
+        rows::container(names, container)
     }
     fn id(container: &Container) -> Uuid {
         container.id.0
@@ -316,7 +318,7 @@ pub(super) async fn get<R: Resource>(
         response.headers_mut().remove(header::CONTENT_TYPE);
         response
     } else {
-        answer(StatusCode::OK, cluster.seq(), json(&R::row(&cluster, item)))
+        answer(StatusCode::OK, cluster.seq(), json(&R::row(Names::of(&[&cluster]), &cluster, item)))
     };
     response.headers_mut().extend(tag.map(|tag| (header::ETAG, tag)));
     Ok(response)
@@ -523,7 +525,7 @@ impl<R: Resource> Listing<R> {
                 break;
             }
             self.last = Some(R::id(item));
-            let row = R::row(&self.cluster, item);
+            let row = R::row(Names::of(&[&self.cluster]), &self.cluster, item);
             if !self.filter.admits::<R>(item, &row) {
                 continue;
             }
@@ -546,7 +548,7 @@ impl<R: Resource> Listing<R> {
         let mut rows = Vec::new();
         let mut next = None;
         for item in R::after(&self.cluster, self.last) {
-            let row = R::row(&self.cluster, item);
+            let row = R::row(Names::of(&[&self.cluster]), &self.cluster, item);
             if !self.filter.admits::<R>(item, &row) {
                 continue;
             }

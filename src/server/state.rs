@@ -8,6 +8,7 @@ use super::when::{state_of, stretch};
 use super::{Answered, Api, Routes};
 use crate::journal::follower;
 use crate::rows::ApiRows;
+use crate::says::Names;
 use crate::store::StoreError;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -29,7 +30,7 @@ struct Rows<'a, R>(&'a Cluster, PhantomData<R>);
 
 impl<R: Resource> Serialize for Rows<'_, R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(R::after(self.0, None).map(|item| R::row(self.0, item)))
+        serializer.collect_seq(R::after(self.0, None).map(|item| R::row(Names::of(&[self.0]), self.0, item)))
     }
 }
 

@@ -7,6 +7,7 @@ use super::resource::{state, state_at};
 use super::shapes::Whole;
 use super::{Answered, Api, Routes, SEQ_HEADER};
 use crate::journal::{Committed, Lagged, Subscription};
+use crate::says::{self, Names};
 use crate::store::{EventQuery, EventText, StoreError};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
@@ -74,8 +75,12 @@ async fn stream_events(
     let position = after.map_or(subscription.cluster.seq(), |after| Seq(after.0));
     let follower = Follower::new(api.clone(), subscription, position, query.kind, subject);
     // Without a name of their own, so that a browser's `onmessage` gets them all.
-    let messages = follower.into_stream().map(|event| {
-        Ok::<_, std::convert::Infallible>(Message::default().id(event.seq.to_string()).data(event.json))
+    let journal = api.journal.clone();
+    let messages = follower.into_stream().map(move |event| {
+        let cluster = journal.cluster();
+        // An event that this program does not know has no sentence.
+        let data = says::beside(Names::of(&[&cluster]), &event.json).unwrap_or(event.json);
+        Ok::<_, std::convert::Infallible>(Message::default().id(event.seq.to_string()).data(data))
     });
     let messages = messages.take_until(api.shutdown.clone().cancelled_owned());
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive");

@@ -5,6 +5,7 @@ use super::problem::{Problem, Sort};
 use super::resource::{Applications, Containers, Nodes, Resource, json};
 use super::{Api, Routes, guard};
 use crate::journal::{Committed, Lagged};
+use crate::says::Names;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -96,12 +97,12 @@ fn changes<R: Resource>(old: &Cluster, new: &Cluster, touched: Option<Vec<Uuid>>
     let message =
         |change: &str, row: R::Row| json(&Told { name: &format!("{} {change}", R::PLURAL), data: row });
     let change = |id: Uuid| match (R::by_id(old, id), R::by_id(new, id)) {
-        (None, Some(item)) => Some(message("add", R::row(new, item))),
+        (None, Some(item)) => Some(message("add", R::row(Names::of(&[new]), new, item))),
         (Some(before), Some(item)) if R::seq(before) != R::seq(item) => {
-            Some(message("edit", R::row(new, item)))
+            Some(message("edit", R::row(Names::of(&[new]), new, item)))
         }
         (Some(item), None) => {
-            let mut row = R::row(old, item);
+            let mut row = R::row(Names::of(&[old]), old, item);
             R::mark_deleted(&mut row);
             Some(message("remove", row))
         }

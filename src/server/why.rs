@@ -5,11 +5,12 @@ use super::problem::Problem;
 use super::resource::{Containers, Nodes, ReadQuery, Resource, answer, json};
 use super::when::state_of;
 use super::{Answered, Api, Routes};
+use crate::says::{self, Names};
 use crate::store::{EventQuery, EventStore, StoreError};
 use axum::extract::State;
 use axum::http::StatusCode;
 use kdaemon_api::{WhyReport, WhyStep};
-use kdaemon_control::history::{Inquiry, Step, Want, Why, is_failed_probe};
+use kdaemon_control::history::{About, Inquiry, Want, is_failed_probe};
 use kdaemon_events::{Envelope, Kind, Seq, Subject};
 use utoipa_axum::routes;
 
@@ -47,27 +48,34 @@ async fn why<R: Resource>(api: &Api, which: &str, query: &ReadQuery) -> Answered
         let found = read(api.journal.store().as_ref(), want).await?;
         inquiry.add(want, found);
     }
-    Ok(answer(StatusCode::OK, seq, json(&report(inquiry.tell()))))
+    Ok(answer(StatusCode::OK, seq, json(&report(&inquiry))))
 }
 
-fn report(why: Why) -> WhyReport {
-    let step = |step: Step| WhyStep {
-        seq: step.seq,
-        at: step.at,
-        kind: step.kind.to_owned(),
-        actor: step.actor,
-        says: step.says,
-        cause: step.cause,
-        because: step.because,
+fn report(inquiry: &Inquiry) -> WhyReport {
+    let states = [inquiry.cluster()];
+    let (id, name, kind, state) = match inquiry.about() {
+        About::Node(node) => (node.id.0, node.name.clone(), "node", node.health.as_str()),
+        About::Container(container) => {
+            (container.id.0, container.name.clone(), "container", container.status().as_str())
+        }
     };
+    let steps = inquiry.steps().map(|(envelope, because)| WhyStep {
+        seq: envelope.seq.0,
+        at: envelope.at,
+        kind: envelope.event.kind().as_str().to_owned(),
+        actor: envelope.actor.clone(),
+        says: says::event(Names::of(&states), envelope),
+        cause: envelope.cause.map(|cause| cause.0),
+        because: because.into_iter().rev().map(|seq| seq.0).collect(),
+    });
     WhyReport {
-        id: why.id,
-        name: why.name,
-        kind: why.kind.to_owned(),
-        seq: why.seq,
-        state: why.state.to_owned(),
-        sentences: why.sentences,
-        steps: why.steps.into_iter().map(step).collect(),
+        id,
+        name,
+        kind: kind.to_owned(),
+        seq: inquiry.cluster().seq().0,
+        state: state.to_owned(),
+        sentences: says::why(inquiry),
+        steps: steps.collect(),
     }
 }
 

@@ -9,6 +9,7 @@ use kdaemon::reactors::Rebuilds;
 use kdaemon::server::Api;
 use kdaemon::store::{EventStore as _, Head};
 use kdaemon_control::commands::{Command, LaunchFailure, Policy, Probe, ProbeResult};
+use kdaemon_events::failure::Failure;
 use kdaemon_events::{Actor, ClusterId, ContainerId, Endpoint, Generation, NodeId, PlacementId};
 use kdaemon_testing::MemoryStore;
 use kdaemon_testing::engines::{Limits, Machine as Engine, SimulatedEngines, SimulatedMachine, Timing};
@@ -183,7 +184,7 @@ impl World {
                 let engine = Some(self.engines.client(&endpoint).facts().await.unwrap());
                 ProbeResult::Answered { engine, listed: None }
             }
-            false => ProbeResult::Failed("no answer".into()),
+            false => ProbeResult::Failed(Failure::refused("no answer").into()),
         };
         let probe = Probe { node_id, endpoint, latency: Duration::from_millis(3), result };
         self.tell(Command::RecordProbe(probe)).await
@@ -243,7 +244,7 @@ impl World {
     }
 
     pub async fn fail_launch(&self, id: ContainerId, reason: &str) {
-        let failure = LaunchFailure { reason: reason.into(), node_fault: false };
+        let failure = LaunchFailure { failure: Failure::refused(reason), node_fault: false };
         self.tell(Command::RecordLaunchFailed(self.placement_id(id), failure)).await;
     }
 

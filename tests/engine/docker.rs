@@ -12,6 +12,7 @@ use bollard::query_parameters::{
     StartContainerOptions,
 };
 use futures_util::StreamExt;
+use kdaemon::engine::Failure;
 use kdaemon::engine::docker::{DockerEngines, Limits};
 use kdaemon::engine::{
     ContainerState, Engine, EngineError, EngineEvent, Engines, LABEL_CLUSTER, LaunchOrder, LogRequest,
@@ -505,7 +506,7 @@ async fn frozen_engine_and_cut_link_are_unreachable_until_repaired() {
     tokio::task::block_in_place(|| cluster.freeze(2));
     let frozen = engine.ping().await;
     tokio::task::block_in_place(|| cluster.thaw(2));
-    assert_eq!(frozen, Err(EngineError::Unreachable("no answer within 500 ms".into())));
+    assert_eq!(frozen, Err(EngineError::Unreachable(Failure::Timeout { limit_ms: 500 })));
     engine.ping().await.unwrap();
 
     tokio::task::block_in_place(|| cluster.cut(2));

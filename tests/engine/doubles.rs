@@ -1,5 +1,6 @@
 //! Endpoints that are not engines: small TCP servers.
 
+use kdaemon::engine::Failure;
 use kdaemon::engine::docker::{DockerEngines, Limits};
 use kdaemon::engine::{Credentials, Engine, EngineError, Engines, Identity, LaunchOrder, Pulling};
 use kdaemon_events::{ClusterId, ContainerId, Endpoint, Generation, Spec};
@@ -96,7 +97,7 @@ fn order() -> LaunchOrder {
 
 fn unreachable<T: std::fmt::Debug>(answer: Result<T, EngineError>) -> String {
     match answer {
-        Err(EngineError::Unreachable(sentence)) => sentence,
+        Err(EngineError::Unreachable(failure)) => kdaemon::says::failure(&failure),
         other => panic!("not unreachable: {other:?}"),
     }
 }
@@ -195,10 +196,10 @@ async fn credentials_are_sent_in_url_safe_base64() {
 #[tokio::test]
 async fn stalled_pull_is_a_node_fault() {
     let (engine, _told) = server(|head| empty_engine(head, None)).await;
-    let EngineError::NodeFault(sentence) = engine.launch(&order()).await.unwrap_err() else {
+    let EngineError::NodeFault(failure) = engine.launch(&order()).await.unwrap_err() else {
         panic!("no node fault")
     };
-    assert_eq!(sentence, "the pull of reg.example:5000/x:1 made no progress for 300 ms");
+    assert_eq!(failure, Failure::PullStalled { image: "reg.example:5000/x:1".into(), limit_ms: 300 });
 }
 
 #[tokio::test]
@@ -252,7 +253,7 @@ async fn pull_success_is_verified() {
 async fn error_inside_a_pull_quotes_the_engine() {
     let body = "{\"status\":\"Pulling\"}\n{\"errorDetail\":{\"message\":\"no space left on device\"},\"error\":\"no space left on device\"}\n";
     let (engine, _told) = server(move |head| empty_engine(head, Some(&http("200 OK", body)))).await;
-    assert_eq!(engine.launch(&order()).await, Err(EngineError::NodeFault("no space left on device".into())));
+    assert_eq!(engine.launch(&order()).await, Err(EngineError::node_fault("no space left on device")));
 }
 
 #[tokio::test]

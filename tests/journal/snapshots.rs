@@ -60,7 +60,7 @@ fn event(seq: u64) -> Event {
             container_id: container(seq - 1),
             generation: Generation(1),
             node_id: node(seq),
-            why: String::new(),
+            evaluation: Box::default(),
         }
         .into(),
         _ => ContainerDeleted { container_id: container((seq / 3).saturating_sub(seq / 3 % 5) + 1) }.into(),

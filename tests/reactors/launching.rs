@@ -4,6 +4,9 @@ use crate::reactors::harness::{World, forever};
 use kdaemon::engine::{EngineError, Identity};
 use kdaemon_control::commands::{Command, SpecChanges};
 use kdaemon_events::RestartPolicy;
+use kdaemon_events::failure::Failure;
+use kdaemon_events::scheduling::Unschedulable;
+use kdaemon_projections::Reason;
 use kdaemon_projections::{Cluster, Phase, Status};
 use kdaemon_testing::engines::{SimulatedMachine, Timing};
 use std::time::Duration;
@@ -103,7 +106,10 @@ async fn exiting_container_restarts_with_backoff() {
         .take(5)
         .collect();
     assert_eq!(exits, vec![0, 1, 2, 4, 8]);
-    assert!(world.get(id).reason.as_ref().unwrap().contains("exited with code 3"));
+    assert!(matches!(
+        world.get(id).reason,
+        Some(Reason::Exited { exit_code: Some(3), restart: Some(_), .. })
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,7 +124,7 @@ async fn container_with_restart_policy_no_stays_down_with_the_reason() {
     let id = world.container("job-a", "job").await;
     world.submit(Command::LaunchContainer(id)).await.unwrap();
     world.until_status(id, Status::Down).await;
-    assert_eq!(world.get(id).reason.as_deref(), Some("it exited with code 3"));
+    assert!(matches!(world.get(id).reason, Some(Reason::Exited { exit_code: Some(3), restart: None, .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +137,10 @@ async fn failing_launch_is_retried_then_failed_with_the_engines_message() {
     world.submit(Command::LaunchContainer(id)).await.unwrap();
     world.until_status(id, Status::Failed).await;
     assert_eq!(world.count("ContainerLaunchFailed").await, 5);
-    assert!(world.get(id).reason.as_ref().unwrap().contains("no/such-image"));
+    let Some(Reason::LaunchFailed { failure: Failure::Refused { quote } }) = &world.get(id).reason else {
+        panic!("no reason: {:?}", world.get(id).reason)
+    };
+    assert!(quote.as_str().contains("no/such-image"), "{quote}");
     world.at_rest().await;
     assert_eq!(world.counts().iter().sum::<u32>(), 0, "a failed container counts on no node");
 }
@@ -161,12 +170,14 @@ async fn launch_that_times_out_after_success_leaves_one_container() {
 #[tokio::test(start_paused = true)]
 async fn application_waits_for_its_dependencies() {
     let world = World::with_nodes(1).await;
-    world.application("db", forever(), None).await;
+    let db = world.application("db", forever(), None).await;
     world.application_depending_on("web", forever(), None, &["db"]).await;
     let web = world.container("web-a", "web").await;
     world.submit(Command::LaunchContainer(web)).await.unwrap();
     assert_eq!(world.get(web).status(), Status::Launching);
-    assert!(world.get(web).reason.as_ref().unwrap().contains("waits for application `db`"));
+    let waits = world.get(web).reason.clone();
+    let because = Unschedulable::Dependency { application_id: db };
+    assert_eq!(waits, Some(Reason::Unschedulable { moving: None, because }));
     world.running("db-a", "db").await;
     world.until_status(web, Status::Up).await;
 }
@@ -200,12 +211,13 @@ async fn absent_store_stops_nothing_permanently() {
 #[tokio::test(start_paused = true)]
 async fn engine_error_is_quoted() {
     let world = World::with_nodes(1).await;
-    world.machine(1).fail_next_launches(9, EngineError::Rejected("exec: \"nope\": not found".into()));
+    world.machine(1).fail_next_launches(9, EngineError::rejected("exec: \"nope\": not found"));
     world.application("web", forever(), None).await;
     let id = world.container("web-a", "web").await;
     world.submit(Command::LaunchContainer(id)).await.unwrap();
     world.until_status(id, Status::Failed).await;
-    assert_eq!(world.get(id).reason.as_deref(), Some("exec: \"nope\": not found"));
+    let failure = Failure::refused("exec: \"nope\": not found");
+    assert_eq!(world.get(id).reason, Some(Reason::LaunchFailed { failure }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,7 +226,7 @@ async fn missing_image_affects_no_other_application() {
     // Of equally empty nodes the one with the lowest id is chosen first.
     let first = world.journal.cluster().nodes().next().unwrap().name.clone();
     let first = world.machine(first.trim_start_matches("node-").parse().unwrap());
-    first.fail_next_launches(1, EngineError::NodeFault("no route to its registry".into()));
+    first.fail_next_launches(1, EngineError::node_fault("no route to its registry"));
     world.application("unlucky", forever(), None).await;
     world.running("unlucky-a", "unlucky").await;
     world.application("web", forever(), Some(5)).await;

@@ -26,7 +26,7 @@ async fn node_with_a_wrong_address_is_down_with_the_reason() {
     let world = World::empty().await;
     let id = world.mount(9).await;
     let cluster = world.until("it is DOWN", |c| c.node(id).is_some_and(|n| n.health == Health::Down)).await;
-    assert!(cluster.node(id).unwrap().reason.is_some());
+    assert!(cluster.node(id).unwrap().failure.is_some());
 }
 
 #[tokio::test(start_paused = true)]

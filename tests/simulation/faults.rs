@@ -160,11 +160,11 @@ fn inject(world: &Arc<World>, peace: &CancellationToken, rng: &mut Rng, fault: F
             world.engines.add(&endpoint(number), about);
         }
         Fault::LaunchesFail => {
-            let error = EngineError::NodeFault("the overlay driver fails".into());
+            let error = EngineError::node_fault("the overlay driver fails");
             machine.fail_next_launches(1 + u32::try_from(rng.below(4)).unwrap_or(0), error);
         }
         Fault::LaunchesAreRejected => {
-            let error = EngineError::Rejected("the image has no layers".into());
+            let error = EngineError::rejected("the image has no layers");
             machine.fail_next_launches(1 + u32::try_from(rng.below(3)).unwrap_or(0), error);
         }
         Fault::LaunchesTimeOutThoughDone => machine.launch_succeeds_but_times_out(1),
@@ -277,7 +277,7 @@ fn daemon_fault(
 pub fn heal(world: &World) {
     world.engines.set_registry_down(false);
     for (_, machine) in world.engines.machines() {
-        machine.fail_next_launches(0, EngineError::NodeFault(String::new()));
+        machine.fail_next_launches(0, EngineError::node_fault(String::new()));
         machine.launch_succeeds_but_times_out(0);
         machine.start();
         machine.heal();

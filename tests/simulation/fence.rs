@@ -94,7 +94,7 @@ impl Fence {
         self.pass(async {
             if self.cut.lock().unwrap().contains(endpoint) {
                 tokio::time::sleep(NO_ANSWER).await;
-                return Err(EngineError::Unreachable("no answer: the network is cut".into()));
+                return Err(EngineError::no_connection("no answer: the network is cut"));
             }
             call.await
         })

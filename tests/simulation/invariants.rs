@@ -6,6 +6,7 @@ use crate::rules;
 use kdaemon::engine::Identity;
 use kdaemon::journal::Committed;
 use kdaemon::rows;
+use kdaemon::says::Names;
 use kdaemon::store::Table;
 use kdaemon_events::cluster::Move;
 use kdaemon_events::container::{
@@ -385,15 +386,17 @@ fn misshapen(container: &Container) -> Option<&'static str> {
 pub fn rows_of(cluster: &Cluster, table: Table) -> BTreeMap<Uuid, String> {
     let text = |row: serde_json::Result<String>| row.unwrap_or_default();
     match table {
-        Table::Nodes => {
-            cluster.nodes().map(|n| (n.id.0, text(serde_json::to_string(&rows::node(n))))).collect()
-        }
+        Table::Nodes => cluster
+            .nodes()
+            .map(|n| (n.id.0, text(serde_json::to_string(&rows::node(Names::of(&[cluster]), n)))))
+            .collect(),
         Table::Applications => cluster
             .applications()
             .map(|a| (a.id.0, text(serde_json::to_string(&rows::application(cluster, a)))))
             .collect(),
-        Table::Containers => {
-            cluster.containers().map(|c| (c.id.0, text(serde_json::to_string(&rows::container(c))))).collect()
-        }
+        Table::Containers => cluster
+            .containers()
+            .map(|c| (c.id.0, text(serde_json::to_string(&rows::container(Names::of(&[cluster]), c)))))
+            .collect(),
     }
 }

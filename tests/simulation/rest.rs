@@ -187,14 +187,14 @@ fn wrong(world: &World, cluster: &Cluster) -> Vec<String> {
     let mut wrong = Vec::new();
     for node in cluster.nodes() {
         if node.health != Health::Up {
-            wrong.push(format!("{} is {:?}: {:?}", node.name, node.health, node.reason));
+            wrong.push(format!("{} is {:?}: {:?}", node.name, node.health, node.failure));
         }
         if !node.orphans.is_empty() {
             wrong.push(format!("{} has orphans: {:?}", node.name, node.orphans));
         }
     }
     if let Some(pause) = cluster.paused() {
-        wrong.push(format!("nothing is moved: {}", pause.reason));
+        wrong.push(format!("migrations are paused: {pause:?}"));
     }
     let Some(ours) = cluster.id() else { return vec!["there is no cluster".into()] };
     let mut expected: BTreeMap<Endpoint, BTreeMap<Identity, bool>> = BTreeMap::new();

@@ -251,7 +251,7 @@ fn why_not_now(cluster: &Cluster, reason: MigrationReason, max_migrations: usize
     if let Some(pause) = cluster.paused()
         && matches!(reason, MigrationReason::Unhealthy | MigrationReason::Balance)
     {
-        return Some(format!("nothing is to be moved ({})", pause.reason));
+        return Some(format!("migrations are paused ({pause:?})"));
     }
     let moving = cluster.containers().filter(|container| container.migrating.is_some()).count();
     if matches!(reason, MigrationReason::Balance | MigrationReason::Drain) && moving >= max_migrations {

@@ -6,6 +6,7 @@ use kdaemon_events::cluster::TokenCreated;
 use kdaemon_events::container::ContainerMigrationCommanded;
 use kdaemon_events::container::MigrationReason;
 use kdaemon_events::node::{NodeCordoned, NodeObserved, ProbeOutcome};
+use kdaemon_events::scheduling::{Evaluation, LabelSpread, Score};
 use kdaemon_events::{
     Actor, CommitId, ContainerId, Envelope, Event, EventId, Generation, NodeId, RequestId, Seq,
 };
@@ -48,6 +49,8 @@ pub fn observed(number: u128) -> Event {
 
 /// An event about a container and two nodes, which may be the same one.
 pub fn migration(from: u128, to: u128) -> Event {
+    let value = Some("it's 'quoted' — \u{1F980}\n".to_owned());
+    let score = Score { spread: Some(LabelSpread { value, containers: 0 }), ..Score::default() };
     ContainerMigrationCommanded {
         container_id: ContainerId(Uuid::from_u128(900)),
         from_node_id: node(from),
@@ -56,7 +59,7 @@ pub fn migration(from: u128, to: u128) -> Event {
         generation: Generation(2),
         reason: MigrationReason::Update,
         start_first: false,
-        why: "it's 'quoted' — \u{1F980}\n".into(),
+        evaluation: Some(Box::new(Evaluation { score, ..Evaluation::default() })),
     }
     .into()
 }

@@ -249,6 +249,10 @@ pub(super) fn wait(
     reason: Unschedulable,
     cause: Option<Seq>,
 ) {
+    let reason = match reason {
+        Unschedulable::NoNodeFits(nodes) => Unschedulable::NoNodeFits(nodes.bounded()),
+        other => other,
+    };
     let because = Reason::Unschedulable { moving, because: reason };
     if container.reason.as_ref() == Some(&because) {
         return;

@@ -80,17 +80,14 @@ impl Examined {
     }
 }
 
-/// Why no node fits: the first nodes by id with their rejections, the others counted.
+/// Why no node fits: the rejection of each, by id.
 pub(super) fn none_fits(proposed: &ProposedPlan<'_>, request: &Request<'_>) -> NoNodeFits {
-    let mut examined = Examined::default();
-    for node in proposed.cluster.nodes() {
-        if let Err(rejection) = check(proposed, node, request) {
-            examined.reject(node.id, rejection);
-        }
-    }
+    let rejection = |node: &Node| {
+        check(proposed, node, request).err().map(|rejection| NodeRejection { node_id: node.id, rejection })
+    };
     NoNodeFits {
         nodes: u32::try_from(proposed.cluster.nodes().len()).unwrap_or(u32::MAX),
-        rejected: examined.rejected,
-        rejections: examined.counts,
+        rejected: proposed.cluster.nodes().filter_map(|node| rejection(node)).collect(),
+        rejections: RejectionCounts::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! Container records: making, editing, launching, stopping, deleting.
 
 use crate::fixture::*;
-use kdaemon_control::commands::{Command, CreateContainer, Refusal, UpdateContainer};
+use kdaemon_control::commands::{Command, CreateContainer, UpdateContainer};
 use kdaemon_control::observed::Exit;
 use kdaemon_events::container::{ContainerExited, MigrationReason};
 use kdaemon_events::{Environment, Generation};

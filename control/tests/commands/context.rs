@@ -60,9 +60,7 @@ fn what_has_changed_since_it_was_read_is_left_alone() {
         seq - 1
     ));
     let web = Subject::Application(application("web"));
-    let changed = |seq: u64| {
-        format!("resource was modified (expected seq 1, found {seq}); reload and retry")
-    };
+    let changed = |seq: u64| format!("resource was modified (expected seq 1, found {seq}); reload and retry");
     given(web, 1).when(scale("web", 0)).then_refused(&changed(5));
     let c = Subject::Container(container("c"));
     given(c, 1).when(delete("c")).then_refused(&changed(6));

@@ -4,7 +4,7 @@
 //! node=a (0; b down)`. Ids stand there as the names of what they belong to, times as the distance from now.
 
 use crate::written;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta};
 use kdaemon_control::commands::{
     Command, Context, CreateApplication, CreateContainer, Decision, LaunchFailure, Listed, MountNode, Policy,
     Probe, ProbeResult, Refusal, Seen, SpecChanges, UpdateApplication, UpdateContainer, UpdateNode, decide,

@@ -165,7 +165,7 @@ fn many_refused_nodes_are_counted_not_listed() {
     refused_for(
         given,
         "9: n1 down; n2 down; n3 cordoned; n4 full{capacity=0}; \
-         n5 port_taken{container=c5,port=8080,protocol=tcp}; n6 not_probed; n7 not_probed; n8 not_probed; 1 not_probed",
+         n5 port_taken{container=c5,port=8080,protocol=tcp}; n6 not_probed; n7 not_probed; n8 not_probed; n9 not_probed",
     );
 }
 

@@ -25,7 +25,8 @@ fn web() -> Given {
 #[test]
 fn a_node_that_never_answered_is_down_at_once() {
     let then = Given::cluster().node("a").when(failed_probe("a"));
-    let then = then.then([FAILED, "NodeUnhealthy failure=no_connection{quote=no route to host} failures=1 node=a"]);
+    let then =
+        then.then([FAILED, "NodeUnhealthy failure=no_connection{quote=no route to host} failures=1 node=a"]);
     then.because(["nothing", "NodeObserved a"]).and_when(failed_probe("a")).then([FAILED]);
 }
 

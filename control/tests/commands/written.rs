@@ -2,6 +2,8 @@
 //! (0; b down)`. Ids are written as the names of what they belong to, times as the distance from now; an evaluation as the
 //! chosen score and the verdicts on the other nodes, in parentheses.
 
+#![allow(dead_code)] // the tests of the scheduler use a part of it
+
 use chrono::{DateTime, Utc};
 use kdaemon_events::scheduling::{
     Evaluation, NoNodeFits, NodeVerdict, Rejection, RejectionCounts, Score, Unschedulable, Verdict,

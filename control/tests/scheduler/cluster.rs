@@ -4,6 +4,7 @@ use kdaemon_events::application::ApplicationCreated;
 use kdaemon_events::container::{
     ContainerCreated, ContainerLaunchFailed, ContainerLaunchRequested, ContainerLaunched, ContainerPlaced,
 };
+use kdaemon_events::failure::Failure;
 use kdaemon_events::node::{
     EngineFacts, NodeCordoned, NodeDrainStarted, NodeHealthy, NodeMounted, NodeObserved, NodeUnhealthy,
     ProbeOutcome,
@@ -43,7 +44,7 @@ impl Log {
     pub fn place(&mut self, container_id: ContainerId, node_id: NodeId) {
         let generation = self.cluster.container(container_id).unwrap().generation.next();
         self.add(ContainerLaunchRequested { container_id });
-        self.add(ContainerPlaced { container_id, generation, node_id, why: String::new() });
+        self.add(ContainerPlaced { container_id, generation, node_id, evaluation: Box::default() });
     }
 
     pub fn launched(&mut self, container_id: ContainerId) {
@@ -60,7 +61,7 @@ impl Log {
     }
 
     pub fn unhealthy(&mut self, node_id: NodeId) {
-        self.add(NodeUnhealthy { node_id, failures: 3, reason: "no answer".into() });
+        self.add(NodeUnhealthy { node_id, failures: 3, failure: Failure::refused("no answer").into() });
     }
 }
 
@@ -266,12 +267,12 @@ impl Draft {
             if a_container.failed {
                 log.add(ContainerLaunchFailed {
                     container_id,
-                    generation: Some(Generation(1)),
-                    node_id: Some(node(on)),
-                    reason: "disk full".into(),
+                    generation: Generation(1),
+                    node_id: node(on),
+                    failure: Failure::refused("disk full"),
                     node_fault: true,
                     attempt: 1,
-                    retry_at: Some(chrono::DateTime::from_timestamp(1_700_000_100, 0).unwrap()),
+                    retry_at: chrono::DateTime::from_timestamp(1_700_000_100, 0).unwrap(),
                 });
             } else {
                 log.launched(container_id);

@@ -7,3 +7,5 @@ mod model;
 mod naive;
 mod places;
 mod plans;
+#[path = "../commands/written.rs"]
+mod written;

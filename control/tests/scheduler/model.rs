@@ -10,6 +10,7 @@ use kdaemon_control::commands::{
     ProbeResult, Refusal, Seen, SpecChanges, decide,
 };
 use kdaemon_control::observed::{ContainerState, Launched};
+use kdaemon_events::failure::Failure;
 use kdaemon_events::{Actor, ClusterId, ContainerId, Event, NodeId, PlacementId, UpdatePolicy};
 use kdaemon_projections::{Cluster, Desired, Phase, Status};
 use proptest::prelude::*;
@@ -252,7 +253,7 @@ impl Real {
             let listed = Some(Listed { own, foreign: 0, as_of: self.cluster.seq() });
             ProbeResult::Answered { engine: None, listed }
         } else {
-            ProbeResult::Failed("no answer".into())
+            ProbeResult::Failed(Failure::refused("no answer").into())
         };
         let endpoint = self.cluster.node(node_id).unwrap().endpoint.clone();
         let probe = Probe { node_id, endpoint, latency: Duration::from_millis(1), result };
@@ -406,9 +407,13 @@ impl StateMachineTest for Compared {
                 let placed = matches!(reference.containers[c].at, At::On(_));
                 match launched {
                     Ok(_) => assert!(placed, "launched, though no node fits"),
-                    Err(Refusal::Conflict { reasons, .. }) => {
-                        assert!(!placed, "refused: {reasons:?}");
-                        assert_eq!(reasons.len(), real.nodes.len(), "each node says why not");
+                    Err(Refusal::NoNodeFits(nodes)) => {
+                        assert!(!placed, "refused: {nodes:?}");
+                        assert_eq!(
+                            nodes.rejected.len(),
+                            real.nodes.len(),
+                            "each node is rejected with a reason"
+                        );
                     }
                     Err(other) => panic!("{other}"),
                 }

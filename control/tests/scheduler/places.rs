@@ -2,7 +2,9 @@
 
 use crate::cluster::{Draft, a_node, an_application, cases, container, draft, node};
 use crate::naive;
+use crate::written;
 use kdaemon_control::scheduler::{Request, evacuate, explain, place};
+use kdaemon_events::scheduling::{VERDICTS_LIMIT, Verdict};
 use kdaemon_events::{NodeId, Strategy as Placing};
 use kdaemon_projections::Cluster;
 use proptest::prelude::*;
@@ -22,14 +24,23 @@ fn place_all(draft: &Draft) -> Result<Cluster, TestCaseError> {
         for verdict in &verdicts {
             let node = before.node(verdict.node_id).unwrap();
             let admits = naive::admits(&before, node, id, &spec);
-            prop_assert_eq!(verdict.outcome.is_ok(), admits, "{}", verdict);
+            prop_assert_eq!(matches!(verdict.verdict, Verdict::Fits(_)), admits, "{:?}", verdict);
         }
         match place(&before, &request) {
             Ok(choice) => {
-                prop_assert_eq!(Some(choice.node_id), expected, "{}: {}", number, choice.why);
+                prop_assert_eq!(Some(choice.node_id), expected, "{}: {:?}", number, choice);
                 prop_assert_eq!(verdicts[0].node_id, choice.node_id, "the best comes first");
-                let name = &before.node(choice.node_id).unwrap().name;
-                prop_assert!(choice.why.starts_with(name.as_str()), "{}", choice.why);
+                prop_assert_eq!(
+                    &Verdict::Fits(choice.evaluation.score.clone()),
+                    &verdicts[0].verdict,
+                    "the recorded score is that of the chosen node"
+                );
+                prop_assert!(choice.evaluation.others.len() <= VERDICTS_LIMIT);
+                prop_assert!(
+                    choice.evaluation.others.iter().all(|other| verdicts.contains(other)),
+                    "recorded verdicts are true: {:?}",
+                    choice.evaluation
+                );
                 let again = place(&before, &request).map(|again| again == choice);
                 prop_assert_eq!(again, Ok(true), "same state, same decision");
                 if c.residence().is_none() {
@@ -37,8 +48,12 @@ fn place_all(draft: &Draft) -> Result<Cluster, TestCaseError> {
                 }
             }
             Err(unschedulable) => {
-                prop_assert_eq!(expected, None, "{}", unschedulable);
-                prop_assert_eq!(unschedulable.reasons.len(), before.nodes().len(), "each node says why not");
+                prop_assert_eq!(expected, None, "{:?}", unschedulable);
+                prop_assert_eq!(unschedulable.rejected.len(), before.nodes().len(), "each node is rejected");
+                let recorded = unschedulable.bounded();
+                let counted = recorded.rejections.values().sum::<u32>() as usize;
+                prop_assert!(recorded.rejected.len() <= VERDICTS_LIMIT);
+                prop_assert_eq!(recorded.rejected.len() + counted, before.nodes().len());
             }
         }
     }
@@ -101,16 +116,15 @@ proptest! {
                     generation: placement.generation.next(),
                     reason: kdaemon_events::container::MigrationReason::Unhealthy,
                     start_first: false,
-                    why: choice.why,
+                    evaluation: Some(Box::new(choice.evaluation)),
                 });
             }
         }
     }
 }
 
-/// What operators read.
 #[test]
-fn each_strategy_says_why() {
+fn an_evaluation_records_what_its_strategy_compares() {
     let mut given = Draft {
         nodes: Vec::new(),
         applications: Vec::new(),
@@ -141,36 +155,28 @@ fn each_strategy_says_why() {
         let c = cluster.container(container(3)).unwrap();
         let spec = cluster.spec_of(c);
         let choice = place(&cluster, &Request::new(c, &spec, None, given.strategy));
-        let text = choice.map_or_else(|unschedulable| unschedulable.to_string(), |choice| choice.why);
+        let names: written::Names = cluster.nodes().map(|node| (node.id.0, node.name.clone())).collect();
+        let text = match choice {
+            Ok(choice) => {
+                format!("{} {}", names[&choice.node_id.0], written::evaluation(&choice.evaluation, &names))
+            }
+            Err(nodes) => written::no_node_fits(&nodes, &names),
+        };
         assert_eq!(text, expected);
     };
-    says(&|_| (), "n2 has the fewest containers (0); n1 has 1 container; n0 has 2 containers");
-    says(
-        &|spec| spec.strategy = Some(Placing::Binpack),
-        "n0 is the fullest node with room (50.0 % reserved, 2 containers); n1 has 1 container, 25.0 % reserved; \
-         n2 has 0 containers, 0.0 % reserved",
-    );
-    says(
-        &|spec| spec.strategy = Some(Placing::Resources),
-        "n2 has the smallest share reserved (0.0 %); n1 has 1 container, 25.0 % reserved; \
-         n0 has 2 containers, 50.0 % reserved",
-    );
+    says(&|_| (), "n2 0; n1 1 250000ppm; n0 2 500000ppm");
+    says(&|spec| spec.strategy = Some(Placing::Binpack), "n0 2 500000ppm; n1 1 250000ppm; n2 0");
+    says(&|spec| spec.strategy = Some(Placing::Resources), "n2 0; n1 1 250000ppm; n0 2 500000ppm");
     says(
         &|spec| spec.preferences = vec!["disk==ssd".parse().unwrap()],
-        "n1 is the best fit (1 container, 1 of 1 preferences); n2 has 0 containers, 0 of 1 preferences; \
-         n0 has 2 containers, 0 of 1 preferences",
+        "n1 1 250000ppm 1/1; n2 0 0/1; n0 2 500000ppm 0/1",
     );
-    says(
-        &|spec| spec.spread_over = Some("zone".into()),
-        "n2 is the best fit (0 containers, 0 of its application in b); n1 has 1 container, 3 of its application in a; \
-         n0 has 2 containers, 3 of its application in a",
-    );
+    says(&|spec| spec.spread_over = Some("zone".into()), "n2 0 b:0; n1 1 250000ppm a:3; n0 2 500000ppm a:3");
     says(
         &|spec| {
             spec.anti_affinity = true;
             spec.constraints = vec!["zone==a".parse().unwrap()];
         },
-        "no node fits: n0 has a container of this application already; \
-         n1 has a container of this application already; n2 does not satisfy the constraint zone==a",
+        "no node fits of 3: n0 anti_affinity; n1 anti_affinity; n2 constraint{constraint=zone==a}",
     );
 }

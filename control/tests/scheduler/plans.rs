@@ -22,7 +22,7 @@ fn carry_out(log: &mut Log, plan: &Plan) {
             generation: placement.generation.next(),
             reason: MigrationReason::Balance,
             start_first: true,
-            why: String::new(),
+            evaluation: None,
         });
         log.launched(step.container_id);
         log.add(ContainerRemoved {
@@ -127,7 +127,7 @@ proptest! {
                 naive::admits(&log.cluster, target, step.container_id, &spec),
                 "{:?} {:?}", step, first
             );
-            carry_out(&mut log, &Plan { chains: vec![vec![*step]], why: String::new() });
+            carry_out(&mut log, &Plan { chains: vec![vec![*step]], ..Plan::default() });
         }
         let after = counts(&log.cluster);
         prop_assert!(first.chains.is_empty() || unevenness(&after) < unevenness(&before), "{before:?} -> {after:?}");

@@ -181,7 +181,7 @@ const REJECTIONS: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::answered;
-    use crate::engine::{EngineError, Failure};
+    use crate::engine::EngineError;
 
     /// Messages recorded from Docker 20.10.
     #[test]

@@ -18,8 +18,9 @@ mod pulls;
 mod wire;
 
 use crate::engine::{
-    ContainerState, Engine, EngineError, EngineEvent, Engines, Exit, Identity, Inspected, LABEL_CLUSTER,
-    LABEL_CONTAINER, LABEL_GENERATION, LaunchOrder, Launched, Listed, Listing, LogRequest, Pulling, Stats,
+    ContainerState, Engine, EngineError, EngineEvent, Engines, Exit, Failure, Identity, Inspected,
+    LABEL_CLUSTER, LABEL_CONTAINER, LABEL_GENERATION, LaunchOrder, Launched, Listed, Listing, LogRequest,
+    Pulling, Stats,
 };
 use answers::{container_state, exit, found, launched, state_when_listed};
 use async_trait::async_trait;

@@ -1,5 +1,6 @@
 //! The log as lines, for other programs: NDJSON and CSV (RFC 4180), streamed page by page and never held as a whole.
 
+use crate::says::{self, Names};
 use crate::server::Answered;
 use crate::server::accept::Form;
 use crate::store::{EventQuery, EventStore, EventText, StoreError};
@@ -7,7 +8,8 @@ use axum::body::Body;
 use axum::http::{StatusCode, header};
 use bytes::Bytes;
 use futures_util::stream;
-use kdaemon_events::{Actor, Seq};
+use kdaemon_events::{Actor, Envelope, Seq};
+use kdaemon_projections::Cluster;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -16,12 +18,17 @@ use std::sync::Arc;
 /// How many events are read at a time.
 const PAGE: usize = 1_000;
 /// The columns of CSV. New ones come behind these.
-const HEADER: &str = "seq,id,at,actor_type,actor,request_id,cause,kind,v,data\r\n";
+const HEADER: &str = "seq,id,at,actor_type,actor,request_id,cause,kind,v,data,says\r\n";
 
 /// Answers the events that are asked for, up to `head`.
-pub(super) async fn answer(store: Arc<dyn EventStore>, asked: EventQuery, head: Seq, form: Form) -> Answered {
-    let left = asked.limit;
-    let mut lines = Lines { store, asked, left, head, form, done: false };
+pub(super) async fn answer(
+    store: Arc<dyn EventStore>,
+    asked: EventQuery,
+    cluster: Arc<Cluster>,
+    form: Form,
+) -> Answered {
+    let (left, head) = (asked.limit, cluster.seq());
+    let mut lines = Lines { store, asked, left, cluster, head, form, done: false };
     // What is wrong at once is told with a status.
     let mut first = lines.piece().await?;
     if form == Form::Csv {
@@ -53,6 +60,8 @@ struct Lines {
     asked: EventQuery,
     /// How many more at most.
     left: usize,
+    /// Resolves the names in sentences.
+    cluster: Arc<Cluster>,
     head: Seq,
     form: Form,
     done: bool,
@@ -69,12 +78,15 @@ impl Lines {
             self.done |= last.seq >= self.head;
         }
         page.retain(|event| event.seq <= self.head);
+        let states = [&*self.cluster];
+        let names = Names::of(&states);
         let mut text = Vec::new();
         for event in &page {
             match self.form {
-                Form::Csv => write_row(&mut text, event)?,
+                Form::Csv => write_row(&mut text, names, event)?,
                 Form::Json | Form::Ndjson => {
-                    text.extend_from_slice(event.json.as_bytes());
+                    let line = says::beside(names, &event.json).map_err(|error| damaged(event, &error))?;
+                    text.extend_from_slice(line.as_bytes());
                     text.push(b'\n');
                 }
             }
@@ -101,9 +113,14 @@ struct Row<'a> {
     data: &'a RawValue,
 }
 
-fn write_row(text: &mut Vec<u8>, event: &EventText) -> Result<(), StoreError> {
-    let row: Row<'_> = serde_json::from_str(&event.json)
-        .map_err(|error| StoreError::Damaged(format!("event {}: {error}", event.seq)))?;
+fn damaged(event: &EventText, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Damaged(format!("event {}: {error}", event.seq))
+}
+
+fn write_row(text: &mut Vec<u8>, names: Names<'_>, event: &EventText) -> Result<(), StoreError> {
+    let row: Row<'_> = serde_json::from_str(&event.json).map_err(|error| damaged(event, &error))?;
+    let envelope = Envelope::decode(&event.json).map_err(|error| damaged(event, &error))?;
+    let says = says::event(names, &envelope);
     let actor_type = match &row.actor {
         Actor::Token { .. } => "token",
         Actor::Anonymous => "anonymous",
@@ -123,6 +140,7 @@ fn write_row(text: &mut Vec<u8>, event: &EventText) -> Result<(), StoreError> {
         row.kind,
         version.into(),
         row.data.get().into(), // an object: it begins with a brace
+        inert(&says),
     ];
     for (number, column) in columns.iter().enumerate() {
         if number > 0 {

@@ -71,9 +71,9 @@ impl SimulatedEngine {
             let machines = self.world.machines();
             let host_exists = || machines.keys().any(|known| known.host() == self.endpoint.host());
             machines.get(&self.endpoint).map(Arc::clone).ok_or_else(|| {
-                EngineError::Unreachable(match &self.endpoint {
+                EngineError::no_connection(match &self.endpoint {
                     Endpoint::Unix { path } => format!("{path}: no such file or directory"),
-                    Endpoint::Tcp { .. } if host_exists() => "connection refused".into(),
+                    Endpoint::Tcp { .. } if host_exists() => "connection refused".to_owned(),
                     Endpoint::Tcp { host, .. } => format!("{host}: name or service not known"),
                 })
             })
@@ -98,18 +98,18 @@ impl SimulatedEngine {
         let host = image.split(['/', ':']).next().unwrap_or_default();
         let registry = self.world.registry();
         if registry.is_down || is_cut {
-            return Some(EngineError::NodeFault(format!(
+            return Some(EngineError::node_fault(format!(
                 "Get \"https://{host}/v2/\": dial tcp: connect: connection refused"
             )));
         }
         // A name that never resolves (RFC 2606).
         if host.ends_with(".invalid") {
-            return Some(EngineError::NodeFault(format!(
+            return Some(EngineError::node_fault(format!(
                 "Get \"https://{host}/v2/\": dial tcp: lookup {host}: no such host"
             )));
         }
         if registry.missing.contains(&image) {
-            return Some(EngineError::Rejected(format!(
+            return Some(EngineError::rejected(format!(
                 "manifest for {} not found",
                 order.spec.docker_image
             )));
@@ -118,7 +118,7 @@ impl SimulatedEngine {
         let fits =
             order.credentials.as_ref().is_some_and(|c| c.username == *username && c.password == *password);
         (!fits).then(|| {
-            EngineError::Rejected(format!(
+            EngineError::rejected(format!(
                 "pull access denied for {}, repository does not exist or may require 'docker login'",
                 order.spec.docker_image
             ))
@@ -133,9 +133,7 @@ impl SimulatedEngine {
                 return Err(refusal);
             }
             if state.disk_is_full {
-                return Err(EngineError::NodeFault(
-                    "failed to register layer: no space left on device".into(),
-                ));
+                return Err(EngineError::node_fault("failed to register layer: no space left on device"));
             }
             state.images.insert(normal(&order.spec.docker_image).into());
             Ok(())
@@ -328,7 +326,7 @@ impl Engine for SimulatedEngine {
         let milli_cpus = call.0.about.cpus.0;
         read(&call.0, self.world.limits.read, 0, |state, now| {
             let Some(container) = state.containers.get(&identity) else {
-                return Err(no_such_container(identity));
+                return Err(no_such_container());
             };
             let memory_limit_bytes = container.spec.resources.memory_bytes.unwrap_or(memory_bytes);
             let limit = container.spec.resources.cpus.map_or(milli_cpus, |cpus| cpus.0);

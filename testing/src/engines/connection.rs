@@ -2,7 +2,7 @@
 
 use super::machine::{Link, Machine};
 use super::state::State;
-use kdaemon::engine::EngineError;
+use kdaemon::engine::{EngineError, Failure};
 use kdaemon::latest as watch;
 use std::future::{Future, pending};
 use std::sync::atomic::Ordering;
@@ -28,11 +28,13 @@ pub(super) async fn within<T>(
 }
 
 pub(super) fn no_answer(limit: Duration) -> EngineError {
-    EngineError::Unreachable(format!("no answer within {} ms", limit.as_millis()))
+    EngineError::Unreachable(Failure::Timeout {
+        limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+    })
 }
 
 pub(super) fn connection_lost() -> EngineError {
-    EngineError::Unreachable("connection reset by peer".into())
+    EngineError::no_connection("connection reset by peer")
 }
 
 /// One connection to an engine: it lives no longer than the engine process that accepted it.
@@ -52,7 +54,7 @@ impl<'a> Connection<'a> {
         if !seen.up {
             wait_for(&mut link, |link| link.answers).await;
             tokio::time::sleep(REFUSAL).await;
-            return Err(EngineError::Unreachable("connection refused".into()));
+            return Err(EngineError::no_connection("connection refused"));
         }
         let lossy = machine.lossy_per_mille.load(Ordering::Relaxed);
         let is_lost = lossy > 0 && machine.random() % 1_000 < u64::from(lossy);

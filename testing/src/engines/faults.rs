@@ -153,9 +153,7 @@ impl Machine {
     /// # Errors
     /// When there is no such container.
     pub fn remove_container(&self, identity: Identity) -> Result<(), EngineError> {
-        self.with(
-            |state, now| if state.remove(identity, now) { Ok(()) } else { Err(no_such_container(identity)) },
-        )
+        self.with(|state, now| if state.remove(identity, now) { Ok(()) } else { Err(no_such_container()) })
     }
 
     /// Sets the result of the engine's health check of a container.

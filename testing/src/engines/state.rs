@@ -7,7 +7,7 @@ use super::machine::{date, mix};
 use super::program::Program;
 use bytes::Bytes;
 use kdaemon::engine::{
-    ContainerState, EngineError, EngineEvent, Exit, Identity, Launched, Listed, Listing, engine_name,
+    ContainerState, EngineError, EngineEvent, Exit, Failure, Identity, Launched, Listed, Listing, engine_name,
 };
 use kdaemon_events::{ClusterId, PortSpec, Protocol, PublishedPort, Spec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -156,7 +156,7 @@ impl State {
     }
 
     pub(super) fn get(&self, identity: Identity) -> Result<&Container, EngineError> {
-        self.containers.get(&identity).map(|c| &**c).ok_or_else(|| no_such_container(identity))
+        self.containers.get(&identity).map(|c| &**c).ok_or_else(|| no_such_container())
     }
 
     /// Whether a container has this name.
@@ -175,27 +175,25 @@ impl State {
             return Ok(());
         }
         if self.disk_is_full {
-            return Err(EngineError::NodeFault(
-                "mkdir /var/lib/docker/overlay2: no space left on device".into(),
-            ));
+            return Err(EngineError::node_fault("mkdir /var/lib/docker/overlay2: no space left on device"));
         }
         let image = normal(&spec.docker_image);
         if !self.images.contains(image.as_str()) {
-            return Err(EngineError::Rejected(format!("No such image: {}", spec.docker_image)));
+            return Err(EngineError::rejected(format!("No such image: {}", spec.docker_image)));
         }
         if spec.resources.memory_bytes.is_some_and(|bytes| bytes < LEAST_MEMORY_BYTES) {
-            return Err(EngineError::Rejected("Minimum memory limit allowed is 6MB".into()));
+            return Err(EngineError::rejected("Minimum memory limit allowed is 6MB"));
         }
         if spec.resources.cpus.is_some_and(|cpus| cpus.0 > self.milli_cpus) {
             let cpus = self.milli_cpus / 1000;
-            return Err(EngineError::NodeFault(format!(
+            return Err(EngineError::node_fault(format!(
                 "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
             )));
         }
         let names = names(name, identity);
         let Some(name) = names.iter().find(|name| !self.has_name(name)) else {
             let names = names.join(", ");
-            return Err(EngineError::NodeFault(format!("the names {names} all belong to other containers")));
+            return Err(EngineError::node_fault(format!("the names {names} all belong to other containers")));
         };
         self.networks.extend(spec.networks.iter().map(|network| network.as_str().into()));
         self.volumes.extend(spec.volumes.iter().filter(|v| v.is_named()).map(|v| v.source.as_str().into()));
@@ -220,7 +218,7 @@ impl State {
         }
         let spec = Arc::clone(&container.spec);
         let program = Program::of(&spec).map_err(|executable| {
-            EngineError::Rejected(format!(
+            EngineError::rejected(format!(
                 "failed to create task for container: OCI runtime create failed: exec: \"{executable}\": \
                  executable file not found in $PATH: unknown"
             ))
@@ -258,7 +256,7 @@ impl State {
         for port in wanted {
             let host = match port.host {
                 Some(host) if self.ports.contains(&(port.protocol, host)) => {
-                    Err(EngineError::NodeFault(format!(
+                    Err(EngineError::node_fault(format!(
                         "failed to set up container networking: driver failed programming external connectivity: \
                      Bind for 0.0.0.0:{host} failed: port is already allocated"
                     )))
@@ -293,7 +291,7 @@ impl State {
                 return Ok(port);
             }
         }
-        Err(EngineError::NodeFault("all ports are allocated".into()))
+        Err(EngineError::node_fault("all ports are allocated"))
     }
 
     /// Ends the process of a container.
@@ -356,7 +354,7 @@ impl State {
     /// Adds a foreign container, running.
     pub(super) fn add_foreign(&mut self, name: &str, ports: &[(Protocol, u16)]) -> Result<(), EngineError> {
         if self.has_name(name) {
-            return Err(EngineError::Rejected(format!(
+            return Err(EngineError::rejected(format!(
                 "Conflict. The container name \"/{name}\" is already in use"
             )));
         }
@@ -508,11 +506,8 @@ fn names(name: &str, identity: Identity) -> [String; 3] {
     [name.clone(), format!("{name}-g{generation}"), format!("{name}-{digits:08x}-g{generation}")]
 }
 
-pub(super) fn no_such_container(identity: Identity) -> EngineError {
-    EngineError::NotFound(format!(
-        "No such container: {} (generation {})",
-        identity.container, identity.generation
-    ))
+pub(super) fn no_such_container() -> EngineError {
+    EngineError::NotFound(Failure::NoContainer)
 }
 
 /// Completes an image reference: `busybox` is `docker.io/library/busybox:latest`.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use kdaemon::engine::{
-    ContainerState, Credentials, Engine, EngineError, EngineEvent, Engines, Exit, Identity, LaunchOrder,
-    LogRequest,
+    ContainerState, Credentials, Engine, EngineError, EngineEvent, Engines, Exit, Failure, Identity,
+    LaunchOrder, LogRequest,
 };
 use kdaemon_events::{ClusterId, Generation, HealthCheck, Protocol, Spec};
 use std::time::Duration;
@@ -236,7 +236,9 @@ async fn a_taken_port_is_the_nodes_fault_and_leaves_nothing() {
     let World { client, machine, .. } = world();
     machine.run_foreign("web", &[(Protocol::Tcp, 8080)]).unwrap();
     let refused = client.launch(&server(1, &["80", "8080:80"])).await;
-    assert!(matches!(refused, Err(EngineError::NodeFault(why)) if why.contains("port is already allocated")));
+    assert!(
+        matches!(refused, Err(EngineError::NodeFault(Failure::Refused { quote })) if quote.as_str().contains("port is already allocated"))
+    );
     assert_eq!(machine.containers(), []);
     client.launch(&server(1, &["8080:80/udp"])).await.unwrap();
     assert!(machine.remove_foreign("web"));
@@ -312,7 +314,7 @@ async fn a_crashed_machine_refuses_and_returns_with_its_containers_ended() {
     machine.crash(Crash::Machine);
     assert!(is_unreachable(&next(&mut events).await.unwrap()));
     assert_eq!(events.next().await, None);
-    assert_eq!(client.ping().await, Err(EngineError::Unreachable("connection refused".into())));
+    assert_eq!(client.ping().await, Err(EngineError::no_connection("connection refused")));
     assert_eq!(engines.running(&endpoint), []);
     machine.start();
     let inspected = client.inspect(identity(1)).await.unwrap().unwrap();
@@ -433,7 +435,9 @@ async fn a_full_disk_takes_nothing_new() {
     let World { client, machine, .. } = world();
     machine.full_disk();
     let refused = client.launch(&server(1, &[])).await;
-    assert!(matches!(refused, Err(EngineError::NodeFault(why)) if why.contains("no space left on device")));
+    assert!(
+        matches!(refused, Err(EngineError::NodeFault(Failure::Refused { quote })) if quote.as_str().contains("no space left on device"))
+    );
     machine.free_disk();
     client.launch(&server(1, &[])).await.unwrap();
 }
@@ -441,7 +445,7 @@ async fn a_full_disk_takes_nothing_new() {
 #[tokio::test(start_paused = true)]
 async fn launches_fail_and_time_out_on_command() {
     let World { client, machine, .. } = world();
-    let fault = EngineError::NodeFault("on command".into());
+    let fault = EngineError::node_fault("on command");
     machine.fail_next_launches(2, fault.clone());
     for _ in 0..2 {
         assert_eq!(client.launch(&server(1, &[])).await, Err(fault.clone()));

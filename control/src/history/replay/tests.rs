@@ -1,14 +1,15 @@
 #![allow(clippy::unwrap_used)]
 
-use super::{Figures, Replay, Replayed};
+use super::{Decided, Figures, Replay, Replayed};
 use crate::commands::{
     Command, Context, CreateApplication, CreateContainer, MountNode, Policy, Probe, ProbeResult, SpecChanges,
     decide,
 };
 use crate::observed::{Exit, Launched};
 use chrono::{DateTime, TimeDelta, Utc};
+use kdaemon_events::failure::Failure;
 use kdaemon_events::{
-    Actor, ClusterId, ContainerId, Endpoint, Envelope, Event, NodeId, PlacementId, Seq, Strategy,
+    Actor, ClusterId, ContainerId, Endpoint, Envelope, Event, NodeId, PlacementId, Seq, Strategy, Subject,
     UpdatePolicy,
 };
 use kdaemon_projections::{Cluster, Health, Phase};
@@ -87,7 +88,7 @@ impl Log {
         let endpoint = self.cluster.node(node_id).unwrap().endpoint.clone();
         let result = match answers {
             true => ProbeResult::Answered { engine: None, listed: None },
-            false => ProbeResult::Failed("connection refused".into()),
+            false => ProbeResult::Failed(Failure::refused("connection refused").into()),
         };
         let latency = Duration::from_millis(1);
         self.tell(Command::RecordProbe(Probe { node_id, endpoint, latency, result }));
@@ -151,8 +152,26 @@ fn peaks(figures: &Figures) -> Vec<(&str, u32)> {
     figures.peak.iter().map(|peak| (peak.node.as_str(), peak.containers)).collect()
 }
 
-fn says(replayed: &Replayed) -> Vec<&str> {
-    replayed.differences.iter().map(|difference| difference.says.as_str()).collect()
+/// Each difference as the subject's name and both decisions, with nodes by number.
+fn differences(log: &Log, replayed: &Replayed) -> Vec<String> {
+    let name = |subject: Subject| match subject {
+        Subject::Node(id) => log.cluster.node(id).unwrap().name.clone(),
+        Subject::Container(id) => log.cluster.container(id).unwrap().name.clone(),
+        Subject::Application(_) => unreachable!("no decision is about an application"),
+    };
+    let decided = |decided: Option<Decided>| match decided {
+        None => "nothing".to_owned(),
+        Some(Decided::Placed(node)) => format!("placed on {}", name(Subject::Node(node))),
+        Some(Decided::Moved { from, to, reason }) => {
+            format!("moved from {} to {} ({reason:?})", name(Subject::Node(from)), name(Subject::Node(to)))
+        }
+        Some(other) => format!("{other:?}"),
+    };
+    let each = replayed.differences.iter().map(|difference| {
+        let subject = difference.subject.map(name).unwrap_or_default();
+        format!("{subject}: {}, replayed {}", decided(difference.recorded), decided(difference.replayed))
+    });
+    each.collect()
 }
 
 fn near(one: f64, other: f64) -> bool {
@@ -181,10 +200,10 @@ fn binpack_instead_of_spread_fills_the_first_node() {
     let most = |figures: &Figures| figures.imbalance.iter().map(|point| point.spread).max();
     assert_eq!((most(&replayed.recorded), most(&replayed.replayed)), (Some(1), Some(4)));
     assert_eq!(
-        says(&replayed),
+        differences(&log, &replayed),
         [
-            "web-2 was placed on node-2; under this policy on node-1",
-            "web-3 was placed on node-3; under this policy on node-1"
+            "web-2: placed on node-2, replayed placed on node-1",
+            "web-3: placed on node-3, replayed placed on node-1"
         ]
     );
     assert_eq!(replayed.differences_count, 2);
@@ -230,11 +249,11 @@ fn patience_with_a_short_outage_moves_nothing() {
     let container = cluster.container(id).unwrap();
     assert_eq!((container.phase, container.generation.0, container.retired.len()), (Phase::Up, 1, 0));
     assert_eq!(
-        says(&replayed),
+        differences(&log, &replayed),
         [
-            "node-1 was judged unhealthy; under this policy not, or not then",
-            "web-1 was moved from node-1 to node-2 (its node was unhealthy); under this policy not, or not then",
-            "node-1 was judged healthy; under this policy not, or not then",
+            "node-1: Unhealthy, replayed nothing",
+            "web-1: moved from node-1 to node-2 (Unhealthy), replayed nothing",
+            "node-1: Healthy, replayed nothing",
         ]
     );
 }
@@ -259,7 +278,7 @@ fn impatience_moves_what_was_not_moved_and_evens_the_counts_afterwards() {
     // LOST from the third failed probe on, until it was launched elsewhere: as fast as others were launched.
     let down = replayed.replayed.down_seconds - replayed.recorded.down_seconds;
     assert!((2.0..2.1).contains(&down), "{down}");
-    assert!(says(&replayed)[0] == "under this policy node-1 was judged unhealthy; it was not so");
+    assert_eq!(differences(&log, &replayed)[0], "node-1: nothing, replayed Unhealthy");
     assert_eq!(cluster.container(id).unwrap().desired, kdaemon_projections::Desired::Running);
 }
 
