@@ -1,7 +1,7 @@
-//! The past: a long log folded, opened, looked into, searched and verified.
+//! A long log: folded, verified, opened by a daemon, searched, and read at any moment.
 //!
-//! The log is made by a generator, of so many events as `BENCH_EVENTS` says: a cluster of 100 nodes and 1,000
-//! containers that is probed all the time, and in which now and then a node fails, containers move, and people edit.
+//! A generator makes the log, `BENCH_EVENTS` events of a cluster with 100 nodes and 1,000 containers. Most events are
+//! probes; from time to time a node fails, containers move, and a user edits a container.
 
 use crate::figures::{Limit, Table, Value, median, progress};
 use crate::http::Connection;
@@ -38,25 +38,25 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// How long the log is when nobody says.
+/// The default length of the log.
 const EVENTS: u64 = 10_000_000;
 const NODES: u64 = 100;
 const CONTAINERS: u64 = 1_000;
-/// How many events are folded from memory.
+/// The number of events that are folded from memory.
 const IN_MEMORY: u64 = 1_000_000;
-/// How many moments are looked at, and pages read of each filter.
+/// The number of moments that are read, and of pages per filter.
 const LOOKS: u64 = 40;
-/// How often the whole log is folded and verified.
+/// The number of times that the whole log is folded and verified.
 const TIMES: u32 = 3;
-/// How many events a commit holds.
+/// Events per commit.
 const COMMIT: usize = 500;
 
-/// Prints the figures.
+/// Measures and enters the figures.
 pub(crate) fn run(table: &mut Table) {
     let events = std::env::var("BENCH_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(EVENTS);
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     fold_in_memory(table, events.min(IN_MEMORY));
-    // One core.
+    // A single thread, for figures per core.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(write(dir.path(), events));
     runtime.block_on(fold_and_verify(table, dir.path(), events));
@@ -64,13 +64,14 @@ pub(crate) fn run(table: &mut Table) {
 }
 
 fn rate(events: u64, took: Duration) -> Value {
-    #[allow(clippy::cast_precision_loss)] // for people
+    #[allow(clippy::cast_precision_loss)] // rounded for display
     Value::PerSecond(events as f64 / took.as_secs_f64())
 }
 
 fn fold_in_memory(table: &mut Table, events: u64) {
     progress(&format!("history: folding {events} events from memory"));
-    let log: Vec<Envelope> = Generator::default().take(usize::try_from(events).expect("so many")).collect();
+    let log: Vec<Envelope> =
+        Generator::default().take(usize::try_from(events).expect("the length fits")).collect();
     let began = Instant::now();
     let (mut cluster, mut touched) = (Cluster::default(), Touched::default());
     for envelope in &log {
@@ -82,15 +83,15 @@ fn fold_in_memory(table: &mut Table, events: u64) {
     table.figure("history: events folded from memory, one core", rate(events, took), Limit::AtLeast(bound));
 }
 
-/// The processor time that this process has taken so far.
+/// The processor time of this process so far.
 fn processor_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("this process");
-    // Behind the name, which is in parentheses, the 12th and 13th are user and system time, in hundredths of a second.
+    // proc(5): after the name in parentheses, fields 12 and 13 are user and system time, in ticks of 10 ms.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     Duration::from_millis(fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10)
 }
 
-/// Writes the log, as a journal would.
+/// Writes the log like a journal, in commits of 500 events.
 pub(crate) async fn write(dir: &Path, events: u64) {
     let store = SqliteStore::open(dir).expect("a store");
     let mut head = Head::default();
@@ -107,14 +108,14 @@ pub(crate) async fn write(dir: &Path, events: u64) {
     store.close().await;
 }
 
-/// How long something takes, and how much processor time.
+/// Duration and processor time.
 struct Best {
     took: Duration,
     by_processor: Duration,
 }
 
-/// Does something some times, and takes the best: what else the machine does is not to count. One page of a log is read while
-/// another one is checked, so what counts for one core is the processor time of both.
+/// Runs `work` several times and keeps the best, because other load on the machine only adds time. The store reads a page
+/// of the log while the one before it is checked, so the figure per core is the processor time.
 async fn best_of<T>(what: &str, mut work: impl AsyncFnMut() -> T) -> (T, Best) {
     let mut best = Best { took: Duration::MAX, by_processor: Duration::MAX };
     let mut time = 1;
@@ -133,14 +134,14 @@ async fn best_of<T>(what: &str, mut work: impl AsyncFnMut() -> T) -> (T, Best) {
 
 async fn fold_and_verify(table: &mut Table, dir: &Path, events: u64) {
     let store = SqliteStore::open(dir).expect("a store");
-    let what = "folding from SQLite, and taking snapshots";
+    let what = "folding from SQLite with snapshots";
     let (whole, best) = best_of(what, async || fold_anew(&store).await.expect("a log").0).await;
     table.figure(
         "history: events folded from SQLite, by processor time",
         rate(events, best.by_processor),
         Limit::AtLeast(Value::PerSecond(400_000.0)),
     );
-    table.note("  by the clock", rate(events, best.took));
+    table.note("  by wall-clock time", rate(events, best.took));
     let kept = store.snapshots().await.expect("snapshots");
     let mut bytes = 0;
     for seq in &kept {
@@ -148,12 +149,12 @@ async fn fold_and_verify(table: &mut Table, dir: &Path, events: u64) {
         bytes += u64::try_from(snapshot.bytes.len()).expect("a size");
     }
     let log = std::fs::metadata(dir.join("kdaemon.db")).expect("the log").len();
-    table.note(&format!("  {} snapshots on the way, together", kept.len()), Value::Bytes(bytes));
-    table.note("  the log", Value::Bytes(log));
+    table.note(&format!("  {} snapshots, total size", kept.len()), Value::Bytes(bytes));
+    table.note("  size of the log", Value::Bytes(log));
     let began = Instant::now();
     let (again, _) = fold_log(&store).await.expect("a log");
     table.note("  folded from the last snapshot", Value::Time(began.elapsed()));
-    assert!(again == whole, "folding in pieces is folding");
+    assert!(again == whole, "folding from a snapshot gives the same state");
 
     let ((), best) = best_of("verifying", async || {
         store.verify().await.expect("nothing was altered");
@@ -165,7 +166,7 @@ async fn fold_and_verify(table: &mut Table, dir: &Path, events: u64) {
     store.close().await;
 }
 
-/// Opens the log with a daemon and asks it about the past.
+/// Starts a daemon on the log and reads the past through its API.
 fn look(table: &mut Table, dir: &Path, events: u64) {
     progress("history: starting a daemon on the log");
     let mut child = role("history-serve", dir)
@@ -193,11 +194,11 @@ fn look(table: &mut Table, dir: &Path, events: u64) {
         assert!(answer.is_success(), "{path}: {}", answer.status);
         took
     };
-    progress("history: looking at any moment");
-    // Some other one each time, far apart.
+    progress("history: reading the state at any moment");
+    // Far apart from each other.
     let moments: Vec<u64> =
         (1..=LOOKS).map(|n| 50_000.min(events / 2) + n * 7_919_777 % (events / 2)).collect();
-    // Each moment has others that are as far behind a snapshot: the best of those is what it takes.
+    // Moments at the same distance from their snapshot; the best of them counts.
     let alike = |seq: u64| (0..u64::from(TIMES)).map(move |n| seq + n * SNAPSHOT_INTERVAL);
     let any: Vec<_> = moments
         .iter()
@@ -208,8 +209,8 @@ fn look(table: &mut Table, dir: &Path, events: u64) {
     table.note("  its median", Value::Time(median(&any)));
     let near: Vec<_> = (1..=LOOKS).map(|n| ask(format!("/state?seq={}", moments[0] + n * 10))).collect();
     table.note("  of a moment near another one: median", Value::Time(median(&near)));
-    let way = ask(format!("/diff?from={}&to={}", events / 2, events / 2 + 100_000.min(events / 4)));
-    table.note("GET /diff over 100,000 events", Value::Time(way));
+    let diff = ask(format!("/diff?from={}&to={}", events / 2, events / 2 + 100_000.min(events / 4)));
+    table.note("GET /diff over 100,000 events", Value::Time(diff));
     let why: Vec<_> = (1..=LOOKS).map(|n| ask(format!("/why/containers/container-{n}"))).collect();
     table.note("GET /why/containers/{id}: median", Value::Time(median(&why)));
 
@@ -232,7 +233,7 @@ fn look(table: &mut Table, dir: &Path, events: u64) {
         format!("until={middle}&kind=ContainerMigrated"),
         format!("since={middle}&actor=alice&subject=container-7"),
     ];
-    // All pages of all filters, some times over: the best time of each page is what it takes.
+    // All pages of all filters, several times; the best time of each page counts.
     let mut pages: BTreeMap<(&str, u64), Duration> = BTreeMap::new();
     for _ in 0..TIMES {
         for (filter, n) in filters.iter().flat_map(|filter| (0..LOOKS).map(move |n| (filter, n))) {
@@ -243,20 +244,21 @@ fn look(table: &mut Table, dir: &Path, events: u64) {
     }
     let slowest = pages.iter().map(|((filter, _), took)| (*took, *filter)).max().unwrap_or_default();
     table.figure("GET /events, 100 of them, by any filter: the slowest", Value::Time(slowest.0), millis(20));
-    table.note("  that was by", slowest.1.to_owned());
+    table.note("  the slowest filter", slowest.1.to_owned());
     table.note("  resident memory of the daemon", Value::Bytes(resident(child.id())));
     drop(child.stdin.take());
     let _ = child.wait();
 }
 
-/// The process that is the daemon: says its address, and how many microseconds the start took. Ends with its stdin.
+/// The role of the daemon's process. Prints two lines: the address, and the duration of the start in microseconds. Runs until
+/// stdin is closed.
 pub(crate) fn serve(dir: &Path) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let config = Config {
         data_dir: dir.to_owned(),
         api_port: 0,
         local_node: false,
-        // The engines of the log are not there: as few probes as may be.
+        // The engines of the log do not exist: avoid probes.
         health_interval: Duration::from_secs(3_600),
         probe_retry_interval: Duration::from_secs(3_600),
         ..Config::default()
@@ -264,7 +266,7 @@ pub(crate) fn serve(dir: &Path) {
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     std::thread::spawn(move || {
-        let _ = std::io::stdin().read_line(&mut String::new()); // ends with the bench
+        let _ = std::io::stdin().read_line(&mut String::new()); // closed when the bench exits
         stop.cancel();
     });
     let began = Instant::now();
@@ -276,7 +278,7 @@ pub(crate) fn serve(dir: &Path) {
     runtime.block_on(daemon::run_on(engines, config, shutdown, ready)).expect("the daemon runs");
 }
 
-/// A bar on stderr, where somebody sees it.
+/// A progress bar on stderr.
 struct Bar {
     what: &'static str,
     all: u64,
@@ -308,13 +310,13 @@ impl Bar {
     }
 }
 
-/// Makes the log, event by event: always the same one.
+/// Generates the log event by event; deterministic.
 #[derive(Default)]
 struct Generator {
     seq: u64,
-    /// What follows.
+    /// Events that are ready to be returned.
     ready: std::collections::VecDeque<(Actor, Option<u64>, Event)>,
-    /// How many things happened after the beginning.
+    /// The number of steps since the cluster was built.
     step: u64,
     generations: BTreeMap<u64, (u32, u64)>,
 }
@@ -347,7 +349,7 @@ impl Generator {
         self.push(&Actor::reactor("health"), None, observed);
     }
 
-    /// The nodes and containers.
+    /// Mounts the nodes and creates the containers.
     fn begin(&mut self) {
         let alice = Actor::Token { name: "alice".to_owned() };
         let application_id = ApplicationId(Uuid::from_u128(0x0193_5a5d_7000_7000_8000_0000_0000_0000));
@@ -426,7 +428,7 @@ impl Generator {
         self.push(&Actor::reactor("launcher"), None, launched);
     }
 
-    /// What happens next: mostly probes.
+    /// The next step, usually a probe.
     fn happen(&mut self) {
         self.step += 1;
         let step = self.step;
@@ -449,7 +451,7 @@ impl Generator {
         }
     }
 
-    /// A node fails, its containers move, it returns.
+    /// A node fails, its containers move, and it returns.
     fn fail(&mut self, number: u64) {
         let (number, node_id) = (number % NODES, Self::node(number));
         let health = Actor::reactor("health");

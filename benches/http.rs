@@ -1,22 +1,22 @@
-//! The load tool: HTTP/1.1 over connections that are kept, as bare as can be, so that what is measured is the
-//! server.
+//! The load generator: a minimal HTTP/1.1 client on persistent connections, so that its own cost stays small relative to
+//! the server's.
 
 use serde_json::Value;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long an answer may take before the bench gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The read timeout, after which the bench fails.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One connection.
+/// A persistent connection.
 pub(crate) struct Connection {
     stream: TcpStream,
     address: SocketAddr,
     buffer: Vec<u8>,
 }
 
-/// An answer.
+/// A response.
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
     pub(crate) body: &'a [u8],
@@ -27,7 +27,7 @@ impl Answer<'_> {
         (200..300).contains(&self.status)
     }
 
-    /// The body as JSON; `null` when it is none.
+    /// The body as JSON, or `null` when it is not JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(self.body).unwrap_or_default()
     }
@@ -37,11 +37,11 @@ impl Connection {
     pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(READ_TIMEOUT))?;
         Ok(Self { stream, address, buffer: Vec::new() })
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     pub(crate) fn ask(&mut self, method: &str, path: &str, body: &str) -> io::Result<Answer<'_>> {
         self.stream.write_all(text(self.address, method, path, body).as_bytes())?;
         self.buffer.clear();
@@ -75,7 +75,7 @@ impl Connection {
         }
     }
 
-    /// Reads the chunks that begin at `start` and puts them together there.
+    /// Reads the chunks that begin at `start` and joins them there; returns the range of the joined body.
     fn read_chunks(&mut self, start: usize) -> io::Result<std::ops::Range<usize>> {
         let (mut whole, mut at) = (Vec::new(), start);
         loop {
@@ -147,14 +147,14 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     text.windows(what.len()).position(|window| window == what)
 }
 
-/// A request of the load.
+/// A POST request of a load.
 pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) body: String,
 }
 
-/// Has one client POST as fast as it is answered, for `warm_up` and then for `measured`; how long each took. It waits in the
-/// read itself, with nothing between it and the socket: what a runtime takes to wake it is not the server's time.
+/// Sends POST requests one after another for `warm_up` and then for `measured`; returns the latencies of the latter. The
+/// client blocks in the read itself: the time that a runtime takes to wake a task is not the server's.
 pub(crate) fn post_one_after_another(
     address: SocketAddr,
     (warm_up, measured): (Duration, Duration),
@@ -178,8 +178,9 @@ pub(crate) fn post_one_after_another(
     latencies
 }
 
-/// Has `clients` clients POST as fast as they are answered, for `warm_up` and then for `measured`; how many are per second.
-/// `request` makes the n-th request of a client. They share one thread, which leaves the most to the server.
+/// Sends POST requests from `clients` concurrent clients, each one after another, for `warm_up` and then for `measured`;
+/// returns the rate per second of the latter. `request` makes the n-th request of a client. All clients share one thread,
+/// to leave the processor to the server.
 pub(crate) fn post_as_fast_as_answered(
     address: SocketAddr,
     clients: usize,
@@ -208,7 +209,7 @@ pub(crate) fn post_as_fast_as_answered(
     f64::from(answered.into_iter().sum::<u32>()) / measured.as_secs_f64()
 }
 
-/// One of many clients in one thread.
+/// An asynchronous client, of which many share a thread.
 struct Client {
     stream: tokio::net::TcpStream,
     address: SocketAddr,
@@ -222,7 +223,7 @@ impl Client {
         Self { stream, address, buffer: Vec::new() }
     }
 
-    /// Sends a request and reads the answer, which must be a success whose length is told.
+    /// Sends a request and reads the response, which must be a success with a `Content-Length`.
     async fn post(&mut self, Request { path, body }: &Request) {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let request = text(self.address, "POST", path, body);
@@ -242,15 +243,18 @@ impl Client {
                     "{path}: {}",
                     String::from_utf8_lossy(&self.buffer)
                 );
-                let Length::Known(length) = head.length else { panic!("{path}: its length is not told") };
+                let Length::Known(length) = head.length else {
+                    panic!("{path}: the response has no content-length")
+                };
                 whole = Some(end + 4 + length);
             }
         }
     }
 }
 
-/// Has each of `clients` clients GET `path()` once every `interval` for `duration`, whether or not the answer
-/// before came in time: a late answer counts from when its request was due.
+/// Sends GET requests for `path(client, number)` from each of `clients` clients once every `interval` for `duration`;
+/// returns the latencies. The load is open: the latency of a request that waited for the response before it counts from
+/// the moment at which the request was due.
 pub(crate) fn get_at_intervals(
     address: SocketAddr,
     clients: u32,
@@ -271,7 +275,7 @@ pub(crate) fn get_at_intervals(
             let pause = due.saturating_duration_since(Instant::now());
             let is_late = pause.is_zero();
             std::thread::sleep(pause);
-            // That this thread was woken late is not the server's doing.
+            // A late wake-up of this thread is not the server's latency.
             let from = if is_late { due } else { Instant::now() };
             let answer = connection.ask("GET", &path, "").expect("an answer");
             assert!(answer.is_success(), "{path}: {}", answer.status);

@@ -1,4 +1,4 @@
-//! Launching 40 containers on 4 real engines through the daemon, and the same through the engines' own API.
+//! 40 containers launched on 4 real engines through the daemon, and the same 40 through the engines' own API.
 
 use crate::figures::{Limit, Table, Value, median, progress};
 use crate::http::Connection;
@@ -8,23 +8,29 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often each is measured.
+/// The number of rounds; each figure is the median.
 const ROUNDS: usize = 3;
-/// How many requests at a time an engine is given by hand: the fastest of these is the peer.
+/// Numbers of concurrent requests per engine without a daemon; the fastest of these is the peer.
 const CONCURRENCIES: [usize; 3] = [2, 4, CONTAINERS / ENGINES];
 
-/// Prints the figures.
+/// Measures and enters the figures.
 pub(crate) fn run(table: &mut Table) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let Some(site) = runtime.block_on(Site::up()) else { return };
+    let site = match runtime.block_on(Site::up()) {
+        Ok(site) => site,
+        Err(why) => return table.skip(&format!("no Docker engines can be started: {why}")),
+    };
     let bare = Bare::new(&site);
-    // The first containers of an engine take longer: both begin warm.
+    // The first containers of an engine take longer: warm up before both.
     runtime.block_on(site.scale(ENGINES));
     runtime.block_on(site.scale(0));
     let mut tries = Vec::new();
     for concurrency in CONCURRENCIES {
         let (launched, _) = bare.round(concurrency);
-        progress(&format!("launch: by hand, {concurrency} at a time per engine: {}", Value::Time(launched)));
+        progress(&format!(
+            "launch: without a daemon, {concurrency} concurrent requests per engine: {}",
+            Value::Time(launched)
+        ));
         tries.push((launched, concurrency));
     }
     let (_, concurrency) = tries.iter().min().copied().expect("tries");
@@ -38,7 +44,7 @@ pub(crate) fn run(table: &mut Table) {
         ours.push((launched, began.elapsed()));
         theirs.push(bare.round(concurrency));
         progress(&format!(
-            "launch: round {round} of {ROUNDS}: kDaemon {}, by hand {}",
+            "launch: round {round} of {ROUNDS}: kDaemon {}, without a daemon {}",
             Value::Time(launched),
             Value::Time(theirs[round - 1].0)
         ));
@@ -50,17 +56,14 @@ pub(crate) fn run(table: &mut Table) {
         Value::Time(launched(&ours)),
         Limit::RatioAtMost("bare engine API", Value::Time(launched(&theirs)), 1.3),
     );
-    let by_hand = Value::Time(deleted(&theirs));
-    table.note(
-        &format!("delete them (bare engine API, stop and remove: {by_hand})"),
-        Value::Time(deleted(&ours)),
-    );
+    let (ours, theirs) = (Value::Time(deleted(&ours)), Value::Time(deleted(&theirs)));
+    table.compared("delete them", ours, "bare engine API", theirs);
 }
 
-/// The engines' own API, without a daemon.
+/// A client of the engines' own API, without a daemon.
 struct Bare {
     engines: Vec<SocketAddr>,
-    /// What a container is made from: as the daemon asks for it.
+    /// The body of the create request, like that of the daemon.
     order: String,
 }
 
@@ -79,7 +82,7 @@ impl Bare {
         Self { engines: (1..=ENGINES).map(address).collect(), order: order.to_string() }
     }
 
-    /// Launches all containers and deletes them again; how long each took.
+    /// Launches all containers and deletes them again; returns the durations of both.
     fn round(&self, concurrency: usize) -> (Duration, Duration) {
         let began = Instant::now();
         let made = self.in_parallel(concurrency, |connection, number| {
@@ -100,7 +103,7 @@ impl Bare {
         (launched, began.elapsed())
     }
 
-    /// Does something for each container of each engine, so many at a time per engine; how often it was done.
+    /// Runs `work` for each container of each engine with `concurrency` threads per engine; returns the number of runs.
     fn in_parallel(&self, concurrency: usize, work: impl Fn(&mut Connection, usize) + Sync) -> usize {
         let done = AtomicUsize::new(0);
         std::thread::scope(|scope| {

@@ -1,8 +1,8 @@
-//! Durable commands per second over HTTP: the journal on RethinkDB beside SQLite, and beside bare inserts by one client
-//! through the driver, into the same server: of a commit's document as the daemon writes it, into a table with the same
-//! indexes, and of a small document into a table without any.
+//! Durable commands over HTTP: the journal on RethinkDB, against inserts by one client of the driver into the same server,
+//! and against the journal on SQLite. The driver inserts the document of a commit as the daemon writes it, into a table
+//! with the same indexes, and a small document into a table without indexes.
 
-use crate::figures::{Limit, Table, Value, median, median_rate, progress};
+use crate::figures::{Limit, Table, Value, median, median_number, progress};
 use crate::history::write;
 use crate::http::{Request, post_as_fast_as_answered, post_one_after_another};
 use crate::support::daemon::Daemon;
@@ -19,23 +19,22 @@ use std::io::{BufReader, BufWriter, Write as _};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// How often each is measured.
+/// The number of rounds; each figure is the median over all of them.
 const ROUNDS: usize = 5;
-/// How many clients the throughput is measured with.
+/// The number of concurrent clients of the throughput figure.
 const CLIENTS: usize = 64;
-/// How long each load warms up, and is measured.
+/// Warm-up and measured time of each load.
 const ALONE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(1_500));
 const TOGETHER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
-/// How many bare inserts are made in each round.
+/// The number of inserts by the driver per round.
 const INSERTS: usize = 500;
-/// How long the log is that is moved.
+/// The number of events that are exported and imported.
 const IMPORTED: u64 = 1_000_000;
 
-/// Prints the figures.
+/// Measures and enters the figures.
 pub(crate) fn run(table: &mut Table) {
     if !Rethinkdb::is_possible() {
-        eprintln!("left out, what needs RethinkDB: no `rethinkdb` on the PATH");
-        return;
+        return table.skip("no `rethinkdb` on the PATH");
     }
     let server = Rethinkdb::get();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -78,26 +77,26 @@ pub(crate) fn run(table: &mut Table) {
     table.figure(
         "rethinkdb: one durable command, one client over HTTP",
         Value::Time(median(&alone)),
-        Limit::RatioAtMost("the same insert, bare", Value::Time(median(&inserts)), 1.3),
+        Limit::RatioAtMost("the same insert by the driver", Value::Time(median(&inserts)), 1.3),
     );
     let insert = median(&small_inserts);
-    table.note("rethinkdb: a bare insert of a small document", Value::Time(insert));
+    table.note("rethinkdb: one insert of a small document by the driver", Value::Time(insert));
     table.figure(
         &format!("rethinkdb: durable commands, {CLIENTS} clients over HTTP"),
-        Value::PerSecond(median_rate(&together)),
-        Limit::RatioAtLeast("bare, small, one client", Value::PerSecond(1.0 / insert.as_secs_f64()), 10.0),
+        Value::PerSecond(median_number(&together)),
+        Limit::RatioAtLeast("driver, small, one client", Value::PerSecond(1.0 / insert.as_secs_f64()), 10.0),
     );
     table.note("the same on SQLite: one durable command, one client", Value::Time(median(&embedded_alone)));
     table.note(
         &format!("the same on SQLite: durable commands, {CLIENTS} clients"),
-        Value::PerSecond(median_rate(&embedded_together)),
+        Value::PerSecond(median_number(&embedded_together)),
     );
     drop((daemon, embedded));
     runtime.block_on(forget(&settings));
     runtime.block_on(import_a_million(table, &server));
 }
 
-/// Moves a log of a million events from SQLite to RethinkDB, by way of a file.
+/// Exports a log of a million events from SQLite to a file and imports it into RethinkDB.
 async fn import_a_million(table: &mut Table, server: &Rethinkdb) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     write(dir.path(), IMPORTED).await;
@@ -117,11 +116,11 @@ async fn import_a_million(table: &mut Table, server: &Rethinkdb) {
     let mut file = BufReader::new(File::open(&path).expect("the file"));
     let arrived = import(&store, &mut file, &mut |_, _| ()).await.expect("an import");
     let took = began.elapsed();
-    assert_eq!((left.seq, left.digest), (arrived.seq, arrived.digest), "not a byte is another");
-    #[allow(clippy::cast_precision_loss)] // for people
+    assert_eq!((left.seq, left.digest), (arrived.seq, arrived.digest), "the imported log is identical");
+    #[allow(clippy::cast_precision_loss)] // rounded for display
     let rate = IMPORTED as f64 / took.as_secs_f64();
     table.note(&format!("import of {IMPORTED} events into RethinkDB"), Value::Time(took));
-    table.note("  events durable there", Value::PerSecond(rate));
+    table.note("  events made durable", Value::PerSecond(rate));
     store.close().await;
     forget(&settings).await;
 }
@@ -130,9 +129,9 @@ fn address(daemon: &Daemon) -> SocketAddr {
     daemon.url("//").trim_start_matches("http://").trim_end_matches('/').parse().expect("an address")
 }
 
-/// Documents of about the size of an event, without an index but their keys.
+/// A table of documents of about the size of an event, without secondary indexes.
 const SMALL: &str = "bare_small";
-/// Commits, with the indexes of those of the daemon.
+/// A table of commits, with the indexes of the daemon's table.
 const COMMITS: &str = "bare_commits";
 
 fn small_document() -> serde_json::Value {
@@ -144,7 +143,7 @@ fn small_document() -> serde_json::Value {
     })
 }
 
-/// The driver and nothing else.
+/// A client of the driver alone, without a daemon.
 struct Bare {
     session: Session,
 }
@@ -168,14 +167,14 @@ impl Bare {
         answers.next().await.expect("an answer").expect("a success")
     }
 
-    /// A commit of the daemon: one of the first that it made for one client alone.
+    /// The document of a commit that the daemon wrote for a single client.
     async fn a_commit(&self) -> serde_json::Value {
         let commit = self.ask(r.table("events").get(100)).await;
         assert_eq!(commit["kinds"], json!(["ContainerCreated"]));
         commit
     }
 
-    /// Inserts a document again and again, as durable as a commit.
+    /// Inserts a document `INSERTS` times, with the durability of a commit; returns the durations.
     async fn insert(&self, table: &str, document: &serde_json::Value, round: usize) -> Vec<Duration> {
         let mut document = document.clone();
         let mut times = Vec::with_capacity(INSERTS);
@@ -183,7 +182,7 @@ impl Bare {
             document["id"] = json!(round * INSERTS + number);
             let options = insert::Options::new().conflict(Conflict::Error).durability(Durability::Hard);
             let began = Instant::now();
-            let text = r.json(r.expr(document.to_string())); // as the daemon does
+            let text = r.json(r.expr(document.to_string())); // like the daemon
             let answer = self.ask(r.table(table).insert(r.args((text, options)))).await;
             assert_eq!(answer["inserted"], 1);
             times.push(began.elapsed());

@@ -1,7 +1,8 @@
-//! A cluster of 1,000 nodes and 100,000 containers: the daemon as it is, on simulated engines.
+//! The whole daemon on simulated engines, with 1,000 nodes and 100,000 containers.
 //!
-//! Three processes: one writes the log and ends, one is the daemon on that log (with the simulated engines in it),
-//! and this one asks. So the daemon's memory is its own, and its start is a start.
+//! Three processes take part: the first writes the log and exits, the second is the daemon on that log together with the
+//! simulated engines, and this one sends the requests. So the memory of the second is that of the daemon, and its start
+//! includes reading the log.
 
 use crate::figures::{Limit, Table, Value, progress, quantile};
 use crate::http::{Connection, get_at_intervals};
@@ -34,22 +35,22 @@ use tokio_util::sync::CancellationToken;
 
 const NODES: u16 = 1_000;
 const CONTAINERS: usize = 100_000;
-/// Containers of one application: as many as it may have.
+/// Containers per application, which is the most that one may have.
 const REPLICAS: usize = 300;
-/// Where the log is, and who is where.
+/// The file with the cluster's id, and with the id and the node of each container.
 const CLUSTER: &str = "cluster.txt";
 
-/// The readers, and how often each asks: 1,000 requests per second together.
+/// The readers and the interval of each: 1,000 requests per second in total.
 const READERS: u32 = 4;
 const READ_INTERVAL: Duration = Duration::from_millis(4);
-/// How long is measured.
+/// The measured time.
 const MEASURED: Duration = Duration::from_secs(15);
-/// How long the daemon works before that: every node was listed once then.
+/// The time before that, in which every node is listed once.
 const SETTLING: Duration = Duration::from_secs(12);
-/// The pause between two commands of those who stop and launch containers meanwhile.
+/// The interval of the commands that stop and launch containers meanwhile.
 const COMMAND_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Prints the figures.
+/// Measures and enters the figures.
 pub(crate) fn run(table: &mut Table) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     progress(&format!("scale: writing the log of {NODES} nodes and {CONTAINERS} containers"));
@@ -59,9 +60,9 @@ pub(crate) fn run(table: &mut Table) {
     progress(&format!("scale: written in {}", Value::Time(began.elapsed())));
 
     let mut daemon = Daemon::start(dir.path());
-    let cluster = std::fs::read_to_string(dir.path().join(CLUSTER)).expect("who is where");
+    let cluster = std::fs::read_to_string(dir.path().join(CLUSTER)).expect("the file of placements");
     let ids: Vec<&str> = cluster.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
-    progress("scale: the daemon runs; it looks at every node");
+    progress("scale: the daemon is running; waiting until every node was listed");
     std::thread::sleep(SETTLING);
 
     progress("scale: reading while events flow");
@@ -73,12 +74,12 @@ pub(crate) fn run(table: &mut Table) {
         let first = head(address);
         let began = Instant::now();
         let latencies = get_at_intervals(address, READERS, READ_INTERVAL, MEASURED, |reader, number| {
-            // Some other one each time: far more than any cache holds.
+            // A different container each time, so that no cache holds them all.
             let which = (number as usize * READERS as usize + reader as usize) * 7_919 % ids.len();
             format!("/0.0/containers/{}", ids[which])
         });
         let events = head(address) - first;
-        #[allow(clippy::cast_precision_loss)] // for people
+        #[allow(clippy::cast_precision_loss)] // rounded for display
         let per_second = events as f64 / began.elapsed().as_secs_f64();
         is_over.store(true, Ordering::Relaxed);
         (latencies, per_second)
@@ -101,8 +102,8 @@ pub(crate) fn run(table: &mut Table) {
     );
     table.note("  its p50", Value::Time(quantile(&latencies, 500)));
     table.note("  its p99.9", Value::Time(quantile(&latencies, 999)));
-    table.note("  events that flowed meanwhile", Value::PerSecond(events));
-    #[allow(clippy::cast_precision_loss)] // for people
+    table.note("  events meanwhile", Value::PerSecond(events));
+    #[allow(clippy::cast_precision_loss)] // rounded for display
     let commands = commands.into_inner() as f64 / MEASURED.as_secs_f64();
     table.note("  commands (stop, launch) meanwhile", Value::PerSecond(commands));
     table.figure(
@@ -114,7 +115,7 @@ pub(crate) fn run(table: &mut Table) {
     table.note("  the simulated engines alone", Value::Bytes(daemon.world_bytes));
 }
 
-/// This program again, in another part.
+/// A command that runs this program in another role.
 pub(crate) fn role(name: &str, dir: &Path) -> std::process::Command {
     let program = std::env::current_exe().expect("this program");
     let mut command = std::process::Command::new(program);
@@ -122,24 +123,24 @@ pub(crate) fn role(name: &str, dir: &Path) -> std::process::Command {
     command
 }
 
-/// What the other processes do.
+/// Runs one of the roles of this bench.
 pub(crate) fn play(role: &str, arguments: &[String]) {
     let dir = arguments.first().map(Path::new).expect("a folder");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     match role {
         "write" => runtime.block_on(write(dir)),
         "serve" => runtime.block_on(serve(dir)),
-        other => panic!("there is no role {other}"),
+        other => panic!("unknown role {other}"),
     }
 }
 
-/// The daemon in its process.
+/// The process of the daemon.
 struct Daemon {
     child: Child,
     address: SocketAddr,
-    /// What the simulated engines take by themselves.
+    /// The memory of the simulated engines.
     world_bytes: u64,
-    /// From the opening of the store to the first answer.
+    /// The time from opening the store until the daemon accepts requests.
     started_in: Duration,
     events: u64,
 }
@@ -174,21 +175,21 @@ impl Drop for Daemon {
     }
 }
 
-/// The end of the log.
+/// The seq of the last event.
 fn head(address: SocketAddr) -> u64 {
     let mut connection = Connection::open(address).expect("the daemon accepts");
     let answer = connection.ask("GET", "/0.0/events?limit=1", "").expect("an answer");
     answer.json()["head"].as_u64().expect("a head")
 }
 
-/// Stops containers and launches them again until it is over.
+/// Stops containers and launches them again until `is_over` is set.
 fn interfere(address: SocketAddr, ids: &[&str], is_over: &AtomicBool, commands: &AtomicUsize) {
     let mut connection = Connection::open(address).expect("the daemon accepts");
     for number in 0.. {
         if is_over.load(Ordering::Relaxed) {
             return;
         }
-        // Each is stopped, and 20 commands later launched.
+        // Each container is stopped, and launched 20 commands later.
         let (what, which) = match number % 40 {
             n if n < 20 => ("stop", number / 40 * 20 + n),
             n => ("launch", number / 40 * 20 + n - 20),
@@ -209,7 +210,7 @@ pub(crate) fn resident(pid: u32) -> u64 {
     kib * 1_024
 }
 
-// ---- the process that writes the log ------------------------------------------------------------------------
+// ---- the process that writes the log ---------------------------------------------------------------------------
 
 fn endpoint(number: u16) -> Endpoint {
     Endpoint::Tcp { host: format!("node-{number}"), port: 2375 }
@@ -219,7 +220,7 @@ fn ports() -> Vec<PortSpec> {
     vec!["80".parse().expect("a port")]
 }
 
-/// Writes the log by commands to the real journal, as people and reactors would, and who is where.
+/// Writes the log by submitting commands to a journal, and the file of placements.
 async fn write(dir: &Path) {
     let store: Arc<dyn EventStore> = Arc::new(SqliteStore::open(dir).expect("a store"));
     let journal = Journal::open(Arc::clone(&store), Arc::new(SystemRuntime), Arc::new(Policy::default()));
@@ -264,7 +265,7 @@ async fn write(dir: &Path) {
     let mut text = format!("{cluster_id}\n");
     let name_of: BTreeMap<NodeId, &str> = cluster.nodes().map(|node| (node.id, node.name.as_str())).collect();
     for container in cluster.containers() {
-        let placement = container.placement.as_ref().expect("it was placed");
+        let placement = container.placement.as_ref().expect("the container was placed");
         writeln!(text, "{} {}", container.id, name_of[&placement.node_id]).expect("text");
     }
     std::fs::write(dir.join(CLUSTER), text).expect("room on the disk");
@@ -274,7 +275,7 @@ async fn write(dir: &Path) {
 
 pub(crate) async fn submit(journal: &Journal, command: Command) -> Outcome {
     let submission = Submission::new(command, Actor::reactor("bench"));
-    journal.submit_patiently(submission).await.expect("the command is carried out")
+    journal.submit_patiently(submission).await.expect("the command succeeds")
 }
 
 pub(crate) async fn mount(journal: Journal, number: u16) {
@@ -288,7 +289,7 @@ pub(crate) async fn mount(journal: Journal, number: u16) {
     };
     let mounted = submit(&journal, Command::MountNode(mount)).await;
     let Some(Event::NodeMounted(mounted)) = mounted.events.first().map(|envelope| &envelope.event) else {
-        panic!("not mounted");
+        panic!("the node was not mounted");
     };
     let engine = EngineFacts {
         kind: "docker".to_owned(),
@@ -308,7 +309,7 @@ pub(crate) async fn mount(journal: Journal, number: u16) {
     submit(&journal, Command::RecordProbe(probe)).await;
 }
 
-/// What an engine would have answered.
+/// The response of an engine to the launch of a placement.
 fn launched(placement_id: PlacementId) -> Launched {
     let digits = placement_id.container_id.0.simple();
     let host = 32_768 + u16::from(placement_id.container_id.0.as_bytes()[15]);
@@ -320,10 +321,10 @@ fn launched(placement_id: PlacementId) -> Launched {
     }
 }
 
-// ---- the process that is the daemon -------------------------------------------------------------------------
+// ---- the process of the daemon ---------------------------------------------------------------------------------
 
-/// Runs the daemon on the log in `dir` until stdin ends. Says in three lines: the bytes that the simulated engines
-/// take, the address, and how many microseconds the start took.
+/// Runs the daemon on the log in `dir` until stdin is closed. Prints three lines: the memory of the simulated engines in
+/// bytes, the address, and the duration of the start in microseconds.
 async fn serve(dir: &Path) {
     let before = resident(std::process::id());
     let engines = SimulatedEngines::new(1);
@@ -334,7 +335,7 @@ async fn serve(dir: &Path) {
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     std::thread::spawn(move || {
-        let _ = std::io::stdin().read_line(&mut String::new()); // ends with the bench
+        let _ = std::io::stdin().read_line(&mut String::new()); // closed when the bench exits
         stop.cancel();
     });
     let began = Instant::now();
@@ -345,7 +346,7 @@ async fn serve(dir: &Path) {
     daemon::run_on(Arc::new(engines), config, shutdown, ready).await.expect("the daemon runs");
 }
 
-/// Has every simulated engine hold what the log says that it does.
+/// Launches the containers of the log on the simulated engines.
 async fn populate(engines: &SimulatedEngines, dir: &Path) {
     let about = SimulatedMachine {
         images: vec!["kdaemon/busybox".to_owned()],
@@ -358,7 +359,8 @@ async fn populate(engines: &SimulatedEngines, dir: &Path) {
         exposed_ports: ports(),
         ..Spec::default()
     });
-    let mut lines = BufReader::new(std::fs::File::open(dir.join(CLUSTER)).expect("who is where")).lines();
+    let mut lines =
+        BufReader::new(std::fs::File::open(dir.join(CLUSTER)).expect("the file of placements")).lines();
     let mut line = || lines.next().and_then(Result::ok);
     let cluster: ClusterId = line().and_then(|id| id.parse().ok()).expect("the cluster's id");
     while let Some(text) = line() {
@@ -371,6 +373,6 @@ async fn populate(engines: &SimulatedEngines, dir: &Path) {
             credentials: None,
         };
         let endpoint = Endpoint::Tcp { host: node.to_owned(), port: 2375 };
-        engines.client(&endpoint).launch(&order).await.expect("it is launched");
+        engines.client(&endpoint).launch(&order).await.expect("the engine launches it");
     }
 }

@@ -1,5 +1,5 @@
-//! The scheduler alone, in a cluster of 10,000 nodes and 1,000,000 containers; and a million containers placed through
-//! journal and log.
+//! The scheduler alone in a cluster of 10,000 nodes and 1,000,000 containers, and a million containers placed through the
+//! journal.
 
 use crate::figures::{Limit, Table, Value, progress};
 use crate::scale::{mount, resident, role, submit};
@@ -34,7 +34,7 @@ const NODES: usize = 10_000;
 const CONTAINERS: usize = 1_000_000;
 const LOST: usize = 500;
 const ZONES: usize = 10;
-/// How often a placement is timed.
+/// The number of placements over which the duration is averaged.
 const PLACEMENTS: u32 = 20_000;
 
 fn node(number: usize) -> NodeId {
@@ -47,7 +47,7 @@ fn container(number: usize) -> ContainerId {
     ContainerId(Uuid::from_u128(0x3_0000_0000 + number as u128))
 }
 
-/// A state in the making.
+/// A cluster that is built event by event.
 struct State {
     cluster: Cluster,
     touched: Touched,
@@ -70,7 +70,7 @@ impl State {
     }
 }
 
-/// The cluster: every node has 100 containers of 256 MB, of applications with 250 each.
+/// A cluster in which every node has 100 containers of 256 MiB, of applications with 250 containers each.
 fn cluster() -> State {
     let mut state = State { cluster: Cluster::default(), touched: Touched::default() };
     for number in 0..NODES {
@@ -121,7 +121,7 @@ fn cluster() -> State {
     }
     for number in 0..CONTAINERS {
         if number % 100_000 == 0 {
-            progress(&format!("scheduler: {number} of {CONTAINERS} containers made"));
+            progress(&format!("scheduler: {number} of {CONTAINERS} containers created"));
         }
         let (container_id, node_id, generation) = (container(number), node(number % NODES), Generation(1));
         state.add(ContainerCreated {
@@ -148,18 +148,18 @@ fn cluster() -> State {
     state
 }
 
-/// How long one of many takes.
+/// The mean duration of `times` runs.
 fn each(times: u32, mut work: impl FnMut(usize)) -> Duration {
     let began = Instant::now();
     (0..times as usize).for_each(&mut work);
     began.elapsed() / times
 }
 
-/// Prints the figures.
+/// Measures and enters the figures of the scheduler.
 pub(crate) fn run(table: &mut Table) {
     let mut state = cluster();
     let what = format!("{NODES} nodes, {CONTAINERS} containers");
-    // One that waits, of each of many applications: what is looked up differs each time.
+    // An unplaced container of each of many applications, so that each placement looks up different data.
     let waiting: Vec<_> = (0..1_000)
         .map(|number| {
             let id = container(CONTAINERS + number);
@@ -180,7 +180,7 @@ pub(crate) fn run(table: &mut Table) {
         let mut spec = Spec { docker_image: "kdaemon/busybox".to_owned(), ..Spec::default() };
         change(&mut spec);
         each(times, |number| {
-            let container = cluster.container(waiting[number % waiting.len()]).expect("it is there");
+            let container = cluster.container(waiting[number % waiting.len()]).expect("the container exists");
             let request = Request::new(container, &spec, None, strategy);
             black_box(place(cluster, &request).expect("a node fits"));
         })
@@ -212,7 +212,7 @@ pub(crate) fn run(table: &mut Table) {
         Limit::Below(Value::Time(Duration::from_micros(20))),
     );
     table.note(
-        "  spread over zones, with a preference: every node is looked at",
+        "  spread over zones, with a preference (looks at every node)",
         Value::Time(time(
             &|spec| {
                 spec.spread_over = Some("zone".to_owned());
@@ -229,7 +229,7 @@ pub(crate) fn run(table: &mut Table) {
     }
     let cluster = &state.cluster;
     let mut best = Duration::MAX;
-    // The best of many: what else the machine does is not to count.
+    // The best of many, because other load on the machine only adds time.
     for _ in 0..40 {
         let lost = cluster.nodes().filter(|node| !node.is_eligible()).flat_map(|node| node.residents.clone());
         let began = Instant::now();
@@ -246,13 +246,13 @@ pub(crate) fn run(table: &mut Table) {
     );
 }
 
-/// So many nodes and containers of the million.
+/// The nodes of the million containers, and the containers per application.
 const C1M_NODES: u16 = 5_000;
 const REPLICAS: usize = 300;
-/// How many applications are being created at one time.
+/// The number of applications that are created concurrently.
 const UNDER_WAY: usize = 8;
 
-/// Prints the figures of a million containers.
+/// Measures and enters the figures of a million containers.
 pub(crate) fn run_c1m(table: &mut Table) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let mut child = role("c1m", dir.path()).stdout(Stdio::piped()).spawn().expect("this program runs");
@@ -260,20 +260,21 @@ pub(crate) fn run_c1m(table: &mut Table) {
     let mut number =
         || -> u64 { lines.next().and_then(Result::ok).and_then(|l| l.parse().ok()).expect("a number") };
     let (micros, bytes, events, log_bytes) = (number(), number(), number(), number());
-    assert!(child.wait().expect("it ends").success(), "not all were placed");
+    assert!(child.wait().expect("the process ends").success(), "not all containers were placed");
     let took = Duration::from_micros(micros);
     table.figure(
         &format!("C1M: {CONTAINERS} containers placed on {C1M_NODES} nodes, all durable"),
         Value::Time(took),
         Limit::Below(Value::Time(Duration::from_secs(60))),
     );
-    #[allow(clippy::cast_precision_loss)] // for people
+    #[allow(clippy::cast_precision_loss)] // rounded for display
     table.note("  events made durable", Value::PerSecond(events as f64 / took.as_secs_f64()));
     table.note("  the log on disk", Value::Bytes(log_bytes));
     table.figure("  resident memory", Value::Bytes(bytes), Limit::Below(Value::Bytes(1_500_000_000)));
 }
 
-/// In a process of its own: places a million containers and prints microseconds, bytes resident, events, bytes of the log.
+/// The role of the process that places a million containers. Prints four lines: the duration in microseconds, the resident
+/// memory in bytes, the number of events, and the size of the log in bytes.
 pub(crate) fn place_a_million(arguments: &[String]) {
     let dir = arguments.first().map(Path::new).expect("a folder");
     tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
@@ -290,7 +291,7 @@ pub(crate) fn place_a_million(arguments: &[String]) {
         let mut tasks = JoinSet::new();
         for first in (0..CONTAINERS).step_by(REPLICAS) {
             while tasks.len() >= UNDER_WAY {
-                tasks.join_next().await.expect("one of them").expect("it is carried out");
+                tasks.join_next().await.expect("a task").expect("the task succeeds");
             }
             if shown.elapsed() > Duration::from_secs(2) {
                 let (done, seconds) = (journal.cluster().containers().len(), began.elapsed().as_secs());

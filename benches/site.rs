@@ -1,4 +1,4 @@
-//! A daemon with real engines, and an application of which containers are launched on them.
+//! A daemon with real engines and one application.
 
 use crate::figures::progress;
 use crate::support::Cluster;
@@ -6,14 +6,14 @@ use crate::support::daemon::Daemon;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How many engines there are.
+/// The number of engines.
 pub(crate) const ENGINES: usize = 4;
-/// How many containers are launched on them.
+/// The number of containers on all engines together.
 pub(crate) const CONTAINERS: usize = 40;
-/// How often the daemon is asked how far it is.
+/// The interval at which the daemon is polled.
 const POLL: Duration = Duration::from_millis(10);
 
-/// The engines, mounted as `node-1` …, and the application `web`.
+/// Engines mounted as `node-1` and so on, and the application `web`.
 pub(crate) struct Site {
     pub(crate) cluster: Cluster,
     pub(crate) daemon: Daemon,
@@ -21,12 +21,9 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// `None`, and a line that says why, where there can be no real engines.
-    pub(crate) async fn up() -> Option<Self> {
-        if let Err(why) = Cluster::possible() {
-            eprintln!("left out, what needs Docker engines: {why}");
-            return None;
-        }
+    /// Starts engines and daemon; the reason where no real engines can be started.
+    pub(crate) async fn up() -> Result<Self, &'static str> {
+        Cluster::possible()?;
         progress(&format!("starting {ENGINES} engines and a daemon"));
         let cluster = Cluster::up(ENGINES);
         let image = cluster.image("kdaemon/web");
@@ -36,10 +33,10 @@ impl Site {
         }
         let web = json!({"name": "web", "docker_image": image, "exposed_ports": "80"});
         daemon.post("/applications/create", web).await;
-        Some(Self { cluster, daemon, image })
+        Ok(Self { cluster, daemon, image })
     }
 
-    /// Asks for so many containers, and waits until all of them are UP, or until none is left.
+    /// Sets the number of replicas and waits until all of them are UP, or until none is left.
     pub(crate) async fn scale(&self, replicas: usize) {
         self.daemon.post("/applications/scale/web", json!({"replicas": replicas})).await;
         while !self.containers().await.iter().all(is_up) || self.containers().await.len() != replicas {
@@ -51,16 +48,16 @@ impl Site {
         self.daemon.get("/containers").await.as_array().cloned().unwrap_or_default()
     }
 
-    /// Waits until every node works and has its even share of containers, all UP.
+    /// Waits until every node is UP with its even share of containers, all of them UP.
     pub(crate) async fn until_even(&self) {
         let is_even = |node: &Value| node["state"] == "UP" && node["container_count"] == CONTAINERS / ENGINES;
         let all_even = |nodes: &Value| nodes.as_array().is_some_and(|nodes| nodes.iter().all(is_even));
-        self.daemon.until("/nodes", "all nodes have as many containers", all_even).await;
+        self.daemon.until("/nodes", "all nodes have the same number of containers", all_even).await;
         self.daemon.until_all_up(CONTAINERS).await;
     }
 }
 
-/// Whether a container is UP.
+/// Whether a row of the API is a container that is UP.
 pub(crate) fn is_up(container: &Value) -> bool {
     container["status"] == "UP"
 }

@@ -1,9 +1,10 @@
-// How fluid the web UI is: a made-up cluster of 1,000 nodes and 20,000 containers, of which 1,000 events a second are told. The server here
-// speaks as much of kDaemon's API as the UI asks for, so that what is measured is the browser's work alone. Run it with
-// `scripts/bench ui`; NODES, CONTAINERS, RATE, SECONDS and VIEWS (a part of their names) change it.
+// The frame rate of the web UI with a simulated cluster of 1,000 nodes and 20,000 containers that sends 1,000 events per second.
+// The server in this file implements the part of kDaemon's API that the UI uses, so that only the browser's work is measured. Run
+// it with `scripts/bench ui`; it prints one JSON object per figure. NODES, CONTAINERS, RATE, SECONDS and VIEWS (a substring of the
+// names of views) in the environment change it.
 //
-// The browser is driven by its own protocol and not by Playwright: that one has every message of every WebSocket and event stream told
-// to it, which costs the page as much as all its own work, and the page's frames wait behind it.
+// The browser is driven through its own protocol rather than Playwright: Playwright receives every message of every WebSocket and
+// event stream, which costs the page as much as all its own work and delays its frames.
 
 import { spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
@@ -33,7 +34,7 @@ const tables = { nodes, applications: [web], containers };
 const sockets = new Set();
 const streams = new Set();
 
-/** One thing happens: a container moves, is launched, or is up again. */
+/** One event: a container is moved, or comes UP after a move. */
 function happen() {
   const container = containers[Math.floor(Math.random() * CONTAINERS)];
   seq++;
@@ -61,9 +62,9 @@ function happen() {
   for (const socket of sockets) for (const [kind, row] of changed) tell(socket, `${kind} edit`, row);
 }
 
-// ---- as much of the API as is asked for ---------------------------------------------------------------------------------------
+// ---- the part of the API that the UI uses ---------------------------------------------------------------------------------------
 
-/** The files, compressed once as the daemon does it. */
+/** The files of the UI, compressed once like in the daemon. */
 const read = (path) => readFileSync(`${ROOT}src/ui/${path}`);
 const files = new Map(readdirSync(`${ROOT}src/ui`, { recursive: true }).filter((name) => /\.(js|css|svg)$/.test(name)).map((name) => [name, gzipSync(read(name))]));
 const modules = readdirSync(`${ROOT}src/ui`, { recursive: true }).filter((name) => name.endsWith('.js'));
@@ -95,7 +96,7 @@ function tell(socket, name, data) {
 server.on('upgrade', (request, socket) => {
   const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
   socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
-  // The UI subscribes to the changes of everything, at once.
+  // The UI subscribes to all changes as soon as it is connected.
   sockets.add(socket);
   for (const kind of Object.keys(tables)) tell(socket, `${kind} subscribed`, { seq });
   socket.on('close', () => sockets.delete(socket)).on('error', () => sockets.delete(socket));
@@ -131,24 +132,24 @@ const { targetId } = await ask('Target.createTarget', { url: 'about:blank' });
 const { sessionId } = await ask('Target.attachToTarget', { targetId, flatten: true });
 const tab = (method, params) => ask(method, params, sessionId);
 await tab('Emulation.setDeviceMetricsOverride', { width: 1440, height: 900, deviceScaleFactor: 1, mobile: false });
-/** The value of an expression in the page. */
+/** Evaluates an expression in the page. */
 const evaluate = async (expression) => (await tab('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true })).result.value;
-/** A page with what belongs to it, loaded afresh; when its title was in the page, by its own clock. */
+/** Loads a page without cached state; returns the time at which its title was in the page, by the page's clock. */
 async function open(address) {
   await tab('Page.navigate', { url: 'about:blank' });
   await tab('Page.navigate', { url: address });
   for (;;) {
-    // In the page itself: what asks from outside would wait for its turn.
+    // Polled in the page itself: a request from outside would wait in its queue.
     const at = await evaluate(`new Promise((done) => { const look = () => (document.getElementById('title') ? done(performance.now()) : requestAnimationFrame(look)); look(); })`).catch(() => null);
     if (at) return at;
   }
 }
 
-// ---- what is measured -----------------------------------------------------------------------------------------------------------
+// ---- the measurements -----------------------------------------------------------------------------------------------------------
 
 await new Promise((done) => server.listen(0, '127.0.0.1', done));
 const url = `http://127.0.0.1:${server.address().port}/`;
-const line = (name, value) => console.log(`${name.padEnd(62)} ${value}`);
+const line = (name, value, remark = '') => console.log(JSON.stringify({ name, value, remark }));
 const load = () => loadavg()[0].toFixed(1);
 line('load of this machine before', load());
 const shown = await open(url);
@@ -157,17 +158,17 @@ line(`first paint of a fresh load (${filesIn} files)`, `${Math.round(first)} ms`
 line(`${NODES} nodes, ${CONTAINERS} containers: on screen after`, `${Math.round(shown)} ms`);
 
 await tab('Performance.enable');
-/** What the page's main thread has computed so far, in seconds of its own clock: waiting for a processor does not count. */
+/** The processor time of the page's main thread so far, in seconds. */
 const computed = async () => (await tab('Performance.getMetrics')).metrics.find(({ name }) => name === 'ThreadTime').value;
 
-/** Events flow, and each frame is timed while they do. */
+/** Sends events, and measures the duration of each frame meanwhile. */
 async function frames(name, view, during = '') {
   if (!name.includes(process.env.VIEWS ?? '')) return;
   await open(url + view);
   await pause(2500);
   const before = seq;
   const begun = performance.now();
-  // As many as are due, also when this process did not get its turn in time.
+  // All events that are due, also when this timer fires late.
   const timer = setInterval(() => {
     const told = [...sockets, ...streams];
     for (const one of told) one.cork();
@@ -193,7 +194,7 @@ async function frames(name, view, during = '') {
   const flowed = ((seq - before) * 1000) / (performance.now() - begun);
   const at = (share) => deltas[Math.floor(deltas.length * share)].toFixed(1);
   const rate = deltas.length / (deltas.reduce((sum, one) => sum + one, 0) / 1000);
-  line(`${name}: frames while events flow`, `${rate.toFixed(1)}/s   p50 ${at(0.5)} ms   p99 ${at(0.99)} ms   longest ${deltas.at(-1).toFixed(0)} ms   main thread ${Math.round(cpu * 100)} % of a processor   events ${Math.round(flowed)}/s   load ${load()}`);
+  line(`${name}: frames while events flow`, `${rate.toFixed(1)}/s`, `p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, longest ${deltas.at(-1).toFixed(0)} ms, main thread ${Math.round(cpu * 100)} % of a processor, events ${Math.round(flowed)}/s, load ${load()}`);
 }
 
 await frames('heat map', '#/');
