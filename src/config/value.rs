@@ -436,16 +436,15 @@ pub(super) fn endpoint(text: String) -> Result<String, Invalid> {
     Err(Invalid::new(&text, "is not an endpoint: expected unix:///PATH or tcp://HOST:PORT"))
 }
 
-/// Checks a filter for `tracing`. `tracing` takes any single word for a module's name, a misspelt level too,
-/// so at least one part must be a level.
+/// A filter of tracing's targets. It takes any single word for the name of a module, including a misspelt level, so each
+/// directive has to name a level.
 pub(super) fn log_filter(text: String) -> Result<String, Invalid> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let level = |directive: &str| {
         let level = directive.rsplit('=').next().unwrap_or_default().trim();
         LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level))
     };
-    // Span filters in brackets have a grammar of their own, which `tracing` checks.
-    if text.contains('[') || text.split(',').all(level) {
+    if text.split(',').all(level) {
         return Ok(text);
     }
     Err(Invalid::new(

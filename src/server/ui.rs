@@ -41,14 +41,22 @@ const PAGE: &str = "index.html";
 /// The one script that is none, among them.
 const NO_MODULE: &str = "again.js";
 
-/// The files as they are in `src/ui`.
+/// The files of `src/ui`. Those without a [`media_type`], such as licences, are embedded but not served: to select files
+/// by pattern, rust-embed would compile a regex engine into the program.
 #[derive(RustEmbed)]
 #[folder = "src/ui"]
-#[include = "*.html"]
-#[include = "*.css"]
-#[include = "*.js"]
-#[include = "*.svg"]
 struct Embedded;
+
+/// The media type of a file that the UI loads, by its extension.
+fn media_type(path: &str) -> Option<&'static str> {
+    Some(match path.rsplit('.').next()? {
+        "html" => "text/html; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "svg" => "image/svg+xml",
+        _ => return None,
+    })
+}
 
 /// A file, ready to be sent.
 struct File {
@@ -59,14 +67,7 @@ struct File {
 }
 
 impl File {
-    fn new(path: &str, plain: Vec<u8>) -> Self {
-        let media = match path.rsplit('.').next() {
-            Some("html") => "text/html; charset=utf-8",
-            Some("css") => "text/css; charset=utf-8",
-            Some("js") => "text/javascript; charset=utf-8",
-            Some("svg") => "image/svg+xml",
-            _ => "application/octet-stream",
-        };
+    fn new(media: &'static str, plain: Vec<u8>) -> Self {
         Self { media, plain: plain.into(), gzip: OnceLock::new() }
     }
 
@@ -94,11 +95,11 @@ impl Site {
         let mut names: Vec<_> = Embedded::iter().collect();
         names.sort();
         for name in names {
-            let Some(content) = Embedded::get(&name) else { continue };
+            let (Some(media), Some(content)) = (media_type(&name), Embedded::get(&name)) else { continue };
             // With lengths, so that no two sets of files read as the same bytes.
             hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
             hasher.update(&(content.data.len() as u64).to_le_bytes()).update(&content.data);
-            files.insert(name.to_string(), File::new(&name, content.data.into_owned()));
+            files.insert(name.to_string(), File::new(media, content.data.into_owned()));
         }
         let digest = hasher.finalize().to_hex().as_str()[..16].to_owned();
         Self { digest, files }
@@ -119,7 +120,8 @@ impl Site {
     /// The page, which knows where the files and the API are. It names all modules, so that they are fetched at
     /// once and not one after another as they import each other.
     fn page(&self, api_version: &str) -> Option<File> {
-        let template = String::from_utf8_lossy(&self.files.get(PAGE)?.plain).into_owned();
+        let page = self.files.get(PAGE)?;
+        let template = String::from_utf8_lossy(&page.plain).into_owned();
         let root = format!("/ui/{}", self.digest);
         let modules = self.files.keys().filter(|name| name.ends_with(".js") && *name != NO_MODULE);
         let preloads: String =
@@ -128,7 +130,7 @@ impl Site {
             .replace("<!-- preloads -->\n", &preloads)
             .replace("{files}", &root)
             .replace("{api}", &format!("/{api_version}"));
-        Some(File::new(PAGE, text.into_bytes()))
+        Some(File::new(page.media, text.into_bytes()))
     }
 }
 
