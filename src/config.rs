@@ -33,8 +33,8 @@ mod value;
 
 pub use value::{ByteSize, Invalid, LONGEST, parse_duration};
 
-use ini::Line;
-use value::{Value, hours, millis, minutes, parse_bind, quoted, seconds, within};
+use ini::IniLine;
+use value::{SettingValue, hours, millis, minutes, parse_bind, quoted, seconds, within};
 
 /// The flags of `kdaemon serve`; settings without a flag are taken from the environment, the file or the
 /// defaults.
@@ -128,7 +128,7 @@ macro_rules! settings {
                     help: [$($doc),+][0].trim_ascii(),
                     get: |config| config.$name.show(),
                     set: |config, text| {
-                        let value = <$kind as Value>::parse(text)?;
+                        let value = <$kind as SettingValue>::parse(text)?;
                         $( let value = $check(value)?; )?
                         config.$name = value;
                         Ok(())
@@ -138,7 +138,7 @@ macro_rules! settings {
         ];
 
         impl Config {
-            /// The defaults that depend on nothing; [`Draft::finish`] fills in those that depend on the
+            /// The defaults that depend on nothing; [`ConfigDraft::finish`] fills in those that depend on the
             /// environment.
             fn built_in() -> Self {
                 Self { $( $name: $default, )+ }
@@ -243,7 +243,7 @@ settings! {
 impl Default for Config {
     /// The configuration of a daemon without flags, file and environment.
     fn default() -> Self {
-        Self { data_dir: default_data_dir(&Environment::default()), ..Self::built_in() }
+        Self { data_dir: default_data_dir(&ProcessEnvironment::default()), ..Self::built_in() }
     }
 }
 
@@ -262,12 +262,12 @@ impl Config {
         K: Into<OsString>,
         V: Into<OsString>,
     {
-        let environment: Environment = environment
+        let environment: ProcessEnvironment = environment
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
             .filter(|(_, value)| !value.is_empty())
             .collect();
-        let mut draft = Draft { config: Self::built_in(), set_by: BTreeMap::new() };
+        let mut draft = ConfigDraft { config: Self::built_in(), set_by: BTreeMap::new() };
         if let Some(path) = args.config.as_deref().or_else(|| environment.path("KDAEMON_CONFIG")) {
             draft.read_file(path)?;
         }
@@ -418,39 +418,39 @@ const NO_SETTINGS_PREFIXES: [&str; 2] = ["KDAEMON_TEST_", "KDAEMON_ENGINES"];
 
 /// The non-empty environment variables, ordered by name so that the first error is always the same one.
 #[derive(Default)]
-struct Environment(BTreeMap<OsString, OsString>);
+struct ProcessEnvironment(BTreeMap<OsString, OsString>);
 
-impl Environment {
+impl ProcessEnvironment {
     fn path(&self, name: &str) -> Option<&Path> {
         self.0.get(OsStr::new(name)).map(Path::new)
     }
 }
 
-impl FromIterator<(OsString, OsString)> for Environment {
+impl FromIterator<(OsString, OsString)> for ProcessEnvironment {
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
         Self(variables.into_iter().collect())
     }
 }
 
 /// A configuration being assembled, with the origin of each setting.
-struct Draft {
+struct ConfigDraft {
     config: Config,
     set_by: BTreeMap<&'static str, Origin>,
 }
 
-impl Draft {
+impl ConfigDraft {
     fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text =
             ini::read(path).map_err(|reason| ConfigError::Unreadable { path: path.to_owned(), reason })?;
         for (index, line) in text.lines().enumerate() {
             let origin = Origin::File { path: path.to_owned(), line: index + 1 };
             match ini::parse_line(line) {
-                Ok(Line::Blank) => {}
-                Ok(Line::Section(name)) if name.eq_ignore_ascii_case("default") => {}
-                Ok(Line::Section(name)) => {
+                Ok(IniLine::Blank) => {}
+                Ok(IniLine::Section(name)) if name.eq_ignore_ascii_case("default") => {}
+                Ok(IniLine::Section(name)) => {
                     return Err(ConfigError::UnknownSection { origin, name: name.to_owned() });
                 }
-                Ok(Line::Entry(key, value)) => {
+                Ok(IniLine::Entry(key, value)) => {
                     let Some(setting) = find(key) else {
                         let nearest = nearest(key).name;
                         return Err(ConfigError::UnknownKey { origin, name: key.to_owned(), nearest });
@@ -466,7 +466,7 @@ impl Draft {
         Ok(())
     }
 
-    fn read_variables(&mut self, environment: &Environment) -> Result<(), ConfigError> {
+    fn read_variables(&mut self, environment: &ProcessEnvironment) -> Result<(), ConfigError> {
         for (name, value) in &environment.0 {
             let name = name.to_string_lossy();
             let Some(key) = name.strip_prefix(PREFIX) else { continue };
@@ -514,7 +514,7 @@ impl Draft {
     }
 
     /// Settles what depends on other settings and on the environment, and checks conditions across settings.
-    fn finish(mut self, environment: &Environment) -> Result<Config, ConfigError> {
+    fn finish(mut self, environment: &ProcessEnvironment) -> Result<Config, ConfigError> {
         if self.config.data_dir.as_os_str().is_empty() {
             self.config.data_dir = default_data_dir(environment);
         }
@@ -555,7 +555,7 @@ fn nearest(name: &str) -> &'static Setting {
 
 /// The state folder of the XDG base directory specification (which says to ignore relative paths), or the
 /// system's.
-fn default_data_dir(environment: &Environment) -> PathBuf {
+fn default_data_dir(environment: &ProcessEnvironment) -> PathBuf {
     let absolute = |name| environment.path(name).filter(|path| path.is_absolute());
     match (absolute("XDG_STATE_HOME"), absolute("HOME")) {
         (Some(state), _) => state.join("kdaemon"),

@@ -1,7 +1,7 @@
 //! The daemon: wires its parts together, and the order of start and stop.
 
 use crate::config::{Config, ConfigError, StoreKind};
-use crate::engine::docker::{DockerEngines, Limits};
+use crate::engine::docker::{DockerEngines, EngineLimits};
 use crate::engine::{EngineError, Engines, Failure};
 use crate::journal::{Journal, Runtime, Submission, SubmitError, SystemRuntime};
 use crate::leader::Candidate;
@@ -270,15 +270,15 @@ fn policy(config: &Config) -> Policy {
     }
 }
 
-fn limits(config: &Config) -> Limits {
-    Limits {
+fn limits(config: &Config) -> EngineLimits {
+    EngineLimits {
         probe: config.probe_timeout,
         launch: config.launch_timeout,
         pull: config.pull_timeout,
         stop_grace: config.stop_timeout,
         stop: config.stop_timeout + Duration::from_secs(5),
         max_work: config.max_node_work,
-        ..Limits::default()
+        ..EngineLimits::default()
     }
 }
 

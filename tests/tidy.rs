@@ -2,25 +2,28 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "tidy/prose.rs"]
+mod prose;
+
 use kdaemon_events::Kind;
 use std::path::{Path, PathBuf};
 
-/// All sources of the program: not its tests.
+/// Folders of the sources without tests.
 const SOURCES: [&str; 6] = ["src", "api/src", "control/src", "events/src", "projections/src", "testing/src"];
-/// What decides and folds: pure.
+/// Folders of the pure crates, which decide and fold.
 const PURE: [&str; 3] = ["control/src", "events/src", "projections/src"];
-/// Files that may be longer than the rest, and why.
+/// Files that may exceed the limit of lines, with the reason.
 const LONG: [(&str, &str); 0] = [];
 const LINES_LIMIT: usize = 600;
 
 struct Source {
-    /// From the repository's root.
+    /// The path from the repository's root.
     path: String,
     text: String,
 }
 
 impl Source {
-    /// Its lines with their numbers, without comments and without a module of tests at its end.
+    /// The lines with their numbers, without comments and without a module of tests at the end.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let tests_at = self.text.find("#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
         self.text[..tests_at]
@@ -88,7 +91,7 @@ fn pure_crates_use_no_clock_randomness_or_io() {
         "now_v7",
         "rand::",
         "println!",
-        "HashMap", // its order is drawn at random, but for one without a key
+        "HashMap", // iterates in random order, unless its hasher has no random key
         "HashSet",
     ];
     let mut breaches = Vec::new();
@@ -103,7 +106,7 @@ fn pure_crates_use_no_clock_randomness_or_io() {
             }
         }
     }
-    none("these are pure", &breaches);
+    none("pure crates take time, randomness and I/O as arguments", &breaches);
 }
 
 #[test]
@@ -112,7 +115,7 @@ fn command_line_is_a_client_of_the_api_only() {
     for source in sources("src/cli").into_iter().filter(|source| !source.path.starts_with("src/cli/local")) {
         for (number, line) in source.code() {
             let ours = line.split("crate::").nth(1).unwrap_or_default();
-            // Texts and arguments are read alike everywhere; what the daemon holds it is asked for.
+            // Texts and arguments are parsed alike everywhere; the daemon's state comes from the API.
             let is_allowed = ["cli::", "config::parse_duration", "config::ServeArgs"];
             let knows_more =
                 line.contains("crate::") && !is_allowed.iter().any(|allowed| ours.starts_with(allowed));

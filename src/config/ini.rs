@@ -21,7 +21,7 @@ pub(super) fn read(path: &Path) -> io::Result<String> {
 }
 
 /// One line of the file.
-pub(super) enum Line<'a> {
+pub(super) enum IniLine<'a> {
     /// Empty, or a comment.
     Blank,
     /// `[name]`.
@@ -32,15 +32,15 @@ pub(super) enum Line<'a> {
 
 /// Reads one line: a comment after `#` or `;`, `[section]`, or `key = value` (also `key: value`). After a
 /// value a comment begins with a space, so that `a#b` is a value; double quotes enclose a value verbatim.
-pub(super) fn parse_line(line: &str) -> Result<Line<'_>, &'static str> {
+pub(super) fn parse_line(line: &str) -> Result<IniLine<'_>, &'static str> {
     let line = line.trim();
     if is_comment(line) {
-        return Ok(Line::Blank);
+        return Ok(IniLine::Blank);
     }
     if let Some(section) = line.strip_prefix('[') {
         let (name, rest) = section.split_once(']').ok_or("the section's ] is missing")?;
         return if is_comment(rest) {
-            Ok(Line::Section(name.trim()))
+            Ok(IniLine::Section(name.trim()))
         } else {
             Err("only a comment may follow a section")
         };
@@ -54,14 +54,14 @@ pub(super) fn parse_line(line: &str) -> Result<Line<'_>, &'static str> {
     if let Some(quoted) = value.strip_prefix('"') {
         let (value, rest) = quoted.split_once('"').ok_or("the closing \" is missing")?;
         return if is_comment(rest) {
-            Ok(Line::Entry(key, value))
+            Ok(IniLine::Entry(key, value))
         } else {
             Err("only a comment may follow a \"value\"")
         };
     }
     let begins_comment = |at: usize| value[..at].is_empty() || value[..at].ends_with(char::is_whitespace);
     let comment = value.match_indices(['#', ';']).map(|(at, _)| at).find(|at| begins_comment(*at));
-    Ok(Line::Entry(key, value[..comment.unwrap_or(value.len())].trim_end()))
+    Ok(IniLine::Entry(key, value[..comment.unwrap_or(value.len())].trim_end()))
 }
 
 /// Whether `rest` is empty or a comment.

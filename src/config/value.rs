@@ -112,7 +112,7 @@ pub(super) const fn hours(n: u64) -> Duration {
 }
 
 /// A type of setting: how its values are read and written.
-pub(super) trait Value: Sized {
+pub(super) trait SettingValue: Sized {
     fn parse(text: &str) -> Result<Self, Invalid>;
     /// The text that `parse` turns back into this value.
     fn show(&self) -> String;
@@ -120,7 +120,7 @@ pub(super) trait Value: Sized {
 
 macro_rules! whole_numbers {
     ($($kind:ty: $problem:literal),+) => {$(
-        impl Value for $kind {
+        impl SettingValue for $kind {
             fn parse(text: &str) -> Result<Self, Invalid> {
                 text.parse().map_err(|_| Invalid::new(text, $problem))
             }
@@ -139,7 +139,7 @@ whole_numbers!(
     usize: "is not a whole number: expected one such as 8"
 );
 
-impl Value for bool {
+impl SettingValue for bool {
     fn parse(text: &str) -> Result<Self, Invalid> {
         match text.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Ok(true),
@@ -153,7 +153,7 @@ impl Value for bool {
     }
 }
 
-impl Value for String {
+impl SettingValue for String {
     fn parse(text: &str) -> Result<Self, Invalid> {
         Ok(text.to_owned())
     }
@@ -163,7 +163,7 @@ impl Value for String {
     }
 }
 
-impl Value for Vec<String> {
+impl SettingValue for Vec<String> {
     fn parse(text: &str) -> Result<Self, Invalid> {
         Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
     }
@@ -173,7 +173,7 @@ impl Value for Vec<String> {
     }
 }
 
-impl Value for PathBuf {
+impl SettingValue for PathBuf {
     fn parse(text: &str) -> Result<Self, Invalid> {
         Ok(Self::from(text))
     }
@@ -183,7 +183,7 @@ impl Value for PathBuf {
     }
 }
 
-impl Value for IpAddr {
+impl SettingValue for IpAddr {
     fn parse(text: &str) -> Result<Self, Invalid> {
         text.parse().map_err(|_| {
             Invalid::new(
@@ -198,7 +198,7 @@ impl Value for IpAddr {
     }
 }
 
-impl Value for Duration {
+impl SettingValue for Duration {
     fn parse(text: &str) -> Result<Self, Invalid> {
         parse_duration(text)
     }
@@ -215,7 +215,7 @@ impl Value for Duration {
     }
 }
 
-impl Value for ByteSize {
+impl SettingValue for ByteSize {
     fn parse(text: &str) -> Result<Self, Invalid> {
         let (number, unit) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
             (Some(number), _) => (number, 1 << 10),
@@ -239,7 +239,7 @@ impl Value for ByteSize {
 
 macro_rules! choices {
     ($($kind:ty),+) => {$(
-        impl Value for $kind {
+        impl SettingValue for $kind {
             fn parse(text: &str) -> Result<Self, Invalid> {
                 let choices = || Self::value_variants().iter().map(Self::show).collect::<Vec<_>>().join(" or ");
                 Self::from_str(text, false)
@@ -255,7 +255,7 @@ macro_rules! choices {
 
 choices!(StoreKind, LogFormat);
 
-impl Value for Strategy {
+impl SettingValue for Strategy {
     fn parse(text: &str) -> Result<Self, Invalid> {
         text.parse()
             .map_err(|_| Invalid::new(text, "is not a strategy: expected spread, binpack or resources"))
@@ -266,7 +266,7 @@ impl Value for Strategy {
     }
 }
 
-impl Value for Vec<Kind> {
+impl SettingValue for Vec<Kind> {
     fn parse(text: &str) -> Result<Self, Invalid> {
         let names = Vec::<String>::parse(text)?;
         let kind = |name: String| {
@@ -284,7 +284,9 @@ impl Value for Vec<Kind> {
 }
 
 /// Checks that a value is within bounds, both included.
-pub(super) fn within<T: Value + PartialOrd>(bounds: RangeInclusive<T>) -> impl Fn(T) -> Result<T, Invalid> {
+pub(super) fn within<T: SettingValue + PartialOrd>(
+    bounds: RangeInclusive<T>,
+) -> impl Fn(T) -> Result<T, Invalid> {
     move |value| {
         if bounds.contains(&value) {
             return Ok(value);

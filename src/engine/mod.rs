@@ -100,7 +100,7 @@ impl Pulling {
 
 /// One of our containers, as its engine lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedContainer {
     /// From the labels.
     pub identity: Identity,
     /// The engine's own id.
@@ -111,9 +111,9 @@ pub struct Listed {
 
 /// All containers on an engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Listing {
+pub struct EngineListing {
     /// Containers with our cluster's label and well-formed identity labels.
-    pub own: Vec<Listed>,
+    pub own: Vec<ListedContainer>,
     /// Number of other containers.
     pub foreign: u32,
 }
@@ -235,7 +235,7 @@ pub trait Engine: Send + Sync + 'static {
     async fn facts(&self) -> Result<EngineFacts, EngineError>;
 
     /// All containers of `cluster`, running or not, and the number of foreign ones.
-    async fn list(&self, cluster: ClusterId) -> Result<Listing, EngineError>;
+    async fn list(&self, cluster: ClusterId) -> Result<EngineListing, EngineError>;
 
     /// Creates the container and starts it, after pulling a missing image and creating missing networks.
     ///

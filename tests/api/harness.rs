@@ -12,7 +12,9 @@ use kdaemon_control::commands::{Command, LaunchFailure, Policy, Probe, ProbeResu
 use kdaemon_events::failure::Failure;
 use kdaemon_events::{Actor, ClusterId, ContainerId, Endpoint, Generation, NodeId, PlacementId};
 use kdaemon_testing::MemoryStore;
-use kdaemon_testing::engines::{Limits, Machine as Engine, SimulatedEngines, SimulatedMachine, Timing};
+use kdaemon_testing::engines::{
+    ClientTimeouts, Machine as Engine, SimulatedEngines, SimulatedMachine, Timing,
+};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -103,7 +105,7 @@ impl World {
         let journal = Journal::open(Arc::clone(&store) as _, Arc::new(SystemRuntime), policy).await.unwrap();
         let create = Command::CreateCluster(ClusterId(Uuid::new_v4()));
         journal.submit(Submission::new(create, Actor::Anonymous)).await.unwrap();
-        let impatient = Limits { read: Duration::from_millis(100), ..Limits::default() };
+        let impatient = ClientTimeouts { read: Duration::from_millis(100), ..ClientTimeouts::default() };
         let engines = SimulatedEngines::with_limits(7, impatient);
         let shutdown = CancellationToken::new();
         let (leading, role) = kdaemon::latest::channel(Role { leads: true, leader: Some("this".to_owned()) });

@@ -7,7 +7,7 @@ use crate::support::{DEADLINE, eventually};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use kdaemon::engine::{
-    ContainerState, Engine, EngineError, EngineEvent, Identity, LaunchOrder, Listed, LogRequest,
+    ContainerState, Engine, EngineError, EngineEvent, Identity, LaunchOrder, ListedContainer, LogRequest,
 };
 use kdaemon_events::{ClusterId, ContainerId, Generation, PublishedPort, Spec};
 use std::sync::Arc;
@@ -356,12 +356,12 @@ pub(crate) fn order(env: &Env, name: &str, command: &[String]) -> LaunchOrder {
 }
 
 /// The containers that the engine lists for the order's cluster.
-pub(crate) async fn own(engine: &dyn Engine, order: &LaunchOrder) -> Vec<Listed> {
+pub(crate) async fn own(engine: &dyn Engine, order: &LaunchOrder) -> Vec<ListedContainer> {
     engine.list(order.identity.cluster).await.unwrap().own
 }
 
-pub(crate) fn listed(order: &LaunchOrder, engine_id: &str, state: ContainerState) -> Listed {
-    Listed { identity: order.identity, engine_id: engine_id.to_owned(), state }
+pub(crate) fn listed(order: &LaunchOrder, engine_id: &str, state: ContainerState) -> ListedContainer {
+    ListedContainer { identity: order.identity, engine_id: engine_id.to_owned(), state }
 }
 
 /// The next event; panics when none comes.

@@ -13,7 +13,7 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt;
 use kdaemon::engine::Failure;
-use kdaemon::engine::docker::{DockerEngines, Limits};
+use kdaemon::engine::docker::{DockerEngines, EngineLimits};
 use kdaemon::engine::{
     ContainerState, Engine, EngineError, EngineEvent, Engines, LABEL_CLUSTER, LaunchOrder, LogRequest,
 };
@@ -51,11 +51,11 @@ async fn second(cluster: &Cluster) -> MutexGuard<'static, ()> {
 }
 
 fn client(endpoint: &Endpoint) -> Arc<dyn Engine> {
-    let limits = Limits {
+    let limits = EngineLimits {
         probe: Duration::from_millis(500),
         connect: Duration::from_secs(1),
         request: Duration::from_secs(20),
-        ..Limits::default()
+        ..EngineLimits::default()
     };
     DockerEngines::new(limits).client(endpoint)
 }
@@ -419,7 +419,7 @@ async fn stdout_and_stderr_are_read_in_order() {
 async fn container_that_ignores_sigterm_is_killed_after_the_grace_period() {
     let (cluster, _, env) = engine_1!();
     let image = cluster.image_with("kdaemon/polite", 1, "STOPSIGNAL SIGTERM");
-    let limits = Limits { stop_grace: Duration::from_secs(1), ..Limits::default() };
+    let limits = EngineLimits { stop_grace: Duration::from_secs(1), ..EngineLimits::default() };
     let engine = DockerEngines::new(limits).client(&cluster.endpoint(1));
     let mut order = order(env, "stubborn", &["sh", "-c", "trap '' TERM; sleep 1000"].map(str::to_owned));
     Arc::make_mut(&mut order.spec).docker_image = image;

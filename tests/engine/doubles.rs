@@ -1,7 +1,7 @@
 //! Endpoints that are not engines: small TCP servers.
 
 use kdaemon::engine::Failure;
-use kdaemon::engine::docker::{DockerEngines, Limits};
+use kdaemon::engine::docker::{DockerEngines, EngineLimits};
 use kdaemon::engine::{Credentials, Engine, EngineError, Engines, Identity, LaunchOrder, Pulling};
 use kdaemon_events::{ClusterId, ContainerId, Endpoint, Generation, Spec};
 use std::sync::Arc;
@@ -67,13 +67,13 @@ async fn serve(
 }
 
 fn client(endpoint: Endpoint) -> Arc<dyn Engine> {
-    let limits = Limits {
+    let limits = EngineLimits {
         connect: Duration::from_millis(400),
         probe: Duration::from_millis(300),
         request: Duration::from_millis(500),
         pull: Duration::from_secs(5),
         idle: Duration::from_millis(300),
-        ..Limits::default()
+        ..EngineLimits::default()
     };
     DockerEngines::new(limits).client(&endpoint)
 }
@@ -219,7 +219,7 @@ async fn pull_progress_is_visible_until_it_ends() {
     let chunks: String = told.iter().map(|line| format!("{:x}\r\n{line}\n\r\n", line.len() + 1)).collect();
     let pull = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
     let (endpoint, _told) = listening(move |head| empty_engine(head, Some(&pull))).await;
-    let engine = DockerEngines::new(Limits::default()).client(&endpoint);
+    let engine = DockerEngines::new(EngineLimits::default()).client(&endpoint);
     let order = order();
     assert_eq!(engine.pulling(order.identity), None, "nothing is pulled yet");
     let launch = engine.launch(&order);
@@ -277,7 +277,7 @@ async fn name_that_would_change_the_request_is_refused() {
 
 #[tokio::test]
 async fn client_is_shared_while_referenced() {
-    let engines = DockerEngines::new(Limits::default());
+    let engines = DockerEngines::new(EngineLimits::default());
     let endpoint = Endpoint::tcp("127.0.0.1", 1).unwrap();
     let first = engines.client(&endpoint);
     assert!(Arc::ptr_eq(&first, &engines.client(&endpoint)));

@@ -5,7 +5,7 @@
 
 use crate::engine::conformance::{Env, run_all};
 use kdaemon::engine::Engines;
-use kdaemon::engine::docker::{DockerEngines, Limits};
+use kdaemon::engine::docker::{DockerEngines, EngineLimits};
 
 #[tokio::test]
 #[ignore = "needs an engine, named by KDAEMON_TEST_ENDPOINT: scripts/test"]
@@ -22,5 +22,5 @@ async fn engine_named_in_the_environment_passes_the_suite() {
         missing_command: words(&["no-such-command"]),
         free_port: 20080,
     };
-    run_all(DockerEngines::new(Limits::default()).client(&endpoint.parse().unwrap()), &env).await;
+    run_all(DockerEngines::new(EngineLimits::default()).client(&endpoint.parse().unwrap()), &env).await;
 }

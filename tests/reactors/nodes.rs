@@ -4,7 +4,7 @@ use crate::reactors::harness::{World, forever};
 use kdaemon_control::commands::Command;
 use kdaemon_events::node::Availability;
 use kdaemon_projections::{Health, Status};
-use kdaemon_testing::engines::{Call, Crash};
+use kdaemon_testing::engines::{Crash, EngineCall};
 use std::time::Duration;
 
 async fn with_containers(nodes: usize, containers: u32) -> World {
@@ -268,11 +268,11 @@ async fn deposed_leader_touches_no_engine() {
     world.submit(Command::BecomeLeader { term, daemon: "another".into() }).await.unwrap();
     // One more probe finds out.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let pings = world.engines.calls(Call::Ping);
+    let pings = world.engines.calls(EngineCall::Ping);
     let id = world.container("one-more", "web").await;
     world.submit(Command::LaunchContainer(id)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(world.engines.calls(Call::Ping), pings);
+    assert_eq!(world.engines.calls(EngineCall::Ping), pings);
     assert_eq!(world.engines.places_of(id), []);
 }
 

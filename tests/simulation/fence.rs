@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use kdaemon::engine::{
-    Engine, EngineError, EngineEvent, Engines, Exit, Identity, Inspected, LaunchOrder, Launched, Listing,
-    LogRequest, Pulling, Stats,
+    Engine, EngineError, EngineEvent, EngineListing, Engines, Exit, Identity, Inspected, LaunchOrder,
+    Launched, LogRequest, Pulling, Stats,
 };
 use kdaemon_events::node::EngineFacts;
 use kdaemon_events::{ClusterId, Endpoint};
@@ -146,7 +146,7 @@ impl Engine for Fenced {
     async fn facts(&self) -> Result<EngineFacts, EngineError> {
         self.fence.reach(&self.endpoint, self.inner.facts()).await
     }
-    async fn list(&self, cluster: ClusterId) -> Result<Listing, EngineError> {
+    async fn list(&self, cluster: ClusterId) -> Result<EngineListing, EngineError> {
         self.fence.reach(&self.endpoint, self.inner.list(cluster)).await
     }
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {

@@ -1,6 +1,6 @@
 //! Interprets an engine's answers.
 
-use super::Found;
+use super::FoundContainer;
 use crate::engine::{
     ContainerState, Exit, Identity, LABEL_CLUSTER, LABEL_CONTAINER, LABEL_GENERATION, Launched,
 };
@@ -22,9 +22,9 @@ pub(super) fn identity_of(labels: &HashMap<String, String>) -> Option<Identity> 
     })
 }
 
-pub(super) fn found(summary: ContainerSummary) -> Option<Found> {
+pub(super) fn found(summary: ContainerSummary) -> Option<FoundContainer> {
     let identity = identity_of(summary.labels.as_ref()?)?;
-    Some(Found { id: summary.id?, identity, state: summary.state.unwrap_or(ListedState::EMPTY) })
+    Some(FoundContainer { id: summary.id?, identity, state: summary.state.unwrap_or(ListedState::EMPTY) })
 }
 
 pub(super) fn state_when_listed(state: ListedState) -> ContainerState {

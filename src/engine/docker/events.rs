@@ -1,7 +1,7 @@
 //! The engine's event stream about our containers.
 
 use super::answers::identity_of;
-use super::wire::Answered;
+use super::wire::AnswerBegun;
 use super::{DockerEngine, RequestError, wire};
 use crate::engine::{EngineError, EngineEvent, Exit, Identity, LABEL_CLUSTER};
 use bollard::errors::Error;
@@ -45,8 +45,8 @@ impl DockerEngine {
             ),
         ]);
         let options = EventsOptions { since, until: None, filters: Some(filters) };
-        let answered = Answered::default();
-        let docker = wire::client(&self.endpoint, &self.limits, Answered::clone(&answered))?;
+        let answered = AnswerBegun::default();
+        let docker = wire::client(&self.endpoint, &self.limits, AnswerBegun::clone(&answered))?;
         let messages = opened(docker.events(Some(options)), &answered, self.limits.request).await?;
         let mut translator = Translator { cluster, out_of_memory: BTreeSet::new() };
         let events = messages.filter_map(move |message| {
@@ -63,7 +63,7 @@ impl DockerEngine {
 /// request when they are first polled, and yield nothing before the first item.
 pub(super) async fn opened<S, T>(
     mut stream: S,
-    answered: &Answered,
+    answered: &AnswerBegun,
     limit: Duration,
 ) -> Result<BoxStream<'static, Result<T, Error>>, RequestError>
 where

@@ -1,7 +1,7 @@
 //! Launching: from an order to a running container, once per identity however often it is requested.
 
 use super::answers::identity_of;
-use super::{Bound, DockerEngine, Found, PAUSE, RequestError, image, network};
+use super::{Bound, DockerEngine, FoundContainer, PAUSE, RequestError, image, network};
 use crate::engine::Failure;
 use crate::engine::{EngineError, Identity, LaunchOrder, Launched, engine_name, identity_labels};
 use bollard::models::{
@@ -45,7 +45,7 @@ impl DockerEngine {
     }
 
     /// Removes a container that cannot be started any more, or waits until its removal by others is finished.
-    async fn sweep(&self, found: &Found) -> Result<(), EngineError> {
+    async fn sweep(&self, found: &FoundContainer) -> Result<(), EngineError> {
         match self.remove_raw(&found.id).await {
             Err(failure) if !failure.is_not_found() && !failure.is_being_removed() => Err(failure.error),
             _ => self.wait_until_gone(found.identity, std::slice::from_ref(found)).await,
@@ -53,7 +53,7 @@ impl DockerEngine {
     }
 
     /// Starts a container that an earlier launch left, unless it runs.
-    async fn bring_up(&self, found: &Found, order: &LaunchOrder) -> Result<Launched, EngineError> {
+    async fn bring_up(&self, found: &FoundContainer, order: &LaunchOrder) -> Result<Launched, EngineError> {
         match found.state {
             // The earlier launch may have been interrupted at any point after the creation.
             ListedState::CREATED => self.finish(&found.id, order).await,

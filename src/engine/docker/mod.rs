@@ -18,9 +18,9 @@ mod pulls;
 mod wire;
 
 use crate::engine::{
-    ContainerState, Engine, EngineError, EngineEvent, Engines, Exit, Failure, Identity, Inspected,
-    LABEL_CLUSTER, LABEL_CONTAINER, LABEL_GENERATION, LaunchOrder, Launched, Listed, Listing, LogRequest,
-    Pulling, Stats,
+    ContainerState, Engine, EngineError, EngineEvent, EngineListing, Engines, Exit, Failure, Identity,
+    Inspected, LABEL_CLUSTER, LABEL_CONTAINER, LABEL_GENERATION, LaunchOrder, Launched, ListedContainer,
+    LogRequest, Pulling, Stats,
 };
 use answers::{container_state, exit, found, launched, state_when_listed};
 use async_trait::async_trait;
@@ -48,7 +48,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Timeouts of requests to one engine, and how many run at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct EngineLimits {
     /// A TCP connection.
     pub connect: Duration,
     /// The answer to a ping.
@@ -73,7 +73,7 @@ pub struct Limits {
     pub max_streams: usize,
 }
 
-impl Default for Limits {
+impl Default for EngineLimits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(3),
@@ -94,7 +94,7 @@ impl Default for Limits {
 /// Clients for real engines: one per endpoint for as long as it is referenced.
 #[derive(Debug)]
 pub struct DockerEngines {
-    limits: Limits,
+    limits: EngineLimits,
     /// Shared, so that the bounds of one engine hold however many parts of the daemon use it.
     known: Mutex<BTreeMap<Endpoint, Weak<DockerEngine>>>,
 }
@@ -102,7 +102,7 @@ pub struct DockerEngines {
 impl DockerEngines {
     /// Clients that keep to `limits`.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: EngineLimits) -> Self {
         Self { limits, known: Mutex::default() }
     }
 }
@@ -124,7 +124,7 @@ impl Engines for DockerEngines {
 #[derive(Debug)]
 struct DockerEngine {
     endpoint: Endpoint,
-    limits: Limits,
+    limits: EngineLimits,
     /// An error only for an endpoint that cannot be written as a request's address.
     client: Result<Docker, EngineError>,
     /// Bounds reads. Separate from `changes`, so that inspecting a busy engine never waits for its work.
@@ -152,15 +152,15 @@ enum Bound {
 
 /// A container of ours, found on the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Found {
+struct FoundContainer {
     id: String,
     identity: Identity,
     state: ListedState,
 }
 
 impl DockerEngine {
-    fn new(endpoint: Endpoint, limits: Limits) -> Self {
-        let client = wire::client(&endpoint, &limits, wire::Answered::default())
+    fn new(endpoint: Endpoint, limits: EngineLimits) -> Self {
+        let client = wire::client(&endpoint, &limits, wire::AnswerBegun::default())
             .map_err(|error| RequestError::from(error).error);
         Self {
             endpoint,
@@ -222,7 +222,7 @@ impl DockerEngine {
     }
 
     /// The containers with this identity: one, or none. (More only when somebody copied our labels by hand.)
-    async fn find(&self, identity: Identity) -> Result<Vec<Found>, RequestError> {
+    async fn find(&self, identity: Identity) -> Result<Vec<FoundContainer>, RequestError> {
         let labels = vec![
             format!("{LABEL_CLUSTER}={}", identity.cluster),
             format!("{LABEL_CONTAINER}={}", identity.container),
@@ -234,16 +234,16 @@ impl DockerEngine {
     }
 
     /// The engine's id of the container with this identity.
-    async fn find_one(&self, identity: Identity) -> Result<Option<Found>, RequestError> {
+    async fn find_one(&self, identity: Identity) -> Result<Option<FoundContainer>, RequestError> {
         Ok(self.find(identity).await?.into_iter().next())
     }
 
-    async fn must_find(&self, identity: Identity) -> Result<Found, EngineError> {
+    async fn must_find(&self, identity: Identity) -> Result<FoundContainer, EngineError> {
         self.find_one(identity).await?.ok_or_else(|| absent())
     }
 
     /// Waits until the engine has finished removing these containers, which have this identity.
-    async fn wait_until_gone(&self, identity: Identity, going: &[Found]) -> Result<(), EngineError> {
+    async fn wait_until_gone(&self, identity: Identity, going: &[FoundContainer]) -> Result<(), EngineError> {
         let deadline = Instant::now() + self.limits.request;
         while self.find(identity).await?.iter().any(|left| going.iter().any(|going| going.id == left.id)) {
             if Instant::now() >= deadline {
@@ -341,12 +341,16 @@ impl Engine for DockerEngine {
         })
     }
 
-    async fn list(&self, cluster: ClusterId) -> Result<Listing, EngineError> {
-        let mut listing = Listing::default();
+    async fn list(&self, cluster: ClusterId) -> Result<EngineListing, EngineError> {
+        let mut listing = EngineListing::default();
         for container in self.containers(None).await? {
             match found(container) {
-                Some(Found { id, identity, state }) if identity.cluster == cluster => {
-                    listing.own.push(Listed { identity, engine_id: id, state: state_when_listed(state) });
+                Some(FoundContainer { id, identity, state }) if identity.cluster == cluster => {
+                    listing.own.push(ListedContainer {
+                        identity,
+                        engine_id: id,
+                        state: state_when_listed(state),
+                    });
                 }
                 _ => listing.foreign = listing.foreign.saturating_add(1),
             }

@@ -19,9 +19,9 @@ static PLACES: Semaphore = Semaphore::const_new(128);
 
 /// Resolves names for a connector.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Names;
+pub(super) struct NameResolver;
 
-impl tower::Service<Name> for Names {
+impl tower::Service<Name> for NameResolver {
     type Response = IntoIter<SocketAddr>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<IntoIter<SocketAddr>>> + Send>>;
@@ -60,7 +60,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_looked_up_and_one_that_is_not_there_is_an_error() {
-        let look_up = |name: &str| tower::Service::call(&mut Names, name.parse::<Name>().unwrap());
+        let look_up = |name: &str| tower::Service::call(&mut NameResolver, name.parse::<Name>().unwrap());
         assert!(look_up("localhost").await.unwrap().all(|address| address.ip().is_loopback()));
         assert!(
             look_up(&"x".repeat(64)).await.is_err(),

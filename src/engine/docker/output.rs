@@ -2,7 +2,7 @@
 
 use super::answers::time_of;
 use super::events::{opened, until_error};
-use super::wire::Answered;
+use super::wire::AnswerBegun;
 use super::{DockerEngine, RequestError, absent_by_id, wire};
 use crate::engine::Failure;
 use crate::engine::{EngineError, LogRequest, Stats};
@@ -39,8 +39,8 @@ impl DockerEngine {
             tail: request.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
             ..Default::default()
         };
-        let answered = Answered::default();
-        let docker = wire::client(&self.endpoint, &self.limits, Answered::clone(&answered))
+        let answered = AnswerBegun::default();
+        let docker = wire::client(&self.endpoint, &self.limits, AnswerBegun::clone(&answered))
             .map_err(RequestError::from)?;
         let mut output = opened(docker.logs(id, Some(options)), &answered, self.limits.request).await?;
         // Existing output arrives without a pause; new output may take any time.

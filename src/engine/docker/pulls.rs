@@ -15,9 +15,9 @@ impl Pulls {
     }
 
     /// Registers a pull until the returned guard is dropped.
-    pub(super) fn begin(&self, identity: Identity, image: &str) -> Pull<'_> {
+    pub(super) fn begin(&self, identity: Identity, image: &str) -> PullGuard<'_> {
         self.all().insert(identity, Pulling { image: image.to_owned(), ..Pulling::default() });
-        Pull { pulls: self, identity, layers: HashMap::new() }
+        PullGuard { pulls: self, identity, layers: HashMap::new() }
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<Identity, Pulling>> {
@@ -26,14 +26,14 @@ impl Pulls {
 }
 
 /// One pull.
-pub(super) struct Pull<'a> {
+pub(super) struct PullGuard<'a> {
     pulls: &'a Pulls,
     identity: Identity,
     /// Received and total bytes of each layer, once the engine has reported them.
     layers: HashMap<String, Option<(u64, u64)>>,
 }
 
-impl Pull<'_> {
+impl PullGuard<'_> {
     /// Records a progress message.
     pub(super) fn heard(&mut self, info: &CreateImageInfo) {
         let (Some(id), Some(status)) = (&info.id, info.status.as_deref()) else { return };
@@ -64,7 +64,7 @@ impl Pull<'_> {
     }
 }
 
-impl Drop for Pull<'_> {
+impl Drop for PullGuard<'_> {
     fn drop(&mut self) {
         self.pulls.all().remove(&self.identity);
     }

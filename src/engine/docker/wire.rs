@@ -4,8 +4,8 @@
 //! stream was answered; and bollard encodes the registry's credentials in an alphabet that the engine does
 //! not read. So we pass it a transport of our own, which it allows for.
 
-use super::Limits;
-use super::names::Names;
+use super::EngineLimits;
+use super::names::NameResolver;
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use http::{HeaderValue, Uri};
@@ -28,13 +28,17 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
 
 /// Set once an engine has begun to answer: the headers have arrived.
-pub(super) type Answered = Arc<AtomicBool>;
+pub(super) type AnswerBegun = Arc<AtomicBool>;
 
 /// A client for the engine at `endpoint`; `answered` is set as soon as the answer to any request begins.
-pub(super) fn client(endpoint: &Endpoint, limits: &Limits, answered: Answered) -> Result<Docker, Error> {
+pub(super) fn client(
+    endpoint: &Endpoint,
+    limits: &EngineLimits,
+    answered: AnswerBegun,
+) -> Result<Docker, Error> {
     match endpoint {
         Endpoint::Tcp { host, port } => {
-            let mut connector = HttpConnector::new_with_resolver(Names);
+            let mut connector = HttpConnector::new_with_resolver(NameResolver);
             connector.set_connect_timeout(Some(limits.connect));
             connector.set_nodelay(true);
             // Without these a stream of events over a cut link would be silent indefinitely.
@@ -56,7 +60,7 @@ pub(super) fn client(endpoint: &Endpoint, limits: &Limits, answered: Answered) -
     }
 }
 
-fn over<C>(connector: C, address: &str, answered: Answered) -> Result<Docker, Error>
+fn over<C>(connector: C, address: &str, answered: AnswerBegun) -> Result<Docker, Error>
 where
     C: Connect + Clone + Send + Sync + 'static,
 {

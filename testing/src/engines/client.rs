@@ -2,15 +2,15 @@
 
 use super::connection::{REFUSAL, no_answer, operate, read};
 use super::machine::{Machine, mix};
-use super::state::{Phase, State, no_such_container, normal};
-use super::streams::{Events, Logs};
-use super::{Call, World};
+use super::state::{EngineState, ProcessPhase, no_such_container, normal};
+use super::streams::{Logs, OpenEvents};
+use super::{EngineCall, EngineWorld};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use kdaemon::engine::{
-    ContainerState, Engine, EngineError, EngineEvent, Exit, Identity, Inspected, LaunchOrder, Launched,
-    Listing, LogRequest, Pulling, Stats,
+    ContainerState, Engine, EngineError, EngineEvent, EngineListing, Exit, Identity, Inspected, LaunchOrder,
+    Launched, LogRequest, Pulling, Stats,
 };
 use kdaemon_events::node::EngineFacts;
 use kdaemon_events::{ClusterId, Endpoint};
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 const BYTES_PER_MS: u64 = 10_000;
 
 pub(super) struct SimulatedEngine {
-    world: Arc<World>,
+    world: Arc<EngineWorld>,
     endpoint: Endpoint,
 }
 
@@ -37,9 +37,9 @@ impl Drop for UnderWay {
 }
 
 /// Registers a pull while it is in flight.
-struct Pull<'a>(&'a Machine, Identity);
+struct PullInFlight<'a>(&'a Machine, Identity);
 
-impl<'a> Pull<'a> {
+impl<'a> PullInFlight<'a> {
     fn begin(machine: &'a Machine, order: &LaunchOrder, takes_ms: u64) -> Self {
         let pull = (order.spec.docker_image.clone(), Instant::now(), takes_ms);
         machine.pulls.lock().unwrap_or_else(PoisonError::into_inner).insert(order.identity, pull);
@@ -47,26 +47,26 @@ impl<'a> Pull<'a> {
     }
 }
 
-impl Drop for Pull<'_> {
+impl Drop for PullInFlight<'_> {
     fn drop(&mut self) {
         self.0.pulls.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
     }
 }
 
 /// The result of the first request of a launch.
-struct Found {
+struct FirstLook {
     running: Option<ContainerState>,
     has_image: bool,
     is_answered: bool,
 }
 
 impl SimulatedEngine {
-    pub(super) fn new(world: Arc<World>, endpoint: Endpoint) -> Self {
+    pub(super) fn new(world: Arc<EngineWorld>, endpoint: Endpoint) -> Self {
         Self { world, endpoint }
     }
 
     /// Finds the machine and counts the call.
-    async fn enter(&self, call: Call) -> Result<UnderWay, EngineError> {
+    async fn enter(&self, call: EngineCall) -> Result<UnderWay, EngineError> {
         let found = {
             let machines = self.world.machines();
             let host_exists = || machines.keys().any(|known| known.host() == self.endpoint.host());
@@ -127,7 +127,7 @@ impl SimulatedEngine {
 
     async fn pull(&self, machine: &Machine, order: &LaunchOrder) -> Result<(), EngineError> {
         let pull_ms = machine.takes(&machine.about.timing.pull_ms);
-        let _pull = Pull::begin(machine, order, pull_ms);
+        let _pull = PullInFlight::begin(machine, order, pull_ms);
         read(machine, self.world.limits.pull, pull_ms, |state, _| {
             if let Some(refusal) = self.registry_refuses(order, state.registry_is_cut) {
                 return Err(refusal);
@@ -157,7 +157,7 @@ impl SimulatedEngine {
             }
             let is_answered = state.timing_out == 0;
             state.timing_out = state.timing_out.saturating_sub(1);
-            Ok(Found {
+            Ok(FirstLook {
                 running: state.containers.get(&identity).map(|container| container.state()),
                 has_image: state.images.contains(normal(&order.spec.docker_image).as_str()),
                 is_answered,
@@ -207,22 +207,22 @@ impl SimulatedEngine {
 #[async_trait]
 impl Engine for SimulatedEngine {
     async fn ping(&self) -> Result<(), EngineError> {
-        let call = self.enter(Call::Ping).await?;
+        let call = self.enter(EngineCall::Ping).await?;
         read(&call.0, self.world.limits.ping, 0, |_, _| Ok(())).await
     }
 
     async fn facts(&self) -> Result<EngineFacts, EngineError> {
-        let call = self.enter(Call::Facts).await?;
+        let call = self.enter(EngineCall::Facts).await?;
         read(&call.0, self.world.limits.read, 0, |_, _| Ok(call.0.facts())).await
     }
 
-    async fn list(&self, cluster: ClusterId) -> Result<Listing, EngineError> {
-        let call = self.enter(Call::List).await?;
+    async fn list(&self, cluster: ClusterId) -> Result<EngineListing, EngineError> {
+        let call = self.enter(EngineCall::List).await?;
         read(&call.0, self.world.limits.read, 0, |state, _| Ok(state.list(cluster))).await
     }
 
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {
-        let call = self.enter(Call::Launch).await?;
+        let call = self.enter(EngineCall::Launch).await?;
         self.launch_on(&call.0, order).await
     }
 
@@ -242,17 +242,18 @@ impl Engine for SimulatedEngine {
     }
 
     async fn start(&self, identity: Identity) -> Result<Launched, EngineError> {
-        let call = self.enter(Call::Start).await?;
+        let call = self.enter(EngineCall::Start).await?;
         self.start_on(&call.0, identity).await
     }
 
     async fn stop(&self, identity: Identity) -> Result<Option<Exit>, EngineError> {
-        let call = self.enter(Call::Stop).await?;
+        let call = self.enter(EngineCall::Stop).await?;
         let machine = &call.0;
         let (heeds_ms, grace_ms) =
             (machine.takes(&machine.about.timing.stop_ms), machine.about.timing.grace_ms);
         let limit = self.world.limits.work + Duration::from_millis(grace_ms);
-        let takes_ms = |state: &State| state.stopping(identity, heeds_ms, grace_ms).map_or(0, |(ms, _)| ms);
+        let takes_ms =
+            |state: &EngineState| state.stopping(identity, heeds_ms, grace_ms).map_or(0, |(ms, _)| ms);
         operate(machine, limit, takes_ms, move |state, now| {
             if let Some((_, exit)) = state.stopping(identity, heeds_ms, grace_ms) {
                 state.stop(identity, exit, now);
@@ -263,14 +264,15 @@ impl Engine for SimulatedEngine {
     }
 
     async fn remove(&self, identity: Identity) -> Result<(), EngineError> {
-        let call = self.enter(Call::Remove).await?;
+        let call = self.enter(EngineCall::Remove).await?;
         let machine = &call.0;
         let (heeds_ms, grace_ms) =
             (machine.takes(&machine.about.timing.stop_ms), machine.about.timing.grace_ms);
         let remove_ms = machine.takes(&machine.about.timing.remove_ms);
         let limit = self.world.limits.work + Duration::from_millis(grace_ms);
-        let takes_ms =
-            |state: &State| remove_ms + state.stopping(identity, heeds_ms, grace_ms).map_or(0, |(ms, _)| ms);
+        let takes_ms = |state: &EngineState| {
+            remove_ms + state.stopping(identity, heeds_ms, grace_ms).map_or(0, |(ms, _)| ms)
+        };
         operate(machine, limit, takes_ms, move |state, now| {
             if let Some((_, exit)) = state.stopping(identity, heeds_ms, grace_ms) {
                 state.stop(identity, exit, now);
@@ -282,7 +284,7 @@ impl Engine for SimulatedEngine {
     }
 
     async fn inspect(&self, identity: Identity) -> Result<Option<Inspected>, EngineError> {
-        let call = self.enter(Call::Inspect).await?;
+        let call = self.enter(EngineCall::Inspect).await?;
         read(&call.0, self.world.limits.read, 0, |state, _| {
             Ok(state.containers.get(&identity).map(|container| Inspected {
                 launched: state.launched(container),
@@ -297,12 +299,13 @@ impl Engine for SimulatedEngine {
         &self,
         cluster: ClusterId,
     ) -> Result<BoxStream<'static, Result<EngineEvent, EngineError>>, EngineError> {
-        let call = self.enter(Call::Events).await?;
+        let call = self.enter(EngineCall::OpenEvents).await?;
         let machine = Arc::clone(&call.0);
-        let events =
-            read(&machine, self.world.limits.read, 0, |state, _| Ok(Events::open(&machine, state, cluster)))
-                .await?;
-        Ok(Box::pin(stream::unfold(events, Events::next)))
+        let events = read(&machine, self.world.limits.read, 0, |state, _| {
+            Ok(OpenEvents::open(&machine, state, cluster))
+        })
+        .await?;
+        Ok(Box::pin(stream::unfold(events, OpenEvents::next)))
     }
 
     async fn logs(
@@ -310,7 +313,7 @@ impl Engine for SimulatedEngine {
         identity: Identity,
         request: LogRequest,
     ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
-        let call = self.enter(Call::Logs).await?;
+        let call = self.enter(EngineCall::Logs).await?;
         let machine = Arc::clone(&call.0);
         let logs = read(&machine, self.world.limits.read, 0, |state, now| {
             state.get(identity)?;
@@ -321,7 +324,7 @@ impl Engine for SimulatedEngine {
     }
 
     async fn stats(&self, identity: Identity) -> Result<Stats, EngineError> {
-        let call = self.enter(Call::Stats).await?;
+        let call = self.enter(EngineCall::Stats).await?;
         let memory_bytes = call.0.about.memory_bytes;
         let milli_cpus = call.0.about.cpus.0;
         read(&call.0, self.world.limits.read, 0, |state, now| {
@@ -331,7 +334,7 @@ impl Engine for SimulatedEngine {
             let memory_limit_bytes = container.spec.resources.memory_bytes.unwrap_or(memory_bytes);
             let limit = container.spec.resources.cpus.map_or(milli_cpus, |cpus| cpus.0);
             let chance = mix(identity.container.0.as_u64_pair().1 ^ (now / 1_000));
-            let Phase::Running { since_ms } = container.phase else {
+            let ProcessPhase::Running { since_ms } = container.phase else {
                 return Ok(Stats {
                     cpus: 0.0,
                     memory_bytes: 0,

@@ -1,7 +1,7 @@
 //! One connection to an engine, and what can happen to it.
 
-use super::machine::{Link, Machine};
-use super::state::State;
+use super::machine::{Machine, MachineLink};
+use super::state::EngineState;
 use kdaemon::engine::{EngineError, Failure};
 use kdaemon::latest as watch;
 use std::future::{Future, pending};
@@ -12,7 +12,10 @@ use tokio::sync::oneshot;
 /// How long a refused connection takes.
 pub(super) const REFUSAL: Duration = Duration::from_millis(1);
 
-pub(super) async fn wait_for(link: &mut watch::Receiver<Link>, condition: impl FnMut(&Link) -> bool) -> Link {
+pub(super) async fn wait_for(
+    link: &mut watch::Receiver<MachineLink>,
+    condition: impl FnMut(&MachineLink) -> bool,
+) -> MachineLink {
     match link.wait_for(condition).await.map(|link| *link) {
         Ok(link) => link,
         // The waiting task holds the machine, and the machine holds the sender.
@@ -38,15 +41,15 @@ pub(super) fn connection_lost() -> EngineError {
 }
 
 /// One connection to an engine: it lives no longer than the engine process that accepted it.
-pub(super) struct Connection<'a> {
+pub(super) struct EngineConnection<'a> {
     machine: &'a Machine,
-    link: watch::Receiver<Link>,
+    link: watch::Receiver<MachineLink>,
     boot: u32,
     back_ms: u64,
     loses_answer: bool,
 }
 
-impl<'a> Connection<'a> {
+impl<'a> EngineConnection<'a> {
     /// Connects and sends the request, which has arrived when this returns.
     async fn open(machine: &'a Machine) -> Result<Self, EngineError> {
         let mut link = machine.link.subscribe();
@@ -103,7 +106,7 @@ impl<'a> Connection<'a> {
     }
 }
 
-pub(super) fn is_broken(link: &Link, boot: u32) -> bool {
+pub(super) fn is_broken(link: &MachineLink, boot: u32) -> bool {
     !link.up || link.boot != boot
 }
 
@@ -112,10 +115,10 @@ pub(super) async fn read<T: Send>(
     machine: &Machine,
     limit: Duration,
     after_ms: u64,
-    look: impl FnOnce(&mut State, u64) -> Result<T, EngineError> + Send,
+    look: impl FnOnce(&mut EngineState, u64) -> Result<T, EngineError> + Send,
 ) -> Result<T, EngineError> {
     within(limit, async {
-        let mut connection = Connection::open(machine).await?;
+        let mut connection = EngineConnection::open(machine).await?;
         connection.pass(after_ms).await?;
         match machine.with(|state, now| (!connection.is_broken()).then(|| look(state, now))) {
             Some(answer) => connection.answer(answer).await?,
@@ -130,11 +133,11 @@ pub(super) async fn read<T: Send>(
 pub(super) async fn operate<T: Send + 'static>(
     machine: &Machine,
     limit: Duration,
-    takes_ms: impl FnOnce(&State) -> u64 + Send,
-    act: impl FnOnce(&mut State, u64) -> Result<T, EngineError> + Send + 'static,
+    takes_ms: impl FnOnce(&EngineState) -> u64 + Send,
+    act: impl FnOnce(&mut EngineState, u64) -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
     within(limit, async {
-        let mut connection = Connection::open(machine).await?;
+        let mut connection = EngineConnection::open(machine).await?;
         let (done, mut answer) = oneshot::channel();
         let due = machine.with(|state, now| {
             if connection.is_broken() {

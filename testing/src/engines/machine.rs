@@ -1,7 +1,7 @@
 //! A simulated machine: its link to kDaemon, its clock and its random numbers.
 
-use super::state::{State, normal};
-use super::{CALLS, Call, Identity, SimulatedMachine};
+use super::state::{EngineState, normal};
+use super::{CALLS, EngineCall, Identity, SimulatedMachine};
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon::latest as watch;
 use kdaemon_events::node::EngineFacts;
@@ -17,9 +17,9 @@ const EPOCH_S: i64 = 1_767_225_600;
 
 /// Simulated time: milliseconds of tokio's clock since the world was created.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock(pub(super) Instant);
+pub(super) struct WorldClock(pub(super) Instant);
 
-impl Clock {
+impl WorldClock {
     pub(super) fn now_ms(self) -> u64 {
         u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -51,7 +51,7 @@ pub(super) fn mix(mut z: u64) -> u64 {
 
 /// The link between kDaemon and an engine, and the engine's end of it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Link {
+pub(super) struct MachineLink {
     /// Whether requests arrive.
     pub(super) requests: bool,
     /// Whether answers arrive.
@@ -67,9 +67,9 @@ pub(super) struct Link {
 /// A simulated engine with its machine: methods to inject faults, and to read its true state.
 pub struct Machine {
     pub(super) about: SimulatedMachine,
-    pub(super) clock: Clock,
+    pub(super) clock: WorldClock,
     pub(super) key: u64,
-    pub(super) link: watch::Sender<Link>,
+    pub(super) link: watch::Sender<MachineLink>,
     pub(super) slow: AtomicU32,
     pub(super) lossy_per_mille: AtomicU32,
     pub(super) calls: [AtomicU64; CALLS],
@@ -78,7 +78,7 @@ pub struct Machine {
     /// Pulls in flight: the image, the start, and the duration in milliseconds.
     pub(super) pulls: Mutex<BTreeMap<Identity, (String, Instant, u64)>>,
     random: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<EngineState>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -88,14 +88,20 @@ impl std::fmt::Debug for Machine {
 }
 
 impl Machine {
-    pub(super) fn new(about: SimulatedMachine, clock: Clock, seed: u64) -> Self {
+    pub(super) fn new(about: SimulatedMachine, clock: WorldClock, seed: u64) -> Self {
         let images = about.images.iter().map(|image| normal(image).into()).collect();
         let cpus = about.cpus.0;
         Self {
             about,
             clock,
             key: mix(seed),
-            link: watch::Sender::new(Link { requests: true, answers: true, up: true, boot: 0, tick: 0 }),
+            link: watch::Sender::new(MachineLink {
+                requests: true,
+                answers: true,
+                up: true,
+                boot: 0,
+                tick: 0,
+            }),
             slow: AtomicU32::new(1),
             lossy_per_mille: AtomicU32::new(0),
             calls: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -103,12 +109,12 @@ impl Machine {
             most_in_flight: AtomicU32::new(0),
             pulls: Mutex::default(),
             random: AtomicU64::new(seed),
-            state: Mutex::new(State::new(images, mix(seed), cpus)),
+            state: Mutex::new(EngineState::new(images, mix(seed), cpus)),
         }
     }
 
     /// Reads or changes the machine's state, after bringing it up to date.
-    pub(super) fn with<T>(&self, look: impl FnOnce(&mut State, u64) -> T) -> T {
+    pub(super) fn with<T>(&self, look: impl FnOnce(&mut EngineState, u64) -> T) -> T {
         let now = self.clock.now_ms();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.settle(now);
@@ -146,7 +152,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn count(&self, call: Call) {
+    pub(super) fn count(&self, call: EngineCall) {
         self.calls[call as usize].fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -44,8 +44,8 @@ pub use machine::Machine;
 use chrono::{DateTime, Utc};
 use kdaemon::engine::{ContainerState, Engine, Engines, Exit, Identity};
 use kdaemon_events::{ContainerId, Endpoint, MilliCpus, PublishedPort};
-use machine::{Clock, date, mix};
-use state::{Container, Phase, normal};
+use machine::{WorldClock, date, mix};
+use state::{EngineContainer, ProcessPhase, normal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
@@ -104,7 +104,7 @@ impl Timing {
 
 /// A client's timeout for each kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ClientTimeouts {
     /// For a ping.
     pub ping: Duration,
     /// For a read.
@@ -115,7 +115,7 @@ pub struct Limits {
     pub pull: Duration,
 }
 
-impl Default for Limits {
+impl Default for ClientTimeouts {
     fn default() -> Self {
         Self {
             ping: Duration::from_millis(1_500),
@@ -159,7 +159,7 @@ impl Default for SimulatedMachine {
 /// A kind of call to an engine, for counting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)] // each is the method of `Engine` with its name
-pub enum Call {
+pub enum EngineCall {
     Ping,
     Facts,
     List,
@@ -168,7 +168,7 @@ pub enum Call {
     Stop,
     Remove,
     Inspect,
-    Events,
+    OpenEvents,
     Logs,
     Stats,
 }
@@ -198,10 +198,12 @@ pub struct SeenContainer {
 }
 
 impl SeenContainer {
-    fn of(identity: Identity, container: &Container) -> Self {
+    fn of(identity: Identity, container: &EngineContainer) -> Self {
         let started_at = match container.phase {
-            Phase::Created => None,
-            Phase::Running { since_ms } | Phase::Exited { since_ms, .. } => Some(date(since_ms)),
+            ProcessPhase::Created => None,
+            ProcessPhase::Running { since_ms } | ProcessPhase::Exited { since_ms, .. } => {
+                Some(date(since_ms))
+            }
         };
         Self {
             identity,
@@ -224,15 +226,15 @@ struct Registry {
     private: BTreeMap<String, (String, String)>,
 }
 
-struct World {
+struct EngineWorld {
     seed: u64,
-    clock: Clock,
-    limits: Limits,
+    clock: WorldClock,
+    limits: ClientTimeouts,
     machines: Mutex<BTreeMap<Endpoint, Arc<Machine>>>,
     registry: Mutex<Registry>,
 }
 
-impl World {
+impl EngineWorld {
     fn machines(&self) -> MutexGuard<'_, BTreeMap<Endpoint, Arc<Machine>>> {
         self.machines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -245,7 +247,7 @@ impl World {
 /// A world of engines, found by their endpoints. Clones share it.
 #[derive(Clone)]
 pub struct SimulatedEngines {
-    world: Arc<World>,
+    world: Arc<EngineWorld>,
 }
 
 impl std::fmt::Debug for SimulatedEngines {
@@ -264,16 +266,16 @@ impl SimulatedEngines {
     /// An empty world. Its clock starts now: create it inside the runtime whose time counts.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self::with_limits(seed, Limits::default())
+        Self::with_limits(seed, ClientTimeouts::default())
     }
 
     /// An empty world whose clients use the timeouts in `limits`.
     #[must_use]
-    pub fn with_limits(seed: u64, limits: Limits) -> Self {
+    pub fn with_limits(seed: u64, limits: ClientTimeouts) -> Self {
         Self {
-            world: Arc::new(World {
+            world: Arc::new(EngineWorld {
                 seed,
-                clock: Clock(tokio::time::Instant::now()),
+                clock: WorldClock(tokio::time::Instant::now()),
                 limits,
                 machines: Mutex::default(),
                 registry: Mutex::default(),
@@ -372,7 +374,7 @@ impl SimulatedEngines {
 
     /// Number of calls of a kind to all engines, answered or not.
     #[must_use]
-    pub fn calls(&self, call: Call) -> u64 {
+    pub fn calls(&self, call: EngineCall) -> u64 {
         self.world.machines().values().map(|machine| machine.calls(call)).sum()
     }
 }
@@ -408,7 +410,7 @@ impl Machine {
 
     /// Number of calls of a kind to this engine, answered or not.
     #[must_use]
-    pub fn calls(&self, call: Call) -> u64 {
+    pub fn calls(&self, call: EngineCall) -> u64 {
         self.calls[call as usize].load(Ordering::Relaxed)
     }
 

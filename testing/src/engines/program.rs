@@ -23,7 +23,7 @@ const SHELLS: &[&str] = &["sh", "ash", "bash"];
 
 /// One step of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+enum ProgramStep {
     /// Prints a line.
     Print(Bytes),
     /// Sleeps for this many milliseconds.
@@ -35,9 +35,9 @@ enum Step {
 /// The steps of a process, and its reaction to SIGTERM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Program {
-    first: Vec<Step>,
+    first: Vec<ProgramStep>,
     /// Repeated indefinitely after `first`.
-    again: Vec<Step>,
+    again: Vec<ProgramStep>,
     /// Output and exit code on SIGTERM. `None`: the signal has no effect (it is PID 1, for which the
     /// kernel has no default action), and the process is killed after the grace period.
     on_terminate: Option<(Vec<Bytes>, i64)>,
@@ -57,7 +57,7 @@ impl Program {
         let words: Vec<&str> = spec.entrypoint.iter().chain(&spec.command).map(String::as_str).collect();
         let Some(executable) = words.first() else {
             return Ok(Self {
-                first: vec![Step::Wait(FOREVER)],
+                first: vec![ProgramStep::Wait(FOREVER)],
                 again: Vec::new(),
                 on_terminate: Some((Vec::new(), 0)),
             });
@@ -68,7 +68,7 @@ impl Program {
         if !own && !APPLETS.contains(&name) {
             return Err((*executable).to_owned());
         }
-        let mut shell = Shell::new(spec);
+        let mut shell = ScriptShell::new(spec);
         if let (true, Some(&"-c"), Some(script)) = (SHELLS.contains(&name), words.get(1), words.get(2)) {
             shell.script(script);
         } else if own && !APPLETS.contains(&name) {
@@ -85,10 +85,10 @@ impl Program {
         let mut at = 0_u64;
         for step in self.first.iter().chain(&self.again) {
             match step {
-                Step::Print(_) => {}
-                Step::Wait(FOREVER) => return None,
-                Step::Wait(ms) => at = at.saturating_add(*ms),
-                Step::End(exit) => return Some((at, *exit)),
+                ProgramStep::Print(_) => {}
+                ProgramStep::Wait(FOREVER) => return None,
+                ProgramStep::Wait(ms) => at = at.saturating_add(*ms),
+                ProgramStep::End(exit) => return Some((at, *exit)),
             }
         }
         None
@@ -118,7 +118,7 @@ impl Program {
 
     /// Whether it never prints.
     pub(super) fn is_silent(&self) -> bool {
-        !self.first.iter().chain(&self.again).any(|step| matches!(step, Step::Print(_)))
+        !self.first.iter().chain(&self.again).any(|step| matches!(step, ProgramStep::Print(_)))
     }
 
     /// Output and exit code on SIGTERM; `None`: it has to be killed.
@@ -129,13 +129,13 @@ impl Program {
     /// Visits its output at or after `from_ms`, in order, until `visit` returns false or the program exits.
     fn walk(&self, from_ms: u64, mut visit: impl FnMut(u64, &Bytes) -> bool) {
         let mut at = 0_u64;
-        let mut pass = |steps: &[Step], at: &mut u64| {
+        let mut pass = |steps: &[ProgramStep], at: &mut u64| {
             for step in steps {
                 match step {
-                    Step::Print(line) if *at >= from_ms && !visit(*at, line) => return false,
-                    Step::Print(_) => {}
-                    Step::Wait(FOREVER) | Step::End(_) => return false,
-                    Step::Wait(ms) => *at = at.saturating_add(*ms),
+                    ProgramStep::Print(line) if *at >= from_ms && !visit(*at, line) => return false,
+                    ProgramStep::Print(_) => {}
+                    ProgramStep::Wait(FOREVER) | ProgramStep::End(_) => return false,
+                    ProgramStep::Wait(ms) => *at = at.saturating_add(*ms),
                 }
             }
             true
@@ -146,9 +146,9 @@ impl Program {
         let round: u64 = self
             .again
             .iter()
-            .map(|step| if let Step::Wait(ms) = step { *ms } else { 0 })
+            .map(|step| if let ProgramStep::Wait(ms) = step { *ms } else { 0 })
             .fold(0, u64::saturating_add);
-        let prints = self.again.iter().any(|step| matches!(step, Step::Print(_)));
+        let prints = self.again.iter().any(|step| matches!(step, ProgramStep::Print(_)));
         if round == 0 || !prints {
             // A loop without a pause prints its lines once here instead of endlessly.
             pass(&self.again, &mut at);
@@ -200,16 +200,16 @@ enum Token {
 }
 
 /// Runs a script while compiling it: its steps are what it did.
-struct Shell {
+struct ScriptShell {
     variables: BTreeMap<String, String>,
-    steps: Vec<Step>,
-    again: Vec<Step>,
+    steps: Vec<ProgramStep>,
+    again: Vec<ProgramStep>,
     status: i64,
     ended: bool,
     on_terminate: Option<(Vec<Bytes>, i64)>,
 }
 
-impl Shell {
+impl ScriptShell {
     fn new(spec: &Spec) -> Self {
         Self {
             variables: spec.env_variables.clone(),
@@ -223,23 +223,23 @@ impl Shell {
 
     fn finish(mut self) -> Program {
         if !self.ended {
-            self.steps.push(Step::End(exit(self.status)));
+            self.steps.push(ProgramStep::End(exit(self.status)));
         }
         Program { first: self.steps, again: self.again, on_terminate: self.on_terminate }
     }
 
     fn wait(&mut self, ms: u64) {
-        self.steps.push(Step::Wait(ms));
+        self.steps.push(ProgramStep::Wait(ms));
         self.ended |= ms == FOREVER;
     }
 
     fn end(&mut self, how: Exit) {
-        self.steps.push(Step::End(how));
+        self.steps.push(ProgramStep::End(how));
         self.ended = true;
     }
 
     fn print(&mut self, text: &str) {
-        self.steps.push(Step::Print(Bytes::from(format!("{text}\n"))));
+        self.steps.push(ProgramStep::Print(Bytes::from(format!("{text}\n"))));
         self.status = 0;
     }
 
@@ -321,12 +321,12 @@ impl Shell {
         }
         let mut made = self.steps.split_off(before);
         if tokens.contains(&Token::ToFile) {
-            made.retain(|step| !matches!(step, Step::Print(_)));
+            made.retain(|step| !matches!(step, ProgramStep::Print(_)));
         }
         if in_background {
-            let pauses = made.iter().map(|step| if let Step::Wait(ms) = step { *ms } else { 0 });
+            let pauses = made.iter().map(|step| if let ProgramStep::Wait(ms) = step { *ms } else { 0 });
             self.variables.insert("!".to_owned(), pauses.fold(0, u64::saturating_add).to_string());
-            made.retain(|step| matches!(step, Step::Print(_)));
+            made.retain(|step| matches!(step, ProgramStep::Print(_)));
             self.ended = false;
         }
         self.steps.extend(made);
@@ -408,7 +408,7 @@ impl Shell {
 
     /// The effect of a trap; `None` for one that ignores the signal.
     fn handler(&self, script: &str) -> Option<(Vec<Bytes>, i64)> {
-        let mut shell = Shell {
+        let mut shell = ScriptShell {
             variables: self.variables.clone(),
             steps: Vec::new(),
             again: Vec::new(),
@@ -417,9 +417,12 @@ impl Shell {
             on_terminate: None,
         };
         shell.script(script);
-        let code = shell.steps.iter().find_map(|s| if let Step::End(e) = s { Some(e.code) } else { None })?;
-        let lines =
-            shell.steps.into_iter().filter_map(|s| if let Step::Print(l) = s { Some(l) } else { None });
+        let code =
+            shell.steps.iter().find_map(|s| if let ProgramStep::End(e) = s { Some(e.code) } else { None })?;
+        let lines = shell
+            .steps
+            .into_iter()
+            .filter_map(|s| if let ProgramStep::Print(l) = s { Some(l) } else { None });
         Some((lines.collect(), code))
     }
 

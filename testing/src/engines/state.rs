@@ -1,13 +1,14 @@
 //! The state of one engine, and how it changes over time.
 //!
 //! Nothing runs in the background. Future happenings (a process exits, a request is finished) wait in
-//! `timers`, and every access to a machine first lets happen what is due ([`State::settle`]).
+//! `timers`, and every access to a machine first lets happen what is due ([`EngineState::settle`]).
 
 use super::machine::{date, mix};
 use super::program::Program;
 use bytes::Bytes;
 use kdaemon::engine::{
-    ContainerState, EngineError, EngineEvent, Exit, Failure, Identity, Launched, Listed, Listing, engine_name,
+    ContainerState, EngineError, EngineEvent, EngineListing, Exit, Failure, Identity, Launched,
+    ListedContainer, engine_name,
 };
 use kdaemon_events::{ClusterId, PortSpec, Protocol, PublishedPort, Spec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,33 +24,33 @@ const MAX_EVENTS_WAITING: usize = 8_192;
 const LEAST_MEMORY_BYTES: u64 = 6 * 1024 * 1024;
 
 /// A container of kDaemon (of this cluster or another).
-pub(super) struct Container {
+pub(super) struct EngineContainer {
     pub(super) name: Box<str>,
     pub(super) spec: Arc<Spec>,
     pub(super) ports: Box<[PublishedPort]>,
-    pub(super) phase: Phase,
+    pub(super) phase: ProcessPhase,
     pub(super) healthy: Option<bool>,
     number: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum ProcessPhase {
     Created,
     Running { since_ms: u64 },
     Exited { since_ms: u64, at_ms: u64, exit: Exit },
 }
 
-impl Container {
+impl EngineContainer {
     pub(super) fn state(&self) -> ContainerState {
         match self.phase {
-            Phase::Created => ContainerState::Created,
-            Phase::Running { .. } => ContainerState::Running,
-            Phase::Exited { .. } => ContainerState::Exited,
+            ProcessPhase::Created => ContainerState::Created,
+            ProcessPhase::Running { .. } => ContainerState::Running,
+            ProcessPhase::Exited { .. } => ContainerState::Exited,
         }
     }
 
     pub(super) fn exit(&self) -> Option<Exit> {
-        if let Phase::Exited { exit, .. } = self.phase { Some(exit) } else { None }
+        if let ProcessPhase::Exited { exit, .. } = self.phase { Some(exit) } else { None }
     }
 }
 
@@ -59,7 +60,7 @@ struct Foreign {
     ports: Vec<(Protocol, u16)>,
 }
 
-type Work = Box<dyn FnOnce(&mut State, u64) + Send>;
+type Work = Box<dyn FnOnce(&mut EngineState, u64) + Send>;
 
 enum Timer {
     Ends {
@@ -80,9 +81,9 @@ enum Timer {
 pub(super) type Kept = Vec<(u64, Bytes)>;
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct EngineState {
     /// Boxed, because a map's nodes are half empty.
-    pub(super) containers: BTreeMap<Identity, Box<Container>>,
+    pub(super) containers: BTreeMap<Identity, Box<EngineContainer>>,
     pub(super) images: BTreeSet<Box<str>>,
     pub(super) networks: BTreeSet<Box<str>>,
     pub(super) volumes: BTreeSet<Box<str>>,
@@ -104,7 +105,7 @@ pub(super) struct State {
     changed: bool,
 }
 
-impl State {
+impl EngineState {
     pub(super) fn new(images: BTreeSet<Box<str>>, key: u64, milli_cpus: u64) -> Self {
         Self { images, key, milli_cpus, ..Self::default() }
     }
@@ -137,7 +138,7 @@ impl State {
     }
 
     fn runs_since(&self, identity: Identity, since_ms: u64) -> bool {
-        self.containers.get(&identity).is_some_and(|c| c.phase == Phase::Running { since_ms })
+        self.containers.get(&identity).is_some_and(|c| c.phase == ProcessPhase::Running { since_ms })
     }
 
     fn at(&mut self, at_ms: u64, timer: Timer) {
@@ -155,7 +156,7 @@ impl State {
         }
     }
 
-    pub(super) fn get(&self, identity: Identity) -> Result<&Container, EngineError> {
+    pub(super) fn get(&self, identity: Identity) -> Result<&EngineContainer, EngineError> {
         self.containers.get(&identity).map(|c| &**c).ok_or_else(|| no_such_container())
     }
 
@@ -198,11 +199,11 @@ impl State {
         self.networks.extend(spec.networks.iter().map(|network| network.as_str().into()));
         self.volumes.extend(spec.volumes.iter().filter(|v| v.is_named()).map(|v| v.source.as_str().into()));
         self.made += 1;
-        let container = Container {
+        let container = EngineContainer {
             name: name.as_str().into(),
             spec: Arc::clone(spec),
             ports: Box::default(),
-            phase: Phase::Created,
+            phase: ProcessPhase::Created,
             healthy: None,
             number: self.made,
         };
@@ -213,7 +214,7 @@ impl State {
     /// `POST /containers/{id}/start`.
     pub(super) fn start(&mut self, identity: Identity, now: u64) -> Result<Launched, EngineError> {
         let container = self.get(identity)?;
-        if matches!(container.phase, Phase::Running { .. }) {
+        if matches!(container.phase, ProcessPhase::Running { .. }) {
             return Ok(self.launched(container));
         }
         let spec = Arc::clone(&container.spec);
@@ -243,7 +244,7 @@ impl State {
         }
         if let Some(container) = self.containers.get_mut(&identity) {
             container.ports = ports.into();
-            container.phase = Phase::Running { since_ms: now };
+            container.phase = ProcessPhase::Running { since_ms: now };
             container.healthy = None;
         }
         self.emit(identity, EngineEvent::Started(identity));
@@ -297,8 +298,8 @@ impl State {
     /// Ends the process of a container.
     pub(super) fn end(&mut self, identity: Identity, exit: Exit, now: u64) {
         let Some(container) = self.containers.get_mut(&identity) else { return };
-        let Phase::Running { since_ms } = container.phase else { return };
-        container.phase = Phase::Exited { since_ms, at_ms: now, exit };
+        let ProcessPhase::Running { since_ms } = container.phase else { return };
+        container.phase = ProcessPhase::Exited { since_ms, at_ms: now, exit };
         for port in std::mem::take(&mut container.ports) {
             self.ports.remove(&(port.protocol, port.host));
         }
@@ -308,7 +309,7 @@ impl State {
     /// How long the process takes to exit after SIGTERM, and how it exits.
     pub(super) fn stopping(&self, identity: Identity, heeds_ms: u64, grace_ms: u64) -> Option<(u64, Exit)> {
         let container = self.containers.get(&identity)?;
-        matches!(container.phase, Phase::Running { .. }).then(|| {
+        matches!(container.phase, ProcessPhase::Running { .. }).then(|| {
             match Program::of(&container.spec).ok().as_ref().and_then(Program::on_terminate) {
                 Some((_, code)) => (heeds_ms.min(grace_ms), Exit { code: *code, out_of_memory: false }),
                 None => (grace_ms, Exit { code: 137, out_of_memory: false }),
@@ -319,7 +320,7 @@ impl State {
     /// Ends the process on request, with its last output.
     pub(super) fn stop(&mut self, identity: Identity, exit: Exit, now: u64) {
         let Some(container) = self.containers.get(&identity) else { return };
-        if matches!(container.phase, Phase::Running { .. })
+        if matches!(container.phase, ProcessPhase::Running { .. })
             && let Ok(program) = Program::of(&container.spec)
             && let Some((lines, _)) = program.on_terminate()
             && exit.code != 137
@@ -379,28 +380,30 @@ impl State {
         self.foreign.iter().map(|f| f.name.to_string()).collect()
     }
 
-    pub(super) fn list(&self, cluster: ClusterId) -> Listing {
+    pub(super) fn list(&self, cluster: ClusterId) -> EngineListing {
         let own = self.containers.iter().filter(|(identity, _)| identity.cluster == cluster);
-        let own: Vec<Listed> = own
-            .map(|(identity, container)| Listed {
+        let own: Vec<ListedContainer> = own
+            .map(|(identity, container)| ListedContainer {
                 identity: *identity,
                 engine_id: self.engine_id(container),
                 state: container.state(),
             })
             .collect();
         let foreign = self.foreign.len() + self.containers.len() - own.len();
-        Listing { own, foreign: u32::try_from(foreign).unwrap_or(u32::MAX) }
+        EngineListing { own, foreign: u32::try_from(foreign).unwrap_or(u32::MAX) }
     }
 
-    pub(super) fn engine_id(&self, container: &Container) -> String {
+    pub(super) fn engine_id(&self, container: &EngineContainer) -> String {
         let part = |n: u64| mix(self.key ^ mix(container.number.wrapping_mul(4).wrapping_add(n)));
         format!("{:016x}{:016x}{:016x}{:016x}", part(0), part(1), part(2), part(3))
     }
 
-    pub(super) fn launched(&self, container: &Container) -> Launched {
+    pub(super) fn launched(&self, container: &EngineContainer) -> Launched {
         let started_at = match container.phase {
-            Phase::Created => None,
-            Phase::Running { since_ms } | Phase::Exited { since_ms, .. } => Some(date(since_ms)),
+            ProcessPhase::Created => None,
+            ProcessPhase::Running { since_ms } | ProcessPhase::Exited { since_ms, .. } => {
+                Some(date(since_ms))
+            }
         };
         Launched {
             engine_id: self.engine_id(container),
@@ -417,9 +420,9 @@ impl State {
     fn output_of_run(&self, identity: Identity, from_ms: u64, now: u64) -> Kept {
         let Some(container) = self.containers.get(&identity) else { return Kept::new() };
         let (since_ms, until_ms) = match container.phase {
-            Phase::Created => return Kept::new(),
-            Phase::Running { since_ms } => (since_ms, now),
-            Phase::Exited { since_ms, at_ms, .. } => (since_ms, at_ms),
+            ProcessPhase::Created => return Kept::new(),
+            ProcessPhase::Running { since_ms } => (since_ms, now),
+            ProcessPhase::Exited { since_ms, at_ms, .. } => (since_ms, at_ms),
         };
         let Ok(program) = Program::of(&container.spec) else { return Kept::new() };
         if until_ms < from_ms || program.is_silent() {
@@ -442,7 +445,7 @@ impl State {
     /// The time of the next output, if the program runs.
     pub(super) fn next_output(&self, identity: Identity, now: u64) -> Option<u64> {
         let container = self.containers.get(&identity)?;
-        let Phase::Running { since_ms } = container.phase else { return None };
+        let ProcessPhase::Running { since_ms } = container.phase else { return None };
         let next = Program::of(&container.spec).ok()?.next_output(now - since_ms)?;
         since_ms.checked_add(next)
     }

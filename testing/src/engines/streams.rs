@@ -1,8 +1,8 @@
 //! Streams of an engine: its events, and the output of a container.
 
 use super::connection::{connection_lost, is_broken};
-use super::machine::{Clock, Link, Machine, moment};
-use super::state::{Kept, State};
+use super::machine::{Machine, MachineLink, WorldClock, moment};
+use super::state::{EngineState, Kept};
 use bytes::Bytes;
 use kdaemon::engine::{ContainerState, EngineError, EngineEvent, Identity, LogRequest};
 use kdaemon::latest as watch;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Waits until something happens on the machine: by itself at `due_ms`, or by a call.
-async fn something(clock: Clock, link: &mut watch::Receiver<Link>, due_ms: Option<u64>) {
+async fn something(clock: WorldClock, link: &mut watch::Receiver<MachineLink>, due_ms: Option<u64>) {
     let due = async {
         match due_ms {
             Some(due_ms) => clock.sleep_until(due_ms).await,
@@ -27,15 +27,15 @@ async fn something(clock: Clock, link: &mut watch::Receiver<Link>, due_ms: Optio
 }
 
 /// An open event stream.
-pub(super) struct Events {
+pub(super) struct OpenEvents {
     machine: Arc<Machine>,
-    link: watch::Receiver<Link>,
+    link: watch::Receiver<MachineLink>,
     events: mpsc::Receiver<EngineEvent>,
     has_ended: bool,
 }
 
-impl Events {
-    pub(super) fn open(machine: &Arc<Machine>, state: &mut State, cluster: ClusterId) -> Self {
+impl OpenEvents {
+    pub(super) fn open(machine: &Arc<Machine>, state: &mut EngineState, cluster: ClusterId) -> Self {
         let (machine, link) = (Arc::clone(machine), machine.link.subscribe());
         Self { machine, link, events: state.subscribe(cluster), has_ended: false }
     }
@@ -66,7 +66,7 @@ impl Events {
 /// An open stream of output.
 pub(super) struct Logs {
     machine: Arc<Machine>,
-    link: watch::Receiver<Link>,
+    link: watch::Receiver<MachineLink>,
     boot: u32,
     identity: Identity,
     /// Lines not yet yielded.
@@ -80,7 +80,7 @@ impl Logs {
     /// Begins with the output up to now.
     pub(super) fn open(
         machine: &Arc<Machine>,
-        state: &State,
+        state: &EngineState,
         identity: Identity,
         request: LogRequest,
         now: u64,

@@ -42,23 +42,23 @@ fn killed(code: i64) -> Exit {
     Exit { code, out_of_memory: false }
 }
 
-struct World {
+struct TestWorld {
     engines: SimulatedEngines,
     endpoint: Endpoint,
     machine: Arc<Machine>,
     client: Arc<dyn Engine>,
 }
 
-fn world() -> World {
+fn world() -> TestWorld {
     world_with(SimulatedMachine::default())
 }
 
-fn world_with(about: SimulatedMachine) -> World {
+fn world_with(about: SimulatedMachine) -> TestWorld {
     let engines = SimulatedEngines::new(1);
     let endpoint: Endpoint = "tcp://node-1:2375".parse().unwrap();
     let machine = engines.add(&endpoint, about);
     let client = engines.client(&endpoint);
-    World { engines, endpoint, machine, client }
+    TestWorld { engines, endpoint, machine, client }
 }
 
 async fn next<T>(stream: &mut BoxStream<'static, Result<T, EngineError>>) -> Option<Result<T, EngineError>> {
@@ -83,7 +83,7 @@ fn is_unreachable<T: std::fmt::Debug>(result: &Result<T, EngineError>) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_launched_container_runs_until_it_is_removed() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     let order = server(1, &["80", "53/udp", "8080:81"]);
     let launched = client.launch(&order).await.unwrap();
     let port = |container, host, protocol| PublishedPort { container, host, protocol };
@@ -109,19 +109,19 @@ async fn a_launched_container_runs_until_it_is_removed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_launch_is_idempotent_even_at_the_same_time() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     let order = server(1, &["80"]);
     let (a, b) = tokio::join!(client.launch(&order), client.launch(&order));
     assert_eq!(a.unwrap().engine_id, b.unwrap().engine_id);
     machine.kill_container(identity(1), 9).unwrap();
     client.launch(&order).await.unwrap();
     assert_eq!(machine.running(), [identity(1)]);
-    assert_eq!((machine.containers().len(), machine.calls(Call::Launch)), (1, 3));
+    assert_eq!((machine.containers().len(), machine.calls(EngineCall::Launch)), (1, 3));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_command_does_what_busybox_would_do() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     let cases: [(&[&str], i64, u64, &str); 12] = [
         (&["true"], 0, 0, ""),
         (&["false"], 1, 0, ""),
@@ -161,7 +161,7 @@ async fn a_command_does_what_busybox_would_do() {
 
 #[tokio::test(start_paused = true)]
 async fn a_process_that_traps_sigterm_ends_in_peace() {
-    let World { client, .. } = world();
+    let TestWorld { client, .. } = world();
     let script = "trap 'echo bye; exit 5' TERM; while true; do sleep 1; done";
     client.launch(&order(1, spec(&["sh", "-c", script]))).await.unwrap();
     client.launch(&order(2, spec(&[]))).await.unwrap();
@@ -172,7 +172,7 @@ async fn a_process_that_traps_sigterm_ends_in_peace() {
 
 #[tokio::test(start_paused = true)]
 async fn followed_output_comes_as_it_is_written_and_ends_with_the_process() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     client.launch(&order(1, spec(&["sh", "-c", "while :; do echo tick; sleep 10; done"]))).await.unwrap();
     sleep(Duration::from_secs(1_000_000)).await;
     let request = LogRequest { follow: true, tail: Some(2), since: None };
@@ -191,7 +191,7 @@ async fn followed_output_comes_as_it_is_written_and_ends_with_the_process() {
 
 #[tokio::test(start_paused = true)]
 async fn an_order_that_cannot_be_is_rejected_and_leaves_nothing() {
-    let World { client, machine, engines, .. } = world();
+    let TestWorld { client, machine, engines, .. } = world();
     engines.lacks_image("ghost:none");
     let image = |image: &str| Spec { docker_image: image.into(), ..spec(&[]) };
     let orders = [order(1, spec(&["no-such-command"])), order(2, image("ghost:none"))];
@@ -205,7 +205,7 @@ async fn an_order_that_cannot_be_is_rejected_and_leaves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn an_image_is_pulled_once_and_not_while_the_registry_is_down() {
-    let World { client, machine, engines, .. } = world();
+    let TestWorld { client, machine, engines, .. } = world();
     let ghost = |n| order(n, Spec { docker_image: "ghost:5".into(), ..spec(&[]) });
     engines.set_registry_down(true);
     assert!(matches!(client.launch(&ghost(1)).await, Err(EngineError::NodeFault(_))));
@@ -223,7 +223,7 @@ async fn an_image_is_pulled_once_and_not_while_the_registry_is_down() {
 
 #[tokio::test(start_paused = true)]
 async fn a_private_image_needs_its_credentials() {
-    let World { client, engines, .. } = world();
+    let TestWorld { client, engines, .. } = world();
     engines.make_private("reg.example/secret", "alice", "wonder");
     let mut order = order(1, Spec { docker_image: "reg.example/secret:latest".into(), ..spec(&[]) });
     assert!(matches!(client.launch(&order).await, Err(EngineError::Rejected(_))));
@@ -233,7 +233,7 @@ async fn a_private_image_needs_its_credentials() {
 
 #[tokio::test(start_paused = true)]
 async fn a_taken_port_is_the_nodes_fault_and_leaves_nothing() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     machine.run_foreign("web", &[(Protocol::Tcp, 8080)]).unwrap();
     let refused = client.launch(&server(1, &["80", "8080:80"])).await;
     assert!(
@@ -252,7 +252,7 @@ async fn a_taken_port_is_the_nodes_fault_and_leaves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn foreign_containers_are_counted_and_keep_their_names() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     machine.run_foreign("c1", &[]).unwrap();
     client.launch(&server(1, &[])).await.unwrap();
     let mut other = server(2, &[]);
@@ -266,7 +266,7 @@ async fn foreign_containers_are_counted_and_keep_their_names() {
 
 #[tokio::test(start_paused = true)]
 async fn events_tell_of_what_happens_and_of_what_happens_by_itself() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     let mut events = client.events(CLUSTER).await.unwrap();
     client.launch(&order(1, spec(&["sleep", "30"]))).await.unwrap();
     assert_eq!(next(&mut events).await, Some(Ok(EngineEvent::Started(identity(1)))));
@@ -287,7 +287,7 @@ async fn events_tell_of_what_happens_and_of_what_happens_by_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn a_health_check_reports_what_it_finds() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     let mut events = client.events(CLUSTER).await.unwrap();
     for (n, command) in [(1, "true"), (2, "exit 1")] {
         let health_check = Some(HealthCheck {
@@ -307,7 +307,7 @@ async fn a_health_check_reports_what_it_finds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crashed_machine_refuses_and_returns_with_its_containers_ended() {
-    let World { client, machine, engines, endpoint } = world();
+    let TestWorld { client, machine, engines, endpoint } = world();
     let mut events = client.events(CLUSTER).await.unwrap();
     client.launch(&server(1, &[])).await.unwrap();
     assert!(next(&mut events).await.unwrap().is_ok());
@@ -323,7 +323,7 @@ async fn a_crashed_machine_refuses_and_returns_with_its_containers_ended() {
 
 #[tokio::test(start_paused = true)]
 async fn containers_outlive_a_crash_of_the_engine_alone() {
-    let World { client, machine, engines, endpoint } = world();
+    let TestWorld { client, machine, engines, endpoint } = world();
     client.launch(&server(1, &[])).await.unwrap();
     client.launch(&order(2, spec(&["sleep", "5"]))).await.unwrap();
     machine.crash(Crash::EngineOnly);
@@ -340,7 +340,7 @@ async fn containers_outlive_a_crash_of_the_engine_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_breaks_what_is_under_way_at_once() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     machine.slow(100);
     let before = Instant::now();
     let crash = async {
@@ -357,7 +357,7 @@ async fn a_crash_breaks_what_is_under_way_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cut_link_is_silent_until_the_limit_and_events_wait_for_it_to_heal() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     client.launch(&server(1, &[])).await.unwrap();
     let mut events = client.events(CLUSTER).await.unwrap();
     machine.cut();
@@ -379,7 +379,7 @@ async fn a_cut_link_is_silent_until_the_limit_and_events_wait_for_it_to_heal() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_a_link_passes_when_it_heals_in_time() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     machine.cut();
     let heal = async {
         sleep(Duration::from_secs(1)).await;
@@ -390,7 +390,7 @@ async fn what_waits_for_a_link_passes_when_it_heals_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn over_a_link_without_answers_requests_are_still_executed() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     client.launch(&server(1, &[])).await.unwrap();
     machine.cut_answers();
     assert!(is_unreachable(&client.stop(identity(1)).await));
@@ -403,7 +403,7 @@ async fn over_a_link_without_answers_requests_are_still_executed() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_engine_finishes_what_nobody_waits_for_any_more() {
     let timing = Timing { answer_ms: 2..=2, create_ms: 50..=50, ..Timing::default() };
-    let World { client, machine, .. } =
+    let TestWorld { client, machine, .. } =
         world_with(SimulatedMachine { timing, ..SimulatedMachine::default() });
     machine.slow(1_000);
     assert!(is_unreachable(&client.ping().await));
@@ -422,17 +422,17 @@ async fn a_slow_engine_finishes_what_nobody_waits_for_any_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_disk_has_nothing_on_it() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     client.launch(&server(1, &["8080:80"])).await.unwrap();
     machine.run_foreign("web", &[]).unwrap();
     machine.lose_disk();
-    assert_eq!(client.list(CLUSTER).await, Ok(kdaemon::engine::Listing::default()));
+    assert_eq!(client.list(CLUSTER).await, Ok(kdaemon::engine::EngineListing::default()));
     client.launch(&server(2, &["8080:80"])).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_takes_nothing_new() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     machine.full_disk();
     let refused = client.launch(&server(1, &[])).await;
     assert!(
@@ -444,7 +444,7 @@ async fn a_full_disk_takes_nothing_new() {
 
 #[tokio::test(start_paused = true)]
 async fn launches_fail_and_time_out_on_command() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     let fault = EngineError::node_fault("on command");
     machine.fail_next_launches(2, fault.clone());
     for _ in 0..2 {
@@ -458,7 +458,7 @@ async fn launches_fail_and_time_out_on_command() {
 
 #[tokio::test(start_paused = true)]
 async fn unknown_endpoints_and_replaced_machines_are_noticed() {
-    let World { client, engines, endpoint, .. } = world();
+    let TestWorld { client, engines, endpoint, .. } = world();
     let message = |endpoint: &str| {
         let client = engines.client(&endpoint.parse().unwrap());
         async move { client.ping().await.unwrap_err().to_string() }
@@ -475,7 +475,7 @@ async fn unknown_endpoints_and_replaced_machines_are_noticed() {
 
 #[tokio::test(start_paused = true)]
 async fn lost_messages_are_lost_before_or_after_the_work() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     machine.lose_messages(500);
     let (mut made, mut answered) = (0, 0);
     for n in 1..=60 {
@@ -498,7 +498,10 @@ async fn the_same_seed_gives_the_same_world() {
             let launched = engines.client(endpoint).launch(&server(n, &["80"])).await.unwrap();
             times.push((launched.started_at, launched.engine_id));
         }
-        assert_eq!((engines.calls(Call::Launch), engines.places_of(identity(2).container).len()), (3, 1));
+        assert_eq!(
+            (engines.calls(EngineCall::Launch), engines.places_of(identity(2).container).len()),
+            (3, 1)
+        );
         runs.push(times);
     }
     assert_eq!(runs[0], runs[1]);
@@ -507,7 +510,7 @@ async fn the_same_seed_gives_the_same_world() {
 
 #[tokio::test(start_paused = true)]
 async fn stats_keep_to_the_limits() {
-    let World { client, machine, .. } = world();
+    let TestWorld { client, machine, .. } = world();
     client.launch(&server(1, &[])).await.unwrap();
     advance(Duration::from_secs(10)).await;
     let stats = client.stats(identity(1)).await.unwrap();
@@ -521,9 +524,9 @@ async fn stats_keep_to_the_limits() {
 #[tokio::test]
 async fn a_container_takes_little_memory_and_no_time_of_an_instant_machine() {
     // A container with its name, ports and bookkeeping takes less than 300 bytes in total.
-    assert!(size_of::<Identity>() + size_of::<Container>() <= 128);
+    assert!(size_of::<Identity>() + size_of::<EngineContainer>() <= 128);
     let about = SimulatedMachine { timing: Timing::instant(), ..SimulatedMachine::default() };
-    let World { client, machine, .. } = world_with(about);
+    let TestWorld { client, machine, .. } = world_with(about);
     for n in 0..100 {
         client.launch(&server(n, &["80"])).await.unwrap();
     }
