@@ -189,7 +189,7 @@ mod tests {
     use std::sync::Mutex;
 
     #[tokio::test]
-    async fn a_receiver_sees_what_changed_since_it_looked_and_the_end() {
+    async fn receiver_sees_changes_and_the_end() {
         let (sender, mut receiver) = channel(1);
         assert_eq!(*receiver.borrow_and_update(), 1);
         sender.send_replace(2);

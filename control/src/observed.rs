@@ -1,4 +1,4 @@
-//! What engines report about containers: the vocabulary that decisions and engines share.
+//! Reports of engines about containers: the vocabulary that decisions and engines share.
 
 use chrono::{DateTime, Utc};
 use kdaemon_events::PublishedPort;
@@ -16,18 +16,18 @@ pub struct Launched {
     pub started_at: Option<DateTime<Utc>>,
 }
 
-/// What a container does, as its engine reports it.
+/// The state of a container, as reported by its engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContainerState {
     /// Created, never started.
     Created,
     /// The process runs, or is paused.
     Running,
-    /// The process ended.
+    /// The process exited.
     Exited,
 }
 
-/// How a container's process ended.
+/// How a container's process exited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
     /// The process's exit code; 128 + the signal's number when a signal ended it.

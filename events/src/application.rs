@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 pub struct ApplicationCreated {
     /// The new application.
     pub application_id: ApplicationId,
-    /// Its name, unique among applications.
+    /// The application's name, unique among applications.
     pub name: String,
     /// The owner, as given by the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// What its containers are made from.
+    /// The specification of its containers.
     pub spec: Box<Spec>,
     /// Whether it may launch containers.
     pub is_enabled: bool,
@@ -24,7 +24,7 @@ pub struct ApplicationCreated {
     /// How many containers the daemon keeps; `None` when people create them one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
-    /// What a change does to its running containers.
+    /// The effect of an edit on running containers.
     #[serde(default)]
     pub update_policy: UpdatePolicy,
 }
@@ -35,22 +35,22 @@ pub struct ApplicationCreated {
 pub struct ApplicationUpdated {
     /// The application.
     pub application_id: ApplicationId,
-    /// Its new name.
+    /// The new name.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub name: Option<String>,
-    /// Its new owner.
+    /// The new owner.
     #[serde(default, skip_serializing_if = "unchanged", deserialize_with = "nullable")]
     pub user_id: Option<Option<String>>,
-    /// Its new specification.
+    /// The new specification.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub spec: Option<Box<Spec>>,
     /// Whether it may launch containers from now on.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub is_enabled: Option<bool>,
-    /// Its complete new list of dependencies.
+    /// The complete new list of dependencies.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub dependencies: Option<Vec<ApplicationId>>,
-    /// Its new update policy.
+    /// The new update policy.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub update_policy: Option<UpdatePolicy>,
 }

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_in_this_form() {
+    fn written_times_are_in_the_fast_form() {
         for actor in [Actor::Anonymous, Actor::reactor("prober"), Actor::Token { name: "alice".into() }] {
             for (request_id, cause) in [(None, None), (Some(RequestId("0af7".into())), Some(Seq(17)))] {
                 let cordoned = NodeCordoned { node_id: NodeId(Uuid::from_u128(2)) };
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_found_nothing_new_is_read_without_a_parser_and_as_the_parser_reads_it() {
+    fn canonical_probe_reader_agrees_with_the_parser() {
         let counts = [None, Some(0), Some(u32::MAX)];
         let answered = counts
             .iter()

@@ -1,41 +1,41 @@
-//! What happens to the cluster as a whole.
+//! Events of the cluster as a whole.
 
 use crate::{ClusterId, ContainerId, NodeId, PlacementId, Seq, Term};
 use serde::{Deserialize, Serialize};
 
-/// The cluster was made: the first event of every log.
+/// The cluster was created: the first event of every log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterCreated {
-    /// Its identity, which labels all that kDaemon makes on engines.
+    /// The cluster's id, which labels everything that kDaemon creates on engines.
     pub cluster_id: ClusterId,
 }
 
 /// A daemon became the leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaderElected {
-    /// The term, higher than every one before.
+    /// The term, higher than every earlier one.
     pub term: Term,
-    /// The daemon: a name for people.
+    /// The name of the daemon.
     pub daemon: String,
 }
 
 /// One move of a rebalance plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Move {
-    /// What moves.
+    /// The container that moves.
     pub container_id: ContainerId,
-    /// From where.
+    /// The node that it leaves.
     pub from_node_id: NodeId,
-    /// To where.
+    /// The node that it moves to.
     pub node_id: NodeId,
 }
 
-/// The counts of containers are uneven; these moves even them.
+/// The counts of containers are uneven; these moves even them out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RebalancePlanned {
-    /// The moves that begin now.
+    /// The moves that start now.
     pub moves: Vec<Move>,
-    /// How many more are needed afterwards.
+    /// The number of further moves needed afterwards.
     pub remaining: u32,
     /// Containers on the fullest eligible node.
     pub most: u32,
@@ -43,69 +43,70 @@ pub struct RebalancePlanned {
     pub fewest: u32,
 }
 
-/// Too many nodes failed at once: nothing is moved until it is clear what happened.
+/// Too many nodes failed at once: migrations are paused until enough of them are back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrationsPaused {
-    /// How many nodes are unhealthy.
+    /// The number of unhealthy nodes.
     pub unhealthy: u32,
-    /// Of how many.
+    /// The number of nodes considered.
     pub nodes: u32,
 }
 
-/// Enough nodes are back: moving goes on.
+/// Enough nodes are back: migrations resume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrationsResumed {
-    /// How many nodes are still unhealthy.
+    /// The number of nodes that are still unhealthy.
     pub unhealthy: u32,
-    /// Of how many.
+    /// The number of nodes considered.
     pub nodes: u32,
 }
 
-/// Raw observations were removed from the log, as the retention says; their digests stay. What they add up to is in here,
-/// so that the log without them leads to the same state as the log with them.
+/// Raw observations were pruned from the log after their retention; their digests stay. This event carries
+/// the aggregates of what it removes, so that the pruned log folds to the same state as the complete one.
 ///
-/// It is recorded before they go: who finds some of them still there goes on removing them.
+/// The event is recorded before the observations are removed; a daemon that finds some of them left continues
+/// the removal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservationsPruned {
-    /// Observations up to this one were removed.
+    /// The last removed observation.
     pub up_to: Seq,
-    /// How many.
+    /// The number of removed observations.
     pub count: u64,
-    /// Which: the first and the last of each stretch in which there is nothing else, in order.
+    /// The removed ranges, first and last event, in order; they contain nothing else.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<(Seq, Seq)>,
-    /// What all observations up to this event add up to, those that were removed and those that were not: of each node that
-    /// something was removed of.
+    /// The aggregates of all observations up to this event, removed or not, for each node of which some were
+    /// removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tallies: Vec<NodeTally>,
 }
 
-/// What the observations of a node add up to.
+/// The aggregates of a node's observations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeTally {
     /// The node.
     pub node_id: NodeId,
-    /// The last observation, or when it was mounted if there was none.
+    /// The last observation, or the mount of the node if there was none.
     pub observed: Seq,
-    /// Failed probes in a row.
+    /// Consecutive failed probes.
     pub failures: u32,
-    /// Answered probes in a row.
+    /// Consecutive successful probes.
     pub successes: u32,
-    /// Containers of ours on it that answer to no record.
+    /// Our containers on the node that have no record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orphans: Vec<PlacementId>,
 }
 
-/// An access token was made.
+/// An access token was created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenCreated {
-    /// Its name. Its value is never recorded.
+    /// The token's name. Its value is never recorded.
     pub name: String,
 }
 
 /// An access token was revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRevoked {
-    /// Its name.
+    /// The name.
     pub name: String,
 }

@@ -1,4 +1,4 @@
-//! What happens to containers.
+//! Events of containers.
 
 use crate::failure::Failure;
 use crate::node::{nullable, unchanged};
@@ -7,17 +7,17 @@ use crate::{ApplicationId, ContainerId, Environment, Generation, NodeId, Publish
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// A container record was made.
+/// A container record was created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerCreated {
     /// The new record.
     pub container_id: ContainerId,
-    /// Its name, unique among containers.
+    /// The container's name, unique among containers.
     pub name: String,
-    /// Whom it belongs to, as the client said.
+    /// The owner, as given by the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// What it is made from; may be given later.
+    /// The application that it is made from; may be set later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application_id: Option<ApplicationId>,
     /// Environment variables on top of its application's.
@@ -25,26 +25,26 @@ pub struct ContainerCreated {
     pub env_variables: Environment,
     /// Whether the rebalancer may move it for the sake of balance.
     pub balance: bool,
-    /// Whether its application's `replicas` made it, so that scaling down may delete it.
+    /// Whether the application's `replicas` created it, so that scaling down may delete it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replica: bool,
 }
 
-/// A container record was edited. Only what changed is there.
+/// A container record was edited. Only changed fields are present.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerUpdated {
     /// The container.
     pub container_id: ContainerId,
-    /// Its new name.
+    /// The new name.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub name: Option<String>,
-    /// Its new owner.
+    /// The new owner.
     #[serde(default, skip_serializing_if = "unchanged", deserialize_with = "nullable")]
     pub user_id: Option<Option<String>>,
-    /// Its new application.
+    /// The new application.
     #[serde(default, skip_serializing_if = "unchanged", deserialize_with = "nullable")]
     pub application_id: Option<Option<ApplicationId>>,
-    /// Its new environment variables, all of them.
+    /// The complete new environment variables.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub env_variables: Option<Environment>,
     /// Whether the rebalancer may move it.
@@ -59,7 +59,7 @@ pub struct ContainerLaunchRequested {
     pub container_id: ContainerId,
 }
 
-/// The scheduler chose a node for it.
+/// The scheduler chose a node for the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerPlaced {
     /// The container.
@@ -68,40 +68,40 @@ pub struct ContainerPlaced {
     pub generation: Generation,
     /// The chosen node.
     pub node_id: NodeId,
-    /// What was compared.
+    /// The evaluation that led to this node.
     pub evaluation: Box<Evaluation>,
 }
 
-/// The container cannot be placed for now. It is recorded once each time the reason changes, and again placed as soon as the
-/// cluster allows it.
+/// The container cannot be placed at present. Recorded once each time the reason changes; the container is
+/// placed as soon as the cluster allows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerUnschedulable {
     /// The container.
     pub container_id: ContainerId,
-    /// Why it would move, when it has a placement that it has to leave.
+    /// Why the container would move, if it has a placement that it has to leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<MigrationReason>,
     /// Why it cannot be placed.
     pub reason: Unschedulable,
 }
 
-/// Its engine started it.
+/// The engine started the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerLaunched {
     /// The container.
     pub container_id: ContainerId,
-    /// Which placement.
+    /// The placement's generation.
     pub generation: Generation,
     /// The node.
     pub node_id: NodeId,
-    /// The engine's id of it.
+    /// The engine's own id of the container.
     pub engine_id: String,
     /// The image's id.
     pub image_id: String,
-    /// Its published ports.
+    /// Published ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PublishedPort>,
-    /// Where its first published TCP port answers.
+    /// The URL of the first published TCP port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_link: Option<String>,
 }
@@ -111,18 +111,18 @@ pub struct ContainerLaunched {
 pub struct ContainerLaunchFailed {
     /// The container.
     pub container_id: ContainerId,
-    /// Which placement.
+    /// The placement's generation.
     pub generation: Generation,
     /// The node.
     pub node_id: NodeId,
-    /// Why.
+    /// The failure.
     pub failure: Failure,
     /// Whether the node is at fault, so that another one is tried.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub node_fault: bool,
     /// Failed launches since the last success, this one included.
     pub attempt: u32,
-    /// When it is tried again.
+    /// The time of the next attempt.
     pub retry_at: DateTime<Utc>,
 }
 
@@ -131,7 +131,7 @@ pub struct ContainerLaunchFailed {
 pub struct ContainerLaunchAbandoned {
     /// The container.
     pub container_id: ContainerId,
-    /// Which placement.
+    /// The placement's generation.
     pub generation: Generation,
     /// The node.
     pub node_id: NodeId,
@@ -144,69 +144,70 @@ pub struct ContainerLaunchAbandoned {
     pub attempt: u32,
 }
 
-/// What was seen of a container that is not as the tables have it.
+/// The observed state of a container, where it contradicts the recorded one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SeenState {
-    /// It runs.
+    /// The container runs.
     Running,
-    /// It is there and does not run.
+    /// The container exists and does not run.
     Stopped,
-    /// It is not there.
+    /// The container does not exist.
     Missing,
 }
 
-/// An engine was seen to hold a container otherwise than the tables say: it was removed, started or
-/// stopped by somebody else.
+/// An engine reported a container in another state than recorded: another client removed, started or stopped
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerObserved {
     /// The container.
     pub container_id: ContainerId,
-    /// Which placement.
+    /// The placement's generation.
     pub generation: Generation,
     /// The node.
     pub node_id: NodeId,
-    /// What was seen.
+    /// The observed state.
     pub state: SeenState,
 }
 
-/// Its process ended by itself: that of its placement, or of one that was replaced and still served.
+/// The container's process exited by itself: that of the wanted placement, or of a replaced one that still
+/// served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerExited {
     /// The container.
     pub container_id: ContainerId,
-    /// Which placement.
+    /// The placement's generation.
     pub generation: Generation,
     /// The node.
     pub node_id: NodeId,
-    /// The exit code, when it is known.
+    /// The exit code, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
-    /// Whether the kernel ended it for want of memory.
+    /// Whether the kernel's out-of-memory killer ended the process.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub out_of_memory: bool,
-    /// When it is started again, as its restart policy says; `None`: it is not.
+    /// The time of the restart that the restart policy demands; `None`: no restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_at: Option<DateTime<Utc>>,
 }
 
-/// Its health check failed; it is restarted.
+/// The container's health check failed; it is restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerUnhealthy {
     /// The container.
     pub container_id: ContainerId,
-    /// Which placement.
+    /// The placement's generation.
     pub generation: Generation,
-    /// When it is restarted.
+    /// The time of the restart.
     pub restart_at: DateTime<Utc>,
 }
 
-/// Its health check succeeds.
+/// The container's health check succeeds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerHealthy {
     /// The container.
     pub container_id: ContainerId,
-    /// Which placement.
+    /// The placement's generation.
     pub generation: Generation,
 }
 
@@ -214,78 +215,79 @@ pub struct ContainerHealthy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MigrationReason {
-    /// Its node is unhealthy.
+    /// The node is unhealthy.
     Unhealthy,
-    /// Its node is drained.
+    /// The node is being drained.
     Drain,
     /// For the sake of balance.
     Balance,
-    /// Its application changed, and is updated by replacing its containers.
+    /// The application changed, and its containers are replaced.
     Update,
 }
 
-/// It is to run on another node: the new placement replaces the one that it has.
+/// The container is moved to another node: a new placement replaces the current one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerMigrationCommanded {
     /// The container.
     pub container_id: ContainerId,
-    /// Where it was.
+    /// The node of the replaced placement.
     pub from_node_id: NodeId,
-    /// The placement that is replaced.
+    /// The replaced placement.
     pub from_generation: Generation,
-    /// Where it is to be.
+    /// The target node.
     pub node_id: NodeId,
     /// The new placement.
     pub generation: Generation,
-    /// Why it is moved.
+    /// Why the container is moved.
     pub reason: MigrationReason,
-    /// Whether the old one runs on until the new one is up.
+    /// Whether the old container keeps running until the new one is up.
     pub start_first: bool,
-    /// What was compared; `None` for a move of a rebalance plan, which the cause describes.
+    /// The evaluation that led to this node; `None` for a move of a rebalance plan, which the cause
+    /// describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<Box<Evaluation>>,
 }
 
-/// The new placement is up and the old one is on its way out.
+/// The new placement is up, and the old one may be removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerMigrated {
     /// The container.
     pub container_id: ContainerId,
     /// The new placement.
     pub generation: Generation,
-    /// Where it is now.
+    /// The node of the new placement.
     pub node_id: NodeId,
 }
 
-/// Somebody wants it not to run.
+/// A stop of the container was requested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerStopRequested {
     /// The container.
     pub container_id: ContainerId,
-    /// Whether it is deleted when it is gone from its node.
+    /// Whether the record is deleted once the container is gone from its node.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub then_delete: bool,
 }
 
-/// It does not run any more, as was wanted.
+/// The container was stopped as requested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerStopped {
     /// The container.
     pub container_id: ContainerId,
-    /// Which placement; `None` when it had none.
+    /// The placement's generation; `None` if the container had no placement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
-    /// The exit code, when it is known.
+    /// The exit code, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
 }
 
-/// A placement is gone from its node.
+/// A placement was removed from its node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerRemoved {
     /// The container.
     pub container_id: ContainerId,
-    /// Which placement.
+    /// The placement's generation.
     pub generation: Generation,
     /// The node.
     pub node_id: NodeId,
@@ -298,12 +300,12 @@ pub struct ContainerDeleted {
     pub container_id: ContainerId,
 }
 
-/// A placement that was out of reach, or about to be replaced, runs and is kept.
+/// A placement that was unreachable, or about to be replaced, runs and is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerAdopted {
     /// The container.
     pub container_id: ContainerId,
-    /// Which placement.
+    /// The placement's generation.
     pub generation: Generation,
     /// The node.
     pub node_id: NodeId,

@@ -22,25 +22,25 @@ use serde_json::value::RawValue;
 use std::fmt;
 use std::str::FromStr;
 
-/// Who did it.
+/// The principal that caused an event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", try_from = "ActorFields")]
 pub enum Actor {
-    /// Somebody with an access token.
+    /// A client with an access token.
     Token {
         /// The token's name.
         name: String,
     },
-    /// Somebody on this machine, while there are no tokens.
+    /// A client without a token, while there is no access control.
     Anonymous,
     /// A part of kDaemon.
     Reactor {
-        /// Its name, as in `rebalancer`.
+        /// The reactor's name, such as `rebalancer`.
         name: String,
     },
 }
 
-/// An actor as it is read: a tagged enum would have every event's actor copied before it is looked at.
+/// The deserialized form of an actor. serde would buffer a tagged enum before reading it.
 #[derive(Deserialize)]
 struct ActorFields {
     r#type: ActorType,
@@ -74,7 +74,7 @@ impl Actor {
         Self::Reactor { name: name.to_owned() }
     }
 
-    /// Its name alone, as filters take it.
+    /// The bare name, as filters take it.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -98,22 +98,22 @@ pub struct RequestId(pub String);
 /// Why an event's text could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
-    /// It is not the JSON that an event is made of.
+    /// The text is not an event's JSON.
     #[error("the text is not an event: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// Its kind is unknown.
+    /// The kind is unknown.
     #[error(
         "the kind of event `{0}` is unknown: the log was written by a newer kDaemon; use that or a newer one"
     )]
     UnknownKind(String),
-    /// Its version is newer than this program.
+    /// The version is newer than this program knows.
     #[error(
         "version {version} of {kind} is newer than this kDaemon knows ({known}): use the one that wrote it or a newer one"
     )]
     NewerVersion {
         /// The kind.
         kind: Kind,
-        /// Its version in the log.
+        /// The version in the log.
         version: u32,
         /// The newest one known.
         known: u32,
@@ -122,12 +122,12 @@ pub enum CodecError {
 
 macro_rules! events {
     ($($kind:ident: $class:ident = $version:literal),+ $(,)?) => {
-        /// An event: what happened.
+        /// An event: a fact about the cluster.
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[allow(missing_docs, clippy::large_enum_variant)] // each variant is the type of the same name, and documented there
         pub enum Event { $($kind($kind)),+ }
 
-        /// The kind of an event, by itself.
+        /// The kind of an event, without its data.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(missing_docs)] // as above
         pub enum Kind { $($kind),+ }
@@ -136,13 +136,13 @@ macro_rules! events {
             /// Every kind.
             pub const ALL: &'static [Self] = &[$(Self::$kind),+];
 
-            /// Its name in the log.
+            /// The name in the log.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$kind => stringify!($kind)),+ }
             }
 
-            /// The version that is written today.
+            /// The version that is written at present.
             #[must_use]
             pub fn version(self) -> u32 {
                 match self { $(Self::$kind => $version),+ }
@@ -166,7 +166,7 @@ macro_rules! events {
         }
 
         impl Event {
-            /// Its kind.
+            /// The kind.
             #[must_use]
             pub fn kind(&self) -> Kind {
                 match self { $(Self::$kind(_) => Kind::$kind),+ }
@@ -178,7 +178,7 @@ macro_rules! events {
         }
 
         impl Serialize for Event {
-            /// Its data alone; kind and version stand in the envelope.
+            /// Serializes the data alone; kind and version are in the envelope.
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 match self { $(Self::$kind(data) => data.serialize(serializer)),+ }
             }
@@ -236,12 +236,13 @@ events! {
     TokenRevoked: Fact = 1,
 }
 
-/// What an event is to the log: the one place where facts and observations are told apart.
+/// The class of an event, which distinguishes facts from observations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// A fact: kept permanently.
     Fact,
-    /// A raw observation, as every probe makes one: pruned after the retention, once its conclusions are recorded.
+    /// A raw observation, such as every probe's: pruned after its retention, when its conclusions are
+    /// recorded.
     Observation,
 }
 
@@ -260,11 +261,11 @@ impl fmt::Display for Kind {
 }
 
 impl Event {
-    /// Reads an event's data, lifting old versions to today's shape. Nothing has a second version yet; the
-    /// first kind that gets one adds its step here, between the check and the parse.
+    /// Reads an event's data, upcasting old versions. No kind has a second version yet; the first one adds
+    /// its step here, between the check and the parse.
     ///
     /// # Errors
-    /// When the data does not have the shape of its kind and version, or is from a newer kDaemon.
+    /// When the data does not have the form of its kind and version, or is from a newer kDaemon.
     pub fn decode(kind: &str, version: u32, data: &str) -> Result<Self, CodecError> {
         let kind: Kind = kind.parse()?;
         if version > kind.version() {
@@ -279,7 +280,7 @@ impl Event {
         self.kind().is_observation()
     }
 
-    /// What it is about: its own subject first, then others that it involves.
+    /// The subjects of the event: the main one first, then others that it involves.
     #[must_use]
     pub fn subjects(&self) -> Vec<Subject> {
         use Subject::{Application, Container, Node};
@@ -333,22 +334,22 @@ impl Event {
     }
 }
 
-/// An event as it stands in the log.
+/// An event as recorded in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// Its place in the log.
+    /// The position in the log.
     pub seq: Seq,
-    /// Its identity.
+    /// The event's id.
     pub id: EventId,
-    /// When it was recorded; never earlier than the event before it.
+    /// The recorded time; never earlier than the previous event's.
     pub at: DateTime<Utc>,
-    /// Who did it.
+    /// The principal that caused an event.
     pub actor: Actor,
-    /// The request that it came from, if it came from one.
+    /// The request that caused it, if any.
     pub request_id: Option<RequestId>,
-    /// The event that this one answers.
+    /// The event that this one responds to.
     pub cause: Option<Seq>,
-    /// What happened.
+    /// The event itself.
     pub event: Event,
 }
 
@@ -400,12 +401,12 @@ impl Serialize for Envelope {
 }
 
 impl Envelope {
-    /// Its JSON text: what the store keeps and the integrity chain covers.
+    /// The JSON text that the store keeps and the integrity proof covers.
     ///
     /// # Errors
-    /// Never for an event of this vocabulary: all its keys are text.
+    /// Never for an event of this vocabulary: all its keys are strings.
     pub fn encode(&self) -> Result<String, CodecError> {
-        // Few are longer: to grow is to copy.
+        // Few are longer, and growing would copy.
         let mut json = Vec::with_capacity(512);
         serde_json::to_writer(&mut json, self)?;
         String::from_utf8(json).map_err(|error| CodecError::Malformed(ser::Error::custom(error)))

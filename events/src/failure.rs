@@ -4,8 +4,8 @@ use crate::NodeId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Words of an engine or of the operating system, quoted in an event: at most [`Quote::LIMIT`] characters and none of them
-/// a control character, whatever was said.
+/// Text of an engine or of the operating system, quoted in an event: at most [`Quote::LIMIT`] characters,
+/// without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Quote(String);
@@ -72,12 +72,12 @@ pub enum Failure {
     },
     /// The connection broke, or the answer cannot be used.
     BadAnswer {
-        /// What was wrong with it.
+        /// The defect.
         quote: Quote,
     },
-    /// What answers at the endpoint is not a container engine.
+    /// The endpoint is not a container engine.
     NotAnEngine {
-        /// What it answered.
+        /// The answer.
         quote: Quote,
     },
     /// The engine refused.
@@ -144,7 +144,7 @@ pub enum Failure {
     CredentialsUnusable {
         /// The name.
         name: Quote,
-        /// What is wrong with them; never their content.
+        /// The defect; never their content.
         quote: Quote,
     },
 }
@@ -166,7 +166,8 @@ pub enum ProbeFailure {
         /// The other node.
         node_id: NodeId,
     },
-    /// The engine answered a ping, but not what it is or what runs there within the limit.
+    /// The engine answered a ping, but its description or its list of containers did not arrive within the
+    /// limit.
     NotListed {
         /// The limit, in milliseconds.
         limit_ms: u64,

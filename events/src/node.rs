@@ -1,26 +1,26 @@
-//! What happens to nodes.
+//! Events of nodes.
 
 use crate::failure::ProbeFailure;
 use crate::{Endpoint, MilliCpus, NodeId, PlacementId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What an engine told about itself and its machine.
+/// An engine's description of itself and its machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EngineFacts {
     /// `docker` or `podman`.
     pub kind: String,
     /// The engine's version.
     pub version: String,
-    /// The newest version of the engine's API that it speaks.
+    /// The newest API version that the engine supports.
     pub api_version: String,
-    /// Processors of its machine.
+    /// Processors of the machine.
     pub cpus: MilliCpus,
-    /// Memory of its machine, in bytes.
+    /// Memory of the machine, in bytes.
     pub memory_bytes: u64,
     /// Operating system and architecture, as in `linux/amd64`.
     pub platform: String,
-    /// The identity that the engine gives itself; two nodes with the same one are the same engine.
+    /// The engine's own id; two nodes with the same id are the same engine.
     pub engine_id: String,
 }
 
@@ -28,21 +28,21 @@ pub struct EngineFacts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Availability {
-    /// It takes containers.
+    /// The node takes containers.
     #[default]
     Active,
-    /// It keeps what it has and takes nothing new.
+    /// The node keeps its containers and takes no new ones.
     Cordoned,
-    /// It takes nothing new, and what it has moves away.
+    /// The node takes no new containers, and its containers move away.
     Draining,
 }
 
-/// Whether a value was changed, and to what. In JSON an absent field is "not changed".
+/// Whether an optional field is absent, which in JSON means "not changed".
 pub(crate) fn unchanged<T>(value: &Option<T>) -> bool {
     value.is_none()
 }
 
-/// Keeps `null` (set to nothing) apart from an absent field (not changed).
+/// Distinguishes `null` (set to nothing) from an absent field (not changed).
 pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -56,39 +56,39 @@ where
 pub struct NodeMounted {
     /// The new node.
     pub node_id: NodeId,
-    /// Its name, unique among nodes.
+    /// The node's name, unique among nodes.
     pub name: String,
-    /// Whom it belongs to, as the client said.
+    /// The owner, as given by the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// Where its engine answers.
+    /// The address of the engine.
     pub endpoint: Endpoint,
     /// Labels for constraints.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// How many containers it takes at most; `None` for no such limit.
+    /// The most containers that it takes; `None`: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<u32>,
 }
 
-/// A node was edited. Only what changed is there.
+/// A node was edited. Only changed fields are present.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeUpdated {
     /// The node.
     pub node_id: NodeId,
-    /// Its new name.
+    /// The new name.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub name: Option<String>,
-    /// Its new owner.
+    /// The new owner.
     #[serde(default, skip_serializing_if = "unchanged", deserialize_with = "nullable")]
     pub user_id: Option<Option<String>>,
-    /// Its new endpoint.
+    /// The new endpoint.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub endpoint: Option<Endpoint>,
-    /// Its new labels, all of them.
+    /// The complete new labels.
     #[serde(default, skip_serializing_if = "unchanged")]
     pub labels: Option<BTreeMap<String, String>>,
-    /// Its new capacity.
+    /// The new capacity.
     #[serde(default, skip_serializing_if = "unchanged", deserialize_with = "nullable")]
     pub capacity: Option<Option<u32>>,
 }
@@ -99,21 +99,22 @@ pub struct NodeUpdated {
 pub enum ProbeOutcome {
     /// The engine answered.
     Answered {
-        /// How many of our containers run there, when they were counted.
+        /// The number of our running containers, if they were counted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         running: Option<u32>,
-        /// How many containers there are that are not ours, when they were counted.
+        /// The number of foreign containers, if they were counted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         foreign: Option<u32>,
     },
-    /// It did not.
+    /// The engine did not answer.
     Failed {
-        /// Why.
+        /// The failure.
         failure: ProbeFailure,
     },
 }
 
-/// An outcome as it is read: most events have one, and a tagged enum would have it copied before it is looked at.
+/// The deserialized form of an outcome. Most events have one, and serde would buffer a tagged enum before
+/// reading it.
 #[derive(Deserialize)]
 struct OutcomeFields {
     result: OutcomeResult,
@@ -149,31 +150,31 @@ pub struct NodeObserved {
     pub node_id: NodeId,
     /// How the probe ended.
     pub outcome: ProbeOutcome,
-    /// How long the probe took, in milliseconds.
+    /// The duration of the probe, in milliseconds.
     pub latency_ms: u32,
-    /// What the engine is, when that is new or has changed.
+    /// The engine's description, if it is new or has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<Box<EngineFacts>>,
-    /// A container of our cluster that nobody knows of (any more), to be removed.
+    /// Containers of our cluster without a record, which have to be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orphans: Vec<PlacementId>,
 }
 
-/// The conclusion that a node works: it answered often enough in a row.
+/// The conclusion that a node is healthy: enough consecutive probes succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeHealthy {
     /// The node.
     pub node_id: NodeId,
-    /// How many probes in a row it answered.
+    /// Consecutive successful probes.
     pub successes: u32,
 }
 
-/// The conclusion that a node does not work: it failed too often in a row.
+/// The conclusion that a node is unhealthy: too many consecutive probes failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeUnhealthy {
     /// The node.
     pub node_id: NodeId,
-    /// How many probes in a row failed.
+    /// Consecutive failed probes.
     pub failures: u32,
     /// Why the last one failed.
     pub failure: ProbeFailure,
@@ -186,31 +187,31 @@ pub struct NodeCordoned {
     pub node_id: NodeId,
 }
 
-/// A node was taken into placement again.
+/// A node was returned to placement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeUncordoned {
     /// The node.
     pub node_id: NodeId,
 }
 
-/// A node is to be emptied.
+/// A node's drain was requested: its containers move away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeDrainStarted {
     /// The node.
     pub node_id: NodeId,
-    /// Whether it is unmounted when it is empty.
+    /// Whether the node is unmounted once it is empty.
     #[serde(default)]
     pub then_unmount: bool,
 }
 
-/// A draining node holds nothing of ours any more.
+/// A draining node holds none of our containers any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeDrained {
     /// The node.
     pub node_id: NodeId,
 }
 
-/// A node was unmounted. What it still holds is left where it is.
+/// A node was unmounted. Containers that it still holds are left alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeUnmounted {
     /// The node.

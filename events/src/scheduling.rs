@@ -1,4 +1,4 @@
-//! What the scheduler compared: scores, rejections, and the evaluation that a placement records.
+//! The scheduler's comparison: scores, rejections, and the evaluation that a placement records.
 
 use crate::{ApplicationId, Constraint, ContainerId, NodeId, Protocol, Strategy};
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ pub enum Rejection {
     PortTaken {
         /// The port on the node.
         port: u16,
-        /// Its protocol.
+        /// The protocol.
         protocol: Protocol,
         /// The container that has it.
         container_id: ContainerId,
@@ -71,7 +71,7 @@ pub enum Rejection {
 /// The kind of a [`Rejection`], for counting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)] // those of Rejection
+#[allow(missing_docs)] // documented in Rejection
 pub enum RejectionKind {
     NotProbed,
     Down,
@@ -89,7 +89,7 @@ pub enum RejectionKind {
 }
 
 impl Rejection {
-    /// Its kind.
+    /// The kind.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
         match self {
@@ -132,7 +132,7 @@ pub struct Preferences {
     pub of: u32,
 }
 
-/// Where a node stands in an application's spread over a label.
+/// A node's position in an application's spread over a label.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelSpread {
     /// The node's value of the label; `None`: the node does not have the label.
@@ -141,10 +141,10 @@ pub struct LabelSpread {
     pub containers: u32,
 }
 
-/// What speaks for and against a node that passed every filter.
+/// The score of a node that passed every filter.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Score {
-    /// Why it comes last.
+    /// Why the node comes last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub penalty: Option<Penalty>,
     /// The application's preferences, if it has some.
@@ -180,7 +180,7 @@ pub struct NodeVerdict {
     pub verdict: Verdict,
 }
 
-/// What the scheduler compared when it chose a node.
+/// The comparison that led to the choice of a node.
 ///
 /// In a small cluster every other node has its verdict. In a large one the nodes are held in the order of the strategy and
 /// the first that passes the filters is the best: then only the nodes that were examined before it have a verdict or a
@@ -241,7 +241,7 @@ impl NoNodeFits {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Unschedulable {
-    /// Its application is disabled, or it has none.
+    /// The application is disabled, or the container has none.
     ApplicationDisabled,
     /// No container of an application that it depends on is UP.
     Dependency {

@@ -1,4 +1,4 @@
-//! What a container is made from: the parts of an application's specification.
+//! The parts of an application's specification, from which containers are made.
 //!
 //! Each part parses from the text that people write in the API (`"8080:80/tcp"`, `"zone==a"`,
 //! `"on-failure:3"`) and is stored in events as that same text.
@@ -176,7 +176,7 @@ impl FromStr for Volume {
     }
 }
 
-/// What happens when a container's process exits.
+/// The reaction to the exit of a container's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RestartPolicy {
     /// The container stays down.
@@ -457,7 +457,7 @@ impl HealthCheck {
     }
 }
 
-/// What an edit of an application does to its running containers.
+/// The effect of an edit of an application on its running containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UpdatePolicy {
@@ -495,7 +495,7 @@ pub struct Spec {
     /// Labels of the container on the engine.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// What happens when the process exits.
+    /// The reaction to the exit of the process.
     #[serde(default)]
     pub restart_policy: RestartPolicy,
     /// Limits.

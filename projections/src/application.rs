@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub struct Application {
     /// The application's id.
     pub id: ApplicationId,
-    /// Its name, unique among applications.
+    /// The application's name, unique among applications.
     pub name: String,
     /// The owner, as given by the client.
     pub user_id: Option<String>,
@@ -24,7 +24,7 @@ pub struct Application {
     pub dependencies: Vec<ApplicationId>,
     /// How many containers the daemon keeps; `None` when people create them one by one.
     pub replicas: Option<u32>,
-    /// What an edit does to running containers.
+    /// The effect of an edit on running containers.
     pub update_policy: UpdatePolicy,
     /// Containers made from it.
     pub containers: OrdSet<ContainerId>,

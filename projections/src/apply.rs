@@ -1,7 +1,7 @@
-//! The fold itself: what each event does to the state.
+//! The fold: the effect of each event on the state.
 //!
-//! Each arm takes the event as a fact and never asks whether it should have happened: that was decided
-//! before it was recorded. An event about something that is not there changes nothing.
+//! Each arm takes the event as a fact and never checks whether it should have happened: that was decided
+//! before it was recorded. An event about a missing subject changes nothing.
 
 mod containers;
 
@@ -16,7 +16,7 @@ use kdaemon_events::{Envelope, Event, NodeId, PlacementId, Seq};
 use std::sync::Arc;
 
 impl Cluster {
-    /// Folds one event in and notes whose rows it changed.
+    /// Folds one event into the state and records whose rows it changed.
     pub fn apply(&mut self, envelope: &Envelope, touched: &mut Touched) {
         self.seq = envelope.seq;
         self.at = Some(envelope.at);
@@ -43,7 +43,8 @@ impl Cluster {
                     node.failure = None;
                     node.unhealthy_seq = None;
                 });
-                // Its containers stay LOST until each was seen there: what runs now need not be what ran then.
+                // The node's containers stay LOST until each was seen there: what runs now need not be what
+                // ran before.
             }
             Event::NodeUnhealthy(e) => self.node_unhealthy(e, envelope.seq, touched),
             Event::NodeCordoned(e) => {
@@ -166,7 +167,7 @@ impl Cluster {
         }
     }
 
-    /// Folds a stretch of events into a state.
+    /// Folds a range of events into a state.
     #[must_use]
     pub fn fold<'a>(mut self, events: impl IntoIterator<Item = &'a Envelope>) -> Self {
         let mut touched = Touched::default();
@@ -230,7 +231,7 @@ impl Cluster {
             set(&mut node.capacity, e.capacity.as_ref());
             if let Some(endpoint) = &e.endpoint {
                 node.endpoint = endpoint.clone();
-                // Another address may be another engine: what is known of the old one says nothing of it.
+                // Another address may be another engine: nothing known of the old one applies to it.
                 node.failures = 0;
                 node.successes = 0;
                 node.health = Health::Unknown;
@@ -256,7 +257,7 @@ impl Cluster {
                 }
             }
             if matches!(e.outcome, ProbeOutcome::Answered { running: Some(_), .. }) {
-                node.orphans = OrdSet::new(); // this is the whole list of them
+                node.orphans = OrdSet::new(); // the list is complete
             }
             for orphan in &e.orphans {
                 node.orphans.insert(*orphan);
@@ -267,7 +268,7 @@ impl Cluster {
         }
     }
 
-    /// Whether the observations were folded one by one or are gone: from here on both are the same.
+    /// From here on the state is the same whether the observations were folded one by one or were pruned.
     fn observations_pruned(&mut self, e: &ObservationsPruned) {
         for tally in &e.tallies {
             self.note_node(tally.node_id, |node| {
@@ -292,11 +293,11 @@ impl Cluster {
                 c.up_since = None;
                 c.reason = Some(Reason::NodeUnhealthy { node_id: e.node_id, failure: e.failure.clone() });
                 c.cause = seq;
-                // A predecessor there can serve no longer either.
+                // A predecessor there can no longer serve either.
                 c.release_held_on(e.node_id);
             });
         }
-        // Those that are moving away from it ran on there: not any more.
+        // Containers that are moving away from it do not run there any more.
         for id in &node.holds {
             let served_there = self.containers.get(id).is_some_and(|c| {
                 c.retired.iter().any(|retired| retired.held && retired.placement.node_id == e.node_id)
@@ -330,7 +331,7 @@ impl Cluster {
         if self.node_names.get(node.name.as_str()) == Some(&id) {
             self.node_names.remove(node.name.as_str());
         }
-        // As it is now that its containers have left: the indexes know it so.
+        // Its state after its containers left, as the indexes know it.
         let removed = self.nodes.remove(&id);
         self.reindex_node(id, removed.as_deref());
         touched.nodes.insert(id);
@@ -346,7 +347,7 @@ impl Cluster {
         {
             self.application_names.remove(old.name.as_str());
             self.application_names.insert(name.as_str().into(), e.application_id);
-            // Rows of its dependents show its name.
+            // The rows of its dependents show its name.
             let dependents: Vec<_> = self
                 .applications
                 .values()

@@ -9,15 +9,15 @@ use kdaemon_events::{ApplicationId, ContainerId, Environment, Generation, NodeId
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What people want of a container.
+/// The desired state of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Desired {
-    /// Not to run.
+    /// Stopped.
     #[default]
     Stopped,
-    /// To run.
+    /// Running.
     Running,
-    /// Not to be.
+    /// Deleted.
     Deleted,
 }
 
@@ -33,7 +33,7 @@ impl Desired {
     }
 }
 
-/// Where a container stands on the way to what is wanted of it.
+/// The progress of a container towards its desired state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Phase {
     /// Never launched.
@@ -41,25 +41,25 @@ pub enum Phase {
     Created,
     /// Waits for a node.
     Waiting,
-    /// Has a node, whose engine is to start it.
+    /// Has a node, whose engine has to start it.
     Placed,
     /// Runs.
     Up,
-    /// Ended or is unhealthy, and is to be started again where it is.
+    /// Exited or unhealthy; will be started again in place.
     Restarting,
-    /// Is to be stopped.
+    /// Being stopped.
     Stopping,
-    /// Does not run, as is wanted.
+    /// Stopped as desired.
     Down,
     /// Could not be launched.
     Failed,
-    /// Is to be removed from its nodes and deleted.
+    /// Being removed from its nodes, then deleted.
     Deleting,
 }
 
-/// What the API shows of a container's state: the words of kDaemon 0.0.
+/// The status that the API shows, in the words of kDaemon 0.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // the words are those of the API, and explained there
+#[allow(missing_docs)] // the API explains them
 pub enum Status {
     Created,
     Launching,
@@ -86,30 +86,30 @@ impl Status {
     }
 }
 
-/// One try at having the container on a node.
+/// One attempt to run the container on a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Placement {
-    /// Which one: higher ones replace lower ones.
+    /// The generation: a higher one replaces lower ones.
     pub generation: Generation,
-    /// Where.
+    /// The node.
     pub node_id: NodeId,
-    /// What it was made from. In a snapshot all specifications stand together.
+    /// The specification that it was made from. A snapshot stores all specifications in one place.
     #[serde(skip)]
     pub spec: Arc<Spec>,
-    /// The engine's id of it, once it was started.
+    /// The engine's own id, once it was started.
     pub engine_id: Option<Arc<str>>,
-    /// Its published ports.
+    /// Published ports.
     pub ports: Vec<PublishedPort>,
-    /// Where it answers.
+    /// The URL at which it answers.
     pub access_link: Option<Arc<str>>,
 }
 
-/// A placement that was replaced and is still to be removed from its node.
+/// A replaced placement that still has to be removed from its node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Retired {
     /// The placement.
     pub placement: Placement,
-    /// Whether it runs on until its successor is up.
+    /// Whether it keeps running until its successor is up.
     pub held: bool,
 }
 
@@ -117,107 +117,107 @@ pub struct Retired {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Reason {
-    /// It cannot be placed for now.
+    /// No node can take the container at present.
     Unschedulable {
-        /// Why it would move, when it has a placement that it has to leave.
+        /// Why the container would move, if it has a placement that it has to leave.
         moving: Option<MigrationReason>,
         /// Why it cannot be placed.
         because: Unschedulable,
     },
-    /// Its engine could not start it.
+    /// The engine could not start the container.
     LaunchFailed {
-        /// Why.
+        /// The failure.
         failure: Failure,
     },
-    /// Its node is unhealthy.
+    /// The node is unhealthy.
     NodeUnhealthy {
         /// The node.
         node_id: NodeId,
         /// Why the node's last probe failed.
         failure: ProbeFailure,
     },
-    /// It moves.
+    /// The container is being moved.
     Moving {
-        /// From where.
+        /// The node that it leaves.
         from_node_id: NodeId,
-        /// To where.
+        /// The node that it moves to.
         node_id: NodeId,
     },
-    /// Its process ended.
+    /// The process exited.
     Exited {
-        /// The exit code, when it is known.
+        /// The exit code, if known.
         exit_code: Option<i64>,
         /// Whether the kernel's out-of-memory killer ended it.
         out_of_memory: bool,
         /// The number of the restart that follows; `None`: none follows.
         restart: Option<u32>,
     },
-    /// Its health check failed.
+    /// The health check failed.
     Unhealthy,
-    /// It was removed from its node by another client of the engine.
+    /// Another client of the engine removed it from its node.
     Missing,
-    /// It was started on its node by another client of the engine, although it is to be stopped.
+    /// Another client of the engine started it, although it should be stopped.
     StartedElsewhere,
 }
 
 /// A container record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Container {
-    /// Its identity.
+    /// The event's id.
     pub id: ContainerId,
-    /// Its name, unique among containers.
+    /// The container's name, unique among containers.
     pub name: String,
-    /// Whom it belongs to.
+    /// The owner, as given by the client.
     pub user_id: Option<String>,
-    /// What it is made from.
+    /// The application that it is made from.
     pub application_id: Option<ApplicationId>,
     /// Environment variables on top of its application's.
     pub env_variables: Environment,
     /// Whether the rebalancer may move it for the sake of balance.
     pub balance: bool,
-    /// Whether its application's `replicas` made it.
+    /// Whether the application's `replicas` created it.
     pub replica: bool,
-    /// What people want of it.
+    /// The desired state.
     pub desired: Desired,
-    /// Where it stands.
+    /// The progress towards the desired state.
     pub phase: Phase,
-    /// Whether its node is unhealthy.
+    /// Whether the node is unhealthy.
     pub lost: bool,
-    /// The highest generation given so far.
+    /// The highest generation assigned so far.
     pub generation: Generation,
     /// The wanted placement.
     pub placement: Option<Placement>,
     /// Replaced placements that are still to be removed.
     pub retired: Vec<Retired>,
-    /// Why it is being moved, while it is.
+    /// Why the container is being moved; `None` if it is not.
     pub migrating: Option<MigrationReason>,
-    /// Why it is in this state, where that is not plain from the state itself.
+    /// Why the container is in this state, where the state itself does not say it.
     #[serde(with = "crate::json_text")]
     pub reason: Option<Reason>,
     /// Failed launches since the last success.
     pub attempts: u32,
-    /// Nodes that were at fault in those.
+    /// Nodes that were at fault in these failures.
     pub avoid: OrdSet<NodeId>,
-    /// Nothing is tried before then.
+    /// Nothing is attempted before this time.
     pub not_before: Option<DateTime<Utc>>,
-    /// Whether its process must be ended before it is started again (its health check failed).
+    /// Whether the process must be stopped before it is started again, because its health check failed.
     pub unhealthy: bool,
-    /// How often it was started again since it was launched.
+    /// Restarts since the launch.
     pub restarts: u32,
-    /// How often in a row it ended soon after its start; decides the pause before the next start.
+    /// Consecutive exits soon after a start; determines the restart backoff.
     pub quick_exits: u32,
-    /// Since when it runs.
+    /// The time since which it runs.
     pub up_since: Option<DateTime<Utc>>,
     /// The node that holds its named volumes, once it has been there.
     pub bound_to: Option<NodeId>,
-    /// The event that the next step answers.
+    /// The event that the next step will name as its cause.
     pub cause: Seq,
-    /// Its last change.
+    /// The event of the last change.
     pub seq: Seq,
 }
 
 impl Container {
-    /// What the API shows.
+    /// The status that the API shows.
     #[must_use]
     pub fn status(&self) -> Status {
         if self.lost && self.desired == Desired::Running && self.placement.is_some() {
@@ -236,8 +236,7 @@ impl Container {
         }
     }
 
-    /// Whether it has run so long that the next end of its process is not one more of a series (Docker's own
-    /// measure: 10 seconds).
+    /// Whether it has run long enough for the next exit to start a new series (10 seconds, as in Docker).
     #[must_use]
     pub fn is_stable(&self, now: DateTime<Utc>) -> bool {
         self.up_since.is_some_and(|since| (now - since).num_seconds() >= 10)
@@ -249,7 +248,7 @@ impl Container {
         self.retired.iter().any(|retired| retired.held)
     }
 
-    /// Whether a reactor has something to do about it.
+    /// Whether a reactor has work to do for it.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
         self.lost
@@ -260,7 +259,7 @@ impl Container {
             )
     }
 
-    /// The placement that counts as a container of its node: one that runs or is to run.
+    /// The placement that counts as a container of its node: one that runs or is wanted to run.
     #[must_use]
     pub fn residence(&self) -> Option<&Placement> {
         match self.phase {
@@ -269,7 +268,7 @@ impl Container {
         }
     }
 
-    /// The placement that people can reach: while a predecessor serves, that is the one.
+    /// The placement that clients can reach: while a predecessor serves, the predecessor.
     #[must_use]
     pub fn serving(&self) -> Option<&Placement> {
         let predecessor = self.retired.iter().find(|retired| retired.held).map(|retired| &retired.placement);

@@ -8,15 +8,15 @@ use kdaemon_events::{ApplicationId, ContainerId, Endpoint, NodeId, PlacementId, 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Whether a node works, concluded from several probes.
+/// The health of a node, concluded from several probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Health {
     /// Not probed yet.
     #[default]
     Unknown,
-    /// It works.
+    /// Healthy.
     Up,
-    /// It does not.
+    /// Unhealthy.
     Down,
 }
 
@@ -35,72 +35,72 @@ impl Health {
 /// A mounted node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Node {
-    /// Its identity.
+    /// The event's id.
     pub id: NodeId,
-    /// Its name, unique among nodes.
+    /// The node's name, unique among nodes.
     pub name: String,
-    /// Whom it belongs to.
+    /// The owner, as given by the client.
     pub user_id: Option<String>,
-    /// Where its engine answers.
+    /// The address of the engine.
     pub endpoint: Endpoint,
     /// Labels for constraints.
     pub labels: BTreeMap<String, String>,
-    /// How many containers it takes at most.
+    /// The most containers that it takes.
     pub capacity: Option<u32>,
     /// Whether the scheduler may use it.
     pub availability: Availability,
-    /// Whether it is unmounted as soon as it is drained.
+    /// Whether the node is unmounted once it is drained.
     pub then_unmount: bool,
-    /// Whether it is drained and was told so.
+    /// Whether `NodeDrained` was recorded.
     pub drained: bool,
-    /// Whether it works.
+    /// The concluded health.
     pub health: Health,
-    /// Whether it ever worked: one that never did is not counted as failed when too many fail at once.
+    /// Whether it was ever healthy: a node that never was does not count as failed in a mass failure.
     pub was_up: bool,
     /// Why the last probe failed, while the node is unhealthy.
     #[serde(with = "crate::json_text")]
     pub failure: Option<ProbeFailure>,
-    /// Failed probes in a row.
+    /// Consecutive failed probes.
     pub failures: u32,
-    /// Answered probes in a row.
+    /// Consecutive successful probes.
     pub successes: u32,
-    /// The last observation, which conclusions give as their cause.
+    /// The last observation, which conclusions name as their cause.
     pub observed: Seq,
-    /// When it was last judged unhealthy: the event that migrations give as their cause.
+    /// The last `NodeUnhealthy`, which migrations name as their cause.
     pub unhealthy_seq: Option<Seq>,
-    /// When its drain began: the event that migrations away from it and its end give as their cause.
+    /// The start of its drain, which migrations away from it and `NodeDrained` name as their cause.
     pub drain_seq: Option<Seq>,
-    /// Which applications could not be launched here through the node's fault, and when that was last. Forgotten
-    /// when a launch succeeds, and when the node returns.
+    /// Applications whose launch failed here through the node's fault, with the last time. Cleared when a
+    /// launch succeeds, and when the node returns.
     pub faults: OrdMap<ApplicationId, DateTime<Utc>>,
-    /// What its engine told about itself.
+    /// The engine's description of itself.
     pub engine: Option<EngineFacts>,
-    /// The containers whose wanted placement is here.
+    /// Containers whose wanted placement is here.
     pub residents: OrdSet<ContainerId>,
-    /// The containers of which it has anything at all: also stopped ones, and placements that were replaced.
+    /// Containers with any placement here: also stopped ones, and replaced placements.
     pub holds: OrdSet<ContainerId>,
-    /// The fixed ports that are taken here, and by whom: more than one while a placement that was stopped and
-    /// replaced still waits for its removal beside the one that took its port meanwhile.
+    /// The fixed ports taken here, with their containers: more than one while a stopped and replaced
+    /// placement waits for its removal next to the one that took its port meanwhile.
     pub ports: OrdMap<(Protocol, u16), OrdSet<ContainerId>>,
     /// Processors reserved here, in thousandths.
     pub reserved_millicpus: u64,
     /// Memory reserved here, in bytes.
     pub reserved_memory_bytes: u64,
-    /// Containers of ours that answer to no record and have to go.
+    /// Our containers here without a record, which have to be removed.
     pub orphans: OrdSet<PlacementId>,
-    /// How often it came back lately, one time shortly after the other.
+    /// Consecutive returns, each within an hour of the previous one.
     pub returns: u32,
-    /// When it came back last.
+    /// The time of the last return.
     pub returned_at: Option<DateTime<Utc>>,
-    /// Its last change.
+    /// The event of the last change.
     pub seq: Seq,
 }
 
-/// A node that came back so long after it had come back before begins anew.
+/// A return later than this after the previous one starts a new series.
 const RETURNS_REMEMBERED: TimeDelta = TimeDelta::hours(1);
 
 impl Node {
-    /// Takes note that it came back.
+    /// Records a return.
     pub(crate) fn note_return(&mut self, at: Option<DateTime<Utc>>) {
         let lately = match (self.returned_at, at) {
             (Some(before), Some(at)) => at - before < RETURNS_REMEMBERED,
@@ -110,8 +110,8 @@ impl Node {
         self.returned_at = at;
     }
 
-    /// Until when it is on probation: a node that keeps coming back and failing is not moved to, and comes last where
-    /// something is placed. Its first return costs it nothing; the second a minute, each further one twice as long,
+    /// The end of its probation. A node that keeps failing and returning receives no moves and comes last in
+    /// placement: no probation for its first return, one minute for the second, doubled for each further one,
     /// 16 minutes at most.
     #[must_use]
     pub fn on_probation_until(&self) -> Option<DateTime<Utc>> {
@@ -125,14 +125,14 @@ impl Node {
         matches!((self.on_probation_until(), now), (Some(until), Some(now)) if now < until)
     }
 
-    /// The larger of the reserved shares of its processors and of its memory, in millionths; 0 as long as its
-    /// engine has not told what it has.
+    /// The larger of the reserved shares of processors and memory, in millionths; 0 until the engine has
+    /// reported its capacity.
     #[must_use]
     pub fn reserved_share(&self) -> u32 {
         self.share_with(self.reserved_millicpus, self.reserved_memory_bytes)
     }
 
-    /// That share, were so much reserved.
+    /// The share if this much were reserved.
     #[must_use]
     pub fn share_with(&self, millicpus: u64, memory_bytes: u64) -> u32 {
         let Some(engine) = &self.engine else { return 0 };
@@ -154,8 +154,9 @@ impl Node {
     }
 
     /// Whether a launch of this application failed here through the node's fault (its disk is full, a port is
-    /// taken by somebody else, it cannot reach the registry, …) so shortly before `now` that others are to be
-    /// preferred. Other applications are not concerned: the fault may lie in what only this one asks for.
+    /// taken by a foreign process, it cannot reach the registry, …) so recently that other nodes are
+    /// preferred. Other applications are not affected: the fault may lie in something that only this one
+    /// needs.
     #[must_use]
     pub fn is_faulty(&self, application: Option<ApplicationId>, now: Option<DateTime<Utc>>) -> bool {
         const REMEMBERED: TimeDelta = TimeDelta::minutes(5);
@@ -163,13 +164,13 @@ impl Node {
         matches!((fault, now), (Some(fault), Some(now)) if now - *fault < REMEMBERED)
     }
 
-    /// Whether a reactor may have something to do about it: to move what it has, or to remove orphans.
+    /// Whether a reactor may have work to do for it: containers to move, or orphans to remove.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
         self.health == Health::Down || self.availability == Availability::Draining || !self.orphans.is_empty()
     }
 
-    /// How many containers it has.
+    /// Number of its containers.
     #[must_use]
     pub fn container_count(&self) -> u32 {
         u32::try_from(self.residents.len()).unwrap_or(u32::MAX)

@@ -214,7 +214,7 @@ impl EngineError {
         matches!(self, Self::Unreachable(_) | Self::NodeFault(_))
     }
 
-    /// What failed.
+    /// The failure.
     #[must_use]
     pub fn failure(self) -> Failure {
         let (Self::Unreachable(failure)

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_more_distant_the_past_the_fewer_snapshots_are_kept_of_it() {
+    fn snapshots_thin_out_with_age() {
         let mut kept: Vec<Seq> = Vec::new();
         for number in 1..=5_000 {
             kept.push(Seq(number * 20_000));

@@ -136,7 +136,7 @@ mod tests {
     const LONGEST: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_full_lane_holds_up_no_other() {
+    fn full_lane_delays_no_other() {
         let work: Work<u32, &str> = Work::new(2);
         let (one, _two) = (work.begin(1, "a").unwrap(), work.begin(2, "a").unwrap());
         assert!(work.begin(3, "a").is_none());

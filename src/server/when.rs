@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_point_is_a_seq_or_a_time_with_its_zone() {
+    fn point_is_a_seq_or_a_time_with_its_zone() {
         assert_eq!(Point::either("from", "7").unwrap(), Point::Seq(Seq(7)));
         let at = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         for text in ["2023-11-14T22:13:20Z", "2023-11-14T23:13:20+01:00", "2023-11-14T23:13:20 01:00"] {

@@ -1,5 +1,5 @@
-//! Decisions made again, for those who replay the past: what was seen then is given as it was recorded, and what
-//! follows from it is decided by the limits of the [`Context`].
+//! Decisions that a replay of the past repeats: observations are given as recorded, and their consequences
+//! are decided by the limits of the [`Context`].
 
 use super::decision::{Context, Decision, DecisionBuilder};
 use super::{observations, probes};
@@ -8,21 +8,21 @@ use kdaemon_events::container::ContainerExited;
 use kdaemon_events::node::NodeObserved;
 use kdaemon_projections::Cluster;
 
-/// What follows from a probe.
+/// Decides the consequences of a recorded probe.
 pub fn probe_again(cluster: Cluster, recorded: NodeObserved, context: &Context) -> Decision {
     let mut decision = DecisionBuilder::new(cluster, context);
     probes::probe_again(&mut decision, recorded);
     decision.finish()
 }
 
-/// What follows from the end of a process.
+/// Decides the consequences of a recorded exit.
 pub fn exited_again(cluster: Cluster, recorded: &ContainerExited, context: &Context) -> Decision {
     let mut decision = DecisionBuilder::new(cluster, context);
     observations::exited_again(&mut decision, recorded);
     decision.finish()
 }
 
-/// A fact that no policy has a say in.
+/// Emits a fact that does not depend on any policy.
 pub fn happened(cluster: Cluster, fact: Event, context: &Context) -> Decision {
     let mut decision = DecisionBuilder::new(cluster, context);
     decision.emit(fact);

@@ -13,12 +13,12 @@ use kdaemon_projections::{Application, Container, Desired, Status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The most containers that one application can be scaled to: what one commit can create and launch.
+/// The most replicas of one application: as many as one commit can create and launch.
 pub const REPLICAS_LIMIT: u32 = 300;
 
 /// Changes of a specification; `None` leaves a part as it is.
 #[derive(Debug, Clone, PartialEq, Default)]
-#[allow(clippy::option_option, missing_docs)] // the fields are those of Spec
+#[allow(clippy::option_option, missing_docs)] // the fields are documented in Spec
 pub struct SpecChanges {
     pub docker_image: Option<String>,
     pub exposed_ports: Option<Vec<PortSpec>>,
@@ -43,7 +43,7 @@ pub struct SpecChanges {
 }
 
 impl SpecChanges {
-    /// The specification with these changes, but for the affinity: its names are still to be looked up.
+    /// The specification with these changes, except the affinity, whose names have to be resolved first.
     #[must_use]
     pub fn on(self, spec: &Spec) -> Spec {
         Spec {
@@ -73,25 +73,25 @@ impl SpecChanges {
 /// Adds an application to the library.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CreateApplication {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Whom it belongs to.
+    /// The owner, as given by the client.
     pub user_id: Option<String>,
-    /// Its specification, as changes of the empty one.
+    /// The specification, as changes of the empty one.
     pub spec: SpecChanges,
     /// Whether it may launch containers.
     pub is_enabled: bool,
-    /// Names or ids of the applications that it needs.
+    /// Names or ids of its dependencies.
     pub dependencies: Vec<String>,
-    /// How many containers the daemon keeps of it.
+    /// How many containers the daemon keeps.
     pub replicas: Option<u32>,
-    /// What a change does to its running containers.
+    /// The effect of an edit on running containers.
     pub update_policy: UpdatePolicy,
 }
 
 /// Edits an application; `None` leaves a field as it is.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(clippy::option_option, missing_docs)] // the fields are those of CreateApplication
+#[allow(clippy::option_option, missing_docs)] // the fields are documented in CreateApplication
 pub struct UpdateApplication {
     pub application_id: ApplicationId,
     pub name: Option<String>,
@@ -231,13 +231,14 @@ pub(super) fn scale(
     keep_replicas(decision, id)
 }
 
-/// Makes, launches and deletes containers until as many of an application are to run as are wanted.
+/// Creates, launches and deletes containers until the wanted number of an application's containers is
+/// scheduled to run.
 ///
-/// Every container that is to run counts, whoever made it. Records that do not run count only if `replicas`
-/// made them: they are launched before new ones are made, and go before running ones do.
+/// Every container scheduled to run counts, no matter who created it. Stopped records count only if
+/// `replicas` created them: they are launched before new ones are created, and removed before running ones.
 fn keep_replicas(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Result<(), Refusal> {
     let Some(application) = decision.cluster().application(id).cloned() else { return Ok(()) };
-    // No log, however odd, makes one decision endless.
+    // Bounded, so that no log, however odd, makes one decision endless.
     let Some(wanted) = application.replicas.map(|wanted| wanted.min(REPLICAS_LIMIT) as usize) else {
         return Ok(());
     };
@@ -262,11 +263,11 @@ fn keep_replicas(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Resul
     Ok(())
 }
 
-/// Makes a container in place of a replica that somebody deleted, as long as there are too few.
+/// Replaces a deleted replica while there are too few.
 pub(super) fn replace_replica(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Result<(), Refusal> {
     let Some(application) = decision.cluster().application(id).cloned() else { return Ok(()) };
     let (running, idle) = members(decision, &application);
-    // One that somebody stopped is not replaced: it is there, and stopped on purpose.
+    // A stopped replica is not replaced: it exists, and was stopped on purpose.
     let have = running.len() + idle.len();
     let is_lacking = application.replicas.is_some_and(|wanted| have < wanted.min(REPLICAS_LIMIT) as usize);
     if is_lacking && application.is_enabled {
@@ -277,7 +278,7 @@ pub(super) fn replace_replica(decision: &mut DecisionBuilder<'_>, id: Applicatio
     Ok(())
 }
 
-/// The containers of an application that are to run, and those that `replicas` made and somebody stopped.
+/// The containers of an application that are scheduled to run, and the stopped ones that `replicas` created.
 fn members(
     decision: &DecisionBuilder<'_>,
     application: &Application,
@@ -289,8 +290,8 @@ fn members(
     (running, idle.into_iter().filter(|container| container.replica).collect())
 }
 
-/// Which of the containers that are to run go when there are `count` too many: those that are not up first,
-/// then those that `replicas` made, then those on the fullest nodes, then the youngest.
+/// The `count` surplus containers to remove: first the ones that are not up, then the ones that `replicas`
+/// created, then the ones on the fullest nodes, then the youngest.
 fn surplus(decision: &DecisionBuilder<'_>, running: Vec<Arc<Container>>, count: usize) -> Vec<ContainerId> {
     let mut candidates = running;
     candidates.sort_by_key(|container| {
@@ -304,12 +305,12 @@ fn surplus(decision: &DecisionBuilder<'_>, running: Vec<Arc<Container>>, count: 
     candidates.into_iter().take(count).map(|container| container.id).collect()
 }
 
-/// The first of `name-1`, `name-2`, … that no container has.
+/// The first free name of `name-1`, `name-2`, …
 pub(super) fn free_name(decision: &DecisionBuilder<'_>, application: &Application) -> String {
     free_name_from(decision, application, &mut 1)
 }
 
-/// The first of them from `number` on, which then stands behind it: so that a search for many is one search.
+/// The first free name from `number` on; advances `number` past it, so that finding many names is one search.
 fn free_name_from(decision: &DecisionBuilder<'_>, application: &Application, number: &mut u64) -> String {
     let stem: String = application.name.chars().take(super::NAME_LIMIT - 8).collect();
     loop {
@@ -380,7 +381,7 @@ fn check_spec(spec: &Spec) -> Result<(), Refusal> {
         if !named {
             return Err(Refusal::invalid("networks", format!("`{network}` is not the name of a network")));
         }
-        // Both would give the container the node's own network or another container's.
+        // Both would attach the container to the node's own network or to another container's.
         if network == "host" || network == "none" {
             return Err(Refusal::invalid(
                 "networks",
@@ -423,7 +424,7 @@ fn check_spec(spec: &Spec) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks how its containers are to be placed.
+/// Checks the placement rules.
 fn check_placement(spec: &Spec) -> Result<(), Refusal> {
     if spec.disruption_limit == Some(0) {
         let why = "at least 1: with 0 none could ever leave a node that is drained";
@@ -438,7 +439,8 @@ fn check_placement(spec: &Spec) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Finds applications by name or id, each once. The last says which application asks, and why it cannot name itself.
+/// Resolves applications by name or id, each once. `own` is the application that refers to them, and why it
+/// cannot name itself.
 fn resolve(
     decision: &DecisionBuilder<'_>,
     field: &str,
@@ -460,7 +462,7 @@ fn resolve(
     Ok(found)
 }
 
-/// Finds the applications that its containers are to be with.
+/// Resolves the applications of the affinity.
 fn resolve_affinity(
     decision: &DecisionBuilder<'_>,
     id: ApplicationId,
@@ -481,7 +483,7 @@ pub(super) fn check_variable(name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Finds the applications that are depended on, and refuses a circle.
+/// Resolves the dependencies, and refuses a cycle.
 fn resolve_dependencies(
     decision: &DecisionBuilder<'_>,
     id: ApplicationId,
@@ -501,7 +503,7 @@ fn resolve_dependencies(
     Ok(dependencies)
 }
 
-/// The names on a way along dependencies from `from` to `to`, without `to`.
+/// The names along a dependency path from `from` to `to`, without `to`.
 fn path_to(decision: &DecisionBuilder<'_>, from: ApplicationId, to: ApplicationId) -> Option<Vec<String>> {
     let mut seen = BTreeSet::new();
     let mut open = vec![(from, Vec::new())];

@@ -11,14 +11,14 @@ use kdaemon_events::scheduling::Unschedulable;
 use kdaemon_events::{ApplicationId, ContainerId, Environment, Seq};
 use kdaemon_projections::{Application, Container, Desired, Health, Phase, Reason};
 
-/// Makes a container record.
+/// Creates a container record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CreateContainer {
-    /// Its name; made from its application's when there is none.
+    /// The name; derived from the application's if `None`.
     pub name: Option<String>,
-    /// Whom it belongs to.
+    /// The owner, as given by the client.
     pub user_id: Option<String>,
-    /// The name or id of its application.
+    /// The name or id of the application.
     pub application: Option<String>,
     /// Environment variables on top of its application's.
     pub env_variables: Environment,
@@ -28,7 +28,7 @@ pub struct CreateContainer {
 
 /// Edits a container record; `None` leaves a field as it is.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(clippy::option_option, missing_docs)] // the fields are those of CreateContainer
+#[allow(clippy::option_option, missing_docs)] // the fields are documented in CreateContainer
 pub struct UpdateContainer {
     pub container_id: ContainerId,
     pub name: Option<String>,
@@ -87,7 +87,7 @@ pub(super) fn create(decision: &mut DecisionBuilder<'_>, create: CreateContainer
     Ok(())
 }
 
-/// Makes and launches a container for an application's `replicas`. It waits when no node fits.
+/// Creates and launches a container for an application's `replicas`. It waits if no node fits.
 pub(super) fn launch_replica(
     decision: &mut DecisionBuilder<'_>,
     name: String,
@@ -126,7 +126,7 @@ pub(super) fn update(decision: &mut DecisionBuilder<'_>, update: UpdateContainer
     let application_id = application_id.filter(|id| *id != container.application_id);
     if application_id.is_some() && container.desired == Desired::Running {
         return Err(Refusal::conflict(format!(
-            "container `{}` is to run; stop it before it gets another application",
+            "container `{}` is scheduled to run; stop it before you change its application",
             container.name
         )));
     }
@@ -163,7 +163,7 @@ pub(super) fn launch(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Res
     start(decision, id, true, decision.context.cause)
 }
 
-/// Launches a replica that was stopped. It waits when no node fits.
+/// Launches a stopped replica. It waits if no node fits.
 pub(super) fn launch_again(
     decision: &mut DecisionBuilder<'_>,
     id: ContainerId,
@@ -172,8 +172,8 @@ pub(super) fn launch_again(
     start(decision, id, false, Some(cause))
 }
 
-/// Launches a container. When `now` is set and no node fits it is refused, with a reason for each node;
-/// else it waits for a node.
+/// Launches a container. If no node fits, it is refused with a reason for each node when `now` is set, and
+/// waits otherwise.
 fn start(
     decision: &mut DecisionBuilder<'_>,
     id: ContainerId,
@@ -282,21 +282,21 @@ pub(super) fn delete(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Res
         return Ok(());
     }
     take_away(decision, id)?;
-    // What people take away is made anew as long as its application is to have so many.
+    // A replica that a person deletes is replaced while the application has too few.
     match container.application_id {
         Some(application) if container.replica => applications::replace_replica(decision, application),
         _ => Ok(()),
     }
 }
 
-/// Has a container removed and deleted, without asking whether its application then has too few.
+/// Removes and deletes a container, without checking whether its application then has too few.
 pub(super) fn take_away(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Result<(), Refusal> {
     decision.emit(ContainerStopRequested { container_id: id, then_delete: true });
     finish_delete(decision, id)
 }
 
-/// Deletes the record when nothing of it is left on a node that could be cleaned up. What is left on others
-/// is an orphan and removed when they return.
+/// Deletes the record once no placement is left on a reachable node. Placements on unreachable nodes become
+/// orphans, and are removed when their nodes return.
 pub(super) fn finish_delete(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Result<(), Refusal> {
     let container = decision.container(id)?;
     let blocked = container.retired.iter().any(|retired| {

@@ -1,8 +1,8 @@
-//! A decision in the making: the events so far, and the state that they lead to.
+//! The builder of a decision: the events so far, and the state that they lead to.
 //!
-//! Each event is folded into a copy of the state as soon as it is drafted, so that the rest of the decision
+//! Each event is folded into a copy of the state as soon as it is emitted, so that the rest of the decision
 //! sees its effect, and events can name each other's seq as their cause. The copy costs a few reference
-//! counts (the maps are persistent), and the journal takes the finished one over: nothing is folded twice.
+//! counts (the maps are persistent), and the journal takes over the resulting state: nothing is folded twice.
 
 use super::Refusal;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,22 +15,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The limits that decisions keep to.
+/// The limits of decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Failed probes in a row that make a node unhealthy.
     pub unhealthy_after: u32,
     /// Answered probes in a row that make it healthy again.
     pub healthy_after: u32,
-    /// Launches that are tried before a container is FAILED.
+    /// Launch attempts before a container is FAILED.
     pub launch_attempts: u32,
-    /// The pause after the first failed launch; it doubles with each further one.
+    /// The backoff after the first failed launch; doubles with each further one.
     pub launch_pause: Duration,
-    /// The longest pause between two starts of a container that keeps exiting.
+    /// The longest backoff between two starts of a container that keeps exiting.
     pub restart_pause_max: Duration,
-    /// How many containers move at a time for the sake of balance or of a drain.
+    /// Concurrent moves for the sake of balance or of a drain.
     pub max_migrations: usize,
-    /// How a node is chosen for applications that do not say.
+    /// The placement strategy of applications without their own.
     pub strategy: Strategy,
 }
 
@@ -48,38 +48,38 @@ impl Default for Policy {
     }
 }
 
-/// A thing must not have changed since (`If-Match`).
+/// Requires that a resource has not been modified (`If-Match`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Precondition {
-    /// The thing.
+    /// The resource.
     pub subject: Subject,
-    /// Its last change as the client knows it.
+    /// The last change that the client knows.
     pub seq: Seq,
 }
 
-/// What comes in with a command: who, when, why, and within which limits.
+/// The context of a command: who, when, why, and within which limits.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Who asks.
+    /// The principal.
     pub actor: Actor,
-    /// The request that it came from.
+    /// The request that carried the command.
     pub request_id: Option<RequestId>,
-    /// The event that the command answers.
+    /// The event that the command responds to.
     pub cause: Option<Seq>,
-    /// The term of the leader whose reactor asks; `None` for people.
+    /// The term of the leader whose reactor submits the command; `None` for people.
     pub term: Option<Term>,
-    /// What must not have changed.
+    /// The precondition, if any.
     pub precondition: Option<Precondition>,
-    /// The time; the recorded one is never earlier than that of the event before.
+    /// The current time; the recorded time is never earlier than the previous event's.
     pub now: DateTime<Utc>,
-    /// What identities are derived from: a random number drawn outside.
+    /// A random number from outside, from which ids are derived.
     pub seed: Uuid,
     /// The limits.
     pub policy: Arc<Policy>,
 }
 
 impl Context {
-    /// Checks what has to hold before any decision.
+    /// Checks the term and the precondition.
     pub(super) fn check(&self, cluster: &Cluster) -> Result<(), Refusal> {
         if let Some(term) = self.term
             && term < cluster.term()
@@ -94,7 +94,7 @@ impl Context {
         };
         match actual {
             Some(actual) if actual != seq => Err(Refusal::Changed { expected: seq, actual }),
-            _ => Ok(()), // that it is gone is said better by the decision itself
+            _ => Ok(()), // the decision itself reports a missing resource better
         }
     }
 }
@@ -102,11 +102,11 @@ impl Context {
 /// A decided command.
 #[derive(Debug, Clone)]
 pub struct Decision {
-    /// What happened, in order. Empty when the state was already as wanted.
+    /// The events, in order. Empty if the state was already as requested.
     pub events: Vec<Envelope>,
-    /// The state that it leads to.
+    /// The resulting state.
     pub cluster: Cluster,
-    /// Whose rows it changes.
+    /// The items whose rows it changes.
     pub touched: Touched,
 }
 
@@ -121,7 +121,7 @@ pub(super) struct DecisionBuilder<'a> {
 
 impl<'a> DecisionBuilder<'a> {
     pub(super) fn new(cluster: Cluster, context: &'a Context) -> Self {
-        // Clocks go backwards; the log does not. Microseconds are what is written.
+        // Clocks may go backwards; the log does not. Times are recorded in microseconds.
         let now = context.now.max(cluster.at().unwrap_or(context.now));
         let now = DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now);
         Self { context, now, cluster, events: Vec::new(), touched: Touched::default(), identities: 0 }
@@ -132,7 +132,7 @@ impl<'a> DecisionBuilder<'a> {
         self.events.last().map(|envelope| envelope.seq)
     }
 
-    /// Whether the decision leaves no room in a commit for much more: what is not urgent waits then.
+    /// Whether the decision nearly fills a commit, so that work that is not urgent should wait.
     pub(super) fn is_long(&self) -> bool {
         self.events.len() >= 900
     }
@@ -141,12 +141,12 @@ impl<'a> DecisionBuilder<'a> {
         &self.cluster
     }
 
-    /// Records that something happened, with the cause that came with the command.
+    /// Emits an event with the cause given with the command.
     pub(super) fn emit(&mut self, event: impl Into<Event>) -> Seq {
         self.emit_because(event, self.context.cause)
     }
 
-    /// Records that something happened because of `cause`.
+    /// Emits an event with this cause.
     pub(super) fn emit_because(&mut self, event: impl Into<Event>, cause: Option<Seq>) -> Seq {
         let envelope = Envelope {
             seq: self.cluster.seq().next(),
@@ -163,9 +163,9 @@ impl<'a> DecisionBuilder<'a> {
         seq
     }
 
-    /// The next identity (UUIDv7): the time of the decision to a 4,096th of a millisecond (RFC 9562, 6.2, method 3: a client
-    /// makes several things within one), a counter, so that what one decision makes sorts in the order in which it was
-    /// made, and bits derived from the decision's seed.
+    /// The next id (UUIDv7): the time of the decision to a 4,096th of a millisecond (RFC 9562, 6.2, method 3:
+    /// a client creates several resources within one), a counter, so that the ids of one decision sort in the
+    /// order of their creation, and bits derived from the decision's seed.
     pub(super) fn identity(&mut self) -> Uuid {
         self.identities = self.identities.wrapping_add(1);
         let mut hasher = blake3::Hasher::new();
@@ -201,7 +201,7 @@ impl<'a> DecisionBuilder<'a> {
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
-    /// The state as it was given, if nothing has happened to it yet.
+    /// The original state, if no event was emitted yet.
     pub(super) fn give_back(self) -> Option<Cluster> {
         self.events.is_empty().then_some(self.cluster)
     }
@@ -211,7 +211,7 @@ impl<'a> DecisionBuilder<'a> {
     }
 }
 
-/// A pause that doubles with each failure: `first` after one, at most `longest`.
+/// An exponential backoff: `first` after one failure, doubled with each further one, at most `longest`.
 pub(super) fn doubling(first: Duration, failures: u32, longest: Duration) -> Duration {
     let factor = 1_u32.checked_shl(failures.saturating_sub(1).min(20)).unwrap_or(u32::MAX);
     first.saturating_mul(factor).min(longest)

@@ -1,4 +1,4 @@
-//! What a state asks for: the commands that a reactor which looks at it has to submit.
+//! The commands that reactors have to submit for a state.
 
 use super::Command;
 use super::moves::is_outdated;
@@ -9,7 +9,7 @@ use kdaemon_projections::{Cluster, Container, Desired, Health, Node, Phase};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What is to be done about a node.
+/// The commands due for a node.
 pub fn due_about(cluster: &Cluster, node: &Node) -> Option<Command> {
     let draining = node.availability == Availability::Draining;
     let unhealthy = node.health == Health::Down && cluster.paused().is_none();
@@ -20,8 +20,8 @@ pub fn due_about(cluster: &Cluster, node: &Node) -> Option<Command> {
     (draining && !node.drained && is_empty(node)).then_some(Command::FinishDrain(node.id))
 }
 
-/// Applications that are updated by replacing their containers, and have some to replace. Those whose
-/// containers do not all run wait until they do.
+/// Applications with update policy `rolling` and outdated containers. Applications whose containers do not
+/// all run have to wait.
 pub fn outdated_applications(cluster: &Cluster) -> BTreeSet<ApplicationId> {
     let rolling = cluster
         .applications()
@@ -42,8 +42,8 @@ pub fn outdated_applications(cluster: &Cluster) -> BTreeSet<ApplicationId> {
         .collect()
 }
 
-/// Whether an older placement has to go first: it may still run, on a node where it can be removed, and does
-/// not serve until this one is up. Two of them must never run at once.
+/// Whether an older placement must be removed first: one that may still run on a reachable node and does not
+/// serve until this one is up. Two placements must never run at once.
 pub fn must_wait_for_removal(cluster: &Cluster, container: &Container) -> bool {
     let Some(placement) = &container.placement else { return false };
     container.retired.iter().any(|retired| {

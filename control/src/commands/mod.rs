@@ -1,10 +1,10 @@
-//! Commands and their decisions: what may happen, and which events say that it did.
+//! Commands and their decisions: which commands are allowed, and which events they lead to.
 //!
-//! [`decide`] looks at the state and a command and answers with events or with a refusal that explains
-//! itself. One file per subject holds the decisions about it.
+//! [`decide`] takes a state and a command and returns events, or a refusal that explains itself. Each file
+//! holds the decisions about one subject.
 //!
-//! Architecture Invariant: pure. Time, identities and limits come in with the [`Context`]; nothing here
-//! knows a clock, an engine, a store or tokio.
+//! Architecture Invariant: decisions are pure. Time, ids and limits come in with the [`Context`]; nothing
+//! here knows a clock, an engine, a store or tokio.
 
 mod again;
 mod applications;
@@ -35,26 +35,26 @@ use kdaemon_events::failure::Failure;
 use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, PlacementId, Seq, Term};
 use kdaemon_projections::Cluster;
 
-/// Why a launch failed, as the launcher saw it.
+/// A failed launch, as reported by the launcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaunchFailure {
     /// Why.
     pub failure: Failure,
-    /// Whether another node may do better.
+    /// Whether another node may succeed.
     pub node_fault: bool,
 }
 
-/// Everything that can be asked of the cluster: by people through the API, by reactors for what they saw.
+/// Every command: requests of people through the API, and reports of reactors.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::large_enum_variant)] // a command lives for one decision
 pub enum Command {
-    /// Makes the cluster: the first command on an empty log.
+    /// Creates the cluster: the first command on an empty log.
     CreateCluster(ClusterId),
-    /// A daemon takes the lead.
+    /// Records that a daemon became the leader.
     BecomeLeader {
-        /// Its term.
+        /// The term.
         term: Term,
-        /// Its name.
+        /// The name.
         daemon: String,
     },
 
@@ -64,18 +64,18 @@ pub enum Command {
     UpdateNode(UpdateNode),
     /// Takes a node out of placement.
     CordonNode(NodeId),
-    /// Takes a node back in.
+    /// Returns a node to placement.
     UncordonNode(NodeId),
-    /// Empties a node.
+    /// Drains a node.
     DrainNode(NodeId),
     /// Unmounts a node; with `force` its containers migrate.
     UnmountNode {
         /// The node.
         node_id: NodeId,
-        /// Whether containers may be placed there.
+        /// Whether to unmount it even if containers are placed there.
         force: bool,
     },
-    /// Notes that a draining node is empty.
+    /// Records that a draining node is empty.
     FinishDrain(NodeId),
 
     /// Adds an application to the library.
@@ -84,15 +84,15 @@ pub enum Command {
     UpdateApplication(Box<UpdateApplication>),
     /// Removes an application from the library.
     DeleteApplication(ApplicationId),
-    /// Sets the number of an application's containers.
+    /// Sets the number of an application's replicas.
     ScaleApplication {
         /// The application.
         application_id: ApplicationId,
-        /// How many.
+        /// The number.
         replicas: u32,
     },
 
-    /// Makes a container record.
+    /// Creates a container record.
     CreateContainer(CreateContainer),
     /// Edits a container record.
     UpdateContainer(UpdateContainer),
@@ -103,18 +103,18 @@ pub enum Command {
     /// Removes a container from its node and deletes it.
     DeleteContainer(ContainerId),
 
-    /// Chooses a node for a container that waits for one.
+    /// Chooses a node for a waiting container.
     PlaceContainer(ContainerId),
-    /// Moves what must leave a node: because it is unhealthy or draining.
+    /// Moves containers that must leave a node, because it is unhealthy or draining.
     EvacuateNode(NodeId),
-    /// Evens the counts of containers.
+    /// Evens out the counts of containers.
     Rebalance,
-    /// Replaces containers whose application has changed, one at a time.
+    /// Replaces outdated containers of an application, one at a time.
     RollApplication(ApplicationId),
-    /// Deletes the record of a container that is gone from every node that can be reached.
+    /// Deletes the record of a container that is gone from every reachable node.
     FinishDelete(ContainerId),
 
-    /// Records that old observations are removed from the log. Whoever asks removes them afterwards.
+    /// Records that old observations are pruned. The caller removes them afterwards.
     PruneObservations(Prune),
 
     /// Records a probe.
@@ -123,35 +123,35 @@ pub enum Command {
     RecordLaunched(PlacementId, Launched),
     /// Records that an engine could not start a container.
     RecordLaunchFailed(PlacementId, LaunchFailure),
-    /// Records that a container's process ended by itself.
+    /// Records that a container's process exited by itself.
     RecordExited(PlacementId, Option<Exit>),
-    /// Records that a container was removed by somebody else.
+    /// Records that another client removed a container.
     RecordMissing(PlacementId),
-    /// Records what the engine's health check says.
+    /// Records the result of the engine's health check.
     RecordHealth(PlacementId, bool),
-    /// Records that a container was stopped as wanted.
+    /// Records that a container was stopped as requested.
     RecordStopped(PlacementId, Option<Exit>),
-    /// Records that a replaced placement, or an orphan, is gone from a node.
+    /// Records that a replaced placement, or an orphan, was removed from a node.
     RecordRemoved(PlacementId, NodeId),
 }
 
 /// Decides a command on a state.
 ///
 /// # Errors
-/// A refusal that says why; nothing has happened then.
+/// A refusal with its reason; nothing has happened then.
 pub fn decide(cluster: &Cluster, command: Command, context: &Context) -> Result<Decision, Refusal> {
     decide_owned(cluster.clone(), command, context).map_err(|refused| refused.refusal)
 }
 
-/// A refusal, and the state that was handed over; `None` when the decision had begun to change it.
+/// A refusal, and the state that was passed in; `None` if the decision had begun to change it.
 pub struct Refused {
     /// Why.
     pub refusal: Refusal,
-    /// The state that was handed over.
+    /// The state that was passed in.
     pub cluster: Option<Cluster>,
 }
 
-/// As [`decide`], on a state that is handed over: what nobody else holds of it is changed in place and not copied.
+/// As [`decide`], on an owned state: parts without other references are changed in place instead of copied.
 pub fn decide_owned(cluster: Cluster, command: Command, context: &Context) -> Result<Decision, Box<Refused>> {
     if let Err(refusal) = context.check(&cluster) {
         return Err(Box::new(Refused { refusal, cluster: Some(cluster) }));
@@ -212,7 +212,7 @@ fn carry_out(decision: &mut DecisionBuilder<'_>, command: Command) -> Result<(),
     }
 }
 
-/// The longest name that anything can have, in characters.
+/// The longest name of a resource, in characters.
 pub const NAME_LIMIT: usize = 128;
 
 fn check_name(name: &str) -> Result<(), Refusal> {
@@ -225,14 +225,14 @@ fn check_name(name: &str) -> Result<(), Refusal> {
             ),
         ));
     }
-    // Things are looked up by id or by name: a name that reads as an id could hide another thing.
+    // Resources are looked up by id or by name: a name that looks like an id could hide another resource.
     if uuid::Uuid::parse_str(name).is_ok() {
         return Err(Refusal::invalid("name", "a name must not look like an id".to_owned()));
     }
     Ok(())
 }
 
-/// The event that a decision of a reactor answers, when the state still tells it.
+/// The cause of a reactor's decision, if the state still knows it.
 fn cause_or(decision: &DecisionBuilder<'_>, seq: Seq) -> Option<Seq> {
     decision.context.cause.or(if seq == Seq(0) { None } else { Some(seq) })
 }

@@ -1,4 +1,4 @@
-//! Decisions that place and move containers: what the rebalancer and the launcher ask for.
+//! Decisions that place and move containers, as submitted by the rebalancer and the launcher.
 
 use super::decision::DecisionBuilder;
 use super::{Refusal, cause_or, containers};
@@ -11,7 +11,7 @@ use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq};
 use kdaemon_projections::{Container, Desired, Health, Phase};
 use std::sync::Arc;
 
-/// How many migrations one commit holds at most; the rest follows in the next.
+/// The most migrations of one commit; the rest follows in the next.
 const BATCH: usize = 300;
 
 pub(super) fn place_waiting(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Result<(), Refusal> {
@@ -37,14 +37,14 @@ pub(super) fn evacuate(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result
     if reason == MigrationReason::Unhealthy && decision.cluster().paused().is_some() {
         return Ok(());
     }
-    // A drain is gentle; what is down already gains nothing by waiting.
+    // A drain is gentle; containers that are down already gain nothing by waiting.
     let budget = match reason {
         MigrationReason::Drain => free_moves(decision),
         _ => BATCH,
     };
     let cause = if reason == MigrationReason::Unhealthy { node.unhealthy_seq } else { node.drain_seq };
     let cause = cause.or(decision.context.cause);
-    // What is lost with its node is moved at once; what runs there leaves a few of an application at a time.
+    // Lost containers are moved at once; running ones leave a few of an application at a time.
     let before = decision.cluster().clone();
     let mut disruption_budget = DisruptionBudget::of(&before);
     let residents = node.residents.iter().filter_map(|id| before.container(*id));
@@ -103,8 +103,7 @@ pub(super) fn rebalance(decision: &mut DecisionBuilder<'_>) -> Result<(), Refusa
     Ok(())
 }
 
-/// Replaces containers that were made from an older specification, one at a time: the next only when all
-/// others run.
+/// Replaces containers made from an older specification, one at a time: the next only when all others run.
 pub(super) fn roll(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Result<(), Refusal> {
     let application = decision.application(id)?;
     let all: Vec<Arc<Container>> = application
@@ -120,7 +119,8 @@ pub(super) fn roll(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Res
     {
         return Ok(());
     }
-    // What leaves a drained node is made anew by that, and the two must not take turns in saying for what it waits.
+    // Moving off a drained node replaces a container anyway; rolling it too would make the two alternate in
+    // recording what it waits for.
     let is_draining = |container: &Container| {
         let node =
             container.placement.as_ref().and_then(|placement| decision.cluster().node(placement.node_id));
@@ -130,7 +130,7 @@ pub(super) fn roll(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Res
         all.iter().find(|container| is_outdated(decision.cluster(), container) && !is_draining(container));
     if let Some(container) = outdated {
         let spec = decision.cluster().spec_of(container);
-        // It may stay where it is.
+        // The container may stay on its node.
         let request = Request::new(container, &spec, None, decision.context.policy.strategy);
         match scheduler::place(decision.cluster(), &request) {
             Ok(choice) => {
@@ -153,7 +153,7 @@ pub(super) fn roll(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Res
     Ok(())
 }
 
-/// Whether a running container was made from another specification than it would be now.
+/// Whether a running container was made from an outdated specification.
 #[must_use]
 pub(super) fn is_outdated(cluster: &kdaemon_projections::Cluster, container: &Container) -> bool {
     container.placement.as_ref().is_some_and(|placement| {

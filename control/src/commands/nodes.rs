@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 /// Mounts a node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MountNode {
-    /// Its name; derived from its endpoint when there is none.
+    /// The name; derived from the endpoint if `None`.
     pub name: Option<String>,
-    /// Whom it belongs to.
+    /// The owner, as given by the client.
     pub user_id: Option<String>,
     /// Where its engine answers.
     pub endpoint: Endpoint,
@@ -29,7 +29,7 @@ pub struct MountNode {
 
 /// Edits a node; `None` leaves a field as it is.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(clippy::option_option, missing_docs)] // the fields are those of MountNode
+#[allow(clippy::option_option, missing_docs)] // the fields are documented in MountNode
 pub struct UpdateNode {
     pub node_id: NodeId,
     pub name: Option<String>,
@@ -37,7 +37,7 @@ pub struct UpdateNode {
     pub endpoint: Option<Endpoint>,
     pub labels: Option<BTreeMap<String, String>>,
     pub capacity: Option<Option<u32>>,
-    /// As [`super::Command::CordonNode`] and its like.
+    /// See [`super::Command::CordonNode`].
     pub availability: Option<Availability>,
 }
 
@@ -125,7 +125,7 @@ pub(super) fn cordon(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result<(
                 node.name
             )));
         }
-        // Ends the drain where it stands: what is left stays.
+        // Stops a drain: remaining containers stay.
         Availability::Draining => {
             decision.emit(NodeCordoned { node_id: id });
         }
@@ -167,7 +167,7 @@ pub(super) fn unmount(decision: &mut DecisionBuilder<'_>, id: NodeId, force: boo
             names.join(", ")
         )));
     }
-    // What it holds can be moved and cleaned up only while it answers.
+    // Its containers can be moved and cleaned up only while it answers.
     if node.health == Health::Up && !node.holds.is_empty() {
         if !node.then_unmount {
             decision.emit(NodeDrainStarted { node_id: id, then_unmount: true });
@@ -187,10 +187,10 @@ pub(super) fn finish_drain(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Re
     Ok(())
 }
 
-/// Whether a draining node has nothing left that could be moved or removed.
+/// Whether a draining node has no container left that could be moved or removed.
 #[must_use]
 pub(super) fn is_empty(node: &Node) -> bool {
-    // A node that is being unmounted and does not answer will not be cleaned up by anybody.
+    // Nothing can clean up a node that is being unmounted and does not answer.
     node.holds.is_empty() || (node.then_unmount && node.residents.is_empty() && node.health != Health::Up)
 }
 

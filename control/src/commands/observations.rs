@@ -1,4 +1,4 @@
-//! Decisions about what engines reported of containers: what it means, and what follows.
+//! Decisions about engines' reports of containers: their meaning and their consequences.
 
 use super::decision::{DecisionBuilder, doubling};
 use super::{LaunchFailure, Refusal, cause_or, containers};
@@ -13,7 +13,7 @@ use kdaemon_events::{NodeId, PlacementId, Protocol, RestartPolicy, Seq};
 use kdaemon_projections::{Container, Desired, Phase, Retired};
 use std::time::Duration;
 
-/// The end of a process that was recorded before: when it is started again is decided by the limits of now.
+/// A recorded exit, decided again: the current limits determine the restart.
 pub(super) fn exited_again(decision: &mut DecisionBuilder<'_>, recorded: &ContainerExited) {
     let placement_id = PlacementId { container_id: recorded.container_id, generation: recorded.generation };
     let exit = recorded.exit_code.map(|code| Exit { code, out_of_memory: recorded.out_of_memory });
@@ -33,7 +33,7 @@ pub(super) fn launched(
 ) -> Result<(), Refusal> {
     let Some((container, node_id)) = current(decision, placement_id) else { return Ok(()) };
     if !matches!(container.phase, Phase::Placed | Phase::Restarting) {
-        return Ok(()); // stopped meanwhile: the launcher stops it
+        return Ok(()); // a stop was requested meanwhile: the launcher stops it
     }
     let access_link = access_link(decision, &container, node_id, &launched);
     let cause = cause_or(decision, container.cause);
@@ -58,7 +58,7 @@ pub(super) fn launched(
     Ok(())
 }
 
-/// Where the first published TCP port answers, in the order in which the application names its ports.
+/// The URL of the first published TCP port, in the order of the application's ports.
 fn access_link(
     decision: &DecisionBuilder<'_>,
     container: &Container,
@@ -114,7 +114,7 @@ pub(super) fn launch_failed(
     let abandoned =
         ContainerLaunchAbandoned { container_id, generation, node_id, failure, node_fault, attempt };
     let abandoned = decision.emit_because(abandoned, cause);
-    // Its predecessor goes on in its place.
+    // The predecessor keeps serving in its place.
     if let Some((generation, node_id)) = predecessor {
         decision.emit_because(ContainerAdopted { container_id, generation, node_id }, Some(abandoned));
     }
@@ -136,7 +136,7 @@ pub(super) fn exited(
     Ok(())
 }
 
-/// A placement that served until its successor is up ended: it serves no longer, and is not started again.
+/// Handles the exit of a predecessor: it no longer serves, and is not started again.
 pub(super) fn predecessor_ended(
     decision: &mut DecisionBuilder<'_>,
     placement_id: PlacementId,
@@ -158,14 +158,14 @@ fn exited_event(
     ContainerExited { container_id, generation, node_id, exit_code, out_of_memory, restart_at }
 }
 
-/// The node of a placement that was replaced and serves until its successor is up.
+/// The node of a replaced placement that serves until its successor is up.
 fn serving(decision: &DecisionBuilder<'_>, placement_id: PlacementId) -> Option<NodeId> {
     let container = decision.cluster().container(placement_id.container_id)?;
     let serves = |retired: &&Retired| retired.held && retired.placement.generation == placement_id.generation;
     container.retired.iter().find(serves).map(|retired| retired.placement.node_id)
 }
 
-/// A process ended by itself: whether and when it is started again is the restart policy's to say.
+/// Handles a process that exited by itself: the restart policy decides whether and when it is started again.
 pub(super) fn process_ended(
     decision: &mut DecisionBuilder<'_>,
     container: &Container,
@@ -180,12 +180,12 @@ pub(super) fn process_ended(
         if container.is_stable(decision.now) || container.lost { 0 } else { container.quick_exits };
     let again = match policy {
         RestartPolicy::Always => true,
-        RestartPolicy::No => container.lost, // its node went down under it: it did not end by itself
+        RestartPolicy::No => container.lost, // its node failed: the process did not exit by itself
         RestartPolicy::OnFailure { max } => {
             failed && max.is_none_or(|max| quick_exits < max || container.lost)
         }
     };
-    // The first start again is immediate; a container that keeps exiting waits longer each time.
+    // The first restart is immediate; a container that keeps exiting backs off.
     let pause = match quick_exits {
         0 => Duration::ZERO,
         n => doubling(Duration::from_secs(1), n, decision.context.policy.restart_pause_max),
@@ -199,7 +199,7 @@ pub(super) fn missing(decision: &mut DecisionBuilder<'_>, placement_id: Placemen
     let Some(placement) = container.placement_of(placement_id.generation) else { return Ok(()) };
     let node_id = placement.node_id;
     let is_wanted = container.placement.as_ref().is_some_and(|p| p.generation == placement_id.generation);
-    // While it is launched or stopped its launcher knows better.
+    // During a launch or a stop the launcher knows better.
     let settled = matches!(container.phase, Phase::Up | Phase::Down | Phase::Restarting);
     if (is_wanted && settled) || serving(decision, placement_id).is_some() {
         decision.emit(ContainerObserved {
@@ -270,11 +270,11 @@ pub(super) fn removed(
         return Ok(());
     }
     let cause = container.as_ref().map_or(decision.context.cause, |c| cause_or(decision, c.cause));
-    // Its removal began when it was not wanted, and it was adopted while that took its time: it has to come back.
+    // Its removal began before it was adopted, and finished afterwards: it has to come back.
     let wanted =
         container.as_ref().filter(|c| known && c.residence().is_some_and(|p| p.generation == generation));
     match wanted.map(|container| container.phase) {
-        Some(Phase::Stopping) => return Ok(()), // whoever stops it finds it gone
+        Some(Phase::Stopping) => return Ok(()), // the stop will find it gone
         Some(_) => {
             let missing = ContainerObserved { container_id, generation, node_id, state: SeenState::Missing };
             decision.emit_because(missing, cause);

@@ -1,4 +1,5 @@
-//! Decisions about probes of nodes: whether a node works, and what it runs compared with what it should run.
+//! Decisions about probes of nodes: whether a node is healthy, and how its containers compare with the wanted
+//! ones.
 
 use super::decision::DecisionBuilder;
 use super::observations::{predecessor_ended, process_ended};
@@ -13,23 +14,23 @@ use kdaemon_projections::{Container, Desired, Health, Node, Phase};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A container of ours, as its engine listed it.
+/// One of our containers, as listed by its engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     /// Which placement.
     pub placement_id: PlacementId,
-    /// Whether it runs.
+    /// The state of its process.
     pub state: ContainerState,
 }
 
-/// What runs on a node.
+/// The containers on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Ours.
+    /// Our containers.
     pub own: Vec<Seen>,
-    /// How many others.
+    /// The number of foreign containers.
     pub foreign: u32,
-    /// The state that was known when the list was asked for: what changed after that is not judged by it.
+    /// The last event known when the list was requested: later changes are not judged by the list.
     pub as_of: Seq,
 }
 
@@ -38,12 +39,12 @@ pub struct Listed {
 pub enum ProbeResult {
     /// The engine answered.
     Answered {
-        /// What it is, when that was asked.
+        /// The engine's description, if it was requested.
         engine: Option<EngineFacts>,
-        /// What runs there, when that was asked.
+        /// The containers, if they were requested.
         listed: Option<Listed>,
     },
-    /// It did not, or not in time.
+    /// No answer, or not in time.
     Failed(ProbeFailure),
 }
 
@@ -52,11 +53,11 @@ pub enum ProbeResult {
 pub struct Probe {
     /// The node.
     pub node_id: NodeId,
-    /// The endpoint that was probed: an answer of an endpoint that the node had before says nothing.
+    /// The probed endpoint: an answer from a former endpoint of the node is ignored.
     pub endpoint: Endpoint,
-    /// How long it took.
+    /// The duration.
     pub latency: Duration,
-    /// How it ended.
+    /// The result.
     pub result: ProbeResult,
 }
 
@@ -92,7 +93,7 @@ fn twin(decision: &DecisionBuilder<'_>, node: &Node, engine: &EngineFacts) -> Op
     decision.cluster().nodes().find(has_it).map(|other| other.id)
 }
 
-/// A probe failed; enough of them in a row make a node that was UP unhealthy.
+/// Handles a failed probe; enough of them in a row make a node unhealthy.
 fn probe_failed(decision: &mut DecisionBuilder<'_>, node: &Node, latency_ms: u32, failure: ProbeFailure) {
     let observed = decision.emit(NodeObserved {
         node_id: node.id,
@@ -104,15 +105,15 @@ fn probe_failed(decision: &mut DecisionBuilder<'_>, node: &Node, latency_ms: u32
     judge_failing(decision, node, failure, observed);
 }
 
-/// What follows from the last of several failed probes.
+/// The consequences of the last of several failed probes.
 fn judge_failing(decision: &mut DecisionBuilder<'_>, node: &Node, failure: ProbeFailure, observed: Seq) {
     let failures = node.failures.saturating_add(1);
     let needed = match failure {
-        // The engine will be no other at the next probe.
+        // The next probe will find the same engine.
         ProbeFailure::DuplicateEngine { .. } => 1,
         ProbeFailure::NotListed { .. } | ProbeFailure::Engine(_) => decision.context.policy.unhealthy_after,
     };
-    // One that never answered is not given the benefit of the doubt: most likely its address is wrong.
+    // A node that never answered gets no second chance: most likely its address is wrong.
     let is_unhealthy = match node.health {
         Health::Unknown => true,
         Health::Up => failures >= needed,
@@ -161,7 +162,7 @@ fn probe_answered(
     }
 }
 
-/// What follows from the last of several answered probes; says whether the node is healthy.
+/// The consequences of the last of several successful probes. Returns whether the node is healthy.
 fn judge_answering(decision: &mut DecisionBuilder<'_>, node: &Node, observed: Seq) -> bool {
     let successes = node.successes.saturating_add(1);
     let healthy = match node.health {
@@ -175,7 +176,7 @@ fn judge_answering(decision: &mut DecisionBuilder<'_>, node: &Node, observed: Se
     healthy
 }
 
-/// A probe that was recorded before, judged again by the limits of now.
+/// A recorded probe, judged again by the current limits.
 pub(super) fn probe_again(decision: &mut DecisionBuilder<'_>, recorded: NodeObserved) {
     let Ok(node) = decision.node(recorded.node_id) else { return };
     let outcome = recorded.outcome.clone();
@@ -188,7 +189,7 @@ pub(super) fn probe_again(decision: &mut DecisionBuilder<'_>, recorded: NodeObse
     }
 }
 
-/// Ends the pause of migrations when, after `cause`, at most half of the nodes are unhealthy.
+/// Resumes migrations if at most half of the nodes are unhealthy after `cause`.
 pub(super) fn resume_migrations(decision: &mut DecisionBuilder<'_>, cause: Seq) {
     let (unhealthy, nodes) = decision.cluster().failed_nodes();
     if unhealthy * 2 <= nodes && decision.cluster().paused().is_some() {
@@ -196,15 +197,16 @@ pub(super) fn resume_migrations(decision: &mut DecisionBuilder<'_>, cause: Seq) 
     }
 }
 
-/// What carries our label on a node and answers to no placement there, wanted or still to be removed.
+/// Containers with our label on a node that belong to no placement there, wanted or retired.
 fn orphans(decision: &DecisionBuilder<'_>, node: &Node, listed: &Listed) -> Vec<PlacementId> {
-    // One machine may be mounted twice; until that is noticed neither node takes away what belongs to the other.
+    // One machine may be mounted twice; until that is noticed, neither node removes the other's containers.
     let is_here = |id: NodeId| {
         id == node.id || decision.cluster().node(id).is_some_and(|other| other.endpoint == node.endpoint)
     };
     let is_known = |placement_id: PlacementId| {
         decision.cluster().container(placement_id.container_id).is_some_and(|container| {
-            // Placed since the list was asked for: the list may already show it, the placement is not judged yet.
+            // Placed after the list was requested: the list may show it already, but the placement is not
+            // judged by it.
             container.seq > listed.as_of
                 || container.placement_of(placement_id.generation).is_some_and(|p| is_here(p.node_id))
         })
@@ -220,7 +222,7 @@ fn orphans(decision: &DecisionBuilder<'_>, node: &Node, listed: &Listed) -> Vec<
         .collect()
 }
 
-/// Compares what a node has with what it should have.
+/// Compares a node's containers with the wanted ones.
 fn compare(
     decision: &mut DecisionBuilder<'_>,
     node_id: NodeId,
@@ -232,7 +234,7 @@ fn compare(
     let node = decision.node(node_id)?;
     for id in &node.holds {
         if decision.is_long() {
-            break; // the next list shows the rest
+            break; // the next list shows the others
         }
         let container = decision.container(*id)?;
         // A LOST container has not changed since its node failed; all others must be older than the list.
@@ -248,7 +250,7 @@ fn compare(
         for generation in retired_here {
             retired_seen(decision, *id, generation, node_id, &seen, observed)?;
         }
-        // Deleted just now, if this was the last that was left of it.
+        // The record may just have been deleted, if this was its last placement.
         let Ok(container) = decision.container(*id) else { continue };
         if let Some(placement) = container.placement.as_ref().filter(|p| p.node_id == node_id) {
             let placement_id = PlacementId { container_id: *id, generation: placement.generation };
@@ -275,7 +277,7 @@ fn retired_seen(
 ) -> Result<(), Refusal> {
     let Ok(container) = decision.container(container_id) else { return Ok(()) };
     match seen.get(&PlacementId { container_id, generation }) {
-        // Nothing has replaced it yet: it is kept.
+        // No successor exists yet: it is adopted.
         Some(ContainerState::Running)
             if container.desired == Desired::Running
                 && container.phase == Phase::Waiting

@@ -6,24 +6,24 @@ use kdaemon_events::{Seq, Term};
 /// Why a command is not carried out. Nothing has happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// There is no such thing.
+    /// No such resource.
     #[error("there is no {kind} `{name}`")]
     NotFound {
         /// `node`, `application` or `container`.
         kind: &'static str,
-        /// What was asked for.
+        /// The requested id or name.
         name: String,
     },
-    /// It conflicts with the state of the cluster.
+    /// The command conflicts with the state of the cluster.
     #[error("{detail}")]
     Conflict {
-        /// What conflicts, and what to do.
+        /// The conflict, and what to do.
         detail: String,
     },
     /// No node takes the container.
     #[error("no node fits")]
     NoNodeFits(NoNodeFits),
-    /// A field has a value that it cannot have.
+    /// A field has an invalid value.
     #[error("{field}: {detail}")]
     Invalid {
         /// The field.
@@ -31,20 +31,20 @@ pub enum Refusal {
         /// In words.
         detail: String,
     },
-    /// It has changed since the client read it (`If-Match`).
+    /// The resource was modified since the client read it (`If-Match`).
     #[error("resource was modified (expected seq {expected}, found {actual}); reload and retry")]
     Changed {
-        /// What the client knew.
+        /// The seq that the client knew.
         expected: Seq,
-        /// What is.
+        /// The current seq.
         actual: Seq,
     },
-    /// A deposed leader's reactor asked.
+    /// A reactor of a deposed leader submitted the command.
     #[error("stale leader term {asked} (current: {current})")]
     Deposed {
         /// The term of the command.
         asked: Term,
-        /// The present one.
+        /// The current term.
         current: Term,
     },
 }

@@ -1,4 +1,4 @@
-//! Decisions about what of the log is kept.
+//! Decisions about the retention of the log.
 
 use super::Refusal;
 use super::decision::DecisionBuilder;
@@ -6,27 +6,24 @@ use kdaemon_events::cluster::{NodeTally, ObservationsPruned};
 use kdaemon_events::{NodeId, Seq};
 use std::collections::BTreeSet;
 
-/// Raw observations that are old enough to go.
+/// Raw observations to prune.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prune {
-    /// The first and the last of each stretch that holds nothing else, in order. None of them says anything of an engine:
+    /// Ranges of events, first and last, in order, that hold nothing else. None of them describes an engine:
     /// such an observation is a fact, and stays.
     pub ranges: Vec<(Seq, Seq)>,
-    /// The nodes that they are about.
+    /// Their nodes.
     pub nodes: BTreeSet<NodeId>,
 }
 
-/// What observations leave in a node, apart from what its engine told, is counts and a list: those are written down as they
-/// are now, and so the observations are not needed any more.
+/// Apart from the engine's description, observations leave counts and a list in a node's state. Recording
+/// these makes the observations themselves dispensable.
 pub(super) fn prune(decision: &mut DecisionBuilder<'_>, prune: Prune) -> Result<(), Refusal> {
     let in_order = prune.ranges.iter().all(|(first, last)| first <= last && *first > Seq(0))
         && prune.ranges.windows(2).all(|pair| pair[0].1 < pair[1].0);
     let Some((_, up_to)) = prune.ranges.last().copied() else { return Ok(()) };
     if !in_order || up_to > decision.cluster().seq() {
-        return Err(Refusal::invalid(
-            "ranges",
-            "these are no stretches of the log, one behind the other".to_owned(),
-        ));
+        return Err(Refusal::invalid("ranges", "expected ranges of the log in ascending order".to_owned()));
     }
     let nodes = prune.nodes.iter().filter_map(|id| decision.cluster().node(*id));
     let tallies = nodes

@@ -1,4 +1,4 @@
-//! The fields in which two rows of one thing differ.
+//! The fields in which two rows of one item differ.
 
 use kdaemon_events::Subject;
 use kdaemon_projections::Cluster;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// How nodes, applications and containers are shown: their rows are what is compared.
+/// The source of the rows that are compared.
 pub trait RowSource {
     /// A row, which serializes as an object.
     type Row: Serialize;
@@ -14,7 +14,7 @@ pub trait RowSource {
     /// The row of a subject; `None` if the cluster does not have it.
     fn row(cluster: &Cluster, subject: Subject) -> Option<Self::Row>;
 
-    /// The name of what a row shows.
+    /// The name of the item that a row shows.
     fn name(row: &Self::Row) -> &str;
 }
 

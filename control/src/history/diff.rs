@@ -1,4 +1,4 @@
-//! What differs between two moments, and which events did it.
+//! The differences between two moments, and the events that caused them.
 
 use super::changes::{Changes, RowSource, changes, fields};
 use kdaemon_events::{Digest, Envelope, Seq, Subject};
@@ -9,13 +9,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// How many events are told of one thing: the last ones.
+/// The most events listed for one item: the last ones.
 const EVENTS_LIMIT: usize = 1_000;
 
-/// A comparison of two moments. It finds what differs at once; the events that caused it are found by following those
-/// between the two. `S` makes the rows that are compared.
+/// A comparison of two moments. The differences are found at once; the events that caused them are found by
+/// following the events between the two. `S` makes the rows that are compared.
 pub struct Comparison<S> {
-    /// As far as it has followed.
+    /// The state folded so far.
     cluster: Cluster,
     from: Arc<Cluster>,
     to: Arc<Cluster>,
@@ -23,11 +23,11 @@ pub struct Comparison<S> {
     rows: PhantomData<S>,
 }
 
-/// What is known of a thing that differs.
+/// The knowledge about an item that differs.
 struct Difference {
-    /// The fields that differ; of a thing that came or went none are told.
+    /// The fields that differ; empty for an item that was added or removed.
     changes: Changes,
-    /// Of what was followed so far.
+    /// The events followed so far that changed it.
     print: Digest,
     events: VecDeque<Seq>,
 }
@@ -61,7 +61,7 @@ impl<S: RowSource> Comparison<S> {
 
     fn compare(&mut self, subject: Subject) {
         if self.differing.contains_key(&subject) {
-            return; // there at both moments, and found from the first
+            return; // exists at both moments
         }
         let before = S::row(&self.from, subject);
         let after = S::row(&self.to, subject);
@@ -69,7 +69,7 @@ impl<S: RowSource> Comparison<S> {
             (Some(before), Some(after)) => {
                 let changes = changes(Some(&fields(before)), Some(&fields(after)));
                 if changes.is_empty() {
-                    return; // what changed was changed back
+                    return; // a change was undone
                 }
                 changes
             }
@@ -79,19 +79,19 @@ impl<S: RowSource> Comparison<S> {
         self.differing.insert(subject, Difference { changes, print, events: VecDeque::new() });
     }
 
-    /// Whether nothing differs: then nothing need be followed.
+    /// Whether nothing differs, so that no events need be followed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.differing.is_empty()
     }
 
-    /// The state that it has followed to.
+    /// The state after the last followed event.
     #[must_use]
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
-    /// Takes note of what the next event does.
+    /// Follows the next event.
     pub fn follow(&mut self, envelope: &Envelope) {
         let mut touched = Touched::default();
         self.cluster.apply(envelope, &mut touched);
@@ -111,7 +111,7 @@ impl<S: RowSource> Comparison<S> {
         }
     }
 
-    /// What differs.
+    /// The differences.
     #[must_use]
     pub fn finish(self) -> Diff<S::Row> {
         let Self { from, to, differing, .. } = self;
@@ -132,15 +132,15 @@ impl<S: RowSource> Comparison<S> {
                     let name = S::name(&row).to_owned();
                     of_its_sort.changed.push(Edited { id, name, fields: changes, events });
                 }
-                (None, None) => {} // it would not have been found
+                (None, None) => {} // otherwise it would not have been found
             }
         }
         diff
     }
 }
 
-/// What tells one state of a thing from another: of the fields that differ at the end, or of all when the thing came or
-/// went.
+/// The parts by which two states of an item are compared: the fields that differ at the end, or all if the
+/// item was added or removed.
 fn print(row: Option<&impl Serialize>, changes: &Changes) -> Digest {
     let Some(row) = row else { return Digest::default() };
     let mut fields = fields(row);
@@ -150,7 +150,7 @@ fn print(row: Option<&impl Serialize>, changes: &Changes) -> Digest {
     Digest::of_event(serde_json::to_string(&fields).unwrap_or_default().as_bytes())
 }
 
-/// What differs between two moments.
+/// The differences between two moments.
 #[derive(Debug, PartialEq)]
 pub struct Diff<R> {
     /// Nodes.
@@ -171,14 +171,14 @@ impl<R> Default for Diff<R> {
     }
 }
 
-/// What differs among things of one sort, each by id.
+/// The differences among items of one kind, by id.
 #[derive(Debug, PartialEq)]
 pub struct Differences<R> {
-    /// Those that came.
+    /// Added items.
     pub added: Vec<Entry<R>>,
-    /// Those that went.
+    /// Removed items.
     pub removed: Vec<Entry<R>>,
-    /// Those that were there before and after, and are not the same.
+    /// Changed items.
     pub changed: Vec<Edited>,
 }
 
@@ -188,27 +188,27 @@ impl<R> Default for Differences<R> {
     }
 }
 
-/// A thing that came or went.
+/// An added or removed item.
 #[derive(Debug, PartialEq)]
 pub struct Entry<R> {
-    /// Its id.
+    /// The id.
     pub id: Uuid,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// It as it is afterwards; of one that went, as it was before.
+    /// The row afterwards; for a removed item, before.
     pub row: R,
-    /// The events that changed it on the way, the last 1,000 of them.
+    /// The events between that changed it, the last 1,000 of them.
     pub events: Vec<u64>,
 }
 
-/// A thing that is not as it was.
+/// A changed item.
 #[derive(Debug, PartialEq)]
 pub struct Edited {
-    /// Its id.
+    /// The id.
     pub id: Uuid,
-    /// Its name afterwards.
+    /// The name afterwards.
     pub name: String,
-    /// What each field that differs was and became.
+    /// The old and new value of each field that differs.
     pub fields: Changes,
     /// The events that changed one of these fields, the last 1,000 of them.
     pub events: Vec<u64>,

@@ -1,5 +1,5 @@
-//! What the log tells about the past: what an event changed, what differs between two moments, and why things are as
-//! they are.
+//! Questions about the past: what an event changed, what differs between two moments, and what caused a
+//! state.
 //!
 //! Architecture Invariant: states and events come in, data goes out. Sentences are made of it elsewhere.
 

@@ -1,12 +1,13 @@
-//! What-if: a stretch of the recorded history under another policy, in virtual time.
+//! What-if: a range of recorded history under another policy, in virtual time.
 //!
-//! Two clusters go through the stretch side by side: the recorded one folds its events; the replayed one takes what
-//! people and machines did from them (`parts.rs`), and decides all else anew through `commands`. What engines did
-//! happens to the replayed one too where it has the same container in the same place (`outcomes.rs`); where it has
-//! not, engines are simulated, and the commands are put that reactors would submit (`attend.rs`, `work.rs`).
+//! Two clusters go through the range side by side: the recorded one folds its events; the replayed one takes the
+//! actions of people and machines from them (`parts.rs`), and decides everything else again through `commands`.
+//! Outcomes on engines happen to the replayed one too where it has the same container in the same place
+//! (`outcomes.rs`); elsewhere engines are simulated, and the commands of reactors are submitted (`attend.rs`,
+//! `work.rs`).
 //!
-//! As long as both are in step nothing is simulated and nothing is asked but what was asked then. So a stretch that is
-//! replayed under the policy that it was recorded under gives, event by event, what was recorded.
+//! While both are in step, nothing is simulated, and only recorded commands are submitted. So replaying a
+//! range under its own policy gives the recorded events, one by one.
 
 mod attend;
 mod differences;
@@ -35,51 +36,53 @@ use std::time::Duration;
 use uuid::Uuid;
 use work::{Paces, Work};
 
-/// How long after a change it is looked what is to be done: longer than one decision, shorter than what people notice.
+/// Delay between a change and the next look at due work: longer than one decision, shorter than people
+/// notice.
 const PACE: TimeDelta = TimeDelta::milliseconds(10);
 
-/// A replay in the making.
+/// A replay in progress.
 pub struct Replay {
     recorded: Watched,
     replayed: Watched,
     policy: Arc<Policy>,
-    /// How long counts are uneven before they are evened; `None`: they are not.
+    /// How long counts must be uneven before a rebalance; `None`: no rebalancing.
     balance_after: Option<TimeDelta>,
-    /// What is not the same on both sides.
+    /// The subjects that differ between both sides.
     differing: BTreeSet<Subject>,
-    /// The nodes whose evacuation was asked for at this moment.
+    /// The nodes whose evacuation was requested at this moment.
     evacuated: BTreeSet<NodeId>,
-    /// The moment.
+    /// The current moment.
     at: Option<DateTime<Utc>>,
-    /// The moment that the stretch begins in: what it still brings was decided before, and happens as it was recorded.
+    /// The moment in which the range begins: its remaining events were decided before, and happen as
+    /// recorded.
     opening: Option<DateTime<Utc>>,
-    /// The first recorded event of the stretch.
+    /// The first recorded event of the range.
     first: Option<Seq>,
     paces: Paces,
     work: Work,
-    /// Since when the counts of the replayed side are as they are.
+    /// The time since which the counts of the replayed side are unchanged.
     counts_since: Option<DateTime<Utc>>,
     differences: Differences,
-    /// What happened in the replay since the last recorded event.
+    /// The events of the replay since the last recorded event.
     happened: Vec<Envelope>,
 }
 
-/// What came of a replay.
+/// The result of a replay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replayed {
-    /// What happened.
+    /// The recorded outcome.
     pub recorded: Figures,
-    /// What would have happened.
+    /// The replayed outcome.
     pub replayed: Figures,
-    /// Decisions that would have been others, the first 1,000 of them.
+    /// Decisions that would have been different, the first 1,000 of them.
     pub differences: Vec<Difference>,
-    /// How many there are.
+    /// The number of all differences.
     pub differences_count: u64,
 }
 
 impl Replay {
-    /// Begins a replay with a state. `balance_after`: how long counts must have been uneven before they are evened where
-    /// the record has no moment for it; `None`: they are not.
+    /// Begins a replay with a state. `balance_after`: how long counts must be uneven before a rebalance where
+    /// the record has no moment for one; `None`: no rebalancing.
     #[must_use]
     pub fn new(from: &Cluster, policy: Policy, balance_after: Option<Duration>) -> Self {
         Self {
@@ -100,19 +103,19 @@ impl Replay {
         }
     }
 
-    /// The recorded state, as far as it has come.
+    /// The recorded state so far.
     #[must_use]
     pub fn recorded(&self) -> &Cluster {
         &self.recorded.cluster
     }
 
-    /// The replayed state, as far as it has come.
+    /// The replayed state so far.
     #[must_use]
     pub fn replayed(&self) -> &Cluster {
         &self.replayed.cluster
     }
 
-    /// Goes on to the next recorded event; says what happened in the replay until then.
+    /// Advances to the next recorded event. Returns the events of the replay until then.
     pub fn step(&mut self, envelope: &Envelope) -> &[Envelope] {
         self.happened.clear();
         self.attend_until(envelope.at);
@@ -143,7 +146,7 @@ impl Replay {
         }
     }
 
-    /// Goes on to another moment.
+    /// Advances to another moment.
     fn reach(&mut self, at: DateTime<Utc>) {
         if let Some(before) = self.at.replace(at)
             && before != at
@@ -155,7 +158,7 @@ impl Replay {
         self.replayed.reach(at);
     }
 
-    /// Has in the replay what a recorded event stands for.
+    /// Applies the meaning of a recorded event to the replay.
     fn repeat(&mut self, envelope: &Envelope) {
         match part(&self.recorded.cluster, envelope) {
             Part::Fact => self.copy(envelope),
@@ -178,7 +181,7 @@ impl Replay {
                 }
             }
             Part::Outcome => self.outcome(envelope),
-            // Of what was before the stretch, or was pruned: nothing here can lead to it.
+            // Its subject was before the range, or was pruned: nothing here can lead to it.
             Part::Consequence if envelope.cause < self.first && envelope.cause.is_some() => {
                 self.copy(envelope);
             }
@@ -197,7 +200,7 @@ impl Replay {
         }
     }
 
-    /// A probe: the same answer or none, judged anew. What is an orphan in the record may be wanted here.
+    /// A probe with the same result, judged again. An orphan of the record may be wanted here.
     fn probe(&mut self, observed: &NodeObserved, envelope: &Envelope) {
         let mut observed = observed.clone();
         observed.orphans.retain(|orphan| {
@@ -211,14 +214,14 @@ impl Replay {
         self.take(commands::probe_again(cluster, observed, &context));
     }
 
-    /// A process ends: whether and when it is started again is decided anew.
+    /// A process exits: the restart is decided again.
     fn exit(&mut self, exited: &ContainerExited, envelope: &Envelope) {
         let context = self.context(envelope.at, envelope.cause);
         let cluster = std::mem::take(&mut self.replayed.cluster);
         self.take(commands::exited_again(cluster, exited, &context));
     }
 
-    /// What was recorded happens in the replay too.
+    /// The recorded event happens in the replay too.
     fn copy(&mut self, envelope: &Envelope) {
         self.happen(envelope.event.clone(), envelope.at, envelope.cause);
     }
@@ -229,7 +232,8 @@ impl Replay {
         self.take(commands::happened(cluster, event, &context));
     }
 
-    /// Puts a command to the replayed state; says whether anything came of it. What is refused was asked of another state.
+    /// Submits a command to the replayed state. Returns whether it had an effect. A refused command belonged
+    /// to another state.
     fn ask(&mut self, command: Command, at: DateTime<Utc>) -> bool {
         let context = self.context(at, None);
         let Ok(decision) = commands::decide(&self.replayed.cluster, command, &context) else { return false };
@@ -246,7 +250,7 @@ impl Replay {
             term: None,
             precondition: None,
             now: at,
-            seed: Uuid::nil(), // nothing is made anew in a replay
+            seed: Uuid::nil(), // a replay creates no cluster
             policy: Arc::clone(&self.policy),
         }
     }
@@ -269,7 +273,7 @@ impl Replay {
         self.happened.extend(events);
     }
 
-    /// Finds out of what was touched on one side whether it is the same on the other.
+    /// Compares the touched subjects of one side with the other side.
     fn compare(&mut self, touched: &Touched) {
         let (recorded, replayed) = (&self.recorded.cluster, &self.replayed.cluster);
         let containers = touched.containers.iter().map(|id| {
@@ -290,7 +294,7 @@ impl Replay {
     }
 }
 
-/// Whether what was asked in vain may not be in vain any more.
+/// Whether commands that had no effect may now have one.
 fn may_help(event: &Event) -> bool {
     matches!(
         event,
@@ -303,7 +307,7 @@ fn may_help(event: &Event) -> bool {
     )
 }
 
-/// Whether what comes next for a container is the same: then the record tells of both.
+/// Whether the next step of a container is the same on both sides, so that the record describes both.
 fn is_same_container(one: Option<&Arc<Container>>, other: Option<&Arc<Container>>) -> bool {
     let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
     let stands = |c: &Container| {

@@ -1,4 +1,4 @@
-//! Why a node or a container is in its state: the chain of events that led to it.
+//! The causes of the state of a node or a container: the chain of events that led to it.
 //!
 //! The walk begins at the event that brought about the present state and follows causes back to a person or to an
 //! observation. It reports which events it wants next ([`Inquiry::wants`]); the caller reads them from the log.
@@ -38,7 +38,7 @@ pub enum Want {
         node: NodeId,
         /// The judgement that they led to.
         until: Seq,
-        /// How many.
+        /// The number.
         count: u32,
     },
 }
@@ -60,14 +60,14 @@ pub struct Inquiry {
     /// Where the walk begins.
     heads: Vec<Want>,
     asked: BTreeSet<Want>,
-    /// What was read, as asked for.
+    /// The events read so far.
     found: BTreeMap<Want, Vec<Seq>>,
     events: BTreeMap<Seq, Envelope>,
 }
 
 impl Inquiry {
-    /// Begins to ask why a node or a container is as it is in this state; `None` when it is not there, or an application.
-    /// `strategy` is that of the cluster.
+    /// Starts an inquiry into a node or a container in this state; `None` if it does not exist, or is an
+    /// application. `strategy` is the cluster's.
     #[must_use]
     pub fn begin(cluster: Arc<Cluster>, subject: Subject, strategy: Strategy) -> Option<Self> {
         let about = match subject {
@@ -102,7 +102,7 @@ impl Inquiry {
         std::iter::once(health).chain(self.availability_of(node, self.cluster.seq())).collect()
     }
 
-    /// What took a node out of placement, until then.
+    /// The event that took a node out of placement, at or before `until`.
     fn availability_of(&self, node: &Node, until: Seq) -> Option<Want> {
         let kind = match node.availability {
             Availability::Active => return None,
@@ -115,7 +115,7 @@ impl Inquiry {
     fn heads_of_container(&self, container: &Container) -> Vec<Want> {
         let mut heads = vec![Want::Event(container.cause)];
         match container.phase {
-            // Its end is told by the last event about it.
+            // The last event about the container describes its end.
             Phase::Down => heads.push(Want::Event(container.seq)),
             Phase::Waiting => heads.extend(
                 self.cluster
@@ -129,7 +129,7 @@ impl Inquiry {
         heads
     }
 
-    /// What the walk wants to see next; `None` when it has all that there is.
+    /// The events that the walk needs next; `None` when it is complete.
     #[must_use]
     pub fn wants(&self) -> Option<Want> {
         if self.events.len() >= STEPS_LIMIT {
@@ -143,14 +143,14 @@ impl Inquiry {
         wanted.into_iter().find(|want| !self.asked.contains(want) && !is_known(want))
     }
 
-    /// Takes what was found of what it wanted to see; nothing, when it was pruned.
+    /// Takes the requested events; fewer, if some were pruned.
     pub fn add(&mut self, want: Want, found: Vec<Envelope>) {
         self.asked.insert(want);
         self.found.insert(want, found.iter().map(|envelope| envelope.seq).collect());
         self.events.extend(found.into_iter().map(|envelope| (envelope.seq, envelope)));
     }
 
-    /// What stands behind an event.
+    /// The causes of an event.
     fn behind(&self, envelope: &Envelope) -> Vec<Want> {
         let mut wants: Vec<Want> =
             envelope.cause.filter(|cause| *cause < envelope.seq).map(Want::Event).into_iter().collect();
@@ -170,7 +170,7 @@ impl Inquiry {
         wants
     }
 
-    /// The events that were found for what was wanted, the first one first.
+    /// The events found for a request, in order.
     pub fn found(&self, want: &Want) -> impl DoubleEndedIterator<Item = &Envelope> {
         let seqs: Vec<Seq> = match want {
             Want::Event(seq) => vec![*seq],
@@ -204,8 +204,8 @@ impl Inquiry {
         &self.about
     }
 
-    /// The events at which the walk began, in order: of a node what decided its health, then what decided its availability
-    /// unless it is active.
+    /// The events at which the walk began, in order: for a node the one that decided its health, then the one
+    /// that decided its availability unless it is active.
     pub fn heads(&self) -> impl Iterator<Item = Option<&Envelope>> {
         self.heads.iter().map(|head| self.found(head).next_back())
     }
@@ -216,7 +216,7 @@ impl Inquiry {
         self.events.get(&seq)
     }
 
-    /// The events of the chain, the newest first, each with the earlier events that it answers.
+    /// The events of the chain, newest first, each with its earlier causes.
     pub fn steps(&self) -> impl Iterator<Item = (&Envelope, BTreeSet<Seq>)> {
         let steps = self.events.values().rev().filter(|envelope| self.is_step(envelope));
         steps.map(|envelope| {
@@ -250,7 +250,7 @@ pub fn out_of_placement(node: NodeId, rejection: &Rejection, until: Seq) -> Opti
     Some(Want::Latest { kind, node, until })
 }
 
-/// What took the nodes out of placement that an evaluation rejected for that.
+/// The events that took nodes out of placement, for the nodes that an evaluation rejected for that.
 fn passed_over(evaluation: &Evaluation, until: Seq) -> impl Iterator<Item = Want> {
     evaluation.others.iter().filter_map(move |other| match &other.verdict {
         Verdict::Rejected(rejection) => out_of_placement(other.node_id, rejection, until),

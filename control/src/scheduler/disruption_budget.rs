@@ -1,11 +1,11 @@
-//! The disruption limit: how many containers of one application may be moved, or be down, at one time.
+//! The disruption limit: how many containers of one application may be moving or down at a time.
 
 use kdaemon_events::ApplicationId;
 use kdaemon_projections::{Application, Cluster, Container, Desired, Phase};
 use std::collections::BTreeMap;
 
-/// How many containers of each application can still be moved of free will: for the sake of balance or of a drain.
-/// (What is lost with its node is moved all the same.)
+/// How many containers of each application can still be moved voluntarily, for the sake of balance or of a
+/// drain. (Lost containers are moved regardless.)
 #[derive(Debug, Clone)]
 pub struct DisruptionBudget<'a> {
     cluster: &'a Cluster,
@@ -13,17 +13,17 @@ pub struct DisruptionBudget<'a> {
 }
 
 impl<'a> DisruptionBudget<'a> {
-    /// Those of a state.
+    /// The budgets of a state.
     #[must_use]
     pub fn of(cluster: &'a Cluster) -> Self {
         Self { cluster, left: BTreeMap::new() }
     }
 
-    /// Takes note that a container is to be moved, if its application has room for that.
+    /// Claims the move of a container, if its application's budget allows it.
     pub fn admit(&mut self, container: &Container) -> bool {
         let application = container.application_id.and_then(|id| self.cluster.application(id));
         let Some(application) = application.filter(|_| !is_disrupted(container)) else {
-            return true; // nothing depends on it that is not gone already
+            return true; // nothing depends on it any more
         };
         let left = self.left.entry(application.id).or_insert_with(|| room(self.cluster, application));
         let admitted = *left > 0;
@@ -32,14 +32,14 @@ impl<'a> DisruptionBudget<'a> {
     }
 }
 
-/// Whether it is on its way to run again. What FAILED is not, nor what no node takes: that must not hold up a drain for
-/// ever.
+/// Whether it is on its way to run again. A FAILED or unschedulable container is not, because it must not
+/// delay a drain indefinitely.
 fn is_disrupted(container: &Container) -> bool {
     let is_starting = matches!(container.phase, Phase::Placed | Phase::Restarting);
     is_starting || container.lost || container.migrating.is_some()
 }
 
-/// How many more of an application's containers may be disrupted.
+/// The remaining budget of an application.
 fn room(cluster: &Cluster, application: &Application) -> u32 {
     let all = application.containers.iter().filter_map(|id| cluster.container(*id));
     let (mut wanted, mut disrupted) = (0_u32, 0_u32);

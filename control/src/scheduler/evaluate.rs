@@ -1,4 +1,4 @@
-//! Evaluations: what was compared when a node was chosen or none fitted.
+//! Evaluations: the comparison that led to the choice of a node, or to the rejection of all.
 
 use super::filter::check;
 use super::place::Request;
@@ -47,7 +47,7 @@ impl Examined {
         }
     }
 
-    /// What was compared when `node` was chosen.
+    /// The comparison that led to `node`.
     pub(super) fn chosen(
         self,
         proposed: &ProposedPlan<'_>,
@@ -56,7 +56,7 @@ impl Examined {
         ranked: Ranked,
     ) -> Evaluation {
         let holds_volumes = request.bound_to == Some(node.id);
-        // In a small cluster all nodes have their verdict.
+        // In a small cluster every node gets a verdict.
         let (others, rejections) = if holds_volumes {
             (Vec::new(), RejectionCounts::new())
         } else if proposed.cluster.nodes().len() <= VERDICTS_LIMIT {

@@ -7,8 +7,8 @@ use kdaemon_events::node::Availability;
 use kdaemon_events::scheduling::Rejection;
 use kdaemon_projections::{Health, Node};
 
-/// Checks whether `node` may take what is requested, with what a plan has sent there already; the first filter that
-/// refuses is the answer.
+/// Checks whether `node` may take a container, in addition to what a plan has sent there already. Returns the
+/// first rejection.
 pub(super) fn check(
     proposed: &ProposedPlan<'_>,
     node: &Node,
@@ -37,7 +37,7 @@ pub(super) fn check(
         return Err(Rejection::Constraint { constraint: constraint.clone() });
     }
     let claims = proposed.claims(node.id);
-    // What the container itself has there is free for it to use.
+    // The container's own reservations there are available to it.
     let own = request.residence.filter(|residence| residence.node_id == node.id);
     let count = node.container_count().saturating_sub(u32::from(own.is_some()));
     if let Some(capacity) = node.capacity
@@ -75,7 +75,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Whether the applications whose containers are there let it in, and those that it wants are there.
+/// Checks anti-affinity and affinity.
 fn affinities(proposed: &ProposedPlan<'_>, node: &Node, request: &Request<'_>) -> Result<(), Rejection> {
     let there = |application| {
         let nodes = proposed.cluster.application(application).map(|application| &application.nodes);

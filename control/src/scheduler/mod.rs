@@ -1,7 +1,7 @@
-//! Where containers run: filters, the choice of a node, the rebalance plan, and the words that explain them.
+//! The scheduler: filters, the choice of a node, the rebalance plan, and evaluations.
 //!
-//! Architecture Invariant: pure. The same state gives the same decision; nothing here knows a clock, an
-//! engine or tokio.
+//! Architecture Invariant: scheduling is pure. The same state gives the same decision; nothing here knows a
+//! clock, an engine or tokio.
 
 mod disruption_budget;
 mod evaluate;

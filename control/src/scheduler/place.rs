@@ -1,8 +1,8 @@
-//! The choice of a node: of those that pass every filter the one with the best score.
+//! The choice of a node: the one with the best score among the nodes that pass every filter.
 //!
-//! The index of the state has the nodes in the order of each strategy, so that the first that fits is the best and the
-//! others need not be looked at. Only what the index does not know (preferences, the spread over a label) takes a look at
-//! every node.
+//! The state's index has the nodes in the order of each strategy, so that the first one that fits is the best
+//! and the others need not be examined. Only what the index does not know (preferences, the spread over a
+//! label) requires examining every node.
 
 use super::evaluate::{Examined, none_fits};
 use super::filter::check;
@@ -14,32 +14,32 @@ use kdaemon_events::{ApplicationId, Constraint, ContainerId, NodeId, Spec, Strat
 use kdaemon_projections::{Cluster, Container, Node, Placement};
 use std::sync::Arc;
 
-/// With so few candidates each is looked at.
+/// With this few candidates each one is examined.
 const FEW: usize = 64;
 
-/// What is to be placed.
+/// A container to place.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// Which container.
+    /// The container.
     pub container: ContainerId,
-    /// Its application.
+    /// The container's application.
     pub application: Option<ApplicationId>,
-    /// What it is made from.
+    /// The specification that it is made from.
     pub spec: &'a Spec,
-    /// How its node is chosen.
+    /// The placement strategy.
     pub strategy: Strategy,
-    /// The node that it is to leave, if any.
+    /// The node that it has to leave, if any.
     pub leaving: Option<NodeId>,
-    /// Nodes that were at fault before: taken only when no other fits.
+    /// Nodes that were at fault before, chosen only if no other fits.
     pub avoid: &'a OrdSet<NodeId>,
-    /// The node that holds its volumes, once there is one.
+    /// The node that holds its volumes, if any.
     pub bound_to: Option<NodeId>,
-    /// Where it is now: what it has reserved there is free for it.
+    /// The current node, where its own reservations are available to it.
     pub residence: Option<&'a Placement>,
 }
 
 impl<'a> Request<'a> {
-    /// A request for a container as it stands, made from `spec`; `strategy` is that of the cluster.
+    /// The request of an existing container, made from `spec`; `strategy` is the cluster's.
     #[must_use]
     pub fn new(
         container: &'a Container,
@@ -65,12 +65,13 @@ impl<'a> Request<'a> {
 pub struct Choice {
     /// The node.
     pub node_id: NodeId,
-    /// What was compared.
+    /// The comparison that led to it.
     pub evaluation: Evaluation,
 }
 
-/// Chooses a node: of those that pass every filter the best by, in this order: nothing speaks against it
-/// ([`kdaemon_events::scheduling::Penalty`]), the preferences it satisfies, the spread over a label, the strategy, its id.
+/// Chooses the best node that passes every filter, compared in this order: penalties
+/// ([`kdaemon_events::scheduling::Penalty`]), satisfied preferences, the spread over a label, the strategy,
+/// the id.
 ///
 /// # Errors
 /// When no node fits: the nodes with the filters that refused them.
@@ -78,7 +79,7 @@ pub fn place(cluster: &Cluster, request: &Request<'_>) -> Result<Choice, NoNodeF
     choose(&ProposedPlan::on(cluster), request).map(|(_, choice)| choice)
 }
 
-/// As [`place`], with what a plan has sent where.
+/// Like [`place`], on top of a plan's moves.
 pub(super) fn choose<'a>(
     proposed: &ProposedPlan<'a>,
     request: &Request<'_>,
@@ -110,7 +111,7 @@ fn best<'a>(
         return best_of(proposed, request, examined, candidates.nodes(proposed));
     }
     if request.spec.preferences.is_empty() && request.spec.spread_over.is_none() {
-        // Whoever satisfies a constraint may come late in the order: then it is quicker to look at those alone.
+        // Nodes that satisfy a constraint may come late in the order: then it is faster to examine only them.
         if let Some(found) = first_in_order(proposed, request, examined, patience) {
             return found;
         }
@@ -121,7 +122,7 @@ fn best<'a>(
     }
 }
 
-/// Every one is looked at.
+/// Examines every node.
 fn best_of<'a>(
     proposed: &ProposedPlan<'a>,
     request: &Request<'_>,
@@ -144,15 +145,15 @@ fn best_of<'a>(
     best.map(|(_, node, score)| (node, score))
 }
 
-/// The first that fits in the order of the strategy; `None` when it was not found among the first `patience`.
-#[allow(clippy::type_complexity)] // whether it was found, and if so, what
+/// The first node that fits, in the order of the strategy; `None` if it is not among the first `patience`.
+#[allow(clippy::type_complexity)] // `Some` once the search is decided
 fn first_in_order<'a>(
     proposed: &ProposedPlan<'a>,
     request: &Request<'_>,
     examined: &mut Examined,
     patience: usize,
 ) -> Option<Option<(&'a Arc<Node>, Ranked)>> {
-    // Where it lives it does not count against itself: the order does not know that.
+    // On its own node the container does not count against itself, which the order does not know.
     let home =
         request.residence.map(|residence| residence.node_id).filter(|home| request.leaving != Some(*home));
     let at_home = best_of(proposed, request, examined, home.into_iter());
@@ -181,7 +182,7 @@ fn first_in_order<'a>(
     Some(both.min_by_key(|(node, score)| score.rank(node.id)))
 }
 
-/// The eligible nodes in the order of a strategy; of equals the one with the lowest id first.
+/// The eligible nodes in the order of a strategy; ties by lowest id.
 fn in_order<'a>(proposed: &'a ProposedPlan<'_>, strategy: Strategy) -> Box<dyn Iterator<Item = NodeId> + 'a> {
     match strategy {
         Strategy::Spread => Box::new(proposed.eligible.by_count().map(|(_, id)| id)),
@@ -221,7 +222,7 @@ impl<'a> Candidates<'a> {
     }
 }
 
-/// The condition that the fewest nodes satisfy; `None` when there is none that an index knows.
+/// The most selective condition; `None` if no index knows any.
 fn candidates<'a>(proposed: &ProposedPlan<'a>, request: &Request<'_>) -> Option<Candidates<'a>> {
     let labels = proposed.cluster.eligible();
     let labelled = request.spec.constraints.iter().filter_map(|constraint| {

@@ -1,4 +1,4 @@
-//! A plan in the making: the state, and what the plan has sent where.
+//! A proposed plan: the state, and the plan's moves so far.
 
 use super::place::{Choice, Request, choose};
 use foldhash::fast::FixedState;
@@ -7,32 +7,34 @@ use kdaemon_events::{ApplicationId, ContainerId, NodeId, Protocol, Spec, Strateg
 use kdaemon_projections::{Cluster, Eligible, Node, Standing};
 use std::collections::BTreeMap;
 
-/// What a plan has sent to a node that is not in the state yet.
+/// A plan's claims on a node, which are not in the state yet.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Claims {
     pub(super) count: u32,
     pub(super) millicpus: u64,
     pub(super) memory_bytes: u64,
     pub(super) ports: BTreeMap<(Protocol, u16), ContainerId>,
-    /// How many the plan has sent away. They free nothing, for they run there until they run elsewhere.
+    /// Containers that the plan moves away. They free nothing, because they run there until they run
+    /// elsewhere.
     left: u32,
-    /// Whether the node has its old place in the order by share still.
+    /// Whether the node's position in the order by share is outdated.
     is_behind: bool,
 }
 
-/// What is looked up for each move of a plan: its order is the same in each run, for its hashes have no seed.
+/// A map for lookups of each move, which iterates in the same order in each run, because its hasher has no
+/// seed.
 type Lookup<K, V> = std::collections::HashMap<K, V, FixedState>;
 
-/// How many containers of an application a plan has sent somewhere.
+/// Containers of an application that a plan has sent to some node.
 type Counts = Lookup<ApplicationId, BTreeMap<NodeId, u32>>;
 
-/// The state, and what a plan has sent where.
+/// The state, and a plan's moves so far.
 #[derive(Clone)]
 pub(super) struct ProposedPlan<'a> {
     pub(super) cluster: &'a Cluster,
     /// The eligible nodes, in order with the plan's claims.
     pub(super) eligible: Eligible,
-    /// The nodes that have their old place in the order by share still, and which: few plans ask for it.
+    /// The nodes whose position in the order by share is outdated: few plans need that order.
     behind: Vec<(NodeId, Standing)>,
     claims: Lookup<NodeId, Claims>,
     came: Counts,
@@ -56,7 +58,7 @@ impl<'a> ProposedPlan<'a> {
         if self.claims.is_empty() { None } else { self.claims.get(&node) }
     }
 
-    /// Where the plan has sent containers of an application, and how many.
+    /// The nodes that receive containers of an application, with their number.
     pub(super) fn came(&self, application: ApplicationId) -> impl Iterator<Item = (NodeId, u32)> + '_ {
         self.came.get(&application).into_iter().flatten().map(|(node, count)| (*node, *count))
     }
@@ -77,7 +79,7 @@ impl<'a> ProposedPlan<'a> {
         stand(node, claims, None).count.saturating_sub(claims.map_or(0, |claims| claims.left))
     }
 
-    /// Where a node stands for a request: where a container lives already, it does not count against itself.
+    /// A node's standing for a request: on its own node a container does not count against itself.
     pub(super) fn standing(&self, node: &Node, request: &Request<'_>) -> Standing {
         let own = request.residence.filter(|residence| residence.node_id == node.id);
         stand(node, self.claims(node.id), own.map(|residence| residence.spec.as_ref()))
@@ -112,7 +114,7 @@ impl<'a> ProposedPlan<'a> {
         request.application.into_iter().for_each(|id| count(&mut self.came, id, node.id));
     }
 
-    /// Brings the order up to date that a strategy asks for.
+    /// Updates the order that a strategy needs.
     fn set_in_order(&mut self, strategy: Strategy) {
         if strategy == Strategy::Spread || self.behind.is_empty() {
             return;
@@ -127,12 +129,12 @@ impl<'a> ProposedPlan<'a> {
     }
 }
 
-/// One more of an application.
+/// Counts one more container of an application.
 fn count(counts: &mut Counts, application: ApplicationId, node: NodeId) {
     *counts.entry(application).or_default().entry(node).or_default() += 1;
 }
 
-/// Where a node stands with the plan's claims, and without what lives there already.
+/// A node's standing with the plan's claims, without the requested container.
 fn stand(node: &Node, claims: Option<&Claims>, own: Option<&Spec>) -> Standing {
     let claimed = claims.map_or((0, 0, 0), |claims| (claims.count, claims.millicpus, claims.memory_bytes));
     let own = own.map_or((0, 0, 0), |own| {
@@ -150,8 +152,8 @@ fn stand(node: &Node, claims: Option<&Claims>, own: Option<&Spec>) -> Standing {
     }
 }
 
-/// Plans where containers go that have to leave their nodes: one after the other to the best node, with what was sent
-/// there before.
+/// Plans the targets of containers that have to leave their nodes: one after another, each to the best node
+/// given the moves before.
 pub fn evacuate(
     cluster: &Cluster,
     containers: impl IntoIterator<Item = ContainerId>,
@@ -167,7 +169,8 @@ pub fn evacuate(
         let chosen = choose(&proposed, &request);
         if let Ok((node, _)) = &chosen {
             proposed.claim(node, &request);
-            // Nothing is placed where they leave: only the spread over a label counts those that are gone.
+            // Nothing is placed on the nodes that they leave: only the spread over a label counts departed
+            // containers.
             let counted = leaving.filter(|_| spec.spread_over.is_some());
             counted.into_iter().for_each(|from| proposed.depart(from, container.application_id));
         }

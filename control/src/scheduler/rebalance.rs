@@ -20,13 +20,14 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// How often the plan asks whether a container fits on a node, at most. What is left uneven then is evened by a later plan.
+/// The most checks whether a container fits on a node. A later plan evens out what is left uneven then.
 const QUESTIONS: usize = 500_000;
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// The moves, in order: in chains, each of which evens as a whole. Most are a single move.
+    /// The moves, in order, as chains, each of which evens out the counts as a whole. Most chains are a
+    /// single move.
     pub chains: Vec<Vec<Move>>,
     /// Containers on the fullest node that takes part.
     pub most: u32,
@@ -40,15 +41,15 @@ impl Plan {
         self.chains.iter().flatten()
     }
 
-    /// Those moves that are to be made now: at most `limit`, and of each application as many as may be disrupted. What
-    /// is left out changes what the others lead to, so each chain is looked at again.
+    /// The moves to start now: at most `limit`, and of each application as many as its disruption budget
+    /// allows. Omitted moves change the effect of the others, so each chain is checked again.
     #[must_use]
     pub fn first_moves(&self, cluster: &Cluster, strategy: Strategy, limit: usize) -> Vec<Move> {
         feasible(cluster, strategy, &self.chains, limit, Some(DisruptionBudget::of(cluster))).concat()
     }
 }
 
-/// Those chains that can be carried out one after the other, with at most `limit` moves together.
+/// The chains that can be carried out one after another, with at most `limit` moves in total.
 fn feasible(
     cluster: &Cluster,
     strategy: Strategy,
@@ -59,7 +60,8 @@ fn feasible(
     let mut proposed = ProposedPlan::on(cluster);
     let (mut taken, mut left) = (Vec::new(), limit);
     for chain in chains {
-        // A chain that is too long for any round goes step by step: each step leaves a node for one that is emptier.
+        // A chain that is too long for any round is carried out step by step: each step leaves a node for an
+        // emptier one.
         let is_begun = taken.is_empty() && chain.len() > limit;
         let steps = if is_begun { &chain[..left] } else { chain.as_slice() };
         if steps.is_empty() || steps.len() > left || !evens(&proposed, chain) {
@@ -105,8 +107,9 @@ fn take_if_it_fits(proposed: &mut ProposedPlan<'_>, strategy: Strategy, step: &M
     true
 }
 
-/// Plans the moves that even the counts of the eligible nodes. Only containers under the strategy `spread` are moved;
-/// `strategy` is that of the cluster. Nodes on probation are left out: what keeps failing is not moved to.
+/// Plans the moves that even out the counts of the eligible nodes. Only containers under the strategy
+/// `spread` are moved; `strategy` is the cluster's. Nodes on probation are excluded: a flapping node receives
+/// no moves.
 #[must_use]
 pub fn plan(cluster: &Cluster, strategy: Strategy) -> Plan {
     let nodes: Vec<&Arc<Node>> =
@@ -134,8 +137,9 @@ pub fn plan(cluster: &Cluster, strategy: Strategy) -> Plan {
     };
     let mut found = chains_by(Paths::Any);
     if found.is_empty() {
-        // What the plan would lead to cannot be reached, for a container that has to leave is what another one has to
-        // stand beside (affinity). Single moves, each of which fits when it is made, lead as far as they can.
+        // The planned assignment cannot be reached, because a container that has to leave is one that another
+        // needs on its node (affinity). Single moves, each of which fits when it is made, lead as far as
+        // possible.
         found = chains_by(Paths::Single);
     }
     Plan { chains: found, most, fewest }
@@ -154,21 +158,21 @@ struct Planner<'a> {
     proposed: ProposedPlan<'a>,
     strategy: Strategy,
     paths: Paths,
-    /// The counts as the plan has them, and the nodes in their order.
+    /// The counts in the plan, and the nodes in their order.
     counts: BTreeMap<NodeId, u32>,
     order: BTreeSet<(u32, NodeId)>,
-    /// Where the plan has sent whom, and in which order it began to.
+    /// The plan's target of each moved container, in the order of the first move.
     sent: BTreeMap<ContainerId, NodeId>,
     began: Vec<ContainerId>,
     questions: Cell<usize>,
 }
 
-/// Containers that fit on the same nodes: those of one application without variables of their own.
+/// A class of containers that fit on the same nodes: all of one application.
 type Sort = Result<ApplicationId, ContainerId>;
 
 impl Planner<'_> {
     fn even(&mut self) {
-        // A move can open a way for a node that had none: so all are asked again until none has.
+        // A move can open a path for a node that had none, so all are searched again until none has one.
         loop {
             let mut is_better = false;
             let mut below = None;
@@ -185,7 +189,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The fullest node, of those that come before one in the order, if any is two below it.
+    /// The fullest node before `before` in the order, if another node has at least two containers fewer.
     fn fullest(&self, below: Option<(u32, NodeId)>) -> Option<(u32, NodeId)> {
         let candidate = match below {
             None => self.order.last().copied(),
@@ -230,7 +234,7 @@ impl Planner<'_> {
         false
     }
 
-    /// The containers of a node that may be moved for the sake of balance: one of each sort.
+    /// The containers of a node that may be moved for the sake of balance: one of each class.
     fn movable(&self, node: NodeId) -> Vec<Arc<Container>> {
         let cluster = self.proposed.cluster;
         let mut sorts: BTreeSet<Sort> = BTreeSet::new();
@@ -275,7 +279,7 @@ impl Planner<'_> {
         None
     }
 
-    /// Whether a container may move there, and is not worse off there by what its application would like.
+    /// Whether a container may move there without a loss in its application's preferences.
     fn fits(&self, container: &Container, target: &Node) -> bool {
         let cluster = self.proposed.cluster;
         let spec = cluster.spec_of(container);
@@ -297,8 +301,8 @@ impl Planner<'_> {
         there.penalty != Some(Penalty::LaunchFailed) && there.preferences.0 >= here.preferences.0 && is_even
     }
 
-    /// Takes the path to a node: the last move first, for it makes room for the one before. A node on the way that is
-    /// as full as the one where it begins is a better beginning: as much is evened by fewer moves.
+    /// Takes the path to a node, the last move first, because it makes room for the one before. A node on the
+    /// path that is as full as its start is a better start: the same effect with fewer moves.
     fn take(&mut self, from: NodeId, to: NodeId, came_by: &BTreeMap<NodeId, (NodeId, ContainerId)>) {
         let count = |id: NodeId| self.counts.get(&id).copied();
         let mut begin = to;
@@ -327,7 +331,7 @@ impl Planner<'_> {
         self.recount(to, |count| count + 1);
     }
 
-    /// From where each container goes in the end, and to where.
+    /// The net move of each container.
     fn moves(&self) -> impl Iterator<Item = Move> {
         self.began.iter().filter_map(|id| {
             let from_node_id = self.proposed.cluster.container(*id)?.placement.as_ref()?.node_id;
@@ -336,8 +340,8 @@ impl Planner<'_> {
         })
     }
 
-    /// The moves as chains from nodes that have fewer in the end to nodes that have more: paths took some containers on,
-    /// and some in circles, which nobody needs.
+    /// The net moves as chains from nodes that end up with fewer containers to nodes that end up with more.
+    /// Paths may have moved containers repeatedly, or in circles, which are omitted.
     fn chains(&self) -> Vec<Vec<Move>> {
         if self.paths == Paths::Single {
             return self.moves().map(|step| vec![step]).collect();

@@ -1,4 +1,4 @@
-//! Scores: which of the nodes that fit is the best.
+//! Scores: the order among the nodes that fit.
 
 use super::Request;
 use super::proposed_plan::ProposedPlan;
@@ -7,21 +7,22 @@ use kdaemon_events::{NodeId, Strategy};
 use kdaemon_projections::{Cluster, Node, Standing};
 use std::collections::BTreeMap;
 
-/// What scores are compared by: the least is the best. In this order: the penalty, unsatisfied preferences, the spread over a
-/// label, the load by the strategy, the id.
+/// The sort key of scores, least is best: the penalty, unsatisfied preferences, the spread over a label, the
+/// load by the strategy, the id.
 pub(super) type Rank = (Option<Penalty>, usize, (bool, u32), (u32, u32), NodeId);
 
 /// The score of a node, with the strategy that it is ranked by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ranked {
     pub(super) penalty: Option<Penalty>,
-    /// How many preferences it satisfies, of how many.
+    /// Satisfied preferences, and their total.
     pub(super) preferences: (usize, usize),
-    /// The value of the label that the application is spread over, and how many of its containers run under that.
+    /// The value of the label that the application is spread over, and the number of its containers with that
+    /// value.
     pub(super) spread: Option<(Option<String>, u32)>,
     /// Containers on the node, without the one that is placed.
     count: u32,
-    /// Its reserved share in millionths, without the one that is placed.
+    /// The node's reserved share in millionths, without the one that is placed.
     share: u32,
     strategy: Strategy,
 }
@@ -56,8 +57,8 @@ impl From<Ranked> for Score {
     }
 }
 
-/// How many containers of the application run under each value of the label that it is spread over, without the one
-/// that is placed. `None` when it is spread over none.
+/// The application's containers per value of the label that it is spread over, without the one that is
+/// placed. `None` if it is spread over none.
 pub(super) fn spread_counts<'a>(
     proposed: &ProposedPlan<'a>,
     request: &Request<'_>,

@@ -15,7 +15,7 @@ fn delete_application(name: &str) -> Command {
 }
 
 #[test]
-fn an_application_is_created() {
+fn application_is_created() {
     let web = CreateApplication {
         user_id: Some("u".into()),
         dependencies: vec!["db".into(), application("db").to_string()],
@@ -28,7 +28,7 @@ fn an_application_is_created() {
 }
 
 #[test]
-fn names_of_applications_are_checked_and_unique() {
+fn application_names_are_checked_and_unique() {
     let given = || Given::cluster().application("web").application("db");
     given().when(create(create_application("web"))).then_refused("there is an application `web` already");
     given().when(create(create_application(" x"))).then_refused(
@@ -36,7 +36,7 @@ fn names_of_applications_are_checked_and_unique() {
     );
     let rename = UpdateApplication { name: Some("db".into()), ..update_application("web") };
     given().when(update(rename)).then_refused("there is an application `db` already");
-    // An application and a container may be called the same.
+    // An application and a container may have the same name.
     given().container("x").when(create(create_application("x"))).then_kinds(["ApplicationCreated"]);
 }
 
@@ -117,7 +117,7 @@ fn specifications_are_checked() {
 }
 
 #[test]
-fn dependencies_are_there_and_never_go_in_a_circle() {
+fn dependencies_exist_and_have_no_cycle() {
     let given =
         || Given::cluster().application("db").application("web").needs("db").application("top").needs("web");
     let on = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect());
@@ -141,7 +141,7 @@ fn dependencies_are_there_and_never_go_in_a_circle() {
 }
 
 #[test]
-fn an_update_of_an_application_says_only_what_changed() {
+fn application_update_has_changed_fields_only() {
     let given = || Given::cluster().application("web");
     given().when(update(update_application("web"))).then_nothing();
     let change = UpdateApplication {
@@ -174,7 +174,7 @@ fn an_update_of_an_application_says_only_what_changed() {
 }
 
 #[test]
-fn an_application_with_containers_or_dependents_is_not_deleted() {
+fn application_with_containers_or_dependents_is_not_deleted() {
     let given = || Given::cluster().nodes(["a"]).application("db").application("web").needs("db");
     given()
         .when(delete_application("db"))
@@ -184,7 +184,7 @@ fn an_application_with_containers_or_dependents_is_not_deleted() {
         .when(delete_application("web"))
         .then_refused("application `web` has 2 containers; delete them first");
     given().when(delete_application("web")).then(["ApplicationDeleted application=web"]);
-    // One that is on its way out does not hold its application.
+    // A container that is being deleted does not keep its application.
     given()
         .container("c")
         .up_on("a")
@@ -209,7 +209,7 @@ fn commands_about_an_unknown_application_are_refused() {
 }
 
 #[test]
-fn replicas_are_made_and_placed_when_an_application_is_scaled_up() {
+fn scaling_up_creates_and_places_replicas() {
     Given::cluster()
         .nodes(["a", "b"])
         .application("web")
@@ -238,7 +238,7 @@ fn replicas_wait_when_no_node_fits() {
 }
 
 #[test]
-fn whoever_made_it_what_is_to_run_counts_and_what_is_not_does_not() {
+fn replicas_count_every_wanted_container() {
     let given =
         || Given::cluster().nodes(["a"]).application("web").container("mine").up_on("a").container("idle");
     given().when(scale("web", 1)).then(["ApplicationScaled application=web replicas=1"]);
@@ -260,7 +260,7 @@ fn whoever_made_it_what_is_to_run_counts_and_what_is_not_does_not() {
 }
 
 #[test]
-fn a_replica_that_people_stopped_is_launched_before_another_is_made_and_goes_before_a_running_one() {
+fn stopped_replica_is_reused_first_and_removed_first() {
     let given = || Given::cluster().nodes(["a"]).application("web").replica("r1").up_on("a").replica("r2");
     given().when(scale("web", 2)).then_kinds([
         "ApplicationScaled",
@@ -294,7 +294,7 @@ fn deleting_one_container_deletes_no_other() {
 }
 
 #[test]
-fn scaling_down_takes_what_does_not_run_then_from_the_fullest_node_then_the_youngest() {
+fn scaling_down_removes_stopped_then_fullest_node_then_youngest() {
     let given = || {
         let given = Given::cluster().nodes(["a", "b"]).application("web");
         let given = given.replica("r1").up_on("a").replica("r2").up_on("b").replica("r3").up_on("b");
@@ -315,7 +315,7 @@ fn scaling_down_takes_what_does_not_run_then_from_the_fullest_node_then_the_youn
 }
 
 #[test]
-fn replicas_that_wait_for_a_node_can_be_scaled_away() {
+fn waiting_replicas_can_be_scaled_down() {
     Given::cluster().application("web").when(scale("web", 3)).and_when(scale("web", 0)).then_kinds([
         "ApplicationScaled",
         "ContainerStopRequested",
@@ -328,7 +328,7 @@ fn replicas_that_wait_for_a_node_can_be_scaled_away() {
 }
 
 #[test]
-fn a_replica_that_people_delete_is_made_anew() {
+fn deleted_replica_is_created_again() {
     let given = Given::cluster().nodes(["a"]).application("web").replicas(1).replica("web-1").up_on("a");
     given.when(delete("web-1")).then([
         "ContainerStopRequested container=web-1 then_delete=true",
@@ -339,14 +339,14 @@ fn a_replica_that_people_delete_is_made_anew() {
 }
 
 #[test]
-fn an_application_has_at_most_300_replicas() {
+fn application_has_at_most_300_replicas() {
     let refusal = "replicas: 301 is more than the 300 containers that one application can have";
     Given::cluster().application("web").when(scale("web", 301)).then_refused(refusal);
     let web = CreateApplication { replicas: Some(301), ..create_application("web") };
     Given::cluster().when(create(web)).then_refused(refusal);
     let change = UpdateApplication { replicas: Some(Some(301)), ..update_application("web") };
     Given::cluster().application("web").when(update(change)).then_refused(refusal);
-    // As many as there can be fit into one commit, up and down.
+    // The most replicas fit into one commit, scaling up and down.
     let up = Given::cluster().nodes(["a"]).application("web").when(scale("web", 300));
     assert!(up.decision().events.len() <= kdaemon_events::COMMIT_EVENTS_LIMIT);
     let down = up.and_when(scale("web", 0));
@@ -354,7 +354,7 @@ fn an_application_has_at_most_300_replicas() {
 }
 
 #[test]
-fn a_disabled_application_launches_nothing() {
+fn disabled_application_launches_nothing() {
     let given = || Given::cluster().nodes(["a"]).application("web").disabled();
     let refusal = "application `web` is disabled and launches nothing; enable it first (is_enabled = true)";
     given().when(scale("web", 1)).then_refused(refusal);
@@ -362,7 +362,7 @@ fn a_disabled_application_launches_nothing() {
     given().container("c").when(launch("c")).then_refused(refusal);
     let then = given().container("c").waiting().when(place("c"));
     then.then(["ContainerUnschedulable container=c reason=application_disabled"]);
-    // Enabling it makes the replicas that it is to have.
+    // Enabling the application creates its replicas.
     let enable = UpdateApplication { is_enabled: Some(true), ..update_application("web") };
     given().replicas(1).when(update(enable)).then_kinds([
         "ApplicationUpdated",
@@ -373,7 +373,7 @@ fn a_disabled_application_launches_nothing() {
 }
 
 #[test]
-fn creating_or_editing_replicas_scales_at_once_and_null_hands_the_containers_back() {
+fn editing_replicas_scales_and_null_returns_control() {
     let web = CreateApplication { replicas: Some(1), ..create_application("web") };
     let then = Given::cluster().nodes(["a"]).when(create(web)).then_kinds([
         "ApplicationCreated",

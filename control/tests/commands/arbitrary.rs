@@ -1,4 +1,5 @@
-//! Arbitrary events, of every kind, sane and not: ids from a small pool, so that they meet.
+//! Arbitrary events of every kind, sensible or not. Ids come from a small pool, so that events refer to the
+//! same subjects.
 
 use chrono::{DateTime, Utc};
 use kdaemon_events::application::*;
@@ -39,11 +40,11 @@ fn seq() -> impl Strategy<Value = Seq> {
     prop_oneof![9 => 0_u64..100, 1 => any::<u64>()].prop_map(Seq)
 }
 pub fn time() -> impl Strategy<Value = DateTime<Utc>> {
-    // Whole nanoseconds of the years 1900 to 2200.
+    // Times in whole nanoseconds, from the years 1900 to 2200.
     (-2_208_988_800_i64..7_258_118_400, 0_u32..1_000_000_000)
         .prop_map(|(seconds, nanos)| DateTime::from_timestamp(seconds, nanos).unwrap())
 }
-/// Text with everything that can go wrong in it, and a few words that meet.
+/// Text with difficult characters, and a few common words.
 pub fn text() -> impl Strategy<Value = String> {
     prop_oneof![3 => "[a-d]", 1 => any::<String>()]
 }
@@ -64,7 +65,7 @@ fn port() -> impl Strategy<Value = PortSpec> {
         protocol,
     })
 }
-/// What parses from text that people write: there is no other way to one.
+/// Values that can only be made by parsing text.
 fn parsed<T: std::str::FromStr<Err: std::fmt::Debug> + std::fmt::Debug>(
     pattern: &'static str,
 ) -> impl Strategy<Value = T> {

@@ -4,7 +4,7 @@ use kdaemon_events::{ContainerId, NodeId, Protocol};
 use kdaemon_projections::{Cluster, Container, Desired, Phase, Status};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Panics when an index is not what its containers say.
+/// Panics if an index disagrees with the containers.
 #[track_caller]
 pub fn indexes(cluster: &Cluster) {
     for node in cluster.nodes() {
@@ -71,7 +71,7 @@ pub fn indexes(cluster: &Cluster) {
     assert_eq!(migrating, expected, "migrating containers");
 }
 
-/// Panics when the orders of the eligible nodes are not what the nodes say.
+/// Panics if the orders of the eligible nodes disagree with the nodes.
 #[track_caller]
 pub fn eligible(cluster: &Cluster) {
     let nodes = || cluster.nodes().filter(|node| node.is_eligible());
@@ -112,7 +112,7 @@ fn held_nodes(container: &Container) -> BTreeSet<NodeId> {
     container.placement.iter().map(|placement| placement.node_id).chain(retired).collect()
 }
 
-/// Who claims which fixed port of a node.
+/// The containers that claim each fixed port of a node.
 fn claims(cluster: &Cluster, node: NodeId) -> BTreeMap<(Protocol, u16), BTreeSet<ContainerId>> {
     let mut claims: BTreeMap<(Protocol, u16), BTreeSet<ContainerId>> = BTreeMap::new();
     for container in cluster.containers() {

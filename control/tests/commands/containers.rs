@@ -1,4 +1,4 @@
-//! Container records: making, editing, launching, stopping, deleting.
+//! Container records: creating, editing, launching, stopping, deleting.
 
 use crate::fixture::*;
 use kdaemon_control::commands::{Command, CreateContainer, UpdateContainer};
@@ -26,7 +26,7 @@ fn variables(name: &str, value: &str) -> Environment {
 }
 
 #[test]
-fn a_container_is_created() {
+fn container_is_created() {
     let c = CreateContainer {
         user_id: Some("u".into()),
         env_variables: variables("A", "1"),
@@ -42,7 +42,7 @@ fn a_container_is_created() {
 }
 
 #[test]
-fn a_container_without_a_name_is_called_after_its_application() {
+fn nameless_container_is_named_after_its_application() {
     let nameless = CreateContainer { name: None, ..create_container("", "web") };
     web()
         .container("web-1")
@@ -55,7 +55,7 @@ fn a_container_without_a_name_is_called_after_its_application() {
 }
 
 #[test]
-fn what_a_container_is_created_with_is_checked() {
+fn invalid_container_creation_is_refused() {
     web()
         .container("c")
         .when(create(create_container("c", "web")))
@@ -71,7 +71,7 @@ fn what_a_container_is_created_with_is_checked() {
 }
 
 #[test]
-fn an_update_of_a_container_says_only_what_changed() {
+fn container_update_has_changed_fields_only() {
     let change = UpdateContainer {
         name: Some("new".into()),
         user_id: Some(Some("u".into())),
@@ -95,7 +95,7 @@ fn an_update_of_a_container_says_only_what_changed() {
 }
 
 #[test]
-fn what_a_container_is_updated_to_is_checked() {
+fn invalid_container_update_is_refused() {
     let given = || web().application("other").application("web").running(["c"], "a").container("d");
     let refused = |change: UpdateContainer, text: &str| given().when(update(change)).then_refused(text);
     refused(
@@ -112,7 +112,7 @@ fn what_a_container_is_updated_to_is_checked() {
     );
     refused(
         UpdateContainer { application: Some(Some("other".into())), ..update_container("c") },
-        "container `c` is to run; stop it before it gets another application",
+        "container `c` is scheduled to run; stop it before you change its application",
     );
     let other = UpdateContainer { application: Some(Some("other".into())), ..update_container("d") };
     given().when(update(other)).then(["ContainerUpdated application=other container=d"]);
@@ -136,7 +136,7 @@ fn commands_about_an_unknown_container_are_refused() {
 }
 
 #[test]
-fn a_container_is_launched_where_the_fewest_are() {
+fn container_is_launched_on_the_emptiest_node() {
     web()
         .running(["other"], "a")
         .container("c")
@@ -152,14 +152,14 @@ fn a_container_is_launched_where_the_fewest_are() {
 }
 
 #[test]
-fn what_runs_or_is_launched_already_is_not_launched_again() {
+fn launching_a_running_container_does_nothing() {
     web().running(["c"], "a").when(launch("c")).then_nothing();
     web().container("c").waiting().when(launch("c")).then_nothing();
     web().container("c").placed_on("a").when(launch("c")).then_nothing();
 }
 
 #[test]
-fn a_container_without_an_application_is_not_launched() {
+fn container_without_an_application_is_not_launched() {
     web()
         .bare("c")
         .when(launch("c"))
@@ -167,7 +167,7 @@ fn a_container_without_an_application_is_not_launched() {
 }
 
 #[test]
-fn a_launch_that_fits_nowhere_is_refused_with_a_reason_for_each_node() {
+fn unschedulable_launch_is_refused_with_a_reason_per_node() {
     let given = Given::cluster()
         .node("new")
         .nodes(["down"])
@@ -186,7 +186,7 @@ fn a_launch_that_fits_nowhere_is_refused_with_a_reason_for_each_node() {
 }
 
 #[test]
-fn a_launch_waits_for_the_applications_that_it_depends_on() {
+fn launch_waits_for_dependencies() {
     let given = || {
         let given = Given::cluster().nodes(["a", "b"]).application("db").container("db-1");
         given.application("web").needs("db").container("c")
@@ -208,7 +208,7 @@ fn a_launch_waits_for_the_applications_that_it_depends_on() {
 }
 
 #[test]
-fn a_failed_or_stopped_container_can_be_launched_again_and_its_old_placement_goes() {
+fn relaunch_of_a_failed_or_stopped_container_retires_its_placement() {
     let then = web().container("c").placed_on("a").failed().when(launch("c"));
     let then = then.then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
     assert_eq!(then.container("c").attempts, 0);
@@ -223,9 +223,9 @@ fn a_failed_or_stopped_container_can_be_launched_again_and_its_old_placement_goe
 }
 
 #[test]
-fn a_container_is_stopped_in_every_phase() {
+fn container_can_be_stopped_in_every_phase() {
     let requested = "ContainerStopRequested container=c";
-    // Nothing runs: there is nothing to wait for.
+    // Nothing runs, so there is nothing to wait for.
     let at_once = [requested, "ContainerStopped container=c"];
     web()
         .container("c")
@@ -254,14 +254,14 @@ fn a_container_is_stopped_in_every_phase() {
         .and_when(stopped("c", 1))
         .then(["ContainerStopped container=c exit_code=143 generation=1"])
         .because(["ContainerStopRequested c"]);
-    // It does not run and is not going to.
+    // It does not run and is not scheduled to.
     web().container("c").when(stop("c")).then_nothing();
     web().container("c").up_on("a").stopping().when(stop("c")).then_nothing();
     web().container("c").down_on("a").when(stop("c")).then_nothing();
 }
 
 #[test]
-fn stopping_a_container_that_moves_ends_the_move() {
+fn stopping_a_moving_container_ends_the_move() {
     let given = web().container("c").up_on("a").moving_to("b", MigrationReason::Balance, true);
     let then = given.when(stop("c")).then(["ContainerStopRequested container=c"]);
     let c = then.container("c");
@@ -270,7 +270,7 @@ fn stopping_a_container_that_moves_ends_the_move() {
 }
 
 #[test]
-fn a_stop_counts_only_while_it_is_wanted() {
+fn stop_report_counts_only_while_a_stop_is_wanted() {
     web().running(["c"], "a").when(stopped("c", 1)).then_nothing();
     web().container("c").up_on("a").stopping().when(stopped("c", 7)).then_nothing();
     web().when(stopped("x", 1)).then_nothing();
@@ -278,7 +278,7 @@ fn a_stop_counts_only_while_it_is_wanted() {
 }
 
 #[test]
-fn a_container_without_a_placement_is_deleted_at_once() {
+fn unplaced_container_is_deleted_at_once() {
     web()
         .container("c")
         .when(delete("c"))
@@ -287,7 +287,7 @@ fn a_container_without_a_placement_is_deleted_at_once() {
 }
 
 #[test]
-fn a_container_on_a_reachable_node_is_deleted_when_it_is_gone_from_there() {
+fn container_on_a_reachable_node_is_deleted_after_its_removal() {
     let asked = web().running(["c"], "a").when(delete("c"));
     let asked = asked.then(["ContainerStopRequested container=c then_delete=true"]);
     assert_eq!(asked.container("c").status().as_str(), "STOPPING");
@@ -305,7 +305,7 @@ fn a_container_on_a_reachable_node_is_deleted_when_it_is_gone_from_there() {
 }
 
 #[test]
-fn a_container_on_an_unreachable_node_is_deleted_at_once_and_is_an_orphan_later() {
+fn container_on_an_unreachable_node_is_deleted_at_once_and_orphaned() {
     use kdaemon_control::observed::ContainerState;
     web()
         .running(["c"], "a")
@@ -326,7 +326,7 @@ fn a_container_on_an_unreachable_node_is_deleted_at_once_and_is_an_orphan_later(
 }
 
 #[test]
-fn a_deletion_waits_only_for_nodes_that_can_be_reached() {
+fn deletion_waits_for_reachable_nodes_only() {
     let given = web().container("c").up_on("a").moving_to("b", MigrationReason::Balance, true).launched();
     let then = given.when(delete("c")).then_kinds(["ContainerStopRequested"]);
     then.and_when(removed("c", 2, "b"))
@@ -338,12 +338,12 @@ fn a_deletion_waits_only_for_nodes_that_can_be_reached() {
 }
 
 #[test]
-fn only_what_is_to_be_deleted_is_deleted() {
+fn finishing_a_deletion_needs_a_requested_one() {
     web().container("c").when(Command::FinishDelete(container("c"))).then_nothing();
 }
 
 #[test]
-fn the_name_of_a_deleted_container_is_free_again() {
+fn name_of_a_deleted_container_is_free() {
     web()
         .container("c")
         .when(delete("c"))

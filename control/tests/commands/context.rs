@@ -1,4 +1,4 @@
-//! What comes in with a command: who, when, under which term, and what must not have changed.
+//! The context of a command: actor, time, term and precondition.
 
 use crate::fixture::*;
 use chrono::TimeDelta;
@@ -8,7 +8,7 @@ use kdaemon_events::{Actor, ClusterId, RequestId, Seq, Subject, Term};
 use uuid::Uuid;
 
 #[test]
-fn a_cluster_is_created_once() {
+fn cluster_is_created_once() {
     let create = Command::CreateCluster(ClusterId(Uuid::from_u128(7)));
     Given::nothing()
         .when(create.clone())
@@ -22,7 +22,7 @@ fn lead(term: u64) -> Command {
 }
 
 #[test]
-fn each_leader_has_a_higher_term_than_the_one_before() {
+fn terms_increase() {
     Given::cluster()
         .when(lead(1))
         .then(["LeaderElected daemon=one term=1"])
@@ -33,7 +33,7 @@ fn each_leader_has_a_higher_term_than_the_one_before() {
 }
 
 #[test]
-fn a_deposed_leader_cannot_write() {
+fn deposed_leader_cannot_write() {
     let given = |term| {
         let elected = LeaderElected { term: Term(2), daemon: "two".into() };
         let given = Given::cluster().nodes(["a"]).event(elected);
@@ -46,7 +46,7 @@ fn a_deposed_leader_cannot_write() {
 }
 
 #[test]
-fn what_has_changed_since_it_was_read_is_left_alone() {
+fn modified_resource_fails_its_precondition() {
     let given = |subject, seq| {
         let given = Given::cluster().nodes(["a"]).application("web").container("c");
         given.context(|context| context.precondition = Some(Precondition { subject, seq: Seq(seq) }))
@@ -68,7 +68,7 @@ fn what_has_changed_since_it_was_read_is_left_alone() {
 }
 
 #[test]
-fn of_what_is_gone_it_is_said_that_it_is_gone() {
+fn missing_resource_is_reported_before_its_precondition() {
     let gone = Precondition { subject: Subject::Container(container("c")), seq: Seq(1) };
     Given::cluster()
         .context(|context| context.precondition = Some(gone))
@@ -77,7 +77,7 @@ fn of_what_is_gone_it_is_said_that_it_is_gone() {
 }
 
 #[test]
-fn every_event_says_who_did_it_in_which_request_and_in_answer_to_what() {
+fn every_event_has_actor_request_and_cause() {
     let then = Given::cluster()
         .nodes(["a"])
         .application("web")
@@ -97,7 +97,7 @@ fn every_event_says_who_did_it_in_which_request_and_in_answer_to_what() {
 }
 
 #[test]
-fn the_time_of_an_event_is_never_earlier_than_of_the_one_before() {
+fn event_times_never_go_back() {
     let given = Given::cluster();
     let last = given.cluster.at().unwrap();
     let given = given.context(|context| context.now -= TimeDelta::seconds(60));
@@ -106,7 +106,7 @@ fn the_time_of_an_event_is_never_earlier_than_of_the_one_before() {
 }
 
 #[test]
-fn times_are_kept_to_the_microsecond_and_ids_are_of_their_time() {
+fn times_have_microseconds_and_ids_contain_their_time() {
     let given = Given::cluster().context(|context| context.now += TimeDelta::nanoseconds(1_500_001_999));
     let now = given.context.now;
     let then = given.when(Command::MountNode(mount("a"))).then_kinds(["NodeMounted"]);
@@ -118,7 +118,7 @@ fn times_are_kept_to_the_microsecond_and_ids_are_of_their_time() {
 }
 
 #[test]
-fn ids_sort_by_their_time_within_a_millisecond_too() {
+fn ids_sort_by_time_within_a_millisecond() {
     let ids: Vec<_> = (0..2_000)
         .map(|micros| {
             let given = Given::cluster().context(|context| {
@@ -132,7 +132,7 @@ fn ids_sort_by_their_time_within_a_millisecond_too() {
 }
 
 #[test]
-fn the_same_command_with_the_same_context_is_decided_the_same() {
+fn decisions_are_deterministic() {
     let decide = || {
         let then = Given::cluster().nodes(["a", "b"]).application("web").when(scale("web", 5));
         then.decision().events.clone()

@@ -1,4 +1,4 @@
-//! The fixture: a cluster made of events in a few words, a command, and what comes of it, in words again.
+//! The fixture: a cluster described in a few words, a command, and its events as text.
 //!
 //! An event is compared as its kind and its data, the keys in order: `ContainerPlaced container=c generation=1
 //! node=a (0; b down)`. Ids stand there as the names of what they belong to, times as the distance from now.
@@ -74,7 +74,7 @@ pub fn facts(name: &str) -> EngineFacts {
     }
 }
 
-/// What is given.
+/// The given state.
 #[derive(Clone)]
 pub struct Given {
     pub cluster: Cluster,
@@ -142,7 +142,7 @@ impl Given {
         self
     }
 
-    // Nodes: each word after `node` is about that one.
+    // Adds nodes: each call after `node` applies to that node.
 
     pub fn node(mut self, name: &str) -> Self {
         self.node = node(name);
@@ -215,7 +215,7 @@ impl Given {
         self.event(MigrationsPaused { unhealthy: 2, nodes: 3 })
     }
 
-    // Applications: each word after `application` is about that one.
+    // Adds applications: each call after `application` applies to that application.
 
     pub fn application(mut self, name: &str) -> Self {
         self.application = application(name);
@@ -238,7 +238,7 @@ impl Given {
         self.event(ApplicationUpdated { spec: Some(Box::new(spec)), ..unchanged_application(id) })
     }
 
-    /// Publishes ports, as people write them.
+    /// Publishes ports, in the form that people write.
     pub fn ports(self, text: &str) -> Self {
         self.spec(|spec| spec.exposed_ports = ports(text))
     }
@@ -259,7 +259,7 @@ impl Given {
         self.event(ApplicationScaled { application_id, replicas: Some(replicas) })
     }
 
-    // Containers of that application: each word after `container` is about that one.
+    // Adds containers of that application: each call after `container` applies to that container.
 
     pub fn container(mut self, name: &str) -> Self {
         self.container = container(name);
@@ -279,7 +279,7 @@ impl Given {
         self.event(bare_container(name))
     }
 
-    /// The words that follow are about this container.
+    /// The calls that follow apply to this container.
     pub fn then_container(mut self, name: &str) -> Self {
         self.container = container(name);
         self
@@ -305,7 +305,7 @@ impl Given {
         self.placed_on(name).launched()
     }
 
-    /// Its wanted placement starts.
+    /// Starts its wanted placement.
     pub fn launched(self) -> Self {
         let container_id = self.container;
         let placement = self.cluster.container(container_id).unwrap().placement.clone().unwrap();
@@ -357,7 +357,7 @@ impl Given {
         })
     }
 
-    /// So many launches failed, the last just now.
+    /// This many launches failed, the last just now.
     pub fn launch_failed(self, attempt: u32, node_fault: bool) -> Self {
         let container_id = self.container;
         let (generation, now) = (self.generation(), self.context.now);
@@ -373,7 +373,7 @@ impl Given {
         })
     }
 
-    /// It exits and is started again, so many times in a row.
+    /// Exits and restarts, this many times in a row.
     pub fn exited_times(self, times: u32) -> Self {
         (0..times).fold(self, |given, _| {
             let (container_id, now, generation) = (given.container, given.context.now, given.generation());
@@ -415,7 +415,7 @@ impl Given {
         self.current().generation
     }
 
-    /// The command comes.
+    /// Submits the command.
     pub fn when(self, command: Command) -> Then {
         let result = decide(&self.cluster, command, &self.context);
         Then { given: self, result }
@@ -450,7 +450,7 @@ fn unchanged_application(application_id: ApplicationId) -> ApplicationUpdated {
     }
 }
 
-/// What came of it.
+/// The outcome.
 pub struct Then {
     given: Given,
     pub result: Result<Decision, Refusal>,
@@ -463,7 +463,7 @@ impl Then {
         let decision = self.decision();
         let said: Vec<_> = decision.events.iter().map(|e| self.say(e, &decision.cluster)).collect();
         assert_eq!(said, expected, "\nsaid:\n{}\n", said.join("\n"));
-        // What was decided is what the log will lead to.
+        // The decided state equals the fold of the log.
         let folded = self.given.cluster.clone().fold(&decision.events);
         assert!(folded == decision.cluster, "the decided state is not the fold of its events");
         crate::check::indexes(&decision.cluster);
@@ -484,7 +484,7 @@ impl Then {
         self
     }
 
-    /// How many containers it moves.
+    /// The number of containers that it moves.
     #[track_caller]
     pub fn moved(self) -> usize {
         let kinds = self.decision().events.iter().map(|e| e.event.kind().as_str());
@@ -503,7 +503,7 @@ impl Then {
         }
     }
 
-    /// The events answer these: each as kind and subject, or `nothing`.
+    /// The causes of the events, each as kind and subject, or `nothing`.
     #[track_caller]
     pub fn because<const N: usize>(self, expected: [&str; N]) -> Self {
         let decision = self.decision();
@@ -525,7 +525,7 @@ impl Then {
         self
     }
 
-    /// The story goes on from the state that this led to.
+    /// Continues from the resulting state.
     #[track_caller]
     pub fn and_when(mut self, command: Command) -> Self {
         let decision = self.decision().clone();
@@ -534,7 +534,7 @@ impl Then {
         self.given.when(command)
     }
 
-    /// The story goes on with these events.
+    /// Continues with these events.
     #[track_caller]
     pub fn and_given(mut self) -> Given {
         let decision = self.decision().clone();
@@ -588,7 +588,7 @@ fn no_route() -> ProbeFailure {
     Failure::NoConnection { quote: "no route to host".into() }.into()
 }
 
-// Commands in short.
+// Short forms of commands.
 
 pub fn mount(name: &str) -> MountNode {
     MountNode {

@@ -1,4 +1,4 @@
-//! Old logs are read: lines that earlier versions wrote, kept as they were.
+//! Compatibility: lines that earlier versions wrote are still read.
 
 use crate::arbitrary;
 use kdaemon_events::{Digest, Envelope, Kind, Seq};
@@ -7,11 +7,11 @@ use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 use std::collections::BTreeSet;
 
-/// Events of every kind as version 1 of each was written. Lines are added, never changed.
+/// Events of every kind in version 1. Lines are added, never changed.
 const WRITTEN: &str = include_str!("golden.jsonl");
 
 #[test]
-fn every_event_that_was_ever_written_is_read_and_loses_nothing() {
+fn every_golden_event_round_trips() {
     let mut kinds = BTreeSet::new();
     for line in WRITTEN.lines() {
         let envelope = Envelope::decode(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -24,7 +24,7 @@ fn every_event_that_was_ever_written_is_read_and_loses_nothing() {
 
 /// Prints lines to add to the file when there is a new kind of event.
 #[test]
-fn golden_lines_can_be_made() {
+fn golden_lines_can_be_generated() {
     let mut runner = TestRunner::deterministic();
     for kind in Kind::ALL {
         for _ in 0..3 {
@@ -41,18 +41,18 @@ fn golden_lines_can_be_made() {
 /// The digests of what [`Cluster::to_bytes`] makes of the log above, by version.
 const SNAPSHOTS: &[(u32, &str)] = &[
     (1, "f9d25c2142292a11583285efe08041569a8717728c44cf69f802aa0eddf909d6"),
-    // A move ends when its origin ceases to serve while it waits: which this log has no case of.
+    // A move ends when its origin stops serving while it waits; this log has no such case.
     (2, "f9d25c2142292a11583285efe08041569a8717728c44cf69f802aa0eddf909d6"),
-    // What is adopted avoids no node any more: which this log has no case of either.
+    // Adoption clears the avoided nodes; this log has no such case either.
     (3, "f9d25c2142292a11583285efe08041569a8717728c44cf69f802aa0eddf909d6"),
 ];
 
-/// A state that was kept by one version of the program is read by the next one only if nothing about its form, and
-/// nothing about the fold, is another: when this fails for a reason, `SNAPSHOT_VERSION` goes up and a line is added.
+/// A snapshot of one version of the program is read by the next only if neither its format nor the fold has
+/// changed. If this test fails for a good reason, raise `SNAPSHOT_VERSION` and add a line.
 #[test]
-fn a_snapshot_is_as_its_version_says() {
+fn snapshot_bytes_match_their_version() {
     let mut log: Vec<Envelope> = WRITTEN.lines().map(|line| Envelope::decode(line).unwrap()).collect();
-    // First what makes things, then what happens to them.
+    // First the events that create subjects, then the others.
     log.sort_by_key(|envelope| !envelope.event.kind().as_str().ends_with("Created"));
     for (envelope, seq) in log.iter_mut().zip(1..) {
         envelope.seq = Seq(seq);

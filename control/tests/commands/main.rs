@@ -1,4 +1,4 @@
-//! The decisions: given events, when a command comes, then exactly these events or this refusal.
+//! Decisions: given events, when a command, then exactly these events or this refusal.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 

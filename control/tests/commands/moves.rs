@@ -10,7 +10,7 @@ fn roll() -> Command {
 }
 
 #[test]
-fn nothing_is_evacuated_from_a_node_that_works() {
+fn working_node_is_not_evacuated() {
     Given::cluster()
         .nodes(["a", "b"])
         .application("web")
@@ -20,19 +20,19 @@ fn nothing_is_evacuated_from_a_node_that_works() {
 }
 
 #[test]
-fn a_move_from_a_working_node_starts_the_new_one_first() {
+fn move_from_a_working_node_starts_the_new_one_first() {
     let given = || Given::cluster().nodes(["a", "b"]).application("web");
     let start_first = |given: Given| {
         let then = given.draining("a").when(evacuate("a")).then_kinds(["ContainerMigrationCommanded"]);
         then.container("c").is_served_by_predecessor()
     };
     assert!(start_first(given().running(["c"], "a")));
-    // What does not run yet has nothing to keep running.
+    // A container that does not run yet has no predecessor to keep.
     assert!(!start_first(given().container("c").placed_on("a")));
 }
 
 #[test]
-fn a_move_serves_on_until_the_new_one_is_up_and_then_lets_the_old_one_go() {
+fn old_placement_serves_until_the_new_one_is_up() {
     let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a").draining("a");
     let moving = given.when(evacuate("a"));
     assert_eq!(moving.container("c").status().as_str(), "UP");
@@ -46,7 +46,7 @@ fn a_move_serves_on_until_the_new_one_is_up_and_then_lets_the_old_one_go() {
 }
 
 #[test]
-fn what_is_bound_to_a_drained_node_stays_and_says_so() {
+fn bound_container_stays_on_a_drained_node_with_the_reason() {
     let given = Given::cluster().nodes(["a", "b"]).application("web");
     let given = given.spec(|spec| spec.volumes = vec!["data:/data".parse().unwrap()]).running(["c"], "a");
     let then = given.draining("a").when(evacuate("a")).then([
@@ -58,7 +58,7 @@ fn what_is_bound_to_a_drained_node_stays_and_says_so() {
 }
 
 #[test]
-fn what_has_nowhere_to_go_from_an_unhealthy_node_waits_and_says_so() {
+fn unschedulable_container_of_an_unhealthy_node_waits_with_the_reason() {
     let given = Given::cluster().nodes(["a"]).application("web").running(["c"], "a").node_down("a");
     let then = given
         .when(evacuate("a"))
@@ -68,14 +68,14 @@ fn what_has_nowhere_to_go_from_an_unhealthy_node_waits_and_says_so() {
 }
 
 #[test]
-fn only_what_is_to_run_is_evacuated() {
+fn only_wanted_containers_are_evacuated() {
     let given = Given::cluster().nodes(["a", "b"]).application("web");
     let given = given.container("c1").up_on("a").stopping().container("c2").down_on("a").draining("a");
     given.when(evacuate("a")).then_nothing();
 }
 
 #[test]
-fn a_drain_moves_a_bounded_number_at_a_time_an_unhealthy_node_is_left_at_once() {
+fn drain_is_bounded_and_evacuation_of_an_unhealthy_node_is_not() {
     let given = || {
         let given =
             Given::cluster().nodes(["a", "b"]).application("web").spec(|s| s.disruption_limit = Some(9));
@@ -94,7 +94,7 @@ fn a_drain_moves_a_bounded_number_at_a_time_an_unhealthy_node_is_left_at_once() 
 }
 
 #[test]
-fn no_more_of_an_application_is_moved_at_a_time_than_its_disruption_limit() {
+fn disruption_limit_bounds_moves_of_an_application() {
     let given = |limit: Option<u32>, count: usize| {
         let names: Vec<_> = (1..=count).map(|n| format!("c{n}")).collect();
         let given =
@@ -108,25 +108,25 @@ fn no_more_of_an_application_is_moved_at_a_time_than_its_disruption_limit() {
         assert_eq!(moves(given(limit, count).draining("a"), evacuate("a")), expected, "{limit:?} of {count}");
     }
     assert_eq!(moves(given(Some(1), 8), Command::Rebalance), 1);
-    // What does not run does not have to be spared, and counts: the others wait for it.
+    // A stopped container needs no consideration, but counts: the others wait for it.
     let given = given(Some(1), 3).container("c9").placed_on("b").draining("a").draining("b").nodes(["c"]);
     assert_eq!(moves(given.clone(), evacuate("a")), 0);
     assert_eq!(moves(given, evacuate("b")), 1);
-    // Of two applications each has its own.
+    // Each of two applications has its own limit.
     let two = Given::cluster().nodes(["a", "b"]).application("one").running(["c1", "c2"], "a");
     let two = two.application("two").running(["d1", "d2"], "a").draining("a");
     assert_eq!(moves(two, evacuate("a")), 2);
 }
 
 #[test]
-fn a_drain_goes_on_while_migrations_are_paused() {
+fn drain_continues_while_migrations_are_paused() {
     let given =
         Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a").draining("a").paused();
     given.when(evacuate("a")).then_kinds(["ContainerMigrationCommanded"]);
 }
 
 #[test]
-fn uneven_counts_are_evened() {
+fn uneven_counts_are_rebalanced() {
     let given = Given::cluster().nodes(["a", "b"]).application("web").spec(|s| s.disruption_limit = Some(2));
     let given = given.running(["c1", "c2", "c3", "c4"], "a");
     let then = given.when(Command::Rebalance).then([
@@ -150,7 +150,7 @@ fn counts_within_one_of_each_other_are_even() {
 }
 
 #[test]
-fn a_plan_is_carried_out_a_bounded_number_of_moves_at_a_time() {
+fn plan_is_carried_out_in_bounded_steps() {
     let given = Given::cluster().nodes(["a", "b"]).application("web");
     let given = given.running(["c1", "c2", "c3", "c4", "c5", "c6"], "a");
     let then = given.policy(|policy| policy.max_migrations = 1).when(Command::Rebalance);
@@ -168,12 +168,12 @@ fn a_plan_is_carried_out_a_bounded_number_of_moves_at_a_time() {
 }
 
 #[test]
-fn what_must_not_move_for_balance_stays() {
+fn pinned_containers_do_not_move_for_balance() {
     let nodes = || Given::cluster().nodes(["a", "b"]).application("web");
     // Volumes.
     let bound = nodes().spec(|s| s.volumes = vec!["data:/data".parse().unwrap()]);
     bound.running(["c1", "c2"], "a").when(Command::Rebalance).then_nothing();
-    // Whoever owns it said so.
+    // Its owner pinned it.
     let mut pinned = nodes().running(["c1", "c2"], "a");
     for name in ["c1", "c2"] {
         pinned = pinned.event(ContainerUpdated {
@@ -186,7 +186,7 @@ fn what_must_not_move_for_balance_stays() {
         });
     }
     pinned.when(Command::Rebalance).then_nothing();
-    // What is on its way already, or does not run.
+    // Already moving, or not running.
     let starting = nodes().container("c1").placed_on("a").container("c2").up_on("a").stopping();
     starting.when(Command::Rebalance).then_nothing();
     // Constraints.
@@ -196,7 +196,7 @@ fn what_must_not_move_for_balance_stays() {
 }
 
 #[test]
-fn balance_looks_only_at_nodes_that_take_containers() {
+fn balance_ignores_nodes_that_take_no_containers() {
     let three = || Given::cluster().nodes(["a"]).application("web").running(["c1", "c2", "c3"], "a");
     three().nodes(["b"]).node_down("b").when(Command::Rebalance).then_nothing();
     three().node("b").up().cordoned().when(Command::Rebalance).then_nothing();
@@ -210,7 +210,7 @@ fn balance_looks_only_at_nodes_that_take_containers() {
 }
 
 #[test]
-fn a_plan_never_sends_two_claims_for_one_port_or_the_last_slot() {
+fn plan_never_claims_a_port_or_slot_twice() {
     let given = Given::cluster().nodes(["a"]).application("web").ports("8080:80").running(["c1"], "a");
     let given = given.application("two").ports("8080:80").event(kdaemon_events::node::NodeMounted {
         node_id: node("b"),
@@ -230,7 +230,7 @@ fn a_plan_never_sends_two_claims_for_one_port_or_the_last_slot() {
 }
 
 #[test]
-fn a_changed_application_is_rolled_out_one_container_at_a_time() {
+fn changed_application_rolls_one_container_at_a_time() {
     let change = UpdateApplication {
         spec: SpecChanges { docker_image: Some("image:2".into()), ..SpecChanges::default() },
         ..update_application("web")
@@ -256,7 +256,7 @@ fn a_changed_application_is_rolled_out_one_container_at_a_time() {
 }
 
 #[test]
-fn what_claims_a_fixed_port_is_stopped_before_its_update_starts_on_the_same_node() {
+fn fixed_port_is_released_before_an_update_on_the_same_node() {
     let given = Given::cluster().nodes(["a"]).application("web").ports("8080:80").running(["c"], "a");
     let given = given.spec(|spec| spec.docker_image = "image:2".into());
     given
@@ -272,7 +272,7 @@ fn stopped_containers_are_not_rolled() {
 }
 
 #[test]
-fn a_container_whose_target_fails_too_moves_on() {
+fn container_whose_target_fails_moves_again() {
     let given = Given::cluster().nodes(["a", "b", "c"]).application("web").running(["x"], "a");
     let given = given.moving_to("b", MigrationReason::Balance, true).node_down("b");
     let then = given
@@ -283,7 +283,7 @@ fn a_container_whose_target_fails_too_moves_on() {
 }
 
 #[test]
-fn what_leaves_a_drained_node_or_is_lost_is_not_rolled_beside_that() {
+fn leaving_or_lost_containers_are_not_rolled() {
     let given =
         || Given::cluster().nodes(["a", "b"]).application("web").running(["c1"], "a").running(["c2"], "b");
     let changed = |given: Given| given.spec(|spec| spec.docker_image = "image:2".into());
@@ -293,7 +293,7 @@ fn what_leaves_a_drained_node_or_is_lost_is_not_rolled_beside_that() {
 }
 
 #[test]
-fn a_move_that_failed_and_waits_for_a_node_takes_nobodys_turn() {
+fn failed_move_that_waits_takes_no_turn() {
     let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a").node_down("a");
     let given = given.moving_to("b", MigrationReason::Unhealthy, false).launch_failed(1, true).node_down("b");
     assert!(given.cluster.migrating().next().is_some());
@@ -302,7 +302,7 @@ fn a_move_that_failed_and_waits_for_a_node_takes_nobodys_turn() {
 }
 
 #[test]
-fn a_move_that_failed_is_none_any_more_when_the_one_that_served_is_gone() {
+fn failed_move_ends_when_its_origin_stops_serving() {
     let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a");
     let given = given.moving_to("b", MigrationReason::Balance, true).launch_failed(1, true);
     assert!(given.cluster.migrating().next().is_some());
@@ -312,7 +312,7 @@ fn a_move_that_failed_is_none_any_more_when_the_one_that_served_is_gone() {
 }
 
 #[test]
-fn counts_are_evened_although_one_that_has_to_leave_is_what_another_has_to_stand_beside() {
+fn counts_are_evened_despite_an_affinity_to_a_leaving_container() {
     let given = Given::cluster().nodes(["a", "b", "c"]).application("base").running(["x"], "b");
     let given = given.application("web").spec(|spec| {
         (spec.affinity, spec.disruption_limit) = (vec![application("base")], Some(3));
@@ -327,7 +327,7 @@ fn counts_are_evened_although_one_that_has_to_leave_is_what_another_has_to_stand
 }
 
 #[test]
-fn what_failed_on_a_node_that_went_down_meanwhile_is_lost_no_longer() {
+fn container_that_failed_on_a_down_node_is_not_lost() {
     let given = Given::cluster().nodes(["a", "b"]).application("web").container("c").placed_on("a");
     let given = given.node_down("a").launch_failed(1, true);
     assert!(!given.cluster.container(container("c")).unwrap().lost);

@@ -22,7 +22,7 @@ const NAME_RULE: &str =
     "name: a name is printable text of 1 to 128 characters that neither begins nor ends with a space";
 
 #[test]
-fn a_node_is_mounted() {
+fn node_is_mounted() {
     let mount = MountNode {
         availability: Availability::Active,
         user_id: Some("u1".into()),
@@ -36,7 +36,7 @@ fn a_node_is_mounted() {
 }
 
 #[test]
-fn without_a_name_a_node_is_called_as_its_host_and_a_socket_is_called_local() {
+fn nameless_node_is_named_after_its_host_or_local() {
     let by_host = MountNode { name: None, endpoint: endpoint("10.0.0.7"), ..mount("x") };
     Given::cluster()
         .when(Command::MountNode(by_host))
@@ -63,7 +63,7 @@ fn names_have_limits() {
 }
 
 #[test]
-fn a_name_that_reads_as_an_id_is_refused() {
+fn name_that_looks_like_an_id_is_refused() {
     let an_id = "018f6b1e-7a3c-7000-8000-000000000001";
     for name in
         [an_id.to_owned(), an_id.replace('-', ""), format!("{{{an_id}}}"), format!("urn:uuid:{an_id}")]
@@ -76,14 +76,14 @@ fn a_name_that_reads_as_an_id_is_refused() {
 }
 
 #[test]
-fn names_of_nodes_are_unique() {
+fn node_names_are_unique() {
     let given = || Given::cluster().node("a");
     let same_name = MountNode { endpoint: endpoint("b"), ..mount("a") };
     given().when(Command::MountNode(same_name)).then_refused("there is a node `a` already");
 }
 
 #[test]
-fn an_update_says_only_what_changed() {
+fn update_event_has_changed_fields_only() {
     let given = || Given::cluster().node("a").capacity(3).node("b");
     let update = UpdateNode {
         name: Some("z".into()),
@@ -118,7 +118,7 @@ fn an_update_says_only_what_changed() {
 }
 
 #[test]
-fn an_update_keeps_names_unique() {
+fn update_keeps_names_unique() {
     let given = || Given::cluster().node("a").node("b");
     let update = UpdateNode { name: Some("b".into()), ..update_node("a") };
     given().when(Command::UpdateNode(update)).then_refused("there is a node `b` already");
@@ -127,7 +127,7 @@ fn an_update_keeps_names_unique() {
 }
 
 #[test]
-fn the_name_of_an_unmounted_or_renamed_node_is_free_again() {
+fn name_of_an_unmounted_or_renamed_node_is_free() {
     let again = MountNode { endpoint: endpoint("other"), ..mount("a") };
     Given::cluster()
         .node("a")
@@ -159,7 +159,7 @@ fn commands_about_an_unknown_node_are_refused() {
 }
 
 #[test]
-fn a_node_is_cordoned_and_uncordoned_once() {
+fn cordon_and_uncordon_are_idempotent() {
     Given::cluster()
         .nodes(["a"])
         .when(cordon("a"))
@@ -173,21 +173,21 @@ fn a_node_is_cordoned_and_uncordoned_once() {
 }
 
 #[test]
-fn a_cordon_ends_a_drain_where_it_stands() {
+fn cordon_stops_a_drain() {
     let then = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a").draining("a");
     let then = then.when(cordon("a")).then(["NodeCordoned node=a"]);
     then.and_when(evacuate("a")).then_nothing();
 }
 
 #[test]
-fn a_node_that_is_being_unmounted_cannot_be_cordoned_but_can_be_kept() {
+fn unmounting_node_can_be_uncordoned_but_not_cordoned() {
     let given = || Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a").unmounting("a");
     given().when(cordon("a")).then_refused("node `a` is being unmounted; uncordon it first to keep it");
     given().when(uncordon("a")).then(["NodeUncordoned node=a"]).and_when(finish_drain("a")).then_nothing();
 }
 
 #[test]
-fn an_empty_node_is_drained_at_once() {
+fn empty_node_is_drained_at_once() {
     Given::cluster()
         .nodes(["a"])
         .when(drain("a"))
@@ -200,7 +200,7 @@ fn an_empty_node_is_drained_at_once() {
 }
 
 #[test]
-fn a_node_is_drained_when_nothing_of_ours_is_left_there() {
+fn node_is_drained_once_nothing_of_ours_is_left() {
     let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a");
     let drained = given
         .when(drain("a"))
@@ -225,7 +225,7 @@ fn a_node_is_drained_when_nothing_of_ours_is_left_there() {
 }
 
 #[test]
-fn later_moves_of_a_drain_answer_the_drain_too() {
+fn later_moves_of_a_drain_have_it_as_their_cause() {
     let given = Given::cluster()
         .nodes(["a", "b"])
         .application("web")
@@ -242,13 +242,13 @@ fn later_moves_of_a_drain_answer_the_drain_too() {
 }
 
 #[test]
-fn a_node_without_containers_is_unmounted_at_once() {
+fn empty_node_is_unmounted_at_once() {
     Given::cluster().nodes(["a"]).when(unmount("a", false)).then(["NodeUnmounted node=a"]);
     Given::cluster().node("a").when(unmount("a", false)).then(["NodeUnmounted node=a"]);
 }
 
 #[test]
-fn a_node_with_containers_is_not_unmounted_without_force() {
+fn unmounting_a_node_with_containers_needs_force() {
     let given = || Given::cluster().nodes(["a"]).application("web");
     given().running(["c1", "c2"], "a").when(unmount("a", false)).then_refused(
         "node `a` has containers (c1, c2); drain it first, or unmount it with ?force=true so that they migrate",
@@ -260,7 +260,7 @@ fn a_node_with_containers_is_not_unmounted_without_force() {
 }
 
 #[test]
-fn a_forced_unmount_of_a_node_that_works_drains_it_first() {
+fn forced_unmount_drains_a_working_node_first() {
     Given::cluster()
         .nodes(["a", "b"])
         .application("web")
@@ -278,14 +278,14 @@ fn a_forced_unmount_of_a_node_that_works_drains_it_first() {
 }
 
 #[test]
-fn a_drain_becomes_an_unmount_when_that_is_asked_meanwhile() {
+fn drain_becomes_an_unmount_on_request() {
     let then = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a").draining("a");
     let then = then.when(unmount("a", true)).then(["NodeDrainStarted node=a then_unmount=true"]);
     assert!(then.node("a").then_unmount);
 }
 
 #[test]
-fn stopped_containers_of_a_node_are_removed_before_it_is_unmounted() {
+fn stopped_containers_are_removed_before_an_unmount() {
     Given::cluster()
         .nodes(["a"])
         .application("web")
@@ -299,7 +299,7 @@ fn stopped_containers_of_a_node_are_removed_before_it_is_unmounted() {
 }
 
 #[test]
-fn a_forced_unmount_of_a_node_that_does_not_answer_lets_its_containers_move_at_once() {
+fn forced_unmount_of_a_down_node_moves_its_containers_at_once() {
     let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a");
     let unmounted = given.node_down("a").when(unmount("a", true)).then(["NodeUnmounted node=a"]);
     assert_eq!(unmounted.container("c").status().as_str(), "LAUNCHING");
@@ -310,7 +310,7 @@ fn a_forced_unmount_of_a_node_that_does_not_answer_lets_its_containers_move_at_o
 }
 
 #[test]
-fn an_unmount_does_not_wait_for_a_node_that_stopped_answering() {
+fn unmount_does_not_wait_for_an_unreachable_node() {
     Given::cluster()
         .nodes(["a"])
         .application("web")
@@ -335,7 +335,7 @@ fn migrations_resume_when_the_failed_nodes_are_unmounted() {
 }
 
 #[test]
-fn a_stopped_container_forgets_a_node_that_is_unmounted() {
+fn stopped_container_forgets_an_unmounted_node() {
     let given = Given::cluster().nodes(["a"]).application("web").container("c").down_on("a").node_down("a");
     let then = given.when(unmount("a", false)).then(["NodeUnmounted node=a"]);
     assert_eq!(then.container("c").status().as_str(), "DOWN");
@@ -343,7 +343,7 @@ fn a_stopped_container_forgets_a_node_that_is_unmounted() {
 }
 
 #[test]
-fn what_was_removed_is_not_removed_twice() {
+fn removal_is_recorded_once() {
     let then = Given::cluster().nodes(["a"]).application("web").container("c").down_on("a").event(
         ContainerRemoved { container_id: container("c"), generation: Generation(1), node_id: node("a") },
     );
@@ -351,7 +351,7 @@ fn what_was_removed_is_not_removed_twice() {
 }
 
 #[test]
-fn an_unmounted_node_leaves_no_entry_in_the_order_of_eligible_nodes() {
+fn unmounted_node_leaves_the_eligible_index() {
     use kdaemon_events::node::NodeUnmounted;
     let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a");
     let given = given.event(NodeUnmounted { node_id: node("a") });

@@ -1,4 +1,4 @@
-//! What reactors report of single containers: launches, exits, health.
+//! Reports about single containers: launches, exits, health.
 
 use crate::fixture::*;
 use kdaemon_control::commands::Command;
@@ -22,7 +22,7 @@ fn health(name: &str, healthy: bool) -> Command {
 }
 
 #[test]
-fn a_launched_container_says_where_it_answers() {
+fn launched_container_has_an_access_link() {
     let given = web().ports("53/udp,80,443").container("c").placed_on("a");
     let port = |container, host, protocol| PublishedPort { container, host, protocol };
     let launched = Launched {
@@ -71,7 +71,7 @@ fn reports_about_another_generation_are_ignored() {
 }
 
 #[test]
-fn a_predecessor_that_ends_serves_no_longer() {
+fn exited_predecessor_stops_serving() {
     use kdaemon_control::observed::ContainerState;
     let given = || web().container("c").up_on("a").moving_to("b", MigrationReason::Balance, true);
     assert_eq!(given().cluster.container(container("c")).unwrap().status().as_str(), "UP");
@@ -82,7 +82,7 @@ fn a_predecessor_that_ends_serves_no_longer() {
     for (command, event) in ended {
         let then = given().when(command).then([event]);
         assert_eq!(then.container("c").status().as_str(), "LAUNCHING");
-        assert_eq!(then.container("c").placement.as_ref().unwrap().generation.0, 2, "the move goes on");
+        assert_eq!(then.container("c").placement.as_ref().unwrap().generation.0, 2, "the move continues");
     }
     let then = given().when(probe_finding("a", [("c", 1, ContainerState::Exited)]));
     let then = then.then_kinds(["NodeObserved", "ContainerExited"]).because(["nothing", "NodeObserved a"]);
@@ -94,14 +94,14 @@ fn a_predecessor_that_ends_serves_no_longer() {
 }
 
 #[test]
-fn a_launch_that_was_stopped_meanwhile_is_not_recorded() {
+fn launch_report_after_a_stop_is_ignored() {
     let given = || web().container("c").placed_on("a").stopping();
     given().when(launched("c", 1)).then_nothing();
     given().when(launch_failed("c", 1, true)).then_nothing();
 }
 
 #[test]
-fn a_failed_launch_is_repeated_after_growing_pauses_and_then_given_up() {
+fn failed_launch_backs_off_and_is_given_up() {
     let mut given = web().container("c").placed_on("a");
     for (attempt, pause) in [(1, 500), (2, 1_000), (3, 2_000), (4, 4_000)] {
         let then = given.when(launch_failed("c", 1, false));
@@ -121,7 +121,7 @@ fn a_failed_launch_is_repeated_after_growing_pauses_and_then_given_up() {
 }
 
 #[test]
-fn a_launch_that_failed_through_its_nodes_fault_is_tried_elsewhere() {
+fn node_fault_retries_the_launch_elsewhere() {
     let then = web().container("c").placed_on("a").when(launch_failed("c", 1, true));
     let then = then.then([
         "ContainerLaunchFailed attempt=1 container=c failure=refused{quote=it did not work} generation=1 node_fault=true \
@@ -134,13 +134,13 @@ fn a_launch_that_failed_through_its_nodes_fault_is_tried_elsewhere() {
 }
 
 #[test]
-fn a_success_forgets_the_failures_before() {
+fn success_resets_failures() {
     let then = web().container("c").placed_on("a").launch_failed(4, false).when(launched("c", 1));
     assert_eq!(then.container("c").attempts, 0);
 }
 
 #[test]
-fn when_a_move_is_given_up_the_predecessor_goes_on() {
+fn abandoned_move_keeps_the_predecessor() {
     let given = |node_fault| {
         let given = web().container("c").up_on("a").moving_to("b", MigrationReason::Balance, true);
         given.launch_failed(4, node_fault)
@@ -159,17 +159,17 @@ fn when_a_move_is_given_up_the_predecessor_goes_on() {
 }
 
 #[test]
-fn a_predecessor_that_goes_on_holds_nothing_against_the_node_that_its_successor_failed_on() {
+fn kept_predecessor_clears_the_avoided_nodes() {
     let given = web().container("c").up_on("a").moving_to("b", MigrationReason::Balance, true);
     let then = given.launch_failed(4, false).when(launch_failed("c", 2, true));
     let then = then.then_kinds(["ContainerLaunchAbandoned", "ContainerAdopted"]);
     let c = then.container("c");
-    // The node itself remembers for some minutes.
+    // The node remembers the failure for some minutes.
     assert!(c.avoid.is_empty());
 }
 
 #[test]
-fn the_first_start_again_is_at_once_and_later_ones_wait_longer_each_time() {
+fn restart_backoff_grows_from_zero() {
     for (exits, pause) in
         [(0, 0), (1, 1_000), (2, 2_000), (3, 4_000), (8, 128_000), (9, 256_000), (10, 300_000), (60, 300_000)]
     {
@@ -178,7 +178,7 @@ fn the_first_start_again_is_at_once_and_later_ones_wait_longer_each_time() {
             format!("ContainerExited container=c exit_code=1 generation=1 node=a restart_at=+{pause}ms");
         given.when(exited("c", 1, 1)).then([expected.as_str()]);
     }
-    // A minute of running makes it stable: the pauses begin anew.
+    // A minute of running makes it stable, which resets the backoff.
     let given = web().container("c").up_on("a").exited_times(8).seconds_later(60);
     given
         .when(exited("c", 1, 1))
@@ -193,7 +193,7 @@ fn the_first_start_again_is_at_once_and_later_ones_wait_longer_each_time() {
 }
 
 #[test]
-fn whether_it_is_started_again_is_its_restart_policys_to_say() {
+fn restart_policy_decides_about_restarts() {
     let again = "ContainerExited container=c exit_code=1 generation=1 node=a restart_at=+0ms";
     let ended = "ContainerExited container=c exit_code=1 generation=1 node=a";
     let well_again = "ContainerExited container=c exit_code=0 generation=1 node=a restart_at=+0ms";
@@ -221,7 +221,7 @@ fn on_failure_n_gives_up_after_n_starts_in_a_row() {
         .when(exited("c", 1, 1))
         .then(["ContainerExited container=c exit_code=1 generation=1 node=a restart_at=+1000ms"]);
     given(2).when(exited("c", 1, 1)).then(["ContainerExited container=c exit_code=1 generation=1 node=a"]);
-    // A minute of running breaks the row.
+    // A minute of running ends the series.
     given(2)
         .seconds_later(60)
         .when(exited("c", 1, 1))
@@ -229,7 +229,7 @@ fn on_failure_n_gives_up_after_n_starts_in_a_row() {
 }
 
 #[test]
-fn an_exit_says_when_memory_ran_out_and_what_is_unknown_is_left_out() {
+fn exit_records_out_of_memory_and_omits_unknowns() {
     let given = || web().running(["c"], "a");
     let exit = Exit { code: 137, out_of_memory: true };
     let then = given().when(Command::RecordExited(placement_id("c", 1), Some(exit))).then([
@@ -245,7 +245,7 @@ fn an_exit_says_when_memory_ran_out_and_what_is_unknown_is_left_out() {
 }
 
 #[test]
-fn an_exit_counts_only_while_it_is_to_run() {
+fn exit_counts_only_while_running_is_wanted() {
     web().container("c").up_on("a").stopping().when(exited("c", 1, 0)).then_nothing();
     web().container("c").down_on("a").when(exited("c", 1, 0)).then_nothing();
     web().container("c").placed_on("a").when(exited("c", 1, 0)).then_nothing();
@@ -253,7 +253,7 @@ fn an_exit_counts_only_while_it_is_to_run() {
 }
 
 #[test]
-fn a_restarted_container_is_up_again_where_it_was() {
+fn restarted_container_is_up_in_place() {
     let then = web().running(["c"], "a").when(exited("c", 1, 1)).and_when(launched("c", 1));
     let then = then.then_kinds(["ContainerLaunched"]).because(["ContainerExited c"]);
     assert_eq!(then.container("c").restarts, 1);
@@ -261,19 +261,19 @@ fn a_restarted_container_is_up_again_where_it_was() {
 }
 
 #[test]
-fn what_was_removed_by_somebody_else_is_launched_again_unless_it_is_stopped() {
+fn externally_removed_container_is_launched_again_unless_stopped() {
     let observed = "ContainerObserved container=c generation=1 node=a state=missing";
     let then = web().running(["c"], "a").when(missing("c", 1)).then([observed]);
     assert_eq!(then.container("c").status().as_str(), "LAUNCHING");
     let then = web().container("c").down_on("a").when(missing("c", 1)).then([observed]);
     assert_eq!(then.container("c").status().as_str(), "DOWN");
-    // While it is launched or stopped its launcher knows better.
+    // During a launch or a stop the launcher knows better.
     web().container("c").placed_on("a").when(missing("c", 1)).then_nothing();
     web().container("c").up_on("a").stopping().when(missing("c", 1)).then_nothing();
 }
 
 #[test]
-fn a_container_whose_health_check_fails_is_restarted_after_growing_pauses() {
+fn failing_health_check_restarts_with_backoff() {
     let given = || web().running(["c"], "a");
     given().when(health("c", true)).then(["ContainerHealthy container=c generation=1"]);
     let then = given()
@@ -287,7 +287,7 @@ fn a_container_whose_health_check_fails_is_restarted_after_growing_pauses() {
 }
 
 #[test]
-fn what_was_adopted_while_it_was_being_removed_comes_back() {
+fn container_adopted_during_its_removal_comes_back() {
     let given = || Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a");
     let removed = Command::RecordRemoved(placement_id("c", 1), node("a"));
     let then = given().when(removed.clone());

@@ -1,4 +1,4 @@
-//! Where containers are placed, and why not elsewhere.
+//! The choice of nodes, and the rejections of the others.
 
 use crate::fixture::*;
 use kdaemon_events::container::MigrationReason;
@@ -10,7 +10,7 @@ fn refused_for(given: Given, reason: &str) {
 }
 
 #[test]
-fn of_equally_empty_nodes_the_one_with_the_lowest_id_is_taken() {
+fn ties_go_to_the_lowest_node_id() {
     let placed = Given::cluster().nodes(["b", "a", "c"]).application("web").container("x").when(launch("x"));
     placed.then([
         "ContainerLaunchRequested container=x",
@@ -19,7 +19,7 @@ fn of_equally_empty_nodes_the_one_with_the_lowest_id_is_taken() {
 }
 
 #[test]
-fn a_node_takes_no_more_than_its_capacity() {
+fn node_takes_no_more_than_its_capacity() {
     let given = Given::cluster().node("a").up().capacity(1).application("web").running(["c1"], "a");
     refused_for(given, "1: a full{capacity=1}");
     // A stopped container does not count.
@@ -28,7 +28,7 @@ fn a_node_takes_no_more_than_its_capacity() {
 }
 
 #[test]
-fn constraints_are_satisfied_or_the_node_is_not_taken() {
+fn constraints_must_be_satisfied() {
     let given = |constraint: &str| {
         let given = Given::cluster().node("a").up().labelled("zone", "x").application("web");
         let constraint = constraint.parse().unwrap();
@@ -44,10 +44,10 @@ fn constraints_are_satisfied_or_the_node_is_not_taken() {
 }
 
 #[test]
-fn a_fixed_port_is_given_once() {
+fn fixed_port_is_assigned_once() {
     let given = || Given::cluster().nodes(["a"]).application("web").ports("8080:80").running(["c1"], "a");
     refused_for(given(), "1: a port_taken{container=c1,port=8080,protocol=tcp}");
-    // Another protocol, another port, and a port of the engine's choice do not clash.
+    // A different protocol, a different port, and a port of the engine's choice do not clash.
     for text in ["8080:80/udp", "8081:80", "80"] {
         let given = given().application("other").ports(text).container("c");
         given.when(launch("c")).then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
@@ -62,7 +62,7 @@ fn a_fixed_port_is_given_once() {
 }
 
 #[test]
-fn a_port_is_taken_until_its_replaced_placement_is_removed() {
+fn port_is_taken_until_its_replaced_placement_is_removed() {
     use kdaemon_control::commands::Command;
     let given = Given::cluster().nodes(["a", "b"]).application("web").ports("8080:80").running(["c1"], "a");
     let given = given.moving_to("b", MigrationReason::Balance, true).launched();
@@ -78,7 +78,7 @@ fn a_port_is_taken_until_its_replaced_placement_is_removed() {
 }
 
 #[test]
-fn a_port_given_to_another_stays_with_it_when_a_stopped_container_comes_back() {
+fn reassigned_port_stays_when_a_stopped_container_returns() {
     use kdaemon_control::commands::Command;
     // c1 is stopped and c2 takes its port; c1 is launched elsewhere and its old placement removed.
     let given = Given::cluster().nodes(["a", "b"]).application("web").ports("8080:80");
@@ -98,7 +98,7 @@ fn resources(given: Given, cpus: u64, memory_bytes: u64) -> Given {
 }
 
 #[test]
-fn no_more_is_reserved_than_a_node_has() {
+fn reservations_fit_the_node() {
     let given = || Given::cluster().nodes(["a"]).application("web");
     let half = |given| resources(given, 2_500, 1_000_000_000).running(["c1"], "a");
     refused_for(half(given()), "1: a cpus{free_millicpus=1500,wanted_millicpus=2500}");
@@ -110,11 +110,11 @@ fn no_more_is_reserved_than_a_node_has() {
 }
 
 #[test]
-fn an_update_in_place_reserves_no_more_than_the_node_has_either() {
+fn reservations_fit_after_an_update_in_place() {
     use kdaemon_control::commands::Command;
     let given = resources(Given::cluster().nodes(["a"]).application("web"), 1_000, 10_000_000);
     let given = given.running(["c1", "c2"], "a");
-    // 1 of 4 processors is the other's: 3 are what this one can have in the place of its own 1.
+    // The other container has 1 of 4 processors, so this one can have 3 in place of its 1.
     let to = |cpus| {
         let given = resources(given.clone(), cpus, 10_000_000);
         given.when(Command::RollApplication(application("web")))
@@ -140,7 +140,7 @@ fn named_volumes_bind_a_container_to_its_node() {
         .node_down("b")
         .when(launch("c"))
         .then_refused("no node fits of 2: a volumes_elsewhere{node=b}; b down");
-    // A folder of the node binds nothing.
+    // A bind mount does not bind the container.
     let free = given().spec(|spec| spec.volumes = vec!["/data:/data".parse().unwrap()]);
     let then = free.when(launch("c"));
     assert_eq!(then.container("c").placement.as_ref().unwrap().node_id, node("a"));
@@ -150,7 +150,7 @@ fn named_volumes_bind_a_container_to_its_node() {
 }
 
 #[test]
-fn many_refused_nodes_are_counted_not_listed() {
+fn many_rejected_nodes_are_counted() {
     let mut given = Given::cluster().application("web").ports("8080:80");
     for (index, name) in ["n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9"].into_iter().enumerate() {
         given = given.node(name);
@@ -170,7 +170,7 @@ fn many_refused_nodes_are_counted_not_listed() {
 }
 
 #[test]
-fn a_node_where_launches_failed_lately_is_taken_only_when_no_other_fits() {
+fn node_with_recent_launch_failures_is_the_last_choice() {
     let faulty = || {
         let given = Given::cluster().nodes(["a", "b"]).application("web").running(["x1", "x2"], "b");
         given.container("bad").placed_on("a").launch_failed(1, true).container("c")
@@ -183,10 +183,10 @@ fn a_node_where_launches_failed_lately_is_taken_only_when_no_other_fits() {
         "ContainerLaunchRequested container=c",
         "ContainerPlaced container=c generation=1 node=a (0 launch_failed; b down)",
     ]);
-    // Other applications are not concerned, and a node that returns begins anew.
+    // Other applications are not affected, and a returning node starts afresh.
     let then = faulty().application("other").container("o").when(launch("o"));
     assert_eq!(then.container("o").placement.as_ref().unwrap().node_id, node("a"));
-    // It is forgotten after five minutes, or when a launch succeeds there.
+    // The failure is forgotten after five minutes, or when a launch succeeds there.
     let later = faulty().seconds_later(301).event(NodeUpdated {
         node_id: node("b"),
         name: None,
@@ -200,7 +200,7 @@ fn a_node_where_launches_failed_lately_is_taken_only_when_no_other_fits() {
 }
 
 #[test]
-fn a_waiting_container_says_once_for_what_it_waits() {
+fn waiting_reason_is_recorded_once() {
     let waits = Given::cluster().nodes(["a"]).node_down("a").application("web").container("c").waiting();
     waits
         .when(place("c"))
@@ -216,12 +216,12 @@ fn a_waiting_container_says_once_for_what_it_waits() {
 }
 
 #[test]
-fn only_a_container_that_waits_and_is_due_is_placed() {
+fn only_due_waiting_containers_are_placed() {
     let given = || Given::cluster().nodes(["a"]).application("web");
     given().container("c").when(place("c")).then_nothing();
     given().running(["c"], "a").when(place("c")).then_nothing();
     given().container("c").waiting().when(stop("c")).and_when(place("c")).then_nothing();
-    // Its pause after a failed launch is not over.
+    // The backoff after its failed launch is not over.
     let given = given().container("c").placed_on("a");
     let failed = given.when(launch_failed("c", 1, true));
     failed

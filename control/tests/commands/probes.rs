@@ -1,4 +1,4 @@
-//! Probes: what is concluded from them, and what is done about what they find.
+//! Probes: the conclusions drawn from them, and their consequences.
 
 use crate::fixture::*;
 use kdaemon_control::commands::{Command, Probe, ProbeResult};
@@ -23,7 +23,7 @@ fn web() -> Given {
 }
 
 #[test]
-fn a_node_that_never_answered_is_down_at_once() {
+fn node_that_never_answered_is_down_at_once() {
     let then = Given::cluster().node("a").when(failed_probe("a"));
     let then =
         then.then([FAILED, "NodeUnhealthy failure=no_connection{quote=no route to host} failures=1 node=a"]);
@@ -31,7 +31,7 @@ fn a_node_that_never_answered_is_down_at_once() {
 }
 
 #[test]
-fn a_new_node_is_up_with_its_first_answer() {
+fn new_node_is_up_with_its_first_answer() {
     Given::cluster()
         .node("a")
         .when(probe("a"))
@@ -42,11 +42,11 @@ fn a_new_node_is_up_with_its_first_answer() {
 }
 
 #[test]
-fn a_node_is_down_after_three_failures_in_a_row_and_not_sooner() {
+fn node_is_down_after_three_failures_in_a_row() {
     let twice = Given::cluster().nodes(["a"]).when(failed_probe("a")).then([FAILED]);
     let twice = twice.and_when(failed_probe("a")).then([FAILED]);
     let then = twice.and_when(probe("a")).then([ANSWERED]);
-    // The row was broken: it begins anew.
+    // The series was broken and starts over.
     then.and_when(failed_probe("a"))
         .then([FAILED])
         .and_when(failed_probe("a"))
@@ -56,7 +56,7 @@ fn a_node_is_down_after_three_failures_in_a_row_and_not_sooner() {
 }
 
 #[test]
-fn a_node_whose_engine_turns_out_to_be_that_of_another_is_down_at_once() {
+fn node_with_another_nodes_engine_is_down_at_once() {
     let given = Given::cluster().nodes(["a", "b"]);
     let engine = Some(facts("b"));
     let result = ProbeResult::Answered { engine, listed: None };
@@ -66,7 +66,7 @@ fn a_node_whose_engine_turns_out_to_be_that_of_another_is_down_at_once() {
 }
 
 #[test]
-fn a_node_is_up_again_after_two_answers_in_a_row_and_not_sooner() {
+fn node_is_up_after_two_answers_in_a_row() {
     let down = || {
         Given::cluster()
             .nodes(["a"])
@@ -82,7 +82,7 @@ fn a_node_is_up_again_after_two_answers_in_a_row_and_not_sooner() {
 }
 
 #[test]
-fn the_limits_of_flap_damping_are_settings() {
+fn flap_damping_limits_are_settings() {
     let given = Given::cluster().nodes(["a"]).policy(|policy| {
         policy.unhealthy_after = 1;
         policy.healthy_after = 1;
@@ -95,7 +95,7 @@ fn the_limits_of_flap_damping_are_settings() {
 }
 
 #[test]
-fn a_probe_of_an_unknown_node_or_an_old_endpoint_says_nothing() {
+fn probe_of_an_unknown_node_or_old_endpoint_is_ignored() {
     Given::cluster().when(probe("a")).then_nothing();
     let old = Command::RecordProbe(Probe {
         node_id: node("a"),
@@ -107,7 +107,7 @@ fn a_probe_of_an_unknown_node_or_an_old_endpoint_says_nothing() {
 }
 
 #[test]
-fn facts_of_an_engine_are_recorded_when_they_change() {
+fn engine_facts_are_recorded_when_they_change() {
     let given = || Given::cluster().nodes(["a"]);
     given().when(probe_with_facts("a", facts("a"))).then([ANSWERED]);
     let newer = EngineFacts { version: "29.0".into(), ..facts("a") };
@@ -116,7 +116,7 @@ fn facts_of_an_engine_are_recorded_when_they_change() {
 }
 
 #[test]
-fn the_containers_of_a_node_that_goes_down_are_lost_and_move() {
+fn containers_of_a_failed_node_are_lost_and_move() {
     let given = web().running(["c"], "a").policy(|policy| policy.unhealthy_after = 1);
     let then = given.when(failed_probe("a")).then_kinds(["NodeObserved", "NodeUnhealthy"]);
     assert_eq!(then.container("c").status().as_str(), "LOST");
@@ -127,7 +127,7 @@ fn the_containers_of_a_node_that_goes_down_are_lost_and_move() {
 }
 
 #[test]
-fn when_more_than_half_of_the_nodes_fail_nothing_moves_until_enough_are_back() {
+fn mass_failure_pauses_moves_until_enough_nodes_return() {
     let given = Given::cluster().nodes(["a", "b", "c"]).application("web").running(["x"], "a");
     let given = given.policy(|policy| policy.unhealthy_after = 1).policy(|policy| policy.healthy_after = 1);
     let one = given.when(failed_probe("a")).then_kinds(["NodeObserved", "NodeUnhealthy"]);
@@ -146,13 +146,13 @@ fn when_more_than_half_of_the_nodes_fail_nothing_moves_until_enough_are_back() {
 }
 
 #[test]
-fn two_nodes_of_which_both_fail_are_no_mass_failure() {
+fn two_failed_nodes_are_not_a_mass_failure() {
     let given = web().running(["x"], "a").policy(|policy| policy.unhealthy_after = 1);
     given.when(failed_probe("a")).and_when(failed_probe("b")).then_kinds(["NodeObserved", "NodeUnhealthy"]);
 }
 
 #[test]
-fn nodes_that_never_worked_are_no_mass_failure() {
+fn nodes_that_never_worked_are_not_a_mass_failure() {
     let given = Given::cluster().nodes(["a"]).node("n1").node("n2").node("n3");
     given
         .when(failed_probe("n1"))
@@ -174,13 +174,13 @@ fn returning_node_keeps_its_unreplaced_containers() {
 }
 
 #[test]
-fn a_returning_node_that_is_not_trusted_yet_is_not_compared() {
+fn returning_node_is_not_compared_before_it_is_up() {
     let given = web().running(["c"], "a").node_down("a");
     given.when(probe_finding("a", [])).then([listed(0)].each_ref().map(String::as_str));
 }
 
 #[test]
-fn a_replaced_container_on_a_returning_node_is_left_to_be_removed() {
+fn replaced_container_on_a_returning_node_is_removed() {
     let given = web().container("c").up_on("a").node_down("a");
     let given = given.moving_to("b", MigrationReason::Unhealthy, false).launched();
     let given = given.policy(|policy| policy.healthy_after = 1);
@@ -190,8 +190,8 @@ fn a_replaced_container_on_a_returning_node_is_left_to_be_removed() {
 }
 
 #[test]
-fn a_replaced_container_that_has_no_new_place_yet_is_taken_back() {
-    // Its node failed, its next one failed to start it, and now the first is back with it.
+fn replaced_container_without_a_new_place_is_adopted() {
+    // Its node failed, the next node failed to start it, and now the first is back with it.
     let given = web().container("c").up_on("a").node_down("a");
     let given = given.moving_to("b", MigrationReason::Unhealthy, false).launch_failed(1, true);
     let given = given.policy(|policy| policy.healthy_after = 1);
@@ -205,7 +205,7 @@ fn a_replaced_container_that_has_no_new_place_yet_is_taken_back() {
 }
 
 #[test]
-fn an_adopted_container_lets_its_predecessor_go() {
+fn adopted_container_releases_its_predecessor() {
     // It moved a -> b; b started it and went down before it said so; b returns with it.
     let given = web().container("c").up_on("a").moving_to("b", MigrationReason::Balance, true);
     let given = given.node_down("b").policy(|policy| policy.healthy_after = 1);
@@ -215,7 +215,7 @@ fn an_adopted_container_lets_its_predecessor_go() {
 }
 
 #[test]
-fn a_lost_container_that_ended_is_started_again_even_when_its_policy_is_no() {
+fn lost_container_that_exited_restarts_despite_policy_no() {
     let given = || {
         Given::cluster().nodes(["a"]).application("web").spec(|s| s.restart_policy = "no".parse().unwrap())
     };
@@ -225,7 +225,7 @@ fn a_lost_container_that_ended_is_started_again_even_when_its_policy_is_no() {
         "NodeHealthy node=a successes=1",
         "ContainerExited container=c generation=1 node=a restart_at=+0ms",
     ]);
-    // On a node that worked all the time it ended by itself.
+    // On a node that was healthy all the time it exited by itself.
     given()
         .running(["c"], "a")
         .when(probe_finding("a", [("c", 1, ContainerState::Exited)]))
@@ -233,7 +233,7 @@ fn a_lost_container_that_ended_is_started_again_even_when_its_policy_is_no() {
 }
 
 #[test]
-fn a_container_that_is_missing_from_its_node_is_launched_again() {
+fn missing_container_is_launched_again() {
     let then = web().running(["c"], "a").when(probe_finding("a", []));
     let then =
         then.then([listed(0).as_str(), "ContainerObserved container=c generation=1 node=a state=missing"]);
@@ -243,7 +243,7 @@ fn a_container_that_is_missing_from_its_node_is_launched_again() {
 }
 
 #[test]
-fn a_stopped_container_may_be_missing_and_must_not_run() {
+fn stopped_container_may_be_missing_and_must_not_run() {
     let given = || web().container("c").down_on("a");
     given().when(probe_finding("a", [("c", 1, ContainerState::Exited)])).then_kinds(["NodeObserved"]);
     let then = given().when(probe_finding("a", []));
@@ -253,11 +253,11 @@ fn a_stopped_container_may_be_missing_and_must_not_run() {
     let then = given().when(probe_finding("a", [("c", 1, ContainerState::Running)]));
     let then =
         then.then([listed(1).as_str(), "ContainerObserved container=c generation=1 node=a state=running"]);
-    assert_eq!(then.container("c").status().as_str(), "STOPPING", "somebody started it: it is stopped again");
+    assert_eq!(then.container("c").status().as_str(), "STOPPING", "a started container is stopped again");
 }
 
 #[test]
-fn a_removed_predecessor_is_noted() {
+fn removed_predecessor_is_recorded() {
     let given = web().container("c").up_on("a").moving_to("b", MigrationReason::Balance, true).launched();
     given
         .when(probe_finding("a", []))
@@ -265,7 +265,7 @@ fn a_removed_predecessor_is_noted() {
 }
 
 #[test]
-fn a_deleted_container_that_is_gone_from_its_node_is_deleted_at_the_probe() {
+fn deletion_finishes_when_a_probe_finds_the_container_gone() {
     let given = web().container("c").up_on("a").deleting().running(["d"], "a");
     given.when(probe_finding("a", [])).then([
         listed(0).as_str(),
@@ -276,20 +276,20 @@ fn a_deleted_container_that_is_gone_from_its_node_is_deleted_at_the_probe() {
 }
 
 #[test]
-fn a_probe_does_not_judge_what_changed_since_it_was_asked() {
+fn probe_ignores_what_changed_since_it_was_sent() {
     let given = web().running(["c"], "a");
     let placed_at = given.cluster.container(container("c")).unwrap().seq;
     let before = Seq(placed_at.0 - 1);
     given.clone().when(probe_finding_as_of("a", [], before)).then([listed(0)].each_ref().map(String::as_str));
     given.when(probe_finding_as_of("a", [], placed_at)).then_kinds(["NodeObserved", "ContainerObserved"]);
-    // Nor is what was placed since an orphan.
+    // A container placed since is not an orphan either.
     let given = web().container("c").placed_on("a");
     let then = given.when(probe_finding_as_of("a", [("c", 2, ContainerState::Running)], Seq(before.0 - 1)));
     assert!(then.then_kinds(["NodeObserved"]).node("a").orphans.is_empty());
 }
 
 #[test]
-fn what_answers_to_no_placement_is_an_orphan_until_it_is_gone() {
+fn container_without_a_placement_is_an_orphan_until_gone() {
     let given = web().running(["c"], "a");
     let found = [
         ("c", 1, ContainerState::Running),
@@ -307,13 +307,13 @@ fn what_answers_to_no_placement_is_an_orphan_until_it_is_gone() {
 }
 
 #[test]
-fn a_container_seen_on_a_node_that_it_is_not_placed_on_is_an_orphan_there() {
+fn container_on_a_wrong_node_is_an_orphan_there() {
     let then = web().running(["c"], "a").when(probe_finding("b", [("c", 1, ContainerState::Running)]));
     assert_eq!(then.then_kinds(["NodeObserved"]).node("b").orphans.len(), 1);
 }
 
 #[test]
-fn what_belongs_to_another_node_of_the_same_machine_is_no_orphan() {
+fn container_of_another_node_of_the_machine_is_not_an_orphan() {
     let given = web().running(["c"], "a").event(kdaemon_events::node::NodeUpdated {
         node_id: node("b"),
         name: None,
@@ -330,7 +330,7 @@ fn what_belongs_to_another_node_of_the_same_machine_is_no_orphan() {
 }
 
 #[test]
-fn what_is_gone_from_one_node_is_not_gone_from_another() {
+fn removal_counts_per_node() {
     let given = web().running(["c"], "a");
     let gone = kdaemon_events::container::ContainerRemoved {
         container_id: container("c"),

@@ -1,4 +1,4 @@
-//! What holds whatever happens: properties over random clusters, commands and logs.
+//! Properties over random clusters, commands and logs.
 
 use crate::arbitrary;
 use crate::check;
@@ -27,7 +27,7 @@ proptest! {
     #![proptest_config(cases(1_000))]
 
     #[test]
-    fn every_decision_keeps_every_rule_and_all_comes_to_rest(ops in vec(op(false), 1..50)) {
+    fn decisions_keep_every_rule_and_come_to_rest(ops in vec(op(false), 1..50)) {
         let mut world = World::new();
         for op in &ops {
             world.act(op);
@@ -42,7 +42,7 @@ proptest! {
     }
 
     #[test]
-    fn without_constraints_the_spread_ends_within_one(ops in vec(op(true), 1..50)) {
+    fn unconstrained_spread_ends_within_one(ops in vec(op(true), 1..50)) {
         let mut world = World::new();
         for op in &ops {
             world.act(op);
@@ -50,12 +50,12 @@ proptest! {
         world.settle();
         world.check_settled();
         let (least, most) = world.spread();
-        // While migrations are paused nothing is evened.
+        // While migrations are paused nothing is rebalanced.
         prop_assert!(world.cluster.paused().is_some() || most - least <= 1, "from {least} to {most}");
     }
 
     #[test]
-    fn a_plan_evens_the_counts_with_the_fewest_moves_and_leaves_nothing_to_plan(counts in vec(0_usize..9, 1..8)) {
+    fn plan_uses_the_fewest_moves_and_leaves_nothing_to_plan(counts in vec(0_usize..9, 1..8)) {
         let mut given = Given::cluster().application("web");
         for (n, count) in counts.iter().enumerate() {
             given = given.node(&format!("n{n}")).up();
@@ -104,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn any_log_can_be_folded_in_pieces_from_snapshots_or_whole(log in arbitrary::log(0..80), cut in any::<prop::sample::Index>()) {
+    fn folding_in_pieces_from_snapshots_or_at_once_agrees(log in arbitrary::log(0..80), cut in any::<prop::sample::Index>()) {
         let mut touched = Touched::default();
         let mut whole = Cluster::default();
         for envelope in &log {
@@ -112,7 +112,7 @@ proptest! {
         }
         let (first, second) = log.split_at(cut.index(log.len() + 1));
         let folded = Cluster::default().fold(first);
-        // From a snapshot on it is the same.
+        // Folding from a snapshot gives the same.
         let bytes = folded.to_bytes().unwrap();
         let kept = Cluster::from_bytes(&bytes).unwrap();
         prop_assert!(kept == folded, "with all its indexes");
@@ -127,7 +127,7 @@ proptest! {
             merged.merge(&one);
         }
         prop_assert_eq!(merged, touched);
-        // Reading the state of an odd log fails no more than folding it.
+        // Reading the state of an odd log fails as little as folding it.
         for id in whole.containers().map(|c| c.id) {
             let c = whole.container(id).unwrap();
             let _ = (c.status(), c.is_unsettled(), whole.spec_of(c), c.serving());
@@ -136,13 +136,13 @@ proptest! {
     }
 
     #[test]
-    fn bytes_that_are_no_state_are_refused(bytes in vec(any::<u8>(), 0..200)) {
-        // Without a panic, and without making room for what is not there.
+    fn bytes_that_are_not_a_state_are_refused(bytes in vec(any::<u8>(), 0..200)) {
+        // Without a panic, and without allocating for missing data.
         let _ = Cluster::from_bytes(&bytes);
     }
 
     #[test]
-    fn any_command_on_any_state_is_decided_or_refused(log in arbitrary::log(0..80)) {
+    fn every_command_on_every_state_is_decided_or_refused(log in arbitrary::log(0..80)) {
         let cluster = Cluster::default().fold(&log);
         let context = Given::cluster().context;
         for command in commands() {
@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn an_event_about_what_is_not_there_changes_nothing(events in vec(arbitrary::event(), 1..20)) {
+    fn event_about_a_missing_subject_changes_nothing(events in vec(arbitrary::event(), 1..20)) {
         let about_nothing = events.into_iter().filter(|event| {
             !matches!(
                 event.kind(),
@@ -171,7 +171,7 @@ proptest! {
     }
 
     #[test]
-    fn the_text_of_a_specification_reads_back_as_the_same(
+    fn specification_text_round_trips(
         port in "[0-9]{1,5}(:[0-9]{1,5})?(/tcp|/udp)?",
         volume in "([a-z. ]{1,4}|/[a-z/ ]{0,4}):[/a-z ]{1,5}(:ro|:rw| )?",
         policy in "no|always|on-failure(:[+0-9]{1,4})?",
@@ -186,7 +186,7 @@ proptest! {
     }
 }
 
-/// At least so many cases; `PROPTEST_CASES` asks for more.
+/// At least this many cases; `PROPTEST_CASES` asks for more.
 fn cases(least: u32) -> ProptestConfig {
     let asked = ProptestConfig::default();
     ProptestConfig { cases: asked.cases.max(least), ..asked }
@@ -206,7 +206,7 @@ where
 
 /// Each kind by itself, so that none is drawn too rarely.
 #[test]
-fn every_kind_of_event_survives_its_json_text() {
+fn every_event_round_trips_through_json() {
     for kind in Kind::ALL {
         let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
             failure_persistence: None,
@@ -227,9 +227,10 @@ fn every_kind_of_event_survives_its_json_text() {
     }
 }
 
-/// What is written by us is read without a parser: that must not read anything that a parser would not, nor otherwise.
+/// The canonical form is read without a parser, which must accept nothing that a parser would not, and give
+/// the same result.
 #[test]
-fn a_damaged_event_is_read_as_a_parser_reads_it() {
+fn damaged_event_is_read_as_by_a_json_parser() {
     let mut runner = proptest::test_runner::TestRunner::new(cases(3_000));
     let (read, refused) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
     let byte = prop_oneof![any::<u8>(), proptest::sample::select(b"\"\\{}[]:,0123456789 \ntn".to_vec())];
@@ -237,7 +238,7 @@ fn a_damaged_event_is_read_as_a_parser_reads_it() {
     let strategy = (arbitrary::envelope(arbitrary::event()), damage);
     let outcome = runner.run(&strategy, |(envelope, (place, how, byte))| {
         let mut text = envelope.encode().unwrap().into_bytes();
-        // Most damage is to be where there is no parser; all else is one's.
+        // Most damage is placed where no parser is used; the parser handles the rest.
         let end = text.windows(8).position(|part| part == b"\"data\":{").unwrap_or(text.len() - 1) + 9;
         let place = place.index(end.min(text.len()));
         match how {
@@ -246,7 +247,7 @@ fn a_damaged_event_is_read_as_a_parser_reads_it() {
             _ => drop(text.remove(place)),
         }
         let Ok(text) = String::from_utf8(text) else { return Ok(()) };
-        let parsed = Envelope::decode(&format!(" {text}")).ok(); // with a space before it, it is not as we write it
+        let parsed = Envelope::decode(&format!(" {text}")).ok(); // with a leading space it is not in canonical form
         let count = if parsed.is_some() { &read } else { &refused };
         count.set(count.get() + 1);
         prop_assert_eq!(Envelope::decode(&text).ok(), parsed, "{}", text);
@@ -257,8 +258,8 @@ fn a_damaged_event_is_read_as_a_parser_reads_it() {
 }
 
 #[test]
-fn ops_reach_every_kind_of_event_that_containers_have() {
-    // The sequences above are worth what they reach.
+fn ops_reach_every_container_event() {
+    // The sequences above are only worth the events that they reach.
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut reached = std::collections::BTreeSet::new();
     for _ in 0..150 {
@@ -286,7 +287,7 @@ fn ops_reach_every_kind_of_event_that_containers_have() {
     assert_eq!(missing, [] as [&Kind; 0]);
 }
 
-/// Every command that reactors and people have, about every id of the pool.
+/// Every command of reactors and people, for every id of the pool.
 fn commands() -> Vec<Command> {
     let mut commands = vec![
         Command::CreateCluster(kdaemon_events::ClusterId(Uuid::nil())),
@@ -349,7 +350,7 @@ proptest! {
     #![proptest_config(cases(1_000))]
 
     #[test]
-    fn any_probe_on_any_state_is_recorded(
+    fn every_probe_on_every_state_is_recorded(
         log in arbitrary::log(0..80),
         seen in vec((arbitrary::container_id(), arbitrary::generation(), 0_u8..3), 0..6),
         as_of in 0_u64..90,
@@ -384,6 +385,6 @@ proptest! {
 }
 
 #[test]
-fn names_in_these_tests_sort_as_their_ids_do() {
+fn test_names_sort_like_their_ids() {
     assert!(node("a") < node("b") && container("c1") < container("c2"));
 }

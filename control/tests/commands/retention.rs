@@ -1,4 +1,4 @@
-//! The retention: what is pruned is written down as what it adds up to, and the log without it leads to the same state.
+//! Retention: pruning records the aggregates of what it removes, and the pruned log folds to the same state.
 
 use crate::arbitrary;
 use crate::fixture::{Given, facts, node};
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-/// Whether the retention may take an event.
+/// Whether an event may be pruned.
 fn may_go(envelope: &Envelope) -> Option<NodeId> {
     match &envelope.event {
         Event::NodeObserved(observed) if observed.engine.is_none() => Some(observed.node_id),
@@ -31,7 +31,7 @@ fn ranges(seqs: &BTreeSet<Seq>) -> Vec<(Seq, Seq)> {
     ranges
 }
 
-/// Has these pruned now: appends what is recorded of it.
+/// Prunes these now: appends the event that records it.
 fn prune(log: &mut Vec<Envelope>, cluster: &Cluster, gone: &BTreeSet<Seq>) {
     let nodes = log.iter().filter(|event| gone.contains(&event.seq)).filter_map(may_go).collect();
     let prune = Command::PruneObservations(Prune { ranges: ranges(gone), nodes });
@@ -60,7 +60,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_000) })]
 
     #[test]
-    fn the_pruned_log_leads_to_the_state_of_the_whole_log(
+    fn pruned_log_folds_to_the_same_state(
         parts in (arbitrary::log(1..60), arbitrary::log(0..60), arbitrary::log(0..30)),
         chosen in any::<u64>(),
     ) {
@@ -72,12 +72,12 @@ proptest! {
             log.extend((next..).zip(part).map(|(seq, event)| Envelope { seq: Seq(seq), ..event }));
             let mut all = gone.last().cloned().unwrap();
             let earlier = all.clone();
-            // Some now, some of the rest the next time.
+            // Some now, some of the others the next time.
             let takes = |seq: Seq| (chosen >> (seq.0 % 64)) & 1 == turn as u64 % 2;
             all.extend(log.iter().filter(|event| may_go(event).is_some() && takes(event.seq)).map(|event| event.seq));
             let now: BTreeSet<_> = all.difference(&earlier).copied().collect();
             let whole = Cluster::default().fold(&log);
-            // What is recorded does not depend on what was pruned before.
+            // The recorded aggregates do not depend on earlier pruning.
             let mut again = log.clone();
             prune(&mut again, &Cluster::default().fold(&without(&log, &earlier)), &now);
             prune(&mut log, &whole, &now);
@@ -107,7 +107,7 @@ fn failed(given: Given, name: &str) -> Given {
 }
 
 #[test]
-fn what_is_recorded_is_what_the_observations_add_up_to() {
+fn pruning_records_the_aggregates_of_observations() {
     let given = Given::cluster().node("a").up().node("b").up();
     let first = given.cluster.seq().next();
     let mut given = failed(failed(given, "a"), "a");
@@ -147,7 +147,7 @@ fn what_is_recorded_is_what_the_observations_add_up_to() {
 }
 
 #[test]
-fn what_tells_of_an_engine_is_a_fact() {
+fn observation_with_engine_facts_is_a_fact() {
     let given = Given::cluster().node("a").up();
     let outcome = ProbeOutcome::Answered { running: None, foreign: None };
     let engine = Some(Box::new(facts("a")));
@@ -157,7 +157,7 @@ fn what_tells_of_an_engine_is_a_fact() {
 }
 
 #[test]
-fn stretches_that_cannot_be_are_refused_and_none_is_nothing() {
+fn impossible_ranges_are_refused_and_empty_ones_do_nothing() {
     let given = Given::cluster().node("a").up();
     let head = given.cluster.seq();
     let ask = |ranges| {

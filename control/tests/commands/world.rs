@@ -1,5 +1,5 @@
-//! A small world around the decisions: machines that run containers, and somebody who does at once what the
-//! reactors would do. Every decision in it is checked.
+//! A small world around the decisions: machines that run containers, and an executor that does at once what
+//! the reactors would do. Every decision in it is checked.
 
 use crate::check;
 use crate::fixture::facts;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// What happens. Numbers choose among what there is, modulo how many there are.
+/// A step of the world. Numbers select among existing items, modulo their count.
 #[derive(Debug, Clone)]
 pub enum Op {
     Mount {
@@ -37,7 +37,7 @@ pub enum Op {
     Break(usize),
     Repair(usize),
     RepairAll,
-    /// A machine loses all that it had.
+    /// A machine loses everything on its disk.
     Wipe(usize),
     /// A machine fails to launch anything from now on, or works again.
     Flaky(usize, bool),
@@ -64,18 +64,18 @@ pub enum Op {
     Delete(usize),
     /// A process ends.
     Exit(usize, i64),
-    /// Somebody removes or starts a container behind our back.
+    /// Another client removes or starts a container.
     RemoveBehind(usize),
     StartBehind(usize),
     Unhealthy(usize),
     Probe(usize),
-    /// One of the things that reactors have to do.
+    /// A reactor carries out one of the due tasks.
     Task(usize),
     Rebalance,
     Later(i64),
 }
 
-/// Any op; `plain` leaves out everything that could hinder an even spread.
+/// Any op; `plain` excludes everything that could hinder an even spread.
 pub fn op(plain: bool) -> impl Strategy<Value = Op> {
     let i = || 0_usize..64;
     let create = (
@@ -141,7 +141,7 @@ struct Machine {
     has: BTreeMap<PlacementId, ContainerState>,
 }
 
-/// What a reactor has to do.
+/// A task of the reactors.
 #[derive(Debug, Clone, Copy)]
 enum Task {
     Place(ContainerId),
@@ -176,7 +176,7 @@ impl World {
             drawn: 0,
         };
         world.submit(Command::CreateCluster(ClusterId(Uuid::from_u128(1)))).unwrap();
-        // Something to begin with.
+        // The initial world.
         for zone in [true, false, true] {
             world.act(&Op::Mount { capacity: None, zone });
         }
@@ -191,7 +191,7 @@ impl World {
         world
     }
 
-    /// A command is decided, checked, and its events happen.
+    /// Decides a command, checks it, and folds its events.
     pub fn submit(&mut self, command: Command) -> Result<Vec<Envelope>, Refusal> {
         self.drawn += 1;
         let context = Context {
@@ -219,7 +219,7 @@ impl World {
         Ok(decision.events)
     }
 
-    /// What is placed fits where it is placed.
+    /// A placement satisfies every rule.
     fn check_placement(&self, event: &Event) {
         let (container_id, node_id) = match event {
             Event::ContainerPlaced(e) => (e.container_id, e.node_id),
@@ -260,7 +260,7 @@ impl World {
         }
     }
 
-    /// One thing happens.
+    /// Carries out one op.
     pub fn act(&mut self, op: &Op) {
         match op {
             Op::Mount { capacity, zone } => {
@@ -430,7 +430,7 @@ impl World {
         (!all.is_empty()).then(|| all[index % all.len()])
     }
 
-    /// A container that some working machine has in this state.
+    /// A container in this state on a working machine.
     fn placement_id(&self, index: usize, running: ContainerState) -> Option<(NodeId, PlacementId)> {
         let all: Vec<_> = self
             .machines
@@ -489,7 +489,7 @@ impl World {
         self.submit(Command::RecordProbe(probe)).expect("a probe is never refused");
     }
 
-    /// Everything that reactors have to do now.
+    /// All due tasks.
     fn tasks(&self) -> Vec<Task> {
         let up = |id: NodeId| self.cluster.node(id).is_some_and(|node| node.health == Health::Up);
         let mut tasks = Vec::new();
@@ -602,12 +602,12 @@ impl World {
             }
         };
         if let Err(refusal) = self.submit(command) {
-            // What it is about may have gone with the task before it.
+            // Its subject may have been removed by the task before it.
             assert!(matches!(refusal, Refusal::NotFound { .. }), "{task:?} was refused: {refusal}");
         }
     }
 
-    /// The reactors work until nothing is left to do.
+    /// Lets the reactors work until no task is due.
     pub fn settle(&mut self) {
         for machine in self.machines.values_mut() {
             machine.flaky = false;
@@ -641,14 +641,14 @@ impl World {
         panic!("it never comes to rest; the last that happened, newest first:\n{}", last.join("\n"));
     }
 
-    /// When all has come to rest, each machine runs exactly what it should.
+    /// At rest, each machine runs exactly the wanted containers.
     pub fn check_settled(&self) {
         for node in self.cluster.nodes().filter(|node| node.health == Health::Up) {
             let machine = &self.machines[&node.id];
             let mut wanted: BTreeMap<PlacementId, bool> = BTreeMap::new();
             for c in self.cluster.containers() {
                 for retired in c.retired.iter().filter(|retired| retired.placement.node_id == node.id) {
-                    // It serves on while its successor cannot be had.
+                    // It keeps serving while its successor cannot be placed.
                     let serves =
                         retired.held && c.desired == Desired::Running && (c.lost || c.phase != Phase::Up);
                     assert!(serves, "{} is not cleaned up on {}: {c:#?}", c.name, node.name);
@@ -663,7 +663,7 @@ impl World {
             }
             for (placement_id, running) in &machine.has {
                 let up = wanted.get(placement_id);
-                assert!(up.is_some(), "{placement_id:?} is on {} and nobody wants it", node.name);
+                assert!(up.is_some(), "{placement_id:?} is on {} without being wanted", node.name);
                 assert_eq!(
                     up == Some(&true),
                     *running == ContainerState::Running,
@@ -688,7 +688,7 @@ impl World {
         }
     }
 
-    /// The counts of the nodes that take containers.
+    /// The counts of the eligible nodes.
     pub fn spread(&self) -> (u32, u32) {
         let counts = || self.cluster.nodes().filter(|n| n.is_eligible()).map(|n| n.container_count());
         (counts().min().unwrap_or(0), counts().max().unwrap_or(0))
@@ -699,7 +699,7 @@ fn started() -> Launched {
     Launched { engine_id: "e".into(), image_id: "i".into(), ports: Vec::new(), started_at: None }
 }
 
-/// Generations only rise, and a container that has a higher one never goes back but by adoption.
+/// Generations only increase, and a container never returns to a lower one except by adoption.
 fn check_generations(before: &Cluster, after: &Cluster) {
     for container in after.containers() {
         let old = before.container(container.id).map_or(Generation(0), |c| c.generation);

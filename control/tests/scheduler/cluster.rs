@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// A log in the making.
+/// A log under construction.
 #[derive(Debug, Clone, Default)]
 pub struct Log {
     pub cluster: Cluster,
@@ -75,24 +75,24 @@ pub fn container(number: usize) -> ContainerId {
     ContainerId(Uuid::from_u128(0x3_0000 + number as u128))
 }
 
-/// What a node is like.
+/// The properties of a node.
 #[derive(Debug, Clone)]
 pub struct ANode {
     pub labels: BTreeMap<String, String>,
     pub capacity: Option<u32>,
-    /// Thousandths of processors and MiB, once it has told.
+    /// Processors in thousandths, and memory in MiB, once reported.
     pub engine: Option<(u64, u64)>,
     /// 0: UP; 1: not probed; 2: DOWN; 3: cordoned; 4: draining; 5: on probation.
     pub state: u8,
 }
 
-/// What an application asks for.
+/// The requirements of an application.
 #[derive(Debug, Clone)]
 pub struct AnApplication {
     pub spec: Spec,
 }
 
-/// A container: of which application, where (`None`: it waits), and whether a launch of it failed there.
+/// A container: its application, its node (`None`: it waits), and whether a launch failed there.
 #[derive(Debug, Clone)]
 pub struct AContainer {
     pub application: usize,
@@ -167,7 +167,7 @@ pub fn an_application(applications: usize) -> impl Strategy<Value = AnApplicatio
     })
 }
 
-/// Applications that ask for nothing, or for one label.
+/// Applications that require nothing, or one label.
 pub fn a_labelled_application() -> impl Strategy<Value = AnApplication> {
     option::of(constraint()).prop_map(|constraint| AnApplication {
         spec: Spec {
@@ -291,9 +291,9 @@ impl Draft {
     }
 }
 
-/// At least a thousand cases; `PROPTEST_CASES` asks for more.
+/// At least a thousand cases; `PROPTEST_CASES` requests more.
 pub fn cases() -> ProptestConfig {
     let asked = ProptestConfig::default();
-    // The model rejects what makes no sense at that point: often, and by design.
+    // The model rejects transitions that make no sense at that point: often, and by design.
     ProptestConfig { cases: asked.cases.max(1_000), max_local_rejects: u32::MAX, ..asked }
 }

@@ -1,4 +1,4 @@
-//! The scheduler on clusters that nobody has written down: every choice and every plan beside a naive one.
+//! The scheduler on random clusters: every choice and every plan is compared with a naive one.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,7 +1,8 @@
-//! A model: commands are carried out on the real decisions and on a naive reference of the cluster, and the two compared.
+//! A model: commands run through the real decisions and through a naive reference, and the results are
+//! compared.
 //!
-//! The reference knows nodes and containers by their number. It says where each container is, by the plainest form of the
-//! rules; what it leaves out (ports, resources, preferences) the other properties have.
+//! The reference knows nodes and containers by their number. It determines where each container is, by the
+//! simplest form of the rules; other properties cover what it leaves out (ports, resources, preferences).
 
 use crate::cluster::cases;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -33,11 +34,11 @@ struct ANode {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// It is not to run.
+    /// Stopped.
     Stopped,
-    /// It is to run and has no node, or one that is lost.
+    /// Wanted to run, without a node or on a lost one.
     Waiting,
-    /// It runs there.
+    /// Runs on this node.
     On(usize),
 }
 
@@ -46,7 +47,7 @@ struct AContainer {
     application: usize,
     at: At,
     is_deleted: bool,
-    /// Where it was lost, as long as nothing has taken its place.
+    /// The node on which it was lost, until it is replaced.
     lost_on: Option<usize>,
 }
 
@@ -91,8 +92,8 @@ impl Reference {
         fitting.min_by_key(|node| (self.count(*node), *node))
     }
 
-    /// Whoever waits is placed when there is a node: those of the first node that failed before those of the next, as nodes
-    /// are evacuated one after the other.
+    /// Waiting containers are placed when there is a node: the ones of the first failed node before the ones
+    /// of the next, as nodes are evacuated one after another.
     fn place_waiting(&mut self) {
         let mut order: Vec<_> = (0..self.containers.len()).collect();
         order.sort_by_key(|number| self.containers[*number].lost_on);
@@ -146,7 +147,7 @@ impl ReferenceStateMachine for Reference {
     fn preconditions(state: &Self, transition: &Transition) -> bool {
         match transition {
             Transition::Mount { .. } => state.nodes.len() < 6,
-            // More than half down at once is taken for our own network: that is for other tests.
+            // More than half down at once counts as a failure of our own network, which other tests cover.
             Transition::Fail(n) => {
                 state.nodes.get(*n).is_some_and(|node| node.is_up)
                     && (state.down() + 1) * 2 <= state.nodes.len()
@@ -156,7 +157,7 @@ impl ReferenceStateMachine for Reference {
             Transition::Uncordon(n) => state.nodes.get(*n).is_some_and(|node| node.is_cordoned),
             Transition::Create(_) => state.containers.len() < 16,
             Transition::Launch(c) => state.live(*c).is_some_and(|c| c.at == At::Stopped),
-            // What is lost with its node is stopped when the node returns: for other tests too.
+            // Stopping lost containers of a returning node is covered by other tests, too.
             Transition::Stop(c) => state.live(*c).is_some_and(|c| matches!(c.at, At::On(_))),
             Transition::Delete(c) => state.live(*c).is_some_and(|c| c.lost_on.is_none()),
         }
@@ -210,12 +211,12 @@ impl ReferenceStateMachine for Reference {
     }
 }
 
-/// The real decisions, with somebody who does at once what the reactors would do.
+/// The real decisions, with an executor that does at once what the reactors would do.
 pub struct Real {
     cluster: Cluster,
     nodes: Vec<NodeId>,
     containers: Vec<ContainerId>,
-    /// What each machine runs.
+    /// The containers that each machine runs.
     machines: BTreeMap<NodeId, (bool, Vec<PlacementId>)>,
     now: DateTime<Utc>,
     drawn: u128,
@@ -260,7 +261,8 @@ impl Real {
         self.submit(Command::RecordProbe(probe)).expect("a probe is never refused");
     }
 
-    /// The reactors, until nothing is left to do: in the order of the nodes, then of the containers, as the reference goes.
+    /// Lets the reactors work until no task is due: in the order of the nodes, then of the containers, as the
+    /// reference does.
     fn settle(&mut self) {
         for _ in 0..4 {
             for node in 0..self.nodes.len() {
@@ -359,7 +361,7 @@ impl StateMachineTest for Compared {
     }
 
     fn apply(mut real: Real, reference: &Reference, transition: Transition) -> Real {
-        // So late that no return of a node counts as one of several, and that later ids are higher.
+        // Late enough that no return of a node counts as one of a series, and that later ids are higher.
         real.now += TimeDelta::hours(2);
         match transition {
             Transition::Mount { in_zone_a, capacity } => {
@@ -403,7 +405,7 @@ impl StateMachineTest for Compared {
             }
             Transition::Launch(c) => {
                 let launched = real.submit(Command::LaunchContainer(real.containers[c]));
-                // The reference has it running now, or there was no node.
+                // It runs now in the reference, or there was no node.
                 let placed = matches!(reference.containers[c].at, At::On(_));
                 match launched {
                     Ok(_) => assert!(placed, "launched, though no node fits"),
@@ -432,7 +434,7 @@ impl StateMachineTest for Compared {
                 assert!(c.is_none(), "c{number} is deleted");
                 continue;
             }
-            let c = c.expect("a container that nobody deleted");
+            let c = c.expect("a container that was not deleted");
             let on = c.placement.as_ref().map(|p| p.node_id).filter(|_| c.status() == Status::Up);
             let expected_on = match expected.at {
                 At::On(node) => Some(real.nodes[node]),
@@ -441,7 +443,7 @@ impl StateMachineTest for Compared {
             assert_eq!(on, expected_on, "c{number} {expected:?}: {c:#?}");
             assert_eq!(c.desired == Desired::Running, expected.at != At::Stopped, "c{number}");
         }
-        // Each machine that works runs what the reference says, and nothing else.
+        // Each working machine runs exactly the containers of the reference.
         for (number, id) in real.nodes.iter().enumerate().filter(|(number, _)| reference.nodes[*number].is_up)
         {
             let expected = reference.containers.iter().filter(|c| !c.is_deleted && c.at == At::On(number));
@@ -454,5 +456,5 @@ prop_state_machine! {
     #![proptest_config(cases())]
 
     #[test]
-    fn the_real_decisions_are_those_of_a_naive_cluster(sequential 1..40 => Compared);
+    fn decisions_equal_those_of_a_naive_cluster(sequential 1..40 => Compared);
 }

@@ -1,4 +1,5 @@
-//! The rules of placement once more, as plainly as they can be said: every node is looked at, everything is counted anew.
+//! The rules of placement a second time, as simply as possible: every node is examined, and everything is
+//! counted from scratch.
 
 use kdaemon_events::node::Availability;
 use kdaemon_events::{ContainerId, NodeId, Spec, Strategy};
@@ -40,7 +41,7 @@ pub fn admits(cluster: &Cluster, node: &Node, id: ContainerId, spec: &Spec) -> b
         })
 }
 
-/// The node that is to be chosen.
+/// The node to choose.
 pub fn place(cluster: &Cluster, id: ContainerId, strategy: Strategy) -> Option<NodeId> {
     let container = cluster.container(id).unwrap();
     let spec = cluster.spec_of(container);

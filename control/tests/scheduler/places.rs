@@ -1,4 +1,4 @@
-//! Every choice is the one that a naive look at every node makes, and explains itself.
+//! Every choice equals the naive one and explains itself.
 
 use crate::cluster::{Draft, a_node, an_application, cases, container, draft, node};
 use crate::naive;
@@ -9,7 +9,7 @@ use kdaemon_events::{NodeId, Strategy as Placing};
 use kdaemon_projections::Cluster;
 use proptest::prelude::*;
 
-/// Places each container that waits, one after the other, and checks each choice.
+/// Places each waiting container, one after another, and checks each choice.
 fn place_all(draft: &Draft) -> Result<Cluster, TestCaseError> {
     let mut log = draft.log();
     for number in 0..draft.containers.len() {
@@ -64,17 +64,17 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn each_choice_is_that_of_a_naive_look_at_every_node(draft in draft(1..8, 1..20)) {
+    fn each_choice_equals_the_naive_one(draft in draft(1..8, 1..20)) {
         place_all(&draft)?;
     }
 
     #[test]
-    fn where_there_are_many_nodes_the_index_finds_the_same(draft in draft(70..90, 1..6)) {
+    fn choices_among_many_nodes_equal_the_naive_ones(draft in draft(70..90, 1..6)) {
         place_all(&draft)?;
     }
 
     #[test]
-    fn a_new_node_takes_what_comes_and_changes_no_other_choice(
+    fn new_node_takes_the_next_containers_and_changes_no_other_choice(
         draft in draft(1..8, 1..12), new in a_node(true), app in an_application(4),
     ) {
         let mut grown = draft.clone();
@@ -95,7 +95,7 @@ proptest! {
     }
 
     #[test]
-    fn an_evacuation_sends_each_where_it_would_be_placed_after_the_others(
+    fn evacuation_places_containers_one_after_another(
         draft in draft(2..8, 1..24), lost in any::<prop::sample::Index>(),
     ) {
         let mut log = draft.log();

@@ -1,4 +1,4 @@
-//! The rebalance plan beside every plan that there is.
+//! The rebalance plan compared with every possible plan.
 
 use crate::cluster::{AContainer, Draft, Log, a_labelled_application, a_node, cases, draft, node};
 use crate::naive;
@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// Carries a plan out to the end.
+/// Carries out a whole plan.
 fn carry_out(log: &mut Log, plan: &Plan) {
     for step in plan.moves() {
         let placement = log.cluster.container(step.container_id).unwrap().placement.clone().unwrap();
@@ -37,14 +37,15 @@ fn counts(cluster: &Cluster) -> Vec<u32> {
     cluster.nodes().filter(|node| node.is_eligible()).map(|node| node.container_count()).collect()
 }
 
-/// How uneven counts are: the sum of their squares, and by how much the largest exceeds the least.
+/// The unevenness of counts: the sum of their squares, and the difference between the largest and the
+/// smallest.
 fn unevenness(counts: &[u32]) -> (u32, u32) {
     let spread = counts.iter().max().unwrap_or(&0) - counts.iter().min().unwrap_or(&0);
     (counts.iter().map(|count| count * count).sum(), spread)
 }
 
-/// The least sum of squares that any assignment has, where each container may be on the nodes that are given for it, and
-/// the fewest moves that lead to one.
+/// The least sum of squares of any assignment in which each container is on one of its allowed nodes, and the
+/// fewest moves that lead to one.
 fn best(allowed: &[(usize, Vec<usize>)], nodes: usize) -> (u32, usize) {
     fn go(allowed: &[(usize, Vec<usize>)], counts: &mut Vec<u32>, moves: usize, best: &mut (u32, usize)) {
         let Some(((home, targets), rest)) = allowed.split_first() else {
@@ -63,7 +64,7 @@ fn best(allowed: &[(usize, Vec<usize>)], nodes: usize) -> (u32, usize) {
 }
 
 prop_compose! {
-    /// Up to 4 nodes and 7 containers, of which each wants at most a label.
+    /// Up to 4 nodes and 7 containers, each with at most one required label.
     fn small()(
         nodes in vec(a_node(true), 1..5),
         applications in vec(a_labelled_application(), 3),
@@ -87,7 +88,7 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn a_plan_is_as_even_as_any_can_be_and_without_constraints_no_shorter_one_is(draft in small()) {
+    fn plan_is_as_even_as_possible_and_shortest_without_constraints(draft in small()) {
         let mut log = draft.log();
         let first = plan(&log.cluster, Placing::Spread);
         let allowed: Vec<(usize, Vec<usize>)> = draft.containers.iter().map(|c| {
@@ -105,24 +106,24 @@ proptest! {
             prop_assert!(unevenness(&after).1 <= 1, "{after:?}");
             prop_assert_eq!(first.moves().count(), fewest, "{:?} -> {:?}", before, after);
         }
-        prop_assert!(first.moves().count() <= draft.containers.len(), "nobody moves twice");
+        prop_assert!(first.moves().count() <= draft.containers.len(), "no container moves twice");
         prop_assert_eq!(plan(&log.cluster, Placing::Spread).chains, [] as [Vec<_>; 0], "a second plan right after it is empty");
     }
 
     #[test]
-    fn a_plan_breaks_no_rule_evens_and_is_followed_by_none(draft in draft(1..7, 0..24)) {
+    fn plan_breaks_no_rule_and_leaves_nothing_to_plan(draft in draft(1..7, 0..24)) {
         let mut log = draft.log();
         let first = plan(&log.cluster, draft.strategy);
         prop_assert_eq!(&plan(&log.cluster, draft.strategy), &first, "same state, same plan");
         let before = counts(&log.cluster);
         let mut targets: BTreeMap<ContainerId, NodeId> = BTreeMap::new();
         for step in first.moves() {
-            prop_assert!(targets.insert(step.container_id, step.node_id).is_none(), "nobody moves twice");
+            prop_assert!(targets.insert(step.container_id, step.node_id).is_none(), "no container moves twice");
             let target = log.cluster.node(step.node_id).unwrap();
             prop_assert!(!target.is_on_probation(log.cluster.at()));
             let spec = log.cluster.spec_of(log.cluster.container(step.container_id).unwrap());
             prop_assert_eq!(spec.strategy.unwrap_or(draft.strategy), Placing::Spread);
-            // In the order of the plan each step keeps every rule on the way.
+            // In the order of the plan, every step keeps every rule.
             prop_assert!(
                 naive::admits(&log.cluster, target, step.container_id, &spec),
                 "{:?} {:?}", step, first
@@ -134,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn a_new_node_is_filled_and_nothing_moves_between_the_old_ones(
+    fn new_node_is_filled_without_moves_between_old_ones(
         containers in vec(0_usize..6, 0..40), nodes in 1_usize..6,
     ) {
         let plain = || crate::cluster::ANode { labels: BTreeMap::new(), capacity: None, engine: None, state: 0 };
@@ -147,7 +148,7 @@ proptest! {
             strategy: Placing::Spread,
         };
         for (number, _) in containers.iter().enumerate() {
-            // Even to begin with, as a cluster at rest is.
+            // Starts even, as a cluster at rest.
             let node = Some(number % nodes);
             draft.containers.push(AContainer { application: 0, node, failed: false });
         }
@@ -159,9 +160,9 @@ proptest! {
     }
 }
 
-/// A chain of moves evens what no single move can.
+/// A chain of moves evens out what no single move can.
 #[test]
-fn a_node_is_relieved_by_way_of_another() {
+fn node_is_relieved_through_another() {
     use crate::cluster::{ANode, AnApplication};
     use kdaemon_events::Spec;
     let labelled = |zone: &str| ANode {
@@ -177,7 +178,7 @@ fn a_node_is_relieved_by_way_of_another() {
             ..Spec::default()
         },
     };
-    // Those on the full node may not go to the empty one, but to a third, whose own may.
+    // Containers of the full node may not move to the empty one, but to a third, whose containers may.
     let draft = Draft {
         nodes: vec![labelled("a"), labelled("b"), labelled("c")],
         applications: vec![wants("zone!=c"), wants("zone!=a")],

@@ -1,4 +1,4 @@
-//! What each event does to containers.
+//! The effect of each event on containers.
 
 use super::set;
 use crate::cluster::{Cluster, Touched};
@@ -54,8 +54,8 @@ impl Cluster {
         });
     }
 
-    /// What a container is made from now: its application's specification with its own variables on top.
-    /// Containers without variables of their own share the application's.
+    /// The current specification of a container: the application's with the container's own variables on top.
+    /// Containers without own variables share the application's.
     #[must_use]
     pub fn spec_of(&self, container: &Container) -> Arc<Spec> {
         let Some(application) = container.application_id.and_then(|id| self.applications.get(&id)) else {
@@ -144,7 +144,8 @@ impl Cluster {
         self.change_container(e.container_id, touched, |c| {
             c.reason = Some(Reason::Unschedulable { moving: e.moving, because: e.reason.clone() });
             c.cause = seq;
-            // A move that has no target and left nothing behind is none, and must not count as one while it waits.
+            // A move without a target that left no serving predecessor is over, and must not count as a move
+            // while it waits.
             if c.phase == Phase::Waiting && !c.is_served_by_predecessor() {
                 c.migrating = None;
             }
@@ -168,7 +169,7 @@ impl Cluster {
             c.not_before = Some(e.retry_at);
             if e.node_fault {
                 c.phase = Phase::Waiting;
-                c.lost = false; // it is nowhere now
+                c.lost = false; // it has no placement now
                 c.avoid.insert(e.node_id);
                 c.retire_placement(false);
             }
@@ -248,14 +249,14 @@ impl Cluster {
     ) {
         self.change_container(e.container_id, touched, |c| {
             if !c.is_current(e.generation) {
-                // A predecessor that ended serves no longer.
+                // An exited predecessor no longer serves.
                 for retired in c.retired.iter_mut().filter(|r| r.placement.generation == e.generation) {
                     retired.held = false;
                 }
                 return;
             }
             let (exit_code, out_of_memory) = (e.exit_code, e.out_of_memory);
-            // Long enough up to be called stable: the pauses begin anew.
+            // Up long enough to be stable: the backoff is reset.
             let stable = c.is_stable(envelope.at);
             c.quick_exits = if stable { 1 } else { c.quick_exits.saturating_add(1) };
             c.lost = false;
@@ -333,7 +334,7 @@ impl Cluster {
                 c.retire_placement(false);
                 c.placement = Some(adopted);
             }
-            // It runs: no predecessor has to serve for it any longer.
+            // The container runs: no predecessor has to serve for it any more.
             for retired in &mut c.retired {
                 retired.held = false;
             }
@@ -380,7 +381,8 @@ impl Container {
         }
     }
 
-    /// A placement is gone from a node. Elsewhere the same container and generation are somebody else's copy.
+    /// Removes a placement from a node. The same container and generation on another node would be a foreign
+    /// copy.
     pub(super) fn drop_placement(&mut self, generation: Generation, node_id: NodeId) {
         let is_it =
             |placement: &Placement| placement.generation == generation && placement.node_id == node_id;
@@ -390,7 +392,7 @@ impl Container {
         }
     }
 
-    /// What does not run answers nowhere.
+    /// A container that does not run has no address.
     pub(super) fn forget_addresses(&mut self) {
         if let Some(placement) = &mut self.placement {
             placement.ports.clear();

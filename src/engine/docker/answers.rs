@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_for_both_kinds_of_address_is_one_port() {
+    fn port_of_both_address_families_is_listed_once() {
         assert_eq!(ports("80/tcp", &[("0.0.0.0", "8080"), ("::", "8080")]), [8080]);
         assert_eq!(ports("80/tcp", &[("0.0.0.0", "49153"), ("::", "49154")]), [49153]);
         assert_eq!(ports("80/tcp", &[("::", "8080")]), [8080]);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_year_1_is_never() {
+    fn year_1_means_never() {
         assert_eq!(time_of("0001-01-01T00:00:00Z"), None);
         assert!(time_of("2026-11-22T10:36:59.726501026Z").is_some());
     }

@@ -72,7 +72,7 @@ impl From<Error> for RequestError {
     }
 }
 
-/// What answers at the endpoint does not speak an engine's API.
+/// The endpoint does not serve an engine's API.
 pub(super) fn no_engine(why: &str) -> EngineError {
     EngineError::Unreachable(Failure::NotAnEngine { quote: why.into() })
 }
@@ -185,7 +185,7 @@ mod tests {
 
     /// Messages recorded from Docker 20.10.
     #[test]
-    fn an_engines_sentence_tells_whose_fault_it_is() {
+    fn engine_messages_map_to_faults() {
         let node_faults = [
             (
                 500,

@@ -89,7 +89,7 @@ fn stalled(image: &str, pull: Duration, idle: Duration, whole: bool) -> EngineEr
     })
 }
 
-/// What an engine refused while it pulled an image, as a failure of the pull.
+/// Maps an engine's refusal during a pull to a failure of the pull.
 fn pull_failed(image: &str, error: EngineError) -> EngineError {
     let of_pull = |failure| match failure {
         Failure::Refused { quote } => Failure::PullFailed { image: image.into(), quote },
@@ -137,7 +137,7 @@ mod tests {
     use super::{reference, registry, tagged};
 
     #[test]
-    fn a_reference_gets_the_tag_that_docker_would_give_it() {
+    fn reference_gets_dockers_default_tag() {
         for (image, wanted) in [
             ("ghost", "ghost:latest"),
             ("ghost:5", "ghost:5"),
@@ -149,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn what_would_change_the_request_is_no_reference() {
+    fn text_that_would_change_the_request_is_not_a_reference() {
         for image in ["", "a b", "../containers/json", "a/../b", "/a", "a/", "a?x=1", "a#b", "a%2fb", "ü"] {
             assert!(reference(image).is_err(), "{image}");
         }
     }
 
     #[test]
-    fn the_registry_is_what_stands_before_the_first_slash() {
+    fn registry_is_the_host_before_the_first_slash() {
         assert_eq!(registry("10.93.1.1:5000/x:1"), "10.93.1.1:5000");
         assert_eq!(registry("library/ghost:1"), "https://index.docker.io/v1/");
         assert_eq!(registry("ghost:1"), "https://index.docker.io/v1/");

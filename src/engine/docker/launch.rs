@@ -161,7 +161,8 @@ fn names(order: &LaunchOrder) -> [String; 3] {
     [name.clone(), format!("{name}-g{generation}"), format!("{name}-{digits}-g{generation}")]
 }
 
-/// "No such container" while one is being launched: not the order is wrong, somebody took it away.
+/// Maps "no such container" during a launch to a fault of the node: the order is not wrong, another request
+/// removed the container.
 fn gone_is_a_fault(failure: RequestError) -> EngineError {
     match failure.error {
         EngineError::NotFound(_) => EngineError::NodeFault(Failure::RemovedMeanwhile),

@@ -221,7 +221,7 @@ impl DockerEngine {
         }
     }
 
-    /// The containers with this identity: one, or none. (More only when somebody copied our labels by hand.)
+    /// The containers with this identity: one, or none. (More only if someone copied our labels by hand.)
     async fn find(&self, identity: Identity) -> Result<Vec<FoundContainer>, RequestError> {
         let labels = vec![
             format!("{LABEL_CLUSTER}={}", identity.cluster),

@@ -59,7 +59,7 @@ mod tests {
     use std::sync::mpsc;
 
     #[tokio::test]
-    async fn a_name_is_looked_up_and_one_that_is_not_there_is_an_error() {
+    async fn known_names_resolve_and_unknown_ones_fail() {
         let look_up = |name: &str| tower::Service::call(&mut NameResolver, name.parse::<Name>().unwrap());
         assert!(look_up("localhost").await.unwrap().all(|address| address.ip().is_loopback()));
         assert!(
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lookup_that_nobody_waits_for_any_more_keeps_its_place_until_it_ends() {
+    async fn abandoned_lookup_keeps_its_permit_until_it_ends() {
         static TWO: Semaphore = Semaphore::const_new(2);
         let (end, ended) = mpsc::channel::<()>();
         let mut first = Box::pin(in_one_of(&TWO, move || ended.recv().map_err(io::Error::other)));

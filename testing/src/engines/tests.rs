@@ -82,7 +82,7 @@ fn is_unreachable<T: std::fmt::Debug>(result: &Result<T, EngineError>) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_launched_container_runs_until_it_is_removed() {
+async fn launched_container_runs_until_removed() {
     let TestWorld { client, machine, .. } = world();
     let order = server(1, &["80", "53/udp", "8080:81"]);
     let launched = client.launch(&order).await.unwrap();
@@ -108,7 +108,7 @@ async fn a_launched_container_runs_until_it_is_removed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_launch_is_idempotent_even_at_the_same_time() {
+async fn concurrent_launches_are_idempotent() {
     let TestWorld { client, machine, .. } = world();
     let order = server(1, &["80"]);
     let (a, b) = tokio::join!(client.launch(&order), client.launch(&order));
@@ -120,7 +120,7 @@ async fn a_launch_is_idempotent_even_at_the_same_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_command_does_what_busybox_would_do() {
+async fn commands_behave_as_in_busybox() {
     let TestWorld { client, machine, .. } = world();
     let cases: [(&[&str], i64, u64, &str); 12] = [
         (&["true"], 0, 0, ""),
@@ -160,7 +160,7 @@ async fn a_command_does_what_busybox_would_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_traps_sigterm_ends_in_peace() {
+async fn process_that_traps_sigterm_exits_cleanly() {
     let TestWorld { client, .. } = world();
     let script = "trap 'echo bye; exit 5' TERM; while true; do sleep 1; done";
     client.launch(&order(1, spec(&["sh", "-c", script]))).await.unwrap();
@@ -171,7 +171,7 @@ async fn a_process_that_traps_sigterm_ends_in_peace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn followed_output_comes_as_it_is_written_and_ends_with_the_process() {
+async fn followed_output_streams_and_ends_with_the_process() {
     let TestWorld { client, machine, .. } = world();
     client.launch(&order(1, spec(&["sh", "-c", "while :; do echo tick; sleep 10; done"]))).await.unwrap();
     sleep(Duration::from_secs(1_000_000)).await;
@@ -190,7 +190,7 @@ async fn followed_output_comes_as_it_is_written_and_ends_with_the_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_that_cannot_be_is_rejected_and_leaves_nothing() {
+async fn impossible_order_is_rejected_without_a_trace() {
     let TestWorld { client, machine, engines, .. } = world();
     engines.lacks_image("ghost:none");
     let image = |image: &str| Spec { docker_image: image.into(), ..spec(&[]) };
@@ -204,7 +204,7 @@ async fn an_order_that_cannot_be_is_rejected_and_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_is_pulled_once_and_not_while_the_registry_is_down() {
+async fn image_is_pulled_once_and_not_during_an_outage() {
     let TestWorld { client, machine, engines, .. } = world();
     let ghost = |n| order(n, Spec { docker_image: "ghost:5".into(), ..spec(&[]) });
     engines.set_registry_down(true);
@@ -222,7 +222,7 @@ async fn an_image_is_pulled_once_and_not_while_the_registry_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_private_image_needs_its_credentials() {
+async fn private_image_needs_its_credentials() {
     let TestWorld { client, engines, .. } = world();
     engines.make_private("reg.example/secret", "alice", "wonder");
     let mut order = order(1, Spec { docker_image: "reg.example/secret:latest".into(), ..spec(&[]) });
@@ -232,7 +232,7 @@ async fn a_private_image_needs_its_credentials() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_taken_port_is_the_nodes_fault_and_leaves_nothing() {
+async fn taken_port_is_a_node_fault_without_a_trace() {
     let TestWorld { client, machine, .. } = world();
     machine.run_foreign("web", &[(Protocol::Tcp, 8080)]).unwrap();
     let refused = client.launch(&server(1, &["80", "8080:80"])).await;
@@ -286,7 +286,7 @@ async fn events_tell_of_what_happens_and_of_what_happens_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_health_check_reports_what_it_finds() {
+async fn health_check_reports_its_result() {
     let TestWorld { client, machine, .. } = world();
     let mut events = client.events(CLUSTER).await.unwrap();
     for (n, command) in [(1, "true"), (2, "exit 1")] {
@@ -306,7 +306,7 @@ async fn a_health_check_reports_what_it_finds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crashed_machine_refuses_and_returns_with_its_containers_ended() {
+async fn crashed_machine_returns_with_exited_containers() {
     let TestWorld { client, machine, engines, endpoint } = world();
     let mut events = client.events(CLUSTER).await.unwrap();
     client.launch(&server(1, &[])).await.unwrap();
@@ -339,7 +339,7 @@ async fn containers_outlive_a_crash_of_the_engine_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_breaks_what_is_under_way_at_once() {
+async fn crash_breaks_requests_in_progress() {
     let TestWorld { client, machine, .. } = world();
     machine.slow(100);
     let before = Instant::now();
@@ -356,7 +356,7 @@ async fn a_crash_breaks_what_is_under_way_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_link_is_silent_until_the_limit_and_events_wait_for_it_to_heal() {
+async fn cut_link_is_silent_until_the_timeout_and_delays_events() {
     let TestWorld { client, machine, .. } = world();
     client.launch(&server(1, &[])).await.unwrap();
     let mut events = client.events(CLUSTER).await.unwrap();
@@ -378,7 +378,7 @@ async fn a_cut_link_is_silent_until_the_limit_and_events_wait_for_it_to_heal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_link_passes_when_it_heals_in_time() {
+async fn requests_pass_when_a_link_heals_in_time() {
     let TestWorld { client, machine, .. } = world();
     machine.cut();
     let heal = async {
@@ -401,7 +401,7 @@ async fn over_a_link_without_answers_requests_are_still_executed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_engine_finishes_what_nobody_waits_for_any_more() {
+async fn slow_engine_finishes_abandoned_requests() {
     let timing = Timing { answer_ms: 2..=2, create_ms: 50..=50, ..Timing::default() };
     let TestWorld { client, machine, .. } =
         world_with(SimulatedMachine { timing, ..SimulatedMachine::default() });
@@ -421,7 +421,7 @@ async fn a_slow_engine_finishes_what_nobody_waits_for_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_disk_has_nothing_on_it() {
+async fn lost_disk_is_empty() {
     let TestWorld { client, machine, .. } = world();
     client.launch(&server(1, &["8080:80"])).await.unwrap();
     machine.run_foreign("web", &[]).unwrap();
@@ -431,7 +431,7 @@ async fn a_lost_disk_has_nothing_on_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_disk_takes_nothing_new() {
+async fn full_disk_takes_nothing_new() {
     let TestWorld { client, machine, .. } = world();
     machine.full_disk();
     let refused = client.launch(&server(1, &[])).await;
@@ -488,7 +488,7 @@ async fn lost_messages_are_lost_before_or_after_the_work() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_seed_gives_the_same_world() {
+async fn same_seed_gives_the_same_world() {
     let mut runs = Vec::new();
     for seed in [5, 5, 6] {
         let engines = SimulatedEngines::new(seed);
@@ -522,7 +522,7 @@ async fn stats_keep_to_the_limits() {
 }
 
 #[tokio::test]
-async fn a_container_takes_little_memory_and_no_time_of_an_instant_machine() {
+async fn containers_of_an_instant_machine_are_cheap() {
     // A container with its name, ports and bookkeeping takes less than 300 bytes in total.
     assert!(size_of::<Identity>() + size_of::<EngineContainer>() <= 128);
     let about = SimulatedMachine { timing: Timing::instant(), ..SimulatedMachine::default() };

@@ -13,26 +13,26 @@ const KEPT: usize = 1_000;
 pub struct Difference {
     /// When.
     pub at: DateTime<Utc>,
-    /// The recorded event; `None` when nothing was recorded that would have happened.
+    /// The recorded event; `None` if the decision exists only in the replay.
     pub seq: Option<Seq>,
-    /// What was decided about; `None`: the cluster.
+    /// The subject of the decision; `None`: the cluster.
     pub subject: Option<Subject>,
-    /// The recorded decision; `None`: there was none.
+    /// The recorded decision, if any.
     pub recorded: Option<Decided>,
-    /// The decision of the replay; `None`: there was none, or not at that time.
+    /// The decision of the replay; `None` if it had none at that time.
     pub replayed: Option<Decided>,
 }
 
-/// A decision, as far as it can differ.
+/// The comparable part of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decided {
     /// A container was placed.
     Placed(NodeId),
     /// A container was moved.
     Moved {
-        /// From where.
+        /// The node that it leaves.
         from: NodeId,
-        /// To where.
+        /// The node that it moves to.
         to: NodeId,
         /// Why.
         reason: MigrationReason,
@@ -71,7 +71,7 @@ impl Decided {
         Some((Some(subject), decided))
     }
 
-    /// The node that it brings the container to.
+    /// The node that receives the container.
     #[must_use]
     pub fn node(self) -> Option<NodeId> {
         match self {
@@ -88,7 +88,7 @@ impl Decided {
     }
 }
 
-/// Gathers what both sides decide at one moment, and compares it when the moment is over.
+/// Collects the decisions of both sides at one moment, and compares them when the moment is over.
 #[derive(Default)]
 pub(super) struct Differences {
     recorded: Vec<(Option<Subject>, Seq, Decided)>,
@@ -110,7 +110,7 @@ impl Differences {
         }
     }
 
-    /// The moment is over: what both sides decided is compared.
+    /// Compares the decisions of both sides at the end of a moment.
     pub(super) fn compare(&mut self, at: DateTime<Utc>) {
         for (subject, seq, was) in std::mem::take(&mut self.recorded) {
             match self.replayed.get_mut(&subject).and_then(VecDeque::pop_front) {

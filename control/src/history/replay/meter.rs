@@ -1,28 +1,29 @@
-//! What is measured of a cluster while events go by: the same for what happened and for what would have.
+//! Measurements of a cluster over time, the same for the recorded and the replayed side.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::{ContainerId, Envelope, Event, NodeId};
 use kdaemon_projections::{Cluster, Desired, Status, Touched};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many points of the imbalance are told at most.
+/// The most points of the imbalance chart.
 const POINTS_LIMIT: usize = 500;
 
 /// The figures of one side of a replay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
-    /// Moves of containers that were begun, for whatever reason.
+    /// Started moves of containers, for any reason.
     pub migrations: u64,
-    /// For how long containers that were to run did not, as far as the daemon knew: the sum over all of them, in seconds.
+    /// Time during which wanted containers did not run, as far as the daemon knew: the sum over all of them,
+    /// in seconds.
     pub down_seconds: f64,
     /// Starts of containers that succeeded; restarts too.
     pub launches: u64,
-    /// Tries to start one that failed.
+    /// Failed attempts to start one.
     pub failed: u64,
-    /// The most containers that each node had at one time, by the names of the nodes.
+    /// The most containers that each node had at one time, by node name.
     pub peak: Vec<Peak>,
-    /// How uneven the counts of containers were, at each change; of many changes the greatest and the last of each of
-    /// 250 equal stretches.
+    /// The imbalance of container counts, at each change; of many changes the greatest and the last within
+    /// each of 250 equal intervals.
     pub imbalance: Vec<Spread>,
 }
 
@@ -31,31 +32,31 @@ pub struct Figures {
 pub struct Peak {
     /// The node's name.
     pub node: String,
-    /// How many.
+    /// The number.
     pub containers: u32,
 }
 
-/// How uneven the counts of containers were from one moment on.
+/// The imbalance of container counts from one moment on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spread {
-    /// The moment.
+    /// The current moment.
     pub at: DateTime<Utc>,
-    /// The most minus the fewest containers of a node that takes containers.
+    /// The highest minus the lowest number of containers on eligible nodes.
     pub spread: u32,
 }
 
-/// Watches one cluster. It looks at it between moments: what several events of one moment lead to is seen once.
+/// Watches one cluster between moments, so that several events of one moment count once.
 #[derive(Default)]
 pub(super) struct Meter {
     migrations: u64,
     launches: u64,
     failed: u64,
-    /// The containers that are to run and do not.
+    /// Wanted containers that do not run.
     down: BTreeSet<ContainerId>,
     down_for: TimeDelta,
     peaks: BTreeMap<NodeId, Peak>,
     imbalance: Vec<Spread>,
-    /// Up to when all is measured, but for what is touched.
+    /// The time up to which everything but the touched containers is measured.
     at: Option<DateTime<Utc>>,
     touched: Touched,
 }
@@ -70,7 +71,7 @@ impl Meter {
         Self { at: cluster.at(), touched, ..Self::default() }
     }
 
-    /// Takes note of an event, and of what it touched.
+    /// Counts an event, and records what it touched.
     pub(super) fn note(&mut self, event: &Event) {
         match event {
             Event::ContainerMigrationCommanded(_) => self.migrations += 1,
@@ -84,7 +85,7 @@ impl Meter {
         self.touched.merge(touched);
     }
 
-    /// Time goes on to the next moment; the cluster is as all earlier ones left it.
+    /// Advances to the next moment; `cluster` is the state that all earlier ones left.
     pub(super) fn reach(&mut self, at: DateTime<Utc>, cluster: &Cluster) {
         let before = *self.at.get_or_insert(at);
         if before == at {
@@ -142,12 +143,12 @@ impl Meter {
     }
 }
 
-/// The most minus the fewest containers of a node that takes containers.
+/// The highest minus the lowest number of containers on eligible nodes.
 pub(super) fn spread(cluster: &Cluster) -> u32 {
     cluster.eligible().extremes().map_or(0, |(fewest, most)| most - fewest)
 }
 
-/// The greatest and the last point of each of equal stretches, at most [`POINTS_LIMIT`] together.
+/// The greatest and the last point of each of equal intervals, at most [`POINTS_LIMIT`] together.
 fn thinned(points: &[Spread]) -> Vec<Spread> {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return Vec::new() };
     let stretches = i64::try_from(POINTS_LIMIT / 2).unwrap_or(i64::MAX);
@@ -158,7 +159,7 @@ fn thinned(points: &[Spread]) -> Vec<Spread> {
     };
     let mut kept = Vec::new();
     for group in points.chunk_by(|a, b| stretch(a) == stretch(b)) {
-        // The first of the greatest: from then on it was so.
+        // The first of the greatest, because the value holds from then on.
         let greatest = group.iter().rev().max_by_key(|point| point.spread);
         let last = group.last();
         kept.extend(greatest.filter(|greatest| Some(*greatest) != last));
@@ -182,7 +183,7 @@ impl Watched {
         self.meter.reach(at, &self.cluster);
     }
 
-    /// Folds in an event; says what it touched.
+    /// Folds in an event. Returns what it touched.
     pub(super) fn apply(&mut self, envelope: &Envelope) -> Touched {
         let mut touched = Touched::default();
         self.cluster.apply(envelope, &mut touched);
@@ -211,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_chart_is_thinned_and_keeps_its_peaks_and_its_end() {
+    fn long_chart_is_thinned_but_keeps_peaks_and_end() {
         let at = |second: i64| DateTime::from_timestamp(1_700_000_000 + second, 0).unwrap();
         let mut meter = Meter::default();
         for second in 0..100_000_u32 {

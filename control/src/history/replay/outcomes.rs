@@ -1,4 +1,4 @@
-//! What engines were recorded to do, brought to the replay where it has the same.
+//! Recorded outcomes of engines, applied to the replay where it has the same placement.
 
 use super::Replay;
 use super::parts::is_by_probe;
@@ -10,7 +10,7 @@ use kdaemon_projections::{Container, Desired, Phase, Placement};
 use std::sync::Arc;
 
 impl Replay {
-    /// Has a recorded outcome happen in the replay, if it can have happened there.
+    /// Applies a recorded outcome to the replay, if it can have happened there.
     pub(super) fn outcome(&mut self, envelope: &Envelope) {
         let at = envelope.at;
         let by_probe = |node| is_by_probe(&self.recorded.cluster, node, envelope);
@@ -55,7 +55,7 @@ impl Replay {
                 self.exit(&exited, envelope);
             }
             Event::ContainerObserved(e) => {
-                // A removal that came too late is one of the record's own decisions.
+                // A late removal belongs to the record's own decisions.
                 let is_own = envelope.cause.is_some() && !by_probe(e.node_id);
                 let in_step = !self.differing.contains(&Subject::Container(e.container_id));
                 let is_wanted = e.state != SeenState::Running
@@ -85,7 +85,7 @@ impl Replay {
                     self.copy(envelope);
                 }
             }
-            _ => {} // it did not happen here, or plays another part
+            _ => {} // not applicable here, or handled as another part
         }
     }
 
@@ -106,8 +106,8 @@ impl Replay {
         recorded.is_some() && recorded == node(self.container(id))
     }
 
-    /// The placement whose process ends in the replay too: a program that fails does so wherever it runs; one that went
-    /// down with its machine only there.
+    /// The placement whose process exits in the replay too: a failing program fails wherever it runs; one
+    /// that died with its machine only there.
     fn exits(&self, id: ContainerId, generation: Generation, of_node: bool) -> Option<Generation> {
         if self.same(id, generation) {
             return Some(generation);

@@ -1,4 +1,4 @@
-//! The part that each recorded event plays when its stretch is replayed.
+//! The role of each recorded event in a replay.
 
 use crate::commands::Command;
 use kdaemon_events::container::MigrationReason;
@@ -6,27 +6,27 @@ use kdaemon_events::node::NodeObserved;
 use kdaemon_events::{ContainerId, Envelope, Event, NodeId};
 use kdaemon_projections::{Cluster, Phase};
 
-/// The part of a recorded event.
+/// The role of a recorded event.
 #[derive(Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // it lives for one step
 pub(super) enum Part<'a> {
-    /// What people did, or what concerns the daemon itself: it happens again, as it was recorded.
+    /// An action of a person, or an event of the daemon itself: it happens again as recorded.
     Fact,
-    /// Somebody wanted a container to run: a fact, unless it does already.
+    /// A requested launch: a fact, unless the container already runs.
     Launch(ContainerId),
-    /// A probe: what follows from it is decided anew.
+    /// A probe: its consequences are decided again.
     Probe(&'a NodeObserved),
-    /// A moment at which somebody asked for something: it is asked for again, and decided anew.
+    /// A submitted command: it is submitted and decided again.
     Asked(Command),
-    /// A moment at which a node was to be evacuated. One such decision made several events.
+    /// The evacuation of a node. One such decision made several events.
     Evacuation(NodeId),
-    /// What an engine was seen to do: it does the same where the replay has the same.
+    /// An observed outcome on an engine: it happens again where the replay has the same placement.
     Outcome,
-    /// What was decided together with an event before it: it follows, or does not, from what that leads to.
+    /// A consequence decided together with an earlier event: it follows from that event again, or not.
     Consequence,
 }
 
-/// The part of an event, by the recorded state before it.
+/// The role of an event, given the recorded state before it.
 pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
     match &envelope.event {
         Event::ClusterCreated(_)
@@ -44,7 +44,7 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
         | Event::ObservationsPruned(_)
         | Event::TokenCreated(_)
         | Event::TokenRevoked(_) => Part::Fact,
-        // A record of which nothing is left on a node goes at once; the rest is said by what follows.
+        // A record without a placement is deleted at once; later events cover the others.
         Event::ContainerStopRequested(e) if e.then_delete => Part::Fact,
         Event::ContainerStopRequested(e) => Part::Asked(Command::StopContainer(e.container_id)),
         Event::ContainerLaunchRequested(e) => Part::Launch(e.container_id),
@@ -73,9 +73,10 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
         Event::ContainerUnschedulable(e) => no_node(before, e.container_id, envelope),
         Event::ContainerDeleted(e) => Part::Asked(Command::FinishDelete(e.container_id)),
 
-        // Its predecessor goes on after its last try: decided with that. Else a probe saw it run.
+        // The predecessor is kept after the last failed attempt: decided with that. Otherwise a probe found
+        // it running.
         Event::ContainerAdopted(e) if !is_by_probe(before, e.node_id, envelope) => Part::Consequence,
-        // It was stopped where it was nowhere: decided when its stop was asked for.
+        // It was stopped without a placement: decided when its stop was requested.
         Event::ContainerStopped(e) if e.generation.is_none() => Part::Consequence,
         Event::ContainerMigrated(_) => Part::Consequence,
         Event::ContainerLaunched(_)
@@ -91,12 +92,12 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
     }
 }
 
-/// Whether what is told of a container was found by the last probe of a node.
+/// Whether the report about a container came from the last probe of its node.
 pub(super) fn is_by_probe(before: &Cluster, node: NodeId, envelope: &Envelope) -> bool {
     envelope.cause.is_some() && before.node(node).map(|node| node.observed) == envelope.cause
 }
 
-/// Who asks has said already that its containers are to go.
+/// The request already says that its containers have to leave.
 fn unmount(node_id: NodeId) -> Part<'static> {
     Part::Asked(Command::UnmountNode { node_id, force: true })
 }
@@ -106,7 +107,7 @@ fn roll(before: &Cluster, id: ContainerId) -> Part<'static> {
     application.map_or(Part::Consequence, |id| Part::Asked(Command::RollApplication(id)))
 }
 
-/// No node was found for a container: for one that waits, or one that was to leave its node, or to be made anew.
+/// No node was found for a container that waits, has to leave its node, or has to be replaced.
 fn no_node(before: &Cluster, id: ContainerId, envelope: &Envelope) -> Part<'static> {
     let Some(container) = before.container(id) else { return Part::Consequence };
     if container.phase == Phase::Waiting {

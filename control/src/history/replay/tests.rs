@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 const AFTER: Option<Duration> = Some(Duration::from_secs(1));
 
-/// A log in the making, as a daemon with this policy would write it.
+/// A log under construction, as a daemon with this policy would write it.
 struct Log {
     policy: Policy,
     cluster: Cluster,
@@ -29,7 +29,7 @@ struct Log {
 }
 
 impl Log {
-    /// With so many nodes, all UP: `node-1`, `node-2`, …; and the application `web`.
+    /// A log with nodes `node-1`, `node-2`, …, all UP, and the application `web`.
     fn with_nodes(count: usize, policy: Policy) -> Self {
         let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let mut log = Self { policy, cluster: Cluster::default(), events: Vec::new(), now };
@@ -283,7 +283,7 @@ fn impatience_moves_what_was_not_moved_and_evens_the_counts_afterwards() {
 }
 
 #[test]
-fn a_shorter_longest_pause_brings_a_failing_container_back_sooner() {
+fn lower_restart_pause_max_restarts_sooner() {
     let mut log = Log::with_nodes(1, Policy::default());
     let id = log.running("web-1");
     for _ in 0..6 {
@@ -308,7 +308,7 @@ fn a_shorter_longest_pause_brings_a_failing_container_back_sooner() {
 }
 
 #[test]
-fn a_stretch_from_the_middle_under_its_own_policy_is_what_was() {
+fn replay_of_a_middle_range_changes_nothing() {
     let (mut log, id) = with_outage(Policy::default());
     let node = log.node(1);
     log.tell(Command::EvacuateNode(node));
