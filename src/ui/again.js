@@ -3,6 +3,10 @@
 
 const AGAIN_MS = 1000;
 
-document.addEventListener('error', ({ target }) => {
-  if (target.tagName === 'SCRIPT') setTimeout(() => location.reload(), AGAIN_MS);
-}, true); // what could not be loaded is told to those above it in this phase alone
+document.addEventListener(
+  'error',
+  ({ target }) => {
+    if (target.tagName === 'SCRIPT') setTimeout(() => location.reload(), AGAIN_MS);
+  },
+  true,
+); // what could not be loaded is told to those above it in this phase alone

@@ -47,7 +47,9 @@ export async function send(method, path, { query, body, signal: abort, headers =
     answer = await fetch(address(path, query), options);
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new Problem(0, { detail: 'The daemon does not answer. What was asked may not have been done.' });
+    throw new Problem(0, {
+      detail: 'The daemon does not answer. What was asked may not have been done.',
+    });
   }
   if (answer.ok) return answer;
   const text = await answer.text();
@@ -79,7 +81,11 @@ export async function command({ method = 'POST', path, query, body }) {
 
 /** The events that a command would append. */
 export async function dryRun({ method = 'POST', path, query, body }, abort) {
-  const answer = await send(method, path, { query: { ...query, dry_run: 'true' }, body, signal: abort });
+  const answer = await send(method, path, {
+    query: { ...query, dry_run: 'true' },
+    body,
+    signal: abort,
+  });
   return (await answer.json()).events;
 }
 
@@ -104,7 +110,8 @@ export function has(route) {
 /** A schema of the description, with references to others followed. */
 export function schema(name) {
   const all = description.value?.components?.schemas ?? {};
-  const follow = (part) => (part?.$ref ? { ...follow(all[part.$ref.split('/').pop()]), ...part, $ref: undefined } : part);
+  const follow = (part) =>
+    part?.$ref ? { ...follow(all[part.$ref.split('/').pop()]), ...part, $ref: undefined } : part;
   return { all, follow, root: follow(all[name]) };
 }
 

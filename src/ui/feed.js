@@ -46,10 +46,15 @@ function follow({ address, kinds }) {
   }
   socket = new WebSocket(address);
   socket.onopen = () => {
-    for (const kind of kinds) socket.send(JSON.stringify({ name: `${kind} subscribe`, changes_only: true }));
+    for (const kind of kinds)
+      socket.send(JSON.stringify({ name: `${kind} subscribe`, changes_only: true }));
   };
   socket.onmessage = ({ data }) => {
-    if (waiting && data.startsWith('{"name":"') && data.startsWith(' subscribed"', data.indexOf(' '))) {
+    if (
+      waiting &&
+      data.startsWith('{"name":"') &&
+      data.startsWith(' subscribed"', data.indexOf(' '))
+    ) {
       if (--waiting === 0) postMessage({ link: 'open' });
       return;
     }

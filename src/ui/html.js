@@ -6,5 +6,21 @@ import htm from './vendor/htm.js';
 /** Markup: html`<p>${text}</p>`. Values are always text or attributes, never markup. */
 export const html = htm.bind(h);
 export { render, Fragment };
-export { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from './vendor/hooks.js';
-export { batch, computed, effect, signal, untracked, useComputed, useSignal, useSignalEffect } from './vendor/signals.js';
+export {
+  useCallback,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+} from './vendor/hooks.js';
+export {
+  batch,
+  computed,
+  effect,
+  signal,
+  untracked,
+  useComputed,
+  useSignal,
+  useSignalEffect,
+} from './vendor/signals.js';

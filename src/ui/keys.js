@@ -36,17 +36,55 @@ export function keyboard() {
 }
 
 export function Help() {
-  return html`<button type="button" onClick=${() => (open.value = true)} aria-haspopup="dialog">Keys</button>${open.value && html`<${Keys} />`}`;
+  return html`
+    <button type="button" onClick=${() => (open.value = true)} aria-haspopup="dialog">
+      Keys
+    </button>
+    ${open.value && html`<${Keys} />`}
+  `;
 }
 
 function Keys() {
   const dialog = useRef();
   useEffect(() => dialog.current.showModal(), []);
-  return html`<dialog ref=${dialog} class="dialog" aria-labelledby="keys-title" onClose=${() => (open.value = false)}>
+  return html`<dialog
+    ref=${dialog}
+    class="dialog"
+    aria-labelledby="keys-title"
+    onClose=${() => (open.value = false)}
+  >
     <h2 id="keys-title">Keys</h2>
-    <dl class="keys">${KEYS.map(([key, label]) => html`<div key=${key}><dt><kbd>${key}</kbd></dt><dd>${label}</dd></div>`)}
-      <div><dt><kbd>←</kbd> <kbd>→</kbd></dt><dd>On the time line: event by event. In the cluster: from tile to tile</dd></div></dl>
-    <label class="check"><input type="checkbox" checked=${enabled.value} onChange=${(event) => { enabled.value = event.target.checked; localStorage.setItem('kdaemon.keys', event.target.checked ? 'on' : 'off'); }} /> Single keys do something</label>
-    <div class="dialog-buttons"><button type="button" class="primary" onClick=${() => dialog.current.close()}>Close</button></div>
+    <dl class="keys">
+      ${KEYS.map(
+        ([key, label]) => html`<div key=${key}>
+          <dt>
+            <kbd>${key}</kbd>
+          </dt>
+          <dd>${label}</dd>
+        </div>`,
+      )}
+      <div>
+        <dt>
+          <kbd>←</kbd> <kbd>→</kbd>
+        </dt>
+        <dd>On the time line: event by event. In the cluster: from tile to tile</dd>
+      </div>
+    </dl>
+    <label class="check">
+      <input
+        type="checkbox"
+        checked=${enabled.value}
+        onChange=${(event) => {
+          enabled.value = event.target.checked;
+          localStorage.setItem('kdaemon.keys', event.target.checked ? 'on' : 'off');
+        }}
+      />${' '}
+      Single keys do something
+    </label>
+    <div class="dialog-buttons">
+      <button type="button" class="primary" onClick=${() => dialog.current.close()}>
+        Close
+      </button>
+    </div>
   </dialog>`;
 }

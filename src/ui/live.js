@@ -136,7 +136,12 @@ function apply(text) {
 /** Asks for the changes of rows. */
 function follow() {
   gone = new Set();
-  feed.postMessage({ follow: { address: location.origin.replace(/^http/, 'ws') + address('//ws'), kinds: KINDS } });
+  feed.postMessage({
+    follow: {
+      address: location.origin.replace(/^http/, 'ws') + address('//ws'),
+      kinds: KINDS,
+    },
+  });
 }
 
 /** From here on each change is told: the lists are what it is a change of. */

@@ -8,7 +8,10 @@ addEventListener('hashchange', () => (hash.value = location.hash));
 /** {parts: ['containers', 'web-1'], query: URLSearchParams}. */
 export const route = computed(() => {
   const [path, query = ''] = hash.value.replace(/^#\/?/, '').split('?');
-  return { parts: path.split('/').filter(Boolean).map(decode), query: new URLSearchParams(query) };
+  return {
+    parts: path.split('/').filter(Boolean).map(decode),
+    query: new URLSearchParams(query),
+  };
 });
 
 function decode(text) {
@@ -27,7 +30,8 @@ export function to(parts, query = {}) {
   const path = [].concat(parts).map(encodeURIComponent).join('/');
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
-    if (value !== null && value !== undefined && value !== '' && value !== false) parameters.set(name, value);
+    if (value !== null && value !== undefined && value !== '' && value !== false)
+      parameters.set(name, value);
   }
   if (carried.value) parameters.set('seq', carried.value);
   const text = parameters.toString();

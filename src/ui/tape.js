@@ -38,7 +38,12 @@ export async function load() {
   let after = null;
   try {
     for (let page = 0; page < PAGES; page++) {
-      const query = { kind: FACTS.join(','), limit: PAGE, since: from ? new Date(from).toISOString() : null, after };
+      const query = {
+        kind: FACTS.join(','),
+        limit: PAGE,
+        since: from ? new Date(from).toISOString() : null,
+        after,
+      };
       const answer = await read('/events', query);
       if (mine !== turn) return;
       learnNames(answer.events);
@@ -57,7 +62,13 @@ export async function load() {
 }
 
 function markOf(event) {
-  return { seq: event.seq, at: Date.parse(event.at), group: groupOf(event), kind: event.kind, event };
+  return {
+    seq: event.seq,
+    at: Date.parse(event.at),
+    group: groupOf(event),
+    kind: event.kind,
+    event,
+  };
 }
 
 /** Old marks need no words, and a long tape no memory for them. */

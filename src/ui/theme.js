@@ -8,7 +8,8 @@ export const choice = signal(localStorage.getItem('kdaemon.theme') ?? 'auto');
 /** What is shown: `light` or `dark`. */
 export const theme = signal('dark');
 
-const settle = () => (theme.value = choice.peek() === 'auto' ? (dark.matches ? 'dark' : 'light') : choice.peek());
+const settle = () =>
+  (theme.value = choice.peek() === 'auto' ? (dark.matches ? 'dark' : 'light') : choice.peek());
 dark.addEventListener('change', settle);
 effect(() => {
   localStorage.setItem('kdaemon.theme', choice.value);

@@ -37,10 +37,18 @@ export async function travel(point) {
       wanted = null;
       travelling.value = seq ? `event ${seq}` : new Date(at).toLocaleString();
       abort = new AbortController();
-      const state = await read('/state', seq ? { seq } : { at: new Date(at).toISOString() }, abort.signal);
+      const state = await read(
+        '/state',
+        seq ? { seq } : { at: new Date(at).toISOString() },
+        abort.signal,
+      );
       then ??= newWorld();
       then.become(state);
-      const moment = { seq: state.seq, at: Math.max(at ?? 0, Date.parse(state.at)), world: then };
+      const moment = {
+        seq: state.seq,
+        at: Math.max(at ?? 0, Date.parse(state.at)),
+        world: then,
+      };
       batch(() => {
         past.value = moment;
         refused.value = null;
@@ -126,7 +134,9 @@ export function parsePoint(text) {
   if (/^#?\d+$/.test(typed)) return { seq: Number(typed.replace('#', '')) };
   const back = typed.match(/^-?(\d+(?:\.\d+)?)\s*(s|sec|m|min|h|d)(?:\s+ago)?$/i);
   if (back) {
-    const unit = { s: 1e3, sec: 1e3, m: 60e3, min: 60e3, h: 3600e3, d: 86400e3 }[back[2].toLowerCase()];
+    const unit = { s: 1e3, sec: 1e3, m: 60e3, min: 60e3, h: 3600e3, d: 86400e3 }[
+      back[2].toLowerCase()
+    ];
     return { at: Date.now() - back[1] * unit };
   }
   const clock = typed.match(/^(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?$/);

@@ -6,30 +6,83 @@ import { signal } from './html.js';
 export const GROUPS = {
   trouble: {
     label: 'Trouble',
-    kinds: ['NodeUnhealthy', 'ContainerUnhealthy', 'ContainerExited', 'ContainerLaunchFailed', 'ContainerObserved', 'MigrationsPaused'],
+    kinds: [
+      'NodeUnhealthy',
+      'ContainerUnhealthy',
+      'ContainerExited',
+      'ContainerLaunchFailed',
+      'ContainerObserved',
+      'MigrationsPaused',
+    ],
   },
   moves: {
     label: 'Migrations',
-    kinds: ['ContainerMigrationCommanded', 'ContainerMigrated', 'RebalancePlanned', 'ContainerAdopted', 'NodeDrained'],
+    kinds: [
+      'ContainerMigrationCommanded',
+      'ContainerMigrated',
+      'RebalancePlanned',
+      'ContainerAdopted',
+      'NodeDrained',
+    ],
   },
   launches: {
     label: 'Launches and recoveries',
-    kinds: ['ContainerPlaced', 'ContainerLaunched', 'ContainerHealthy', 'NodeHealthy', 'MigrationsResumed'],
+    kinds: [
+      'ContainerPlaced',
+      'ContainerLaunched',
+      'ContainerHealthy',
+      'NodeHealthy',
+      'MigrationsResumed',
+    ],
   },
   people: { label: 'People', kinds: [] },
 };
 
 /** All kinds that are facts: everything but raw observations. */
 export const FACTS = [
-  'NodeMounted', 'NodeUpdated', 'NodeHealthy', 'NodeUnhealthy', 'NodeCordoned', 'NodeUncordoned', 'NodeDrainStarted', 'NodeDrained',
-  'NodeUnmounted', 'ApplicationCreated', 'ApplicationUpdated', 'ApplicationDeleted', 'ApplicationScaled', 'ContainerCreated',
-  'ContainerUpdated', 'ContainerLaunchRequested', 'ContainerPlaced', 'ContainerLaunched', 'ContainerLaunchFailed', 'ContainerObserved',
-  'ContainerExited', 'ContainerUnhealthy', 'ContainerHealthy', 'ContainerMigrationCommanded', 'ContainerMigrated',
-  'ContainerStopRequested', 'ContainerStopped', 'ContainerRemoved', 'ContainerDeleted', 'ContainerAdopted', 'ClusterCreated',
-  'LeaderElected', 'RebalancePlanned', 'MigrationsPaused', 'MigrationsResumed', 'ObservationsPruned', 'TokenCreated', 'TokenRevoked',
+  'NodeMounted',
+  'NodeUpdated',
+  'NodeHealthy',
+  'NodeUnhealthy',
+  'NodeCordoned',
+  'NodeUncordoned',
+  'NodeDrainStarted',
+  'NodeDrained',
+  'NodeUnmounted',
+  'ApplicationCreated',
+  'ApplicationUpdated',
+  'ApplicationDeleted',
+  'ApplicationScaled',
+  'ContainerCreated',
+  'ContainerUpdated',
+  'ContainerLaunchRequested',
+  'ContainerPlaced',
+  'ContainerLaunched',
+  'ContainerLaunchFailed',
+  'ContainerObserved',
+  'ContainerExited',
+  'ContainerUnhealthy',
+  'ContainerHealthy',
+  'ContainerMigrationCommanded',
+  'ContainerMigrated',
+  'ContainerStopRequested',
+  'ContainerStopped',
+  'ContainerRemoved',
+  'ContainerDeleted',
+  'ContainerAdopted',
+  'ClusterCreated',
+  'LeaderElected',
+  'RebalancePlanned',
+  'MigrationsPaused',
+  'MigrationsResumed',
+  'ObservationsPruned',
+  'TokenCreated',
+  'TokenRevoked',
 ];
 
-const GROUP_OF = new Map(Object.entries(GROUPS).flatMap(([group, { kinds }]) => kinds.map((kind) => [kind, group])));
+const GROUP_OF = new Map(
+  Object.entries(GROUPS).flatMap(([group, { kinds }]) => kinds.map((kind) => [kind, group])),
+);
 
 /** The group of an event: people's own actions first, then by its kind. */
 export function groupOf(event) {
@@ -38,7 +91,16 @@ export function groupOf(event) {
 }
 
 function isAsked(kind) {
-  return !GROUP_OF.has(kind) && !['ClusterCreated', 'LeaderElected', 'ContainerStopped', 'ContainerRemoved', 'ContainerDeleted'].includes(kind);
+  return (
+    !GROUP_OF.has(kind) &&
+    ![
+      'ClusterCreated',
+      'LeaderElected',
+      'ContainerStopped',
+      'ContainerRemoved',
+      'ContainerDeleted',
+    ].includes(kind)
+  );
 }
 
 // ---- names of things, also of those that are gone ---------------------------------------------------------------------
@@ -52,7 +114,10 @@ export const namesKnown = signal(0);
 export function learnNames(events) {
   let learned = 0;
   for (const { data } of events) {
-    const id = data?.container_id && data.name ? data.container_id : data?.name && (data.node_id || data.application_id);
+    const id =
+      data?.container_id && data.name
+        ? data.container_id
+        : data?.name && (data.node_id || data.application_id);
     if (id && names.get(id) !== data.name) {
       names.set(id, data.name);
       learned++;
@@ -73,8 +138,17 @@ export function nameOf(world, kind, id) {
 
 // ---- an event as a sentence -------------------------------------------------------------------------------------------
 
-const ENDED = { running: 'is running', stopped: 'is stopped', missing: 'is not there any more' };
-const REASONS = { unhealthy: 'its node failed', drain: 'its node is drained', balance: 'to even the counts', update: 'its application changed' };
+const ENDED = {
+  running: 'is running',
+  stopped: 'is stopped',
+  missing: 'is not there any more',
+};
+const REASONS = {
+  unhealthy: 'its node failed',
+  drain: 'its node is drained',
+  balance: 'to even the counts',
+  update: 'its application changed',
+};
 
 /** What happened, in one sentence. `world` gives things their names. */
 export function say(event, world) {
@@ -83,46 +157,90 @@ export function say(event, world) {
   const app = d.application_id && nameOf(world, 'applications', d.application_id);
   const it = d.container_id && nameOf(world, 'containers', d.container_id);
   switch (event.kind) {
-    case 'NodeMounted': return `Node ${d.name} was mounted at ${endpointText(d.endpoint)}`;
-    case 'NodeUpdated': return `Node ${node} was edited: ${changed(d, 'node_id')}`;
-    case 'NodeObserved': return d.outcome?.result === 'failed' || d.outcome?.reason ? `${node} did not answer: ${d.outcome.reason}` : `${node} answered in ${d.latency_ms} ms`;
-    case 'NodeHealthy': return `${node} is UP: it answered ${times(d.successes)}`;
-    case 'NodeUnhealthy': return `${node} is DOWN after ${d.failures} failed ${d.failures === 1 ? 'probe' : 'probes'}: ${d.reason}`;
-    case 'NodeCordoned': return `${node} was cordoned: it takes nothing new`;
-    case 'NodeUncordoned': return `${node} takes containers again`;
-    case 'NodeDrainStarted': return `${node} is being drained${d.then_unmount ? ', then unmounted' : ''}`;
-    case 'NodeDrained': return `${node} is empty`;
-    case 'NodeUnmounted': return `${node} was unmounted`;
-    case 'ApplicationCreated': return `Application ${d.name} was added (${d.spec?.docker_image ?? 'no image'})`;
-    case 'ApplicationUpdated': return `Application ${app} was edited: ${changed(d, 'application_id')}`;
-    case 'ApplicationDeleted': return `Application ${app} was deleted`;
-    case 'ApplicationScaled': return d.replicas === null || d.replicas === undefined ? `${app} is scaled by hand from now on` : `${app} is to have ${count(d.replicas, 'container')}`;
-    case 'ContainerCreated': return `Container ${d.name} was created${app ? ` from ${app}` : ''}`;
-    case 'ContainerUpdated': return `Container ${it} was edited: ${changed(d, 'container_id')}`;
-    case 'ContainerLaunchRequested': return `${it} is to run`;
-    case 'ContainerPlaced': return `${it} was placed on ${node}: ${d.why}`;
-    case 'ContainerLaunched': return `${it} is UP on ${node}`;
-    case 'ContainerLaunchFailed': return launchFailed(it, node, d);
-    case 'ContainerObserved': return `${it} was seen on ${node}: it ${ENDED[d.state] ?? d.state}`;
-    case 'ContainerExited': return `${it} ended on ${node}${d.exit_code === undefined || d.exit_code === null ? '' : ` with code ${d.exit_code}`}${d.out_of_memory ? ', out of memory' : ''}${d.restart_at ? '; it is started again' : ''}`;
-    case 'ContainerUnhealthy': return `${it} fails its health check; it is restarted`;
-    case 'ContainerHealthy': return `${it} passes its health check`;
-    case 'ContainerMigrationCommanded': return `${it} moves from ${nameOf(world, 'nodes', d.from_node_id)} to ${node} (${REASONS[d.reason] ?? d.reason}): ${d.why}`;
-    case 'ContainerMigrated': return `${it} has moved to ${node}`;
-    case 'ContainerStopRequested': return `${it} is to stop${d.then_delete ? ' and be deleted' : ''}`;
-    case 'ContainerStopped': return `${it} is stopped${d.exit_code === undefined || d.exit_code === null ? '' : ` (code ${d.exit_code})`}`;
-    case 'ContainerRemoved': return `${it}, generation ${d.generation}, is gone from ${node}`;
-    case 'ContainerDeleted': return `${it} was deleted`;
-    case 'ContainerAdopted': return `${it} was found running on ${node} and is kept`;
-    case 'ClusterCreated': return 'The cluster was created';
-    case 'LeaderElected': return `${d.daemon} leads, term ${d.term}`;
-    case 'RebalancePlanned': return `A rebalance begins ${count(d.moves?.length ?? 0, 'move')}${d.remaining ? `, ${d.remaining} to follow` : ''}: ${d.why}`;
-    case 'MigrationsPaused': return `Migrations are paused: ${d.reason}`;
-    case 'MigrationsResumed': return `Migrations go on: ${d.unhealthy} of ${d.nodes} nodes are unhealthy`;
-    case 'ObservationsPruned': return `${count(d.count, 'observation')} up to event ${d.up_to} were pruned`;
-    case 'TokenCreated': return `Access token ${d.name} was made`;
-    case 'TokenRevoked': return `Access token ${d.name} was revoked`;
-    default: return `${event.kind} ${it ?? app ?? node ?? ''}`.trim();
+    case 'NodeMounted':
+      return `Node ${d.name} was mounted at ${endpointText(d.endpoint)}`;
+    case 'NodeUpdated':
+      return `Node ${node} was edited: ${changed(d, 'node_id')}`;
+    case 'NodeObserved':
+      return d.outcome?.result === 'failed' || d.outcome?.reason
+        ? `${node} did not answer: ${d.outcome.reason}`
+        : `${node} answered in ${d.latency_ms} ms`;
+    case 'NodeHealthy':
+      return `${node} is UP: it answered ${times(d.successes)}`;
+    case 'NodeUnhealthy':
+      return `${node} is DOWN after ${d.failures} failed ${d.failures === 1 ? 'probe' : 'probes'}: ${d.reason}`;
+    case 'NodeCordoned':
+      return `${node} was cordoned: it takes nothing new`;
+    case 'NodeUncordoned':
+      return `${node} takes containers again`;
+    case 'NodeDrainStarted':
+      return `${node} is being drained${d.then_unmount ? ', then unmounted' : ''}`;
+    case 'NodeDrained':
+      return `${node} is empty`;
+    case 'NodeUnmounted':
+      return `${node} was unmounted`;
+    case 'ApplicationCreated':
+      return `Application ${d.name} was added (${d.spec?.docker_image ?? 'no image'})`;
+    case 'ApplicationUpdated':
+      return `Application ${app} was edited: ${changed(d, 'application_id')}`;
+    case 'ApplicationDeleted':
+      return `Application ${app} was deleted`;
+    case 'ApplicationScaled':
+      return d.replicas === null || d.replicas === undefined
+        ? `${app} is scaled by hand from now on`
+        : `${app} is to have ${count(d.replicas, 'container')}`;
+    case 'ContainerCreated':
+      return `Container ${d.name} was created${app ? ` from ${app}` : ''}`;
+    case 'ContainerUpdated':
+      return `Container ${it} was edited: ${changed(d, 'container_id')}`;
+    case 'ContainerLaunchRequested':
+      return `${it} is to run`;
+    case 'ContainerPlaced':
+      return `${it} was placed on ${node}: ${d.why}`;
+    case 'ContainerLaunched':
+      return `${it} is UP on ${node}`;
+    case 'ContainerLaunchFailed':
+      return launchFailed(it, node, d);
+    case 'ContainerObserved':
+      return `${it} was seen on ${node}: it ${ENDED[d.state] ?? d.state}`;
+    case 'ContainerExited':
+      return `${it} ended on ${node}${d.exit_code === undefined || d.exit_code === null ? '' : ` with code ${d.exit_code}`}${d.out_of_memory ? ', out of memory' : ''}${d.restart_at ? '; it is started again' : ''}`;
+    case 'ContainerUnhealthy':
+      return `${it} fails its health check; it is restarted`;
+    case 'ContainerHealthy':
+      return `${it} passes its health check`;
+    case 'ContainerMigrationCommanded':
+      return `${it} moves from ${nameOf(world, 'nodes', d.from_node_id)} to ${node} (${REASONS[d.reason] ?? d.reason}): ${d.why}`;
+    case 'ContainerMigrated':
+      return `${it} has moved to ${node}`;
+    case 'ContainerStopRequested':
+      return `${it} is to stop${d.then_delete ? ' and be deleted' : ''}`;
+    case 'ContainerStopped':
+      return `${it} is stopped${d.exit_code === undefined || d.exit_code === null ? '' : ` (code ${d.exit_code})`}`;
+    case 'ContainerRemoved':
+      return `${it}, generation ${d.generation}, is gone from ${node}`;
+    case 'ContainerDeleted':
+      return `${it} was deleted`;
+    case 'ContainerAdopted':
+      return `${it} was found running on ${node} and is kept`;
+    case 'ClusterCreated':
+      return 'The cluster was created';
+    case 'LeaderElected':
+      return `${d.daemon} leads, term ${d.term}`;
+    case 'RebalancePlanned':
+      return `A rebalance begins ${count(d.moves?.length ?? 0, 'move')}${d.remaining ? `, ${d.remaining} to follow` : ''}: ${d.why}`;
+    case 'MigrationsPaused':
+      return `Migrations are paused: ${d.reason}`;
+    case 'MigrationsResumed':
+      return `Migrations go on: ${d.unhealthy} of ${d.nodes} nodes are unhealthy`;
+    case 'ObservationsPruned':
+      return `${count(d.count, 'observation')} up to event ${d.up_to} were pruned`;
+    case 'TokenCreated':
+      return `Access token ${d.name} was made`;
+    case 'TokenRevoked':
+      return `Access token ${d.name} was revoked`;
+    default:
+      return `${event.kind} ${it ?? app ?? node ?? ''}`.trim();
   }
 }
 
@@ -144,7 +262,7 @@ function changed(data, id) {
 
 /** Who did it. */
 export function actorName(actor) {
-  return actor?.name ?? (actor?.type === 'anonymous' ? 'somebody' : actor?.type ?? 'unknown');
+  return actor?.name ?? (actor?.type === 'anonymous' ? 'somebody' : (actor?.type ?? 'unknown'));
 }
 
 /** What an event is about: [[kind of thing, id]]. */
@@ -200,7 +318,8 @@ export function span(ms) {
   if (h < 48) return m % 60 ? `${h} h ${m % 60} min` : `${h} h`;
   return `${Math.floor(h / 24)} days`;
 }
-export const ago = (at, now = Date.now()) => (now - new Date(at) < 1500 ? 'just now' : `${span(now - new Date(at))} ago`);
+export const ago = (at, now = Date.now()) =>
+  now - new Date(at) < 1500 ? 'just now' : `${span(now - new Date(at))} ago`;
 
 // ---- environment variables ----------------------------------------------------------------------------------------------
 
@@ -233,7 +352,12 @@ export function masked(value, inEnvironment = false) {
   const entries = Object.entries(value).map(([name, item]) => {
     if (inEnvironment && isSecret(name) && typeof item === 'string') return [name, MASK];
     if (name === 'env_variables' && typeof item === 'string') {
-      return [name, variables(item).map(([n, v]) => `${n}=${isSecret(n) ? MASK : v}`).join(',')];
+      return [
+        name,
+        variables(item)
+          .map(([n, v]) => `${n}=${isSecret(n) ? MASK : v}`)
+          .join(','),
+      ];
     }
     return [name, masked(item, name === 'env_variables')];
   });

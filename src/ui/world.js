@@ -62,7 +62,8 @@ export class World {
       link(this.byNode, row.node_id, row);
       link(this.byApplication, row.application_id, row);
       if (row.node_id) this.#dirtyCards.add(row.node_id);
-      if (before?.node_id && row.node_id && before.node_id !== row.node_id) this.onMove?.(row, before.node_id, row.node_id);
+      if (before?.node_id && row.node_id && before.node_id !== row.node_id)
+        this.onMove?.(row, before.node_id, row.node_id);
     }
   }
 
@@ -131,7 +132,8 @@ export class World {
       unlink(this.byNode, before.node_id, before.id);
       this.#dirtyCards.add(before.node_id);
     }
-    if (before.application_id !== after.application_id) unlink(this.byApplication, before.application_id, before.id);
+    if (before.application_id !== after.application_id)
+      unlink(this.byApplication, before.application_id, before.id);
   }
 }
 

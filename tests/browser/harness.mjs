@@ -39,8 +39,15 @@ export async function ask(request) {
 }
 
 export async function api(method, path, body) {
-  const answer = await fetch(API + path, { method, body: body && JSON.stringify(body), headers: { 'content-type': 'application/json' } });
-  assert(answer.ok, `${method} ${path}: ${answer.status} ${answer.ok ? '' : await answer.clone().text()}`);
+  const answer = await fetch(API + path, {
+    method,
+    body: body && JSON.stringify(body),
+    headers: { 'content-type': 'application/json' },
+  });
+  assert(
+    answer.ok,
+    `${method} ${path}: ${answer.status} ${answer.ok ? '' : await answer.clone().text()}`,
+  );
   return answer.json();
 }
 
@@ -50,20 +57,35 @@ const notes = [];
 
 /** A browser and its pages, which note what goes wrong in them. */
 export async function open(options = {}) {
-  const browser = await chromium.launch({ executablePath: need('CHROMIUM'), args: ['--no-sandbox', '--disable-dev-shm-usage'] });
+  const browser = await chromium.launch({
+    executablePath: need('CHROMIUM'),
+    args: ['--no-sandbox', '--disable-dev-shm-usage'],
+  });
   const faults = [];
   const page = async (more = {}) => {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'dark', ...options, ...more });
+    const context = await browser.newContext({
+      viewport: { width: 1280, height: 800 },
+      colorScheme: 'dark',
+      ...options,
+      ...more,
+    });
     context.setDefaultTimeout(DEADLINE_MS);
     const page = await context.newPage();
     pages.add(page);
     page.on('close', () => pages.delete(page));
-    page.on('requestfailed', (request) => notes.push(`${request.url()}: ${request.failure()?.errorText}`));
+    page.on('requestfailed', (request) =>
+      notes.push(`${request.url()}: ${request.failure()?.errorText}`),
+    );
     page.on('pageerror', (error) => faults.push(`${page.url()}: ${error.stack}`));
     page.on('console', (message) => {
       notes.push(`${page.url()}: ${message.type()}: ${message.text()}`);
       // An answer that is no 200 is told by the page itself, in words.
-      if (message.type() === 'error' && !message.text().startsWith('Failed to load resource') && !/ERR_|WebSocket connection/.test(message.text())) faults.push(`${page.url()}: ${message.text()}`);
+      if (
+        message.type() === 'error' &&
+        !message.text().startsWith('Failed to load resource') &&
+        !/ERR_|WebSocket connection/.test(message.text())
+      )
+        faults.push(`${page.url()}: ${message.text()}`);
     });
     return page;
   };
@@ -84,11 +106,19 @@ export async function visit(page, view) {
 /** Nothing for axe to find, in light and in dark. */
 export async function accessible(page, name) {
   for (const theme of ['light', 'dark']) {
-    await page.evaluate((theme) => { document.documentElement.dataset.theme = theme; }, theme);
+    await page.evaluate((theme) => {
+      document.documentElement.dataset.theme = theme;
+    }, theme);
     await page.evaluate(AXE);
     const found = await page.evaluate(async () => {
       const { violations } = await axe.run(document, { resultTypes: ['violations'] });
-      return violations.map(({ id, help, nodes }) => `${id} (${help}): ${nodes.slice(0, 3).map((node) => `${node.html} ${node.any.map((one) => one.message).join('; ')}`).join('\n  ')}`);
+      return violations.map(
+        ({ id, help, nodes }) =>
+          `${id} (${help}): ${nodes
+            .slice(0, 3)
+            .map((node) => `${node.html} ${node.any.map((one) => one.message).join('; ')}`)
+            .join('\n  ')}`,
+      );
     });
     assert.deepEqual(found, [], `axe finds nothing on ${name} in ${theme}`);
   }
@@ -112,7 +142,9 @@ export function run(test) {
     async (error) => {
       console.error(error);
       for (const page of pages) {
-        const text = await page.evaluate('document.body.innerText').catch((gone) => `it cannot be read: ${gone.message}`);
+        const text = await page
+          .evaluate('document.body.innerText')
+          .catch((gone) => `it cannot be read: ${gone.message}`);
         console.error(`${page.url()} shows: ${text.slice(0, 2000)}`);
       }
       console.error(`what the pages said last:\n${notes.slice(-50).join('\n')}`);

@@ -1,6 +1,19 @@
 // A person works a cluster of real engines, from the first mount to a failed machine and back through time.
 
-import { accessible, api, ask, assert, fill, open, run, shot, step, until, URL, visit } from './harness.mjs';
+import {
+  accessible,
+  api,
+  ask,
+  assert,
+  fill,
+  open,
+  run,
+  shot,
+  step,
+  until,
+  URL,
+  visit,
+} from './harness.mjs';
 
 const ENGINES = process.env.ENGINES.split(',');
 const IMAGE = process.env.IMAGE;
@@ -28,7 +41,10 @@ async function mount(page) {
   await accessible(page, 'the first steps');
   await fill(page, 'endpoint', '10.0.0.1');
   await page.getByText('it has no scheme that kDaemon knows').waitFor();
-  assert.equal(await page.getByLabel('endpoint', { exact: true }).getAttribute('aria-invalid'), 'true');
+  assert.equal(
+    await page.getByLabel('endpoint', { exact: true }).getAttribute('aria-invalid'),
+    'true',
+  );
   assert.equal((await api('GET', '/nodes')).length, 0);
   await fill(page, 'endpoint', ENGINES[0]);
   await fill(page, 'name', 'node-1');
@@ -45,7 +61,10 @@ async function mount(page) {
     await page.getByRole('heading', { level: 1, name: `node-${index + 1}` }).waitFor();
   }
   await visit(page, '#/');
-  await until('all nodes are UP', async () => (await page.locator('.card.node-up').count()) === ENGINES.length);
+  await until(
+    'all nodes are UP',
+    async () => (await page.locator('.card.node-up').count()) === ENGINES.length,
+  );
 }
 
 async function library(page) {
@@ -65,7 +84,11 @@ async function library(page) {
   await page.getByRole('button', { name: 'Show DB_PASSWORD' }).click();
   await page.getByText('hunter2').waitFor();
   await page.getByRole('button', { name: 'Hide DB_PASSWORD' }).click();
-  await api('POST', '/applications/create', { name: 'ticker', docker_image: IMAGE, command: ['sh', '-c', 'n=0; while true; do n=$((n+1)); echo "tick $n"; sleep 0.2; done'] });
+  await api('POST', '/applications/create', {
+    name: 'ticker',
+    docker_image: IMAGE,
+    command: ['sh', '-c', 'n=0; while true; do n=$((n+1)); echo "tick $n"; sleep 0.2; done'],
+  });
 }
 
 async function launch(page) {
@@ -95,17 +118,27 @@ async function logs(page) {
   step('its output is followed and searched');
   await visit(page, '#/containers/ticker-a?view=logs');
   const output = page.getByRole('log', { name: 'Output of ticker-a' });
-  await output.getByText(/^tick 3$/m).first().waitFor();
+  await output
+    .getByText(/^tick 3$/m)
+    .first()
+    .waitFor();
   const count = () => output.locator('.line').count();
   const seen = await count();
   await until('more lines come', async () => (await count()) > seen + 3);
-  await until('the newest line is in sight', () => output.evaluate((box) => box.scrollHeight - box.scrollTop - box.clientHeight < 40));
+  await until('the newest line is in sight', () =>
+    output.evaluate((box) => box.scrollHeight - box.scrollTop - box.clientHeight < 40),
+  );
   await page.getByLabel('Search in the output').fill('tick 2');
-  await until('only what matches is there', async () => (await output.locator('.line').allTextContents()).every((line) => line.includes('tick 2')));
+  await until('only what matches is there', async () =>
+    (await output.locator('.line').allTextContents()).every((line) => line.includes('tick 2')),
+  );
   assert((await output.locator('mark').count()) >= 1);
   await page.getByLabel('Search in the output').fill('');
   await page.getByLabel('Wrap').uncheck();
-  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Download' }).click()]);
+  const [download] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('link', { name: 'Download' }).click(),
+  ]);
   assert.equal(download.suggestedFilename(), 'ticker-a.log');
   await shot(page, 'logs');
   await visit(page, '#/containers/web-1');
@@ -125,7 +158,13 @@ async function failure(page) {
   await page.evaluate(() => {
     window.notReloaded = true;
     window.flights = 0;
-    new MutationObserver((changes) => changes.forEach((change) => change.addedNodes.forEach((node) => { if (node.className === 'flight') window.flights++; }))).observe(document.body, { childList: true });
+    new MutationObserver((changes) =>
+      changes.forEach((change) =>
+        change.addedNodes.forEach((node) => {
+          if (node.className === 'flight') window.flights++;
+        }),
+      ),
+    ).observe(document.body, { childList: true });
   });
   await ask('kill-engine 2');
   await page.locator('.card.node-down', { hasText: 'node-2' }).waitFor();
@@ -145,7 +184,11 @@ async function restart(page) {
   await ask('start-daemon');
   await page.locator('.link.is-live').waitFor();
   await api('POST', '/containers/stop/ticker-a?wait=30s');
-  await page.locator('.tile.is-down', { hasText: 'ticker-a' }).or(page.locator('.unplaced', { hasText: 'ticker-a' })).first().waitFor();
+  await page
+    .locator('.tile.is-down', { hasText: 'ticker-a' })
+    .or(page.locator('.unplaced', { hasText: 'ticker-a' }))
+    .first()
+    .waitFor();
   await page.locator('.latest').getByText('ticker-a is stopped').waitFor();
   assert.equal(await page.evaluate(() => window.notReloaded), true);
 }
@@ -154,9 +197,27 @@ async function views(page) {
   step('axe finds nothing on any view, in light and in dark');
   const [event] = (await api('GET', '/events?kind=ContainerMigrationCommanded')).events;
   const all = {
-    cluster: '#/', tiles: '#/?zoom=tiles', 'heat map': '#/?zoom=heat', nodes: '#/nodes', 'a node': '#/nodes/node-2', 'editing a node': '#/nodes/node-1?edit=1', 'mounting a node': '#/nodes/new',
-    'why of a node': '#/nodes/node-2?view=why', 'history of a node': '#/nodes/node-2?view=history', applications: '#/applications', 'an application': '#/applications/web', containers: '#/containers', 'a container': '#/containers/web-1',
-    logs: '#/containers/web-1?view=logs', why: '#/containers/web-1?view=why', history: '#/containers/web-1?view=history', events: '#/events', 'an event': `#/events/${event.seq}`, compare: `#/diff?from=5&to=${event.seq}`, 'what-if': '#/whatif', 'nothing there': '#/nope',
+    cluster: '#/',
+    tiles: '#/?zoom=tiles',
+    'heat map': '#/?zoom=heat',
+    nodes: '#/nodes',
+    'a node': '#/nodes/node-2',
+    'editing a node': '#/nodes/node-1?edit=1',
+    'mounting a node': '#/nodes/new',
+    'why of a node': '#/nodes/node-2?view=why',
+    'history of a node': '#/nodes/node-2?view=history',
+    applications: '#/applications',
+    'an application': '#/applications/web',
+    containers: '#/containers',
+    'a container': '#/containers/web-1',
+    logs: '#/containers/web-1?view=logs',
+    why: '#/containers/web-1?view=why',
+    history: '#/containers/web-1?view=history',
+    events: '#/events',
+    'an event': `#/events/${event.seq}`,
+    compare: `#/diff?from=5&to=${event.seq}`,
+    'what-if': '#/whatif',
+    'nothing there': '#/nope',
   };
   for (const [name, view] of Object.entries(all)) {
     await visit(page, view);
@@ -168,7 +229,10 @@ async function views(page) {
   await page.getByText('moves from node-2 to').first().waitFor();
   await page.getByText('node-2 is DOWN').first().waitFor(); // its cause
   await page.getByText('has moved to').first().or(page.getByText('is UP on')).first().waitFor(); // its effect
-  const light = await page.context().browser().newPage({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
+  const light = await page
+    .context()
+    .browser()
+    .newPage({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
   await visit(light, '#/containers');
   await shot(light, 'containers-light');
   await light.close();
@@ -207,7 +271,10 @@ async function past(page, before) {
   // Half way between the beginning of the log and now, on a strip of fifteen minutes.
   const first = Date.parse((await api('GET', '/events?limit=1')).events[0].at);
   const box = await slider.boundingBox();
-  await page.mouse.click(box.x + box.width * (1 - (Date.now() - first) / 2 / (15 * 60e3)), box.y + 20);
+  await page.mouse.click(
+    box.x + box.width * (1 - (Date.now() - first) / 2 / (15 * 60e3)),
+    box.y + 20,
+  );
   await page.locator('.past-mark').waitFor();
   await page.keyboard.press('End');
   step('two points make a diff');
@@ -219,9 +286,17 @@ async function past(page, before) {
   const moved = (await api('GET', '/events?kind=ContainerMigrationCommanded')).events[0];
   await visit(page, `#/containers/${moved.data.container_id}?view=why`);
   await page.locator('.story p').first().waitFor();
-  await page.locator('.chain').getByRole('link', { name: `#${moved.seq}`, exact: true }).first().waitFor();
+  await page
+    .locator('.chain')
+    .getByRole('link', { name: `#${moved.seq}`, exact: true })
+    .first()
+    .waitFor();
   await shot(page, 'why');
-  await page.locator('.chain').getByRole('link', { name: `#${moved.seq}`, exact: true }).first().click();
+  await page
+    .locator('.chain')
+    .getByRole('link', { name: `#${moved.seq}`, exact: true })
+    .first()
+    .click();
   await page.getByRole('heading', { level: 1, name: `Event ${moved.seq}` }).waitFor();
   step('what-if: both runs over one axis');
   await visit(page, '#/whatif');

@@ -1,16 +1,33 @@
 // What holds on every machine, without engines: keys, narrow screens, large text, hostile names, the policy of the page, how small it is.
 
-import { accessible, api, assert, fill, open, run, shot, step, until, URL, visit } from './harness.mjs';
+import {
+  accessible,
+  api,
+  assert,
+  fill,
+  open,
+  run,
+  shot,
+  step,
+  until,
+  URL,
+  visit,
+} from './harness.mjs';
 
 const NARROW = { width: 380, height: 760 };
 const HOSTILE = '<img src=x onerror="window.hacked=1">';
 
 run(async () => {
   // Nobody listens there: a node that is DOWN, and applications whose containers find no place.
-  for (const name of ['alpha', 'beta']) await api('POST', '/nodes/create', { name, endpoint: `tcp://127.0.0.1:${name.length}` });
+  for (const name of ['alpha', 'beta'])
+    await api('POST', '/nodes/create', { name, endpoint: `tcp://127.0.0.1:${name.length}` });
   const browser = await open();
   await picture(browser);
-  await api('POST', '/applications/create', { name: HOSTILE, docker_image: 'x', env_variables: { API_TOKEN: 'abc', PLAIN: 'readable' } });
+  await api('POST', '/applications/create', {
+    name: HOSTILE,
+    docker_image: 'x',
+    env_variables: { API_TOKEN: 'abc', PLAIN: 'readable' },
+  });
   await api('POST', '/applications/scale/' + encodeURIComponent(HOSTILE), { replicas: 3 });
   const page = await browser.page();
   await small(page);
@@ -47,23 +64,32 @@ async function small(page) {
   const begun = Date.now();
   page.on('response', async (answer) => {
     const path = answer.url().replace(URL, '');
-    if (path === '/' || path.startsWith('/ui/')) sizes.set(path, (await answer.request().sizes()).responseBodySize);
+    if (path === '/' || path.startsWith('/ui/'))
+      sizes.set(path, (await answer.request().sizes()).responseBodySize);
   });
   await page.goto(URL);
   await page.locator('.card').first().waitFor();
   const took = Date.now() - begun;
   const bytes = [...sizes.values()].reduce((sum, one) => sum + one, 0);
-  console.log(`${sizes.size} files, ${bytes} bytes as sent; the first view was there after ${took} ms`);
+  console.log(
+    `${sizes.size} files, ${bytes} bytes as sent; the first view was there after ${took} ms`,
+  );
   assert(sizes.size > 30, 'all files were counted');
   assert(bytes < 200_000, `${bytes} bytes`);
   const sent = await fetch(URL);
-  assert.equal(sent.headers.get('content-security-policy'), "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'");
+  assert.equal(
+    sent.headers.get('content-security-policy'),
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
+  );
   assert.equal(sent.headers.get('x-content-type-options'), 'nosniff');
   const again = await fetch(URL, { headers: { 'if-none-match': sent.headers.get('etag') } });
   assert.equal(again.status, 304);
   const [, file] = (await sent.text()).match(/src="(\/ui\/[0-9a-f]{16}\/main\.js)"/);
   assert.match((await fetch(URL + file)).headers.get('cache-control'), /immutable/);
-  assert.match((await fetch(URL + file.replace(/[0-9a-f]{16}/, '0'.repeat(16)))).headers.get('cache-control'), /no-cache/);
+  assert.match(
+    (await fetch(URL + file.replace(/[0-9a-f]{16}/, '0'.repeat(16)))).headers.get('cache-control'),
+    /no-cache/,
+  );
   assert.equal((await fetch(`${URL}${file.replace('main.js', '../../Cargo.toml')}`)).status, 404);
 }
 
@@ -91,7 +117,9 @@ async function early(page) {
 async function interrupted(page) {
   step('what hears of changes is loaded again when the network was away just then');
   let failures = 0;
-  await page.route('**/feed.js', (route) => (failures++ < 2 ? route.abort('connectionreset') : route.continue()));
+  await page.route('**/feed.js', (route) =>
+    failures++ < 2 ? route.abort('connectionreset') : route.continue(),
+  );
   await page.goto('about:blank');
   await page.goto(`${URL}/#/`);
   await page.locator('.card', { hasText: 'alpha' }).waitFor();
@@ -100,7 +128,9 @@ async function interrupted(page) {
   await page.unroute('**/feed.js');
   step('so is the page, when a part of it could not be loaded');
   failures = 0;
-  await page.route('**/parts/bits.js', (route) => (failures++ < 1 ? route.abort('connectionreset') : route.continue()));
+  await page.route('**/parts/bits.js', (route) =>
+    failures++ < 1 ? route.abort('connectionreset') : route.continue(),
+  );
   await page.goto('about:blank');
   await page.goto(`${URL}/#/`);
   await page.locator('.card', { hasText: 'alpha' }).waitFor();
@@ -110,14 +140,23 @@ async function interrupted(page) {
 
 async function hostile(page) {
   step('a name is text and never markup; secrets are masked');
-  for (const view of ['#/', '#/applications', '#/containers', '#/events', `#/applications/${encodeURIComponent(HOSTILE)}`, `#/applications/${encodeURIComponent(HOSTILE)}?view=history`]) {
+  for (const view of [
+    '#/',
+    '#/applications',
+    '#/containers',
+    '#/events',
+    `#/applications/${encodeURIComponent(HOSTILE)}`,
+    `#/applications/${encodeURIComponent(HOSTILE)}?view=history`,
+  ]) {
     await visit(page, view);
     await page.locator('main').getByText('<img src=x').locator('visible=true').first().waitFor();
   }
   assert.equal(await page.evaluate(() => window.hacked), undefined);
   await visit(page, `#/applications/${encodeURIComponent(HOSTILE)}`);
   await page.getByText('readable').waitFor();
-  const created = (await api('GET', '/events?kind=ApplicationCreated')).events.find(({ data }) => data.name === HOSTILE);
+  const created = (await api('GET', '/events?kind=ApplicationCreated')).events.find(
+    ({ data }) => data.name === HOSTILE,
+  );
   await visit(page, `#/events/${created.seq}`);
   const data = await page.getByLabel("The event's data").textContent();
   assert(data.includes('••••') && data.includes('readable') && !data.includes('abc'), data);
@@ -128,13 +167,24 @@ async function refusals(page) {
   const [waiting] = await api('GET', '/containers');
   assert.match(waiting.reason, /no node fits/i);
   await visit(page, `#/containers/${encodeURIComponent(waiting.name)}`);
-  await page.locator('.reason').getByText('is DOWN').or(page.locator('.reason').getByText('UNKNOWN')).first().waitFor();
+  await page
+    .locator('.reason')
+    .getByText('is DOWN')
+    .or(page.locator('.reason').getByText('UNKNOWN'))
+    .first()
+    .waitFor();
   await visit(page, '#/nodes/new');
   await fill(page, 'endpoint', 'tcp://127.0.0.1:9');
   await fill(page, 'name', 'alpha');
-  await page.locator('#NodeInput-name-help .error').waitFor({ timeout: 2000 }).catch(() => {});
+  await page
+    .locator('#NodeInput-name-help .error')
+    .waitFor({ timeout: 2000 })
+    .catch(() => {});
   await page.getByRole('button', { name: 'Mount the node' }).click();
-  await page.getByText(/alpha.*(already|exists|taken|in use)/i).first().waitFor();
+  await page
+    .getByText(/alpha.*(already|exists|taken|in use)/i)
+    .first()
+    .waitFor();
   step('what cannot be done is said before it is tried');
   await visit(page, `#/applications/${encodeURIComponent(HOSTILE)}`);
   await page.getByRole('button', { name: 'Delete' }).click();
@@ -148,10 +198,17 @@ async function refusals(page) {
 async function pulling(page) {
   step('a pull shows how much of the image has come');
   const [waiting] = await api('GET', '/containers?status=LAUNCHING');
-  await page.route('**/progress', (route) => route.fulfill({ json: { step: 'pulling', image: 'web:1', bytes: 44040192, of: 104857600, percent: 42 } }));
+  await page.route('**/progress', (route) =>
+    route.fulfill({
+      json: { step: 'pulling', image: 'web:1', bytes: 44040192, of: 104857600, percent: 42 },
+    }),
+  );
   await visit(page, `#/containers/${encodeURIComponent(waiting.name)}`);
   await page.getByText('pulling web:1: 42 %, 42.0 MiB of 100 MiB').waitFor();
-  assert.equal(await page.getByRole('progressbar', { name: 'Pulling web:1' }).getAttribute('value'), '42');
+  assert.equal(
+    await page.getByRole('progressbar', { name: 'Pulling web:1' }).getAttribute('value'),
+    '42',
+  );
   await accessible(page, 'a container whose image is pulled');
   await visit(page, '#/containers');
   await page.locator('td .pulled', { hasText: '42 %' }).first().waitFor();
@@ -171,10 +228,18 @@ async function keyboard(page) {
   assert.equal(await page.evaluate(() => document.activeElement.id), 'title', 'the focus follows');
   await page.keyboard.press('/');
   await page.keyboard.type('bet');
-  await until('the table is filtered', async () => (await page.locator('tbody th').allTextContents()).join() === 'beta');
+  await until(
+    'the table is filtered',
+    async () => (await page.locator('tbody th').allTextContents()).join() === 'beta',
+  );
   await page.keyboard.press('Tab');
   await page.keyboard.press('Tab');
-  for (let i = 0; i < 12 && (await page.evaluate(() => document.activeElement.textContent)) !== 'beta'; i++) await page.keyboard.press('Tab');
+  for (
+    let i = 0;
+    i < 12 && (await page.evaluate(() => document.activeElement.textContent)) !== 'beta';
+    i++
+  )
+    await page.keyboard.press('Tab');
   await page.keyboard.press('Enter');
   await page.getByRole('heading', { level: 1, name: 'beta' }).waitFor();
   await page.getByRole('button', { name: 'Cordon' }).focus();
@@ -182,7 +247,12 @@ async function keyboard(page) {
   const dialog = page.getByRole('dialog');
   await dialog.getByText('beta was cordoned').waitFor();
   const confirm = dialog.getByRole('button', { name: 'Cordon' });
-  for (let i = 0; i < 6 && !(await confirm.evaluate((button) => button === document.activeElement)); i++) await page.keyboard.press('Tab');
+  for (
+    let i = 0;
+    i < 6 && !(await confirm.evaluate((button) => button === document.activeElement));
+    i++
+  )
+    await page.keyboard.press('Tab');
   await page.keyboard.press('Enter');
   await page.getByRole('button', { name: 'Uncordon' }).waitFor();
   assert.equal((await api('GET', '/nodes/beta')).availability, 'cordoned');
@@ -216,14 +286,31 @@ async function addresses(page) {
   await visit(page, '#/containers');
   await page.getByLabel('Search containers', { exact: true }).last().fill('-2');
   await page.getByRole('button', { name: 'Name' }).click();
-  await until('the address says so', () => page.url().includes('q=-2') && page.url().includes('sort=-name'));
+  await until(
+    'the address says so',
+    () => page.url().includes('q=-2') && page.url().includes('sort=-name'),
+  );
   await page.reload();
   await page.locator('tbody th').first().waitFor();
   assert.equal(await page.locator('tbody th').count(), 1);
   assert.equal(await page.locator('thead th[aria-sort=descending]').count(), 1);
 }
 
-const VIEWS = ['#/', '#/?zoom=tiles', '#/?zoom=heat', '#/nodes', '#/nodes/alpha', '#/nodes/new', '#/applications', '#/applications/new', '#/containers', '#/events', '#/events/3', '#/diff?from=1', '#/whatif'];
+const VIEWS = [
+  '#/',
+  '#/?zoom=tiles',
+  '#/?zoom=heat',
+  '#/nodes',
+  '#/nodes/alpha',
+  '#/nodes/new',
+  '#/applications',
+  '#/applications/new',
+  '#/containers',
+  '#/events',
+  '#/events/3',
+  '#/diff?from=1',
+  '#/whatif',
+];
 
 async function narrow(browser) {
   step('at 380 pixels nothing is cut off');
@@ -251,11 +338,18 @@ async function large(browser) {
     await visit(still, view);
     await still.evaluate(() => {
       window.shifted = 0;
-      new PerformanceObserver((list) => list.getEntries().forEach((entry) => { if (!entry.hadRecentInput) window.shifted += entry.value; })).observe({ type: 'layout-shift' });
+      new PerformanceObserver((list) =>
+        list.getEntries().forEach((entry) => {
+          if (!entry.hadRecentInput) window.shifted += entry.value;
+        }),
+      ).observe({ type: 'layout-shift' });
     });
     await api('POST', '/nodes/uncordon/beta');
     await api('POST', '/nodes/cordon/beta');
-    await until('it was told', async () => (await still.locator('.link .seq').textContent()) !== '');
+    await until(
+      'it was told',
+      async () => (await still.locator('.link .seq').textContent()) !== '',
+    );
     await still.evaluate(() => new Promise((done) => setTimeout(done, 700)));
     const shifted = await still.evaluate(() => window.shifted);
     assert(shifted < 0.05, `${view} shifted by ${shifted}`);

@@ -12,13 +12,18 @@ setInterval(() => (tick.value = Date.now()), 1000);
 
 /** A status or a state: never by its colour alone. */
 export function Status({ value }) {
-  return html`<span class=${`status is-${String(value).toLowerCase()}`}><i aria-hidden="true"></i>${value}</span>`;
+  return html`<span class=${`status is-${String(value).toLowerCase()}`}>
+    <i aria-hidden="true"></i>
+    ${value}
+  </span>`;
 }
 
 /** How long ago, seen from the moment that is shown; the exact time is its title. */
 export function Ago({ at }) {
   const from = past.value ? past.value.at : tick.value;
-  return html`<time datetime=${new Date(at).toISOString()} title=${moment(at)}>${ago(at, from)}</time>`;
+  return html`<time datetime=${new Date(at).toISOString()} title=${moment(at)}>
+    ${ago(at, from)}
+  </time>`;
 }
 
 /** A link to a thing, by its name. */
@@ -31,18 +36,32 @@ export function Thing({ kind, id }) {
 
 /** Something is on its way. */
 export function Busy({ children }) {
-  return html`<p class="busy" role="status"><span class="spinner" aria-hidden="true"></span>${children}</p>`;
+  return html`<p class="busy" role="status">
+    <span class="spinner" aria-hidden="true"></span>
+    ${children}
+  </p>`;
 }
 
 /** Why something is not there. */
 export function Failure({ problem, what }) {
   if (!problem) return null;
   if (problem.isMissingRoute) {
-    return html`<p class="note">This daemon does not offer ${what} yet: its version of the API has no such route.</p>`;
+    return html`<p class="note">
+      This daemon does not offer ${what} yet: its version of the API has no such route.
+    </p>`;
   }
   return html`<div class="note is-bad" role="alert">
     <p>${problem.message}</p>
-    ${problem.reasons?.length > 0 && html`<ul>${problem.reasons.map(({ node, reason }) => html`<li><b>${node}</b> ${reason}</li>`)}</ul>`}
+    ${
+      problem.reasons?.length > 0 &&
+      html`<ul>
+        ${problem.reasons.map(
+          ({ node, reason }) => html`<li>
+            <b>${node}</b> ${reason}
+          </li>`,
+        )}
+      </ul>`
+    }
     ${problem.requestId && html`<p class="faint">Request ${problem.requestId}</p>`}
   </div>`;
 }
@@ -81,13 +100,21 @@ export function Facts({ children }) {
   return html`<dl class="facts">${children}</dl>`;
 }
 export function Fact({ name, children }) {
-  return html`<div><dt>${name}</dt><dd>${children}</dd></div>`;
+  return html`<div>
+    <dt>${name}</dt>
+    <dd>${children}</dd>
+  </div>`;
 }
 
 /** The head of a page: its title takes the focus when one arrives, so that a screen reader says where one is. */
 export function Title({ children, sub, actions }) {
   return html`<header class="title">
-    <div><h1 tabindex="-1" id="title">${children}</h1>${sub && html`<p class="sub">${sub}</p>`}</div>
+    <div>
+      <h1 tabindex="-1" id="title">
+        ${children}
+      </h1>
+      ${sub && html`<p class="sub">${sub}</p>`}
+    </div>
     ${actions && html`<div class="actions">${actions}</div>`}
   </header>`;
 }

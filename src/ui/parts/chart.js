@@ -9,11 +9,30 @@ const HEIGHT = 48;
 export function Spark({ label, points, limit = 0, text }) {
   const top = Math.max(limit, ...points, 1e-9) * 1.1;
   const step = WIDTH / Math.max(1, points.length - 1);
-  const xy = points.map((value, index) => `${(index * step).toFixed(1)},${(HEIGHT - (value / top) * HEIGHT).toFixed(1)}`);
+  const xy = points.map(
+    (value, index) =>
+      `${(index * step).toFixed(1)},${(HEIGHT - (value / top) * HEIGHT).toFixed(1)}`,
+  );
   return html`<figure class="spark">
-    <figcaption>${label}<b>${text}</b></figcaption>
-    <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label=${`${label}: ${text}`}>
-      ${xy.length > 1 && html`<polygon points=${`0,${HEIGHT} ${xy.join(' ')} ${((points.length - 1) * step).toFixed(1)},${HEIGHT}`} /><polyline points=${xy.join(' ')} />`}
+    <figcaption>
+      ${label}
+      <b>${text}</b>
+    </figcaption>
+    <svg
+      viewBox=${`0 0 ${WIDTH} ${HEIGHT}`}
+      preserveAspectRatio="none"
+      role="img"
+      aria-label=${`${label}: ${text}`}
+    >
+      ${
+        xy.length > 1 &&
+        html`
+          <polygon
+            points=${`0,${HEIGHT} ${xy.join(' ')} ${((points.length - 1) * step).toFixed(1)},${HEIGHT}`}
+          />
+          <polyline points=${xy.join(' ')} />
+        `
+      }
     </svg>
   </figure>`;
 }
@@ -35,10 +54,25 @@ export function Steps({ label, lines, from, to, describe }) {
     return d && `${d} L${x(to)},${y(before)}`;
   };
   return html`<figure class="steps-chart">
-    <figcaption>${label} ${lines.map((line) => html`<span key=${line.label} class=${`legend ${line.className}`}>${line.label}</span>`)}</figcaption>
-    <svg viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label=${`${label}. ${describe}`}>
+    <figcaption>
+      ${label}${' '}
+      ${lines.map(
+        (line) => html`<span key=${line.label} class=${`legend ${line.className}`}>
+          ${line.label}
+        </span>`,
+      )}
+    </figcaption>
+    <svg
+      viewBox=${`0 0 ${width} ${height}`}
+      preserveAspectRatio="none"
+      role="img"
+      aria-label=${`${label}. ${describe}`}
+    >
       ${lines.map((line) => html`<path key=${line.label} class=${line.className} d=${path(line.steps)} />`)}
     </svg>
-    <div class="axis" aria-hidden="true"><span>${new Date(from).toLocaleString()}</span><span>${new Date(to).toLocaleString()}</span></div>
+    <div class="axis" aria-hidden="true">
+      <span>${new Date(from).toLocaleString()}</span>
+      <span>${new Date(to).toLocaleString()}</span>
+    </div>
   </figure>`;
 }

@@ -19,7 +19,14 @@ export function confirm(what) {
 }
 
 export function Confirm() {
-  return asked.value && html`<${Asking} key=${asked.value.title} what=${asked.value} close=${() => (asked.value = null)} />`;
+  return (
+    asked.value &&
+    html`<${Asking}
+      key=${asked.value.title}
+      what=${asked.value}
+      close=${() => (asked.value = null)}
+    />`
+  );
 }
 
 function Asking({ what, close }) {
@@ -28,7 +35,9 @@ function Asking({ what, close }) {
   const [problem, setProblem] = useState(null);
   const [forced, setForced] = useState(false);
   const [busy, setBusy] = useState(false);
-  const order = forced ? { ...what.order, query: { ...what.order.query, ...what.force.query } } : what.order;
+  const order = forced
+    ? { ...what.order, query: { ...what.order.query, ...what.force.query } }
+    : what.order;
 
   useEffect(() => dialog.current.showModal(), []);
   useEffect(() => {
@@ -62,19 +71,52 @@ function Asking({ what, close }) {
 
   return html`<dialog ref=${dialog} class="dialog" aria-labelledby="confirm-title" onClose=${close}>
     <h2 id="confirm-title">${what.title}</h2>
-    <div class="dialog-body" role="region" tabindex="0" aria-label="What would happen" aria-live="polite">
+    <div
+      class="dialog-body"
+      role="region"
+      tabindex="0"
+      aria-label="What would happen"
+      aria-live="polite"
+    >
       ${!events && !problem && html`<${Busy}>Asking the daemon what this would do …<//>`}
       ${problem && html`<${Failure} problem=${problem} what="this" />`}
-      ${events && (events.length
-        ? html`<p>This is what would be recorded:</p>
-            <ol class="steps">${events.slice(0, 50).map((event) => html`<li key=${event.seq}>${say(event, shown.value)}</li>`)}</ol>
-            ${events.length > 50 && html`<p class="faint">… and ${events.length - 50} more.</p>`}`
-        : html`<p>Nothing would change: it is so already.</p>`)}
-      ${what.force && html`<label class="check"><input type="checkbox" checked=${forced} onChange=${(e) => setForced(e.target.checked)} /> ${what.force.label}</label>`}
+      ${
+        events &&
+        (events.length
+          ? html`
+            <p>This is what would be recorded:</p>
+            <ol class="steps">
+              ${events.slice(0, 50).map((event) => html`<li key=${event.seq}>${say(event, shown.value)}</li>`)}
+            </ol>
+            ${events.length > 50 && html`<p class="faint">… and ${events.length - 50} more.</p>`}
+          `
+          : html`<p>Nothing would change: it is so already.</p>`)
+      }
+      ${
+        what.force &&
+        html`<label class="check">
+          <input
+            type="checkbox"
+            checked=${forced}
+            onChange=${(e) => setForced(e.target.checked)}
+          />${' '}
+          ${what.force.label}
+        </label>`
+      }
     </div>
     <div class="dialog-buttons">
-      <button type="button" onClick=${() => dialog.current.close()}>Cancel</button>
-      <button type="button" class=${what.danger ? 'danger' : 'primary'} disabled=${!events || busy} aria-busy=${busy} onClick=${carryOut}>${busy ? 'Doing it …' : what.verb}</button>
+      <button type="button" onClick=${() => dialog.current.close()}>
+        Cancel
+      </button>
+      <button
+        type="button"
+        class=${what.danger ? 'danger' : 'primary'}
+        disabled=${!events || busy}
+        aria-busy=${busy}
+        onClick=${carryOut}
+      >
+        ${busy ? 'Doing it …' : what.verb}
+      </button>
     </div>
   </dialog>`;
 }

@@ -9,7 +9,9 @@ import { Busy, Failure, useSettled } from './bits.js';
 
 /** Text with `code` in it. */
 export function Help({ text }) {
-  return String(text ?? '').split('`').map((part, index) => (index % 2 ? html`<code>${part}</code>` : part));
+  return String(text ?? '')
+    .split('`')
+    .map((part, index) => (index % 2 ? html`<code>${part}</code>` : part));
 }
 
 /** The fields of a schema, those of objects in it by their path: [{path, label, help, control, group}]. */
@@ -31,7 +33,13 @@ function fieldsOf(name) {
       if (types.includes('object') && !isMap) continue;
       const isFlag = types.includes('boolean') || type === 'Flag' || type === 'Balance';
       const control = isMap ? 'map' : isFlag ? 'flag' : type === 'Words' ? 'words' : 'text';
-      fields.push({ path, label: key.replaceAll('_', ' '), help: whole.description, control, group });
+      fields.push({
+        path,
+        label: key.replaceAll('_', ' '),
+        help: whole.description,
+        control,
+        group,
+      });
     }
   };
   add(root?.properties, '', null);
@@ -45,11 +53,16 @@ function typed(field, row) {
   let value = field.path.split('.').reduce((part, key) => part?.[key], row);
   if (value === null || value === undefined) return '';
   if (field.path === 'env_variables') value = Object.fromEntries(variables(value));
-  if (field.control === 'map') return Object.entries(value).map(([k, v]) => `${k}=${v}`).join('\n');
+  if (field.control === 'map')
+    return Object.entries(value)
+      .map(([k, v]) => `${k}=${v}`)
+      .join('\n');
   if (field.control === 'flag') return value ? 'true' : 'false';
   if (Array.isArray(value)) {
     const isCommand = /command|entrypoint/.test(field.path);
-    return isCommand && !value.every((word) => plainWord.test(word)) ? JSON.stringify(value) : value.join(isCommand ? ' ' : ', ');
+    return isCommand && !value.every((word) => plainWord.test(word))
+      ? JSON.stringify(value)
+      : value.join(isCommand ? ' ' : ', ');
   }
   return String(value);
 }
@@ -66,8 +79,17 @@ function meant(field, text) {
     }
   }
   if (field.control !== 'map') return text.trim();
-  const lines = text.split('\n').map((line) => line.trim()).filter(Boolean);
-  return Object.fromEntries(lines.map((line) => (line.includes('=') ? [line.slice(0, line.indexOf('=')).trim(), line.slice(line.indexOf('=') + 1)] : [line, ''])));
+  const lines = text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter(Boolean);
+  return Object.fromEntries(
+    lines.map((line) =>
+      line.includes('=')
+        ? [line.slice(0, line.indexOf('=')).trim(), line.slice(line.indexOf('=') + 1)]
+        : [line, ''],
+    ),
+  );
 }
 
 /** The body that the form stands for: only what differs from the row. An object of which one part changed goes whole. */
@@ -95,9 +117,22 @@ function bodyOf(fields, values, row) {
  *   done: (row: object) => void, cancel?: () => void}} given  `first`: the fields that are always there; `also`: at which field a refusal
  *   of another one is shown.
  */
-export function Form({ schema: name, row = {}, first, also = {}, verb, order, done, cancel, initial = {} }) {
+export function Form({
+  schema: name,
+  row = {},
+  first,
+  also = {},
+  verb,
+  order,
+  done,
+  cancel,
+  initial = {},
+}) {
   useEffect(() => void loadDescription().catch(() => {}), []);
-  const fields = useMemo(() => (description.value ? fieldsOf(name) : []), [name, description.value]);
+  const fields = useMemo(
+    () => (description.value ? fieldsOf(name) : []),
+    [name, description.value],
+  );
   const [values, setValues] = useState(null);
   const [touched, setTouched] = useState({});
   const [verdict, setVerdict] = useState({ events: null, problem: null });
@@ -106,7 +141,11 @@ export function Form({ schema: name, row = {}, first, also = {}, verb, order, do
   const form = useRef();
 
   useEffect(() => {
-    if (fields.length && !values) setValues({ ...Object.fromEntries(fields.map((field) => [field.path, typed(field, row)])), ...initial });
+    if (fields.length && !values)
+      setValues({
+        ...Object.fromEntries(fields.map((field) => [field.path, typed(field, row)])),
+        ...initial,
+      });
   }, [fields]);
 
   const body = values ? bodyOf(fields, values, row) : {};
@@ -127,14 +166,21 @@ export function Form({ schema: name, row = {}, first, also = {}, verb, order, do
   if (!values) return html`<${Busy}>Reading what the daemon can take …<//>`;
 
   const at = (one) => {
-    const path = one?.field && (one.field.split('[')[0] in values ? one.field.split('[')[0] : one.field);
+    const path =
+      one?.field && (one.field.split('[')[0] in values ? one.field.split('[')[0] : one.field);
     return also[path] && !touched[path] ? also[path] : path;
   };
   const errorOf = (path) => {
     // What is not typed yet is missing, not wrong: that is said when one is done.
     for (const one of [problem, touched[path] ? verdict.problem : null]) {
       const where = at(one);
-      if (where && (where === path || path.startsWith(`${where}.`) || (where.startsWith(path) && !(where in values)))) return one.message;
+      if (
+        where &&
+        (where === path ||
+          path.startsWith(`${where}.`) ||
+          (where.startsWith(path) && !(where in values)))
+      )
+        return one.message;
     }
     return null;
   };
@@ -155,25 +201,56 @@ export function Form({ schema: name, row = {}, first, also = {}, verb, order, do
   };
   const show = (path) => {
     const field = fields.find((one) => one.path === path);
-    return field && html`<${Field} key=${path} field=${field} form=${name} value=${values[path]} error=${errorOf(path)}
-      set=${(text) => {
-        setTouched({ ...touched, [path]: true });
-        setProblem(null);
-        setValues({ ...values, [path]: text });
-      }} />`;
+    return (
+      field &&
+      html`<${Field}
+        key=${path}
+        field=${field}
+        form=${name}
+        value=${values[path]}
+        error=${errorOf(path)}
+        set=${(text) => {
+          setTouched({ ...touched, [path]: true });
+          setProblem(null);
+          setValues({ ...values, [path]: text });
+        }}
+      />`
+    );
   };
   const rest = fields.filter((field) => !first.includes(field.path));
   const isSure = verdict.events && !problem && settled === JSON.stringify(body);
   return html`<form ref=${form} class="form" onSubmit=${submit} novalidate>
     ${first.map(show)}
-    ${rest.length > 0 && html`<details open=${rest.some((field) => errorOf(field.path)) || undefined}><summary>More settings</summary>${rest.map((field) => show(field.path))}</details>`}
+    ${
+      rest.length > 0 &&
+      html`<details open=${rest.some((field) => errorOf(field.path)) || undefined}>
+        <summary>More settings</summary>
+        ${rest.map((field) => show(field.path))}
+      </details>`
+    }
     <div class="verdict" aria-live="polite">
       ${general && html`<${Failure} problem=${general} what="this" />`}
-      ${isSure && html`<p class="is-good">${verdict.events.length ? verdict.events.map((event) => say(event, shown.value)).join('; ') : 'Nothing would change'}</p>`}
+      ${
+        isSure &&
+        html`<p class="is-good">
+          ${
+            verdict.events.length
+              ? verdict.events.map((event) => say(event, shown.value)).join('; ')
+              : 'Nothing would change'
+          }
+        </p>`
+      }
     </div>
     <div class="buttons">
-      <button class="primary" disabled=${busy} aria-busy=${busy}>${busy ? 'Doing it …' : verb}</button>
-      ${cancel && html`<button type="button" onClick=${cancel}>Cancel</button>`}
+      <button class="primary" disabled=${busy} aria-busy=${busy}>
+        ${busy ? 'Doing it …' : verb}
+      </button>
+      ${
+        cancel &&
+        html`<button type="button" onClick=${cancel}>
+          Cancel
+        </button>`
+      }
     </div>
   </form>`;
 }
@@ -191,12 +268,22 @@ function Field({ field, form, value, error, set }) {
     onInput: (event) => set(event.target.value),
   };
   const control =
-    field.control === 'map' ? html`<textarea ...${common} rows="2" placeholder="NAME=value, one in each line"></textarea>`
-    : field.control === 'flag' ? html`<select ...${common}><option value="">as the daemon is set</option><option value="true">yes</option><option value="false">no</option></select>`
-    : html`<input ...${common} type="text" />`;
+    field.control === 'map'
+      ? html`<textarea ...${common} rows="2" placeholder="NAME=value, one in each line"></textarea>`
+      : field.control === 'flag'
+        ? html`<select ...${common}>
+          <option value="">as the daemon is set</option>
+          <option value="true">yes</option>
+          <option value="false">no</option>
+        </select>`
+        : html`<input ...${common} type="text" />`;
   return html`<div class="field">
-    <label for=${id}>${field.group ? `${field.group.name.replaceAll('_', ' ')}: ${field.label}` : field.label}</label>
+    <label for=${id}>
+      ${field.group ? `${field.group.name.replaceAll('_', ' ')}: ${field.label}` : field.label}
+    </label>
     ${control}
-    <p id=${`${id}-help`} class="help">${error ? html`<span class="error">${error}</span>` : html`<${Help} text=${field.help} />`}</p>
+    <p id=${`${id}-help`} class="help">
+      ${error ? html`<span class="error">${error}</span>` : html`<${Help} text=${field.help} />`}
+    </p>
   </div>`;
 }

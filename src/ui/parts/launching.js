@@ -69,13 +69,40 @@ const isKnown = (pulling) => pulling && pulling.percent !== null;
 /** Behind the status in a list: how much of its image has come. */
 export function Pulled({ row }) {
   const pulling = useProgress(row);
-  return isKnown(pulling) ? html` <span class="pulled" title=${`pulling ${pulling.image}`}>${pulling.percent} %</span>` : null;
+  return isKnown(pulling)
+    ? html`
+      ${' '}
+      <span class="pulled" title=${`pulling ${pulling.image}`}>
+        ${pulling.percent} %
+      </span>
+    `
+    : null;
 }
 
 /** On a container's own page: what its launch waits for. */
 export function Launching({ row }) {
   const pulling = useProgress(row);
-  if (!isKnown(pulling)) return html`<progress class="thin" aria-label="It is being launched"></progress>${pulling && html` <span class="faint">pulling ${pulling.image}</span>`}`;
-  return html`<progress class="thin" max="100" value=${pulling.percent} aria-label=${`Pulling ${pulling.image}`}></progress>
-    <span class="faint">pulling ${pulling.image}: ${pulling.percent} %, ${bytes(pulling.bytes)} of ${bytes(pulling.of)}</span>`;
+  if (!isKnown(pulling))
+    return html`
+      <progress class="thin" aria-label="It is being launched"></progress>
+      ${
+        pulling &&
+        html`
+          ${' '}
+          <span class="faint">pulling ${pulling.image}</span>
+        `
+      }
+    `;
+  return html`
+    <progress
+      class="thin"
+      max="100"
+      value=${pulling.percent}
+      aria-label=${`Pulling ${pulling.image}`}
+    ></progress>
+    <span class="faint">
+      pulling ${pulling.image}: ${pulling.percent} %, ${bytes(pulling.bytes)} of${' '}
+      ${bytes(pulling.of)}
+    </span>
+  `;
 }

@@ -22,7 +22,10 @@ export function useChanged(look, ms) {
     // The first time too: something may have changed since it was drawn.
     const dispose = effect(() => {
       look();
-      timer ??= setTimeout(() => { timer = null; set((before) => before + 1); }, ms);
+      timer ??= setTimeout(() => {
+        timer = null;
+        set((before) => before + 1);
+      }, ms);
     });
     return () => {
       dispose();
@@ -58,31 +61,91 @@ export function Table({ label, rows, columns, filters = [], sort: defaultSort, s
   const head = (one) => {
     const is = one === column;
     const next = is && !isDown ? `-${one.key}` : one.key;
-    return html`<th key=${one.key} scope="col" class=${cell(one)} aria-sort=${is ? (isDown ? 'descending' : 'ascending') : 'none'}>
-      <button type="button" onClick=${() => adjust({ sort: next === defaultSort ? null : next })}>${one.label}<span class="arrow" aria-hidden="true">${is ? (isDown ? '↓' : '↑') : ''}</span></button></th>`;
+    return html`<th
+      key=${one.key}
+      scope="col"
+      class=${cell(one)}
+      aria-sort=${is ? (isDown ? 'descending' : 'ascending') : 'none'}
+    >
+      <button
+        type="button"
+        onClick=${() => adjust({ sort: next === defaultSort ? null : next })}
+      >
+        ${one.label}
+        <span class="arrow" aria-hidden="true">
+          ${is ? (isDown ? '↓' : '↑') : ''}
+        </span>
+      </button>
+    </th>`;
   };
-  return html`<div class="tools" role="search" aria-label=${`Search ${label}`}>
-      <input type="search" id="search" placeholder="Search" aria-label=${`Search ${label}`} value=${query.get('q') ?? ''} onInput=${(event) => adjust({ q: event.target.value })} />
-      ${filters.map((filter) => html`<${Filter} key=${filter.key} filter=${filter} rows=${rows} value=${query.get(filter.key) ?? ''} />`)}
-      <span class="faint" role="status">${keyed.length === rows.length ? number(rows.length) : `${number(keyed.length)} of ${number(rows.length)}`}</span>
+  return html`
+    <div class="tools" role="search" aria-label=${`Search ${label}`}>
+      <input
+        type="search"
+        id="search"
+        placeholder="Search"
+        aria-label=${`Search ${label}`}
+        value=${query.get('q') ?? ''}
+        onInput=${(event) => adjust({ q: event.target.value })}
+      />
+      ${filters.map(
+        (filter) => html`<${Filter}
+          key=${filter.key}
+          filter=${filter}
+          rows=${rows}
+          value=${query.get(filter.key) ?? ''}
+        />`,
+      )}
+      <span class="faint" role="status">
+        ${
+          keyed.length === rows.length
+            ? number(rows.length)
+            : `${number(keyed.length)} of ${number(rows.length)}`
+        }
+      </span>
     </div>
     <div class="table-box" role="region" aria-label=${label} tabindex="0">
       <table ref=${box} aria-rowcount=${keyed.length + 1}>
-        <thead><tr aria-rowindex="1">${columns.map(head)}</tr></thead>
+        <thead>
+          <tr aria-rowindex="1">${columns.map(head)}</tr>
+        </thead>
         <tbody>
-          ${first > 0 && html`<tr class="gap" aria-hidden="true" style=${{ height: `${first * ROW_REM}rem` }}><td colspan=${columns.length}></td></tr>`}
-          ${keyed.slice(first, last).map(([, row], index) => html`<tr key=${row.id} aria-rowindex=${first + index + 2}>
-            ${columns.map((one, at) => (at === 0
-              ? html`<th scope="row" class=${cell(one)}>${one.show ? one.show(row) : one.value(row)}</th>`
-              : html`<td class=${cell(one)}>${one.show ? one.show(row) : one.value(row)}</td>`))}</tr>`)}
-          ${last < keyed.length && html`<tr class="gap" aria-hidden="true" style=${{ height: `${(keyed.length - last) * ROW_REM}rem` }}><td colspan=${columns.length}></td></tr>`}
+          ${
+            first > 0 &&
+            html`<tr class="gap" aria-hidden="true" style=${{ height: `${first * ROW_REM}rem` }}>
+              <td colspan=${columns.length}></td>
+            </tr>`
+          }
+          ${keyed.slice(first, last).map(
+            ([, row], index) => html`<tr key=${row.id} aria-rowindex=${first + index + 2}>
+              ${columns.map((one, at) =>
+                at === 0
+                  ? html`<th scope="row" class=${cell(one)}>
+                    ${one.show ? one.show(row) : one.value(row)}
+                  </th>`
+                  : html`<td class=${cell(one)}>${one.show ? one.show(row) : one.value(row)}</td>`,
+              )}
+            </tr>`,
+          )}
+          ${
+            last < keyed.length &&
+            html`<tr
+              class="gap"
+              aria-hidden="true"
+              style=${{ height: `${(keyed.length - last) * ROW_REM}rem` }}
+            >
+              <td colspan=${columns.length}></td>
+            </tr>`
+          }
         </tbody>
       </table>
       ${keyed.length === 0 && html`<div class="empty">${rows.length ? 'Nothing matches.' : empty}</div>`}
-    </div>`;
+    </div>
+  `;
 }
 
-const cell = (column) => `${column.minor ? 'minor ' : ''}${column.right ? 'right' : ''}`.trim() || undefined;
+const cell = (column) =>
+  `${column.minor ? 'minor ' : ''}${column.right ? 'right' : ''}`.trim() || undefined;
 
 function Filter({ filter, rows, value }) {
   const counts = new Map();
@@ -91,10 +154,20 @@ function Filter({ filter, rows, value }) {
     if (one) counts.set(one, (counts.get(one) ?? 0) + 1);
   }
   const name = filter.name ?? ((one) => one);
-  const options = [...counts].map(([one, many]) => [natural(name(one)), one, name(one), many]).sort(byKey);
-  return html`<select aria-label=${filter.label} value=${value} onChange=${(event) => adjust({ [filter.key]: event.target.value })}>
+  const options = [...counts]
+    .map(([one, many]) => [natural(name(one)), one, name(one), many])
+    .sort(byKey);
+  return html`<select
+    aria-label=${filter.label}
+    value=${value}
+    onChange=${(event) => adjust({ [filter.key]: event.target.value })}
+  >
     <option value="">${filter.label}: any</option>
-    ${options.slice(0, 500).map(([, one, label, many]) => html`<option key=${one} value=${one}>${label} (${many})</option>`)}
+    ${options.slice(0, 500).map(
+      ([, one, label, many]) => html`<option key=${one} value=${one}>
+        ${label} (${many})
+      </option>`,
+    )}
   </select>`;
 }
 
@@ -110,7 +183,9 @@ function useSight(count) {
       const from = Math.max(0, Math.floor(top / height) - SPARE_ROWS);
       const until = Math.ceil((top + innerHeight) / height) + SPARE_ROWS;
       // In steps, so that scrolling by one row does not draw all of them anew.
-      set((before) => (Math.abs(before[0] - from) < 4 && Math.abs(before[1] - until) < 4 ? before : [from, until]));
+      set((before) =>
+        Math.abs(before[0] - from) < 4 && Math.abs(before[1] - until) < 4 ? before : [from, until],
+      );
     };
     look();
     addEventListener('scroll', look, { passive: true });

@@ -36,8 +36,11 @@ export function Cluster() {
   const world = shown.value;
   const order = world.order.value;
   const nodes = useMemo(() => [...world.nodes.values()].sort(byName), [world, order]);
-  const average = nodes.reduce((sum, { id }) => sum + (world.nodes.get(id)?.container_count ?? 0), 0) / Math.max(1, nodes.length);
-  const natural = nodes.length > 300 ? 'heat' : nodes.length > 40 || average > 24 ? 'tiles' : 'names';
+  const average =
+    nodes.reduce((sum, { id }) => sum + (world.nodes.get(id)?.container_count ?? 0), 0) /
+    Math.max(1, nodes.length);
+  const natural =
+    nodes.length > 300 ? 'heat' : nodes.length > 40 || average > 24 ? 'tiles' : 'names';
   const level = LEVELS[route.value.query.get('zoom')] ? route.value.query.get('zoom') : natural;
   if (!nodes.length) return html`<${FirstSteps} />`;
   const zoom = (by) => {
@@ -45,19 +48,51 @@ export function Cluster() {
     if (next) adjust({ zoom: next });
   };
   return html`
-    <${Title} sub=${html`<${Summary} />`} actions=${html`
-      <span class="group" role="group" aria-label="Zoom">
-        <button type="button" aria-label="Zoom out" disabled=${level === ORDER[0]} onClick=${() => zoom(-1)}>−</button>
-        <span class="zoom-label">${LEVELS[level].label}</span>
-        <button type="button" aria-label="Zoom in" disabled=${level === ORDER.at(-1)} onClick=${() => zoom(1)}>+</button></span>
-      <button type="button" disabled=${readOnly.value} onClick=${rebalance}>Rebalance</button>
-      <a class="button" href=${to(['nodes', 'new'])}>Mount a node</a>`}>Cluster<//>
+    <${Title}
+      sub=${html`<${Summary} />`}
+      actions=${html`
+        <span class="group" role="group" aria-label="Zoom">
+          <button
+            type="button"
+            aria-label="Zoom out"
+            disabled=${level === ORDER[0]}
+            onClick=${() => zoom(-1)}
+          >
+            −
+          </button>
+          <span class="zoom-label">${LEVELS[level].label}</span>
+          <button
+            type="button"
+            aria-label="Zoom in"
+            disabled=${level === ORDER.at(-1)}
+            onClick=${() => zoom(1)}
+          >
+            +
+          </button>
+        </span>
+        <button type="button" disabled=${readOnly.value} onClick=${rebalance}>
+          Rebalance
+        </button>
+        <a class="button" href=${to(['nodes', 'new'])}>
+          Mount a node
+        </a>
+      `}
+    >
+      Cluster
+    <//>
     ${level === 'heat' ? html`<${HeatMap} nodes=${nodes} />` : html`<${Grid} key=${level} level=${level} nodes=${nodes} />`}
     <${Unplaced} />
-    <${Latest} />`;
+    <${Latest} />
+  `;
 }
 
-const rebalance = () => confirm({ title: 'Rebalance the cluster?', verb: 'Rebalance', order: { path: '/rebalance' }, done: 'The rebalance began' });
+const rebalance = () =>
+  confirm({
+    title: 'Rebalance the cluster?',
+    verb: 'Rebalance',
+    order: { path: '/rebalance' },
+    done: 'The rebalance began',
+  });
 
 /** Whether the containers are here, and not only how many each node has. */
 const areListed = (world) => world !== live || listed.containers.value;
@@ -65,7 +100,10 @@ const areListed = (world) => world !== live || listed.containers.value;
 /** What there is, in one line. */
 function Summary() {
   const world = shown.value;
-  const stamp = useChanged(() => [shown.value.changed.containers.value, shown.value.changed.nodes.value], 250);
+  const stamp = useChanged(
+    () => [shown.value.changed.containers.value, shown.value.changed.nodes.value],
+    250,
+  );
   const { by, down } = useMemo(() => {
     const by = new Map();
     for (const { status } of world.containers.values()) by.set(status, (by.get(status) ?? 0) + 1);
@@ -73,9 +111,28 @@ function Summary() {
     for (const { state } of world.nodes.values()) if (state === 'DOWN') down++;
     return { by, down };
   }, [world, stamp]);
-  return html`<a href=${to(['nodes'])}>${count(world.nodes.size, 'node')}</a>${down > 0 && html`, <a class="is-bad" href=${to(['nodes'], { state: 'DOWN' })}>${number(down)} DOWN</a>`}
-    ${' · '}${areListed(world) ? html`<a href=${to(['containers'])}>${count(world.containers.size, 'container')}</a>` : html`<span class="faint">${progress.value || 'reading the containers …'}</span>`}
-    ${STATUSES.filter((status) => by.get(status)).map((status) => html` <a key=${status} class="tally" href=${to(['containers'], { status })}><${Status} value=${status} /> ${number(by.get(status))}</a>`)}`;
+  return html`
+    <a href=${to(['nodes'])}>${count(world.nodes.size, 'node')}</a>
+    ${
+      down > 0 &&
+      html`
+        ,${' '}
+        <a class="is-bad" href=${to(['nodes'], { state: 'DOWN' })}>
+          ${number(down)} DOWN
+        </a>
+      `
+    }
+    ${' · '}
+    ${areListed(world) ? html`<a href=${to(['containers'])}>${count(world.containers.size, 'container')}</a>` : html`<span class="faint">${progress.value || 'reading the containers …'}</span>`}
+    ${STATUSES.filter((status) => by.get(status)).map(
+      (status) => html`
+        ${' '}
+        <a key=${status} class="tally" href=${to(['containers'], { status })}>
+          <${Status} value=${status} /> ${number(by.get(status))}
+        </a>
+      `,
+    )}
+  `;
 }
 
 /** Cards in rows; only those in sight are in the page. */
@@ -94,8 +151,17 @@ function Grid({ level, nodes }) {
       if (!box.current) return;
       const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
       const top = -box.current.getBoundingClientRect().top;
-      const next = { width: box.current.clientWidth, from: top - innerHeight / 4, until: top + innerHeight * 1.25, rem };
-      setSight((before) => (before.width === next.width && before.rem === rem && Math.abs(before.from - next.from) < 150 ? before : next));
+      const next = {
+        width: box.current.clientWidth,
+        from: top - innerHeight / 4,
+        until: top + innerHeight * 1.25,
+        rem,
+      };
+      setSight((before) =>
+        before.width === next.width && before.rem === rem && Math.abs(before.from - next.from) < 150
+          ? before
+          : next,
+      );
     };
     look();
     const observer = new ResizeObserver(look);
@@ -119,7 +185,8 @@ function Grid({ level, nodes }) {
   const { rem } = sight;
   const columns = Math.max(1, Math.floor((sight.width + GAP * rem) / ((size.width + GAP) * rem)));
   const width = (sight.width - (columns - 1) * GAP * rem) / columns;
-  const perRow = level === 'names' ? 1 : Math.max(1, Math.floor((width - 2 * PADDING * rem) / (size.row * rem)));
+  const perRow =
+    level === 'names' ? 1 : Math.max(1, Math.floor((width - 2 * PADDING * rem) / (size.row * rem)));
   // Cards are as high as the fullest node needs, in steps, so that they do not jump with each container.
   const rows = useMemo(() => {
     let most = 1;
@@ -134,18 +201,41 @@ function Grid({ level, nodes }) {
   const last = Math.min(nodes.length, Math.max(1, Math.ceil(sight.until / pitch)) * columns);
   const slots = rows * perRow;
 
-  return html`<section ref=${box} class=${`grid is-${level}`} aria-label="Nodes and their containers" style=${{ height: `${total * pitch}px` }} onKeyDown=${walk}>
-    ${sight.width > 0 && nodes.slice(first, last).map((node, index) => {
-      const at = first + index;
-      // The same element as before is not looked at again: scrolling makes the cards that come into sight, and no others.
-      const place = `${level} ${slots} ${at} ${columns} ${width} ${height}`;
-      const before = made.current.get(node.id);
-      if (before?.place === place && before.world === world) return before.card;
-      const style = { left: `${(at % columns) * (width + GAP * rem)}px`, top: `${Math.floor(at / columns) * pitch}px`, width: `${width}px`, height: `${height}px` };
-      const card = html`<${Card} key=${node.id} id=${node.id} world=${world} level=${level} slots=${slots} style=${style} cards=${cards.current} forget=${forget.current} />`;
-      made.current.set(node.id, { place, world, card });
-      return card;
-    })}
+  return html`<section
+    ref=${box}
+    class=${`grid is-${level}`}
+    aria-label="Nodes and their containers"
+    style=${{ height: `${total * pitch}px` }}
+    onKeyDown=${walk}
+  >
+    ${
+      sight.width > 0 &&
+      nodes.slice(first, last).map((node, index) => {
+        const at = first + index;
+        // The same element as before is not looked at again: scrolling makes the cards that come into sight, and no others.
+        const place = `${level} ${slots} ${at} ${columns} ${width} ${height}`;
+        const before = made.current.get(node.id);
+        if (before?.place === place && before.world === world) return before.card;
+        const style = {
+          left: `${(at % columns) * (width + GAP * rem)}px`,
+          top: `${Math.floor(at / columns) * pitch}px`,
+          width: `${width}px`,
+          height: `${height}px`,
+        };
+        const card = html`<${Card}
+          key=${node.id}
+          id=${node.id}
+          world=${world}
+          level=${level}
+          slots=${slots}
+          style=${style}
+          cards=${cards.current}
+          forget=${forget.current}
+        />`;
+        made.current.set(node.id, { place, world, card });
+        return card;
+      })
+    }
   </section>`;
 }
 
@@ -165,14 +255,38 @@ function Card({ id, world, level, slots, style, cards, forget }) {
   const many = areListed(world) ? rows.length : node.container_count;
   const fits = rows.length <= slots ? rows.length : slots - 1;
   const trouble = rows.filter(({ status }) => status === 'FAILED' || status === 'LOST').length;
-  return html`<article ref=${element} class=${`card node-${node.state.toLowerCase()} ${node.availability}`} style=${style} aria-label=${`Node ${node.name}`}>
-    <h2><a class="card-head" href=${to(['nodes', node.name])} title=${node.reason ?? node.endpoint}>
-      <span class="name">${node.name}</span>
-      ${node.availability !== 'active' && html`<span class="tag">${node.availability}</span>`}
-      <${Status} value=${node.state} /><span class="many" aria-label=${count(many, 'container')}>${many}${node.capacity ? `/${node.capacity}` : ''}</span></a></h2>
+  return html`<article
+    ref=${element}
+    class=${`card node-${node.state.toLowerCase()} ${node.availability}`}
+    style=${style}
+    aria-label=${`Node ${node.name}`}
+  >
+    <h2>
+      <a
+        class="card-head"
+        href=${to(['nodes', node.name])}
+        title=${node.reason ?? node.endpoint}
+      >
+        <span class="name">${node.name}</span>
+        ${node.availability !== 'active' && html`<span class="tag">${node.availability}</span>`}
+        <${Status} value=${node.state} />
+        <span class="many" aria-label=${count(many, 'container')}>
+          ${many}
+          ${node.capacity ? `/${node.capacity}` : ''}
+        </span>
+      </a>
+    </h2>
     <ul class="tiles">
       ${rows.slice(0, fits).map((row) => tile(row, level))}
-      ${fits < rows.length && html`<li class="more"><a tabindex="-1" href=${to(['containers'], { node: id })}>+${rows.length - fits}${level === 'names' ? ' more' : ''}</a></li>`}
+      ${
+        fits < rows.length &&
+        html`<li class="more">
+          <a tabindex="-1" href=${to(['containers'], { node: id })}>
+            +${rows.length - fits}
+            ${level === 'names' ? ' more' : ''}
+          </a>
+        </li>`
+      }
     </ul>
     ${trouble > 0 && html`<span class="sr-only">${trouble} in trouble</span>`}
   </article>`;
@@ -195,17 +309,45 @@ const describe = (row) => `${row.name}, ${row.status}${row.reason ? `: ${row.rea
 /** A square is its link and nothing else: there are thousands of them. */
 function square(row) {
   const text = describe(row);
-  return html`<li key=${row.id}><a tabindex="-1" class=${`tile square is-${row.status.toLowerCase()}`} href=${to(['containers', row.name])} title=${text} aria-label=${text} data-id=${row.id}></a></li>`;
+  return html`<li key=${row.id}>
+    <a
+      tabindex="-1"
+      class=${`tile square is-${row.status.toLowerCase()}`}
+      href=${to(['containers', row.name])}
+      title=${text}
+      aria-label=${text}
+      data-id=${row.id}
+    ></a>
+  </li>`;
 }
 
 function line(row) {
-  return html`<li key=${row.id}><a tabindex="-1" class=${`tile is-${row.status.toLowerCase()}`} href=${to(['containers', row.name])} title=${describe(row)} data-id=${row.id}>
-    <i aria-hidden="true"></i><span class="name">${row.name}</span><span class=${row.status === 'UP' ? 'sr-only' : 'word'}>${row.status}${row.status === 'LAUNCHING' && html`<${Pulled} row=${row} />`}</span></a></li>`;
+  return html`<li key=${row.id}>
+    <a
+      tabindex="-1"
+      class=${`tile is-${row.status.toLowerCase()}`}
+      href=${to(['containers', row.name])}
+      title=${describe(row)}
+      data-id=${row.id}
+    >
+      <i aria-hidden="true"></i>
+      <span class="name">${row.name}</span>
+      <span class=${row.status === 'UP' ? 'sr-only' : 'word'}>
+        ${row.status}
+        ${row.status === 'LAUNCHING' && html`<${Pulled} row=${row} />`}
+      </span>
+    </a>
+  </li>`;
 }
 
 /** Arrow keys go from tile to tile, by where they are. */
 function walk(event) {
-  const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  const way = {
+    ArrowLeft: [-1, 0],
+    ArrowRight: [1, 0],
+    ArrowUp: [0, -1],
+    ArrowDown: [0, 1],
+  }[event.key];
   if (!way || !event.target.matches('a')) return;
   const here = centre(event.target);
   let best = null;
@@ -239,19 +381,33 @@ let moves = { second: 0, now: 0, before: 0 };
 /** In a storm of moves no eye follows any of them, and what flies has the whole screen drawn anew in each frame. */
 function isStorm() {
   const second = Math.floor(performance.now() / 1000);
-  if (second !== moves.second) moves = { second, now: 0, before: second === moves.second + 1 ? moves.now : 0 };
+  if (second !== moves.second)
+    moves = { second, now: 0, before: second === moves.second + 1 ? moves.now : 0 };
   return ++moves.now > STORM || moves.before > STORM;
 }
 
 /** A container moves from card to card. All that begin in one frame are measured first and drawn afterwards: one layout for all. */
 function fly(row, from, to) {
-  if (isStorm() || !from || !to || flying.size + taking.length >= FLIGHTS || document.hidden || isScrolling() || matchMedia('(prefers-reduced-motion: reduce)').matches) return;
+  if (
+    isStorm() ||
+    !from ||
+    !to ||
+    flying.size + taking.length >= FLIGHTS ||
+    document.hidden ||
+    isScrolling() ||
+    matchMedia('(prefers-reduced-motion: reduce)').matches
+  )
+    return;
   if (!taking.length) requestAnimationFrame(takeOff);
   taking.push({ row, from, to });
 }
 
 function takeOff() {
-  const measured = taking.map(({ row, from, to }) => ({ row, start: from.getBoundingClientRect(), end: to.getBoundingClientRect() }));
+  const measured = taking.map(({ row, from, to }) => ({
+    row,
+    start: from.getBoundingClientRect(),
+    end: to.getBoundingClientRect(),
+  }));
   taking = [];
   const frame = (box) => `translate(${box.x + 8}px, ${box.y + Math.min(48, box.height / 2)}px)`;
   for (const { row, start, end } of measured) {
@@ -260,7 +416,14 @@ function takeOff() {
     dot.setAttribute('aria-hidden', 'true');
     dot.textContent = row.name;
     document.body.append(dot);
-    const flight = dot.animate([{ transform: frame(start), opacity: 0.4 }, { opacity: 1, offset: 0.2 }, { transform: frame(end), opacity: 0.6 }], { duration: FLIGHT_MS, easing: 'cubic-bezier(.4,0,.2,1)' });
+    const flight = dot.animate(
+      [
+        { transform: frame(start), opacity: 0.4 },
+        { opacity: 1, offset: 0.2 },
+        { transform: frame(end), opacity: 0.6 },
+      ],
+      { duration: FLIGHT_MS, easing: 'cubic-bezier(.4,0,.2,1)' },
+    );
     flying.add(flight);
     flight.onfinish = flight.oncancel = () => {
       dot.remove();
@@ -281,38 +444,118 @@ function Latest() {
   useChanged(() => tape.value, 500);
   const { marks } = tape.peek();
   const events = [];
-  for (let index = marks.length - 1; index >= 0 && events.length < LATEST && marks[index].event; index--) {
+  for (
+    let index = marks.length - 1;
+    index >= 0 && events.length < LATEST && marks[index].event;
+    index--
+  ) {
     if (marks[index].seq <= until) events.push(marks[index].event);
   }
-  return html`<section class="latest panel" aria-label="What happened last"><h2>Latest <a class="faint" href=${to(['events'])}>all events</a></h2>
-    ${events.length ? html`<ol class="chain">${events.map((event) => html`<li key=${event.seq} class=${`mark-${groupOf(event)}`}><span class="when"><a href=${to(['events', event.seq])}>#${event.seq}</a> <time datetime=${event.at}>${clock(event.at)}</time></span><span class="what">${say(event, shown.value)}</span></li>`)}</ol>` : html`<p class="faint">Nothing in the stretch of the time line.</p>`}</section>`;
+  return html`<section class="latest panel" aria-label="What happened last">
+    <h2>
+      Latest${' '}
+      <a class="faint" href=${to(['events'])}>
+        all events
+      </a>
+    </h2>
+    ${
+      events.length
+        ? html`<ol class="chain">
+          ${events.map(
+            (event) => html`<li key=${event.seq} class=${`mark-${groupOf(event)}`}>
+              <span class="when">
+                <a href=${to(['events', event.seq])}>#${event.seq}</a>${' '}
+                <time datetime=${event.at}>${clock(event.at)}</time>
+              </span>
+              <span class="what">${say(event, shown.value)}</span>
+            </li>`,
+          )}
+        </ol>`
+        : html`<p class="faint">Nothing in the stretch of the time line.</p>`
+    }
+  </section>`;
 }
 
 /** Containers that are on no node and should be. */
 function Unplaced() {
   const world = shown.value;
   const stamp = useChanged(() => shown.value.changed.containers.value, 250);
-  const rows = useMemo(() => [...world.containers.values()].filter((row) => !row.node_id).sort(byName), [world, stamp]);
+  const rows = useMemo(
+    () => [...world.containers.values()].filter((row) => !row.node_id).sort(byName),
+    [world, stamp],
+  );
   if (!rows.length) return null;
-  return html`<section class="unplaced" aria-label="Containers without a node"><h2>On no node <span class="faint">${number(rows.length)}</span></h2>
-    <ul class="tiles is-names">${rows.slice(0, 60).map((row) => html`<li key=${row.id}><a class=${`tile is-${row.status.toLowerCase()}`} href=${to(['containers', row.name])} title=${row.reason}><i aria-hidden="true"></i><span class="name">${row.name}</span><span class="word">${row.status}</span></a></li>`)}
-    ${rows.length > 60 && html`<li><a href=${to(['containers'])}>and ${number(rows.length - 60)} more</a></li>`}</ul></section>`;
+  return html`<section class="unplaced" aria-label="Containers without a node">
+    <h2>
+      On no node <span class="faint">${number(rows.length)}</span>
+    </h2>
+    <ul class="tiles is-names">
+      ${rows.slice(0, 60).map(
+        (row) => html`<li key=${row.id}>
+          <a
+            class=${`tile is-${row.status.toLowerCase()}`}
+            href=${to(['containers', row.name])}
+            title=${row.reason}
+          >
+            <i aria-hidden="true"></i>
+            <span class="name">${row.name}</span>
+            <span class="word">${row.status}</span>
+          </a>
+        </li>`,
+      )}
+      ${
+        rows.length > 60 &&
+        html`<li>
+          <a href=${to(['containers'])}>and ${number(rows.length - 60)} more</a>
+        </li>`
+      }
+    </ul>
+  </section>`;
 }
 
 /** An empty cluster: what to do first. */
 function FirstSteps() {
   return html`<div class="first-steps">
-    <h1 tabindex="-1" id="title">An empty cluster</h1>
+    <h1 tabindex="-1" id="title">
+      An empty cluster
+    </h1>
     <p class="sub">Three steps to a running container.</p>
     <ol>
-      <li class="is-current"><h2>Mount a node</h2><p>A node is a machine with a Docker engine. Nothing is installed on it: kDaemon speaks the engine's own API.</p>
-        ${readOnly.value ? html`<p class="note">This is read-only: go back to now to mount one.</p>` : html`<${MountForm} done=${(row) => toast(`${row.name} is mounted`)} />`}</li>
-      <li><h2>Add an application</h2><p>An image with its ports, environment and limits. <a href=${to(['applications', 'new'])}>Add one already now</a>: it waits in the library.</p></li>
-      <li><h2>Launch containers</h2><p>Say how many; the daemon places them, watches them, and moves them when a node fails.</p></li>
-    </ol></div>`;
+      <li class="is-current">
+        <h2>Mount a node</h2>
+        <p>
+          A node is a machine with a Docker engine. Nothing is installed on it: kDaemon
+          speaks the engine's own API.
+        </p>
+        ${readOnly.value ? html`<p class="note">This is read-only: go back to now to mount one.</p>` : html`<${MountForm} done=${(row) => toast(`${row.name} is mounted`)} />`}
+      </li>
+      <li>
+        <h2>Add an application</h2>
+        <p>
+          An image with its ports, environment and limits.${' '}
+          <a href=${to(['applications', 'new'])}>Add one already now</a>: it waits in the
+          library.
+        </p>
+      </li>
+      <li>
+        <h2>Launch containers</h2>
+        <p>
+          Say how many; the daemon places them, watches them, and moves them when a node
+          fails.
+        </p>
+      </li>
+    </ol>
+  </div>`;
 }
 
 export function MountForm({ done, cancel }) {
-  return html`<${Form} schema="NodeInput" first=${['endpoint', 'name']} also=${{ d_ipaddr: 'endpoint', d_port: 'endpoint' }} verb="Mount the node"
-    order=${(body) => ({ path: '/nodes/create', body })} done=${done} cancel=${cancel} />`;
+  return html`<${Form}
+    schema="NodeInput"
+    first=${['endpoint', 'name']}
+    also=${{ d_ipaddr: 'endpoint', d_port: 'endpoint' }}
+    verb="Mount the node"
+    order=${(body) => ({ path: '/nodes/create', body })}
+    done=${done}
+    cancel=${cancel}
+  />`;
 }

@@ -21,10 +21,22 @@ export function HeatMap({ nodes }) {
   useEffect(() => {
     const draw = () => canvas.current && (grid.current = paint(canvas.current, list.current));
     let waiting = null;
-    const soon = () => (waiting ??= setTimeout(() => { waiting = null; draw(); }, DRAW_MS));
+    const soon = () =>
+      (waiting ??= setTimeout(() => {
+        waiting = null;
+        draw();
+      }, DRAW_MS));
     const disposes = [
-      effect(() => { const world = shown.value; world.changed.containers.value; world.changed.nodes.value; soon(); }),
-      effect(() => { theme.value; requestAnimationFrame(draw); }),
+      effect(() => {
+        const world = shown.value;
+        world.changed.containers.value;
+        world.changed.nodes.value;
+        soon();
+      }),
+      effect(() => {
+        theme.value;
+        requestAnimationFrame(draw);
+      }),
     ];
     const observer = new ResizeObserver(draw);
     observer.observe(canvas.current.parentElement);
@@ -34,7 +46,9 @@ export function HeatMap({ nodes }) {
       clearTimeout(waiting);
     };
   }, []);
-  useEffect(() => { grid.current = paint(canvas.current, nodes); }, [nodes]);
+  useEffect(() => {
+    grid.current = paint(canvas.current, nodes);
+  }, [nodes]);
 
   const under = (event) => {
     const box = canvas.current.getBoundingClientRect();
@@ -51,7 +65,14 @@ export function HeatMap({ nodes }) {
     return `${node.name}, ${node.state}${node.availability === 'active' ? '' : `, ${node.availability}`}, ${count(node.container_count, 'container')}${bad ? `, ${bad} in trouble` : ''}`;
   };
   const keys = (event) => {
-    const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -grid.current.columns, ArrowDown: grid.current.columns, Home: -nodes.length, End: nodes.length }[event.key];
+    const by = {
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowUp: -grid.current.columns,
+      ArrowDown: grid.current.columns,
+      Home: -nodes.length,
+      End: nodes.length,
+    }[event.key];
     if (by) {
       event.preventDefault();
       setCurrent(Math.min(nodes.length - 1, Math.max(0, (current < 0 ? 0 : current) + by)));
@@ -61,15 +82,73 @@ export function HeatMap({ nodes }) {
   };
   const { columns, cell } = grid.current;
   const at = Math.max(0, current);
-  const spot = { left: `${(at % columns) * cell}px`, top: `${Math.floor(at / columns) * cell}px`, width: `${cell - 2}px`, height: `${cell - 2}px` };
+  const spot = {
+    left: `${(at % columns) * cell}px`,
+    top: `${Math.floor(at / columns) * cell}px`,
+    width: `${cell - 2}px`,
+    height: `${cell - 2}px`,
+  };
   return html`<section class="heat" aria-label="Heat map">
-    <div class="heat-box" role="listbox" tabindex="0" aria-label="Nodes; arrow keys go from one to the next" aria-activedescendant=${current >= 0 ? 'heat-current' : undefined} onKeyDown=${keys} onFocus=${() => current < 0 && setCurrent(0)}>
-      <canvas ref=${canvas} aria-hidden="true" onPointerMove=${(event) => { const index = under(event); setHover(index < 0 ? null : { index, x: event.offsetX, y: event.offsetY }); }}
-        onPointerLeave=${() => setHover(null)} onClick=${(event) => { const index = under(event); if (index >= 0) go(['nodes', nodes[index].name]); }}></canvas>
-      <div id="heat-current" role="option" class="heat-spot" aria-selected="true" aria-setsize=${nodes.length} aria-posinset=${at + 1} aria-label=${describe(at)} style=${spot}></div>
-      ${hover && html`<span class="hover" aria-hidden="true" style=${{ left: `${hover.x + 12}px`, top: `${hover.y + 12}px` }}>${describe(hover.index)}</span>`}
+    <div
+      class="heat-box"
+      role="listbox"
+      tabindex="0"
+      aria-label="Nodes; arrow keys go from one to the next"
+      aria-activedescendant=${current >= 0 ? 'heat-current' : undefined}
+      onKeyDown=${keys}
+      onFocus=${() => current < 0 && setCurrent(0)}
+    >
+      <canvas
+        ref=${canvas}
+        aria-hidden="true"
+        onPointerMove=${(event) => {
+          const index = under(event);
+          setHover(index < 0 ? null : { index, x: event.offsetX, y: event.offsetY });
+        }}
+        onPointerLeave=${() => setHover(null)}
+        onClick=${(event) => {
+          const index = under(event);
+          if (index >= 0) go(['nodes', nodes[index].name]);
+        }}
+      ></canvas>
+      <div
+        id="heat-current"
+        role="option"
+        class="heat-spot"
+        aria-selected="true"
+        aria-setsize=${nodes.length}
+        aria-posinset=${at + 1}
+        aria-label=${describe(at)}
+        style=${spot}
+      ></div>
+      ${
+        hover &&
+        html`<span
+          class="hover"
+          aria-hidden="true"
+          style=${{ left: `${hover.x + 12}px`, top: `${hover.y + 12}px` }}
+        >
+          ${describe(hover.index)}
+        </span>`
+      }
     </div>
-    <p class="heat-legend"><span><i class="heat-low"></i>few</span><span><i class="heat-high"></i>many containers</span><span><i class="heat-down"></i>node DOWN</span><span><i class="heat-trouble"></i>containers in trouble</span><span><i class="heat-cordoned"></i>cordoned or draining</span></p>
+    <p class="heat-legend">
+      <span>
+        <i class="heat-low"></i>few
+      </span>
+      <span>
+        <i class="heat-high"></i>many containers
+      </span>
+      <span>
+        <i class="heat-down"></i>node DOWN
+      </span>
+      <span>
+        <i class="heat-trouble"></i>containers in trouble
+      </span>
+      <span>
+        <i class="heat-cordoned"></i>cordoned or draining
+      </span>
+    </p>
   </section>`;
 }
 
@@ -92,7 +171,14 @@ function paint(canvas, nodes) {
   }
   const style = getComputedStyle(canvas);
   const color = (name) => style.getPropertyValue(name).trim();
-  const [low, high, down, unknown, trouble, line] = ['--heat-low', '--heat-high', '--is-failed', '--is-down', '--is-lost', '--text'].map(color);
+  const [low, high, down, unknown, trouble, line] = [
+    '--heat-low',
+    '--heat-high',
+    '--is-failed',
+    '--is-down',
+    '--is-lost',
+    '--text',
+  ].map(color);
   const pen = canvas.getContext('2d');
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);

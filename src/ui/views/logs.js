@@ -34,7 +34,10 @@ export function Logs({ row }) {
     };
     (async () => {
       try {
-        const answer = await send('GET', `/containers/${seg(row.id)}/logs`, { query: { follow: 'true', tail: TAIL }, signal: abort.signal });
+        const answer = await send('GET', `/containers/${seg(row.id)}/logs`, {
+          query: { follow: 'true', tail: TAIL },
+          signal: abort.signal,
+        });
         const decoder = new TextDecoder();
         for await (const chunk of chunks(answer.body)) {
           const parts = (rest + decoder.decode(chunk, { stream: true })).split('\n');
@@ -70,22 +73,81 @@ export function Logs({ row }) {
     return wanted ? numbered.filter(([, line]) => line.toLowerCase().includes(wanted)) : numbered;
   }, [state.lines, wanted]);
 
-  if (past.value) return html`<p class="note">The output of a container is not part of the log: it can be read now alone.</p>`;
-  if (!row.container_id) return html`<p class="note">It is on no engine now, so there is no output to read.</p>`;
+  if (past.value)
+    return html`<p class="note">
+      The output of a container is not part of the log: it can be read now alone.
+    </p>`;
+  if (!row.container_id)
+    return html`<p class="note">It is on no engine now, so there is no output to read.</p>`;
   const scrolled = () => {
     const { scrollTop, scrollHeight, clientHeight } = box.current;
     setFollow(scrollHeight - scrollTop - clientHeight < 40);
   };
   return html`<div class="logs">
     <div class="tools">
-      <input type="search" id="search" placeholder="Search in the output" aria-label="Search in the output" value=${find} onInput=${(event) => setFind(event.target.value)} />
-      <span class="faint" role="status">${wanted ? `${number(found.length)} of ${number(state.lines.length)} lines` : `${number(state.lines.length)} lines`}${state.ended ? ', it ended' : ''}</span>
-      <label class="check"><input type="checkbox" checked=${follow} onChange=${(event) => setFollow(event.target.checked)} /> Follow</label>
-      <label class="check"><input type="checkbox" checked=${wrap} onChange=${(event) => setWrap(event.target.checked)} /> Wrap</label>
-      <a class="button" href=${address(`/containers/${seg(row.id)}/logs`)} download=${`${row.name}.log`}>Download</a>
+      <input
+        type="search"
+        id="search"
+        placeholder="Search in the output"
+        aria-label="Search in the output"
+        value=${find}
+        onInput=${(event) => setFind(event.target.value)}
+      />
+      <span class="faint" role="status">
+        ${
+          wanted
+            ? `${number(found.length)} of ${number(state.lines.length)} lines`
+            : `${number(state.lines.length)} lines`
+        }
+        ${state.ended ? ', it ended' : ''}
+      </span>
+      <label class="check">
+        <input
+          type="checkbox"
+          checked=${follow}
+          onChange=${(event) => setFollow(event.target.checked)}
+        />${' '}
+        Follow
+      </label>
+      <label class="check">
+        <input
+          type="checkbox"
+          checked=${wrap}
+          onChange=${(event) => setWrap(event.target.checked)}
+        />${' '}
+        Wrap
+      </label>
+      <a
+        class="button"
+        href=${address(`/containers/${seg(row.id)}/logs`)}
+        download=${`${row.name}.log`}
+      >
+        Download
+      </a>
     </div>
     ${state.problem && html`<${Failure} problem=${state.problem} what="the output" />`}
-    <pre ref=${box} class=${`output ${wrap ? 'is-wrapped' : ''}`} tabindex="0" role="log" aria-live="off" aria-label=${`Output of ${row.name}`} onScroll=${scrolled}>${found.map(([key, line]) => html`<span key=${key} class="line">${wanted ? marked(line, wanted) : line}${'\n'}</span>`)}${!found.length && html`<span class="faint">${wanted ? 'Nothing matches.' : 'Nothing was written yet.'}</span>`}</pre>
+    <pre
+      ref=${box}
+      class=${`output ${wrap ? 'is-wrapped' : ''}`}
+      tabindex="0"
+      role="log"
+      aria-live="off"
+      aria-label=${`Output of ${row.name}`}
+      onScroll=${scrolled}
+    >
+      ${found.map(
+        ([key, line]) => html`<span key=${key} class="line">
+          ${wanted ? marked(line, wanted) : line}
+          ${'\n'}
+        </span>`,
+      )}
+      ${
+        !found.length &&
+        html`<span class="faint">
+          ${wanted ? 'Nothing matches.' : 'Nothing was written yet.'}
+        </span>`
+      }
+    </pre>
   </div>`;
 }
 

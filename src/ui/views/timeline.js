@@ -4,7 +4,20 @@ import { effect, html, useEffect, useRef, useState } from '../html.js';
 import { go } from '../router.js';
 import { GROUPS, clock, day, moment, say } from '../words.js';
 import { RANGES, indexAt, load, loading, range, tape } from '../tape.js';
-import { SPEEDS, now, parsePoint, past, play, refused, shown, speed, step, stop, travel, travelling } from '../time.js';
+import {
+  SPEEDS,
+  now,
+  parsePoint,
+  past,
+  play,
+  refused,
+  shown,
+  speed,
+  step,
+  stop,
+  travel,
+  travelling,
+} from '../time.js';
 import { Failure } from '../parts/bits.js';
 import { theme } from '../theme.js';
 
@@ -14,7 +27,20 @@ const LANE = 10;
 const AXIS = 14;
 /** The strip is drawn at most so often: marks do not move faster than that. */
 const DRAW_MS = 250;
-const TICKS = [1e3, 5e3, 15e3, 60e3, 300e3, 900e3, 3600e3, 3 * 3600e3, 6 * 3600e3, 12 * 3600e3, 86400e3, 7 * 86400e3];
+const TICKS = [
+  1e3,
+  5e3,
+  15e3,
+  60e3,
+  300e3,
+  900e3,
+  3600e3,
+  3 * 3600e3,
+  6 * 3600e3,
+  12 * 3600e3,
+  86400e3,
+  7 * 86400e3,
+];
 
 export function TimeLine() {
   return html`<section class=${`timeline ${past.value ? 'is-past' : ''}`} aria-label="Time line">
@@ -44,10 +70,22 @@ function Strip() {
   useEffect(() => {
     const draw = () => canvas.current && paint(canvas.current);
     let waiting = null;
-    const soon = () => (waiting ??= setTimeout(() => { waiting = null; draw(); }, DRAW_MS));
+    const soon = () =>
+      (waiting ??= setTimeout(() => {
+        waiting = null;
+        draw();
+      }, DRAW_MS));
     const disposes = [
-      effect(() => { tape.value; soon(); }),
-      effect(() => { past.value; range.value; theme.value; requestAnimationFrame(draw); }),
+      effect(() => {
+        tape.value;
+        soon();
+      }),
+      effect(() => {
+        past.value;
+        range.value;
+        theme.value;
+        requestAnimationFrame(draw);
+      }),
     ];
     const observer = new ResizeObserver(draw);
     observer.observe(canvas.current);
@@ -87,13 +125,39 @@ function Strip() {
   };
   const p = past.value;
   const { from, to } = stretch();
-  return html`<div ref=${slider} class="strip" role="slider" tabindex="0" aria-label="Moment that is shown" aria-valuemin=${Math.round(from / 1000)} aria-valuemax=${Math.round(to / 1000)}
-      aria-valuenow=${Math.round((p?.at ?? to) / 1000)} aria-valuetext=${p ? `${moment(p.at)}, event ${p.seq}` : 'now'}
-      onPointerDown=${(event) => { dragging.current = true; event.currentTarget.setPointerCapture(event.pointerId); travelTo(at(event)); }}
-      onPointerMove=${move} onPointerUp=${() => (dragging.current = false)} onPointerCancel=${() => (dragging.current = false)} onPointerLeave=${() => setHover(null)}
-      onKeyDown=${(event) => { if (keys[event.key]) { event.preventDefault(); keys[event.key](); } }}>
+  return html`<div
+    ref=${slider}
+    class="strip"
+    role="slider"
+    tabindex="0"
+    aria-label="Moment that is shown"
+    aria-valuemin=${Math.round(from / 1000)}
+    aria-valuemax=${Math.round(to / 1000)}
+    aria-valuenow=${Math.round((p?.at ?? to) / 1000)}
+    aria-valuetext=${p ? `${moment(p.at)}, event ${p.seq}` : 'now'}
+    onPointerDown=${(event) => {
+      dragging.current = true;
+      event.currentTarget.setPointerCapture(event.pointerId);
+      travelTo(at(event));
+    }}
+    onPointerMove=${move}
+    onPointerUp=${() => (dragging.current = false)}
+    onPointerCancel=${() => (dragging.current = false)}
+    onPointerLeave=${() => setHover(null)}
+    onKeyDown=${(event) => {
+      if (keys[event.key]) {
+        event.preventDefault();
+        keys[event.key]();
+      }
+    }}
+  >
     <canvas ref=${canvas} height=${HEIGHT} aria-hidden="true"></canvas>
-    ${hover && html`<span class="hover" style=${{ left: `${hover.x}px` }} data-right=${hover.share > 0.6}>${hover.text}</span>`}
+    ${
+      hover &&
+      html`<span class="hover" style=${{ left: `${hover.x}px` }} data-right=${hover.share > 0.6}>
+        ${hover.text}
+      </span>`
+    }
   </div>`;
 }
 
@@ -101,7 +165,9 @@ function Strip() {
 function describe(time) {
   const { marks } = tape.peek();
   const { from, to } = stretch();
-  const near = [marks[indexAt(marks, time)], marks[indexAt(marks, time) + 1]].filter(Boolean).sort((a, b) => Math.abs(a.at - time) - Math.abs(b.at - time))[0];
+  const near = [marks[indexAt(marks, time)], marks[indexAt(marks, time) + 1]]
+    .filter(Boolean)
+    .sort((a, b) => Math.abs(a.at - time) - Math.abs(b.at - time))[0];
   if (!near || Math.abs(near.at - time) > (to - from) / 60) return moment(time);
   return `${clock(near.at)} #${near.seq} ${near.event ? say(near.event, shown.peek()) : near.kind}`;
 }
@@ -126,7 +192,8 @@ function paint(canvas) {
   pen.font = `11px ${style.fontFamily}`;
   pen.fillStyle = color('--muted');
   for (let time = Math.ceil((from - zone) / every) * every + zone; time < to; time += every) {
-    const text = every >= 86400e3 ? day(time).slice(5) : every < 60e3 ? clock(time) : clock(time).slice(0, 5);
+    const text =
+      every >= 86400e3 ? day(time).slice(5) : every < 60e3 ? clock(time) : clock(time).slice(0, 5);
     pen.fillRect(Math.round(x(time)), HEIGHT - AXIS, 1, 3);
     if (x(time) < width - 30) pen.fillText(text, x(time) + 3, HEIGHT - 2);
   }
@@ -181,25 +248,135 @@ function Controls() {
   };
   return html`<div class="controls">
     <span class="where" role="status" aria-live="polite">
-      ${travelling.value ? html`<span class="spinner" aria-hidden="true"></span>going to ${travelling.value} …`
-        : p ? html`<b class="past-mark">The past</b> ${moment(p.at)} <span class="faint">event ${p.seq}, read-only</span>`
-        : html`<b class="now-mark">Now</b> <span class="legend-marks" aria-hidden="true">${LANES.map((group) => html`<i key=${group} class=${`mark-${group}`}></i>${GROUPS[group].label} `)}</span>`}
-      ${loading.value && html` <span class="faint">reading the log …</span>`}
-      ${tape.value.cut && html` <span class="faint">not all marks of this stretch fit</span>`}
+      ${
+        travelling.value
+          ? html`
+            <span class="spinner" aria-hidden="true"></span>going to ${travelling.value} …
+          `
+          : p
+            ? html`
+              <b class="past-mark">The past</b> ${moment(p.at)}${' '}
+              <span class="faint">event ${p.seq}, read-only</span>
+            `
+            : html`
+              <b class="now-mark">Now</b>${' '}
+              <span class="legend-marks" aria-hidden="true">
+                ${LANES.map(
+                  (group) => html`
+                    <i key=${group} class=${`mark-${group}`}></i>
+                    ${GROUPS[group].label}${' '}
+                  `,
+                )}
+              </span>
+            `
+      }
+      ${
+        loading.value &&
+        html`
+          ${' '}
+          <span class="faint">reading the log …</span>
+        `
+      }
+      ${
+        tape.value.cut &&
+        html`
+          ${' '}
+          <span class="faint">not all marks of this stretch fit</span>
+        `
+      }
     </span>
     <span class="buttons">
-      ${p && html`<button type="button" class="primary" onClick=${now} aria-keyshortcuts="n">Back to now <kbd>n</kbd></button>`}
-      <button type="button" onClick=${() => step(-1)} title="One event back" aria-label="One event back">◂</button>
-      ${p && html`<button type="button" onClick=${() => (speed.value ? stop() : play(10))} aria-label=${speed.value ? 'Pause' : 'Play'}>${speed.value ? '❚❚' : '▶'}</button>
-        <button type="button" onClick=${() => step(1)} title="One event forward" aria-label="One event forward">▸</button>
-        <select aria-label="Speed" value=${speed.value || ''} onChange=${(event) => event.target.value && play(Number(event.target.value))}>
-          <option value="">speed</option>${SPEEDS.map((one) => html`<option key=${one} value=${one}>${one}×</option>`)}</select>`}
-      ${(p || from !== null) && html`<button type="button" onClick=${compare} title="Mark this moment, then go to another one">${from === null ? 'Compare from here' : `Compare ${from} with ${p ? p.seq : 'now'}`}</button>`}
-      <form class="inline" onSubmit=${submit}><input type="text" class="time-input" placeholder="03:02, 10 min ago, #812" aria-label="Go to a time or an event" aria-invalid=${bad} value=${typed} onInput=${(event) => { setTyped(event.target.value); setBad(false); }} />
-        <button>Go</button>${bad && html`<span class="error" role="alert">Write 03:02, 2026-11-22 03:02, 10 min, or #812.</span>`}</form>
-      <select aria-label="Stretch of the time line" value=${range.value} onChange=${(event) => { range.value = Number(event.target.value); load().catch(() => {}); }}>
-        ${RANGES.map(([ms, label]) => html`<option key=${ms} value=${ms}>${label}</option>`)}</select>
+      ${
+        p &&
+        html`<button type="button" class="primary" onClick=${now} aria-keyshortcuts="n">
+          Back to now <kbd>n</kbd>
+        </button>`
+      }
+      <button
+        type="button"
+        onClick=${() => step(-1)}
+        title="One event back"
+        aria-label="One event back"
+      >
+        ◂
+      </button>
+      ${
+        p &&
+        html`
+          <button
+            type="button"
+            onClick=${() => (speed.value ? stop() : play(10))}
+            aria-label=${speed.value ? 'Pause' : 'Play'}
+          >
+            ${speed.value ? '❚❚' : '▶'}
+          </button>
+          <button
+            type="button"
+            onClick=${() => step(1)}
+            title="One event forward"
+            aria-label="One event forward"
+          >
+            ▸
+          </button>
+          <select
+            aria-label="Speed"
+            value=${speed.value || ''}
+            onChange=${(event) => event.target.value && play(Number(event.target.value))}
+          >
+            <option value="">speed</option>
+            ${SPEEDS.map(
+              (one) => html`<option key=${one} value=${one}>
+                ${one}×
+              </option>`,
+            )}
+          </select>
+        `
+      }
+      ${
+        (p || from !== null) &&
+        html`<button
+          type="button"
+          onClick=${compare}
+          title="Mark this moment, then go to another one"
+        >
+          ${from === null ? 'Compare from here' : `Compare ${from} with ${p ? p.seq : 'now'}`}
+        </button>`
+      }
+      <form class="inline" onSubmit=${submit}>
+        <input
+          type="text"
+          class="time-input"
+          placeholder="03:02, 10 min ago, #812"
+          aria-label="Go to a time or an event"
+          aria-invalid=${bad}
+          value=${typed}
+          onInput=${(event) => {
+            setTyped(event.target.value);
+            setBad(false);
+          }}
+        />
+        <button>Go</button>
+        ${
+          bad &&
+          html`<span class="error" role="alert">
+            Write 03:02, 2026-11-22 03:02, 10 min, or #812.
+          </span>`
+        }
+      </form>
+      <select
+        aria-label="Stretch of the time line"
+        value=${range.value}
+        onChange=${(event) => {
+          range.value = Number(event.target.value);
+          load().catch(() => {});
+        }}
+      >
+        ${RANGES.map(
+          ([ms, label]) => html`<option key=${ms} value=${ms}>
+            ${label}
+          </option>`,
+        )}
+      </select>
     </span>
   </div>`;
 }
-
