@@ -94,19 +94,27 @@ install_registry() { apt_install docker-registry curl; }
 install_etcd() { apt_install etcd-server; }
 install_chromium() { apt_install chromium; }
 
-# install_browser: installs what the browser tests need; the npm packages of tests/browser/package-lock.json go to target/browser.
-install_browser() {
-    command -v chromium >/dev/null || install_chromium
-    command -v node >/dev/null || apt_install nodejs
+# install_npm FOLDER TARGET: the packages of FOLDER/package-lock.json, in TARGET/node_modules. Does nothing when they are there.
+install_npm() {
     local here=${BASH_SOURCE[0]%/*}/..
-    local to=$here/target/browser
-    ! cmp -s "$here/tests/browser/package-lock.json" "$to/installed.json" || return 0
+    local from=$here/$1 to=$here/$2
+    command -v node >/dev/null || apt_install nodejs
+    ! cmp -s "$from/package-lock.json" "$to/installed.json" || return 0
     command -v npm >/dev/null || apt_install npm
     mkdir -p "$to"
-    cp "$here/tests/browser/package.json" "$here/tests/browser/package-lock.json" "$to/"
-    (cd "$to" && npm ci --ignore-scripts --no-audit --no-fund >/dev/null) || die "the packages of tests/browser could not be installed"
+    cp "$from/package.json" "$from/package-lock.json" "$to/"
+    (cd "$to" && npm ci --ignore-scripts --no-audit --no-fund >/dev/null) || die "cannot install the npm packages of $1"
     cp "$to/package-lock.json" "$to/installed.json"
 }
+
+# install_browser: Chromium, and what drives it.
+install_browser() {
+    command -v chromium >/dev/null || install_chromium
+    install_npm tests/browser target/browser
+}
+
+# install_ui_checks: what scripts/ui checks the web UI with.
+install_ui_checks() { install_npm tests/ui target/ui; }
 
 # ---- clusters -------------------------------------------------------------------------------------------------------
 

@@ -1,12 +1,13 @@
-// Loads the page again when a part of it could not be loaded: a network that changes just then would leave it blank for ever.
-// No module, for it has to be there before them.
+// Reloads the page when one of its scripts could not be loaded: a network change at that moment
+// would leave it blank permanently. A classic script, because it has to run before the modules.
+// @ts-check
 
 const AGAIN_MS = 1000;
 
 document.addEventListener(
   'error',
   ({ target }) => {
-    if (target.tagName === 'SCRIPT') setTimeout(() => location.reload(), AGAIN_MS);
+    if (target instanceof HTMLScriptElement) setTimeout(() => location.reload(), AGAIN_MS);
   },
-  true,
-); // what could not be loaded is told to those above it in this phase alone
+  true, // resource errors do not bubble; the capture phase sees them
+);

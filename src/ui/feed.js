@@ -1,87 +1,107 @@
-// Runs beside the page, in a thread of its own: hears each row and each event, and hands them over by the batch. In the page each
-// message would be a task, and with a thousand of them a second the next frame waits in line behind them.
+// Runs in a thread of its own: receives each row and each event, and hands them to the page in
+// batches. In the page each message would be a task, and with a thousand of them a second the next
+// frame would wait behind them.
+// @ts-check
 
-/** How long is gathered at least, in milliseconds. */
+/** How long messages are gathered at least, in milliseconds. */
 const GATHER_MS = 50;
-/** So many rows that the page did not take: it reads the lists anew instead. */
+/** With more rows than this that the page did not take, it reads the lists again instead. */
 const BACKLOG = 200_000;
 
+/** @type {string[]} */
 let rows = [];
+/** @type {string[]} */
 let events = [];
 let seen = 0;
-let heard = 0;
+let handed = 0;
+/** @type {WebSocket | null} */
 let socket = null;
+/** @type {EventSource | null} */
 let source = null;
+/** @type {ReturnType<typeof setTimeout> | null} */
 let timer = null;
-/** Whether the page has taken what it was handed last. */
+/** Whether the page has applied the last batch. */
 let taken = true;
 
-onmessage = ({ data: { follow: subscribe, unfollow, listen: address, taken: done } }) => {
-  if (subscribe) follow(subscribe);
+onmessage = ({ data: { follow: subscription, unfollow, listen: address, taken: done } }) => {
+  if (subscription) follow(subscription);
   if (unfollow) socket?.close();
   if (address) listen(address);
   if (done) {
     taken = true;
-    gathered();
+    handOver();
   }
 };
 
-/** Hands over what came, not sooner than the page asks for it. */
-function gathered() {
-  if (timer || !taken || (!rows.length && seen === heard)) return;
+/** Hands over what was received, not sooner than the page can take it. */
+function handOver() {
+  if (timer || !taken || (!rows.length && seen === handed)) return;
   postMessage({ rows, events, seen });
-  [rows, events, heard, taken] = [[], [], seen, false];
+  [rows, events, handed, taken] = [[], [], seen, false];
   timer = setTimeout(() => {
     timer = null;
-    gathered();
+    handOver();
   }, GATHER_MS);
 }
 
-/** Rows, over the WebSocket: their changes from now on. The lists are read once all changes are told. */
+/**
+ * Subscribes to the changes of rows over the WebSocket, and reports when all subscriptions are
+ * confirmed.
+ * @param {{address: string, kinds: string[]}} subscription
+ */
 function follow({ address, kinds }) {
   let waiting = kinds.length;
   if (socket) {
     socket.onclose = null; // one at a time
     socket.close();
   }
-  socket = new WebSocket(address);
-  socket.onopen = () => {
-    for (const kind of kinds)
-      socket.send(JSON.stringify({ name: `${kind} subscribe`, changes_only: true }));
+  const opened = new WebSocket(address);
+  socket = opened;
+  opened.onopen = () => {
+    for (const kind of kinds) {
+      opened.send(JSON.stringify({ name: `${kind} subscribe`, changes_only: true }));
+    }
   };
-  socket.onmessage = ({ data }) => {
-    if (
-      waiting &&
-      data.startsWith('{"name":"') &&
-      data.startsWith(' subscribed"', data.indexOf(' '))
-    ) {
+  opened.onmessage = ({ data }) => {
+    if (waiting && isConfirmation(data)) {
       if (--waiting === 0) postMessage({ link: 'open' });
       return;
     }
     rows.push(data);
-    if (rows.length > BACKLOG) socket.close();
-    gathered();
+    if (rows.length > BACKLOG) opened.close();
+    handOver();
   };
-  socket.onclose = () => {
+  opened.onclose = () => {
     rows = [];
     postMessage({ link: 'closed' });
   };
 }
 
-/** Events, as they happen. */
+/**
+ * Whether a message confirms a subscription: `{"name":"nodes subscribed"}`.
+ * @param {string} text
+ */
+const isConfirmation = (text) =>
+  text.startsWith('{"name":"') && text.startsWith(' subscribed"', text.indexOf(' '));
+
+/**
+ * Subscribes to events.
+ * @param {string} address
+ */
 function listen(address) {
   source?.close();
-  source = new EventSource(address);
-  source.onmessage = ({ data, lastEventId }) => {
+  const opened = new EventSource(address);
+  source = opened;
+  opened.onmessage = ({ data, lastEventId }) => {
     seen = Number(lastEventId);
-    // Probes are most of what happens, and change nothing that is shown.
+    // Probes are most of all events, and change nothing that is shown.
     if (!data.includes('"kind":"NodeObserved"')) events.push(data);
-    gathered();
+    handOver();
   };
-  source.onerror = () => {
-    // The browser goes on by itself unless it was answered with an error.
-    if (source.readyState !== EventSource.CLOSED) return;
-    source.close();
+  opened.onerror = () => {
+    // The browser reconnects by itself unless it was answered with an error.
+    if (opened.readyState !== EventSource.CLOSED) return;
+    opened.close();
     postMessage({ deaf: true });
   };
 }

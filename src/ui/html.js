@@ -1,9 +1,10 @@
-// One place from which every file takes what it builds pages with.
+// What pages are built with: markup, hooks and signals, from one place.
+// @ts-check
 
 import { h, render, Fragment } from './vendor/preact.js';
 import htm from './vendor/htm.js';
 
-/** Markup: html`<p>${text}</p>`. Values are always text or attributes, never markup. */
+/** Markup: html`<p>${text}</p>`. Values are text or attributes, never markup. */
 export const html = htm.bind(h);
 export { render, Fragment };
 export {

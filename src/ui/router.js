@@ -1,52 +1,44 @@
-// Where we are: the address behind `#`, and what it says. `#/containers/web-1?view=logs`.
+// The address of what is shown, as signals, and the links to everything else.
+// @ts-check
+
+/** @import { Query } from './types.js' */
 
 import { computed, signal } from './html.js';
+import { formatAddress, parseAddress } from './pure/address.js';
 
 const hash = signal(location.hash);
 addEventListener('hashchange', () => (hash.value = location.hash));
 
-/** {parts: ['containers', 'web-1'], query: URLSearchParams}. */
-export const route = computed(() => {
-  const [path, query = ''] = hash.value.replace(/^#\/?/, '').split('?');
-  return {
-    parts: path.split('/').filter(Boolean).map(decode),
-    query: new URLSearchParams(query),
-  };
-});
+/** What the address names: {parts: ['containers', 'web-1'], query}. */
+export const route = computed(() => parseAddress(hash.value));
 
-function decode(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
+/** The seq of the past moment that every link keeps; null for now. */
+export const carried = signal(/** @type {number | null} */ (null));
 
-/** The moment that every link keeps: set by the time line, null for now. */
-export const carried = signal(null);
-
-/** The address of a view. */
+/**
+ * The address of a view, at the moment that is shown.
+ * @param {string | string[]} parts
+ * @param {Query} query
+ */
 export function to(parts, query = {}) {
-  const path = [].concat(parts).map(encodeURIComponent).join('/');
-  const parameters = new URLSearchParams();
-  for (const [name, value] of Object.entries(query)) {
-    if (value !== null && value !== undefined && value !== '' && value !== false)
-      parameters.set(name, value);
-  }
-  if (carried.value) parameters.set('seq', carried.value);
-  const text = parameters.toString();
-  return `#/${path}${text ? '?' + text : ''}`;
+  return formatAddress(parts, carried.value ? { ...query, seq: carried.value } : query);
 }
 
+/**
+ * @param {string | string[]} parts
+ * @param {Query} [query]
+ */
 export function go(parts, query) {
   location.hash = to(parts, query);
 }
 
-/** Changes parameters of the address without a new step in the browser's history. */
+/**
+ * Changes parameters of the address without a new entry in the browser's history.
+ * @param {Query} changes
+ */
 export function adjust(changes) {
   const { parts, query } = route.peek();
-  const all = { ...Object.fromEntries(query), seq: null, ...changes };
-  const next = to(parts, all);
+  const next = to(parts, { ...Object.fromEntries(query), seq: null, ...changes });
   if (next !== location.hash) {
     history.replaceState(null, '', next);
     hash.value = next;

@@ -1,31 +1,50 @@
-// The tape: the facts of a stretch of time, for the time line to draw and for playing.
+// The tape: the facts of a period, for the time line to draw and for playing.
+// @ts-check
 
-import { effect, signal } from './html.js';
+/** @import { Event, EventPage, Mark } from './types.js' */
+
 import { read } from './api.js';
+import { effect, signal } from './html.js';
 import { recent } from './live.js';
-import { FACTS, groupOf, learnNames } from './words.js';
+import { learnNames } from './names.js';
+import { FACTS } from './pure/events.js';
+import { markOf } from './pure/marks.js';
 
-/** How far back the time line goes, in milliseconds; 0: to the beginning. */
+const HOUR_MS = 3600e3;
+/**
+ * How far back the time line goes, in milliseconds; 0 is the beginning.
+ * @type {[number, string][]}
+ */
 export const RANGES = [
-  [15 * 60e3, '15 minutes'],
-  [60 * 60e3, '1 hour'],
-  [6 * 60 * 60e3, '6 hours'],
-  [24 * 60 * 60e3, '1 day'],
-  [7 * 24 * 60 * 60e3, '7 days'],
+  [HOUR_MS / 4, '15 minutes'],
+  [HOUR_MS, '1 hour'],
+  [6 * HOUR_MS, '6 hours'],
+  [24 * HOUR_MS, '1 day'],
+  [7 * 24 * HOUR_MS, '7 days'],
   [0, 'everything'],
 ];
-export const range = signal(Number(localStorage.getItem('kdaemon.range') ?? RANGES[0][0]));
-/** {marks: [{seq, at, group, kind, event}], from (ms): where it begins, cut: whether there is more than it holds}. */
-export const tape = signal({ marks: [], from: Date.now() - RANGES[0][0], cut: false });
+const DEFAULT_MS = RANGES[0][0];
+export const range = signal(Number(localStorage.getItem('kdaemon.range') ?? DEFAULT_MS));
+/**
+ * `from`: where the tape begins, in milliseconds since 1970; `cut`: whether there are more facts
+ * than it holds.
+ */
+export const tape = signal({
+  marks: /** @type {Mark[]} */ ([]),
+  from: Date.now() - DEFAULT_MS,
+  cut: false,
+});
 export const loading = signal(false);
 
 const PAGE = 10_000;
 const PAGES = 5;
-/** Marks are thinned beyond this; the newest stay. */
+/** How many marks are kept; the newest stay. */
 const LIMIT = PAGE * PAGES;
-/** So many newest events are kept whole, to be shown in words. */
+/** How many of the newest events are kept whole, with their text. */
 const WHOLE = 5000;
-let heard = 0;
+/** How often new events are added, in milliseconds: as finely as the strip shows. */
+const TAKE_MS = 250;
+let last = 0;
 let turn = 0;
 
 /** Reads the tape of the chosen range. */
@@ -33,100 +52,70 @@ export async function load() {
   const mine = ++turn;
   loading.value = true;
   const from = range.peek() ? Date.now() - range.peek() : 0;
+  /** @type {Mark[]} */
   const marks = [];
   let cut = false;
   let after = null;
   try {
     for (let page = 0; page < PAGES; page++) {
-      const query = {
-        kind: FACTS.join(','),
-        limit: PAGE,
-        since: from ? new Date(from).toISOString() : null,
-        after,
-      };
-      const answer = await read('/events', query);
+      const since = from ? new Date(from).toISOString() : null;
+      /** @type {EventPage} */
+      const answer = await read('/events', { kind: FACTS.join(','), limit: PAGE, since, after });
       if (mine !== turn) return;
       learnNames(answer.events);
       for (const event of answer.events) marks.push(markOf(event));
-      after = answer.next;
+      after = answer.next ?? null;
       cut = after !== null;
       if (!cut) break;
     }
     forget(marks);
-    heard = Math.max(heard, marks.at(-1)?.seq ?? 0);
-    tape.value = { marks, from: from || (marks[0]?.at ?? Date.now() - RANGES[0][0]), cut };
+    last = Math.max(last, marks.at(-1)?.seq ?? 0);
+    tape.value = { marks, from: from || (marks[0]?.at ?? Date.now() - DEFAULT_MS), cut };
     take(recent.peek());
   } finally {
     if (mine === turn) loading.value = false;
   }
 }
 
-function markOf(event) {
-  return {
-    seq: event.seq,
-    at: Date.parse(event.at),
-    group: groupOf(event),
-    kind: event.kind,
-    event,
-  };
-}
-
-/** Old marks need no words, and a long tape no memory for them. */
+/**
+ * Drops the text of old marks: a long tape needs no memory for it.
+ * @param {Mark[]} marks
+ */
 function forget(marks) {
   for (let i = 0; i < marks.length - WHOLE && marks[i].event; i++) marks[i].event = null;
 }
 
-/** Adds what was heard since. */
+/**
+ * Adds the events that are newer than the tape.
+ * @param {Event[]} events
+ */
 function take(events) {
-  if (!events.length || events.at(-1).seq <= heard) return;
+  const newest = events.at(-1)?.seq ?? 0;
+  if (newest <= last) return;
   let first = events.length;
-  while (first > 0 && events[first - 1].seq > heard) first--;
+  while (first > 0 && events[first - 1].seq > last) first--;
   const { marks, from, cut } = tape.peek();
-  const added = events.slice(first).map(markOf);
-  heard = events.at(-1).seq;
-  let all = marks.concat(added);
+  let all = marks.concat(events.slice(first).map(markOf));
+  last = newest;
   const oldest = range.peek() ? Date.now() - range.peek() : 0;
   const dropped = Math.max(0, all.length - LIMIT);
   if (dropped) all = all.slice(dropped + PAGE / 10);
   tape.value = { marks: all, from: Math.max(from, oldest), cut: cut || dropped > 0 };
 }
 
-/** Listens for what comes; four times a second is as fine as the strip shows. */
+/** Reads the tape, and keeps it current. */
 export function begin() {
   load().catch(() => {});
+  /** @type {ReturnType<typeof setTimeout> | null} */
   let waiting = null;
   effect(() => {
     recent.value;
     waiting ??= setTimeout(() => {
       waiting = null;
       if (!loading.peek()) take(recent.peek());
-    }, 250);
+    }, TAKE_MS);
   });
   effect(() => {
-    localStorage.setItem('kdaemon.range', range.value);
+    localStorage.setItem('kdaemon.range', String(range.value));
   });
-}
-
-/** The last mark at or before a time, by index; -1 when there is none. */
-export function indexAt(marks, at) {
-  let low = 0;
-  let high = marks.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (marks[middle].at <= at) low = middle + 1;
-    else high = middle;
-  }
-  return low - 1;
-}
-
-/** The last mark at or before an event, by index. */
-export function indexOf(marks, seq) {
-  let low = 0;
-  let high = marks.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (marks[middle].seq <= seq) low = middle + 1;
-    else high = middle;
-  }
-  return low - 1;
 }

@@ -1,4 +1,5 @@
-// Light and dark: as the machine says, or as somebody chose.
+// Light and dark: as the system prefers, or as chosen.
+// @ts-check
 
 import { effect, signal } from './html.js';
 
@@ -8,8 +9,10 @@ export const choice = signal(localStorage.getItem('kdaemon.theme') ?? 'auto');
 /** What is shown: `light` or `dark`. */
 export const theme = signal('dark');
 
-const settle = () =>
-  (theme.value = choice.peek() === 'auto' ? (dark.matches ? 'dark' : 'light') : choice.peek());
+const settle = () => {
+  const preferred = dark.matches ? 'dark' : 'light';
+  theme.value = choice.peek() === 'auto' ? preferred : choice.peek();
+};
 dark.addEventListener('change', settle);
 effect(() => {
   localStorage.setItem('kdaemon.theme', choice.value);

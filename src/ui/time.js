@@ -1,66 +1,57 @@
 // The moment that the whole UI shows: now, or one of the past.
+// @ts-check
 
+/** @import { Point, State } from './types.js' */
+
+import { isAbort, Problem, read } from './api.js';
 import { batch, computed, effect, signal } from './html.js';
-import { Problem, read } from './api.js';
 import { link, live } from './live.js';
+import { indexAt, indexOf } from './pure/marks.js';
 import { adjust, carried, route } from './router.js';
-import { indexAt, indexOf, tape } from './tape.js';
+import { tape } from './tape.js';
 import { World } from './world.js';
 
-/** {seq, at (ms), world} of the past; null is now. */
-export const past = signal(null);
-/** What is on its way, in words; null when nothing is. */
-export const travelling = signal(null);
-/** Why a moment could not be shown: a Problem. */
-export const refused = signal(null);
-/** How fast the past is played; 0 is a standstill. */
+/** @typedef {{seq: number, at: number, world: World}} Past  `at` in milliseconds since 1970 */
+
+/** The past moment that is shown; null is now. */
+export const past = signal(/** @type {Past | null} */ (null));
+/** The moment that is being read, in words; null when none is. */
+export const travelling = signal(/** @type {string | null} */ (null));
+/** Why a moment could not be shown. */
+export const refused = signal(/** @type {Problem | null} */ (null));
+/** How fast the past is played; 0 is paused. */
 export const speed = signal(0);
 /** The cluster that is shown. */
 export const shown = computed(() => past.value?.world ?? live);
-/** Commands are for now alone. */
+/** Whether commands are off: in the past, and without a connection. */
 export const readOnly = computed(() => past.value !== null || link.value === 'lost');
 
 export const SPEEDS = [1, 10, 100, 1000];
 const STEP_MS = 120;
 
+/** @type {World | null} */
 let then = null;
+/** @type {AbortController | null} */
 let abort = null;
+/** @type {Point | null} */
 let wanted = null;
 
-/** Shows the cluster as it was: at an event or at a time (ms). While one moment is on its way only the last wish counts. */
+/**
+ * Shows the cluster as it was at an event or at a time. While one moment is being read, only the
+ * last
+ * of the moments asked for meanwhile is read after it.
+ * @param {Point} point
+ */
 export async function travel(point) {
   wanted = point;
   if (abort) return;
   try {
-    while (wanted) {
-      const { seq, at } = wanted;
-      wanted = null;
-      travelling.value = seq ? `event ${seq}` : new Date(at).toLocaleString();
-      abort = new AbortController();
-      const state = await read(
-        '/state',
-        seq ? { seq } : { at: new Date(at).toISOString() },
-        abort.signal,
-      );
-      then ??= newWorld();
-      then.become(state);
-      const moment = {
-        seq: state.seq,
-        at: Math.max(at ?? 0, Date.parse(state.at)),
-        world: then,
-      };
-      batch(() => {
-        past.value = moment;
-        refused.value = null;
-        carried.value = state.seq;
-      });
-      adjust({});
-    }
+    while (wanted) await show(wanted);
   } catch (problem) {
     if (problem instanceof Problem) {
       refused.value = problem;
       stop();
-    } else if (problem.name !== 'AbortError') {
+    } else if (!isAbort(problem)) {
       throw problem;
     }
   } finally {
@@ -69,7 +60,27 @@ export async function travel(point) {
   }
 }
 
-/** Moves of the past are seen as those of now are. */
+/** @param {Point} point */
+async function show({ seq, at }) {
+  wanted = null;
+  const time = new Date(at ?? 0);
+  travelling.value = seq ? `event ${seq}` : time.toLocaleString();
+  abort = new AbortController();
+  const query = seq ? { seq } : { at: time.toISOString() };
+  /** @type {State} */
+  const state = await read('/state', query, abort.signal);
+  const world = (then ??= newWorld());
+  world.become(state);
+  const moment = { seq: state.seq, at: Math.max(at ?? 0, Date.parse(state.at ?? '')), world };
+  batch(() => {
+    past.value = moment;
+    refused.value = null;
+    carried.value = state.seq;
+  });
+  adjust({});
+}
+
+/** A world of the past. Its moves are shown as those of the present are. */
 function newWorld() {
   const world = new World();
   world.onMove = (...move) => live.onMove?.(...move);
@@ -90,19 +101,31 @@ export function now() {
   adjust({});
 }
 
-/** One fact forward (1) or back (-1). */
+/**
+ * Goes one fact forward or back.
+ * @param {1 | -1} direction
+ */
 export function step(direction) {
   const { marks } = tape.peek();
-  const at = past.peek() ? indexOf(marks, past.peek().seq) : marks.length - 1;
-  // From now, the first step back shows the cluster before the last thing that happened.
-  const next = marks[past.peek() || direction > 0 ? at + direction : at - 1];
-  if (next && !(direction > 0 && !past.peek())) travel({ seq: next.seq });
-  else if (direction > 0 && past.peek()) now();
+  const moment = past.peek();
+  if (!moment) {
+    // From now, the first step back shows the cluster before the last fact.
+    const before = marks[marks.length - 2];
+    if (direction < 0 && before) travel({ seq: before.seq });
+    return;
+  }
+  const next = marks[indexOf(marks, moment.seq) + direction];
+  if (next) travel({ seq: next.seq });
+  else if (direction > 0) now();
 }
 
-let timer = null;
+/** @type {ReturnType<typeof setInterval> | undefined} */
+let timer;
 
-/** Plays on from the moment that is shown. */
+/**
+ * Plays on from the moment that is shown.
+ * @param {number} times as fast as it happened
+ */
 export function play(times) {
   stop();
   if (!past.peek()) return;
@@ -124,33 +147,10 @@ export function play(times) {
 
 export function stop() {
   clearInterval(timer);
-  timer = null;
   speed.value = 0;
 }
 
-/** What somebody types as a time: a clock time, a date and a time, how long ago, or an event's number. */
-export function parsePoint(text) {
-  const typed = text.trim();
-  if (/^#?\d+$/.test(typed)) return { seq: Number(typed.replace('#', '')) };
-  const back = typed.match(/^-?(\d+(?:\.\d+)?)\s*(s|sec|m|min|h|d)(?:\s+ago)?$/i);
-  if (back) {
-    const unit = { s: 1e3, sec: 1e3, m: 60e3, min: 60e3, h: 3600e3, d: 86400e3 }[
-      back[2].toLowerCase()
-    ];
-    return { at: Date.now() - back[1] * unit };
-  }
-  const clock = typed.match(/^(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?$/);
-  if (clock) {
-    const at = new Date();
-    at.setHours(Number(clock[1]), Number(clock[2]), 0, Number(clock[3] ?? 0) * 1000);
-    // A clock time that is still to come today was meant for yesterday.
-    return { at: at > Date.now() ? at - 86400e3 : at.getTime() };
-  }
-  const at = Date.parse(typed.replace(/^(\d{4}-\d{2}-\d{2}) /, '$1T'));
-  return Number.isNaN(at) ? null : { at };
-}
-
-/** An address that names a moment shows it. */
+/** Follows the address: one that names a moment shows it. */
 export function begin() {
   effect(() => {
     const seq = Number(route.value.query.get('seq'));

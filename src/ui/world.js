@@ -1,82 +1,96 @@
-// The cluster as rows: what is shown now, or what was at a moment of the past. Changes are taken in batches, and whoever
-// shows a part of it hears of that part alone.
+// The cluster as rows, as it is now or as it was. Changes are taken over in batches, and each part
+// of the page is notified of the rows that it shows and of no others.
+// @ts-check
+
+/** @import { ApplicationRow, ContainerRow, Kind, NodeRow, Row, State } from './types.js' */
+/** @import { Signal } from './vendor/signals.js' */
 
 import { batch, signal } from './html.js';
 
+/** @type {Kind[]} */
 export const KINDS = ['nodes', 'applications', 'containers'];
 
-/** So many keys are remembered. */
-const KEYS = 200_000;
-const keys = new Map();
-
-/** What a text is sorted by: `web-10` comes after `web-9`. Compared with `<`, which is much faster than a collator. */
-export function natural(text) {
-  let key = keys.get(text);
-  if (key === undefined) {
-    key = text.toLowerCase().replace(/\d+/g, (digits) => digits.padStart(12, '0'));
-    if (keys.size >= KEYS) keys.clear();
-    keys.set(text, key);
-  }
-  return key;
-}
-
-const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
-export const byName = (a, b) => compare(natural(a.name), natural(b.name));
-
 export class World {
+  /** @type {Map<string, NodeRow>} */
   nodes = new Map();
+  /** @type {Map<string, ApplicationRow>} */
   applications = new Map();
+  /** @type {Map<string, ContainerRow>} */
   containers = new Map();
-  /** Containers by node and by application: Map of Maps. */
+  /** Containers by the id of their node. @type {Map<string, Map<string, ContainerRow>>} */
   byNode = new Map();
+  /** Containers by the id of their application. @type {Map<string, Map<string, ContainerRow>>} */
   byApplication = new Map();
-  /** Counts batches that changed a kind. */
+  /** Counts the batches that changed a kind. */
   changed = { nodes: signal(0), applications: signal(0), containers: signal(0) };
-  /** Counts additions, removals and renamings of nodes: what orders them. */
+  /** Counts additions, removals and renamings of nodes: what their order depends on. */
   order = signal(0);
-  /** Called with (row, from, to) when a container has another node than before. */
+  /**
+   * Called when a container moved from one node to another.
+   * @type {((row: ContainerRow, from: string, to: string) => void) | null}
+   */
   onMove = null;
+  /** @type {Map<string, Signal<number>>} */
   #cards = new Map();
+  /** @type {Set<Kind | 'order'>} */
   #dirty = new Set();
+  /** @type {Set<string>} */
   #dirtyCards = new Set();
 
-  /** What changes when a node or one of its containers does. */
+  /**
+   * A signal that changes when a node or one of its containers does.
+   * @param {string} id of the node
+   */
   card(id) {
     let card = this.#cards.get(id);
-    if (!card) this.#cards.set(id, (card = signal(0, { unwatched: () => this.#cards.delete(id) })));
+    if (!card) {
+      card = signal(0, { unwatched: () => this.#cards.delete(id) });
+      this.#cards.set(id, card);
+    }
     return card;
   }
 
-  /** Takes a row over, unless it is older than the one that is known (in the past time goes backwards too). */
+  /**
+   * Takes a row over, unless it is older than the known one. On a journey through the past
+   * (`backwards`) older rows are taken too.
+   * @param {Kind} kind
+   * @param {Row} row
+   */
   put(kind, row, backwards = false) {
     const before = this[kind].get(row.id);
     if (before && (backwards ? before.seq === row.seq : before.seq >= row.seq)) return;
-    this[kind].set(row.id, row);
+    /** @type {Map<string, Row>} */ (this[kind]).set(row.id, row);
     this.#dirty.add(kind);
     if (kind === 'nodes') {
       this.#dirtyCards.add(row.id);
       if (!before || before.name !== row.name) this.#dirty.add('order');
     }
     if (kind === 'containers') {
-      if (before) this.#unlink(before, row);
-      link(this.byNode, row.node_id, row);
-      link(this.byApplication, row.application_id, row);
-      if (row.node_id) this.#dirtyCards.add(row.node_id);
-      if (before?.node_id && row.node_id && before.node_id !== row.node_id)
-        this.onMove?.(row, before.node_id, row.node_id);
+      const [was, is] = /** @type {[ContainerRow | undefined, ContainerRow]} */ ([before, row]);
+      if (was) this.#unlink(was, is);
+      link(this.byNode, is.node_id, is);
+      link(this.byApplication, is.application_id, is);
+      if (is.node_id) this.#dirtyCards.add(is.node_id);
+      if (was?.node_id && is.node_id && was.node_id !== is.node_id) {
+        this.onMove?.(is, was.node_id, is.node_id);
+      }
     }
   }
 
+  /**
+   * @param {Kind} kind
+   * @param {string} id
+   */
   remove(kind, id) {
     const before = this[kind].get(id);
     if (!before) return;
     this[kind].delete(id);
     this.#dirty.add(kind);
     if (kind === 'nodes') this.#dirty.add('order');
-    if (kind === 'containers') this.#unlink(before, {});
+    if (kind === 'containers') this.#unlink(/** @type {ContainerRow} */ (before), {});
   }
 
-  /** Tells everybody what changed since the last time. */
+  /** Notifies all parts of what changed since the last commit. */
   commit() {
     batch(() => {
       this.commitKinds();
@@ -84,7 +98,7 @@ export class World {
     });
   }
 
-  /** Tells whoever shows many rows of a kind. */
+  /** Notifies the parts that show many rows of a kind. */
   commitKinds() {
     batch(() => {
       for (const kind of this.#dirty) (kind === 'order' ? this.order : this.changed[kind]).value++;
@@ -92,12 +106,17 @@ export class World {
     this.#dirty.clear();
   }
 
-  /** Tells so many of the cards that are in sight; whether there are more. The one that waits longest is first. */
+  /**
+   * Notifies at most `most` of the visible cards, those that wait longest first.
+   * @param {number} most
+   * @returns {boolean} whether more cards wait
+   */
   commitCards(most) {
+    let left = most;
     batch(() => {
       for (const id of this.#dirtyCards) {
         const card = this.#cards.get(id);
-        if (card && most-- <= 0) break;
+        if (card && left-- <= 0) break;
         this.#dirtyCards.delete(id);
         if (card) card.value++;
       }
@@ -105,19 +124,34 @@ export class World {
     return this.#dirtyCards.size > 0;
   }
 
-  /** A row by its id or by its name. */
+  /**
+   * A row by its id or by its name.
+   * @template {Kind} K
+   * @param {K} kind
+   * @param {string} which
+   * @returns {(K extends 'nodes' ? NodeRow : K extends 'applications' ? ApplicationRow :
+   *   ContainerRow) | null}
+   */
   find(kind, which) {
-    const found = this[kind].get(which);
+    const rows = /** @type {Map<string, any>} */ (this[kind]);
+    const found = rows.get(which);
     if (found) return found;
-    for (const row of this[kind].values()) if (row.name === which) return row;
+    for (const row of rows.values()) if (row.name === which) return row;
     return null;
   }
 
+  /**
+   * @param {Kind} kind
+   * @param {string} id
+   */
   name(kind, id) {
     return this[kind].get(id)?.name ?? null;
   }
 
-  /** Takes a whole state over, as a change from what there was. */
+  /**
+   * Takes a whole state over, as changes from the present one.
+   * @param {State} state
+   */
   become(state) {
     for (const kind of KINDS) {
       const ids = new Set(state[kind].map((row) => row.id));
@@ -127,16 +161,26 @@ export class World {
     this.commit();
   }
 
+  /**
+   * @param {ContainerRow} before
+   * @param {Partial<ContainerRow>} after
+   */
   #unlink(before, after) {
     if (before.node_id && before.node_id !== after.node_id) {
       unlink(this.byNode, before.node_id, before.id);
       this.#dirtyCards.add(before.node_id);
     }
-    if (before.application_id !== after.application_id)
+    if (before.application_id && before.application_id !== after.application_id) {
       unlink(this.byApplication, before.application_id, before.id);
+    }
   }
 }
 
+/**
+ * @param {Map<string, Map<string, ContainerRow>>} index
+ * @param {string | null | undefined} key
+ * @param {ContainerRow} row
+ */
 function link(index, key, row) {
   if (!key) return;
   let rows = index.get(key);
@@ -144,6 +188,11 @@ function link(index, key, row) {
   rows.set(row.id, row);
 }
 
+/**
+ * @param {Map<string, Map<string, ContainerRow>>} index
+ * @param {string} key
+ * @param {string} id
+ */
 function unlink(index, key, id) {
   const rows = index.get(key);
   rows?.delete(id);

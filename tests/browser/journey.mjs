@@ -1,4 +1,5 @@
-// A person works a cluster of real engines, from the first mount to a failed machine and back through time.
+// An operator runs a cluster of real engines, from the first mount to a failed machine and back in
+// time.
 
 import {
   accessible,
@@ -36,28 +37,28 @@ async function mount(page) {
   step('an empty cluster asks for its first node, and checks the address as it is typed');
   await page.goto(URL);
   await page.getByRole('heading', { name: 'An empty cluster' }).waitFor();
-  await page.getByLabel('endpoint', { exact: true }).waitFor();
+  await page.getByLabel('Endpoint', { exact: true }).waitFor();
   await shot(page, 'first-steps');
   await accessible(page, 'the first steps');
-  await fill(page, 'endpoint', '10.0.0.1');
+  await fill(page, 'Endpoint', '10.0.0.1');
   await page.getByText('it has no scheme that kDaemon knows').waitFor();
   assert.equal(
-    await page.getByLabel('endpoint', { exact: true }).getAttribute('aria-invalid'),
+    await page.getByLabel('Endpoint', { exact: true }).getAttribute('aria-invalid'),
     'true',
   );
   assert.equal((await api('GET', '/nodes')).length, 0);
-  await fill(page, 'endpoint', ENGINES[0]);
-  await fill(page, 'name', 'node-1');
-  await page.getByText(`Node node-1 was mounted at ${ENGINES[0]}`).waitFor();
+  await fill(page, 'Endpoint', ENGINES[0]);
+  await fill(page, 'Name', 'node-1');
+  await page.getByText(`Node node-1 mounted at ${ENGINES[0]}`).waitFor();
   assert.equal((await api('GET', '/nodes')).length, 0, 'that was a dry run');
-  await page.getByRole('button', { name: 'Mount the node' }).click();
+  await page.getByRole('button', { name: 'Mount', exact: true }).click();
   await page.getByRole('article', { name: 'Node node-1' }).waitFor();
   for (const [index, endpoint] of ENGINES.entries()) {
     if (!index) continue;
     await visit(page, '#/nodes/new');
-    await fill(page, 'endpoint', endpoint);
-    await fill(page, 'name', `node-${index + 1}`);
-    await page.getByRole('button', { name: 'Mount the node' }).click();
+    await fill(page, 'Endpoint', endpoint);
+    await fill(page, 'Name', `node-${index + 1}`);
+    await page.getByRole('button', { name: 'Mount', exact: true }).click();
     await page.getByRole('heading', { level: 1, name: `node-${index + 1}` }).waitFor();
   }
   await visit(page, '#/');
@@ -70,15 +71,15 @@ async function mount(page) {
 async function library(page) {
   step('applications are added; a refusal is shown at its field');
   await visit(page, '#/applications/new');
-  await fill(page, 'name', 'web');
-  await fill(page, 'docker image', IMAGE);
-  await fill(page, 'exposed ports', '80,http');
+  await fill(page, 'Name', 'web');
+  await fill(page, 'Docker image', IMAGE);
+  await fill(page, 'Exposed ports', '80,http');
   await page.locator('#ApplicationInput-exposed_ports-help .error').waitFor();
-  await fill(page, 'exposed ports', '80');
-  await fill(page, 'env variables', 'MODE=production\nDB_PASSWORD=hunter2');
-  await page.getByText('Application web was added').waitFor();
+  await fill(page, 'Exposed ports', '80');
+  await fill(page, 'Environment variables', 'MODE=production\nDB_PASSWORD=hunter2');
+  await page.getByText('Application web added').waitFor();
   await accessible(page, 'the form of an application');
-  await page.getByRole('button', { name: 'Add the application' }).click();
+  await page.getByRole('button', { name: 'Add', exact: true }).click();
   await page.getByRole('heading', { level: 1, name: 'web' }).waitFor();
   assert(!(await page.content()).includes('hunter2'), 'a secret is masked');
   await page.getByRole('button', { name: 'Show DB_PASSWORD' }).click();
@@ -94,11 +95,11 @@ async function library(page) {
 async function launch(page) {
   step('scaling shows what will happen before it does');
   await visit(page, '#/applications/web');
-  await fill(page, 'Containers wanted', '6');
+  await fill(page, 'Replicas', '6');
   await page.getByRole('button', { name: 'Scale …' }).click();
   const dialog = page.getByRole('dialog');
-  await dialog.getByText('web is to have 6 containers').waitFor();
-  await dialog.getByText(/web-6 was placed on node-\d/).waitFor();
+  await dialog.getByText('web scaled to 6 containers').waitFor();
+  await dialog.getByText(/web-6 placed on node-\d/).waitFor();
   assert.equal((await api('GET', '/containers')).length, 0, 'nothing was done yet');
   await accessible(page, 'a confirmation');
   await dialog.getByRole('button', { name: 'Scale' }).click();
@@ -106,16 +107,16 @@ async function launch(page) {
 
   step('a container is created and launched by hand');
   await visit(page, '#/containers/new?application=ticker');
-  await fill(page, 'name', 'ticker-a');
-  await page.getByRole('button', { name: 'Create the container' }).click();
+  await fill(page, 'Name', 'ticker-a');
+  await page.getByRole('button', { name: 'Create', exact: true }).click();
   await page.getByRole('button', { name: 'Launch' }).click();
-  await page.getByRole('dialog').getByText('ticker-a is to run').waitFor();
+  await page.getByRole('dialog').getByText('Launch of ticker-a requested').waitFor();
   await page.getByRole('dialog').getByRole('button', { name: 'Launch' }).click();
   await page.locator('.title .status.is-up').waitFor();
 }
 
 async function logs(page) {
-  step('its output is followed and searched');
+  step("a container's output is followed and searched");
   await visit(page, '#/containers/ticker-a?view=logs');
   const output = page.getByRole('log', { name: 'Output of ticker-a' });
   await output
@@ -128,12 +129,12 @@ async function logs(page) {
   await until('the newest line is in sight', () =>
     output.evaluate((box) => box.scrollHeight - box.scrollTop - box.clientHeight < 40),
   );
-  await page.getByLabel('Search in the output').fill('tick 2');
+  await page.getByLabel('Search the output').fill('tick 2');
   await until('only what matches is there', async () =>
     (await output.locator('.line').allTextContents()).every((line) => line.includes('tick 2')),
   );
   assert((await output.locator('mark').count()) >= 1);
-  await page.getByLabel('Search in the output').fill('');
+  await page.getByLabel('Search the output').fill('');
   await page.getByLabel('Wrap').uncheck();
   const [download] = await Promise.all([
     page.waitForEvent('download'),
@@ -177,9 +178,9 @@ async function failure(page) {
 }
 
 async function restart(page) {
-  step('the daemon restarts: the page says so, and goes on by itself');
+  step('the daemon restarts: the page says so, and reconnects by itself');
   await ask('kill-daemon');
-  await page.getByText('The daemon does not answer. What is shown is as of').waitFor();
+  await page.getByText('Not connected. Showing the state as of').waitFor();
   assert.equal(await page.locator('.tile').count(), 7, 'what was known stays');
   await ask('start-daemon');
   await page.locator('.link.is-live').waitFor();
@@ -189,7 +190,7 @@ async function restart(page) {
     .or(page.locator('.unplaced', { hasText: 'ticker-a' }))
     .first()
     .waitFor();
-  await page.locator('.latest').getByText('ticker-a is stopped').waitFor();
+  await page.locator('.latest').getByText('ticker-a stopped').waitFor();
   assert.equal(await page.evaluate(() => window.notReloaded), true);
 }
 
@@ -228,7 +229,7 @@ async function views(page) {
   await visit(page, `#/events/${event.seq}`);
   await page.getByText('moves from node-2 to').first().waitFor();
   await page.getByText('node-2 is DOWN').first().waitFor(); // its cause
-  await page.getByText('has moved to').first().or(page.getByText('is UP on')).first().waitFor(); // its effect
+  await page.getByText('moved to').first().or(page.getByText('is UP on')).first().waitFor(); // its effect
   const light = await page
     .context()
     .browser()
@@ -300,7 +301,7 @@ async function past(page, before) {
   await page.getByRole('heading', { level: 1, name: `Event ${moved.seq}` }).waitFor();
   step('what-if: both runs over one axis');
   await visit(page, '#/whatif');
-  await page.getByLabel('strategy', { exact: true }).selectOption('binpack');
+  await page.getByLabel('Strategy', { exact: true }).selectOption('binpack');
   await page.getByRole('button', { name: 'Replay' }).click();
   await page.getByRole('heading', { name: 'Both runs' }).waitFor();
   await accessible(page, 'what-if');
@@ -308,5 +309,5 @@ async function past(page, before) {
   step('the log is verified');
   await visit(page, '#/events');
   await page.getByRole('button', { name: 'Verify the log' }).click();
-  await page.getByText('The log is whole').waitFor();
+  await page.getByText('The log is intact').waitFor();
 }

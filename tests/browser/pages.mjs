@@ -1,4 +1,5 @@
-// What holds on every machine, without engines: keys, narrow screens, large text, hostile names, the policy of the page, how small it is.
+// Properties that need no engines: keyboard, narrow screens, large text, hostile names, the content
+// security policy, the size of the page.
 
 import {
   accessible,
@@ -18,7 +19,7 @@ const NARROW = { width: 380, height: 760 };
 const HOSTILE = '<img src=x onerror="window.hacked=1">';
 
 run(async () => {
-  // Nobody listens there: a node that is DOWN, and applications whose containers find no place.
+  // No engine listens there: the nodes are DOWN, and containers cannot be placed.
   for (const name of ['alpha', 'beta'])
     await api('POST', '/nodes/create', { name, endpoint: `tcp://127.0.0.1:${name.length}` });
   const browser = await open();
@@ -105,9 +106,9 @@ async function early(page) {
   await page.goto(`${URL}/#/`);
   await page.locator('.card', { hasText: 'alpha' }).waitFor();
   const summary = page.locator('.sub', { hasText: '2 nodes' });
-  await summary.getByText('reading the containers').waitFor();
+  await summary.getByText('loading containers').waitFor();
   await page.goto(`${URL}/#/containers`);
-  await page.getByText('Reading the cluster').waitFor(); // what is about them alone waits for them
+  await page.getByText('Loading the cluster').waitFor(); // what is about them alone waits for them
   await page.goto(`${URL}/#/`);
   release();
   await summary.getByRole('link', { name: '3 containers' }).waitFor();
@@ -115,7 +116,7 @@ async function early(page) {
 }
 
 async function interrupted(page) {
-  step('what hears of changes is loaded again when the network was away just then');
+  step('the feed is loaded again after a network failure');
   let failures = 0;
   await page.route('**/feed.js', (route) =>
     failures++ < 2 ? route.abort('connectionreset') : route.continue(),
@@ -126,7 +127,7 @@ async function interrupted(page) {
   await page.locator('.link.is-live').waitFor();
   assert.equal(failures, 3, 'it failed twice');
   await page.unroute('**/feed.js');
-  step('so is the page, when a part of it could not be loaded');
+  step('the page is reloaded when a module could not be loaded');
   failures = 0;
   await page.route('**/parts/bits.js', (route) =>
     failures++ < 1 ? route.abort('connectionreset') : route.continue(),
@@ -139,7 +140,7 @@ async function interrupted(page) {
 }
 
 async function hostile(page) {
-  step('a name is text and never markup; secrets are masked');
+  step('names are text and never markup; secrets are masked');
   for (const view of [
     '#/',
     '#/applications',
@@ -174,18 +175,18 @@ async function refusals(page) {
     .first()
     .waitFor();
   await visit(page, '#/nodes/new');
-  await fill(page, 'endpoint', 'tcp://127.0.0.1:9');
-  await fill(page, 'name', 'alpha');
+  await fill(page, 'Endpoint', 'tcp://127.0.0.1:9');
+  await fill(page, 'Name', 'alpha');
   await page
     .locator('#NodeInput-name-help .error')
     .waitFor({ timeout: 2000 })
     .catch(() => {});
-  await page.getByRole('button', { name: 'Mount the node' }).click();
+  await page.getByRole('button', { name: 'Mount', exact: true }).click();
   await page
     .getByText(/alpha.*(already|exists|taken|in use)/i)
     .first()
     .waitFor();
-  step('what cannot be done is said before it is tried');
+  step('a refusal is shown before the command is sent');
   await visit(page, `#/applications/${encodeURIComponent(HOSTILE)}`);
   await page.getByRole('button', { name: 'Delete' }).click();
   const dialog = page.getByRole('dialog');
@@ -216,11 +217,11 @@ async function pulling(page) {
 }
 
 async function keyboard(page) {
-  step('everything can be reached and done by keys alone');
+  step('everything can be reached and done by keyboard alone');
   await page.goto('about:blank'); // for the focus to be nowhere
   await visit(page, '#/');
   await page.keyboard.press('Tab');
-  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'To the content');
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Skip to content');
   await page.keyboard.press('Enter');
   assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
   await page.keyboard.press('1');
@@ -245,7 +246,7 @@ async function keyboard(page) {
   await page.getByRole('button', { name: 'Cordon' }).focus();
   await page.keyboard.press('Enter');
   const dialog = page.getByRole('dialog');
-  await dialog.getByText('beta was cordoned').waitFor();
+  await dialog.getByText('beta cordoned').waitFor();
   const confirm = dialog.getByRole('button', { name: 'Cordon' });
   for (
     let i = 0;
@@ -254,21 +255,21 @@ async function keyboard(page) {
   )
     await page.keyboard.press('Tab');
   await page.keyboard.press('Enter');
-  await page.getByRole('button', { name: 'Uncordon' }).waitFor();
+  await page.getByRole('button', { name: 'Resume scheduling' }).waitFor();
   assert.equal((await api('GET', '/nodes/beta')).availability, 'cordoned');
   await page.locator('main').focus();
   await page.keyboard.press('?');
-  await page.getByRole('dialog', { name: 'Keys' }).waitFor();
+  await page.getByRole('dialog', { name: 'Keyboard shortcuts' }).waitFor();
   await accessible(page, 'the keys');
-  await page.getByLabel('Single keys do something').uncheck();
+  await page.getByLabel('Enable keyboard shortcuts').uncheck();
   await page.keyboard.press('Escape');
   await page.locator('main').focus();
   await page.keyboard.press('2');
   assert(page.url().includes('#/nodes/beta'), 'single keys are off');
-  await page.getByRole('button', { name: 'Keys' }).click();
-  await page.getByLabel('Single keys do something').check();
+  await page.getByRole('button', { name: 'Shortcuts' }).click();
+  await page.getByLabel('Enable keyboard shortcuts').check();
   await page.keyboard.press('Escape');
-  step('from tile to tile by arrow keys, and over the heat map');
+  step('arrow keys move between tiles, and on the heat map');
   await visit(page, '#/?zoom=names');
   await page.locator('.card-head').first().focus();
   await page.keyboard.press('ArrowRight');
@@ -282,7 +283,7 @@ async function keyboard(page) {
 }
 
 async function addresses(page) {
-  step('search, sort and filters stand in the address');
+  step('search, order and filters are part of the address');
   await visit(page, '#/containers');
   await page.getByLabel('Search containers', { exact: true }).last().fill('-2');
   await page.getByRole('button', { name: 'Name' }).click();
@@ -313,7 +314,7 @@ const VIEWS = [
 ];
 
 async function narrow(browser) {
-  step('at 380 pixels nothing is cut off');
+  step('nothing is cut off at 380 pixels');
   const page = await browser.page({ viewport: NARROW });
   for (const view of VIEWS) {
     await visit(page, view);
@@ -324,14 +325,14 @@ async function narrow(browser) {
 }
 
 async function large(browser) {
-  step('at 200 % zoom too');
+  step('nor at 200 % zoom');
   const page = await browser.page({ viewport: { width: 640, height: 400 }, deviceScaleFactor: 2 });
   for (const view of VIEWS) {
     await visit(page, view);
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 640, view);
   }
   await page.context().close();
-  step('and no view jumps while it is there');
+  step('no view shifts while it is shown');
   const still = await browser.page();
   // (The log does: its newest line comes at the top.)
   for (const view of ['#/', '#/nodes', '#/containers']) {
@@ -347,7 +348,7 @@ async function large(browser) {
     await api('POST', '/nodes/uncordon/beta');
     await api('POST', '/nodes/cordon/beta');
     await until(
-      'it was told',
+      'the change was received',
       async () => (await still.locator('.link .seq').textContent()) !== '',
     );
     await still.evaluate(() => new Promise((done) => setTimeout(done, 700)));
@@ -358,7 +359,7 @@ async function large(browser) {
 }
 
 async function themes(browser) {
-  step('light and dark: as the machine says, or as somebody chose');
+  step('light and dark: as the system prefers, or as chosen');
   const page = await browser.page({ colorScheme: 'light' });
   const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
   await visit(page, '#/');
@@ -374,7 +375,7 @@ async function themes(browser) {
 }
 
 async function missing(page) {
-  step('a moment that is none is refused, and the page says so');
+  step('an invalid moment is refused, and the page says so');
   await visit(page, '#/');
   await page.getByLabel('Go to a time or an event').fill('#999999');
   await page.getByLabel('Go to a time or an event').press('Enter');

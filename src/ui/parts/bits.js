@@ -1,24 +1,35 @@
 // Small parts that every view uses.
+// @ts-check
 
-import { html, signal, useEffect, useState } from '../html.js';
-import { Problem } from '../api.js';
-import { past, shown } from '../time.js';
+/** @import { Event, Kind } from '../types.js' */
+/** @import { Problem } from '../api.js' */
+
+import { html, signal } from '../html.js';
+import { nameOf } from '../names.js';
+import { subjectsOf } from '../pure/events.js';
+import { ago, moment } from '../pure/format.js';
 import { to } from '../router.js';
-import { ago, moment, nameOf } from '../words.js';
+import { past, shown } from '../time.js';
 
 /** Ticks once a second, for relative times. */
-export const tick = signal(Date.now());
+const tick = signal(Date.now());
 setInterval(() => (tick.value = Date.now()), 1000);
 
-/** A status or a state: never by its colour alone. */
+/**
+ * A status or a state: never by its colour alone.
+ * @param {{value: string}} props
+ */
 export function Status({ value }) {
-  return html`<span class=${`status is-${String(value).toLowerCase()}`}>
+  return html`<span class=${`status is-${value.toLowerCase()}`}>
     <i aria-hidden="true"></i>
     ${value}
   </span>`;
 }
 
-/** How long ago, seen from the moment that is shown; the exact time is its title. */
+/**
+ * How long ago, as seen from the moment that is shown; the exact time is its title.
+ * @param {{at: string}} props
+ */
 export function Ago({ at }) {
   const from = past.value ? past.value.at : tick.value;
   return html`<time datetime=${new Date(at).toISOString()} title=${moment(at)}>
@@ -26,7 +37,10 @@ export function Ago({ at }) {
   </time>`;
 }
 
-/** A link to a thing, by its name. */
+/**
+ * A link to a thing, by its name.
+ * @param {{kind: Kind, id: string | null | undefined}} props
+ */
 export function Thing({ kind, id }) {
   if (!id) return html`<span class="faint">–</span>`;
   const row = shown.value[kind].get(id);
@@ -34,7 +48,23 @@ export function Thing({ kind, id }) {
   return html`<a href=${to([kind, row ? name : id])}>${name}</a>`;
 }
 
-/** Something is on its way. */
+/**
+ * What an event is about, as links.
+ * @param {{event: Event}} props
+ */
+export function Subjects({ event }) {
+  return subjectsOf(event).map(
+    ([kind, id], index) => html`
+      ${index > 0 && ', '}
+      <${Thing} key=${id} kind=${kind} id=${id} />
+    `,
+  );
+}
+
+/**
+ * Something is being loaded.
+ * @param {{children?: unknown}} props
+ */
 export function Busy({ children }) {
   return html`<p class="busy" role="status">
     <span class="spinner" aria-hidden="true"></span>
@@ -42,63 +72,42 @@ export function Busy({ children }) {
   </p>`;
 }
 
-/** Why something is not there. */
+/**
+ * Why something is not there. `what` names it, for a daemon that does not have it.
+ * @param {{problem: Problem | null, what: string}} props
+ */
 export function Failure({ problem, what }) {
   if (!problem) return null;
   if (problem.isMissingRoute) {
-    return html`<p class="note">
-      This daemon does not offer ${what} yet: its version of the API has no such route.
-    </p>`;
+    return html`<p class="note">This version of the daemon does not offer ${what}.</p>`;
   }
+  const reasons = problem.reasons.map(
+    ({ node, reason }) => html`<li key=${node}><b>${node}</b> ${reason}</li>`,
+  );
   return html`<div class="note is-bad" role="alert">
     <p>${problem.message}</p>
-    ${
-      problem.reasons?.length > 0 &&
-      html`<ul>
-        ${problem.reasons.map(
-          ({ node, reason }) => html`<li>
-            <b>${node}</b> ${reason}
-          </li>`,
-        )}
-      </ul>`
-    }
+    ${reasons.length > 0 && html`<ul>${reasons}</ul>`}
     ${problem.requestId && html`<p class="faint">Request ${problem.requestId}</p>`}
   </div>`;
 }
 
-/** Loads something, again when `keys` change: {data, problem, busy}. What was loaded stays until the next is there. */
-export function useLoad(load, keys) {
-  const [state, set] = useState({ data: null, problem: null, busy: true });
-  useEffect(() => {
-    const abort = new AbortController();
-    set((before) => ({ ...before, busy: true }));
-    load(abort.signal).then(
-      (data) => !abort.signal.aborted && set({ data, problem: null, busy: false }),
-      (problem) => {
-        if (abort.signal.aborted) return;
-        if (!(problem instanceof Problem)) throw problem;
-        set({ data: null, problem, busy: false });
-      },
-    );
-    return () => abort.abort();
-  }, keys);
-  return state;
+/** Why nothing can be changed now. */
+export function ReadOnly() {
+  const text = past.value
+    ? 'The past is read-only. Go back to now to make changes.'
+    : 'Not connected: changes are possible once the daemon answers.';
+  return html`<p class="note">${text}</p>`;
 }
 
-/** A value that settles: the newest one, once it has not changed for a while. */
-export function useSettled(value, ms = 300) {
-  const [settled, set] = useState(value);
-  useEffect(() => {
-    const timer = setTimeout(() => set(value), ms);
-    return () => clearTimeout(timer);
-  }, [value, ms]);
-  return settled;
-}
-
-/** A list of names and values. */
+/**
+ * A list of names and values.
+ * @param {{children?: unknown}} props
+ */
 export function Facts({ children }) {
   return html`<dl class="facts">${children}</dl>`;
 }
+
+/** @param {{name: string, children?: unknown}} props */
 export function Fact({ name, children }) {
   return html`<div>
     <dt>${name}</dt>
@@ -106,13 +115,15 @@ export function Fact({ name, children }) {
   </div>`;
 }
 
-/** The head of a page: its title takes the focus when one arrives, so that a screen reader says where one is. */
+/**
+ * The head of a page. Its title takes the focus when the page opens, so that a screen reader
+ * announces it.
+ * @param {{children?: unknown, sub?: unknown, actions?: unknown}} props
+ */
 export function Title({ children, sub, actions }) {
   return html`<header class="title">
     <div>
-      <h1 tabindex="-1" id="title">
-        ${children}
-      </h1>
+      <h1 tabindex="-1" id="title">${children}</h1>
       ${sub && html`<p class="sub">${sub}</p>`}
     </div>
     ${actions && html`<div class="actions">${actions}</div>`}

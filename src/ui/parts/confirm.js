@@ -1,52 +1,70 @@
-// Commands that change something ask first, and show what would be recorded: the events of a dry run, in words.
+// Commands ask first, and show what will happen: the events of a dry run, in words.
+// @ts-check
 
-import { html, signal, useEffect, useRef, useState } from '../html.js';
+/** @import { Event, Order, Query } from '../types.js' */
+
 import { command, dryRun, Problem } from '../api.js';
+import { html, signal, useEffect, useRef, useState } from '../html.js';
+import { learnNames } from '../names.js';
+import { say } from '../says.js';
 import { shown } from '../time.js';
-import { learnNames, say } from '../words.js';
 import { Busy, Failure } from './bits.js';
 import { toast } from './toast.js';
 
-const asked = signal(null);
+/**
+ * @typedef {{
+ *   title: string,
+ *   verb: string,
+ *   danger?: boolean,
+ *   order: Order,
+ *   force?: {label: string, query: Query},
+ *   done: string,
+ *   then?: () => void,
+ * }} Question  `verb`: the button; `force`: what can be ticked, and the query that it adds; `done`:
+ * the
+ *   message afterwards
+ */
+
+const asked = signal(/** @type {Question | null} */ (null));
+/** How many events are listed. */
+const LISTED = 50;
 
 /**
  * Asks whether a command may be carried out.
- * @param {{title: string, verb: string, danger?: boolean, order: {method?: string, path: string, query?: object, body?: object},
- *   force?: {label: string, query: object}, done?: string, then?: (answer: object) => void}} what
+ * @param {Question} question
  */
-export function confirm(what) {
-  asked.value = what;
+export function confirm(question) {
+  asked.value = question;
 }
 
 export function Confirm() {
-  return (
-    asked.value &&
-    html`<${Asking}
-      key=${asked.value.title}
-      what=${asked.value}
-      close=${() => (asked.value = null)}
-    />`
-  );
+  const question = asked.value;
+  const close = () => (asked.value = null);
+  return question && html`<${Dialog} key=${question.title} question=${question} close=${close} />`;
 }
 
-function Asking({ what, close }) {
-  const dialog = useRef();
-  const [events, setEvents] = useState(null);
-  const [problem, setProblem] = useState(null);
+/** @param {{question: Question, close: () => void}} props */
+function Dialog({ question, close }) {
+  const { title, verb, danger, force, done, then } = question;
+  const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  const [events, setEvents] = useState(/** @type {Event[] | null} */ (null));
+  const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
   const [forced, setForced] = useState(false);
   const [busy, setBusy] = useState(false);
-  const order = forced
-    ? { ...what.order, query: { ...what.order.query, ...what.force.query } }
-    : what.order;
+  /** @type {Order} */
+  const order =
+    forced && force
+      ? { ...question.order, query: { ...question.order.query, ...force.query } }
+      : question.order;
 
-  useEffect(() => dialog.current.showModal(), []);
+  useEffect(() => dialog.current?.showModal(), []);
   useEffect(() => {
     const abort = new AbortController();
     setEvents(null);
     setProblem(null);
     dryRun(order, abort.signal).then(
       (would) => {
-        // What does not exist yet has its name in these events alone.
+        // Only these events have the names of what does not exist yet.
         learnNames(would);
         setEvents(would);
       },
@@ -58,10 +76,10 @@ function Asking({ what, close }) {
   const carryOut = async () => {
     setBusy(true);
     try {
-      const answer = await command(order);
-      toast(what.done ?? `${what.title.replace('?', '')}: done`);
+      await command(order);
+      toast(done);
       close();
-      what.then?.(answer);
+      then?.();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       setProblem(error);
@@ -70,53 +88,54 @@ function Asking({ what, close }) {
   };
 
   return html`<dialog ref=${dialog} class="dialog" aria-labelledby="confirm-title" onClose=${close}>
-    <h2 id="confirm-title">${what.title}</h2>
+    <h2 id="confirm-title">${title}</h2>
     <div
       class="dialog-body"
       role="region"
       tabindex="0"
-      aria-label="What would happen"
+      aria-label="What will happen"
       aria-live="polite"
     >
-      ${!events && !problem && html`<${Busy}>Asking the daemon what this would do …<//>`}
-      ${problem && html`<${Failure} problem=${problem} what="this" />`}
-      ${
-        events &&
-        (events.length
-          ? html`
-            <p>This is what would be recorded:</p>
-            <ol class="steps">
-              ${events.slice(0, 50).map((event) => html`<li key=${event.seq}>${say(event, shown.value)}</li>`)}
-            </ol>
-            ${events.length > 50 && html`<p class="faint">… and ${events.length - 50} more.</p>`}
-          `
-          : html`<p>Nothing would change: it is so already.</p>`)
-      }
-      ${
-        what.force &&
-        html`<label class="check">
-          <input
-            type="checkbox"
-            checked=${forced}
-            onChange=${(e) => setForced(e.target.checked)}
-          />${' '}
-          ${what.force.label}
-        </label>`
-      }
+      ${!events && !problem && html`<${Busy}>Checking what this will do …<//>`}
+      ${problem && html`<${Failure} problem=${problem} what="this command" />`}
+      ${events && html`<${Steps} events=${events} />`}
+      ${force && html`<${Force} label=${force.label} checked=${forced} set=${setForced} />`}
     </div>
     <div class="dialog-buttons">
-      <button type="button" onClick=${() => dialog.current.close()}>
-        Cancel
-      </button>
+      <button type="button" onClick=${() => dialog.current?.close()}>Cancel</button>
       <button
         type="button"
-        class=${what.danger ? 'danger' : 'primary'}
+        class=${danger ? 'danger' : 'primary'}
         disabled=${!events || busy}
         aria-busy=${busy}
         onClick=${carryOut}
       >
-        ${busy ? 'Doing it …' : what.verb}
+        ${busy ? 'Working…' : verb}
       </button>
     </div>
   </dialog>`;
+}
+
+/** @param {{events: Event[]}} props */
+function Steps({ events }) {
+  if (!events.length) return html`<p>No changes</p>`;
+  const more = events.length - LISTED;
+  return html`
+    <p>This will happen:</p>
+    <ol class="steps">
+      ${events
+        .slice(0, LISTED)
+        .map((event) => html`<li key=${event.seq}>${say(event, shown.value)}</li>`)}
+    </ol>
+    ${more > 0 && html`<p class="faint">… and ${more} more</p>`}
+  `;
+}
+
+/** @param {{label: string, checked: boolean, set: (checked: boolean) => void}} props */
+function Force({ label, checked, set }) {
+  /** @param {{currentTarget: HTMLInputElement}} event */
+  const change = ({ currentTarget }) => set(currentTarget.checked);
+  return html`<label class="check">
+    <input type="checkbox" checked=${checked} onChange=${change} />${' '}${label}
+  </label>`;
 }

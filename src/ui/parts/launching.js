@@ -1,55 +1,85 @@
-// How far launches are: asked for while a container that is being launched is in sight, one question at a time.
+// How far launches are. The daemon is asked while a container that is being launched is in sight,
+// one request at a time.
+// @ts-check
 
-import { html, signal, useEffect, useState } from '../html.js';
+/** @import { ContainerRow, Progress } from '../types.js' */
+/** @import { Signal } from '../vendor/signals.js' */
+
 import { read, seg } from '../api.js';
+import { html, signal, useEffect, useState } from '../html.js';
+import { bytes } from '../pure/format.js';
 import { past } from '../time.js';
-import { bytes } from '../words.js';
+import { Ago } from './bits.js';
+import { useLoad } from './hooks.js';
 
-/** A launch that is done sooner is not asked about. */
+/** Launches that take less are not asked about. */
 const PATIENCE_MS = 700;
-/** From one question about a container to the next, at least; and about any. */
+/** The least time between two requests about one container, and between any two. */
 const EVERY_MS = 500;
 const BREATH_MS = 100;
 
-/** What is in sight, by id: {progress, users}. The one that was asked about longest ago is first. */
+/** @typedef {{progress: Signal<Progress | null>, users: number}} Watched */
+
+/**
+ * What is in sight, by id. The one that was asked about longest ago is first.
+ * @type {Map<string, Watched>}
+ */
 const watched = new Map();
+/** @type {ReturnType<typeof setTimeout> | null} */
 let timer = null;
 
 async function turn() {
-  const [id, entry] = watched.entries().next().value ?? [];
-  if (!id) return (timer = null);
+  const [first] = watched;
+  if (!first) {
+    timer = null;
+    return;
+  }
+  const [id, entry] = first;
   watched.delete(id);
   watched.set(id, entry);
   try {
-    // A tab that nobody sees asks nothing.
+    // A hidden tab asks nothing.
     if (!document.hidden) entry.progress.value = await read(`/containers/${seg(id)}/progress`);
   } catch {
-    // It is gone, or the daemon does not answer: the rows tell that.
+    // The container is gone, or the daemon does not answer: the rows show that.
     entry.progress.value = null;
   }
   timer = setTimeout(turn, Math.max(BREATH_MS, EVERY_MS / Math.max(1, watched.size)));
 }
 
+/** @param {string} id */
 function watch(id) {
   let entry = watched.get(id);
-  if (!entry) watched.set(id, (entry = { progress: signal(null), users: 0 }));
+  if (!entry) {
+    entry = { progress: signal(/** @type {Progress | null} */ (null)), users: 0 };
+    watched.set(id, entry);
+  }
   entry.users++;
   timer ??= setTimeout(turn);
   return entry;
 }
 
+/**
+ * @param {string} id
+ * @param {Watched} entry
+ */
 function unwatch(id, entry) {
   if (--entry.users === 0) watched.delete(id);
 }
 
-/** How far the launch of a container is; null while that is not known, or there is none. */
-function useProgress({ id, status }) {
-  const [progress, set] = useState(null);
-  const goesOn = status === 'LAUNCHING' && !past.value;
+/**
+ * The pull that the launch of a container waits for; null while none is known.
+ * @param {ContainerRow} row
+ */
+function usePull({ id, status }) {
+  const [progress, set] = useState(/** @type {Progress | null} */ (null));
+  const isLaunching = status === 'LAUNCHING' && !past.value;
   useEffect(() => {
-    if (!goesOn) return;
+    if (!isLaunching) return;
+    /** @type {Watched | null} */
     let entry = null;
-    let dispose = null;
+    /** @type {(() => void) | undefined} */
+    let dispose;
     const wait = setTimeout(() => {
       entry = watch(id);
       dispose = entry.progress.subscribe(set);
@@ -60,49 +90,56 @@ function useProgress({ id, status }) {
       if (entry) unwatch(id, entry);
       set(null);
     };
-  }, [id, goesOn]);
-  return goesOn && progress?.step === 'pulling' ? progress : null;
+  }, [id, isLaunching]);
+  return isLaunching && progress?.step === 'pulling' ? progress : null;
 }
 
-const isKnown = (pulling) => pulling && pulling.percent !== null;
+/** @param {Progress} pull */
+const hasPercent = ({ percent }) => percent !== null && percent !== undefined;
 
-/** Behind the status in a list: how much of its image has come. */
+/**
+ * In a list: how much of its image has been pulled.
+ * @param {{row: ContainerRow}} props
+ */
 export function Pulled({ row }) {
-  const pulling = useProgress(row);
-  return isKnown(pulling)
-    ? html`
-      ${' '}
-      <span class="pulled" title=${`pulling ${pulling.image}`}>
-        ${pulling.percent} %
-      </span>
-    `
-    : null;
+  const pull = usePull(row);
+  if (!pull || !hasPercent(pull)) return null;
+  return html`
+    ${' '}
+    <span class="pulled" title=${`pulling ${pull.image}`}>${pull.percent} %</span>
+  `;
 }
 
-/** On a container's own page: what its launch waits for. */
+/**
+ * On a container's own page: what its launch waits for.
+ * @param {{row: ContainerRow}} props
+ */
 export function Launching({ row }) {
-  const pulling = useProgress(row);
-  if (!isKnown(pulling))
+  const pull = usePull(row);
+  if (!pull || !hasPercent(pull)) {
     return html`
-      <progress class="thin" aria-label="It is being launched"></progress>
-      ${
-        pulling &&
-        html`
-          ${' '}
-          <span class="faint">pulling ${pulling.image}</span>
-        `
-      }
+      <progress class="thin" aria-label="Launching"></progress>
+      ${pull && html`<span class="faint"> pulling ${pull.image}</span>`}
     `;
+  }
+  const sizes = `${bytes(pull.bytes)} of ${bytes(pull.of)}`;
   return html`
     <progress
       class="thin"
       max="100"
-      value=${pulling.percent}
-      aria-label=${`Pulling ${pulling.image}`}
+      value=${pull.percent}
+      aria-label=${`Pulling ${pull.image}`}
     ></progress>
-    <span class="faint">
-      pulling ${pulling.image}: ${pulling.percent} %, ${bytes(pulling.bytes)} of${' '}
-      ${bytes(pulling.of)}
-    </span>
+    ${' '}
+    <span class="faint">pulling ${pull.image}: ${pull.percent} %, ${sizes}</span>
   `;
+}
+
+/**
+ * Since when a container has its status: the time of its last change.
+ * @param {{row: ContainerRow}} props
+ */
+export function Since({ row }) {
+  const { data } = useLoad((abort) => read(`/events/${row.seq}`, {}, abort), [row.seq]);
+  return data && html`<span class="faint">since <${Ago} at=${data.at} /></span>`;
 }

@@ -1,83 +1,102 @@
-// A table of any length: search, sort and filters live in the address, and only the rows in sight are in the page.
+// A table of any length. Search, order and filters are part of the address, and only the visible
+// rows are in the page.
+// @ts-check
 
-import { effect, html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
+import { html, useLayoutEffect, useRef, useState } from '../html.js';
+import { number } from '../pure/format.js';
+import { select, tally } from '../pure/sorting.js';
 import { adjust, route } from '../router.js';
-import { number } from '../words.js';
-import { natural } from '../world.js';
 
-/** The height of a row, in CSS pixels at 100 %: style.css has the same in rem. */
+/** The height of a row in rem; style.css has the same. */
 const ROW_REM = 2.25;
+/** Rows that are drawn above and below the visible ones. */
 const SPARE_ROWS = 8;
-const key = (value) => (typeof value === 'number' ? value : natural(String(value ?? '')));
-const byKey = (a, b) => (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0);
-
 /**
- * Counts changes of signals, at most once in `ms`: whoever shows a lot is drawn anew as often as people can see and not as often as
- * something happens. `look` reads the signals.
+ * The visible range is updated in steps of rows, so that scrolling by one row does not redraw all
+ * of them.
  */
-export function useChanged(look, ms) {
-  const [stamp, set] = useState(0);
-  useEffect(() => {
-    let timer = null;
-    // The first time too: something may have changed since it was drawn.
-    const dispose = effect(() => {
-      look();
-      timer ??= setTimeout(() => {
-        timer = null;
-        set((before) => before + 1);
-      }, ms);
-    });
-    return () => {
-      dispose();
-      clearTimeout(timer);
-    };
-  }, []);
-  return stamp;
-}
+const STEP_ROWS = 4;
+const LEAST_ROWS = 20;
+/** How many values a filter offers. */
+const OPTIONS = 500;
 
 /**
- * @param {{label: string, rows: object[], columns: {key: string, label: string, value: (row: object) => any, show?: (row: object) => any,
- *   minor?: boolean, right?: boolean}[], filters?: {key: string, label: string, value: (row: object) => string, name?: (value: string) => string}[],
- *   sort: string, search: (row: object) => string, empty: any}} given
+ * @template Row
+ * @typedef {{
+ *   key: string,
+ *   label: string,
+ *   value: (row: Row) => unknown,
+ *   show?: (row: Row) => unknown,
+ *   minor?: boolean,
+ *   right?: boolean,
+ * }} Column  `value`: what is sorted by, and shown unless there is `show`; `minor`: hidden on
+ * narrow
+ *   screens
+ */
+
+/**
+ * @template Row
+ * @typedef {{
+ *   key: string,
+ *   label: string,
+ *   value: (row: Row) => string | null | undefined,
+ *   name?: (value: string) => string,
+ * }} Filter
+ */
+
+/**
+ * @template {{id: string | number}} Row
+ * @param {{
+ *   label: string,
+ *   rows: Row[],
+ *   columns: Column<Row>[],
+ *   filters?: Filter<Row>[],
+ *   sort: string,
+ *   search: (row: Row) => string,
+ *   empty: unknown,
+ * }} props  `sort`: the key of the column that orders the rows at first, with `-` for descending
  */
 export function Table({ label, rows, columns, filters = [], sort: defaultSort, search, empty }) {
   const { query } = route.value;
-  const text = (query.get('q') ?? '').toLowerCase();
   const sort = query.get('sort') ?? defaultSort;
   const isDown = sort.startsWith('-');
   const column = columns.find((one) => one.key === sort.replace('-', '')) ?? columns[0];
+  const found = select(rows, {
+    text: query.get('q') ?? '',
+    search,
+    filters: filters.map(({ key, value }) => ({ wanted: query.get(key), value })),
+    value: column.value,
+    isDown,
+  });
 
-  let found = rows;
-  for (const filter of filters) {
-    const wanted = query.get(filter.key);
-    if (wanted) found = found.filter((row) => filter.value(row) === wanted);
-  }
-  if (text) found = found.filter((row) => search(row).toLowerCase().includes(text));
-  const keyed = found.map((row) => [key(column.value(row)), row]);
-  keyed.sort(byKey);
-  if (isDown) keyed.reverse();
-
-  const [box, first, last] = useSight(keyed.length);
+  const [box, first, last] = useVisible(found.length);
+  /** @param {Column<Row>} one */
   const head = (one) => {
-    const is = one === column;
-    const next = is && !isDown ? `-${one.key}` : one.key;
-    return html`<th
-      key=${one.key}
-      scope="col"
-      class=${cell(one)}
-      aria-sort=${is ? (isDown ? 'descending' : 'ascending') : 'none'}
-    >
+    const direction = one !== column ? 'none' : isDown ? 'descending' : 'ascending';
+    const next = direction === 'ascending' ? `-${one.key}` : one.key;
+    return html`<th key=${one.key} scope="col" class=${cellClass(one)} aria-sort=${direction}>
       <button
         type="button"
         onClick=${() => adjust({ sort: next === defaultSort ? null : next })}
       >
         ${one.label}
-        <span class="arrow" aria-hidden="true">
-          ${is ? (isDown ? '↓' : '↑') : ''}
-        </span>
+        <span class="arrow" aria-hidden="true">${ARROWS[direction]}</span>
       </button>
     </th>`;
   };
+  /**
+   * @param {Row} row
+   * @param {number} index
+   */
+  const body = (row, index) => html`<tr key=${row.id} aria-rowindex=${first + index + 2}>
+    ${columns.map((one, at) => {
+      const content = one.show ? one.show(row) : one.value(row);
+      return at === 0
+        ? html`<th scope="row" class=${cellClass(one)}>${content}</th>`
+        : html`<td class=${cellClass(one)}>${content}</td>`;
+    })}
+  </tr>`;
+  const total = number(rows.length);
   return html`
     <div class="tools" role="search" aria-label=${`Search ${label}`}>
       <input
@@ -86,10 +105,10 @@ export function Table({ label, rows, columns, filters = [], sort: defaultSort, s
         placeholder="Search"
         aria-label=${`Search ${label}`}
         value=${query.get('q') ?? ''}
-        onInput=${(event) => adjust({ q: event.target.value })}
+        onInput=${(/** @type {any} */ event) => adjust({ q: event.target.value })}
       />
       ${filters.map(
-        (filter) => html`<${Filter}
+        (filter) => html`<${Choice}
           key=${filter.key}
           filter=${filter}
           rows=${rows}
@@ -97,95 +116,83 @@ export function Table({ label, rows, columns, filters = [], sort: defaultSort, s
         />`,
       )}
       <span class="faint" role="status">
-        ${
-          keyed.length === rows.length
-            ? number(rows.length)
-            : `${number(keyed.length)} of ${number(rows.length)}`
-        }
+        ${found.length === rows.length ? total : `${number(found.length)} of ${total}`}
       </span>
     </div>
     <div class="table-box" role="region" aria-label=${label} tabindex="0">
-      <table ref=${box} aria-rowcount=${keyed.length + 1}>
+      <table ref=${box} aria-rowcount=${found.length + 1}>
         <thead>
           <tr aria-rowindex="1">${columns.map(head)}</tr>
         </thead>
         <tbody>
-          ${
-            first > 0 &&
-            html`<tr class="gap" aria-hidden="true" style=${{ height: `${first * ROW_REM}rem` }}>
-              <td colspan=${columns.length}></td>
-            </tr>`
-          }
-          ${keyed.slice(first, last).map(
-            ([, row], index) => html`<tr key=${row.id} aria-rowindex=${first + index + 2}>
-              ${columns.map((one, at) =>
-                at === 0
-                  ? html`<th scope="row" class=${cell(one)}>
-                    ${one.show ? one.show(row) : one.value(row)}
-                  </th>`
-                  : html`<td class=${cell(one)}>${one.show ? one.show(row) : one.value(row)}</td>`,
-              )}
-            </tr>`,
-          )}
-          ${
-            last < keyed.length &&
-            html`<tr
-              class="gap"
-              aria-hidden="true"
-              style=${{ height: `${(keyed.length - last) * ROW_REM}rem` }}
-            >
-              <td colspan=${columns.length}></td>
-            </tr>`
-          }
+          <${Gap} rows=${first} columns=${columns.length} />
+          ${found.slice(first, last).map(body)}
+          <${Gap} rows=${found.length - last} columns=${columns.length} />
         </tbody>
       </table>
-      ${keyed.length === 0 && html`<div class="empty">${rows.length ? 'Nothing matches.' : empty}</div>`}
+      ${
+        found.length === 0 &&
+        html`<div class="empty">${rows.length ? 'Nothing matches.' : empty}</div>`
+      }
     </div>
   `;
 }
 
-const cell = (column) =>
-  `${column.minor ? 'minor ' : ''}${column.right ? 'right' : ''}`.trim() || undefined;
+const ARROWS = { none: '', ascending: '↑', descending: '↓' };
 
-function Filter({ filter, rows, value }) {
-  const counts = new Map();
-  for (const row of rows) {
-    const one = filter.value(row);
-    if (one) counts.set(one, (counts.get(one) ?? 0) + 1);
-  }
-  const name = filter.name ?? ((one) => one);
-  const options = [...counts]
-    .map(([one, many]) => [natural(name(one)), one, name(one), many])
-    .sort(byKey);
+/** @param {{minor?: boolean, right?: boolean}} column */
+const cellClass = ({ minor, right }) =>
+  `${minor ? 'minor ' : ''}${right ? 'right' : ''}`.trim() || undefined;
+
+/**
+ * The room of rows that are not drawn.
+ * @param {{rows: number, columns: number}} props
+ */
+function Gap({ rows, columns }) {
+  if (rows <= 0) return null;
+  return html`<tr class="gap" aria-hidden="true" style=${{ height: `${rows * ROW_REM}rem` }}>
+    <td colspan=${columns}></td>
+  </tr>`;
+}
+
+/**
+ * @template Row
+ * @param {{filter: Filter<Row>, rows: Row[], value: string}} props
+ */
+function Choice({ filter, rows, value }) {
+  const options = tally(rows, filter.value, filter.name ?? String).slice(0, OPTIONS);
   return html`<select
     aria-label=${filter.label}
     value=${value}
-    onChange=${(event) => adjust({ [filter.key]: event.target.value })}
+    onChange=${(/** @type {any} */ event) => adjust({ [filter.key]: event.target.value })}
   >
-    <option value="">${filter.label}: any</option>
-    ${options.slice(0, 500).map(
-      ([, one, label, many]) => html`<option key=${one} value=${one}>
-        ${label} (${many})
-      </option>`,
+    <option value="">${filter.label}: all</option>
+    ${options.map(
+      (one) => html`<option key=${one.value} value=${one.value}>${one.name} (${one.many})</option>`,
     )}
   </select>`;
 }
 
-/** Which rows of a table are in sight as the page is scrolled. */
-function useSight(count) {
-  const box = useRef();
+/**
+ * The range of rows that is visible: [the table's ref, first, end].
+ * @param {number} count
+ * @returns {[{current: HTMLTableElement | null}, number, number]}
+ */
+function useVisible(count) {
+  const box = useRef(/** @type {HTMLTableElement | null} */ (null));
   const [[first, last], set] = useState([0, 60]);
   useLayoutEffect(() => {
     const look = () => {
       if (!box.current) return;
-      const height = ROW_REM * parseFloat(getComputedStyle(document.documentElement).fontSize);
+      const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+      const height = ROW_REM * rem;
       const top = -box.current.getBoundingClientRect().top;
       const from = Math.max(0, Math.floor(top / height) - SPARE_ROWS);
       const until = Math.ceil((top + innerHeight) / height) + SPARE_ROWS;
-      // In steps, so that scrolling by one row does not draw all of them anew.
-      set((before) =>
-        Math.abs(before[0] - from) < 4 && Math.abs(before[1] - until) < 4 ? before : [from, until],
-      );
+      set((before) => {
+        const moved = Math.max(Math.abs(before[0] - from), Math.abs(before[1] - until));
+        return moved < STEP_ROWS ? before : [from, until];
+      });
     };
     look();
     addEventListener('scroll', look, { passive: true });
@@ -196,5 +203,5 @@ function useSight(count) {
     };
   }, []);
   const start = Math.min(first, Math.max(0, count - 1));
-  return [box, start, Math.min(count, Math.max(last, start + 20))];
+  return [box, start, Math.min(count, Math.max(last, start + LEAST_ROWS))];
 }

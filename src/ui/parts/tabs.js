@@ -1,12 +1,17 @@
-// Views of one thing beside each other; which one is open stands in the address.
+// The views of one thing; the address says which one is open.
+// @ts-check
 
 import { html } from '../html.js';
 import { route, to } from '../router.js';
 
-/** @param {{tabs: Record<string, [string, () => any]>}} given  The one with the empty name is open at first. */
+/**
+ * Labels and contents by name. The one with the empty name is open at first.
+ * @param {{tabs: Record<string, [string, () => unknown]>}} props
+ */
 export function Tabs({ tabs }) {
   const { parts, query } = route.value;
-  const open = tabs[query.get('view') ?? ''] ? (query.get('view') ?? '') : '';
+  const wanted = query.get('view') ?? '';
+  const open = tabs[wanted] ? wanted : '';
   return html`
     <nav class="tabs" aria-label="Parts of this page">
       ${Object.entries(tabs).map(

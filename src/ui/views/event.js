@@ -1,103 +1,76 @@
-// One event: what it says, what it answers, and what came of it.
+// One event: what it says, what caused it, and what it led to.
+// @ts-check
 
-import { html } from '../html.js';
+/** @import { Event, EventPage as Page } from '../types.js' */
+
 import { read } from '../api.js';
+import { html } from '../html.js';
+import { learnNames, namesKnown } from '../names.js';
+import { Busy, Fact, Facts, Failure, Subjects, Title } from '../parts/bits.js';
+import { Chain } from '../parts/chain.js';
+import { useLoad } from '../parts/hooks.js';
+import { FACTS, actorName, groupOf } from '../pure/events.js';
+import { moment } from '../pure/format.js';
+import { masked } from '../pure/variables.js';
 import { to } from '../router.js';
+import { say } from '../says.js';
 import { shown, travel } from '../time.js';
-import {
-  FACTS,
-  actorName,
-  clock,
-  groupOf,
-  learnNames,
-  masked,
-  moment,
-  namesKnown,
-  say,
-} from '../words.js';
-import { Busy, Fact, Facts, Failure, Title, useLoad } from '../parts/bits.js';
-import { Subjects } from './events.js';
 
-/** So far behind an event its effects are looked for. */
+/** How many events after it are searched for its effects. */
 const EFFECTS_WITHIN = 2000;
+/** How many causes and effects are shown. */
 const CAUSES = 20;
+const EFFECTS = 200;
 
+/**
+ * @param {string} seq
+ * @param {AbortSignal} abort
+ */
 async function load(seq, abort) {
+  /** @type {Event} */
   const event = await read(`/events/${seq}`, {}, abort);
+  /** @type {Event[]} */
   const causes = [];
   for (let cause = event.cause; cause && causes.length < CAUSES;) {
+    /** @type {Event} */
     const one = await read(`/events/${cause}`, {}, abort);
     causes.push(one);
     cause = one.cause;
   }
-  const after = await read(
-    '/events',
-    { after: seq, limit: EFFECTS_WITHIN, kind: FACTS.join(',') },
-    abort,
-  );
+  const query = { after: seq, limit: EFFECTS_WITHIN, kind: FACTS.join(',') };
+  /** @type {Page} */
+  const after = await read('/events', query, abort);
   const effects = after.events.filter((one) => one.cause === event.seq);
   learnNames([...causes, event, ...effects]);
   return { event, causes, effects };
 }
 
+/** @param {{seq: string}} props */
 export function EventPage({ seq }) {
   const { data, problem } = useLoad((abort) => load(seq, abort), [seq]);
   namesKnown.value;
-  if (problem)
+  if (problem) {
     return html`
       <${Title}>Event ${seq}<//>
-      <section class="panel">
-        <${Failure} problem=${problem} what="events" />
-      </section>
+      <section class="panel"><${Failure} problem=${problem} what="events" /></section>
     `;
-  if (!data) return html`<${Busy}>Reading event ${seq} …<//>`;
+  }
+  if (!data) return html`<${Busy}>Loading event ${seq} …<//>`;
   const { event, causes, effects } = data;
-  const world = shown.value;
   const number = Number(seq);
   return html`
-    <${Title}
-      sub=${say(event, world)}
-      actions=${html`
-        <button type="button" onClick=${() => travel({ seq: number })}>
-          Show the cluster then
-        </button>
-        <a
-          class="button"
-          aria-label="The event before"
-          aria-disabled=${number <= 1}
-          href=${to(['events', Math.max(1, number - 1)])}
-        >
-          ◂
-        </a>
-        <a class="button" aria-label="The event after" href=${to(['events', number + 1])}>
-          ▸
-        </a>
-      `}
-    >
+    <${Title} sub=${say(event, shown.value)} actions=${html`<${Actions} seq=${number} />`}>
       Event ${seq}
     <//>
     <div class="columns">
       <section class="panel">
         <h2>${event.kind}</h2>
         <${Facts}>
-          <${Fact} name="When">
-            ${moment(event.at)}.${clock(event.at, true).split('.')[1]}
-          <//>
-          <${Fact} name="By">
-            ${actorName(event.actor)} <span class="faint">(${event.actor.type})</span>
-          <//>
-          <${Fact} name="About">
-            <${Subjects} event=${event} />
-          <//>
-          ${
-            event.request_id &&
-            html`<${Fact} name="Request">
-              <code>${event.request_id}</code>
-            <//>`
-          }
-          <${Fact} name="Id">
-            <code>${event.id}</code>
-          <//>
+          <${Fact} name="When">${moment(event.at, true)}<//>
+          <${Fact} name="By"><${By} event=${event} /><//>
+          <${Fact} name="About"><${Subjects} event=${event} /><//>
+          ${event.request_id && html`<${Fact} name="Request"><code>${event.request_id}</code><//>`}
+          <${Fact} name="ID"><code>${event.id}</code><//>
         <//>
         <h3>Data</h3>
         <pre class="output is-wrapped" tabindex="0" aria-label="The event's data">
@@ -105,30 +78,46 @@ export function EventPage({ seq }) {
         </pre>
       </section>
       <section class="panel">
-        <h2>Because of</h2>
-        ${causes.length ? html`<${Chain} events=${causes} world=${world} />` : html`<p class="faint">Nothing before it: it began here.</p>`}
-        <h2>What came of it</h2>
-        ${effects.length ? html`<${Chain} events=${effects} world=${world} />` : html`<p class="faint">Nothing that names it as its cause.</p>`}
+        <h2>Caused by</h2>
+        <${Events} events=${causes} none="Nothing: the chain of causes starts here" />
+        <h2>Led to</h2>
+        <${Events} events=${effects} none="Nothing" />
       </section>
     </div>
   `;
 }
 
-function Chain({ events, world }) {
-  return html`<ol class="chain">
-    ${events.slice(0, 200).map(
-      (event) => html`<li key=${event.seq} class=${`mark-${groupOf(event)}`}>
-        <span class="when">
-          <a href=${to(['events', event.seq])}>#${event.seq}</a>${' '}
-          <time datetime=${event.at}>${clock(event.at, true)}</time>
-        </span>
-        <span class="what">
-          ${say(event, world)}${' '}
-          <span class="faint">
-            ${event.kind}, ${actorName(event.actor)}
-          </span>
-        </span>
-      </li>`,
-    )}
-  </ol>`;
+/** @param {{event: Event}} props */
+function By({ event: { actor } }) {
+  const name = actorName(actor);
+  return html`${name}${name !== actor.type && html` <span class="faint">(${actor.type})</span>`}`;
+}
+
+/** @param {{seq: number}} props */
+function Actions({ seq }) {
+  return html`
+    <button type="button" onClick=${() => travel({ seq })}>Show the cluster then</button>
+    <a
+      class="button"
+      aria-label="Previous event"
+      aria-disabled=${seq <= 1}
+      href=${to(['events', String(Math.max(1, seq - 1))])}
+    >
+      ◂
+    </a>
+    <a class="button" aria-label="Next event" href=${to(['events', String(seq + 1)])}>▸</a>
+  `;
+}
+
+/** @param {{events: Event[], none: string}} props */
+function Events({ events, none }) {
+  if (!events.length) return html`<p class="faint">${none}</p>`;
+  const items = events.slice(0, EFFECTS).map((event) => ({
+    seq: event.seq,
+    at: event.at,
+    group: groupOf(event),
+    says: say(event, shown.value),
+    note: `${event.kind}, ${actorName(event.actor)}`,
+  }));
+  return html`<${Chain} items=${items} />`;
 }

@@ -1,143 +1,164 @@
 // What if: recorded history under another policy. Both runs over one time axis.
+// @ts-check
 
+/** @import { Query, Replay } from '../types.js' */
+
+import { description, isAbort, Problem, routeOf, send } from '../api.js';
 import { html, useRef, useState } from '../html.js';
-import { description, has, Problem, schema, send } from '../api.js';
-import { route, to } from '../router.js';
-import { parsePoint } from '../time.js';
-import { clock, count, number, span } from '../words.js';
 import { Busy, Failure, Title } from '../parts/bits.js';
+import { Chain } from '../parts/chain.js';
 import { Steps } from '../parts/chart.js';
-import { Help } from '../parts/form.js';
+import { Help } from '../parts/field.js';
+import { follow, labelOf } from '../pure/fields.js';
+import { count, number, span } from '../pure/format.js';
+import { parsePoint, POINT_EXAMPLES } from '../pure/point.js';
+import { route } from '../router.js';
 
+const ABOUT =
+  'Replays recorded history under another policy: the same failures, other decisions. ' +
+  'Nothing is changed.';
 const STRATEGIES = ['spread', 'binpack', 'resources'];
-/** What the contract names; the daemon's own description may have more. */
-const SETTINGS = [
-  { name: 'strategy', help: 'How a node is chosen among those that fit.' },
-  { name: 'unhealthy_after', help: 'Failed probes in a row that make a node DOWN.' },
-  { name: 'max_migrations', help: 'Containers that may move at a time.' },
-];
-const SETTING_LIMIT = 40;
+/** How many differences are listed, and how many nodes of the fullest moment. */
+const DIFFERENCES = 1000;
+const PEAK = 6;
 
-/** The settings of a policy, as the daemon describes them. */
+/** @typedef {{name: string, help: string | undefined}} Setting */
+
+/**
+ * The settings of a policy, as the daemon describes its answer.
+ * @returns {Setting[]}
+ */
 function settings() {
-  if (!has('/replay')) return SETTINGS;
-  const { follow, all } = schema('');
-  const body = Object.entries(description.value.paths).find(([path]) =>
-    path.endsWith('/replay'),
-  )?.[1].post?.requestBody?.content?.['application/json']?.schema;
-  const policy = follow(body)?.properties?.policy;
-  const properties = follow(policy?.oneOf?.find((one) => one.$ref) ?? policy)?.properties;
-  if (!properties || !all) return SETTINGS;
-  return Object.entries(properties)
-    .slice(0, SETTING_LIMIT)
-    .map(([name, given]) => ({
-      name,
-      help: follow(given)?.description ?? given.oneOf?.find((one) => one.$ref)?.description,
-    }));
+  const json = routeOf('/replay')?.post?.responses?.[200]?.content?.['application/json'];
+  const whole = follow(description.value, json?.schema);
+  const parts = [whole, ...(whole?.allOf ?? [])];
+  const policy = parts.find((part) => part?.properties?.policy)?.properties?.policy;
+  const properties = follow(description.value, policy)?.properties ?? {};
+  return Object.entries(properties).map(([name, given]) => {
+    const schema = follow(description.value, given);
+    return { name, help: schema?.description };
+  });
 }
 
+/**
+ * What a form asks for. Throws a Problem for a field that cannot be read.
+ * @param {FormData} form
+ */
+function requestOf(form) {
+  /** @param {string} name */
+  const textOf = (name) => String(form.get(name) ?? '').trim();
+  /** @param {string} name */
+  const pointOf = (name) => {
+    const text = textOf(name);
+    if (!text) return undefined;
+    const point = parsePoint(text, Date.now());
+    if (!point) {
+      const detail = `\`${text}\` is not a moment: write ${POINT_EXAMPLES}`;
+      throw new Problem(422, { field: name, detail });
+    }
+    return point.seq ?? new Date(point.at ?? 0).toISOString();
+  };
+  /** @type {Query} */
+  const policy = {};
+  for (const { name } of settings()) {
+    const text = textOf(`policy.${name}`);
+    if (text) policy[name] = /^\d+(\.\d+)?$/.test(text) ? Number(text) : text;
+  }
+  return { from: pointOf('from'), to: pointOf('to'), policy };
+}
+
+/** @typedef {{busy?: AbortController, problem?: Problem, data?: Replay}} State */
+
 export function WhatIf() {
-  const [state, setState] = useState({});
-  const abort = useRef(null);
-  const { query } = route.value;
+  const [state, setState] = useState(/** @type {State} */ ({}));
+  const { busy, problem, data } = state;
+  /** @param {SubmitEvent & {currentTarget: HTMLFormElement}} event */
   const run = async (event) => {
     event.preventDefault();
-    const form = new FormData(event.target);
-    const point = (name) => {
-      const text = form.get(name).trim();
-      if (!text) return undefined;
-      const parsed = parsePoint(text);
-      if (!parsed)
-        throw new Problem(422, {
-          field: name,
-          detail: `\`${text}\` is not a moment: write 03:02, 2026-11-22 03:02, 10 min, or #812`,
-        });
-      return parsed.seq ?? new Date(parsed.at).toISOString();
-    };
-    abort.current = new AbortController();
-    const policy = {};
-    for (const { name } of settings()) {
-      const text = form.get(`policy.${name}`)?.trim();
-      if (text) policy[name] = /^\d+(\.\d+)?$/.test(text) ? Number(text) : text;
-    }
+    const abort = new AbortController();
     try {
-      const body = { from: point('from'), to: point('to'), policy };
-      setState({ busy: true });
-      const answer = await send('POST', '/replay', { body, signal: abort.current.signal });
+      const body = requestOf(new FormData(event.currentTarget));
+      setState({ busy: abort });
+      const answer = await send('POST', '/replay', { body, signal: abort.signal });
       setState({ data: await answer.json() });
-    } catch (problem) {
-      if (problem.name === 'AbortError') setState({});
-      else if (problem instanceof Problem) setState({ problem });
-      else throw problem;
+    } catch (error) {
+      if (isAbort(error)) setState({});
+      else if (error instanceof Problem) setState({ problem: error });
+      else throw error;
     }
   };
-  const error = (name) =>
-    state.problem?.field === name && html`<span class="error">${state.problem.message}</span>`;
   return html`
-    <${Title} sub="Recorded history, folded again under another policy: the same failures, other decisions. Nothing is changed.">
-      What-if
-    <//>
+    <${Title} sub=${ABOUT}>What-if<//>
     <section class="panel">
       <form class="form is-wide" onSubmit=${run}>
-        <div class="field">
-          <label for="whatif-from">From</label>
-          <input
-            id="whatif-from"
-            name="from"
-            placeholder="the beginning"
-            defaultValue=${query.get('from') ?? ''}
-          />
-          <p class="help">${error('from') || 'A time, how long ago, or an event.'}</p>
-        </div>
-        <div class="field">
-          <label for="whatif-to">To</label>
-          <input
-            id="whatif-to"
-            name="to"
-            placeholder="now"
-            defaultValue=${query.get('to') ?? ''}
-          />
-          <p class="help">${error('to') || 'Empty: now.'}</p>
-        </div>
-        ${settings().map(
-          ({ name, help }) => html`<div class="field" key=${name}>
-            <label for=${`whatif-${name}`}>${name.replaceAll('_', ' ')}</label>
-            ${
-              name === 'strategy'
-                ? html`<select id="whatif-strategy" name="policy.strategy">
-                  <option value="">as it was</option>
-                  ${STRATEGIES.map((one) => html`<option key=${one}>${one}</option>`)}
-                </select>`
-                : html`<input
-                  id=${`whatif-${name}`}
-                  name=${`policy.${name}`}
-                  placeholder="as it was"
-                />`
-            }
-            <p class="help">${error(`policy.${name}`) || html`<${Help} text=${help} />`}</p>
-          </div>`,
-        )}
+        <${Inputs} problem=${problem} />
         <div class="buttons">
-          <button class="primary" disabled=${state.busy}>
-            Replay
-          </button>
-          ${
-            state.busy &&
-            html`<button type="button" onClick=${() => abort.current.abort()}>
-              Stop
-            </button>`
-          }
+          <button class="primary" disabled=${busy}>Replay</button>
+          ${busy && html`<button type="button" onClick=${() => busy.abort()}>Stop</button>`}
         </div>
       </form>
       <div aria-live="polite">
-        ${state.busy && html`<${Busy}>Folding history twice …<//>`}
-        ${state.problem && html`<${Failure} problem=${state.problem} what="what-if runs (replay)" />`}
+        ${busy && html`<${Busy}>Replaying …<//>`}
+        ${problem && html`<${Failure} problem=${problem} what="what-if runs (replay)" />`}
       </div>
     </section>
-    ${state.data && html`<${Result} data=${state.data} />`}
+    ${data && html`<${Result} data=${data} />`}
   `;
 }
 
+/** @param {{problem: Problem | undefined}} props */
+function Inputs({ problem }) {
+  const { query } = useRef(route.peek()).current;
+  /**
+   * @param {string} name
+   * @param {unknown} help
+   */
+  const helpOf = (name, help) =>
+    html`<p class="help">
+      ${problem?.field === name ? html`<span class="error">${problem.message}</span>` : help}
+    </p>`;
+  return html`
+    <div class="field">
+      <label for="whatif-from">From</label>
+      <input
+        id="whatif-from"
+        name="from"
+        placeholder="the beginning"
+        defaultValue=${query.get('from') ?? ''}
+      />
+      ${helpOf('from', 'A time, how long ago, or an event')}
+    </div>
+    <div class="field">
+      <label for="whatif-to">To</label>
+      <input id="whatif-to" name="to" placeholder="now" defaultValue=${query.get('to') ?? ''} />
+      ${helpOf('to', 'Empty: now')}
+    </div>
+    ${settings().map(
+      ({ name, help }) => html`<div class="field" key=${name}>
+        <label for=${`whatif-${name}`}>${labelOf(name)}</label>
+        <${Input} name=${name} />
+        ${helpOf(`policy.${name}`, html`<${Help} text=${help} />`)}
+      </div>`,
+    )}
+  `;
+}
+
+/** @param {{name: string}} props */
+function Input({ name }) {
+  const common = { id: `whatif-${name}`, name: `policy.${name}` };
+  if (name !== 'strategy') return html`<input ...${common} placeholder="unchanged" />`;
+  return html`<select ...${common}>
+    <option value="">unchanged</option>
+    ${STRATEGIES.map((one) => html`<option key=${one}>${one}</option>`)}
+  </select>`;
+}
+
+/** @typedef {Replay['recorded']} Figures */
+
+/**
+ * @type {['migrations' | 'launches' | 'failed' | 'down_seconds', string, (value: number) =>
+ *   string][]}
+ */
 const FIGURES = [
   ['migrations', 'Migrations', number],
   ['launches', 'Launches', number],
@@ -145,95 +166,89 @@ const FIGURES = [
   ['down_seconds', 'Down, over all containers', (seconds) => span(seconds * 1000)],
 ];
 
+/** @param {Figures} run */
+const moves = (run) => count(run.migrations, 'migration');
+
+/** @param {{data: Replay}} props */
 function Result({ data }) {
-  const { recorded, replayed, from, to: until } = data;
-  const peak = (run) =>
-    run.peak
-      ?.map((one) => `${one.node} ${one.containers}`)
-      .slice(0, 6)
-      .join(', ') || '–';
-  const line = (label, run, className) => ({
-    label,
-    className,
-    steps: (run.imbalance ?? []).map(({ at, spread }) => [Date.parse(at), spread]),
-  });
+  const { recorded, replayed } = data;
+  const differences = data.differences.slice(0, DIFFERENCES);
+  const items = differences.map(({ seq, at, says }) => ({ seq, at, says, group: 'moves' }));
+  const policy = Object.entries(data.policy).map(
+    ([name, value]) => `${name} = ${typeof value === 'object' ? JSON.stringify(value) : value}`,
+  );
   return html`
     <section class="panel">
       <h2>Both runs</h2>
       <${Steps}
         label="Imbalance: most minus fewest containers per node"
         lines=${[
-          line('recorded', recorded, 'is-recorded'),
-          line('replayed', replayed, 'is-replayed'),
+          lineOf('recorded', recorded, 'is-recorded'),
+          lineOf('replayed', replayed, 'is-replayed'),
         ]}
-        from=${Date.parse(from.at)}
-        to=${Date.parse(until.at)}
-        describe=${`Recorded: ${count(recorded.migrations, 'migration')}; replayed: ${count(replayed.migrations, 'migration')}.`}
+        from=${Date.parse(data.from.at ?? '')}
+        to=${Date.parse(data.to.at ?? '')}
+        describe=${`Recorded: ${moves(recorded)}; replayed: ${moves(replayed)}.`}
       />
-      <div class="table-box" tabindex="0" role="region" aria-label="Figures of both runs">
-        <table class="plain">
-          <thead>
-            <tr>
-              <th scope="col">Figure</th>
-              <th scope="col" class="right">
-                Recorded
-              </th>
-              <th scope="col" class="right">
-                Under this policy
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            ${FIGURES.map(
-              ([key, label, show]) => html`<tr key=${key}>
-                <th scope="row">${label}</th>
-                <td class="right">${show(recorded[key])}</td>
-                <td
-                  class=${`right ${replayed[key] < recorded[key] ? 'is-good' : replayed[key] > recorded[key] ? 'is-bad' : ''}`}
-                >
-                  ${show(replayed[key])}
-                </td>
-              </tr>`,
-            )}
-            <tr>
-              <th scope="row">Most at a time</th>
-              <td class="right">${peak(recorded)}</td>
-              <td class="right">${peak(replayed)}</td>
-            </tr>
-          </tbody>
-        </table>
-      </div>
+      <${FigureTable} recorded=${recorded} replayed=${replayed} />
       <h3>Policy</h3>
-      <p>
-        <code>
-          ${Object.entries(data.policy)
-            .map(
-              ([name, value]) =>
-                `${name} = ${typeof value === 'object' ? JSON.stringify(value) : value}`,
-            )
-            .join(', ')}
-        </code>
-      </p>
+      <p><code>${policy.join(', ')}</code></p>
     </section>
     <section class="panel">
-      <h2>${count(data.differences_count ?? data.differences.length, 'difference')}</h2>
-      ${data.differences.length === 0 && html`<p class="faint">Both runs are the same.</p>`}
-      <ol class="chain">
-        ${data.differences.slice(0, 1000).map(
-          (one, index) => html`<li key=${index} class="mark-moves">
-            <span class="when">
-              ${
-                one.seq &&
-                html`
-                  <a href=${to(['events', one.seq])}>#${one.seq}</a>${' '}
-                `
-              }
-              <time datetime=${one.at}>${clock(one.at)}</time>
-            </span>
-            <span class="what">${one.says}</span>
-          </li>`,
-        )}
-      </ol>
+      <h2>${count(data.differences_count, 'difference')}</h2>
+      ${!items.length && html`<p class="faint">Both runs are the same.</p>`}
+      <${Chain} items=${items} millis=${false} />
     </section>
   `;
 }
+
+/**
+ * @param {string} label
+ * @param {Figures} run
+ * @param {string} className
+ */
+const lineOf = (label, run, className) => ({
+  label,
+  className,
+  steps: run.imbalance.map(({ at, spread }) => [Date.parse(at), spread]),
+});
+
+/** @param {{recorded: Figures, replayed: Figures}} props */
+function FigureTable({ recorded, replayed }) {
+  /** @param {Figures} run */
+  const peakOf = ({ peak }) =>
+    peak
+      .slice(0, PEAK)
+      .map((one) => `${one.node} ${one.containers}`)
+      .join(', ') || '–';
+  return html`<div class="table-box" tabindex="0" role="region" aria-label="Figures of both runs">
+    <table class="plain">
+      <thead>
+        <tr>
+          <th scope="col">Figure</th>
+          <th scope="col" class="right">Recorded</th>
+          <th scope="col" class="right">Under this policy</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${FIGURES.map(
+          ([key, label, show]) => html`<tr key=${key}>
+            <th scope="row">${label}</th>
+            <td class="right">${show(recorded[key])}</td>
+            <td class=${`right ${verdictOf(replayed[key] - recorded[key])}`}>
+              ${show(replayed[key])}
+            </td>
+          </tr>`,
+        )}
+        <tr>
+          <th scope="row">Most containers at one time</th>
+          <td class="right">${peakOf(recorded)}</td>
+          <td class="right">${peakOf(replayed)}</td>
+        </tr>
+      </tbody>
+    </table>
+  </div>`;
+}
+
+/** Less is better. @param {number} more */
+const verdictOf = (more) => (more < 0 ? 'is-good' : more > 0 ? 'is-bad' : '');
