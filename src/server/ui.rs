@@ -1,11 +1,11 @@
 //! The web UI: the page at `/`, and the files of `src/ui` that it loads.
 //!
-//! The files are embedded in the program; a debug build reads them from the disk, so that a change is there with the
-//! next reload. Their addresses name a digest over all of them (`/ui/DIGEST/main.js`), so a browser may keep
-//! them for ever, and a program with other files has other addresses.
+//! The files are embedded in the program; a debug build reads them from disk, so that a reload shows a change. Their
+//! addresses contain a digest over all of them (`/ui/DIGEST/main.js`), so that browsers can cache them indefinitely: a
+//! program with other files has other addresses.
 //!
-//! Architecture Invariant: the web UI is a client of the public API and of nothing else. There is no route for it but
-//! these two, which serve files.
+//! Architecture Invariant: the web UI is a client of the public API and of nothing else. Its only routes are these
+//! two, which serve files.
 
 use super::problem::Problem;
 use super::{Answered, Api, SEQ_HEADER};
@@ -25,21 +25,21 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    // The files are no part of the API: the document does not have them.
+    // The files are not part of the API, so they are not in its description.
     OpenApiRouter::new().routes(routes!(page)).route("/ui/{digest}/{*path}", get(file))
 }
 
-/// What the page may do: load our own files, talk to us, and nothing else.
+/// The content security policy: the page may load its own files, call the API, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
-/// For what never changes under its address.
-const FOR_EVER: &str = "public, max-age=31536000, immutable";
-/// For what is asked for again each time.
-const ASK_AGAIN: &str = "no-cache";
-/// The page, among the files.
+/// Caching of what never changes under its address.
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+/// Caching of what is revalidated each time.
+const REVALIDATE: &str = "no-cache";
+/// The page's file.
 const PAGE: &str = "index.html";
-/// The one script that is none, among them.
-const NO_MODULE: &str = "again.js";
+/// The one script that is not a module.
+const CLASSIC_SCRIPT: &str = "again.js";
 
 /// The files of `src/ui`. Those without a [`media_type`], such as licences, are embedded but not served: to select files
 /// by pattern, rust-embed would compile a regex engine into the program.
@@ -58,11 +58,11 @@ fn media_type(path: &str) -> Option<&'static str> {
     })
 }
 
-/// A file, ready to be sent.
+/// A file with its media type.
 struct File {
     media: &'static str,
     plain: Bytes,
-    /// Compressed, once somebody wants it so.
+    /// Compressed at the first request that accepts gzip.
     gzip: OnceLock<Bytes>,
 }
 
@@ -75,15 +75,14 @@ impl File {
         self.gzip.get_or_init(|| {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
             let gzip = encoder.write_all(&self.plain).and_then(|()| encoder.finish());
-            // Writing to memory does not fail; if it did, the plain form would be sent.
+            // Writing to memory does not fail; if it did, the plain form would be sent instead.
             gzip.unwrap_or_default().into()
         })
     }
 }
 
-/// All files.
 struct Site {
-    /// Over all of them.
+    /// The digest over all files, in hex.
     digest: String,
     files: BTreeMap<String, File>,
 }
@@ -96,7 +95,7 @@ impl Site {
         names.sort();
         for name in names {
             let (Some(media), Some(content)) = (media_type(&name), Embedded::get(&name)) else { continue };
-            // With lengths, so that no two sets of files read as the same bytes.
+            // With lengths, so that no two sets of files hash the same bytes.
             hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
             hasher.update(&(content.data.len() as u64).to_le_bytes()).update(&content.data);
             files.insert(name.to_string(), File::new(media, content.data.into_owned()));
@@ -105,7 +104,7 @@ impl Site {
         Self { digest, files }
     }
 
-    /// What the program has embedded; in a debug build, what was on the disk within the last second.
+    /// The embedded files; in a debug build, the files on disk, at most a second old.
     fn now() -> Arc<Self> {
         static READ: Mutex<Option<(Instant, Arc<Site>)>> = Mutex::new(None);
         let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,13 +116,13 @@ impl Site {
         }
     }
 
-    /// The page, which knows where the files and the API are. It names all modules, so that they are fetched at
-    /// once and not one after another as they import each other.
+    /// The page, with the addresses of the files and of the API. It preloads all modules, which otherwise would be
+    /// fetched one after another as they import each other.
     fn page(&self, api_version: &str) -> Option<File> {
         let page = self.files.get(PAGE)?;
         let template = String::from_utf8_lossy(&page.plain).into_owned();
         let root = format!("/ui/{}", self.digest);
-        let modules = self.files.keys().filter(|name| name.ends_with(".js") && *name != NO_MODULE);
+        let modules = self.files.keys().filter(|name| name.ends_with(".js") && *name != CLASSIC_SCRIPT);
         let preloads: String =
             modules.map(|name| format!("<link rel=\"modulepreload\" href=\"{root}/{name}\">\n")).collect();
         let text = template
@@ -136,13 +135,13 @@ impl Site {
 
 /// The web UI
 ///
-/// A page that shows the cluster and works it, for people with a browser.
+/// A page to watch and operate the cluster in a browser.
 #[utoipa::path(get, path = "/", tag = "daemon",
     responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
 async fn page(State(api): State<Api>, headers: HeaderMap) -> Answered {
     let file = Site::now().page(&api.config.api_version);
     let file = file.ok_or_else(|| Problem::not_found("file", PAGE))?;
-    Ok(send(&api, &file, &headers, ASK_AGAIN))
+    Ok(send(&api, &file, &headers, REVALIDATE))
 }
 
 async fn file(
@@ -153,12 +152,12 @@ async fn file(
     let site = Site::now();
     let file = site.files.get(&path).filter(|_| path != PAGE);
     let file = file.ok_or_else(|| Problem::not_found("file of the web UI", &path))?;
-    // A page that was loaded from another version gets what there is now, and does not keep it under that address.
-    let caching = if digest == site.digest { FOR_EVER } else { ASK_AGAIN };
+    // A page of another version gets the present file, and must not cache it under the old address.
+    let caching = if digest == site.digest { IMMUTABLE } else { REVALIDATE };
     Ok(send(&api, file, &headers, caching))
 }
 
-/// Sends a file: small where the client can read that, and not at all when it has it.
+/// Sends a file: compressed for clients that accept it, and 304 for those that have it.
 fn send(api: &Api, file: &File, asked: &HeaderMap, caching: &'static str) -> Response {
     let has_gzip = accepts_gzip(asked) && !file.gzip().is_empty();
     let body = if has_gzip { file.gzip() } else { &file.plain };
@@ -189,7 +188,7 @@ fn send(api: &Api, file: &File, asked: &HeaderMap, caching: &'static str) -> Res
     response
 }
 
-/// Whether the client reads gzip: it is named, and not with `q=0`.
+/// Whether the client accepts gzip: `accept-encoding` lists it, and not with `q=0`.
 fn accepts_gzip(asked: &HeaderMap) -> bool {
     let values = asked.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|one| {

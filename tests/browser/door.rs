@@ -21,7 +21,7 @@ impl Door {
             while let Ok((mut outer, _)) = listener.accept().await {
                 let target = behind.lock().unwrap().clone();
                 tokio::spawn(async move {
-                    // Nobody behind it: the connection is closed, as that of a daemon that is gone.
+                    // With no daemon behind it the connection is closed, as that of a stopped daemon.
                     if let Ok(mut inner) = TcpStream::connect(target).await {
                         let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
                     }

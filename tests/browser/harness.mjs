@@ -1,5 +1,5 @@
-// What the tests in a browser share: the browser, waiting for conditions, axe, screenshots, and asking the Rust side for things that
-// a page cannot do (it answers a line that begins with `@`).
+// What the browser tests share: the browser, waiting for conditions, axe, screenshots, and requests
+// to the Rust side for what a page cannot do (lines that begin with `@`).
 
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
@@ -26,7 +26,7 @@ export async function until(what, look, deadline = DEADLINE_MS) {
   for (;;) {
     const found = await look();
     if (found) return found;
-    assert(Date.now() < end, `waited in vain until ${what}`);
+    assert(Date.now() < end, `timed out waiting until ${what}`);
     await new Promise((done) => setTimeout(done, 50));
   }
 }
@@ -79,7 +79,7 @@ export async function open(options = {}) {
     page.on('pageerror', (error) => faults.push(`${page.url()}: ${error.stack}`));
     page.on('console', (message) => {
       notes.push(`${page.url()}: ${message.type()}: ${message.text()}`);
-      // An answer that is no 200 is told by the page itself, in words.
+      // The page itself reports answers other than 200, in words.
       if (
         message.type() === 'error' &&
         !message.text().startsWith('Failed to load resource') &&
