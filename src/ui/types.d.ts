@@ -26,7 +26,7 @@ export type Kind = 'nodes' | 'applications' | 'containers';
 
 export type Actor = { type: string; name?: string };
 
-/** An event of the log. `data` has the fields of its kind. */
+/** An event of the log. `data` has the fields of its kind; `says` is the event as one sentence. */
 export type Event = {
   seq: number;
   id: string;
@@ -36,6 +36,7 @@ export type Event = {
   cause?: number | null;
   kind: string;
   data: Record<string, any>;
+  says: string;
 };
 export type EventPage = { events: Event[]; head: number; next?: number | null };
 

@@ -49,7 +49,7 @@ async function mount(page) {
   assert.equal((await api('GET', '/nodes')).length, 0);
   await fill(page, 'Endpoint', ENGINES[0]);
   await fill(page, 'Name', 'node-1');
-  await page.getByText(`Node node-1 mounted at ${ENGINES[0]}`).waitFor();
+  await page.getByText(`Node node-1 was mounted by`).waitFor();
   assert.equal((await api('GET', '/nodes')).length, 0, 'that was a dry run');
   await page.getByRole('button', { name: 'Mount', exact: true }).click();
   await page.getByRole('article', { name: 'Node node-1' }).waitFor();
@@ -77,7 +77,7 @@ async function library(page) {
   await page.locator('#ApplicationInput-exposed_ports-help .error').waitFor();
   await fill(page, 'Exposed ports', '80');
   await fill(page, 'Environment variables', 'MODE=production\nDB_PASSWORD=hunter2');
-  await page.getByText('Application web added').waitFor();
+  await page.getByText('Application web was created by').waitFor();
   await accessible(page, 'the form of an application');
   await page.getByRole('button', { name: 'Add', exact: true }).click();
   await page.getByRole('heading', { level: 1, name: 'web' }).waitFor();
@@ -98,8 +98,8 @@ async function launch(page) {
   await fill(page, 'Replicas', '6');
   await page.getByRole('button', { name: 'Scale …' }).click();
   const dialog = page.getByRole('dialog');
-  await dialog.getByText('web scaled to 6 containers').waitFor();
-  await dialog.getByText(/web-6 placed on node-\d/).waitFor();
+  await dialog.getByText('Application web was scaled to 6 replicas').waitFor();
+  await dialog.getByText(/web-6 was placed: .*node-\d/).waitFor();
   assert.equal((await api('GET', '/containers')).length, 0, 'nothing was done yet');
   await accessible(page, 'a confirmation');
   await dialog.getByRole('button', { name: 'Scale' }).click();
@@ -110,7 +110,7 @@ async function launch(page) {
   await fill(page, 'Name', 'ticker-a');
   await page.getByRole('button', { name: 'Create', exact: true }).click();
   await page.getByRole('button', { name: 'Launch' }).click();
-  await page.getByRole('dialog').getByText('Launch of ticker-a requested').waitFor();
+  await page.getByRole('dialog').getByText('Launch of ticker-a was requested').waitFor();
   await page.getByRole('dialog').getByRole('button', { name: 'Launch' }).click();
   await page.locator('.title .status.is-up').waitFor();
 }
@@ -190,7 +190,7 @@ async function restart(page) {
     .or(page.locator('.unplaced', { hasText: 'ticker-a' }))
     .first()
     .waitFor();
-  await page.locator('.latest').getByText('ticker-a stopped').waitFor();
+  await page.locator('.latest').getByText('ticker-a was stopped').waitFor();
   assert.equal(await page.evaluate(() => window.notReloaded), true);
 }
 
@@ -228,8 +228,13 @@ async function views(page) {
   await shot(page, 'events');
   await visit(page, `#/events/${event.seq}`);
   await page.getByText('moves from node-2 to').first().waitFor();
-  await page.getByText('node-2 is DOWN').first().waitFor(); // its cause
-  await page.getByText('moved to').first().or(page.getByText('is UP on')).first().waitFor(); // its effect
+  await page.getByText('node-2 was judged unhealthy').first().waitFor(); // its cause
+  await page
+    .getByText('has moved to')
+    .first()
+    .or(page.getByText('was launched on'))
+    .first()
+    .waitFor(); // its effect
   const light = await page
     .context()
     .browser()

@@ -246,7 +246,7 @@ async function keyboard(page) {
   await page.getByRole('button', { name: 'Cordon' }).focus();
   await page.keyboard.press('Enter');
   const dialog = page.getByRole('dialog');
-  await dialog.getByText('beta cordoned').waitFor();
+  await dialog.getByText('beta was cordoned').waitFor();
   const confirm = dialog.getByRole('button', { name: 'Cordon' });
   for (
     let i = 0;

@@ -2,13 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { readFileSync } from 'node:fs';
 import { FACTS, GROUPS, actorName, groupOf, subjectsOf } from '../../src/ui/pure/events.js';
 
 const PERSON = { type: 'anonymous' };
 const REACTOR = { type: 'reactor', name: 'launcher' };
 
 /** @param {Record<string, unknown>} data */
-const event = (data) => ({ seq: 1, id: '', at: '', actor: PERSON, kind: 'X', data });
+const event = (data) => ({ seq: 1, id: '', at: '', actor: PERSON, kind: 'X', data, says: '' });
 
 test('each lane has facts only, and no fact is in two lanes', () => {
   const kinds = Object.values(GROUPS).flatMap((group) => group.kinds);
@@ -19,6 +20,12 @@ test('each lane has facts only, and no fact is in two lanes', () => {
   );
   assert.equal(new Set(FACTS).size, FACTS.length);
   assert(!FACTS.includes('NodeObserved'), 'a raw observation is no fact');
+});
+
+test('the facts are those of the log', () => {
+  const path = new URL('../../events/src/envelope.rs', import.meta.url);
+  const declared = readFileSync(path, 'utf8').matchAll(/^ {4}(\w+): Fact = \d+,$/gm);
+  assert.deepEqual(FACTS.toSorted(), Array.from(declared, ([, kind]) => kind).sort());
 });
 
 test('what people ask for is in their lane, and what reactors do is not', () => {

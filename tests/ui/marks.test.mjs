@@ -34,6 +34,7 @@ test('a mark has the time and the lane of its event', () => {
     actor: { type: 'reactor', name: 'monitor' },
     kind: 'NodeUnhealthy',
     data: {},
+    says: '',
   };
   const expected = { seq: 7, at: Date.parse(event.at), group: 'trouble', kind: event.kind, event };
   assert.deepEqual(markOf(event), expected);

@@ -5,9 +5,6 @@
 
 import { command, dryRun, Problem } from '../api.js';
 import { html, signal, useEffect, useRef, useState } from '../html.js';
-import { learnNames } from '../names.js';
-import { say } from '../says.js';
-import { shown } from '../time.js';
 import { Busy, Failure } from './bits.js';
 import { toast } from './toast.js';
 
@@ -63,11 +60,7 @@ function Dialog({ question, close }) {
     setEvents(null);
     setProblem(null);
     dryRun(order, abort.signal).then(
-      (would) => {
-        // Only these events have the names of what does not exist yet.
-        learnNames(would);
-        setEvents(would);
-      },
+      setEvents,
       (error) => error instanceof Problem && setProblem(error),
     );
     return () => abort.abort();
@@ -123,9 +116,7 @@ function Steps({ events }) {
   return html`
     <p>This will happen:</p>
     <ol class="steps">
-      ${events
-        .slice(0, LISTED)
-        .map((event) => html`<li key=${event.seq}>${say(event, shown.value)}</li>`)}
+      ${events.slice(0, LISTED).map((event) => html`<li key=${event.seq}>${event.says}</li>`)}
     </ol>
     ${more > 0 && html`<p class="faint">… and ${more} more</p>`}
   `;

@@ -7,10 +7,7 @@
 
 import { command, description, dryRun, loadDescription, Problem } from '../api.js';
 import { html, useEffect, useMemo, useRef, useState } from '../html.js';
-import { learnNames } from '../names.js';
 import { bodyOf, fieldsOf, typed } from '../pure/fields.js';
-import { say } from '../says.js';
-import { shown } from '../time.js';
 import { Busy, Failure } from './bits.js';
 import { FormField } from './field.js';
 import { useSettled } from './hooks.js';
@@ -70,10 +67,7 @@ export function Form({
     if (!Object.keys(touched).length) return;
     const abort = new AbortController();
     dryRun(order(JSON.parse(settled)), abort.signal).then(
-      (events) => {
-        learnNames(events);
-        setVerdict({ events, problem: null });
-      },
+      (events) => setVerdict({ events, problem: null }),
       (error) => error instanceof Problem && setVerdict({ events: null, problem: error }),
     );
     return () => abort.abort();
@@ -164,6 +158,6 @@ export function Form({
  * @param {{events: Event[]}} props
  */
 function Preview({ events }) {
-  const sentences = events.map((event) => say(event, shown.value));
-  return html`<p class="is-good">${sentences.join('; ') || 'No changes'}</p>`;
+  const sentences = events.map((event) => event.says);
+  return html`<p class="is-good">${sentences.join(' ') || 'No changes'}</p>`;
 }

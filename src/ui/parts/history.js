@@ -8,8 +8,7 @@ import { html, useState } from '../html.js';
 import { actorName, groupOf } from '../pure/events.js';
 import { number } from '../pure/format.js';
 import { to } from '../router.js';
-import { say } from '../says.js';
-import { past, shown } from '../time.js';
+import { past } from '../time.js';
 import { Busy, Failure } from './bits.js';
 import { Chain } from './chain.js';
 import { Changes } from './changes.js';
@@ -35,7 +34,7 @@ export function History({ kind, id, stamp }) {
     seq: event.seq,
     at: event.at,
     group: groupOf(event),
-    says: say(event, shown.value),
+    says: event.says,
     note: html`${`${event.kind}, ${actorName(event.actor)}`}<${Cause} seq=${event.cause} />`,
     children: html`<${Changes} changes=${event.changes} />`,
   }));

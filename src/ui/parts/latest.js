@@ -4,9 +4,8 @@
 import { html } from '../html.js';
 import { groupOf } from '../pure/events.js';
 import { to } from '../router.js';
-import { say } from '../says.js';
 import { tape } from '../tape.js';
-import { past, shown } from '../time.js';
+import { past } from '../time.js';
 import { Chain } from './chain.js';
 import { useChanged } from './hooks.js';
 
@@ -27,7 +26,7 @@ export function Latest() {
     seq: event.seq,
     at: event.at,
     group: groupOf(event),
-    says: say(event, shown.value),
+    says: event.says,
   }));
   return html`<section class="latest panel" aria-label="Latest events">
     <h2>Latest <a class="faint" href=${to(['events'])}>all events</a></h2>

@@ -4,10 +4,9 @@
 import { effect, html, useEffect, useRef, useState } from '../html.js';
 import { clock, moment } from '../pure/format.js';
 import { indexAt } from '../pure/marks.js';
-import { say } from '../says.js';
 import { range, tape } from '../tape.js';
 import { theme } from '../theme.js';
-import { now, past, shown, step, travel } from '../time.js';
+import { now, past, step, travel } from '../time.js';
 import { HEIGHT, paint } from './strip-paint.js';
 
 /** How often the strip is drawn at most. */
@@ -167,6 +166,6 @@ function describe(time) {
   const isAfterNearer = !before || (after && after.at - time < time - before.at);
   const near = isAfterNearer ? after : before;
   if (!near || Math.abs(near.at - time) > (to - from) / 60) return moment(time);
-  const says = near.event ? say(near.event, shown.peek()) : near.kind;
+  const says = near.event ? near.event.says : near.kind;
   return `${clock(near.at)} #${near.seq} ${says}`;
 }

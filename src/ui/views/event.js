@@ -13,8 +13,7 @@ import { FACTS, actorName, groupOf } from '../pure/events.js';
 import { moment } from '../pure/format.js';
 import { masked } from '../pure/variables.js';
 import { to } from '../router.js';
-import { say } from '../says.js';
-import { shown, travel } from '../time.js';
+import { travel } from '../time.js';
 
 /** How many events after it are searched for its effects. */
 const EFFECTS_WITHIN = 2000;
@@ -59,7 +58,7 @@ export function EventPage({ seq }) {
   const { event, causes, effects } = data;
   const number = Number(seq);
   return html`
-    <${Title} sub=${say(event, shown.value)} actions=${html`<${Actions} seq=${number} />`}>
+    <${Title} sub=${event.says} actions=${html`<${Actions} seq=${number} />`}>
       Event ${seq}
     <//>
     <div class="columns">
@@ -116,7 +115,7 @@ function Events({ events, none }) {
     seq: event.seq,
     at: event.at,
     group: groupOf(event),
-    says: say(event, shown.value),
+    says: event.says,
     note: `${event.kind}, ${actorName(event.actor)}`,
   }));
   return html`<${Chain} items=${items} />`;

@@ -3,11 +3,9 @@
 
 /** @import { Event } from '../types.js' */
 /** @import { Column, Filter } from '../parts/table.js' */
-/** @import { World } from '../world.js' */
 
 import { address } from '../api.js';
 import { html, useEffect, useMemo, useState } from '../html.js';
-import { namesKnown } from '../names.js';
 import { Audit } from '../parts/audit.js';
 import { Title } from '../parts/bits.js';
 import { useChanged } from '../parts/hooks.js';
@@ -15,16 +13,15 @@ import { Table } from '../parts/table.js';
 import { GROUPS, actorName, groupOf } from '../pure/events.js';
 import { clock, moment } from '../pure/format.js';
 import { adjust, route, to } from '../router.js';
-import { say } from '../says.js';
 import { RANGES, range, tape } from '../tape.js';
-import { past, shown } from '../time.js';
+import { past } from '../time.js';
 
 /** How many raw observations are kept. */
 const OBSERVATIONS = 2000;
 /** How often observations are added, in milliseconds. */
 const TAKE_MS = 400;
 
-/** @typedef {Omit<Event, 'id'> & {id: number, says: string}} Row  `id`: its seq */
+/** @typedef {Omit<Event, 'id'> & {id: number}} Row  `id`: its seq */
 
 /** @type {Column<Row>[]} */
 const COLUMNS = [
@@ -78,7 +75,6 @@ const search = (row) =>
   `${row.seq} ${row.kind} ${row.says} ${actorName(row.actor)} ${row.request_id ?? ''}`;
 
 export function EventList() {
-  const world = shown.value;
   const withProbes = route.value.query.get('probes') === '1';
   const probes = useObservations(withProbes);
   const stamp = useChanged(() => tape.value, 500);
@@ -86,8 +82,8 @@ export function EventList() {
   const rows = useMemo(() => {
     const facts = tape.peek().marks.flatMap(({ event }) => event ?? []);
     const events = facts.concat(probes).filter(({ seq }) => seq <= until);
-    return events.map((event) => rowOf(event, world));
-  }, [world, stamp, probes, until, namesKnown.peek()]);
+    return events.map(rowOf);
+  }, [stamp, probes, until]);
   /** @param {{currentTarget: HTMLInputElement}} event */
   const toggle = ({ currentTarget }) => adjust({ probes: currentTarget.checked && 1 });
   const label = RANGES.find(([ms]) => ms === range.value)?.[1];
@@ -116,24 +112,16 @@ export function EventList() {
 }
 
 /** @type {WeakMap<Event, Row>} */
-let rows = new WeakMap();
-/** @type {unknown[]} */
-let madeFor = [];
+const rows = new WeakMap();
 
 /**
- * The row of an event. Its sentence is made once, for as long as names stay as they are.
+ * The row of an event, made once.
  * @param {Event} event
- * @param {World} world
  */
-function rowOf(event, world) {
-  const names = namesKnown.peek();
-  if (madeFor[0] !== world || madeFor[1] !== names) {
-    rows = new WeakMap();
-    madeFor = [world, names];
-  }
+function rowOf(event) {
   let row = rows.get(event);
   if (!row) {
-    row = { ...event, id: event.seq, says: say(event, world) };
+    row = { ...event, id: event.seq };
     rows.set(event, row);
   }
   return row;
