@@ -8,8 +8,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// The largest cost of the new revision relative to the old one.
-const LIMIT: f64 = 1.05;
+/// The limits of a new value relative to the old one: durations and sizes may grow, and rates fall, by 5 %.
+const AT_MOST: f64 = 1.05;
+const AT_LEAST: f64 = 0.95;
 
 /// What one program measured: by the name of the figure, one value per round.
 #[derive(Default)]
@@ -19,8 +20,8 @@ struct Measured {
     names: Vec<String>,
 }
 
-/// Runs the benches `names` of `old` (a bench program) and of this one, `rounds` times in turn, and enters the cost of the
-/// new one relative to the old one: a duration or size divided by the old one, an old rate divided by the new one.
+/// Runs the benches `names` of `old` (a bench program) and of this one, `rounds` times in turn, and enters each figure of
+/// this one with its ratio to the old one.
 pub(crate) fn run(table: &mut Table, old: &Path, rounds: usize, names: &[String]) {
     let new = std::env::current_exe().expect("the path of this program");
     let (mut before, mut after) = (Measured::default(), Measured::default());
@@ -30,10 +31,7 @@ pub(crate) fn run(table: &mut Table, old: &Path, rounds: usize, names: &[String]
             measure(program, names, measured);
         }
     }
-    table.begin(
-        "against",
-        "the new revision compared with the old one: medians; a ratio above 1 is slower or larger",
-    );
+    table.begin("against", "medians of the new revision, compared with those of the old one");
     for name in &after.names {
         let key = key(name);
         let (Some(old), Some(new)) = (before.values.get(&key), after.values.get(&key)) else {
@@ -41,10 +39,9 @@ pub(crate) fn run(table: &mut Table, old: &Path, rounds: usize, names: &[String]
             continue;
         };
         let (old, new) = (median(old), median(new));
-        // The limit is on the ratio value : peer; of a rate, the inverse is the cost.
         let limit = match new {
-            Value::PerSecond(_) => Limit::RatioAtLeast("old", old, 1.0 / LIMIT),
-            Value::Time(_) | Value::Bytes(_) => Limit::RatioAtMost("old", old, LIMIT),
+            Value::PerSecond(_) => Limit::RatioAtLeast("old", old, AT_LEAST),
+            Value::Time(_) | Value::Bytes(_) => Limit::RatioAtMost("old", old, AT_MOST),
         };
         table.figure(name, new, limit);
     }

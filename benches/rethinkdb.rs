@@ -120,7 +120,7 @@ async fn import_a_million(table: &mut Table, server: &Rethinkdb) {
     #[allow(clippy::cast_precision_loss)] // rounded for display
     let rate = IMPORTED as f64 / took.as_secs_f64();
     table.note(&format!("import of {IMPORTED} events into RethinkDB"), Value::Time(took));
-    table.note("  events made durable", Value::PerSecond(rate));
+    table.note("  events durable there", Value::PerSecond(rate));
     store.close().await;
     forget(&settings).await;
 }
