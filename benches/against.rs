@@ -12,7 +12,7 @@ use std::time::Duration;
 const AT_MOST: f64 = 1.05;
 const AT_LEAST: f64 = 0.95;
 
-/// What one program measured: by the name of the figure, one value per round.
+/// Measurements of one program: by the name of the figure, one value per round.
 #[derive(Default)]
 struct Measured {
     values: BTreeMap<String, Vec<Value>>,

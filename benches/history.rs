@@ -223,7 +223,7 @@ fn look(table: &mut Table, dir: &Path, events: u64) {
         "kind=NodeHealthy&kind=ContainerUpdated&kind=NodeUnhealthy".to_owned(),
         "actor=alice".to_owned(),
         "actor=health".to_owned(),
-        "actor=nobody".to_owned(),
+        "actor=no-one".to_owned(),
         format!("subject={node}"),
         format!("subject={node}&kind=NodeUnhealthy"),
         format!("subject={node}&actor=alice"),
@@ -524,7 +524,7 @@ impl Iterator for Generator {
     }
 }
 
-/// What a scheduler with many nodes compared.
+/// The evaluation of a placement among many nodes.
 fn evaluation(containers: u32) -> Evaluation {
     let score = Score { containers, ..Score::default() };
     Evaluation { score, eligible: u32::try_from(NODES).unwrap_or(u32::MAX), ..Evaluation::default() }

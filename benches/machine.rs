@@ -5,7 +5,7 @@ use std::fs::read_to_string;
 use std::path::Path;
 use std::process::Command;
 
-/// What has to be known about a run in order to compare its figures with those of another.
+/// The conditions of a run, which have to be known to compare its figures with another run's.
 #[derive(Debug)]
 pub(crate) struct Conditions {
     processor: String,

@@ -132,7 +132,7 @@ fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS
 }
 
-/// What the command line asks for.
+/// The parsed command line.
 struct Order {
     names: Vec<String>,
     /// Where the report goes.

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_wait_are_woken_in_the_order_in_which_they_began_to() {
+    async fn receivers_are_woken_in_fifo_order() {
         let sender = Sender::new(0);
         let order = Arc::new(Mutex::new(Vec::new()));
         let all: Vec<_> = (0..32)

@@ -17,7 +17,7 @@ impl Digest {
     }
 
     /// The digest of a commit: over the digest of the commit before it (all zero for the first), its events'
-    /// digests, so that a pruned event can leave its digest behind and the chain still holds, and its identity.
+    /// digests, so that a pruned event keeps its digest and the chain still verifies, and its identity.
     #[must_use]
     pub fn of_commit(previous: Self, events: impl IntoIterator<Item = Self>, id: CommitId) -> Self {
         let mut hasher = blake3::Hasher::new();

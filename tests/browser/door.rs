@@ -1,4 +1,4 @@
-//! An address that stays while the daemon behind it is restarted on another port.
+//! A stable address for a daemon that is restarted on another port.
 
 use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,7 +21,7 @@ impl Door {
             while let Ok((mut outer, _)) = listener.accept().await {
                 let target = behind.lock().unwrap().clone();
                 tokio::spawn(async move {
-                    // With no daemon behind it the connection is closed, as that of a stopped daemon.
+                    // No daemon runs: the connection is closed, as by a daemon that is gone.
                     if let Ok(mut inner) = TcpStream::connect(target).await {
                         let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
                     }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 /// How long all steps of a test may take together.
 const DEADLINE: Duration = Duration::from_secs(420);
 
-/// What drives a browser.
+/// The program that drives a browser.
 struct Driver {
     node: PathBuf,
     chromium: PathBuf,

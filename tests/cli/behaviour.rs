@@ -1,4 +1,4 @@
-//! What scripts rely on: exit codes, forms of output, pipes, following, and help.
+//! The behaviour that scripts rely on: exit codes, forms of output, pipes, following, and help.
 
 use crate::cli::past::Double;
 use crate::cli::shell::Shell;
@@ -199,7 +199,7 @@ async fn watch_is_live_and_restores_the_terminal() {
         let deadline = tokio::time::Instant::now() + crate::support::DEADLINE;
         while !seen.contains(wanted) {
             let read = tokio::time::timeout_at(deadline, stdout.read(&mut buffer)).await;
-            let read = read.unwrap_or_else(|_| panic!("waited in vain for {wanted:?}: {seen}")).unwrap();
+            let read = read.unwrap_or_else(|_| panic!("timed out waiting for {wanted:?}: {seen}")).unwrap();
             assert!(read > 0, "it ended before {wanted:?}: {seen}");
             seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
         }

@@ -1,6 +1,6 @@
 //! The command line, as people and scripts use it: transcripts of the program against real daemons.
 //!
-//! `SNAPSHOTS=overwrite cargo nextest run --test black_box cli::` writes the transcripts anew: read the difference before you commit it.
+//! `SNAPSHOTS=overwrite cargo nextest run --test black_box cli::` writes new transcripts: read the difference before you commit it.
 
 mod behaviour;
 mod on_engines;

@@ -36,7 +36,7 @@ impl Double {
         Self { address, asked, task }
     }
 
-    /// The requests since the last time that somebody looked.
+    /// The requests since the last call.
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }

@@ -94,7 +94,7 @@ async fn proxy(target: String, trap: Arc<Trap>) -> String {
     address
 }
 
-async fn behind_proxies(engines: usize) -> (Site, Arc<Trap>) {
+async fn through_proxies(engines: usize) -> (Site, Arc<Trap>) {
     let mut site = Site::with_engines(engines).await;
     // Another daemon, with its own log, that reaches the engines through proxies.
     site.daemon = Daemon::start().await;
@@ -124,7 +124,7 @@ const STEPS_OF_A_LAUNCH: &[Step] =
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
 async fn kill_at_any_step_of_a_launch_runs_the_container_once() {
-    let (mut site, trap) = behind_proxies(1).await;
+    let (mut site, trap) = through_proxies(1).await;
     for (number, step) in STEPS_OF_A_LAUNCH.iter().enumerate() {
         for when in [When::Before, When::After] {
             let name = format!("c-{number}-{when:?}");
@@ -156,7 +156,7 @@ const STEPS_OF_A_MIGRATION: &[Step] =
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
 async fn kill_at_any_step_of_a_migration_runs_the_container_once() {
-    let (mut site, trap) = behind_proxies(2).await;
+    let (mut site, trap) = through_proxies(2).await;
     let made = site.daemon.post("/containers/create", json!({"name": "c", "application_id": "web"})).await;
     let id = made["id"].as_str().unwrap().to_owned();
     let mut container = site.daemon.post("/containers/launch/c?wait=30s", json!({})).await;

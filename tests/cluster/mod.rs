@@ -10,7 +10,7 @@ use crate::support::daemon::Daemon;
 use crate::support::engine_api::EngineApi;
 use serde_json::json;
 
-/// A daemon with so many real engines mounted as `node-1` …, and an application `web` that serves HTTP.
+/// A daemon with real engines mounted as `node-1` …, and an application `web` that serves HTTP.
 struct Site {
     cluster: Cluster,
     daemon: Daemon,

@@ -45,7 +45,7 @@ impl Fleet {
         fleet
     }
 
-    /// What a daemon says about itself, if it runs and answers.
+    /// The readiness of a daemon, if it runs and answers.
     async fn readiness(&self, number: usize) -> Option<Value> {
         let daemon = &self.daemons[number];
         if !daemon.is_running() {
@@ -82,7 +82,7 @@ impl Fleet {
                 (readiness["lag"] == 0).then_some(())?;
                 seqs.push(readiness["seq"].as_u64()?);
             }
-            // Probes go on: a few events may have come between the questions.
+            // Probes continue: a few events may have come between the requests.
             let (least, most) = (*seqs.iter().min()?, *seqs.iter().max()?);
             (most - least < 20).then_some(least)
         })

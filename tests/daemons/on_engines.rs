@@ -65,7 +65,7 @@ async fn clocks_hours_apart_do_not_matter() {
     fleet.daemons[1].until_all_up(2).await;
     fleet.daemons[0].kill();
     assert_eq!(fleet.leader().await, 1);
-    // Whose clock is hours behind the log: what dies is back all the same, after its pause and not after hours.
+    // Its clock is hours slower than the log's time: a container that exits is back after its backoff, not after hours.
     let engine = EngineApi::new(&engines.endpoint(1));
     let one = engine.all().await[0]["Id"].as_str().unwrap().to_owned();
     engine.kill(&one).await;

@@ -37,27 +37,27 @@ pub(crate) struct Env {
 macro_rules! each_scenario {
     ($callback:ident) => {
         $callback! {
-            an_engine_that_is_there_answers,
-            a_launched_container_runs_and_is_listed,
-            a_launch_that_is_repeated_makes_nothing_new,
-            launches_at_the_same_time_make_one_container,
-            a_launch_starts_a_container_that_has_ended,
-            two_generations_of_one_container_live_side_by_side,
-            an_image_that_nobody_has_is_rejected,
-            a_command_that_the_image_lacks_is_rejected_and_leaves_nothing,
-            a_port_is_published_where_the_engine_likes,
-            a_port_that_is_taken_is_the_nodes_fault_and_leaves_nothing,
-            a_stopped_container_stays_and_can_be_started_again,
-            an_exit_code_is_told,
-            what_is_not_there_cannot_be_started_but_is_stopped_and_removed,
-            a_removed_container_is_gone,
-            removing_twice_at_the_same_time_is_no_error,
-            another_clusters_container_is_foreign_and_not_touched,
-            events_tell_the_life_of_a_container,
-            events_tell_of_their_own_cluster_alone,
-            nothing_that_happens_after_events_returned_is_missed,
-            output_is_read_whole_in_part_and_as_it_comes,
-            a_running_container_uses_something,
+            running_engine_answers,
+            launched_container_runs_and_is_listed,
+            repeated_launch_creates_nothing_new,
+            concurrent_launches_create_one_container,
+            launch_starts_an_exited_container,
+            two_generations_of_a_container_coexist,
+            missing_image_is_rejected,
+            missing_command_is_rejected_without_a_trace,
+            unfixed_port_is_chosen_by_the_engine,
+            port_in_use_is_a_node_fault_without_a_trace,
+            stopped_container_stays_and_can_be_started_again,
+            exit_code_is_reported,
+            missing_container_cannot_be_started_but_stop_and_remove_succeed,
+            removed_container_is_gone,
+            concurrent_removals_succeed,
+            container_of_another_cluster_is_foreign_and_untouched,
+            events_describe_the_life_of_a_container,
+            events_are_of_their_own_cluster_only,
+            nothing_after_the_subscription_is_missed,
+            output_is_read_complete_partial_and_followed,
+            running_container_has_usage,
         }
     };
 }
@@ -76,7 +76,7 @@ macro_rules! define_run_all {
 }
 each_scenario!(define_run_all);
 
-pub(crate) async fn an_engine_that_is_there_answers(engine: &dyn Engine, _: &Env) {
+pub(crate) async fn running_engine_answers(engine: &dyn Engine, _: &Env) {
     engine.ping().await.unwrap();
     let facts = engine.facts().await.unwrap();
     assert!(["docker", "podman"].contains(&facts.kind.as_str()), "{facts:?}");
@@ -89,7 +89,7 @@ pub(crate) async fn an_engine_that_is_there_answers(engine: &dyn Engine, _: &Env
     assert_eq!(engine.facts().await.unwrap(), facts, "an engine that has not changed says the same again");
 }
 
-pub(crate) async fn a_launched_container_runs_and_is_listed(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn launched_container_runs_and_is_listed(engine: &dyn Engine, env: &Env) {
     let order = order(env, "runs", &env.forever);
     assert_eq!(engine.inspect(order.identity).await, Ok(None));
     let launched = engine.launch(&order).await.unwrap();
@@ -104,7 +104,7 @@ pub(crate) async fn a_launched_container_runs_and_is_listed(engine: &dyn Engine,
     clean_up(engine, order.identity.cluster).await;
 }
 
-pub(crate) async fn a_launch_that_is_repeated_makes_nothing_new(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn repeated_launch_creates_nothing_new(engine: &dyn Engine, env: &Env) {
     let order = order(env, "twice", &env.forever);
     let first = engine.launch(&order).await.unwrap();
     assert_eq!(engine.launch(&order).await, Ok(first));
@@ -112,7 +112,7 @@ pub(crate) async fn a_launch_that_is_repeated_makes_nothing_new(engine: &dyn Eng
     clean_up(engine, order.identity.cluster).await;
 }
 
-pub(crate) async fn launches_at_the_same_time_make_one_container(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn concurrent_launches_create_one_container(engine: &dyn Engine, env: &Env) {
     let order = order(env, "at once", &env.forever);
     let launches = (0..6).map(|_| engine.launch(&order));
     let launched = futures_util::future::join_all(launches).await;
@@ -123,7 +123,7 @@ pub(crate) async fn launches_at_the_same_time_make_one_container(engine: &dyn En
     clean_up(engine, order.identity.cluster).await;
 }
 
-pub(crate) async fn a_launch_starts_a_container_that_has_ended(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn launch_starts_an_exited_container(engine: &dyn Engine, env: &Env) {
     let order = order(env, "again", &env.forever);
     let first = engine.launch(&order).await.unwrap();
     engine.stop(order.identity).await.unwrap();
@@ -133,7 +133,7 @@ pub(crate) async fn a_launch_starts_a_container_that_has_ended(engine: &dyn Engi
     clean_up(engine, order.identity.cluster).await;
 }
 
-pub(crate) async fn two_generations_of_one_container_live_side_by_side(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn two_generations_of_a_container_coexist(engine: &dyn Engine, env: &Env) {
     let older = order(env, "generations", &env.forever);
     let mut newer = older.clone();
     newer.identity.generation = older.identity.generation.next();
@@ -145,7 +145,7 @@ pub(crate) async fn two_generations_of_one_container_live_side_by_side(engine: &
     clean_up(engine, older.identity.cluster).await;
 }
 
-pub(crate) async fn an_image_that_nobody_has_is_rejected(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn missing_image_is_rejected(engine: &dyn Engine, env: &Env) {
     let mut order = order(env, "no image", &env.forever);
     Arc::make_mut(&mut order.spec).docker_image.clone_from(&env.missing_image);
     let refused = engine.launch(&order).await;
@@ -153,17 +153,14 @@ pub(crate) async fn an_image_that_nobody_has_is_rejected(engine: &dyn Engine, en
     assert_eq!(own(engine, &order).await, []);
 }
 
-pub(crate) async fn a_command_that_the_image_lacks_is_rejected_and_leaves_nothing(
-    engine: &dyn Engine,
-    env: &Env,
-) {
+pub(crate) async fn missing_command_is_rejected_without_a_trace(engine: &dyn Engine, env: &Env) {
     let order = order(env, "no command", &env.missing_command);
     let refused = engine.launch(&order).await;
     assert!(matches!(refused, Err(EngineError::Rejected(_))), "{refused:?}");
     assert_eq!(own(engine, &order).await, []);
 }
 
-pub(crate) async fn a_port_is_published_where_the_engine_likes(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn unfixed_port_is_chosen_by_the_engine(engine: &dyn Engine, env: &Env) {
     let mut order = order(env, "any port", &env.forever);
     Arc::make_mut(&mut order.spec).exposed_ports = vec!["80".parse().unwrap(), "53/udp".parse().unwrap()];
     let launched = engine.launch(&order).await.unwrap();
@@ -174,10 +171,7 @@ pub(crate) async fn a_port_is_published_where_the_engine_likes(engine: &dyn Engi
     clean_up(engine, order.identity.cluster).await;
 }
 
-pub(crate) async fn a_port_that_is_taken_is_the_nodes_fault_and_leaves_nothing(
-    engine: &dyn Engine,
-    env: &Env,
-) {
+pub(crate) async fn port_in_use_is_a_node_fault_without_a_trace(engine: &dyn Engine, env: &Env) {
     let port = format!("{}:80", env.free_port).parse().unwrap();
     let mut first = order(env, "has the port", &env.forever);
     Arc::make_mut(&mut first.spec).exposed_ports = vec![port];
@@ -196,7 +190,7 @@ pub(crate) async fn a_port_that_is_taken_is_the_nodes_fault_and_leaves_nothing(
     clean_up(engine, second.identity.cluster).await;
 }
 
-pub(crate) async fn a_stopped_container_stays_and_can_be_started_again(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn stopped_container_stays_and_can_be_started_again(engine: &dyn Engine, env: &Env) {
     let order = order(env, "stops", &env.forever);
     let launched = engine.launch(&order).await.unwrap();
     let exit = engine.stop(order.identity).await.unwrap().expect("it ran, so it ended somehow");
@@ -212,7 +206,7 @@ pub(crate) async fn a_stopped_container_stays_and_can_be_started_again(engine: &
     clean_up(engine, order.identity.cluster).await;
 }
 
-pub(crate) async fn an_exit_code_is_told(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn exit_code_is_reported(engine: &dyn Engine, env: &Env) {
     let order = order(env, "three", &env.exits_with_3);
     engine.launch(&order).await.expect("a container that ends at once was launched all the same");
     let exit = eventually("the container has ended", async || {
@@ -223,7 +217,7 @@ pub(crate) async fn an_exit_code_is_told(engine: &dyn Engine, env: &Env) {
     clean_up(engine, order.identity.cluster).await;
 }
 
-pub(crate) async fn what_is_not_there_cannot_be_started_but_is_stopped_and_removed(
+pub(crate) async fn missing_container_cannot_be_started_but_stop_and_remove_succeed(
     engine: &dyn Engine,
     env: &Env,
 ) {
@@ -239,7 +233,7 @@ pub(crate) async fn what_is_not_there_cannot_be_started_but_is_stopped_and_remov
     ));
 }
 
-pub(crate) async fn a_removed_container_is_gone(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn removed_container_is_gone(engine: &dyn Engine, env: &Env) {
     let order = order(env, "goes", &env.forever);
     let first = engine.launch(&order).await.unwrap();
     engine.remove(order.identity).await.unwrap();
@@ -250,7 +244,7 @@ pub(crate) async fn a_removed_container_is_gone(engine: &dyn Engine, env: &Env) 
     clean_up(engine, order.identity.cluster).await;
 }
 
-pub(crate) async fn removing_twice_at_the_same_time_is_no_error(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn concurrent_removals_succeed(engine: &dyn Engine, env: &Env) {
     let order = order(env, "goes twice", &env.forever);
     engine.launch(&order).await.unwrap();
     let removals = (0..3).map(|_| engine.remove(order.identity));
@@ -258,7 +252,7 @@ pub(crate) async fn removing_twice_at_the_same_time_is_no_error(engine: &dyn Eng
     assert_eq!(own(engine, &order).await, []);
 }
 
-pub(crate) async fn another_clusters_container_is_foreign_and_not_touched(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn container_of_another_cluster_is_foreign_and_untouched(engine: &dyn Engine, env: &Env) {
     let theirs = order(env, "theirs", &env.forever);
     let launched = engine.launch(&theirs).await.unwrap();
     // The same record and generation, of another cluster.
@@ -278,7 +272,7 @@ pub(crate) async fn another_clusters_container_is_foreign_and_not_touched(engine
     clean_up(engine, theirs.identity.cluster).await;
 }
 
-pub(crate) async fn events_tell_the_life_of_a_container(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn events_describe_the_life_of_a_container(engine: &dyn Engine, env: &Env) {
     let order = order(env, "lives", &env.exits_with_3);
     let identity = order.identity;
     let mut events = engine.events(identity.cluster).await.unwrap();
@@ -290,7 +284,7 @@ pub(crate) async fn events_tell_the_life_of_a_container(engine: &dyn Engine, env
     assert_eq!(next(&mut events).await, EngineEvent::Removed(identity));
 }
 
-pub(crate) async fn events_tell_of_their_own_cluster_alone(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn events_are_of_their_own_cluster_only(engine: &dyn Engine, env: &Env) {
     let (ours, theirs) = (order(env, "ours", &env.forever), order(env, "theirs too", &env.forever));
     let mut events = engine.events(ours.identity.cluster).await.unwrap();
     engine.launch(&theirs).await.unwrap();
@@ -302,7 +296,7 @@ pub(crate) async fn events_tell_of_their_own_cluster_alone(engine: &dyn Engine, 
     assert_eq!(next(&mut events).await, EngineEvent::Removed(ours.identity));
 }
 
-pub(crate) async fn nothing_that_happens_after_events_returned_is_missed(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn nothing_after_the_subscription_is_missed(engine: &dyn Engine, env: &Env) {
     let order = order(env, "watched", &env.forever);
     for _ in 0..5 {
         engine.launch(&order).await.unwrap();
@@ -314,7 +308,7 @@ pub(crate) async fn nothing_that_happens_after_events_returned_is_missed(engine:
     }
 }
 
-pub(crate) async fn output_is_read_whole_in_part_and_as_it_comes(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn output_is_read_complete_partial_and_followed(engine: &dyn Engine, env: &Env) {
     let order = order(env, "writes", &env.writes_three_lines);
     engine.launch(&order).await.unwrap();
     let read = async |request| {
@@ -334,7 +328,7 @@ pub(crate) async fn output_is_read_whole_in_part_and_as_it_comes(engine: &dyn En
     clean_up(engine, order.identity.cluster).await;
 }
 
-pub(crate) async fn a_running_container_uses_something(engine: &dyn Engine, env: &Env) {
+pub(crate) async fn running_container_has_usage(engine: &dyn Engine, env: &Env) {
     let order = order(env, "uses", &env.forever);
     engine.launch(&order).await.unwrap();
     let stats = engine.stats(order.identity).await.unwrap();

@@ -229,7 +229,7 @@ impl Desk {
     }
 
     /// Another journal on the same store.
-    pub async fn beside(&self) -> Self {
+    pub async fn sibling(&self) -> Self {
         let journal = start(&self.store, &self.clock).await;
         Self { journal, store: Arc::clone(&self.store), clock: Arc::clone(&self.clock) }
     }

@@ -178,7 +178,7 @@ async fn conflicting_commit_is_folded_and_the_command_decided_again() {
 #[tokio::test]
 async fn two_daemons_share_one_log() {
     let one = Desk::open().await;
-    let other = one.beside().await;
+    let other = one.sibling().await;
     let mut sent = Vec::new();
     for number in 0..100 {
         // Each name is requested twice, and created once.

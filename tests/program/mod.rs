@@ -309,7 +309,7 @@ async fn verify_asks_a_running_daemon_and_checks_an_expected_head() {
     }
     // The remains of a crash are verified as they are, and nothing is written.
     let database = rusqlite::Connection::open(daemon.data_dir().join("kdaemon.db")).unwrap();
-    database.execute("UPDATE events SET actor = 'nobody' WHERE seq = 2", []).unwrap();
+    database.execute("UPDATE events SET actor = 'no one' WHERE seq = 2", []).unwrap();
     drop(database);
     let verified = kdaemon(&["verify"], daemon.data_dir());
     assert!(!verified.status.success());

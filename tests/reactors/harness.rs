@@ -264,7 +264,7 @@ async fn open(store: &Arc<MemoryStore>, runtime: &Arc<Virtual>) -> Journal {
     Journal::open(store, runtime, Arc::new(Policy::default())).await.unwrap()
 }
 
-/// A specification that runs for ever.
+/// A specification that runs indefinitely.
 pub fn forever() -> SpecChanges {
     SpecChanges {
         docker_image: Some("kdaemon/busybox".into()),

@@ -35,7 +35,7 @@ pub fn deviation(log: &[Envelope], policy: &Policy) -> Option<String> {
         .then(|| format!("a replay gives more: {ahead:?} {replayed:?}"))
 }
 
-/// What is inconsistent after a replay under other policies, if anything.
+/// An inconsistency after a replay under other policies, if any.
 pub fn unsoundness(log: &[Envelope], policy: &Policy) -> Option<String> {
     let others = [
         Policy { strategy: Strategy::Binpack, max_migrations: 2, ..policy.clone() },

@@ -329,7 +329,7 @@ mod on_own_rethinkdb {
         .await;
     }
 
-    /// Three servers with three replicas: one is killed and comes back, one is frozen (nobody hears it, and it hears nobody)
+    /// Three servers with three replicas: one is killed and comes back, one is frozen (it receives and sends nothing)
     /// and wakes, while two daemons write.
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs the program `rethinkdb`: scripts/test"]
@@ -349,7 +349,7 @@ mod on_own_rethinkdb {
             for round in 0..3 {
                 writers.acknowledged(0, 10).await;
                 servers[round].kill();
-                // The two others go on: they miss its heartbeat after 10 s at the latest.
+                // The two others take over: they miss its heartbeat after 10 s at the latest.
                 writers.acknowledged(0, 10).await;
                 writers.acknowledged(1, 10).await;
                 tokio::task::block_in_place(|| servers[round].restart());

@@ -439,8 +439,8 @@ fn check_placement(spec: &Spec) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Resolves applications by name or id, each once. `own` is the application that refers to them, and why it
-/// cannot name itself.
+/// Resolves applications by name or id, each once. The last argument is the application that refers to them, and why
+/// it cannot name itself.
 fn resolve(
     decision: &DecisionBuilder<'_>,
     field: &str,

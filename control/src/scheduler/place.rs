@@ -146,7 +146,7 @@ fn best_of<'a>(
 }
 
 /// The first node that fits, in the order of the strategy; `None` if it is not among the first `patience`.
-#[allow(clippy::type_complexity)] // `Some` once the search is decided
+#[allow(clippy::type_complexity)] // the outer `None`: not decided
 fn first_in_order<'a>(
     proposed: &ProposedPlan<'a>,
     request: &Request<'_>,

@@ -167,7 +167,8 @@ struct Planner<'a> {
     questions: Cell<usize>,
 }
 
-/// A class of containers that fit on the same nodes: all of one application.
+/// A class of containers that fit on the same nodes: all of one application that have no variables of their own, or a
+/// single container.
 type Sort = Result<ApplicationId, ContainerId>;
 
 impl Planner<'_> {
@@ -189,7 +190,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The fullest node before `before` in the order, if another node has at least two containers fewer.
+    /// The fullest node, or the next one before `below` in the order, if the emptiest has at least two containers fewer.
     fn fullest(&self, below: Option<(u32, NodeId)>) -> Option<(u32, NodeId)> {
         let candidate = match below {
             None => self.order.last().copied(),

@@ -456,5 +456,5 @@ prop_state_machine! {
     #![proptest_config(cases())]
 
     #[test]
-    fn decisions_equal_those_of_a_naive_cluster(sequential 1..40 => Compared);
+    fn decisions_equal_a_naive_cluster(sequential 1..40 => Compared);
 }
