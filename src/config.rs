@@ -91,7 +91,7 @@ pub struct Setting {
     pub name: &'static str,
     /// One line on what it does.
     pub help: &'static str,
-    /// Its value in a configuration, as it would be written in the file.
+    /// Shows the value in a configuration, as it would be written in the file.
     pub get: fn(&Config) -> String,
     /// Sets the value from the text in the file or the environment.
     pub set: fn(&mut Config, &str) -> Result<(), Invalid>,
@@ -138,7 +138,7 @@ macro_rules! settings {
         ];
 
         impl Config {
-            /// The defaults that depend on nothing; [`ConfigDraft::finish`] fills in those that depend on the
+            /// The defaults that depend on nothing; [`ConfigDraft::finish`] fills in the ones that depend on the
             /// environment.
             fn built_in() -> Self {
                 Self { $( $name: $default, )+ }
@@ -307,7 +307,7 @@ pub enum ConfigError {
     Malformed {
         /// The file and line.
         origin: Origin,
-        /// What is wrong with the line.
+        /// The defect of the line.
         problem: &'static str,
     },
     /// A section other than `[default]`.
@@ -353,7 +353,7 @@ pub enum ConfigError {
         origin: Origin,
         /// The setting.
         name: &'static str,
-        /// What is wrong, and what is expected.
+        /// The defect, and what is expected.
         problem: Invalid,
     },
     /// `bind_ip` is not loopback and `allow_unauthenticated` is false.
@@ -412,7 +412,7 @@ impl Origin {
 
 /// The prefix of variables meant for kDaemon.
 const PREFIX: &str = "KDAEMON_";
-/// Variables with the prefix that are not settings of the daemon: those of the command line and of the tests.
+/// Variables with the prefix that are not settings of the daemon, but of the command line and of the tests.
 const NO_SETTINGS: [&str; 3] = ["KDAEMON_SERVER", "KDAEMON_CONFIG", "KDAEMON_LOG"];
 const NO_SETTINGS_PREFIXES: [&str; 2] = ["KDAEMON_TEST_", "KDAEMON_ENGINES"];
 

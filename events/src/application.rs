@@ -29,8 +29,7 @@ pub struct ApplicationCreated {
     pub update_policy: UpdatePolicy,
 }
 
-/// An application was edited. Only changed fields are present; `spec` is complete when any part of it
-/// changed.
+/// An application was edited. Only changed fields are present; `spec` is complete if any part of it changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplicationUpdated {
     /// The application.

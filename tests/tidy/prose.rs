@@ -169,6 +169,9 @@ fn files(below: &Path) -> Vec<std::path::PathBuf> {
 fn texts() -> Vec<(String, Vec<(usize, String)>)> {
     let mut found = Vec::new();
     for path in CHECKED.iter().flat_map(|checked| files(&root().join(checked))) {
+        if path.extension().is_some_and(|extension| extension == "patch") {
+            continue; // its context is a copy of sources
+        }
         let Ok(content) = String::from_utf8(std::fs::read(&path).unwrap()) else { continue }; // a picture
         let texts = match path.extension().is_some_and(|extension| extension == "rs") {
             true => texts_of_source(&content),
