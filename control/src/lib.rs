@@ -4,7 +4,9 @@
 //! Architecture Invariant: this crate does no I/O, reads no clock and draws no random number: none of its dependencies
 //! can. Time, identities and limits come in with the command's context.
 
+pub mod backoff;
 pub mod commands;
 pub mod history;
 pub mod observed;
+pub mod reconcile;
 pub mod scheduler;

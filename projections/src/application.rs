@@ -30,6 +30,9 @@ pub struct Application {
     pub containers: OrdSet<ContainerId>,
     /// How many of them are UP.
     pub up: u32,
+    /// How many of its running containers were made from another specification than they would be now
+    /// ([`Cluster::is_outdated`](crate::Cluster::is_outdated)).
+    pub outdated: u32,
     /// How many of them each node has.
     pub nodes: OrdMap<NodeId, u32>,
     /// The event of the last change.

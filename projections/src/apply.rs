@@ -80,16 +80,19 @@ impl Cluster {
                         update_policy: e.update_policy,
                         containers: OrdSet::new(),
                         up: 0,
+                        outdated: 0,
                         nodes: OrdMap::new(),
                         seq: envelope.seq,
                     }),
                 );
+                self.outdated.remove(&e.application_id);
                 touched.applications.insert(e.application_id);
             }
             Event::ApplicationUpdated(e) => self.application_updated(e, touched),
             Event::ApplicationDeleted(e) => {
                 if let Some(old) = self.applications.remove(&e.application_id) {
                     self.application_names.remove(old.name.as_str());
+                    self.outdated.remove(&e.application_id);
                     touched.applications.insert(e.application_id);
                 }
             }
@@ -370,6 +373,9 @@ impl Cluster {
                 application.spec = Arc::new((**spec).clone());
             }
         });
+        if e.spec.is_some() {
+            self.recount_outdated(e.application_id);
+        }
     }
 }
 

@@ -30,7 +30,9 @@ pub struct Cluster {
     pub(crate) unsettled: OrdSet<ContainerId>,
     pub(crate) unsettled_nodes: OrdSet<NodeId>,
     pub(crate) migrating: OrdSet<ContainerId>,
+    pub(crate) outdated: OrdSet<ApplicationId>,
     pub(crate) eligible: Eligible,
+    pub(crate) counts_since: Option<DateTime<Utc>>,
 }
 
 /// A pause of migrations, because too many nodes are unhealthy at once.
@@ -179,6 +181,26 @@ impl Cluster {
         self.migrating.iter().copied()
     }
 
+    /// The applications with running containers that were made from another specification than they would be now.
+    pub fn outdated_applications(&self) -> impl Iterator<Item = &Arc<Application>> {
+        self.outdated.iter().filter_map(|id| self.applications.get(id))
+    }
+
+    /// Whether a container was made from another specification than it would be now.
+    #[must_use]
+    pub fn is_outdated(&self, container: &Container) -> bool {
+        container.placement.as_ref().is_some_and(|placement| {
+            let spec = self.spec_of(container);
+            !Arc::ptr_eq(&placement.spec, &spec) && !placement.spec.makes_the_same_as(&spec)
+        })
+    }
+
+    /// Since when the eligible nodes, and the count of containers on each of them, are what they are.
+    #[must_use]
+    pub fn counts_since(&self) -> Option<DateTime<Utc>> {
+        self.counts_since
+    }
+
     /// The first application that this one depends on and that has no container UP; `None`: all dependencies are met.
     #[must_use]
     pub fn unmet_dependency(&self, application: &Application) -> Option<ApplicationId> {
@@ -254,7 +276,11 @@ impl Cluster {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let before = Standing::of(node);
         change(Arc::make_mut(node));
-        self.eligible.replace(id, before, Standing::of(node));
+        let after = Standing::of(node);
+        self.eligible.replace(id, before, after);
+        if before.map(|before| before.count) != after.map(|after| after.count) {
+            self.counts_since = self.at;
+        }
         let is_unsettled = node.is_unsettled();
         self.set_unsettled(id, is_unsettled);
     }
@@ -262,7 +288,11 @@ impl Cluster {
     /// Updates the indexes of nodes after one was added, changed or removed; `old` is its former state.
     pub(crate) fn reindex_node(&mut self, id: NodeId, old: Option<&Node>) {
         let new = self.nodes.get(&id).map(Arc::clone);
-        self.eligible.replace(id, old.and_then(Standing::of), new.as_deref().and_then(Standing::of));
+        let (before, after) = (old.and_then(Standing::of), new.as_deref().and_then(Standing::of));
+        self.eligible.replace(id, before, after);
+        if before.map(|before| before.count) != after.map(|after| after.count) {
+            self.counts_since = self.at;
+        }
         let labels = |node: Option<&Node>| node.map(|node| node.labels.clone()).unwrap_or_default();
         self.eligible.relabel(id, &labels(old), &labels(new.as_deref()));
         self.set_unsettled(id, new.is_some_and(|node| node.is_unsettled()));
@@ -313,6 +343,7 @@ impl Cluster {
         set_member(&mut self.migrating, id, new.is_some_and(|c| c.migrating.is_some()));
 
         self.reindex_application(id, old, new);
+        self.reindex_outdated(old, new);
         self.reindex_residence(id, old, new, touched);
         self.reindex_ports(id, old, new);
         self.reindex_holds(id, old, new);
@@ -343,6 +374,50 @@ impl Cluster {
             application.containers.insert(id);
             application.up += u32::from(up);
         }
+    }
+
+    fn reindex_outdated(&mut self, old: Option<&Container>, new: Option<&Container>) {
+        // Most changes leave what this depends on as it was, and to compare specifications takes long.
+        if let (Some(old), Some(new)) = (old, new)
+            && old.application_id == new.application_id
+            && old.desired == new.desired
+            && old.env_variables == new.env_variables
+            && match (&old.placement, &new.placement) {
+                (Some(old), Some(new)) => Arc::ptr_eq(&old.spec, &new.spec),
+                (old, new) => old.is_none() && new.is_none(),
+            }
+        {
+            return;
+        }
+        let outdated = |container: Option<&Container>| {
+            let counts = |c: &&Container| c.desired == Desired::Running && self.is_outdated(c);
+            container.filter(counts).and_then(|c| c.application_id)
+        };
+        let (before, after) = (outdated(old), outdated(new));
+        if before == after {
+            return;
+        }
+        if let Some(id) = before {
+            self.count_outdated(id, |count| count.saturating_sub(1));
+        }
+        if let Some(id) = after {
+            self.count_outdated(id, |count| count.saturating_add(1));
+        }
+    }
+
+    /// Counts an application's outdated containers again, after its specification has changed.
+    pub(crate) fn recount_outdated(&mut self, id: ApplicationId) {
+        let Some(application) = self.applications.get(&id) else { return };
+        let containers = application.containers.iter().filter_map(|id| self.containers.get(id));
+        let outdated = containers.filter(|c| c.desired == Desired::Running && self.is_outdated(c)).count();
+        self.count_outdated(id, |_| u32::try_from(outdated).unwrap_or(u32::MAX));
+    }
+
+    fn count_outdated(&mut self, id: ApplicationId, count: impl FnOnce(u32) -> u32) {
+        let Some(application) = self.applications.get_mut(&id) else { return };
+        let application = Arc::make_mut(application);
+        application.outdated = count(application.outdated);
+        set_member(&mut self.outdated, id, application.outdated > 0);
     }
 
     fn reindex_residence(
@@ -459,7 +534,7 @@ fn after<K: Ord + Clone, V: Clone>(map: &OrdMap<K, V>, key: Option<K>) -> impl I
     map.range((key.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).map(|(_, value)| value)
 }
 
-fn set_member(set: &mut OrdSet<ContainerId>, id: ContainerId, member: bool) {
+fn set_member<T: Ord + Clone>(set: &mut OrdSet<T>, id: T, member: bool) {
     if member {
         set.insert(id);
     } else {

@@ -5,12 +5,11 @@
 //! is under way, what to pause for) only saves work. No reactor calls another.
 
 mod health;
-mod janitor;
-mod launcher;
 mod projector;
-mod rebalancer;
+mod reconciler;
 mod retention;
 mod snapshotter;
+mod tasks;
 mod webhook;
 mod work;
 
@@ -20,8 +19,10 @@ pub use webhook::{Deliveries, Webhook};
 use crate::engine::{Credentials, Engine, Engines, Failure, Identity};
 use crate::journal::{Journal, Outcome, SNAPSHOT_INTERVAL, Submission, SubmitError};
 use crate::leader::Leadership;
+use kdaemon_control::backoff::Backoff;
 use kdaemon_control::commands::{Command, Refusal};
-use kdaemon_events::{Actor, ContainerId, Generation, NodeId, Seq};
+use kdaemon_control::reconcile::Pacing;
+use kdaemon_events::{Actor, NodeId, PlacementId, Seq};
 use kdaemon_projections::{Cluster, Health};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +33,9 @@ use tokio_util::task::TaskTracker;
 /// How long a reactor that was woken waits until it looks: under load the state changes thousands of times in a second,
 /// and one look sees what many changes led to.
 const PACE: Duration = Duration::from_millis(2);
+
+/// The pauses between tries to record something while the store is away.
+const REPORT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// How the reactors go about their work.
 #[derive(Debug, Clone)]
@@ -56,6 +60,14 @@ pub struct Settings {
     pub webhook: Option<Webhook>,
     /// Where it is asked for that the tables are made anew.
     pub rebuilds: Rebuilds,
+}
+
+impl Settings {
+    /// How patient the reconciliation is.
+    #[must_use]
+    pub fn pacing(&self) -> Pacing {
+        Pacing { rebalance_after: self.rebalance.then_some(self.rebalance_after) }
+    }
 }
 
 impl Default for Settings {
@@ -102,9 +114,7 @@ impl Reactors {
             tracker: tracker.clone(),
         };
         context("health").spawn(health::run(context("health")));
-        context("launcher").spawn(launcher::run(context("launcher")));
-        context("rebalancer").spawn(rebalancer::run(context("rebalancer")));
-        context("janitor").spawn(janitor::run(context("janitor")));
+        context("reconciler").spawn(reconciler::run(context("reconciler")));
         context("snapshotter").spawn(snapshotter::run(context("snapshotter")));
         if let Some(retention) = settings.observation_retention {
             context("retention").spawn(retention::run(context("retention"), retention));
@@ -163,6 +173,11 @@ struct ReactorContext {
 }
 
 impl ReactorContext {
+    /// The same context for another reactor, which the log then names as the author.
+    fn acting_as(&self, name: &'static str) -> Self {
+        Self { name, ..self.clone() }
+    }
+
     /// Runs a task until it is done or the reactors stop.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let cancel = self.cancel.clone();
@@ -182,7 +197,7 @@ impl ReactorContext {
 
     /// Reports something; when the store is away, as long as it takes.
     async fn report(&self, command: Command, cause: Option<Seq>) -> Option<Outcome> {
-        let mut pause = Duration::from_millis(100);
+        let mut failures = 0;
         loop {
             let mut submission = Submission::new(command.clone(), Actor::reactor(self.name));
             submission.term = Some(self.leadership.term);
@@ -202,8 +217,8 @@ impl ReactorContext {
                 }
                 Err(error) => {
                     tracing::warn!(reactor = self.name, %error, "not recorded yet");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(5));
+                    failures += 1;
+                    tokio::time::sleep(REPORT_BACKOFF.pause(failures)).await;
                 }
             }
         }
@@ -216,13 +231,9 @@ impl ReactorContext {
         Some(self.engines.client(&node.endpoint))
     }
 
-    fn identity(
-        &self,
-        cluster: &Cluster,
-        container: ContainerId,
-        generation: Generation,
-    ) -> Option<Identity> {
-        cluster.id().map(|cluster| Identity { cluster, container, generation })
+    fn identity(&self, cluster: &Cluster, placement_id: PlacementId) -> Option<Identity> {
+        let PlacementId { container_id, generation } = placement_id;
+        cluster.id().map(|cluster| Identity { cluster, container: container_id, generation })
     }
 
     /// Registry credentials by name. Read each time: they may have been changed.

@@ -11,6 +11,7 @@ use crate::store::{EventQuery, EventStore, EventText, StoreError};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
+use kdaemon_control::backoff::Backoff;
 use kdaemon_events::{EventId, Kind, Seq};
 use ring::hmac;
 use serde::Deserialize;
@@ -25,10 +26,8 @@ use tokio::time::{Instant, sleep, timeout};
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of its answer is read, to be able to use the connection again.
 const ANSWER_LIMIT: usize = 64 * 1024;
-/// The pause after a failed attempt doubles from this …
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// … up to this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// The pauses between attempts to deliver an event.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(300));
 /// How many events are read at a time.
 const PAGE: usize = 100;
 /// Changes are gathered so long before the log is read.
@@ -171,11 +170,11 @@ struct Gist {
 impl Sender {
     /// Sends what is wanted, for ever.
     async fn follow(&mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut failures = 0;
         while let Err(error) = self.begin().await {
-            tracing::warn!(%error, "the webhook's cursor cannot be read yet");
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tracing::warn!(%error, "webhook cursor not read, retrying");
+            failures += 1;
+            sleep(BACKOFF.pause(failures)).await;
         }
         tracing::info!(to = self.webhook.shown(), after = %self.position, "events are sent");
         let mut states = self.context.journal.watch();
@@ -191,7 +190,7 @@ impl Sender {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the webhook cannot read the log yet");
-                    sleep(FIRST_PAUSE).await;
+                    sleep(BACKOFF.first).await;
                     continue;
                 }
             }
@@ -258,8 +257,10 @@ impl Sender {
 
     /// Sends an event until the receiver has it.
     async fn deliver(&mut self, event: &EventText) {
-        let mut pause = FIRST_PAUSE;
+        let mut failures = 0;
         loop {
+            failures += 1;
+            let pause = BACKOFF.pause(failures);
             match self.attempt(event).await {
                 Ok(()) => {
                     self.webhook.deliveries.delivered.fetch_add(1, Ordering::Relaxed);
@@ -274,7 +275,6 @@ impl Sender {
             // What was sent before it is kept while it waits.
             self.keep().await;
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

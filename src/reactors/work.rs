@@ -1,23 +1,20 @@
-//! What a reactor has under way: one task per key at a time, a bounded number in each lane, and a pause after a failure.
+//! What the reconciler has under way: one task per key at a time, a bounded number in each lane, and a pause after a try
+//! without effect.
 
+use kdaemon_control::backoff::Backoff;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// What was tried in vain and has not come up again for so long is forgotten.
-const FORGET_AFTER: Duration = Duration::from_secs(60);
-
-/// The tasks of one reactor. Losing it loses nothing but the knowledge of what need not be begun twice.
+/// The tasks under way. Losing it loses nothing but the knowledge of what need not be begun twice.
 ///
-/// Tasks that wait for the same thing (one engine, say) share a lane: what hangs there holds up nothing elsewhere.
+/// Tasks that wait for the same thing (one engine, for example) share a lane: one that hangs there holds up nothing in
+/// other lanes.
 pub(super) struct Work<K, L> {
     shared: Arc<Mutex<Shared<K, L>>>,
-    /// How many tasks run in one lane at a time.
-    limit: usize,
-    /// Rings when a task ended.
+    /// Notified when a task ends.
     pub(super) done: Arc<Notify>,
 }
 
@@ -29,8 +26,13 @@ struct Shared<K, L> {
 #[derive(Debug, Clone, Copy)]
 enum Entry {
     Running,
-    /// And how often it was tried in vain.
-    PausedUntil(Instant, u32),
+    Paused {
+        until: Instant,
+        /// Tries without effect in a row.
+        failures: u32,
+        /// Whether the task is still asked for, as far as the present look has come.
+        is_due: bool,
+    },
 }
 
 fn lock<K, L>(shared: &Mutex<Shared<K, L>>) -> MutexGuard<'_, Shared<K, L>> {
@@ -38,48 +40,54 @@ fn lock<K, L>(shared: &Mutex<Shared<K, L>>) -> MutexGuard<'_, Shared<K, L>> {
 }
 
 impl<K: Eq + Hash + Clone, L: Eq + Hash + Clone> Work<K, L> {
-    /// With at most so many tasks at a time in each lane.
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new() -> Self {
         let shared = Shared { entries: HashMap::new(), running: HashMap::new() };
-        Self { shared: Arc::new(Mutex::new(shared)), limit, done: Arc::new(Notify::new()) }
+        Self { shared: Arc::new(Mutex::new(shared)), done: Arc::new(Notify::new()) }
     }
 
-    /// Takes a key, unless it is taken or pauses, or its lane is full: then a task that ends there rings. The guard
-    /// gives it back.
-    pub(super) fn begin(&self, key: K, lane: L) -> Option<Guard<K, L>> {
+    /// Takes a key, unless it is taken or pauses, or `limit` tasks run in its lane: then the end of one of those
+    /// notifies. The guard gives the key back.
+    pub(super) fn begin(&self, key: K, lane: L, limit: usize) -> Option<Guard<K, L>> {
         let mut shared = lock(&self.shared);
-        let tries = match shared.entries.get(&key) {
+        let failures = match shared.entries.get_mut(&key) {
             Some(Entry::Running) => return None,
-            Some(Entry::PausedUntil(until, _)) if *until > Instant::now() => return None,
-            Some(Entry::PausedUntil(_, tries)) => *tries,
+            Some(Entry::Paused { until, failures, is_due }) => {
+                *is_due = true;
+                if *until > Instant::now() {
+                    return None;
+                }
+                *failures
+            }
             None => 0,
         };
         let running = shared.running.entry(lane.clone()).or_insert(0);
-        if *running >= self.limit {
+        if *running >= limit {
             return None;
         }
         *running += 1;
         shared.entries.insert(key.clone(), Entry::Running);
         drop(shared);
         let (shared, done) = (Arc::clone(&self.shared), Arc::clone(&self.done));
-        Some(Guard { key, lane, tries, pause: None, shared, done })
+        Some(Guard { key, lane, failures, backoff: None, shared, done })
     }
 
-    /// When the next pause ends; what is over for long is forgotten.
-    pub(super) fn next_pause_end(&self) -> Option<Instant> {
+    /// Ends a look at all that is due: forgets the pauses of tasks that were not, and returns when the next pause ends.
+    pub(super) fn finish_look(&self) -> Option<Instant> {
         let now = Instant::now();
-        let mut shared = lock(&self.shared);
-        shared.entries.retain(
-            |_, entry| !matches!(entry, Entry::PausedUntil(until, _) if *until + FORGET_AFTER <= now),
-        );
-        let ends = shared.entries.values().filter_map(|entry| match entry {
-            Entry::PausedUntil(until, _) => Some(*until).filter(|until| *until > now),
-            Entry::Running => None,
+        let mut next: Option<Instant> = None;
+        lock(&self.shared).entries.retain(|_, entry| match entry {
+            Entry::Running => true,
+            Entry::Paused { until, is_due, .. } => {
+                if *is_due && *until > now {
+                    next = Some(next.map_or(*until, |next| next.min(*until)));
+                }
+                std::mem::take(is_due)
+            }
         });
-        ends.min()
+        next
     }
 
-    /// Something changed that may help: what pauses is tried at once, as if for the first time.
+    /// Ends all pauses, after a change that may help: each task is tried at once, as if for the first time.
     pub(super) fn forget_pauses(&self) {
         lock(&self.shared).entries.retain(|_, entry| matches!(entry, Entry::Running));
     }
@@ -89,27 +97,29 @@ impl<K: Eq + Hash + Clone, L: Eq + Hash + Clone> Work<K, L> {
 pub(super) struct Guard<K: Eq + Hash, L: Eq + Hash> {
     key: K,
     lane: L,
-    /// How often it was tried in vain before.
-    tries: u32,
-    pause: Option<Duration>,
+    /// Tries without effect in a row before this one.
+    failures: u32,
+    backoff: Option<Backoff>,
     shared: Arc<Mutex<Shared<K, L>>>,
     done: Arc<Notify>,
 }
 
 impl<K: Eq + Hash, L: Eq + Hash> Guard<K, L> {
-    /// Nothing is begun for this key for a while: each time twice as long as the time before, at most `longest`.
-    pub(super) fn pause_for(&mut self, first: Duration, longest: Duration) {
-        self.pause = Some(first.saturating_mul(1 << self.tries.min(16)).min(longest));
+    /// The task had no effect: it backs off before the next try.
+    pub(super) fn back_off(&mut self, backoff: Backoff) {
+        self.backoff = Some(backoff);
     }
 }
 
 impl<K: Eq + Hash, L: Eq + Hash> Drop for Guard<K, L> {
     fn drop(&mut self) {
         let mut shared = lock(&self.shared);
-        match self.pause {
-            Some(pause) => {
+        match self.backoff {
+            Some(backoff) => {
                 if let Some(entry) = shared.entries.get_mut(&self.key) {
-                    *entry = Entry::PausedUntil(Instant::now() + pause, self.tries + 1);
+                    let failures = self.failures.saturating_add(1);
+                    let until = Instant::now() + backoff.pause(failures);
+                    *entry = Entry::Paused { until, failures, is_due: true };
                 }
             }
             None => {
@@ -131,36 +141,68 @@ impl<K: Eq + Hash, L: Eq + Hash> Drop for Guard<K, L> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::time::Duration;
 
-    const FIRST: Duration = Duration::from_millis(250);
-    const LONGEST: Duration = Duration::from_secs(1);
+    const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(1));
+
+    fn pause_of(work: &Work<u32, ()>) -> u128 {
+        work.begin(1, (), 1).unwrap().back_off(BACKOFF);
+        let end = work.finish_look().unwrap();
+        (end - Instant::now()).as_millis()
+    }
 
     #[test]
     fn full_lane_delays_no_other() {
-        let work: Work<u32, &str> = Work::new(2);
-        let (one, _two) = (work.begin(1, "a").unwrap(), work.begin(2, "a").unwrap());
-        assert!(work.begin(3, "a").is_none());
-        assert!(work.begin(1, "b").is_none(), "it is under way already");
-        let _other = work.begin(4, "b").unwrap();
+        let work: Work<u32, &str> = Work::new();
+        let (one, _two) = (work.begin(1, "a", 2).unwrap(), work.begin(2, "a", 2).unwrap());
+        assert!(work.begin(3, "a", 2).is_none());
+        assert!(work.begin(1, "b", 2).is_none(), "it is under way already");
+        let _other = work.begin(4, "b", 2).unwrap();
         drop(one);
-        let _three = work.begin(3, "a").unwrap();
+        let _three = work.begin(3, "a", 2).unwrap();
+    }
+
+    #[test]
+    fn a_limit_bounds_its_own_lane_alone() {
+        let work: Work<u32, &str> = Work::new();
+        let _guards: Vec<_> = (0..3).map(|key| work.begin(key, "a", 3).unwrap()).collect();
+        assert!(work.begin(3, "a", 3).is_none());
+        assert!(work.begin(3, "b", 1).is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_in_vain_is_tried_less_and_less_often_until_something_changes() {
-        let work: Work<u32, ()> = Work::new(1);
+    async fn tries_without_effect_back_off_until_something_changes() {
+        let work: Work<u32, ()> = Work::new();
         let mut pauses = Vec::new();
         for _ in 0..4 {
-            work.begin(1, ()).unwrap().pause_for(FIRST, LONGEST);
-            let end = work.next_pause_end().unwrap();
-            pauses.push((end - Instant::now()).as_millis());
-            assert!(work.begin(1, ()).is_none());
-            tokio::time::sleep_until(end).await;
+            let pause = pause_of(&work);
+            pauses.push(pause);
+            assert!(work.begin(1, (), 1).is_none());
+            tokio::time::sleep(Duration::from_millis(u64::try_from(pause).unwrap())).await;
         }
         assert_eq!(pauses, [250, 500, 1_000, 1_000]);
-        work.begin(1, ()).unwrap().pause_for(FIRST, LONGEST);
+        assert_eq!(pause_of(&work), 1_000);
         work.forget_pauses();
-        work.begin(1, ()).unwrap().pause_for(FIRST, LONGEST);
-        assert_eq!((work.next_pause_end().unwrap() - Instant::now()).as_millis(), 250);
+        assert_eq!(pause_of(&work), 250);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_is_not_due_for_one_look_starts_over() {
+        let work: Work<u32, ()> = Work::new();
+        assert_eq!(pause_of(&work), 250);
+        assert!(work.begin(1, (), 1).is_none(), "due in this look, though it pauses");
+        assert!(work.finish_look().is_some());
+        assert!(work.finish_look().is_none(), "not due in this one");
+        assert_eq!(pause_of(&work), 250);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_began_after_its_task_was_looked_at_outlasts_that_look() {
+        let work: Work<u32, ()> = Work::new();
+        let mut guard = work.begin(1, (), 1).unwrap();
+        guard.back_off(BACKOFF);
+        drop(guard);
+        assert!(work.finish_look().is_some());
+        assert!(work.begin(1, (), 1).is_none());
     }
 }

@@ -102,13 +102,10 @@ async fn replay(State(api): State<Api>, input: Input<Stretch>) -> Answered {
     let before = api.past.state(from).await?;
     let settings = Settings::default();
     let row = policy_row(&policy);
-    let balance_after = settings.rebalance.then_some(settings.rebalance_after);
+    let pacing = settings.pacing();
     let gone = Gone::default();
-    let mut run = Run {
-        replay: Replay::new(&before, policy, balance_after),
-        gone: Arc::clone(&gone.0),
-        _permit: permit,
-    };
+    let mut run =
+        Run { replay: Replay::new(&before, policy, pacing), gone: Arc::clone(&gone.0), _permit: permit };
     let first = moment(&before);
     drop(before);
     let mut reached = run.replay.recorded().seq();

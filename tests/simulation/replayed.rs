@@ -5,20 +5,21 @@ use crate::check;
 use chrono::TimeDelta;
 use kdaemon_control::commands::Policy;
 use kdaemon_control::history::Replay;
+use kdaemon_control::reconcile::Pacing;
 use kdaemon_events::{Envelope, Event, Strategy};
 use kdaemon_projections::{Cluster, Health};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How long counts are uneven before they are rebalanced.
-const BALANCE_AFTER: Option<Duration> = Some(Duration::from_secs(1));
+const PACING: Pacing = Pacing { rebalance_after: Some(Duration::from_secs(1)) };
 
 /// Unobstructed work must be done after this long.
 const PATIENCE: TimeDelta = TimeDelta::minutes(3);
 
 /// The first event in which a replay of a whole log deviates from the record, if any.
 pub fn deviation(log: &[Envelope], policy: &Policy) -> Option<String> {
-    let mut replay = Replay::new(&Cluster::default(), policy.clone(), BALANCE_AFTER);
+    let mut replay = Replay::new(&Cluster::default(), policy.clone(), PACING);
     // A decision gives all its events when the first of them is reached.
     let mut ahead: VecDeque<Envelope> = VecDeque::new();
     for recorded in log {
@@ -43,7 +44,7 @@ pub fn unsoundness(log: &[Envelope], policy: &Policy) -> Option<String> {
         Policy { unhealthy_after: 1, launch_attempts: 1, max_migrations: 50, ..policy.clone() },
     ];
     others.iter().find_map(|other| {
-        let mut replay = Replay::new(&Cluster::default(), other.clone(), BALANCE_AFTER);
+        let mut replay = Replay::new(&Cluster::default(), other.clone(), PACING);
         let mut seq = replay.replayed().seq();
         for recorded in log {
             for envelope in replay.step(recorded) {

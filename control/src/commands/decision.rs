@@ -210,9 +210,3 @@ impl<'a> DecisionBuilder<'a> {
         Decision { events: self.events, cluster: self.cluster, touched: self.touched }
     }
 }
-
-/// An exponential backoff: `first` after one failure, doubled with each further one, at most `longest`.
-pub(super) fn doubling(first: Duration, failures: u32, longest: Duration) -> Duration {
-    let factor = 1_u32.checked_shl(failures.saturating_sub(1).min(20)).unwrap_or(u32::MAX);
-    first.saturating_mul(factor).min(longest)
-}

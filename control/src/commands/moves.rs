@@ -8,7 +8,7 @@ use kdaemon_events::container::{ContainerMigrationCommanded, MigrationReason};
 use kdaemon_events::node::Availability;
 use kdaemon_events::scheduling::{Evaluation, Unschedulable};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq};
-use kdaemon_projections::{Container, Desired, Health, Phase};
+use kdaemon_projections::{Application, Cluster, Container, Desired, Health, Phase};
 use std::sync::Arc;
 
 /// The most migrations of one commit; the rest follows in the next.
@@ -106,38 +106,16 @@ pub(super) fn rebalance(decision: &mut DecisionBuilder<'_>) -> Result<(), Refusa
 /// Replaces containers made from an older specification, one at a time: the next only when all others run.
 pub(super) fn roll(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Result<(), Refusal> {
     let application = decision.application(id)?;
-    let all: Vec<Arc<Container>> = application
-        .containers
-        .iter()
-        .filter_map(|id| decision.cluster().container(*id))
-        .filter(|container| container.desired == Desired::Running)
-        .cloned()
-        .collect();
-    if all
-        .iter()
-        .any(|container| container.phase != Phase::Up || container.lost || container.migrating.is_some())
-    {
-        return Ok(());
-    }
-    // Moving off a drained node replaces a container anyway; rolling it too would make the two alternate in
-    // recording what it waits for.
-    let is_draining = |container: &Container| {
-        let node =
-            container.placement.as_ref().and_then(|placement| decision.cluster().node(placement.node_id));
-        node.is_some_and(|node| node.availability == Availability::Draining)
-    };
-    let outdated =
-        all.iter().find(|container| is_outdated(decision.cluster(), container) && !is_draining(container));
-    if let Some(container) = outdated {
-        let spec = decision.cluster().spec_of(container);
+    if let Some(container) = next_to_roll(decision.cluster(), &application).cloned() {
+        let spec = decision.cluster().spec_of(&container);
         // The container may stay on its node.
-        let request = Request::new(container, &spec, None, decision.context.policy.strategy);
+        let request = Request::new(&container, &spec, None, decision.context.policy.strategy);
         match scheduler::place(decision.cluster(), &request) {
             Ok(choice) => {
                 let (node, evaluation) = (choice.node_id, Some(choice.evaluation));
                 command(
                     decision,
-                    container,
+                    &container,
                     MigrationReason::Update,
                     node,
                     evaluation,
@@ -146,20 +124,37 @@ pub(super) fn roll(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Res
             }
             Err(nodes) => {
                 let (moving, reason) = (Some(MigrationReason::Update), Unschedulable::NoNodeFits(nodes));
-                containers::wait(decision, container, moving, reason, Some(application.seq));
+                containers::wait(decision, &container, moving, reason, Some(application.seq));
             }
         }
     }
     Ok(())
 }
 
-/// Whether a running container was made from an outdated specification.
+/// The container of an application that is to be replaced next because it is outdated; `None` while not all of
+/// those that are wanted run.
 #[must_use]
-pub(super) fn is_outdated(cluster: &kdaemon_projections::Cluster, container: &Container) -> bool {
-    container.placement.as_ref().is_some_and(|placement| {
-        let spec = cluster.spec_of(container);
-        !Arc::ptr_eq(&placement.spec, &spec) && !placement.spec.makes_the_same_as(&spec)
-    })
+pub fn next_to_roll<'a>(cluster: &'a Cluster, application: &Application) -> Option<&'a Arc<Container>> {
+    if application.outdated == 0 {
+        return None;
+    }
+    // Moving off a drained node replaces a container anyway; rolling it too would make the two alternate in
+    // recording what it waits for.
+    let is_draining = |container: &Container| {
+        let node = container.placement.as_ref().and_then(|placement| cluster.node(placement.node_id));
+        node.is_some_and(|node| node.availability == Availability::Draining)
+    };
+    let mut next = None;
+    let containers = application.containers.iter().filter_map(|id| cluster.container(*id));
+    for container in containers.filter(|container| container.desired == Desired::Running) {
+        if container.phase != Phase::Up || container.lost || container.migrating.is_some() {
+            return None;
+        }
+        if next.is_none() && !is_draining(container) && cluster.is_outdated(container) {
+            next = Some(container);
+        }
+    }
+    next
 }
 
 /// Commands one migration.

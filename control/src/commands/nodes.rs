@@ -189,14 +189,14 @@ pub(super) fn finish_drain(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Re
 
 /// Whether a draining node has no container left that could be moved or removed.
 #[must_use]
-pub(super) fn is_empty(node: &Node) -> bool {
+pub fn is_cleared(node: &Node) -> bool {
     // Nothing can clean up a node that is being unmounted and does not answer.
     node.holds.is_empty() || (node.then_unmount && node.residents.is_empty() && node.health != Health::Up)
 }
 
 fn end_drain_if_empty(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result<(), Refusal> {
     let node = decision.node(id)?;
-    if is_empty(&node) {
+    if is_cleared(&node) {
         let drained =
             decision.emit_because(NodeDrained { node_id: id }, node.drain_seq.or(decision.context.cause));
         if node.then_unmount {

@@ -1,7 +1,8 @@
 //! Decisions about engines' reports of containers: their meaning and their consequences.
 
-use super::decision::{DecisionBuilder, doubling};
+use super::decision::DecisionBuilder;
 use super::{LaunchFailure, Refusal, cause_or, containers};
+use crate::backoff::Backoff;
 use crate::observed::{Exit, Launched};
 use chrono::{DateTime, Utc};
 use kdaemon_events::container::{
@@ -12,6 +13,11 @@ use kdaemon_events::container::{
 use kdaemon_events::{NodeId, PlacementId, Protocol, RestartPolicy, Seq};
 use kdaemon_projections::{Container, Desired, Phase, Retired};
 use std::time::Duration;
+
+/// The longest pause between two launches of a container.
+const LAUNCH_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// The first pause before a container that keeps ending is started again.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// A recorded exit, decided again: the current limits determine the restart.
 pub(super) fn exited_again(decision: &mut DecisionBuilder<'_>, recorded: &ContainerExited) {
@@ -88,7 +94,7 @@ pub(super) fn launch_failed(
     let policy = &decision.context.policy;
     let attempt = container.attempts.saturating_add(1);
     let given_up = attempt >= policy.launch_attempts;
-    let pause = doubling(policy.launch_pause, attempt, Duration::from_secs(60));
+    let pause = Backoff::new(policy.launch_pause, LAUNCH_PAUSE_MAX).pause(attempt);
     let cause = cause_or(decision, container.cause);
     let predecessor = container
         .retired
@@ -188,7 +194,7 @@ pub(super) fn process_ended(
     // The first restart is immediate; a container that keeps exiting backs off.
     let pause = match quick_exits {
         0 => Duration::ZERO,
-        n => doubling(Duration::from_secs(1), n, decision.context.policy.restart_pause_max),
+        n => Backoff::new(RESTART_PAUSE, decision.context.policy.restart_pause_max).pause(n),
     };
     let restart_at = again.then(|| decision.after(pause));
     decision.emit_because(exited_event(placement_id, node_id, exit, restart_at), cause);
@@ -227,7 +233,7 @@ pub(super) fn health(
     } else {
         let pause = match container.restarts {
             0 => Duration::ZERO,
-            n => doubling(Duration::from_secs(1), n, decision.context.policy.restart_pause_max),
+            n => Backoff::new(RESTART_PAUSE, decision.context.policy.restart_pause_max).pause(n),
         };
         let restart_at = decision.after(pause);
         decision.emit(ContainerUnhealthy { container_id, generation, restart_at });

@@ -22,6 +22,7 @@ pub use differences::{Decided, Difference};
 pub use meter::{Figures, Peak, Spread};
 
 use crate::commands::{self, Command, Context, Decision, Policy};
+use crate::reconcile::Pacing;
 use chrono::{DateTime, TimeDelta, Utc};
 use differences::Differences;
 use kdaemon_events::container::ContainerExited;
@@ -32,7 +33,6 @@ use meter::Watched;
 use parts::{Part, part};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 use uuid::Uuid;
 use work::{Paces, Work};
 
@@ -45,8 +45,7 @@ pub struct Replay {
     recorded: Watched,
     replayed: Watched,
     policy: Arc<Policy>,
-    /// How long counts must be uneven before a rebalance; `None`: no rebalancing.
-    balance_after: Option<TimeDelta>,
+    pacing: Pacing,
     /// The subjects that differ between both sides.
     differing: BTreeSet<Subject>,
     /// The nodes whose evacuation was requested at this moment.
@@ -60,8 +59,6 @@ pub struct Replay {
     first: Option<Seq>,
     paces: Paces,
     work: Work,
-    /// The time since which the counts of the replayed side are unchanged.
-    counts_since: Option<DateTime<Utc>>,
     differences: Differences,
     /// The events of the replay since the last recorded event.
     happened: Vec<Envelope>,
@@ -81,15 +78,14 @@ pub struct Replayed {
 }
 
 impl Replay {
-    /// Begins a replay with a state. `balance_after`: how long counts must be uneven before a rebalance where
-    /// the record has no moment for one; `None`: no rebalancing.
+    /// Begins a replay with a state. `pacing` says when counts are rebalanced where the record has no moment for it.
     #[must_use]
-    pub fn new(from: &Cluster, policy: Policy, balance_after: Option<Duration>) -> Self {
+    pub fn new(from: &Cluster, policy: Policy, pacing: Pacing) -> Self {
         Self {
             recorded: Watched::new(from.clone()),
             replayed: Watched::new(from.clone()),
             policy: Arc::new(policy),
-            balance_after: balance_after.and_then(|after| TimeDelta::from_std(after).ok()),
+            pacing,
             differing: BTreeSet::new(),
             evacuated: BTreeSet::new(),
             at: from.at(),
@@ -97,7 +93,6 @@ impl Replay {
             first: None,
             paces: Paces::default(),
             work: Work::default(),
-            counts_since: None,
             differences: Differences::default(),
             happened: Vec::new(),
         }
@@ -263,8 +258,6 @@ impl Replay {
             self.differences.replayed(envelope);
             if !envelope.event.is_observation() {
                 self.work.look_by(envelope.at + PACE);
-                self.counts_since =
-                    Some(envelope.at).filter(|_| !touched.nodes.is_empty()).or(self.counts_since);
             }
             if may_help(&envelope.event) {
                 self.work.forget_pauses();

@@ -40,6 +40,9 @@ pub fn indexes(cluster: &Cluster) {
         assert_eq!(actual, expected, "containers of {}", application.name);
         let up = own.iter().filter(|c| c.status() == Status::Up && c.desired == Desired::Running).count();
         assert_eq!(application.up as usize, up, "containers of {} that are UP", application.name);
+        let outdated =
+            own.iter().filter(|c| c.desired == Desired::Running && is_outdated(cluster, c)).count();
+        assert_eq!(application.outdated as usize, outdated, "outdated containers of {}", application.name);
         let mut nodes: BTreeMap<NodeId, u32> = BTreeMap::new();
         for residence in own.iter().filter_map(|c| c.residence()) {
             *nodes.entry(residence.node_id).or_default() += 1;
@@ -69,6 +72,15 @@ pub fn indexes(cluster: &Cluster) {
     let migrating: Vec<_> = cluster.migrating().collect();
     let expected: Vec<_> = cluster.containers().filter(|c| c.migrating.is_some()).map(|c| c.id).collect();
     assert_eq!(migrating, expected, "migrating containers");
+    let outdated: Vec<_> = cluster.outdated_applications().map(|a| a.id).collect();
+    let expected: Vec<_> = cluster.applications().filter(|a| a.outdated > 0).map(|a| a.id).collect();
+    assert_eq!(outdated, expected, "outdated applications");
+}
+
+/// Whether a container would be made from something else now, by comparing all that it is made from.
+fn is_outdated(cluster: &Cluster, container: &Container) -> bool {
+    let spec = cluster.spec_of(container);
+    container.placement.as_ref().is_some_and(|placement| !placement.spec.makes_the_same_as(&spec))
 }
 
 /// Panics if the orders of the eligible nodes disagree with the nodes.

@@ -45,6 +45,8 @@ const SNAPSHOTS: &[(u32, &str)] = &[
     (2, "f9d25c2142292a11583285efe08041569a8717728c44cf69f802aa0eddf909d6"),
     // Adoption clears the avoided nodes; this log has no such case either.
     (3, "f9d25c2142292a11583285efe08041569a8717728c44cf69f802aa0eddf909d6"),
+    // An application counts its outdated containers, and the state knows since when counts are what they are.
+    (4, "1bb95159ac4b512a9de4e209c283067ede5b0bc0192e76ac0a79e13d98a46726"),
 ];
 
 /// A snapshot of one version of the program is read by the next only if neither its format nor the fold has

@@ -15,6 +15,7 @@ mod observations;
 mod placement;
 mod probes;
 mod properties;
+mod reconcile;
 mod retention;
 mod world;
 mod written;

@@ -187,7 +187,7 @@ proptest! {
 }
 
 /// At least this many cases; `PROPTEST_CASES` asks for more.
-fn cases(least: u32) -> ProptestConfig {
+pub fn cases(least: u32) -> ProptestConfig {
     let asked = ProptestConfig::default();
     ProptestConfig { cases: asked.cases.max(least), ..asked }
 }

@@ -9,8 +9,8 @@ use kdaemon_control::commands::{
     ProbeResult, Refusal, Seen, SpecChanges, UpdateApplication, UpdateContainer, decide,
 };
 use kdaemon_control::observed::{ContainerState, Exit, Launched};
+use kdaemon_control::reconcile::{self, Act, Pacing, Task};
 use kdaemon_events::failure::Failure;
-use kdaemon_events::node::Availability;
 use kdaemon_events::{
     Actor, ApplicationId, ClusterId, ContainerId, Envelope, Environment, Event, Generation, MilliCpus,
     NodeId, PlacementId, Protocol, Resources, UpdatePolicy,
@@ -141,25 +141,14 @@ struct Machine {
     has: BTreeMap<PlacementId, ContainerState>,
 }
 
-/// A task of the reactors.
-#[derive(Debug, Clone, Copy)]
-enum Task {
-    Place(ContainerId),
-    Launch(PlacementId, NodeId),
-    Start(PlacementId, NodeId),
-    Stop(PlacementId, NodeId),
-    Remove(PlacementId, NodeId),
-    FinishDelete(ContainerId),
-    Evacuate(NodeId),
-    FinishDrain(NodeId),
-    Roll(ApplicationId),
-}
+/// How patient the reconciliation of the world is.
+pub const PACING: Pacing = Pacing { rebalance_after: Some(Duration::from_secs(1)) };
 
 pub struct World {
     pub cluster: Cluster,
     pub log: Vec<Envelope>,
     machines: BTreeMap<NodeId, Machine>,
-    now: DateTime<Utc>,
+    pub now: DateTime<Utc>,
     policy: Arc<Policy>,
     drawn: u128,
 }
@@ -489,125 +478,76 @@ impl World {
         self.submit(Command::RecordProbe(probe)).expect("a probe is never refused");
     }
 
-    /// All due tasks.
-    fn tasks(&self) -> Vec<Task> {
-        let up = |id: NodeId| self.cluster.node(id).is_some_and(|node| node.health == Health::Up);
-        let mut tasks = Vec::new();
-        for c in self.cluster.unsettled() {
-            let due = c.not_before.is_none_or(|not_before| not_before <= self.now);
-            let placement_id = |generation| PlacementId { container_id: c.id, generation };
-            let placed = c.placement.as_ref().map(|p| (placement_id(p.generation), p.node_id));
-            match (c.phase, placed) {
-                (Phase::Waiting, _) if due => tasks.push(Task::Place(c.id)),
-                (Phase::Placed, Some((own, node))) if due && up(node) => {
-                    let waits = c.retired.iter().any(|r| {
-                        let in_the_way = r.placement.engine_id.is_some() || r.placement.node_id == node;
-                        !r.held && up(r.placement.node_id) && in_the_way
-                    });
-                    if !waits {
-                        tasks.push(Task::Launch(own, node));
-                    }
-                }
-                (Phase::Restarting, Some((own, node))) if due && up(node) => {
-                    tasks.push(Task::Start(own, node));
-                }
-                (Phase::Stopping, Some((own, node))) if up(node) => tasks.push(Task::Stop(own, node)),
-                _ => {}
-            }
-            let before = tasks.len();
-            let retired = c.retired.iter().filter(|retired| !retired.held && up(retired.placement.node_id));
-            tasks.extend(
-                retired.map(|r| Task::Remove(placement_id(r.placement.generation), r.placement.node_id)),
-            );
-            if c.desired == Desired::Deleted && tasks.len() == before {
-                tasks.push(Task::FinishDelete(c.id));
-            }
-        }
-        for node in self.cluster.nodes() {
-            let draining = node.availability == Availability::Draining;
-            if node.health == Health::Up {
-                tasks.extend(node.orphans.iter().map(|orphan| {
-                    let PlacementId { container_id, generation } =
-                        PlacementId { container_id: orphan.container_id, generation: orphan.generation };
-                    Task::Remove(PlacementId { container_id, generation }, node.id)
-                }));
-            }
-            if node.health == Health::Up && draining {
-                let idle = node.holds.iter().filter_map(|id| self.cluster.container(*id));
-                for c in idle.filter(|c| matches!(c.phase, Phase::Down | Phase::Failed | Phase::Waiting)) {
-                    if let Some(p) = c.placement.as_ref().filter(|p| p.node_id == node.id) {
-                        let placement_id = PlacementId { container_id: c.id, generation: p.generation };
-                        tasks.push(Task::Remove(placement_id, node.id));
-                    }
-                }
-            }
-            let unhealthy = node.health == Health::Down && self.cluster.paused().is_none();
-            if draining || unhealthy {
-                tasks.push(Task::Evacuate(node.id));
-            }
-            if draining && !node.drained {
-                tasks.push(Task::FinishDrain(node.id));
-            }
-        }
-        let rolling = |a: &&Arc<kdaemon_projections::Application>| {
-            a.update_policy == UpdatePolicy::Rolling && a.is_enabled
-        };
-        tasks.extend(self.cluster.applications().filter(rolling).map(|a| Task::Roll(a.id)));
-        tasks
+    /// Everything that is due now.
+    pub fn tasks(&self) -> Vec<Task> {
+        reconcile::due(&self.cluster, self.now, &PACING).tasks
     }
 
-    fn perform(&mut self, task: Task) {
+    pub fn perform(&mut self, task: Task) {
         let command = match task {
-            Task::Place(id) => Command::PlaceContainer(id),
-            Task::FinishDelete(id) => Command::FinishDelete(id),
-            Task::Evacuate(id) => Command::EvacuateNode(id),
-            Task::FinishDrain(id) => Command::FinishDrain(id),
-            Task::Roll(id) => Command::RollApplication(id),
-            Task::Launch(placement_id, node) => {
-                let machine = &self.machines[&node];
-                if machine.broken || machine.flaky {
-                    let failure = LaunchFailure { failure: Failure::refused("no answer"), node_fault: true };
-                    Command::RecordLaunchFailed(placement_id, failure)
-                } else {
-                    self.set(node, placement_id, Some(ContainerState::Running));
-                    Command::RecordLaunched(placement_id, started())
-                }
-            }
-            Task::Start(placement_id, node) => {
-                let machine = &self.machines[&node];
-                if machine.broken {
-                    let failure = LaunchFailure { failure: Failure::refused("no answer"), node_fault: true };
-                    Command::RecordLaunchFailed(placement_id, failure)
-                } else if machine.has.contains_key(&placement_id) {
-                    self.set(node, placement_id, Some(ContainerState::Running));
-                    Command::RecordLaunched(placement_id, started())
-                } else {
-                    Command::RecordMissing(placement_id)
-                }
-            }
-            Task::Stop(placement_id, node) => {
-                if self.machines[&node].broken {
-                    return;
-                }
-                let was = self.machines[&node].has.contains_key(&placement_id);
-                self.set(node, placement_id, was.then_some(ContainerState::Exited));
-                Command::RecordStopped(placement_id, was.then_some(Exit { code: 143, out_of_memory: false }))
-            }
-            Task::Remove(placement_id, node) => {
-                if self.machines[&node].broken {
-                    return;
-                }
-                self.set(node, placement_id, None);
-                Command::RecordRemoved(placement_id, node)
-            }
+            Task::Act(act, placement_id, node_id) => self.act_on_engine(act, placement_id, node_id),
+            _ => task.command(),
         };
+        let Some(command) = command else { return };
         if let Err(refusal) = self.submit(command) {
             // Its subject may have been removed by the task before it.
             assert!(matches!(refusal, Refusal::NotFound { .. }), "{task:?} was refused: {refusal}");
         }
     }
 
-    /// Lets the reactors work until no task is due.
+    /// Does something on a machine; returns what is reported of it, if the machine answers.
+    fn act_on_engine(&mut self, act: Act, placement_id: PlacementId, node: NodeId) -> Option<Command> {
+        let Machine { broken, flaky, ref has } = self.machines[&node];
+        let has_it = has.contains_key(&placement_id);
+        let failed = || {
+            let failure = LaunchFailure { failure: Failure::refused("no answer"), node_fault: true };
+            Some(Command::RecordLaunchFailed(placement_id, failure))
+        };
+        if act == Act::Launch {
+            self.check_predecessors(placement_id);
+        }
+        match act {
+            Act::Launch if broken || flaky => failed(),
+            Act::Start | Act::Restart if broken => failed(),
+            Act::Stop | Act::Remove if broken => None,
+            Act::Start | Act::Restart if !has_it => Some(Command::RecordMissing(placement_id)),
+            Act::Launch | Act::Start | Act::Restart => {
+                self.set(node, placement_id, Some(ContainerState::Running));
+                Some(Command::RecordLaunched(placement_id, started()))
+            }
+            Act::Stop => {
+                self.set(node, placement_id, has_it.then_some(ContainerState::Exited));
+                let exit = Exit { code: 143, out_of_memory: false };
+                Some(Command::RecordStopped(placement_id, has_it.then_some(exit)))
+            }
+            Act::Remove => {
+                self.set(node, placement_id, None);
+                Some(Command::RecordRemoved(placement_id, node))
+            }
+        }
+    }
+
+    /// No older generation of a container runs on a node that can be reached, but one that serves until this one is UP.
+    fn check_predecessors(&self, placement_id: PlacementId) {
+        let container = self.cluster.container(placement_id.container_id).unwrap();
+        let holds =
+            |generation| container.retired.iter().any(|r| r.held && r.placement.generation == generation);
+        for node in self.cluster.nodes().filter(|node| node.health == Health::Up) {
+            for (other, state) in &self.machines[&node.id].has {
+                let is_older =
+                    other.container_id == container.id && other.generation < placement_id.generation;
+                // What was started behind our back and is not known to be there is found by the next probe.
+                let is_known = container.placement_of(other.generation).is_some_and(|p| p.node_id == node.id);
+                assert!(
+                    !(is_older && is_known && *state == ContainerState::Running) || holds(other.generation),
+                    "{placement_id:?} is launched beside {other:?} on {}",
+                    node.name
+                );
+            }
+        }
+    }
+
+    /// The reactors work until nothing is left to do.
     pub fn settle(&mut self) {
         for machine in self.machines.values_mut() {
             machine.flaky = false;
@@ -623,7 +563,6 @@ impl World {
             for task in self.tasks() {
                 self.perform(task);
             }
-            self.submit(Command::Rebalance).unwrap();
             let news = self.log[before..].iter().any(|envelope| !envelope.event.is_observation());
             quiet = if news { 0 } else { quiet + 1 };
             if quiet == 4 {

@@ -6,6 +6,7 @@ use crate::commands::{
     decide,
 };
 use crate::observed::{Exit, Launched};
+use crate::reconcile::Pacing;
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::failure::Failure;
 use kdaemon_events::{
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-const AFTER: Option<Duration> = Some(Duration::from_secs(1));
+const PACING: Pacing = Pacing { rebalance_after: Some(Duration::from_secs(1)) };
 
 /// A log under construction, as a daemon with this policy would write it.
 struct Log {
@@ -134,7 +135,7 @@ impl Log {
     }
 
     fn replay_from(&self, seq: u64, policy: Policy) -> (Cluster, Replayed) {
-        let mut replay = Replay::new(&self.state(seq), policy, AFTER);
+        let mut replay = Replay::new(&self.state(seq), policy, PACING);
         for envelope in self.events.iter().filter(|envelope| envelope.seq > Seq(seq)) {
             replay.step(envelope);
         }

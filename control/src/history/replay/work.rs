@@ -1,44 +1,32 @@
 //! What is under way on the engines of a replay, in virtual time, and for how long such things took in the record.
 
+use crate::backoff::Backoff;
+use crate::reconcile::{Act, Task};
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::{ApplicationId, ContainerId, Envelope, Event, NodeId, PlacementId};
 use kdaemon_projections::Cluster;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
-/// What an engine is doing.
+/// Something that a simulated engine is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Task {
-    /// It starts a container.
-    Launch(PlacementId),
-    /// It stops one.
-    Stop(PlacementId),
-    /// It removes one.
-    Remove(PlacementId, NodeId),
+pub(super) enum Job {
+    /// It does what is due.
+    Act(Act, PlacementId, NodeId),
     /// It is found to run a container that was LOST.
     Find(PlacementId),
 }
 
-/// What was asked in vain, and is not asked again at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Asked {
-    Place(ContainerId),
-    Delete(ContainerId),
-    Node(NodeId),
-    Roll(ApplicationId),
-    Balance,
-}
-
-/// The pause after something was asked in vain for the first time; it doubles …
-const AGAIN: TimeDelta = TimeDelta::milliseconds(250);
-/// … up to this.
-const AGAIN_MAX: TimeDelta = TimeDelta::minutes(1);
+/// The pauses between tries of a task without effect. Longer than those of the daemon: hours can pass between two
+/// recorded events, and a replay has to get through them.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(60));
 
 /// What is under way, and when it is to be looked what is to be done.
 #[derive(Default)]
 pub(super) struct Work {
-    tasks: BTreeSet<Task>,
-    by_end: BTreeSet<(DateTime<Utc>, Task)>,
-    pauses: BTreeMap<Asked, (DateTime<Utc>, u32)>,
+    jobs: BTreeSet<Job>,
+    by_end: BTreeSet<(DateTime<Utc>, Job)>,
+    pauses: BTreeMap<Task, (DateTime<Utc>, u32)>,
     look_at: Option<DateTime<Utc>>,
 }
 
@@ -50,21 +38,21 @@ impl Work {
     }
 
     /// An engine begins something, unless it is at it already.
-    pub(super) fn begin(&mut self, task: Task, end: DateTime<Utc>) {
-        if self.tasks.insert(task) {
-            self.by_end.insert((end, task));
+    pub(super) fn begin(&mut self, job: Job, end: DateTime<Utc>) {
+        if self.jobs.insert(job) {
+            self.by_end.insert((end, job));
         }
     }
 
     /// Something that is finished by now.
-    pub(super) fn finished(&mut self, now: DateTime<Utc>) -> Option<Task> {
+    pub(super) fn finished(&mut self, now: DateTime<Utc>) -> Option<Job> {
         let (end, _) = self.by_end.first()?;
         if *end > now {
             return None;
         }
-        let (_, task) = self.by_end.pop_first()?;
-        self.tasks.remove(&task);
-        Some(task)
+        let (_, job) = self.by_end.pop_first()?;
+        self.jobs.remove(&job);
+        Some(job)
     }
 
     /// Whether it is time to look; then it need not be looked again until somebody says so.
@@ -77,20 +65,20 @@ impl Work {
         self.look_at = Some(self.look_at.map_or(at, |other| other.min(at)));
     }
 
-    /// Until when something is not asked again, if it is too early.
-    pub(super) fn pause(&self, asked: Asked, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.pauses.get(&asked).map(|(until, _)| *until).filter(|until| *until > now)
+    /// Until when a task pauses, if it does.
+    pub(super) fn pause(&self, task: Task, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.pauses.get(&task).map(|(until, _)| *until).filter(|until| *until > now)
     }
 
-    /// It was asked, and something came of it, or nothing; says when it may be asked again.
-    pub(super) fn asked(&mut self, asked: Asked, now: DateTime<Utc>, in_vain: bool) -> DateTime<Utc> {
-        if !in_vain {
-            self.pauses.remove(&asked);
+    /// A task was tried, with or without effect; returns when it may be tried again.
+    pub(super) fn tried(&mut self, task: Task, now: DateTime<Utc>, had_effect: bool) -> DateTime<Utc> {
+        if had_effect {
+            self.pauses.remove(&task);
             return now;
         }
-        let (until, times) = self.pauses.entry(asked).or_insert((now, 0));
-        *until = now + (AGAIN * (1 << (*times).min(12))).min(AGAIN_MAX);
-        *times += 1;
+        let (until, failures) = self.pauses.entry(task).or_insert((now, 0));
+        *failures = failures.saturating_add(1);
+        *until = now + BACKOFF.pause(*failures);
         *until
     }
 
