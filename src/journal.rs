@@ -5,6 +5,7 @@
 //! state is published and the callers are answered: nobody ever sees what could still be lost.
 
 mod fold;
+mod message;
 mod queue;
 mod snapshots;
 mod time;
@@ -21,7 +22,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_control::commands::{Command, Context, Decision, Policy, Precondition, Refusal, decide};
 use kdaemon_events::{Actor, Envelope, RequestId, Seq, Term};
 use kdaemon_projections::{Cluster, Touched};
-use queue::{Message, Queue};
+use message::Message;
+use queue::Queue;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::LogTime;

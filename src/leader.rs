@@ -12,11 +12,12 @@
 
 use crate::journal::{Journal, Submission, SubmitError};
 use crate::latest as watch;
+use crate::leadership::Leadership;
 use crate::reactors::Reactors;
 use crate::store::{EventStore, Lease, StoreError};
 use kdaemon_control::commands::{Command, Refusal};
-use kdaemon_events::{Actor, Term};
-use std::sync::{Arc, Mutex, PoisonError};
+use kdaemon_events::Actor;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -24,40 +25,6 @@ use uuid::Uuid;
 
 /// The lease is checked and renewed this many times per duration.
 const LOOKS: u32 = 5;
-
-/// Leadership, which lasts as long as the lease holds. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Leadership {
-    /// The term.
-    pub term: Term,
-    /// When the lease ends; `None`: never.
-    until: Option<Arc<Mutex<Instant>>>,
-}
-
-impl Leadership {
-    /// Leadership that never lapses, where no other daemon can exist.
-    #[must_use]
-    pub fn permanent(term: Term) -> Self {
-        Self { term, until: None }
-    }
-
-    fn until(term: Term, until: Instant) -> Self {
-        Self { term, until: Some(Arc::new(Mutex::new(until))) }
-    }
-
-    /// Whether the lease holds. A process that was suspended finds out here that it does not.
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        let until = |until: &Arc<Mutex<Instant>>| *until.lock().unwrap_or_else(PoisonError::into_inner);
-        self.until.as_ref().is_none_or(|shared| Instant::now() < until(shared))
-    }
-
-    fn extend(&self, to: Instant) {
-        if let Some(until) = &self.until {
-            *until.lock().unwrap_or_else(PoisonError::into_inner) = to;
-        }
-    }
-}
 
 /// The daemon's current role, as shown by `/readyz` and `/metrics`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -9,6 +9,7 @@ pub mod http_client;
 pub mod journal;
 pub mod latest;
 pub mod leader;
+pub mod leadership;
 pub mod past;
 pub mod reactors;
 pub mod rows;

@@ -1,13 +1,23 @@
 //! A fast reader for envelopes in canonical form: the fields in the order in which we write them. A general
 //! JSON parser takes several times as long; it reads every other form.
 
-use crate::envelope::{Actor, Envelope, Event, Kind, RequestId};
+use crate::envelope::{Actor, CodecError, Envelope, Event, Kind, RequestId};
 use crate::node::{NodeObserved, ProbeOutcome};
 use crate::{EventId, NodeId, Seq, time};
 use uuid::Uuid;
 
+impl Envelope {
+    /// Reads an envelope from its JSON text.
+    ///
+    /// # Errors
+    /// As [`Event::decode`].
+    pub fn decode(json: &str) -> Result<Self, CodecError> {
+        read(json).map_or_else(|| Self::parse(json), Ok)
+    }
+}
+
 /// Reads an envelope; `None` when the text is not in canonical form.
-pub(crate) fn read(json: &str) -> Option<Envelope> {
+fn read(json: &str) -> Option<Envelope> {
     let (seq, rest) = number(after(json.as_bytes(), br#"{"seq":"#)?)?;
     let (id, rest) = after(rest, br#","id":""#)?.split_first_chunk::<36>()?;
     let (at, rest) = string(after(rest, br#"","at":"#)?)?;

@@ -15,7 +15,7 @@ use crate::node::{
     NodeCordoned, NodeDrainStarted, NodeDrained, NodeHealthy, NodeMounted, NodeObserved, NodeUncordoned,
     NodeUnhealthy, NodeUnmounted, NodeUpdated,
 };
-use crate::{EventId, Seq, Subject, canonical};
+use crate::{EventId, Seq, Subject};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, Serializer, ser};
 use serde_json::value::RawValue;
@@ -412,14 +412,8 @@ impl Envelope {
         String::from_utf8(json).map_err(|error| CodecError::Malformed(ser::Error::custom(error)))
     }
 
-    /// Reads an envelope from its JSON text.
-    ///
-    /// # Errors
-    /// As [`Event::decode`].
-    pub fn decode(json: &str) -> Result<Self, CodecError> {
-        if let Some(envelope) = canonical::read(json) {
-            return Ok(envelope);
-        }
+    /// Reads an envelope in any form with a JSON parser.
+    pub(crate) fn parse(json: &str) -> Result<Self, CodecError> {
         let read: Read<'_> = serde_json::from_str(json)?;
         Ok(Self {
             seq: read.seq,

@@ -16,6 +16,7 @@ mod ids;
 pub mod node;
 pub mod scheduling;
 mod spec;
+mod spec_error;
 mod strategy;
 mod time;
 
@@ -27,8 +28,9 @@ pub use ids::{
 };
 pub use spec::{
     Constraint, Endpoint, Environment, HealthCheck, MilliCpus, PortSpec, Protocol, PublishedPort, Resources,
-    RestartPolicy, Spec, SpecError, UpdatePolicy, Volume,
+    RestartPolicy, Spec, UpdatePolicy, Volume,
 };
+pub use spec_error::SpecError;
 pub use strategy::Strategy;
 
 /// The most events that one commit holds.

@@ -3,16 +3,12 @@
 //! Each part parses from the text that people write in the API (`"8080:80/tcp"`, `"zone==a"`,
 //! `"on-failure:3"`) and is stored in events as that same text.
 
+use crate::spec_error::SpecError;
 use crate::{ApplicationId, Strategy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-
-/// Why a part of a specification could not be parsed; the message says what was expected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct SpecError(pub String);
 
 /// Serializes through `Display` and `FromStr`: the text is the representation.
 macro_rules! as_text {

@@ -1,6 +1,6 @@
 //! Placement strategies: how one of the suitable nodes is chosen.
 
-use crate::SpecError;
+use crate::spec_error::SpecError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;

@@ -6,39 +6,22 @@
 //! the first of those who wait writes for all.) Where many ask at once, the threads that answer them are not to wait for
 //! the disk.
 
+use super::message::Message;
 use super::writer::Writer;
-use super::{Outcome, Submission, SubmitError, closed, is_one_thread};
-use crate::store::{Head, StoreError};
+use super::{SubmitError, closed, is_one_thread};
+use crate::store::StoreError;
 use futures_util::FutureExt as _;
-use kdaemon_events::Seq;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
-use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
+use tokio::sync::{Semaphore, TryAcquireError, mpsc};
 
 /// How many messages may wait. More are refused (people) or wait outside (reactors).
 const LIMIT: usize = 4_096;
 /// How many messages are handled together at most.
 const BATCH_LIMIT: usize = 512;
-
-/// What the writer is told.
-pub(super) enum Message {
-    Submit(Box<Submission>, oneshot::Sender<Result<Outcome, SubmitError>>),
-    Amend {
-        key: String,
-        status: u16,
-        seq: Seq,
-        body: String,
-    },
-    Follow {
-        /// How many commits there are, as far as is known.
-        commits: u64,
-        reply: oneshot::Sender<Head>,
-    },
-    Close(oneshot::Sender<()>),
-}
 
 /// The queue, and the writer while nothing waits.
 pub(super) struct Queue {

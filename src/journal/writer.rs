@@ -1,7 +1,7 @@
 //! The writer: decides what waits, makes it durable, publishes it, answers.
 
 use super::fold::catch_up;
-use super::queue::Message;
+use super::message::Message;
 use super::time::LogTime;
 use super::{ANSWERS_KEPT, Committed, Events, Outcome, Runtime, Submission, SubmitError, context};
 use crate::latest as watch;

@@ -18,7 +18,7 @@ pub use webhook::{Deliveries, Webhook};
 
 use crate::engine::{Credentials, Engine, Engines, Failure, Identity};
 use crate::journal::{Journal, Outcome, SNAPSHOT_INTERVAL, Submission, SubmitError};
-use crate::leader::Leadership;
+use crate::leadership::Leadership;
 use kdaemon_control::backoff::Backoff;
 use kdaemon_control::commands::{Command, Refusal};
 use kdaemon_control::reconcile::Pacing;

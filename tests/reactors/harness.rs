@@ -1,7 +1,7 @@
 //! A cluster of simulated engines under the real journal and reactors.
 
 use kdaemon::journal::{Journal, Outcome, Runtime, Submission, SubmitError};
-use kdaemon::leader::Leadership;
+use kdaemon::leadership::Leadership;
 use kdaemon::reactors::{Reactors, Settings};
 use kdaemon::store::{EventQuery, EventStore};
 use kdaemon_control::commands::{

@@ -3,7 +3,8 @@
 
 use kdaemon::journal::{Journal, Submission, SystemRuntime};
 use kdaemon::latest;
-use kdaemon::leader::{Candidate, Leadership, Role};
+use kdaemon::leader::{Candidate, Role};
+use kdaemon::leadership::Leadership;
 use kdaemon::reactors::{Reactors, Settings};
 use kdaemon::store::EventStore as _;
 use kdaemon_control::commands::{Command, Policy};

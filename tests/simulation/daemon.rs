@@ -7,7 +7,7 @@ use crate::store::{Reached, Way};
 use crate::world::World;
 use kdaemon::journal::{Journal, Runtime, Submission};
 use kdaemon::latest;
-use kdaemon::leader::Leadership;
+use kdaemon::leadership::Leadership;
 use kdaemon::reactors::Reactors;
 use kdaemon::store::EventStore;
 use kdaemon_control::commands::Command;

@@ -1,8 +1,8 @@
 //! Evaluations: the comparison that led to the choice of a node, or to the rejection of all.
 
 use super::filter::check;
-use super::place::Request;
 use super::proposed_plan::ProposedPlan;
+use super::request::Request;
 use super::score::{Ranked, score, spread_counts};
 use kdaemon_events::NodeId;
 use kdaemon_events::scheduling::{

@@ -1,7 +1,7 @@
 //! Filters: why a node cannot take a container.
 
-use super::Request;
 use super::proposed_plan::ProposedPlan;
+use super::request::Request;
 use kdaemon_events::MilliCpus;
 use kdaemon_events::node::Availability;
 use kdaemon_events::scheduling::Rejection;

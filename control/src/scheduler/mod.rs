@@ -4,15 +4,18 @@
 //! clock, an engine or tokio.
 
 mod disruption_budget;
+mod evacuate;
 mod evaluate;
 mod filter;
 mod place;
 mod proposed_plan;
 mod rebalance;
+mod request;
 mod score;
 
 pub use disruption_budget::DisruptionBudget;
+pub use evacuate::evacuate;
 pub use evaluate::explain;
-pub use place::{Choice, Request, place};
-pub use proposed_plan::evacuate;
+pub use place::{Choice, place};
 pub use rebalance::{Plan, plan};
+pub use request::Request;

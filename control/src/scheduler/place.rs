@@ -7,58 +7,16 @@
 use super::evaluate::{Examined, none_fits};
 use super::filter::check;
 use super::proposed_plan::ProposedPlan;
+use super::request::Request;
 use super::score::{Rank, Ranked, score, spread_counts};
 use imbl::OrdSet;
 use kdaemon_events::scheduling::{Evaluation, NoNodeFits};
-use kdaemon_events::{ApplicationId, Constraint, ContainerId, NodeId, Spec, Strategy};
-use kdaemon_projections::{Cluster, Container, Node, Placement};
+use kdaemon_events::{ApplicationId, Constraint, NodeId, Strategy};
+use kdaemon_projections::{Cluster, Node};
 use std::sync::Arc;
 
 /// With this few candidates each one is examined.
 const FEW: usize = 64;
-
-/// A container to place.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// The container.
-    pub container: ContainerId,
-    /// The container's application.
-    pub application: Option<ApplicationId>,
-    /// The specification that it is made from.
-    pub spec: &'a Spec,
-    /// The placement strategy.
-    pub strategy: Strategy,
-    /// The node that it has to leave, if any.
-    pub leaving: Option<NodeId>,
-    /// Nodes that were at fault before, chosen only if no other fits.
-    pub avoid: &'a OrdSet<NodeId>,
-    /// The node that holds its volumes, if any.
-    pub bound_to: Option<NodeId>,
-    /// The current node, where its own reservations are available to it.
-    pub residence: Option<&'a Placement>,
-}
-
-impl<'a> Request<'a> {
-    /// The request of an existing container, made from `spec`; `strategy` is the cluster's.
-    #[must_use]
-    pub fn new(
-        container: &'a Container,
-        spec: &'a Spec,
-        leaving: Option<NodeId>,
-        strategy: Strategy,
-    ) -> Self {
-        Self {
-            container: container.id,
-            application: container.application_id,
-            spec,
-            strategy: spec.strategy.unwrap_or(strategy),
-            leaving,
-            avoid: &container.avoid,
-            bound_to: container.bound_to.filter(|_| spec.is_bound_to_node()),
-            residence: container.residence(),
-        }
-    }
-}
 
 /// A node was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]

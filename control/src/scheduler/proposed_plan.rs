@@ -1,8 +1,7 @@
 //! A proposed plan: the state, and the plan's moves so far.
 
-use super::place::{Choice, Request, choose};
+use super::request::Request;
 use foldhash::fast::FixedState;
-use kdaemon_events::scheduling::NoNodeFits;
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Protocol, Spec, Strategy};
 use kdaemon_projections::{Cluster, Eligible, Node, Standing};
 use std::collections::BTreeMap;
@@ -115,7 +114,7 @@ impl<'a> ProposedPlan<'a> {
     }
 
     /// Updates the order that a strategy needs.
-    fn set_in_order(&mut self, strategy: Strategy) {
+    pub(super) fn set_in_order(&mut self, strategy: Strategy) {
         if strategy == Strategy::Spread || self.behind.is_empty() {
             return;
         }
@@ -150,30 +149,4 @@ fn stand(node: &Node, claims: Option<&Claims>, own: Option<&Spec>) -> Standing {
             node.reserved_memory_bytes.saturating_add(claimed.2).saturating_sub(own.2),
         ),
     }
-}
-
-/// Plans the targets of containers that have to leave their nodes: one after another, each to the best node
-/// given the moves before.
-pub fn evacuate(
-    cluster: &Cluster,
-    containers: impl IntoIterator<Item = ContainerId>,
-    strategy: Strategy,
-) -> impl Iterator<Item = (ContainerId, Result<Choice, NoNodeFits>)> {
-    let mut proposed = ProposedPlan::on(cluster);
-    containers.into_iter().filter_map(move |id| {
-        let container = cluster.container(id)?;
-        let spec = cluster.spec_of(container);
-        let leaving = container.placement.as_ref().map(|placement| placement.node_id);
-        let request = Request::new(container, &spec, leaving, strategy);
-        proposed.set_in_order(request.strategy);
-        let chosen = choose(&proposed, &request);
-        if let Ok((node, _)) = &chosen {
-            proposed.claim(node, &request);
-            // Nothing is placed on the nodes that they leave: only the spread over a label counts departed
-            // containers.
-            let counted = leaving.filter(|_| spec.spread_over.is_some());
-            counted.into_iter().for_each(|from| proposed.depart(from, container.application_id));
-        }
-        Some((id, chosen.map(|(_, choice)| choice)))
-    })
 }

@@ -8,10 +8,11 @@
 //! plan is shorter: the surplus over the final counts has to leave its nodes, and each move takes one of it to a node
 //! that lacks one.
 
+use super::DisruptionBudget;
 use super::filter::check;
 use super::proposed_plan::ProposedPlan;
+use super::request::Request;
 use super::score::{score, spread_counts};
-use super::{DisruptionBudget, Request};
 use kdaemon_events::cluster::Move;
 use kdaemon_events::scheduling::Penalty;
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Strategy};

@@ -1,7 +1,7 @@
 //! Scores: the order among the nodes that fit.
 
-use super::Request;
 use super::proposed_plan::ProposedPlan;
+use super::request::Request;
 use kdaemon_events::scheduling::{LabelSpread, Penalty, Preferences, Score};
 use kdaemon_events::{NodeId, Strategy};
 use kdaemon_projections::{Cluster, Node, Standing};

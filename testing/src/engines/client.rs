@@ -1,7 +1,8 @@
 //! The client of one simulated engine: requests and answers, with their timeouts.
 
 use super::connection::{REFUSAL, no_answer, operate, read};
-use super::machine::{Machine, mix};
+use super::machine::Machine;
+use super::random::mix;
 use super::state::{EngineState, ProcessPhase, no_such_container, normal};
 use super::streams::{Logs, OpenEvents};
 use super::{EngineCall, EngineWorld};

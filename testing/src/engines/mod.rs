@@ -29,10 +29,12 @@
 //! volumes; a health check is `true` unless its command is `false` or `exit 1`.
 
 mod client;
+mod clock;
 mod connection;
 mod faults;
 mod machine;
 mod program;
+mod random;
 mod state;
 mod streams;
 #[cfg(test)]
@@ -42,9 +44,10 @@ pub use faults::Crash;
 pub use machine::Machine;
 
 use chrono::{DateTime, Utc};
+use clock::{WorldClock, date};
 use kdaemon::engine::{ContainerState, Engine, Engines, Exit, Identity};
 use kdaemon_events::{ContainerId, Endpoint, MilliCpus, PublishedPort};
-use machine::{WorldClock, date, mix};
+use random::mix;
 use state::{EngineContainer, ProcessPhase, normal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;

@@ -3,8 +3,9 @@
 //! Nothing runs in the background. Future happenings (a process exits, a request is finished) wait in
 //! `timers`, and every access to a machine first lets happen what is due ([`EngineState::settle`]).
 
-use super::machine::{date, mix};
+use super::clock::date;
 use super::program::Program;
+use super::random::mix;
 use bytes::Bytes;
 use kdaemon::engine::{
     ContainerState, EngineError, EngineEvent, EngineListing, Exit, Failure, Identity, Launched,

@@ -1,7 +1,8 @@
 //! Streams of an engine: its events, and the output of a container.
 
+use super::clock::{WorldClock, moment};
 use super::connection::{connection_lost, is_broken};
-use super::machine::{Machine, MachineLink, WorldClock, moment};
+use super::machine::{Machine, MachineLink};
 use super::state::{EngineState, Kept};
 use bytes::Bytes;
 use kdaemon::engine::{ContainerState, EngineError, EngineEvent, Identity, LogRequest};
