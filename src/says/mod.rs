@@ -13,6 +13,8 @@ mod names;
 mod reasons;
 mod replay;
 mod scheduling;
+#[cfg(test)]
+mod tests;
 mod why;
 
 pub use beside::beside;
