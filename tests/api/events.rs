@@ -300,7 +300,7 @@ async fn log_as_lines_is_complete_and_filtered() {
     let table = accepting(&world, "/events", "text/csv").await;
     assert_eq!(table.header("content-type"), "text/csv; charset=utf-8; header=present");
     let rows = csv(&table.text);
-    assert_eq!(rows[0].join(","), "seq,id,at,actor_type,actor,request_id,cause,kind,v,data");
+    assert_eq!(rows[0].join(","), "seq,id,at,actor_type,actor,request_id,cause,kind,v,data,says");
     assert_eq!(rows.len(), events.len() + 1);
     for (row, event) in rows[1..].iter().zip(&events) {
         let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
@@ -310,6 +310,7 @@ async fn log_as_lines_is_complete_and_filtered() {
         let request_id = text("request_id");
         assert_eq!(row[5], if request_id.is_empty() { String::new() } else { format!("'{request_id}") });
         assert_eq!(serde_json::from_str::<Value>(&row[9]).unwrap(), event["data"]);
+        assert_eq!(row[10], text("says"));
     }
 
     // Filters, limits and cursors.

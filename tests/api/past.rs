@@ -224,22 +224,22 @@ async fn why_explains_a_placement_now_and_in_the_past() {
     let why = world.get("/why/containers/web-1").await.expect(200);
     let at = |event: &Value| {
         let at: chrono::DateTime<chrono::Utc> = event["at"].as_str().unwrap().parse().unwrap();
-        at.format("%H:%M:%S (%Y-%m-%d)").to_string()
+        at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
     };
     assert_eq!(
         why["sentences"],
         json!([
-            format!("web-1 is UP on node-b since {}, generation 2.", at(&why["steps"][0])),
+            format!("web-1 is UP on node-b since {} (generation 2).", at(&why["steps"][0])),
             format!(
-                "It was moved by the test (event {moved}) because node-a was judged unhealthy ({unhealthy}) after 3 \
-                 failed probes ({}, {}, {}: no answer).",
+                "It was moved by the test reactor (event {moved}) because node-a was judged unhealthy (event {unhealthy}) \
+                 after 3 failed probes (events {}, {}, {}: no answer).",
                 unhealthy - 3,
                 unhealthy - 2,
                 unhealthy - 1
             ),
             format!(
-                "node-b was chosen with 0 containers; node-a is DOWN; node-c is cordoned (by somebody without a token, \
-                 event {cordoned})."
+                "node-b was chosen with 0 containers; node-a was DOWN; node-c was cordoned (by an anonymous client, event \
+                 {cordoned})."
             ),
         ])
     );

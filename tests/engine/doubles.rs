@@ -253,7 +253,9 @@ async fn pull_success_is_verified() {
 async fn error_inside_a_pull_quotes_the_engine() {
     let body = "{\"status\":\"Pulling\"}\n{\"errorDetail\":{\"message\":\"no space left on device\"},\"error\":\"no space left on device\"}\n";
     let (engine, _told) = server(move |head| empty_engine(head, Some(&http("200 OK", body)))).await;
-    assert_eq!(engine.launch(&order()).await, Err(EngineError::node_fault("no space left on device")));
+    let failure =
+        Failure::PullFailed { image: "reg.example:5000/x:1".into(), quote: "no space left on device".into() };
+    assert_eq!(engine.launch(&order()).await, Err(EngineError::NodeFault(failure)));
 }
 
 #[tokio::test]

@@ -136,7 +136,8 @@ async fn failing_launch_is_retried_then_failed_with_the_engines_message() {
     let id = world.container("typo-a", "typo").await;
     world.submit(Command::LaunchContainer(id)).await.unwrap();
     world.until_status(id, Status::Failed).await;
-    assert_eq!(world.count("ContainerLaunchFailed").await, 5);
+    assert_eq!(world.count("ContainerLaunchFailed").await, 4);
+    assert_eq!(world.count("ContainerLaunchAbandoned").await, 1);
     let Some(Reason::LaunchFailed { failure: Failure::Refused { quote } }) = &world.get(id).reason else {
         panic!("no reason: {:?}", world.get(id).reason)
     };
