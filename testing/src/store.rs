@@ -9,6 +9,7 @@ use kdaemon::store::{
 };
 use kdaemon_events::{CommitId, Digest, Kind, Seq};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -22,11 +23,18 @@ pub struct MemoryStore {
     commits: latest::Sender<u64>,
     /// Whether verification is paused.
     held: watch::Sender<bool>,
+    /// How long the answer to a written lease takes, in nanoseconds.
+    lease_answers_after: AtomicU64,
 }
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self { inner: Mutex::default(), commits: latest::Sender::new(0), held: watch::Sender::new(false) }
+        Self {
+            inner: Mutex::default(),
+            commits: latest::Sender::new(0),
+            held: watch::Sender::new(false),
+            lease_answers_after: AtomicU64::new(0),
+        }
     }
 }
 
@@ -62,6 +70,12 @@ impl MemoryStore {
     /// Pauses verification before its next page, or resumes it.
     pub fn hold_verification(&self, held: bool) {
         self.held.send_replace(held);
+    }
+
+    /// Makes the answer to each lease that is written from now on arrive this long after the lease took effect.
+    pub fn delay_lease_answers(&self, by: Duration) {
+        let nanoseconds = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.lease_answers_after.store(nanoseconds, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -287,10 +301,17 @@ impl EventStore for MemoryStore {
     }
 
     async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError> {
-        let mut inner = self.working()?;
-        let is_first = inner.lease.as_ref().map_or(0, |lease| lease.version) == expected_version;
-        if is_first {
-            inner.lease = Some(lease);
+        let is_first = {
+            let mut inner = self.working()?;
+            let is_first = inner.lease.as_ref().map_or(0, |lease| lease.version) == expected_version;
+            if is_first {
+                inner.lease = Some(lease);
+            }
+            is_first
+        };
+        let delay = Duration::from_nanos(self.lease_answers_after.load(Ordering::Relaxed));
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
         }
         Ok(is_first)
     }

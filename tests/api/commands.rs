@@ -84,6 +84,9 @@ async fn modified_resource_fails_if_match() {
     send("nonsense".into(), "/nodes/uncordon/n1").await.expect(400);
     assert_eq!(world.get("/nodes/n1").await.expect(200)["availability"], "cordoned");
     let now = world.get("/nodes/n1").await.header("etag").to_owned();
+    // If-Match compares strongly: a weak tag matches nothing, not even the current version (RFC 9110, 13.1.1).
+    send(format!("W/{now}"), "/nodes/uncordon/n1").await.expect(412);
+    assert_eq!(world.get("/nodes/n1").await.expect(200)["availability"], "cordoned");
     send(format!("\"1\", {now}"), "/nodes/uncordon/n1").await.expect(200);
     send("*".into(), "/nodes/cordon/n1").await.expect(200);
     let stale =
@@ -106,7 +109,7 @@ async fn repeated_request_gets_the_first_answer() {
     first.expect(201);
     let head = world.head();
     world.command("POST", "/nodes/cordon/n1").await.expect(200);
-    let second = send("/nodes/create", "k1", body.clone()).await;
+    let second = send("/nodes/create", "k1", body).await;
     assert_eq!(second.expect(201), first.json());
     assert_eq!((second.seq(), second.header("location")), (head, first.header("location")));
     assert_eq!(second.header("etag"), first.header("etag"));
@@ -114,9 +117,16 @@ async fn repeated_request_gets_the_first_answer() {
 
     let other = send("/nodes/create", "k1", json!({"name": "n2", "endpoint": "tcp://n2:1"})).await;
     assert_eq!(other.expect(422)["type"], "/problems/key-reused");
-    send("/containers/create", "k1", body.clone()).await.expect(422);
-    assert_eq!(send("/nodes/create", "", body.clone()).await.expect(422)["field"], "Idempotency-Key");
-    send("/nodes/create", &"k".repeat(256), body).await.expect(422);
+    // Without the key this request would succeed.
+    let other_path = send("/containers/create", "k1", json!({"name": "c1"})).await;
+    assert_eq!(other_path.expect(422)["type"], "/problems/key-reused");
+    assert_eq!(world.get("/containers").await.expect(200), json!([]));
+    send("/containers/create", "k2", json!({"name": "c1"})).await.expect(201);
+    for key in ["", &"k".repeat(256)] {
+        let refused = send("/containers/create", key, json!({"name": "c2"})).await;
+        assert_eq!(refused.expect(422)["field"], "Idempotency-Key");
+    }
+    send("/containers/create", &"k".repeat(255), json!({"name": "c2"})).await.expect(201);
 }
 
 #[tokio::test]

@@ -146,6 +146,29 @@ async fn foreign_host_names_are_refused() {
     send(world.request_raw("GET", "/healthz").header("host", "evil.example")).await.expect(403);
 }
 
+/// Browsers send requests for 0.0.0.0 to this machine, from pages of any site.
+#[tokio::test]
+async fn the_unspecified_address_is_no_name_of_a_daemon_that_is_bound_to_it() {
+    for bind_ip in ["0.0.0.0", "::"] {
+        let world = World::with(|config| config.bind_ip = bind_ip.parse().unwrap()).await;
+        for host in ["0.0.0.0", "0.0.0.0:1337", "[::]", "[::]:1337", "[::ffff:0.0.0.0]"] {
+            let refused = send(world.request("GET", "/nodes").header("host", host)).await;
+            assert_eq!(refused.expect(403)["type"], "/problems/forbidden", "{host} on {bind_ip}");
+        }
+        send(world.request("GET", "/nodes").header("host", "127.0.0.1")).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn the_address_that_a_daemon_is_bound_to_is_its_name() {
+    let world = World::with(|config| config.bind_ip = "10.1.2.3".parse().unwrap()).await;
+    for (host, status) in
+        [("10.1.2.3", 200), ("10.1.2.3:1337", 200), ("[::ffff:10.1.2.3]", 200), ("10.1.2.4", 403)]
+    {
+        send(world.request("GET", "/nodes").header("host", host)).await.expect(status);
+    }
+}
+
 #[tokio::test]
 async fn foreign_origins_are_refused_unless_allowed() {
     let closed = World::new().await;

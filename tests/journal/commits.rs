@@ -150,6 +150,27 @@ async fn full_queue_refuses_clients_and_delays_reactors() {
     desk.check().await;
 }
 
+/// The queue's room is given back for each message, also where several are taken together.
+#[tokio::test]
+async fn the_queue_has_all_its_room_again_after_each_burst() {
+    let desk = Desk::open().await;
+    for burst in 0..6 {
+        let (gate, _first) = desk.hold(mount(&format!("n{burst}"))).await;
+        let all: Vec<_> = (0..1_000).map(|_| desk.send(Command::Rebalance)).collect();
+        until("all wait", || desk.journal.waiting() >= 1_000).await;
+        assert_eq!(desk.journal.waiting(), 1_000, "in burst {burst}");
+        drop(gate);
+        for task in all {
+            task.await.unwrap().unwrap();
+        }
+        until("none waits", || desk.journal.waiting() == 0).await;
+    }
+    for _ in 0..5_000 {
+        desk.submit(Command::Rebalance).await.unwrap();
+    }
+    assert_eq!(desk.journal.waiting(), 0);
+}
+
 #[tokio::test]
 async fn abandoned_command_is_still_carried_out() {
     let desk = Desk::open().await;

@@ -8,7 +8,7 @@ use kdaemon_events::failure::Failure;
 use kdaemon_events::scheduling::Unschedulable;
 use kdaemon_projections::Reason;
 use kdaemon_projections::{Cluster, Phase, Status};
-use kdaemon_testing::engines::{SimulatedMachine, Timing};
+use kdaemon_testing::engines::{Call, SimulatedMachine, Timing};
 use std::time::Duration;
 
 fn identity(world: &World, id: kdaemon_events::ContainerId) -> Identity {
@@ -67,6 +67,28 @@ async fn killed_container_is_back_within_two_seconds() {
         })
         .await;
     assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
+    assert_eq!(world.get(id).generation.0, 1, "it was started where it was");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unhealthy_container_is_stopped_before_it_is_started_again() {
+    let world = World::with_nodes(1).await;
+    world.application("web", forever(), None).await;
+    let id = world.running("web-a", "web").await;
+    let identity = identity(&world, id);
+    let on_engine =
+        || world.machine(1).containers().into_iter().find(|seen| seen.identity == identity).unwrap();
+    let before = on_engine();
+    world.machine(1).set_health(identity, false).unwrap();
+    world
+        .until("it was started again", |c| {
+            c.container(id).is_some_and(|c| c.restarts == 1 && c.phase == Phase::Up)
+        })
+        .await;
+    let after = on_engine();
+    assert_eq!(world.machine(1).calls(Call::Stop), 1);
+    assert!(after.started_at > before.started_at, "its process is another one");
+    assert!(after.exit.is_none() && after.healthy.is_none());
     assert_eq!(world.get(id).generation.0, 1, "it was started where it was");
 }
 

@@ -107,6 +107,38 @@ async fn leader_that_cannot_renew_stops_before_the_next_starts() {
     assert!(lapsed.elapsed() >= LEASE / 10, "there is room for what is under way");
 }
 
+/// The lease is in the store when the write begins to take effect, which is when the others begin to count.
+#[tokio::test(start_paused = true)]
+async fn a_lease_counts_from_before_its_write_however_late_the_store_answers() {
+    let answer_after = LEASE * 14 / 25;
+    for renewals in 0..4 {
+        let store = Arc::new(MemoryStore::new());
+        store.delay_lease_answers(answer_after);
+        let mut first = Daemon::start(&store, "first").await;
+        first.leads().await;
+        let second = Daemon::start(&store, "second").await;
+        let version = async || store.lease().await.unwrap().unwrap().version;
+        let elected = version().await;
+        while version().await < elected + renewals {
+            sleep(Duration::from_millis(1)).await;
+        }
+        if renewals > 0 {
+            sleep(answer_after + Duration::from_millis(5)).await; // it hears of its last renewal, and dies
+        }
+        first.candidate.abort();
+        assert!(first.last().holds(), "after {renewals} renewals");
+        while second.led.lock().unwrap().is_empty() {
+            let holder = store.lease().await.unwrap().unwrap().name;
+            assert!(
+                !first.last().holds() || holder == "first",
+                "{holder} has its lease after {renewals} renewals"
+            );
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!(!first.last().holds() && second.last().holds());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn stopping_leader_hands_over_at_once() {
     let store = Arc::new(MemoryStore::new());

@@ -136,9 +136,18 @@ proptest! {
     }
 
     #[test]
-    fn bytes_that_are_not_a_state_are_refused(bytes in vec(any::<u8>(), 0..200)) {
-        // Without a panic, and without allocating for missing data.
-        let _ = Cluster::from_bytes(&bytes);
+    fn truncated_state_is_refused(log in arbitrary::log(0..80), cut in any::<prop::sample::Index>()) {
+        let bytes = Cluster::default().fold(&log).to_bytes().unwrap();
+        prop_assert!(Cluster::from_bytes(&bytes[..cut.index(bytes.len())]).is_err());
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused_or_read_as_a_state(bytes in vec(any::<u8>(), 0..200)) {
+        // Without a panic, and without allocating what the bytes only announce.
+        if let Ok(state) = Cluster::from_bytes(&bytes) {
+            let read = Cluster::from_bytes(&state.to_bytes().unwrap());
+            prop_assert!(read.is_ok_and(|read| read == state), "{bytes:?}");
+        }
     }
 
     #[test]
