@@ -7,6 +7,7 @@ use crate::store::{Reached, Way};
 use crate::world::World;
 use kdaemon::journal::{Journal, Runtime, Submission};
 use kdaemon::latest;
+use kdaemon::leader::Candidate;
 use kdaemon::leadership::Leadership;
 use kdaemon::reactors::Reactors;
 use kdaemon::store::EventStore;
@@ -14,7 +15,11 @@ use kdaemon_control::commands::Command;
 use kdaemon_events::{Actor, ClusterId};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+/// How long a daemon that is shut down may take to leave before it is killed.
+const LEAVE: Duration = Duration::from_secs(10);
 
 /// A slot for a daemon, empty or not.
 pub struct Slot {
@@ -77,19 +82,32 @@ pub async fn supervise(world: Arc<World>, number: usize) {
         let name = format!("daemon-{number}.{start}");
         *slot.alive.lock().unwrap() =
             Some(Alive { name: name.clone(), fence: Arc::clone(&fence), journal: None });
-        tokio::select! {
+        let leave = CancellationToken::new();
+        let run = run(&world, number, &name, &fence, &leave);
+        tokio::pin!(run);
+        let not_wanted = async { drop(wanted.wait_for(|wanted| !*wanted).await) };
+        let is_leaving = tokio::select! {
             biased;
-            () = fence.death() => {}
-            () = run(&world, number, &name, &fence) => fence.kill(),
-            _ = wanted.wait_for(|wanted| !*wanted) => fence.kill(),
+            () = fence.death() => false,
+            () = &mut run => false,
+            () = not_wanted => true,
+        };
+        if is_leaving {
+            leave.cancel();
+            tokio::select! {
+                biased;
+                () = fence.death() => {}
+                _ = tokio::time::timeout(LEAVE, run) => {} // what has not left by then is killed
+            }
         }
+        fence.kill();
         *slot.alive.lock().unwrap() = None;
         tokio::time::sleep(Duration::from_millis(rng.within(100..=world.profile.longest_restart_ms))).await;
     }
 }
 
-/// Returns when the daemon could not start: its process ends then.
-async fn run(world: &Arc<World>, number: usize, name: &str, fence: &Arc<Fence>) {
+/// Returns when the daemon could not start, or has left: its process ends then.
+async fn run(world: &Arc<World>, number: usize, name: &str, fence: &Arc<Fence>, leave: &CancellationToken) {
     let slot = &world.slots[number];
     let store: Arc<dyn EventStore> = Arc::new(Reached {
         shared: Arc::clone(&world.shared),
@@ -112,40 +130,85 @@ async fn run(world: &Arc<World>, number: usize, name: &str, fence: &Arc<Fence>) 
     {
         return;
     }
-    let term = journal.cluster().term().next();
-    if submit(Command::BecomeLeader { term, daemon: name.to_owned() }).await.is_err() {
-        return;
-    }
-    let engines = FencedEngines {
-        inner: Arc::new(world.engines.clone()),
+    let engines = Arc::new(FencedEngines {
+        world: world.engines.clone(),
         fence: Arc::clone(fence),
         shared: Arc::clone(&world.shared),
+        daemon: name.to_owned(),
+        has_lease: world.profile.lease.is_some(),
+    });
+    let start = {
+        let (journal, settings) = (journal.clone(), world.profile.settings.clone());
+        let (shared, name) = (Arc::clone(&world.shared), name.to_owned());
+        move |leadership: Leadership| {
+            shared.leads(&name, &leadership);
+            Reactors::start(journal.clone(), engines.clone(), settings.clone(), leadership)
+        }
     };
-    let settings = world.profile.settings.clone();
-    let reactors = Stopped(Some(Reactors::start(
-        journal.clone(),
-        Arc::new(engines),
-        settings,
-        Leadership::permanent(term),
-    )));
+    let leading = match world.profile.lease {
+        Some(duration) => {
+            let (follower, dead) = (journal.clone(), Arc::clone(fence));
+            tokio::spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = dead.death() => {}
+                    () = follower.follow() => {}
+                }
+            });
+            let (candidate, _) = Candidate::new(journal.clone(), runtime.random(), name.to_owned(), duration);
+            let shutdown = CancellationToken::new();
+            let candidate = tokio::spawn(candidate.run(start, shutdown.clone()));
+            Leading::ByLease(shutdown, candidate)
+        }
+        None => {
+            let term = journal.cluster().term().next();
+            if submit(Command::BecomeLeader { term, daemon: name.to_owned() }).await.is_err() {
+                return;
+            }
+            Leading::Regardless(Some(start(Leadership::permanent(term))))
+        }
+    };
     *slot.alive.lock().unwrap() =
         Some(Alive { name: name.to_owned(), fence: Arc::clone(fence), journal: Some(journal.clone()) });
     let mut subscription = journal.subscribe();
-    drop(journal);
-    while let Ok(Some(committed)) = subscription.next().await {
-        world.shared.checker().published(name, &committed);
+    let check = async {
+        while let Ok(Some(committed)) = subscription.next().await {
+            world.shared.checker().published(name, &committed);
+        }
+    };
+    tokio::select! {
+        biased;
+        () = check => {}
+        () = leave.cancelled() => leading.leave().await,
     }
-    drop(reactors);
 }
 
-/// Stops the reactors when dropped. Nothing they do from then on passes the fence: for the outside world they
-/// died with the process; this only ends their tasks.
-struct Stopped(Option<Reactors>);
+/// How a daemon came to lead. To the world outside it leads no longer once its fence is closed; dropping this ends the
+/// tasks.
+enum Leading {
+    /// By the lease, as `src/daemon.rs` does it.
+    ByLease(CancellationToken, tokio::task::JoinHandle<()>),
+    /// By a term alone: it goes on in the belief that it leads, as a process that was stopped for a while does.
+    Regardless(Option<Reactors>),
+}
 
-impl Drop for Stopped {
+impl Leading {
+    /// Gives the lead up, as a daemon does that is shut down.
+    async fn leave(mut self) {
+        if let Self::ByLease(shutdown, candidate) = &mut self {
+            shutdown.cancel();
+            if let Err(error) = candidate.await {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+    }
+}
+
+impl Drop for Leading {
     fn drop(&mut self) {
-        if let Some(reactors) = self.0.take() {
-            tokio::spawn(reactors.stop());
+        match self {
+            Self::ByLease(shutdown, _) => shutdown.cancel(),
+            Self::Regardless(reactors) => drop(reactors.take().map(|reactors| tokio::spawn(reactors.stop()))),
         }
     }
 }

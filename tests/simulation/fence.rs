@@ -7,11 +7,12 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use kdaemon::engine::{
-    Engine, EngineError, EngineEvent, EngineListing, Engines, Exit, Identity, Inspected, LaunchOrder,
-    Launched, LogRequest, Pulling, Stats,
+    ContainerState, Engine, EngineError, EngineEvent, EngineListing, Engines, Exit, Identity, Inspected,
+    LaunchOrder, Launched, LogRequest, Pulling, Stats,
 };
 use kdaemon_events::node::EngineFacts;
 use kdaemon_events::{ClusterId, Endpoint};
+use kdaemon_testing::engines::SimulatedEngines;
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -104,27 +105,59 @@ impl Fence {
 
 /// The engines as one daemon reaches them.
 pub struct FencedEngines {
-    pub inner: Arc<dyn Engines>,
+    pub world: SimulatedEngines,
     pub fence: Arc<Fence>,
     pub shared: Arc<Shared>,
+    /// The daemon's name.
+    pub daemon: String,
+    /// Whether it leads by a lease.
+    pub has_lease: bool,
 }
 
 impl Engines for FencedEngines {
     fn client(&self, endpoint: &Endpoint) -> Arc<dyn Engine> {
-        let (inner, fence) = (self.inner.client(endpoint), Arc::clone(&self.fence));
-        let shared = Arc::clone(&self.shared);
-        Arc::new(Fenced { inner, fence, shared, endpoint: endpoint.clone() })
+        Arc::new(Fenced {
+            inner: self.world.client(endpoint),
+            world: self.world.clone(),
+            fence: Arc::clone(&self.fence),
+            shared: Arc::clone(&self.shared),
+            endpoint: endpoint.clone(),
+            daemon: self.daemon.clone(),
+            has_lease: self.has_lease,
+        })
     }
 }
 
 struct Fenced {
     inner: Arc<dyn Engine>,
+    world: SimulatedEngines,
     fence: Arc<Fence>,
     shared: Arc<Shared>,
     endpoint: Endpoint,
+    daemon: String,
+    has_lease: bool,
 }
 
 impl Fenced {
+    /// A daemon that leads by a lease begins no work on an engine after another took the lease. (A start may follow a
+    /// stop that took long: the term keeps that from doing harm.)
+    async fn begins(&self, what: &str) {
+        if self.has_lease && !self.fence.is_dead() {
+            self.shared.has_lease(&self.daemon, &format!("{what} on {}", self.endpoint)).await;
+        }
+    }
+
+    /// What failed its health check is stopped before it is started again.
+    fn starts(&self, identity: Identity) {
+        let all = self.world.machine(&self.endpoint).map(|machine| machine.containers()).unwrap_or_default();
+        let still_runs = all.iter().any(|seen| {
+            seen.identity == identity && seen.state == ContainerState::Running && seen.healthy == Some(false)
+        });
+        if still_runs && !self.fence.is_dead() {
+            self.shared.checker().starts_while_unhealthy(&self.endpoint, identity);
+        }
+    }
+
     /// A stream that ends for this daemon when it dies, and is silent while it is cut off.
     fn stream<T: Send + 'static>(
         &self,
@@ -150,12 +183,14 @@ impl Engine for Fenced {
         self.fence.reach(&self.endpoint, self.inner.list(cluster)).await
     }
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {
+        self.begins("a launch").await;
         self.fence.reach(&self.endpoint, self.inner.launch(order)).await
     }
     fn pulling(&self, identity: Identity) -> Option<Pulling> {
         self.inner.pulling(identity)
     }
     async fn start(&self, identity: Identity) -> Result<Launched, EngineError> {
+        self.starts(identity);
         self.fence.reach(&self.endpoint, self.inner.start(identity)).await
     }
     async fn stop(&self, identity: Identity) -> Result<Option<Exit>, EngineError> {
@@ -165,6 +200,7 @@ impl Engine for Fenced {
         if !self.fence.is_dead() {
             self.shared.checker().to_be_removed(&self.endpoint, identity);
         }
+        self.begins("a removal").await;
         self.fence.reach(&self.endpoint, self.inner.remove(identity)).await
     }
     async fn inspect(&self, identity: Identity) -> Result<Option<Inspected>, EngineError> {

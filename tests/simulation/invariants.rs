@@ -264,6 +264,17 @@ impl Checker {
         }
     }
 
+    /// A daemon is about to start a container that runs and fails its health check. Where the log says the latter, too,
+    /// this is why it is started again, and it should have been stopped.
+    pub fn starts_while_unhealthy(&self, endpoint: &Endpoint, identity: Identity) {
+        let Some(container) = self.cluster.container(identity.container) else { return };
+        if container.unhealthy && container.generation == identity.generation {
+            self.find(format!(
+                "{endpoint} is told to start {identity:?}, which is unhealthy and was not stopped"
+            ));
+        }
+    }
+
     /// Checks that a daemon that removes a container from an engine never removes a wanted one.
     pub fn to_be_removed(&self, endpoint: &Endpoint, identity: Identity) {
         let Some(container) = self.cluster.container(identity.container) else { return };

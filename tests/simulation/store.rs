@@ -6,12 +6,14 @@ use crate::invariants::Checker;
 use crate::seed::Rng;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use kdaemon::leadership::Leadership;
 use kdaemon::store::{
     Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, RawPage, RawPosition, RowChange,
     Snapshot, StoreError, Table,
 };
 use kdaemon_events::{CommitId, Seq};
 use kdaemon_testing::MemoryStore;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -39,11 +41,43 @@ impl Default for Way {
 pub struct Shared {
     pub memory: MemoryStore,
     checker: Mutex<Checker>,
+    /// In what each daemon believed last, by its name.
+    leaderships: Mutex<BTreeMap<String, Leadership>>,
 }
 
 impl Shared {
     pub fn new(checker: Checker) -> Self {
-        Self { memory: MemoryStore::new(), checker: Mutex::new(checker) }
+        Self { memory: MemoryStore::new(), checker: Mutex::new(checker), leaderships: Mutex::default() }
+    }
+
+    /// A daemon begins to lead.
+    pub fn leads(&self, daemon: &str, leadership: &Leadership) {
+        self.leaderships.lock().unwrap().insert(daemon.to_owned(), leadership.clone());
+    }
+
+    /// A daemon begins something that only the holder of the lease may begin.
+    pub async fn has_lease(&self, daemon: &str, what: &str) {
+        let lease = self.memory.lease().await.ok().flatten();
+        let holder = lease.as_ref().filter(|lease| !lease.holder.is_nil()).map(|lease| lease.name.as_str());
+        // A lease that was given up is nobody's until another daemon takes it.
+        if holder.is_some_and(|holder| holder != daemon) {
+            self.checker().find(format!("{daemon} begins {what}, but {holder:?} has the lease"));
+        }
+    }
+
+    /// A daemon writes the lease. Whoever had it before must know that it is over.
+    async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError> {
+        let before = self.memory.lease().await?;
+        let (holder, name) = (lease.holder, lease.name.clone());
+        let is_written = self.memory.write_lease(expected_version, lease).await?;
+        if let Some(before) = before.filter(|before| is_written && before.holder != holder) {
+            let believes = self.leaderships.lock().unwrap().get(&before.name).is_some_and(Leadership::holds);
+            if believes && name != before.name {
+                self.checker()
+                    .find(format!("{name} takes the lease, and {} believes to have it", before.name));
+            }
+        }
+        Ok(is_written)
     }
 
     /// Writes a daemon's commit and checks it. Also returns the commit's number.
@@ -210,10 +244,10 @@ impl EventStore for Reached {
         self.call(self.shared.memory.lease()).await
     }
     async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError> {
-        self.call(self.shared.memory.write_lease(expected_version, lease)).await
+        self.call(self.shared.write_lease(expected_version, lease)).await
     }
     async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
-        self.shared.memory.wait_for_commit(after, at_most).await
+        self.call(self.shared.memory.wait_for_commit(after, at_most)).await
     }
     async fn close(&self) {}
 }

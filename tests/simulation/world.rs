@@ -19,6 +19,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// As configured by default.
+const SHORTEST_LEASE: Duration = Duration::from_millis(2_500);
+
 /// The choices of a seed for a whole run.
 pub struct Profile {
     pub machines: usize,
@@ -36,6 +39,9 @@ pub struct Profile {
     pub skew: Duration,
     pub settings: Settings,
     pub policy: Arc<Policy>,
+    /// How long the lease of a leader holds. `None`: a daemon takes the lead when it starts, and one that was deposed
+    /// goes on until its commands are refused, as a process does that was stopped for a while.
+    pub lease: Option<Duration>,
 }
 
 impl Profile {
@@ -65,6 +71,8 @@ impl Profile {
             skew: Duration::from_millis(*rng.pick(&[0, 3_000, 10_800_000]).unwrap_or(&0)),
             settings: Settings { health_interval, snapshot_interval: 500, ..Settings::default() },
             policy: Arc::new(policy),
+            // Of a stream of its own: all else is as it was before there were leases.
+            lease: Rng::new(seed, "lease").chance(600).then(|| health_interval.max(SHORTEST_LEASE)),
         }
     }
 }
