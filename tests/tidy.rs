@@ -230,8 +230,8 @@ fn events_and_their_fields_are_documented() {
         });
         let Some((path, before, after)) = found else { panic!("{kind} has no struct of its name") };
         let documented = |text: &str| {
-            let mut lines = text.lines().rev().skip_while(|line| line.starts_with("#["));
-            lines.next().is_some_and(|line| line.starts_with("/// ") && line.len() > 12)
+            let lines = text.lines().rev().skip_while(|line| line.starts_with("#["));
+            lines.take_while(|line| line.starts_with("/// ")).map(str::len).sum::<usize>() > 12
         };
         assert!(documented(&before), "{path}: {kind} has no line on what happened");
         let body = after.split_once("\n}").unwrap().0;
@@ -312,4 +312,31 @@ fn no_files_import_each_other_in_a_cycle() {
     }
     none("move what both need into a file of its own", &found);
     assert_eq!(needed, CYCLIC.len(), "an import that is gone is taken off the list");
+}
+
+#[test]
+fn every_break_of_the_simulation_applies_to_the_sources() {
+    let folder = root().join("tests/simulation/breaks");
+    let mut breaches = Vec::new();
+    let mut hunks = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let patch = entry.unwrap().path();
+        let text = std::fs::read_to_string(&patch).unwrap();
+        let name = patch.file_name().unwrap().to_string_lossy().into_owned();
+        for file in text.split("diff --git ").skip(1) {
+            let path = file.lines().find_map(|line| line.strip_prefix("--- a/")).unwrap();
+            let source = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+            for hunk in file.split("\n@@ ").skip(1) {
+                let lines = hunk.lines().skip(1).filter(|line| !line.starts_with('+'));
+                let before: String =
+                    lines.map(|line| format!("{}\n", line.get(1..).unwrap_or_default())).collect();
+                hunks += 1;
+                if !source.contains(&before) {
+                    breaches.push(format!("{name}: {path}"));
+                }
+            }
+        }
+    }
+    assert!(hunks >= 13, "{hunks} hunks");
+    none("make the patch again (see tests/simulation/README.md)", &breaches);
 }
