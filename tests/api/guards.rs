@@ -148,7 +148,7 @@ async fn foreign_host_names_are_refused() {
 
 /// Browsers send requests for 0.0.0.0 to this machine, from pages of any site.
 #[tokio::test]
-async fn the_unspecified_address_is_no_name_of_a_daemon_that_is_bound_to_it() {
+async fn unspecified_address_is_refused_as_a_host_even_when_bound_to_it() {
     for bind_ip in ["0.0.0.0", "::"] {
         let world = World::with(|config| config.bind_ip = bind_ip.parse().unwrap()).await;
         for host in ["0.0.0.0", "0.0.0.0:1337", "[::]", "[::]:1337", "[::ffff:0.0.0.0]"] {
@@ -160,7 +160,7 @@ async fn the_unspecified_address_is_no_name_of_a_daemon_that_is_bound_to_it() {
 }
 
 #[tokio::test]
-async fn the_address_that_a_daemon_is_bound_to_is_its_name() {
+async fn bound_address_is_accepted_as_a_host() {
     let world = World::with(|config| config.bind_ip = "10.1.2.3".parse().unwrap()).await;
     for (host, status) in
         [("10.1.2.3", 200), ("10.1.2.3:1337", 200), ("[::ffff:10.1.2.3]", 200), ("10.1.2.4", 403)]

@@ -152,7 +152,7 @@ async fn full_queue_refuses_clients_and_delays_reactors() {
 
 /// The queue's room is given back for each message, also where several are taken together.
 #[tokio::test]
-async fn the_queue_has_all_its_room_again_after_each_burst() {
+async fn queue_permits_are_released_after_each_burst() {
     let desk = Desk::open().await;
     for burst in 0..6 {
         let (gate, _first) = desk.hold(mount(&format!("n{burst}"))).await;

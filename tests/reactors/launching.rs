@@ -8,7 +8,7 @@ use kdaemon_events::failure::Failure;
 use kdaemon_events::scheduling::Unschedulable;
 use kdaemon_projections::Reason;
 use kdaemon_projections::{Cluster, Phase, Status};
-use kdaemon_testing::engines::{Call, SimulatedMachine, Timing};
+use kdaemon_testing::engines::{EngineCall, SimulatedMachine, Timing};
 use std::time::Duration;
 
 fn identity(world: &World, id: kdaemon_events::ContainerId) -> Identity {
@@ -86,7 +86,7 @@ async fn unhealthy_container_is_stopped_before_it_is_started_again() {
         })
         .await;
     let after = on_engine();
-    assert_eq!(world.machine(1).calls(Call::Stop), 1);
+    assert_eq!(world.machine(1).calls(EngineCall::Stop), 1);
     assert!(after.started_at > before.started_at, "its process is another one");
     assert!(after.exit.is_none() && after.healthy.is_none());
     assert_eq!(world.get(id).generation.0, 1, "it was started where it was");

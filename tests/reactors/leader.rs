@@ -109,7 +109,7 @@ async fn leader_that_cannot_renew_stops_before_the_next_starts() {
 
 /// The lease is in the store when the write begins to take effect, which is when the others begin to count.
 #[tokio::test(start_paused = true)]
-async fn a_lease_counts_from_before_its_write_however_late_the_store_answers() {
+async fn lease_counts_from_before_its_write_however_late_the_store_answers() {
     let answer_after = LEASE * 14 / 25;
     for renewals in 0..4 {
         let store = Arc::new(MemoryStore::new());
