@@ -31,7 +31,7 @@ pub(crate) fn run(table: &mut Table, old: &Path, rounds: usize, names: &[String]
             measure(program, names, measured);
         }
     }
-    table.begin("against", "medians of the new revision, compared with those of the old one");
+    table.begin("against", "medians of the new revision, compared with the old one's");
     for name in &after.names {
         let key = key(name);
         let (Some(old), Some(new)) = (before.values.get(&key), after.values.get(&key)) else {

@@ -8,7 +8,7 @@ use crate::http::Connection;
 use crate::scale::{resident, role};
 use kdaemon::config::Config;
 use kdaemon::daemon;
-use kdaemon::journal::{SNAPSHOT_INTERVAL, fold_anew, fold_log};
+use kdaemon::journal::{SNAPSHOT_INTERVAL, fold_log, fold_whole_log};
 use kdaemon::store::{Commit, EventStore, Head, SqliteStore, StoredEvent};
 use kdaemon_events::application::ApplicationCreated;
 use kdaemon_events::cluster::ClusterCreated;
@@ -135,7 +135,7 @@ async fn best_of<T>(what: &str, mut work: impl AsyncFnMut() -> T) -> (T, Best) {
 async fn fold_and_verify(table: &mut Table, dir: &Path, events: u64) {
     let store = SqliteStore::open(dir).expect("a store");
     let what = "folding from SQLite with snapshots";
-    let (whole, best) = best_of(what, async || fold_anew(&store).await.expect("a log").0).await;
+    let (whole, best) = best_of(what, async || fold_whole_log(&store).await.expect("a log").0).await;
     table.figure(
         "history: events folded from SQLite, by processor time",
         rate(events, best.by_processor),

@@ -1,8 +1,8 @@
-//! The journal: the one writer of the log.
+//! The journal: the only writer of the log.
 //!
-//! It takes all commands that wait, decides them one after another on a working copy of the state, and
-//! appends all their events as ONE commit. When the store says that it is durable, and only then, the new
-//! state is published and the callers are answered: nobody ever sees what could still be lost.
+//! The journal takes all queued commands, decides them one after another on a working copy of the state, and
+//! appends all their events as one commit. When the store reports it durable, and only then, the new state is
+//! published and the callers are answered: no one ever sees a state that could still be lost.
 
 mod fold;
 mod message;
@@ -11,7 +11,7 @@ mod snapshots;
 mod time;
 mod writer;
 
-pub use fold::{fold_anew, fold_log};
+pub use fold::{fold_log, fold_whole_log};
 pub(crate) use fold::{fold_on, follower, walk_page};
 pub(crate) use snapshots::{Keeper, latest as latest_snapshot};
 pub use snapshots::{SNAPSHOT_INTERVAL, take_snapshot};
@@ -31,18 +31,18 @@ use tokio::sync::{broadcast, oneshot};
 use uuid::Uuid;
 use writer::Writer;
 
-/// How many commits a subscriber may lag behind before it has to catch up from the store.
+/// How many commits a subscriber may lag before it has to catch up from the store.
 const FEED_LIMIT: usize = 4_096;
-/// What others append is looked for so often, even when the store tells of nothing...
+/// Interval of reading the commits of other daemons without a notification of the store …
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
-/// ...and not more often than this when it tells of much.
+/// … and the shortest interval when notifications are frequent.
 const FOLLOW_PACE: Duration = Duration::from_millis(20);
-/// How long the answer to an `Idempotency-Key` is kept.
+/// Retention of the answer recorded under an `Idempotency-Key`.
 pub const ANSWERS_KEPT: TimeDelta = TimeDelta::hours(24);
 
-/// Where the time and random numbers come from: the machine, or a simulation.
+/// The source of time and random numbers: the machine, or a simulation.
 pub trait Runtime: Send + Sync + 'static {
-    /// The time.
+    /// The current time.
     fn now(&self) -> DateTime<Utc>;
     /// A random number.
     fn random(&self) -> Uuid;
@@ -61,57 +61,57 @@ impl Runtime for SystemRuntime {
     }
 }
 
-/// Makes the status and the body of an answer from what was decided: each time that it is decided.
+/// Renders the status and the body of an answer from a decision; called for each decision of the command.
 pub type MakeAnswer = Box<dyn FnMut(&Decision) -> (u16, String) + Send>;
 
-/// An answer that is to be kept under an `Idempotency-Key`.
+/// An answer to record under an `Idempotency-Key`.
 pub struct Keep {
     /// The key.
     pub key: String,
     /// A digest of the request.
     pub fingerprint: String,
-    /// Makes status and body from what was decided.
+    /// Renders status and body from the decision.
     pub answer: MakeAnswer,
 }
 
-/// A command with who asks and why.
+/// A command with its context.
 pub struct Submission {
-    /// What is asked.
+    /// The command.
     pub command: Command,
-    /// By whom.
+    /// The principal.
     pub actor: Actor,
-    /// In which request.
+    /// The request that carried it.
     pub request_id: Option<RequestId>,
-    /// In answer to which event.
+    /// The event that it responds to.
     pub cause: Option<Seq>,
-    /// Under which term, when a reactor asks.
+    /// The term of the leader, if a reactor submits it.
     pub term: Option<Term>,
-    /// What must not have changed.
+    /// The precondition, if any.
     pub precondition: Option<Precondition>,
-    /// The answer to keep.
+    /// The answer to record.
     pub keep: Option<Keep>,
 }
 
 impl Submission {
-    /// A command by an actor, and nothing else.
+    /// A command of an actor, without further context.
     #[must_use]
     pub fn new(command: Command, actor: Actor) -> Self {
         Self { command, actor, request_id: None, cause: None, term: None, precondition: None, keep: None }
     }
 }
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// What happened; empty when the state was already as wanted.
+    /// The events; empty if the state was already as requested.
     pub events: Events,
-    /// A state that includes it: durable and published.
+    /// A durable, published state that includes them.
     pub cluster: Arc<Cluster>,
-    /// The seq of its last event, or of the state that was already as wanted.
+    /// The seq of the last event, or of the state that was already as requested.
     pub seq: Seq,
 }
 
-/// Some of the events of a commit, one after another.
+/// A range of the events of a commit.
 #[derive(Debug, Clone)]
 pub struct Events {
     commit: Arc<[Envelope]>,
@@ -128,60 +128,60 @@ impl std::ops::Deref for Events {
 /// Why a command was not carried out.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SubmitError {
-    /// It was refused.
+    /// The decision refused it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The log cannot be written. Nothing was done, unless the message says that this is not known.
+    /// The log cannot be written. Nothing was done, unless the message says that the outcome is unknown.
     #[error("{0}")]
     Unavailable(String),
-    /// Too many commands wait. Nothing was done.
-    #[error("too many commands wait; try again in a moment")]
+    /// The queue is full. Nothing was done.
+    #[error("the command queue is full; retry in a moment")]
     Overloaded,
-    /// The same `Idempotency-Key` came before: this was answered then.
+    /// The request was answered before under the same `Idempotency-Key`; this is that answer.
     #[error("this request was answered before")]
     Repeated(Box<Answer>),
-    /// The same `Idempotency-Key` came before with another request.
+    /// The `Idempotency-Key` was used for another request.
     #[error("this Idempotency-Key was used for another request; choose a new one")]
     KeyReused,
 }
 
-/// One or a few commits, as subscribers get them.
+/// One or a few commits, as delivered to subscribers.
 #[derive(Debug)]
 pub struct Committed {
-    /// Its events.
+    /// The events.
     pub events: Arc<[Envelope]>,
-    /// Whose rows it changed.
+    /// The items whose rows they changed.
     pub touched: Touched,
-    /// The state after it.
+    /// The state after them.
     pub cluster: Arc<Cluster>,
 }
 
-/// A state, and everything that is committed after it.
+/// A state, and every commit after it.
 pub struct Subscription {
     /// The state.
     pub cluster: Arc<Cluster>,
     feed: broadcast::Receiver<Arc<Committed>>,
 }
 
-/// A subscriber was too slow and missed commits: it has to begin anew from [`Journal::subscribe`].
+/// A subscriber was too slow and missed commits: it has to restart from [`Journal::subscribe`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lagged;
 
 impl Subscription {
-    /// How many commits wait to be taken.
+    /// Number of undelivered commits.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.feed.len()
     }
 
-    /// The next commit; `Ok(None)` when the journal was closed.
+    /// The next commit; `Ok(None)` once the journal is closed.
     ///
     /// # Errors
     /// [`Lagged`] when commits were missed.
     pub async fn next(&mut self) -> Result<Option<Arc<Committed>>, Lagged> {
         loop {
             match self.feed.recv().await {
-                // Committed between taking the feed and taking the state: it is in the state already.
+                // Committed after the feed was taken and before the state was: the state includes it.
                 Ok(committed) if committed.cluster.seq() <= self.cluster.seq() => {}
                 Ok(committed) => {
                     self.cluster = Arc::clone(&committed.cluster);
@@ -210,7 +210,7 @@ impl Journal {
     /// Folds the log and starts the writer.
     ///
     /// # Errors
-    /// When the log cannot be read or does not make sense; the message says what to do.
+    /// When the log cannot be read or is impossible; the message says what to do.
     pub async fn open(
         store: Arc<dyn EventStore>,
         runtime: Arc<dyn Runtime>,
@@ -243,7 +243,7 @@ impl Journal {
         Ok(Self { queue, state, feed, store, runtime, policy, trouble })
     }
 
-    /// Submits a command and waits until what it does is durable.
+    /// Submits a command and waits until its events are durable.
     ///
     /// # Errors
     /// See [`SubmitError`]; nothing was done then.
@@ -253,7 +253,7 @@ impl Journal {
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// As [`Self::submit`], but waits when the queue is full: for reactors, whose work is bounded already.
+    /// Like [`Self::submit`], but waits while the queue is full: for reactors, whose work is bounded already.
     ///
     /// # Errors
     /// See [`SubmitError`].
@@ -263,18 +263,19 @@ impl Journal {
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Puts another answer in the place of the one that is kept under an `Idempotency-Key`: that of a caller who
-    /// waited until it was done. Who repeats the request afterwards gets this one.
+    /// Replaces the answer recorded under an `Idempotency-Key` by that of a caller who waited for the effect.
+    /// A repeat of the request gets the new one.
     ///
-    /// Only in memory. The store keeps the answer of the commit: after a restart a repeat gets that.
+    /// In memory only. The store keeps the answer of the commit, which a repeat gets after a restart.
     pub async fn amend_answer(&self, key: String, status: u16, seq: Seq, body: String) {
-        // A journal that is closed answers nobody any more.
+        // A closed journal answers no one.
         let _ = self.queue.send(Message::Amend { key, status, seq, body }).await;
     }
 
-    /// Takes in what other daemons append, until the journal is closed. Where there is no other daemon it need not run.
+    /// Reads the commits of other daemons, until the journal is closed. Not needed where there is no other
+    /// daemon.
     pub async fn follow(&self) {
-        // As far as is known: whoever cannot know has it looked at.
+        // The known number of commits; unknown at first, which makes the writer look.
         let mut commits = u64::MAX;
         loop {
             let (reply, followed) = oneshot::channel();
@@ -293,16 +294,16 @@ impl Journal {
         }
     }
 
-    /// Decides a command on the present state without doing anything.
+    /// Decides a command on the current state without any effect.
     ///
     /// # Errors
-    /// The refusal that the command would meet.
+    /// The refusal that the command would get.
     pub fn dry_run(&self, submission: Submission) -> Result<Decision, Refusal> {
         let context = context(&submission, self.runtime.as_ref(), &self.policy);
         decide(&self.cluster(), submission.command, &context)
     }
 
-    /// The present state: durable.
+    /// The current, durable state.
     #[must_use]
     pub fn cluster(&self) -> Arc<Cluster> {
         Arc::clone(&self.state.borrow())
@@ -313,17 +314,17 @@ impl Journal {
         let mut state = self.state.clone();
         match state.wait_for(|cluster| cluster.seq() >= seq).await {
             Ok(cluster) => Arc::clone(&cluster),
-            Err(_) => self.cluster(), // closed: nothing more will come
+            Err(_) => self.cluster(), // closed: there will be no further state
         }
     }
 
-    /// A receiver that sees every newest state, skipping those that it is too slow for.
+    /// A receiver of the latest state, which skips states that it is too slow for.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<Cluster>> {
         self.state.clone()
     }
 
-    /// The present state and a feed of everything committed after it, without a gap between.
+    /// The current state and a feed of every commit after it, without a gap.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
         let feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -341,7 +342,7 @@ impl Journal {
         &self.store
     }
 
-    /// The time.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.runtime.now()
@@ -353,19 +354,19 @@ impl Journal {
         &self.policy
     }
 
-    /// Why the log cannot be written at present, if so.
+    /// Why the log cannot be written at present, or `None` if it can.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.trouble.borrow().clone()
     }
 
-    /// How many commands wait.
+    /// Number of queued commands.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.queue.waiting()
     }
 
-    /// Answers what waits, then stops the writer. Later commands find the journal closed.
+    /// Answers queued commands, then stops the writer. Later commands find the journal closed.
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
         if self.queue.send(Message::Close(done)).await.is_ok() {
@@ -374,14 +375,14 @@ impl Journal {
     }
 }
 
-/// Whether this runtime has one thread, as in tests and the simulation.
+/// Whether the current runtime is single-threaded, as in tests and the simulation.
 fn is_one_thread() -> bool {
     use tokio::runtime::{Handle, RuntimeFlavor};
     Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread
 }
 
-/// Does long work beside those who want to be answered; in a runtime of one thread (tests, the simulation) at once, for
-/// there the order of things must not hang on how fast the machine is.
+/// Runs long work on a blocking thread; in a single-threaded runtime (tests, the simulation) in place, so
+/// that the order of events does not depend on the machine's speed.
 pub(crate) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

@@ -187,10 +187,10 @@ impl Candidate {
                     }
                     Err(error) => tracing::warn!(%error, "cannot read the lease"),
                 },
-                Err(error) => tracing::warn!(%error, "the lease was not renewed"),
+                Err(error) => tracing::warn!(%error, "cannot renew the lease"),
             }
             if !held.leadership.holds() {
-                tracing::warn!("the lease ran out: the reactors stop until the store can be written again");
+                tracing::warn!("the lease expired; reactors stop until the store can be written again");
                 return;
             }
         }
@@ -199,7 +199,7 @@ impl Candidate {
     /// Releases the lease, so that another daemon need not wait until it ends.
     async fn resign(&mut self, held: &Held) {
         if let Err(error) = self.write(held.version, held.leadership.term.0, Uuid::nil()).await {
-            tracing::debug!(%error, "the lease was not given up: it runs out");
+            tracing::debug!(%error, "cannot release the lease; it will expire");
         }
     }
 }

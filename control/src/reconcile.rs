@@ -1,10 +1,10 @@
-//! What has to be done next: the difference between what the state wants and what it knows to be so, as tasks.
+//! Reconciliation: the difference between the desired and the observed state, as tasks.
 //!
-//! [`due`] plans and does nothing; whoever executes the tasks (the daemon's driver, a replay, the world of the tests)
-//! has no choice left. Each task is idempotent, and each ends with a command that reports what came of it, so that
-//! a task which is executed twice, or was lost half way with its daemon, does no harm.
+//! [`due`] plans and has no effects; the executors of the tasks (the daemon's driver, a replay, the world of
+//! the tests) have no choice left. Each task is idempotent, and each ends with a command that reports its
+//! outcome, so that a task that is executed twice, or was lost half way with its daemon, does no harm.
 //!
-//! Architecture Invariant: pure. The same state and time give the same tasks in the same order.
+//! Architecture Invariant: planning is pure. The same state and time give the same tasks in the same order.
 
 use crate::backoff::Backoff;
 use crate::commands::{Command, is_cleared, next_to_roll};
@@ -15,14 +15,14 @@ use kdaemon_projections::{Cluster, Container, Desired, Health, Node, Phase, Plac
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Something that has to be done.
+/// A task that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Task {
-    /// Choose a node for a container that waits for one.
+    /// Choose a node for a waiting container.
     Place(ContainerId),
-    /// Do something about a container on the engine of a node, which is UP.
+    /// Act on a container on the engine of a node that is UP.
     Act(Act, PlacementId, NodeId),
-    /// Delete the record of a container that is gone from every node that can be reached.
+    /// Delete the record of a container that is gone from every reachable node.
     FinishDelete(ContainerId),
     /// Move containers off a node that is DOWN or draining.
     Evacuate(NodeId),
@@ -30,28 +30,28 @@ pub enum Task {
     FinishDrain(NodeId),
     /// Replace the next outdated container of an application.
     Roll(ApplicationId),
-    /// Even the counts of containers. The counts have been what they are since then: when they change, it is another
-    /// task, whose failures are counted from zero.
+    /// Even out the counts of containers, which have not changed since this time: when they change, it is
+    /// another task, whose backoff starts over.
     Rebalance(Option<DateTime<Utc>>),
 }
 
-/// What has to be done on an engine.
+/// An action on an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Act {
     /// Create a container and start it.
     Launch,
-    /// Start a container again that ended.
+    /// Start an exited container again.
     Start,
     /// Stop a container that failed its health check, then start it again.
     Restart,
     /// Stop a container.
     Stop,
-    /// Remove a container: a replaced placement, an orphan, or what a draining node still holds.
+    /// Remove a container: a replaced placement, an orphan, or one that a draining node still holds.
     Remove,
 }
 
 impl Task {
-    /// The command that carries the task out; `None` for what is done on an engine.
+    /// The command that carries out the task; `None` for an action on an engine.
     #[must_use]
     pub fn command(self) -> Option<Command> {
         match self {
@@ -65,7 +65,7 @@ impl Task {
         }
     }
 
-    /// What must not be worked on twice at a time: tasks with equal keys exclude each other.
+    /// The key of a task: tasks with equal keys exclude each other.
     #[must_use]
     pub fn key(self) -> Self {
         match self {
@@ -75,39 +75,39 @@ impl Task {
     }
 }
 
-/// What a state asks for at one time.
+/// The tasks of a state at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// What has to be done, in a fixed order.
+    /// Due tasks, in a fixed order.
     pub tasks: Vec<Task>,
-    /// When the tasks change although the state does not; `None`: never.
+    /// The time at which the tasks change without a change of the state; `None`: never.
     pub next: Option<DateTime<Utc>>,
 }
 
-/// How patient the reconciliation is.
+/// The delays and backoffs of the reconciliation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pacing {
-    /// How long the counts of containers must have been uneven, and unchanged, before they are evened; `None`: they
-    /// never are.
+    /// How long the counts of containers must be uneven and unchanged before a rebalance; `None`: no
+    /// rebalancing.
     pub rebalance_after: Option<Duration>,
 }
 
 impl Pacing {
-    /// The pauses between tries of a task that had no effect. Launches and starts have none: their failures are
-    /// recorded, and the state says when the next try is.
+    /// The backoff of a task without effect. Launches and starts need none: their failures are recorded, and
+    /// the state has the time of the next attempt.
     #[must_use]
     pub fn backoff(&self, task: Task) -> Backoff {
         const LONGEST: Duration = Duration::from_secs(4);
         match task {
             Task::Act(Act::Launch | Act::Start | Act::Restart, ..) => Backoff::constant(Duration::ZERO),
-            // To look at every node takes long where there are many.
+            // Examining every node takes long in a large cluster.
             Task::Place(_) => Backoff::new(Duration::from_millis(250), LONGEST),
             Task::Evacuate(_) | Task::FinishDrain(_) | Task::Roll(_) | Task::FinishDelete(_) => {
                 Backoff::new(Duration::from_millis(500), LONGEST)
             }
             Task::Act(Act::Stop, ..) => Backoff::constant(Duration::from_secs(1)),
             Task::Act(Act::Remove, ..) => Backoff::constant(Duration::from_secs(2)),
-            // Constraints and strategies can keep counts uneven for good, and a plan looks at everything.
+            // Constraints and strategies can keep counts uneven permanently, and a plan examines everything.
             Task::Rebalance(_) => {
                 let first = self.rebalance_after.unwrap_or_default();
                 Backoff::new(first, first.max(Duration::from_secs(10)))
@@ -116,14 +116,14 @@ impl Pacing {
     }
 }
 
-/// Says what has to be done.
+/// Plans the tasks of a state.
 ///
-/// The cost depends on how much is unsettled, not on how much there is: containers, nodes and applications are found
-/// by the state's indexes.
+/// The cost depends on the unsettled part of the state, not on its size: containers, nodes and applications
+/// are found by indexes.
 #[must_use]
 pub fn due(cluster: &Cluster, now: DateTime<Utc>, pacing: &Pacing) -> Due {
     let mut due = Due { tasks: Vec::new(), next: None };
-    // The applications that have a container on its way up: nothing is rolled before it runs.
+    // The applications with a container on its way up: they are not rolled before it runs.
     let mut launching = BTreeSet::new();
     for container in cluster.unsettled() {
         due.about_container(cluster, container, now);
@@ -183,7 +183,7 @@ impl Due {
         }
     }
 
-    /// Has removed what a draining node holds and does not run.
+    /// Plans the removal of stopped containers from a draining node.
     fn clear(&mut self, cluster: &Cluster, node: &Node) {
         for container in node.holds.iter().filter_map(|id| cluster.container(*id)) {
             if matches!(container.phase, Phase::Down | Phase::Failed | Phase::Waiting)
@@ -215,7 +215,7 @@ impl Due {
     }
 }
 
-/// The next step on the way to what is wanted of a container, whether or not its pause is over.
+/// The next step of a container towards its desired state, whether or not its backoff is over.
 fn step(cluster: &Cluster, container: &Container) -> Option<Task> {
     if container.phase == Phase::Waiting && container.desired == Desired::Running {
         return Some(Task::Place(container.id));
@@ -232,8 +232,8 @@ fn step(cluster: &Cluster, container: &Container) -> Option<Task> {
     Some(Task::Act(act, placement_id(container, placement), placement.node_id))
 }
 
-/// Whether an older placement has to go first: it may still run, on a node where it can be removed, and does
-/// not serve until this one is up. Two of them must never run at once.
+/// Whether an older placement must be removed first: one that may still run on a reachable node and does not
+/// serve until this one is up. Two placements must never run at once.
 fn must_wait_for_removal(cluster: &Cluster, container: &Container, placement: &Placement) -> bool {
     container.retired.iter().any(|retired| {
         let in_the_way =

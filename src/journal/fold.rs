@@ -7,13 +7,13 @@ use kdaemon_events::{Envelope, Seq};
 use kdaemon_projections::{Cluster, Touched};
 use std::sync::Arc;
 
-/// How many events are read at a time: so many that they stay in the processor's cache.
+/// Events read at a time: few enough to stay in the processor's cache.
 const PAGE: usize = 2_000;
 
-/// Folds a log: from the newest snapshot on, if there is one.
+/// Folds a log, from the newest snapshot on if there is one.
 ///
 /// # Errors
-/// When it cannot be read, has a hole, or holds what this kDaemon does not understand.
+/// When the log cannot be read, has a hole, or holds an event that this kDaemon does not understand.
 pub async fn fold_log(store: &dyn EventStore) -> Result<(Cluster, Head), StoreError> {
     let head = store.head().await?;
     let kept = snapshots::latest(store, head.seq).await?.unwrap_or_default();
@@ -25,14 +25,14 @@ pub async fn fold_log(store: &dyn EventStore) -> Result<(Cluster, Head), StoreEr
 ///
 /// # Errors
 /// As [`fold_log`].
-pub async fn fold_anew(store: &dyn EventStore) -> Result<(Cluster, Head), StoreError> {
+pub async fn fold_whole_log(store: &dyn EventStore) -> Result<(Cluster, Head), StoreError> {
     for seq in store.snapshots().await? {
         store.drop_snapshot(seq).await?;
     }
     fold_log(store).await
 }
 
-/// Folds what a state lacks, up to `until`. Over a long way it leaves snapshots, for those who come after.
+/// Folds the events after a state, up to `until`. A long fold leaves snapshots for later ones.
 ///
 /// # Errors
 /// As [`fold_log`].
@@ -58,7 +58,7 @@ pub(crate) async fn fold_on(
     Ok(cluster)
 }
 
-/// A state on its way.
+/// A state being folded.
 struct Folding {
     cluster: Cluster,
     touched: Touched,
@@ -72,7 +72,8 @@ impl Folding {
     }
 }
 
-/// Folds what a state lacks, up to `until`. Returns the state, whose rows that changed, and the events.
+/// Folds the events after a state, up to `until`. Returns the state, the items whose rows changed, and the
+/// events.
 pub(super) async fn catch_up(
     store: &dyn EventStore,
     cluster: Cluster,
@@ -91,9 +92,9 @@ pub(super) async fn catch_up(
     Ok((cluster, touched, events))
 }
 
-/// Hands the next events behind `after` to somebody, in order and beside those who want to be answered: about a page of them,
-/// and none beyond `until`, for the state and the head that the caller knows are to be of one moment. Returns up to where they
-/// are all that there are. What is not there has to be what was pruned.
+/// Passes the next events after `after` to `step`, in order and without blocking the runtime: about a page of
+/// them, and none beyond `until`, so that the caller's state and head are of one moment. Returns the seq up
+/// to which nothing is missing. Missing events must have been pruned.
 ///
 /// # Errors
 /// When the log cannot be read, has a hole, or `step` fails.
@@ -105,11 +106,12 @@ pub(crate) async fn walk_page<W: Send + 'static>(
     step: fn(&mut W, Seq, &str) -> Result<(), StoreError>,
 ) -> Result<(W, Seq), StoreError> {
     if after >= until {
-        return Ok((walker, after)); // nothing is left to read
+        return Ok((walker, after)); // nothing left to read
     }
     let limit = usize::try_from(until.0 - after.0).unwrap_or(PAGE).min(PAGE);
     let mut way = Way { walker, step, reached: after, gap: None };
-    // An event is read where it is taken in: to hand its text to another thread takes longer than to read it.
+    // Each event is parsed where it is folded: handing its text to another thread takes longer than parsing
+    // it.
     let (way, stretch) = match store.local() {
         Some(log) => {
             let walk = move || {
@@ -144,12 +146,12 @@ pub(crate) async fn walk_page<W: Send + 'static>(
     Ok((way.walker, up_to))
 }
 
-/// Somebody on the way through some events, who takes note of what is not there.
+/// A walk through a range of events, which records missing ones.
 struct Way<W> {
     walker: W,
     step: fn(&mut W, Seq, &str) -> Result<(), StoreError>,
     reached: Seq,
-    /// The first event that is not there.
+    /// The first missing event.
     gap: Option<Seq>,
 }
 
@@ -163,7 +165,7 @@ impl<W> Way<W> {
     }
 }
 
-/// Reads an event that follows a state.
+/// Parses an event that follows a state.
 pub(crate) fn follower(cluster: &Cluster, seq: Seq, json: &str) -> Result<Envelope, StoreError> {
     let envelope =
         Envelope::decode(json).map_err(|error| StoreError::Damaged(format!("event {seq}: {error}")))?;

@@ -1,11 +1,11 @@
-//! What the journal's queue holds for the writer.
+//! Messages from the journal's handles to the writer.
 
 use super::{Outcome, Submission, SubmitError};
 use crate::store::Head;
 use kdaemon_events::Seq;
 use tokio::sync::oneshot;
 
-/// What the writer is told.
+/// A message to the writer.
 pub(super) enum Message {
     Submit(Box<Submission>, oneshot::Sender<Result<Outcome, SubmitError>>),
     Amend {
@@ -15,7 +15,7 @@ pub(super) enum Message {
         body: String,
     },
     Follow {
-        /// How many commits there are, as far as is known.
+        /// The known number of commits.
         commits: u64,
         reply: oneshot::Sender<Head>,
     },

@@ -1,10 +1,10 @@
-//! The queue before the writer. Whoever comes alone and finds the writer idle has it write there and then; whoever finds it
-//! busy waits for it, and all who wait are written for together, in a thread that is the journal's own.
+//! The queue of the writer. An uncontended caller that finds the writer idle writes in place; concurrent
+//! callers wait, and their commands are written together in the journal's own thread.
 //!
-//! To hand a command to another thread and its answer back takes about as long as the disk does: who is alone is spared
-//! that. (LevelDB's writers do it alike, `DBImpl::Write` in <https://github.com/google/leveldb/blob/main/db/db_impl.cc>:
-//! the first of those who wait writes for all.) Where many ask at once, the threads that answer them are not to wait for
-//! the disk.
+//! Passing a command to another thread and its answer back takes about as long as the disk does, which an
+//! uncontended caller avoids. (LevelDB's writers do the same, `DBImpl::Write` in
+//! <https://github.com/google/leveldb/blob/main/db/db_impl.cc>: the first waiting writer writes for all.)
+//! With many concurrent callers, the threads that answer them must not wait for the disk.
 
 use super::message::Message;
 use super::writer::Writer;
@@ -18,38 +18,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use tokio::sync::{Semaphore, TryAcquireError, mpsc};
 
-/// How many messages may wait. More are refused (people) or wait outside (reactors).
+/// The most queued messages. Further ones are refused (clients) or wait for a place (reactors).
 const LIMIT: usize = 4_096;
-/// How many messages are handled together at most.
+/// The most messages handled together.
 const BATCH_LIMIT: usize = 512;
 
-/// The queue, and the writer while nothing waits.
+/// The queue, and the writer while the queue is empty.
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     /// For messages that come yet.
     room: Semaphore,
-    /// The journal's own thread. `None` in a runtime of one thread (tests, the simulation), where the order of things must not
-    /// hang on how fast the machine is: there a task does it.
+    /// The journal's own thread. `None` in a single-threaded runtime (tests, the simulation), where a task
+    /// does the work, so that the order of events does not depend on the machine's speed.
     thread: Option<mpsc::UnboundedSender<Work>>,
 }
 
 struct Inner {
     messages: VecDeque<Message>,
     writer: Place,
-    /// How many messages are likely to come together: as many as did, and fewer with each batch that was smaller. One lone
-    /// message among many does not mean that its sender is alone.
+    /// The number of messages expected together: that of recent batches, lowered with each smaller one. A
+    /// single message among many does not mean that its sender is alone.
     expected: usize,
 }
 
-/// Where the writer is.
+/// The writer's whereabouts.
 enum Place {
     Here(Box<Writer>),
-    /// It writes, and looks for messages when it has done so.
+    /// Writing; checks for messages afterwards.
     Away,
     Closed,
 }
 
-/// Handling all that waits.
+/// Handling the queued messages.
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Queue {
@@ -59,23 +59,23 @@ impl Queue {
         Ok(Self { inner: Mutex::new(inner), room: Semaphore::new(LIMIT), thread })
     }
 
-    /// Has a message handled, unless too many wait.
+    /// Enqueues a message, unless the queue is full.
     pub(super) fn try_send(self: &Arc<Self>, message: Message) -> Result<(), SubmitError> {
         match self.room.try_acquire() {
-            Ok(place) => place.forget(), // it is free again when the message is taken
+            Ok(place) => place.forget(), // released when the message is taken
             Err(TryAcquireError::NoPermits) => return Err(SubmitError::Overloaded),
             Err(TryAcquireError::Closed) => return Err(closed()),
         }
         self.add(message)
     }
 
-    /// Has a message handled; waits for a place where too many wait.
+    /// Enqueues a message; waits for a place while the queue is full.
     pub(super) async fn send(self: &Arc<Self>, message: Message) -> Result<(), SubmitError> {
         self.room.acquire().await.map_err(|_| closed())?.forget();
         self.add(message)
     }
 
-    /// How many messages wait.
+    /// Number of queued messages.
     pub(super) fn waiting(&self) -> usize {
         LIMIT - self.room.available_permits()
     }
@@ -95,27 +95,27 @@ impl Queue {
         let is_alone = inner.expected == 1;
         drop(inner);
         match found {
-            Place::Here(writer) if is_alone => self.have_written_here(writer),
-            Place::Here(writer) => self.have_written_beside(writer),
+            Place::Here(writer) if is_alone => self.write_in_place(writer),
+            Place::Here(writer) => self.write_in_thread(writer),
             Place::Away | Place::Closed => {}
         }
         Ok(())
     }
 
-    /// Has the writer handle what waits here and now, as far as that goes without waiting for anything but the disk; what
-    /// is left then is a task, for which it makes no difference that somebody goes away.
-    fn have_written_here(self: &Arc<Self>, writer: Box<Writer>) {
+    /// Runs the writer in place, as far as it waits for nothing but the disk; the rest becomes a task, which
+    /// does not depend on the caller.
+    fn write_in_place(self: &Arc<Self>, writer: Box<Writer>) {
         let mut work = or_abort(Arc::clone(self).work(writer, true));
         if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::spawn(work);
         }
     }
 
-    /// Has the writer handle what waits in the journal's own thread.
-    fn have_written_beside(self: &Arc<Self>, writer: Box<Writer>) {
+    /// Runs the writer in the journal's own thread.
+    fn write_in_thread(self: &Arc<Self>, writer: Box<Writer>) {
         let work = or_abort(Arc::clone(self).work(writer, false));
         match &self.thread {
-            // It takes work as long as this queue is there.
+            // The thread takes work while this queue exists.
             Some(thread) => drop(thread.send(work)),
             None => drop(tokio::spawn(work)),
         }
@@ -130,15 +130,15 @@ impl Queue {
                 return self.close(writer);
             }
             if is_alone && self.waiting() > 0 {
-                // Whose thread this is may be who was answered just now.
-                return self.have_written_beside(writer);
+                // The thread may belong to the caller that was answered just now.
+                return self.write_in_thread(writer);
             }
         }
     }
 
-    /// Waits for more messages as long as some come and there are fewer than are likely: who was answered just now is likely
-    /// to ask again, and a commit takes nearly as long for one command as for a hundred. It never waits for time
-    /// to pass, only for tasks that can run; who is alone is not held up.
+    /// Waits for more messages while some arrive and fewer than expected are queued: a client that was just
+    /// answered is likely to send again, and a commit takes nearly as long for one command as for a hundred.
+    /// Only yields to runnable tasks and never sleeps, so an uncontended caller is not delayed.
     async fn gather(&self, batch: &mut Vec<Message>) {
         let expected = self.lock().expected;
         let mut before = 0;
@@ -150,7 +150,8 @@ impl Queue {
         self.lock().expected = batch.len().max(expected - expected.div_ceil(8));
     }
 
-    /// What waits, with the writer that is to handle it; where nothing does, the writer is here for whoever comes next.
+    /// The queued messages with the writer to handle them; if there are none, the writer stays here for the
+    /// next caller.
     fn take_or_rest(&self, writer: Box<Writer>) -> Option<(Box<Writer>, Vec<Message>)> {
         let mut inner = self.lock();
         let mut batch = Vec::new();
@@ -162,14 +163,14 @@ impl Queue {
         Some((writer, batch))
     }
 
-    /// Moves what waits into a batch, as much as it has room for.
+    /// Moves queued messages into a batch, as many as fit.
     fn take(&self, inner: &mut Inner, batch: &mut Vec<Message>) {
         let count = inner.messages.len().min(BATCH_LIMIT.saturating_sub(batch.len()));
         batch.extend(inner.messages.drain(..count));
         self.room.add_permits(count);
     }
 
-    /// Nothing is written any more: who waits yet, or comes, is told so.
+    /// Closes the queue: waiting and later callers get an error.
     fn close(&self, writer: Box<Writer>) {
         self.room.close();
         let mut inner = self.lock();
@@ -180,12 +181,12 @@ impl Queue {
     }
 }
 
-/// A daemon that can record nothing any more must not go on as if it could; its next start begins with what is durable.
+/// A daemon that can no longer record anything must not continue; its next start begins with the durable log.
 fn or_abort(work: impl Future<Output = ()> + Send + 'static) -> Work {
     let work = AssertUnwindSafe(work).catch_unwind();
     Box::pin(async {
         if work.await.is_err() {
-            tracing::error!("the journal was ended by a fault of the daemon, which ends with it");
+            tracing::error!("the journal's writer panicked; the daemon exits");
             std::process::abort();
         }
     })

@@ -1,8 +1,8 @@
-//! Snapshots: states that are kept in the store, so that neither a start nor a journey into the past folds the log from
-//! its beginning.
+//! Snapshots: states kept in the store, so that neither a start nor a read of the past folds the log from its
+//! beginning.
 //!
-//! They are derived from the log, and a state is taken from one only if its bytes are whole and the log still holds the
-//! event that it was taken after: else it is dropped, with a warning, and folded anew.
+//! Snapshots are derived from the log. One is used only if its bytes are intact and the log still holds the
+//! event after which it was taken; otherwise it is dropped with a warning, and the log is folded.
 
 use super::off_thread;
 use crate::store::{EventStore, Snapshot, StoreError};
@@ -10,30 +10,31 @@ use kdaemon_events::{Digest, Seq};
 use kdaemon_projections::Cluster;
 use std::sync::Arc;
 
-/// The layout of a snapshot's bytes around the state.
+/// The version of the layout around the state's bytes.
 const LAYOUT: u32 = 2;
-/// How a snapshot of this program is marked.
+/// The mark of this program's snapshots.
 const VERSION: u32 = LAYOUT << 16 | Cluster::SNAPSHOT_VERSION;
-/// How many events there are from one snapshot to the next, at least.
+/// The least number of events between two snapshots.
 pub const SNAPSHOT_INTERVAL: u64 = 10_000;
-/// How many bytes of snapshots an event may cost: an event has about 400. A large state is kept less often.
+/// Bytes of snapshots per event, of which one has about 400: large states are kept less often.
 const BYTES_PER_EVENT: u64 = 20;
-/// How many are kept. With more, those go whose absence leaves the smallest gap for their age.
+/// The most snapshots kept. Beyond that, the one whose absence leaves the smallest gap for its age is
+/// dropped.
 const KEPT: usize = 1_000;
 /// The length of a digest, in bytes.
 const DIGEST: usize = 32;
 
-/// Takes snapshots of a state that goes on, so often that they stay cheap.
+/// Takes snapshots of a growing log, at intervals that keep them cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Keeper {
     interval: u64,
     last: Seq,
-    /// After how many more events the next one is due.
+    /// Events until the next snapshot is due.
     wait: u64,
 }
 
 impl Keeper {
-    /// One that goes on after the last snapshot before `from`.
+    /// Continues after the last snapshot before `from`.
     pub(crate) async fn new(store: &dyn EventStore, from: Seq, interval: u64) -> Result<Self, StoreError> {
         let mut keeper = Self { interval, last: Seq(0), wait: interval };
         if let Some(last) = store.snapshot_before(from).await? {
@@ -47,12 +48,12 @@ impl Keeper {
         (self.last, self.wait) = (seq, self.interval.max(bytes / BYTES_PER_EVENT));
     }
 
-    /// The first event after which there is one to be taken.
+    /// The first event after which a snapshot is due.
     pub(crate) fn due(&self) -> Seq {
         Seq(self.last.0.saturating_add(self.wait))
     }
 
-    /// Takes one if it is time.
+    /// Takes a snapshot if one is due.
     pub(crate) async fn look(&mut self, store: &dyn EventStore, cluster: &Arc<Cluster>) {
         if cluster.seq() < self.due() {
             return;
@@ -60,14 +61,14 @@ impl Keeper {
         match take_snapshot(store, cluster).await {
             Ok(bytes) => self.kept(cluster.seq(), bytes),
             Err(error) => {
-                tracing::warn!(seq = cluster.seq().0, %error, "no snapshot was taken");
-                self.kept(cluster.seq(), 0); // not again with every commit
+                tracing::warn!(seq = cluster.seq().0, %error, "cannot take a snapshot");
+                self.kept(cluster.seq(), 0); // do not retry with every commit
             }
         }
     }
 }
 
-/// Keeps a state of the log that is in the store. Returns how many bytes it takes.
+/// Stores a snapshot. Returns its size in bytes.
 ///
 /// # Errors
 /// When the store fails.
@@ -84,8 +85,8 @@ pub async fn take_snapshot(store: &dyn EventStore, cluster: &Arc<Cluster>) -> Re
     Ok(bytes)
 }
 
-/// Which one goes when there are too many: the one whose absence leaves the smallest gap for its age, so that the past
-/// is reached the faster the less distant it is.
+/// The snapshot to drop when there are too many: the one whose absence leaves the smallest gap for its age,
+/// so that the recent past is reached fastest.
 fn superfluous(kept: &[Seq]) -> Option<Seq> {
     let head = kept.last().filter(|_| kept.len() > KEPT)?.0;
     let before = std::iter::once(Seq(0)).chain(kept.iter().copied());
@@ -96,7 +97,7 @@ fn superfluous(kept: &[Seq]) -> Option<Seq> {
     all.min_by_key(gap_for_age).map(|(_, at, _)| at)
 }
 
-/// The latest state that was kept at or before an event, if there is a good one.
+/// The latest usable snapshot at or before an event.
 pub(crate) async fn latest(store: &dyn EventStore, until: Seq) -> Result<Option<Cluster>, StoreError> {
     let mut until = until;
     while let Some(snapshot) = store.snapshot_before(until).await? {
@@ -104,7 +105,7 @@ pub(crate) async fn latest(store: &dyn EventStore, until: Seq) -> Result<Option<
         let unpacked = off_thread(move || Ok(unpack(&snapshot))).await?;
         let good = match unpacked {
             Ok((cluster, event)) => match event_digest(store, seq).await? {
-                // An observation that was pruned meanwhile cannot speak for it; nor against it.
+                // An observation that was pruned meanwhile can neither confirm nor refute it.
                 Some(actual) if actual != event => Err("it is of another log".to_owned()),
                 _ => Ok(cluster),
             },
@@ -113,9 +114,9 @@ pub(crate) async fn latest(store: &dyn EventStore, until: Seq) -> Result<Option<
         match good {
             Ok(cluster) => return Ok(Some(cluster)),
             Err(why) => {
-                tracing::warn!(%seq, %why, "a snapshot of the state is not used; the log is folded instead");
+                tracing::warn!(%seq, %why, "snapshot is not usable; folding the log instead");
                 if let Err(error) = store.drop_snapshot(seq).await {
-                    tracing::warn!(%seq, %error, "it could not be dropped");
+                    tracing::warn!(%seq, %error, "cannot drop the snapshot");
                 }
                 until = Seq(seq.0.saturating_sub(1));
             }
@@ -124,15 +125,15 @@ pub(crate) async fn latest(store: &dyn EventStore, until: Seq) -> Result<Option<
     Ok(None)
 }
 
-/// The digest of an event as the log has it.
+/// The digest of an event in the log.
 async fn event_digest(store: &dyn EventStore, seq: Seq) -> Result<Option<Digest>, StoreError> {
     let Some(before) = seq.0.checked_sub(1) else { return Ok(None) };
     let found = store.read(Seq(before), 1).await?;
     Ok(found.first().filter(|text| text.seq == seq).map(|text| Digest::of_event(text.json.as_bytes())))
 }
 
-/// A state after an event with this digest, as a snapshot: the digest of all the rest, the event's digest, and the
-/// state, compressed.
+/// Encodes a snapshot: the digest of everything that follows, the digest of the last event, and the
+/// compressed state.
 fn pack(cluster: &Cluster, event: Digest) -> Result<Snapshot, StoreError> {
     let state = cluster.to_bytes().map_err(|error| StoreError::Damaged(error.to_string()))?;
     let mut bytes = vec![0; DIGEST];
@@ -143,7 +144,7 @@ fn pack(cluster: &Cluster, event: Digest) -> Result<Snapshot, StoreError> {
     Ok(Snapshot { seq: cluster.seq(), version: VERSION, bytes })
 }
 
-/// The state in a snapshot, and the digest of the event that it was taken after; or why there is none.
+/// Decodes a snapshot into the state and the digest of its last event.
 fn unpack(snapshot: &Snapshot) -> Result<(Cluster, Digest), String> {
     if snapshot.version != VERSION {
         let version = snapshot.version;

@@ -1,4 +1,4 @@
-//! The time of the log.
+//! The log's clock.
 
 use super::Runtime;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// A clock that never falls behind the log. Where another daemon's clock is hours ahead, or this one's was put back, the
-/// log has events of the future: time goes on from the last of them, at its own pace, until the machine's clock has come
-/// up with it. (A time that stood still until then would hold up every restart and every pause.)
+/// A clock that is never earlier than the log. If another daemon's clock is hours ahead, or this one's was
+/// set back, the log has events from the future: time continues from the last of them, at its normal rate,
+/// until the machine's clock catches up. (A time that stood still until then would delay every restart and
+/// every backoff.)
 pub(super) struct LogTime {
     runtime: Arc<dyn Runtime>,
-    /// A time that the log had reached, and when this process saw it.
+    /// A time that the log reached, and when this process saw it.
     ahead: Mutex<Option<(DateTime<Utc>, Instant)>>,
 }
 
@@ -20,7 +21,7 @@ impl LogTime {
         Self { runtime, ahead: Mutex::new(None) }
     }
 
-    /// Takes note of a time that the log has reached.
+    /// Records a time that the log has reached.
     pub(super) fn reached(&self, at: DateTime<Utc>) {
         if at > self.now() {
             *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, Instant::now()));

@@ -1,4 +1,4 @@
-//! The writer: decides what waits, makes it durable, publishes it, answers.
+//! The writer: decides queued commands, makes their events durable, publishes the state, and answers.
 
 use super::fold::catch_up;
 use super::message::Message;
@@ -16,11 +16,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{broadcast, oneshot};
 
-/// With so many commits to write no more commands are decided before they are written.
+/// The most commits decided ahead of being written.
 const COMMITS_LIMIT: usize = 4;
-/// How often a commit of which nothing is known is sent again.
+/// How often a commit of unknown outcome is sent again.
 const SENT_AGAIN: usize = 3;
-/// How often commands are decided anew because another daemon's commit came first.
+/// How often commands are decided again because another daemon's commit came first.
 const CONFLICTS_LIMIT: usize = 16;
 
 pub(super) struct Writer {
@@ -28,13 +28,13 @@ pub(super) struct Writer {
     pub(super) runtime: Arc<LogTime>,
     pub(super) policy: Arc<Policy>,
     pub(super) head: Head,
-    /// The number and identity of a commit of which it is not known whether it happened.
+    /// The number and id of a commit of unknown outcome.
     pub(super) unsettled: Option<(u64, CommitId)>,
-    /// Whether the log could not be read when it was looked at for what others appended.
+    /// Whether the last read of other daemons' commits failed.
     pub(super) is_unread: bool,
     pub(super) cluster: Arc<Cluster>,
     pub(super) answers: HashMap<String, Answer>,
-    /// With so many answers the old ones are forgotten.
+    /// The number of answers at which old ones are dropped.
     pub(super) forget_at: usize,
     pub(super) state: watch::Sender<Arc<Cluster>>,
     pub(super) feed: Arc<Mutex<Option<broadcast::Sender<Arc<Committed>>>>>,
@@ -42,20 +42,20 @@ pub(super) struct Writer {
 }
 
 type Reply = oneshot::Sender<Result<Outcome, SubmitError>>;
-/// A command that waits to be decided, and who waits for it.
+/// A command to be decided, and its caller.
 type Asked = (Box<Submission>, Reply);
 
-/// What was decided and is not durable yet.
+/// Decided events that are not durable yet.
 struct Pending {
-    /// The state that all of it leads to.
+    /// The state that they lead to.
     cluster: Cluster,
     touched: Touched,
     events: Vec<Envelope>,
-    /// The events in groups that each become durable at once.
+    /// The events, in groups that become one commit each.
     commits: Vec<Group>,
     waiting: Vec<Waiting>,
-    /// What is answered to commands of which nothing came, and after how many of the commits. There is no commit to keep such an
-    /// answer with: it is kept in memory alone.
+    /// The answers to commands without events, and after how many of the commits they are given. Such an
+    /// answer has no commit to be stored with: it is kept in memory only.
     vain: Vec<(Answer, usize)>,
 }
 
@@ -66,11 +66,11 @@ struct Group {
     answers: Vec<Answer>,
 }
 
-/// A command that was decided, and who waits until that can be said.
+/// A decided command, and its caller.
 struct Waiting {
     asked: Asked,
     verdict: Result<Range<usize>, SubmitError>,
-    /// With how many of the commits done it can be said: what was decided stands on all that was decided before.
+    /// How many of the commits must be durable before the answer: a decision builds on all earlier ones.
     after: usize,
 }
 
@@ -86,7 +86,7 @@ impl Pending {
         }
     }
 
-    /// The group that so much more goes into.
+    /// The group that has room for this many more events and bytes.
     fn group_for(&mut self, events: usize, bytes: usize) -> Option<&mut Group> {
         let fits = self.commits.last().is_some_and(|last| {
             last.stored.len() + events <= COMMIT_EVENTS_LIMIT && last.bytes + bytes <= COMMIT_BYTES_LIMIT
@@ -122,7 +122,7 @@ impl Pending {
 }
 
 impl Writer {
-    /// Handles messages; answers whether the journal is to be closed after them.
+    /// Handles messages. Returns whether the journal has to be closed after them.
     pub(super) async fn handle(&mut self, batch: Vec<Message>) -> bool {
         let (mut close, mut follow) = (None, Vec::new());
         let mut asked = Vec::with_capacity(batch.len());
@@ -130,7 +130,7 @@ impl Writer {
             match message {
                 Message::Submit(submission, reply) => asked.push((submission, reply)),
                 Message::Amend { key, status, seq, body } => {
-                    // Whoever amends was answered, so its own answer is durable and in here.
+                    // The caller was answered before it amends, so its answer is durable and recorded here.
                     if let Some(answer) = self.answers.get_mut(&key) {
                         *answer = Answer { status, seq, body, ..answer.clone() };
                     }
@@ -141,20 +141,21 @@ impl Writer {
         }
         self.carry_out(asked).await;
         for (commits, followed) in follow {
-            // Of what this daemon wrote itself it need not be told.
+            // Commits of this daemon need no notification.
             if commits > self.head.commits || self.is_unread {
                 self.follow().await;
             }
             let _ = followed.send(self.head); // it stopped following
         }
         let Some(done) = close else { return false };
-        // The feed ends: subscribers go home.
+        // The feed ends, and with it every subscription.
         self.feed.lock().unwrap_or_else(PoisonError::into_inner).take();
         let _ = done.send(());
         true
     }
 
-    /// Decides commands, makes that durable, and answers; decides again what another daemon's commit came before.
+    /// Decides commands, makes their events durable, and answers; decides again if another daemon's commit
+    /// came first.
     async fn carry_out(&mut self, mut asked: Vec<Asked>) {
         let mut conflicts = 0;
         while !asked.is_empty() && conflicts <= CONFLICTS_LIMIT {
@@ -176,10 +177,10 @@ impl Writer {
         }
     }
 
-    /// Decides a command on the state that what is pending leads to.
+    /// Decides a command on the pending state.
     ///
-    /// The pending state goes over into the decision, and comes back with it: so what this batch has made anew already
-    /// is changed in place. A copy of it for each command takes as long as the decision itself.
+    /// The pending state moves into the decision and back, so that parts that this batch has copied already
+    /// are changed in place. Copying it for each command would take as long as the decision itself.
     fn decide(&self, pending: &mut Pending, mut asked: Asked) {
         let verdict = self.verdict(pending, &mut asked.0);
         let after = pending.commits.len();
@@ -227,8 +228,8 @@ impl Writer {
         Ok(pending.add(decision, stored, answer))
     }
 
-    /// Makes what is pending durable, publishes it, and answers those who wait for it. Returns those commands that are
-    /// to be decided again, for another daemon's commit came first.
+    /// Makes pending events durable, publishes the state, and answers the callers. Returns the commands that
+    /// have to be decided again because another daemon's commit came first.
     async fn commit(&mut self, pending: Pending) -> Vec<Asked> {
         let Pending { cluster, touched, events, commits, waiting, vain } = pending;
         let groups = commits.len();
@@ -262,7 +263,7 @@ impl Writer {
             Some(StoreError::Conflict { actual }) => self.catch_up(actual).await.err(),
             other => other,
         };
-        // Where nothing was written, nothing is known of whether something could be.
+        // Without a write, nothing is known about whether the log can be written.
         if groups > 0 || failure.is_some() {
             self.tell_trouble(failure.as_ref());
         }
@@ -273,7 +274,7 @@ impl Writer {
                 _ if after <= done => verdict,
                 Some(unavailable) => Err(unavailable.clone()),
                 None => {
-                    again.push(asked); // another daemon's commit came first, and was taken in
+                    again.push(asked); // another daemon's commit came first, and was folded
                     continue;
                 }
             };
@@ -282,7 +283,7 @@ impl Writer {
                 let seq = events.last().map_or(self.cluster.seq(), |envelope| envelope.seq);
                 Outcome { events, cluster: Arc::clone(&self.cluster), seq }
             });
-            let _ = asked.1.send(outcome); // the caller went away; what it asked for is done
+            let _ = asked.1.send(outcome); // the caller is gone; its command was carried out
         }
         again
     }
@@ -292,7 +293,7 @@ impl Writer {
             Some(error) => {
                 let news = Some(error.to_string());
                 if *self.trouble.borrow() != news {
-                    tracing::error!(%error, "the log cannot be used");
+                    tracing::error!(%error, "the log is not usable");
                 }
                 self.trouble.send_replace(news);
             }
@@ -308,25 +309,25 @@ impl Writer {
         self.state.send_replace(Arc::clone(&self.cluster));
         let committed = Committed { events, touched, cluster: Arc::clone(&self.cluster) };
         if let Some(feed) = &*self.feed.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _ = feed.send(Arc::new(committed)); // nobody subscribes at present
+            let _ = feed.send(Arc::new(committed)); // there is no subscriber
         }
     }
 
-    /// Looks whether others appended something.
+    /// Checks for commits of other daemons.
     async fn follow(&mut self) {
         let outcome = match self.store.head().await {
             Ok(head) if head.commits != self.head.commits => self.catch_up(head).await,
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         };
-        // That the log can be read says nothing about whether it can be written.
+        // A readable log need not be writable.
         if outcome.is_err() || self.is_unread {
             self.is_unread = outcome.is_err();
             self.tell_trouble(outcome.as_ref().err());
         }
     }
 
-    /// Takes in what others appended.
+    /// Folds the commits of other daemons.
     async fn catch_up(&mut self, head: Head) -> Result<(), StoreError> {
         if head.seq < self.cluster.seq() {
             let (had, has) = (self.cluster.seq(), head.seq);
@@ -341,11 +342,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends a commit; `envelopes` are its events, from which it can be made once more.
+    /// Appends a commit; `envelopes` are its events, from which it can be built again.
     ///
-    /// When the store fails in the middle, nobody is answered before it is known whether the commit happened. Not to
-    /// find it does not mean that it will not happen: it may be on its way still. So it is sent again: it takes its
-    /// place now, or finds that taken, by itself or by another daemon's.
+    /// When the store fails in between, no caller is answered before it is known whether the commit happened.
+    /// Not finding it does not mean that it will not happen: it may be in flight. So it is sent again: it
+    /// takes its place now, or finds the place taken, by itself or by another daemon's commit.
     async fn append(&mut self, commit: Commit, envelopes: &[Envelope]) -> Result<(), StoreError> {
         self.settle().await?;
         let (id, after, answers) = (commit.id, commit.head_after(&self.head), commit.answers.clone());
@@ -366,7 +367,7 @@ impl Writer {
             && let Err(StoreError::Conflict { .. }) = &outcome
             && self.store.commit_at(after.commits).await? == Some(id)
         {
-            outcome = Ok(after); // the first one had only been late
+            outcome = Ok(after); // the first attempt was only late
         }
         if matches!(outcome, Ok(_) | Err(StoreError::Conflict { .. })) {
             self.unsettled = None;
@@ -375,11 +376,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Before anything new is appended: did the commit happen whose outcome was not known?
+    /// Settles a commit of unknown outcome before anything new is appended.
     ///
-    /// If it did, its callers were told that this is not known. It is in the log all the same, so the state
-    /// takes it in; the commands that were decided on the old state are decided again. If it did not, the commit that is
-    /// appended now has its number, and only one of the two can be.
+    /// If it happened, its callers got an error that says the outcome is unknown; the state folds it, and
+    /// commands decided on the old state are decided again. If it did not, the next commit has the same
+    /// number, and only one of the two can exist.
     async fn settle(&mut self) -> Result<(), StoreError> {
         let Some((number, id)) = self.unsettled else { return Ok(()) };
         if self.head.commits < number {
@@ -395,7 +396,7 @@ impl Writer {
     }
 
     fn forget_old_answers(&mut self) {
-        // When they have doubled is soon enough; each look at a key checks its age.
+        // Dropping old answers when their number has doubled is enough, because each lookup checks the age.
         if self.answers.len() >= self.forget_at {
             let oldest = self.runtime.now() - ANSWERS_KEPT;
             self.answers.retain(|_, answer| answer.at > oldest);

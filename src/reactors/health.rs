@@ -1,7 +1,7 @@
-//! The health reactor: it probes every node, follows its engine's events, and reports what it saw.
+//! The health reactor: probes every node, follows its engine's events, and reports what it observed.
 //!
-//! What the observations mean is decided elsewhere (`commands/observations.rs`): here is nothing but asking
-//! and reporting. How often a node failed in a row is counted in the log, not here.
+//! The meaning of observations is decided elsewhere (`commands/observations.rs`): this module only asks and
+//! reports. Consecutive failures are counted in the log, not here.
 
 use super::{PACE, ReactorContext};
 use crate::engine::{ContainerState, Engine, EngineError, EngineEvent, Exit, Identity};
@@ -18,24 +18,25 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Every so many probes ask what runs there, even while the event stream tells of changes.
+/// Probes between two lists of a node's containers, even while the event stream works.
 const LIST_EVERY: u32 = 5;
-/// Every so many lists ask what the engine is, though no connection broke: its machine may have been replaced so quickly
-/// that none did.
+/// Lists between two queries of the engine's description, even if no connection broke: the machine may have
+/// been replaced so quickly that none did.
 const FACTS_EVERY: u32 = 6;
-/// How long a list or the engine's facts may take: more than a ping, for a node that is busy is not dead.
+/// Timeout of a list or of the engine's description: longer than a ping's, because a busy node is not a dead
+/// one.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the end of a process waits for its launch to be recorded.
+/// How long a reported exit waits for its launch to be recorded.
 const SETTLE: Duration = Duration::from_secs(60);
 
-/// Keeps one follower per mounted node.
+/// Runs one follower per mounted node.
 pub(super) async fn run(context: ReactorContext) {
     let mut followers = Followers { context: context.clone(), by_node: HashMap::new() };
     loop {
         let mut subscription = context.journal.subscribe();
         followers.follow_all(&subscription.cluster);
-        // With many nodes most commits are observations, which change nothing here: only what they touched is
-        // looked at.
+        // With many nodes most commits are observations, which change nothing here: only touched nodes are
+        // examined.
         loop {
             match subscription.next().await {
                 Ok(Some(committed)) => {
@@ -60,7 +61,7 @@ struct Followers {
 }
 
 impl Followers {
-    /// Brings all of them in step with the state.
+    /// Starts and stops followers to match the state.
     fn follow_all(&mut self, cluster: &Cluster) {
         let followed = self.by_node.keys().copied();
         let all: BTreeSet<NodeId> = followed.chain(cluster.nodes().map(|node| node.id)).collect();
@@ -69,7 +70,7 @@ impl Followers {
         }
     }
 
-    /// Brings one in step with the state: it is there when its node is, with the endpoint that the node has.
+    /// Starts or stops the follower of one node, so that it exists with the node and has its endpoint.
     fn follow(&mut self, cluster: &Cluster, id: NodeId) {
         let node = cluster.node(id);
         let is_same = |endpoint: &Endpoint| node.is_some_and(|node| node.endpoint == *endpoint);
@@ -93,7 +94,7 @@ impl Followers {
     }
 }
 
-/// Spreads the probes of many nodes over the interval, so that they do not all come at once.
+/// Spreads the probes of many nodes over the interval.
 fn offset(context: &ReactorContext, node: NodeId, nodes: usize) -> Duration {
     if nodes < 32 {
         return Duration::ZERO;
@@ -127,7 +128,7 @@ impl Follower {
             let began = Instant::now();
             let failed = self.probe().await;
             let pause = match failed {
-                // A node that is judged already is not asked in haste.
+                // A node that is judged already is not probed in quick succession.
                 true if self.is_up() => self.context.settings.probe_retry_interval,
                 _ => self.context.settings.health_interval.saturating_sub(began.elapsed()),
             };
@@ -139,7 +140,7 @@ impl Follower {
         self.context.journal.cluster().node(self.node_id).is_some_and(|node| node.health == Health::Up)
     }
 
-    /// One probe; says whether it failed.
+    /// Probes once. Returns whether the probe failed.
     async fn probe(&mut self) -> bool {
         let began = Instant::now();
         let result = self.ask().await;
@@ -178,7 +179,7 @@ impl Follower {
         }
     }
 
-    /// Asks what the engine is and what runs there, and begins to follow its events.
+    /// Asks for the engine's description and its containers, and subscribes to its events.
     async fn look_closer(&mut self) -> Result<ProbeResult, EngineError> {
         let cluster = self.context.journal.cluster();
         let Some(cluster_id) = cluster.id() else {
@@ -190,8 +191,8 @@ impl Follower {
             && cluster
                 .node(self.node_id)
                 .is_some_and(|node| node.engine.is_some() && node.health == Health::Up);
-        // First the stream, then the list: what changes in between is in the stream. Behind a new connection there
-        // may be another engine.
+        // First the stream, then the list: changes in between are in the stream. A new connection may lead to
+        // another engine.
         if self.events.is_none() {
             self.events = Some(self.engine.events(cluster_id).await?);
         }
@@ -209,10 +210,10 @@ impl Follower {
         Ok(ProbeResult::Answered { engine, listed: Some(Listed { own, foreign: listing.foreign, as_of }) })
     }
 
-    /// Handles what the engine tells until it is time for the next probe. The end of the stream is a sign
-    /// of trouble: the probe comes at once then.
+    /// Handles the engine's events until the next probe is due. The end of the stream is a sign of trouble,
+    /// and causes a probe at once.
     async fn follow_events(&mut self, until: Instant) {
-        // A stream that ends as soon as it was begun is no sign of anything: no probe comes for each of its ends.
+        // A stream that ends right after its start is no sign of trouble, and causes no probe.
         let earliest = until.min(Instant::now() + self.context.settings.probe_retry_interval);
         let Some(events) = &mut self.events else {
             tokio::time::sleep_until(until).await;
@@ -255,8 +256,8 @@ async fn react(context: &ReactorContext, engine: Arc<dyn Engine>, event: EngineE
     }
 }
 
-/// A process ended. Its launch may not be recorded yet, and the news may be older than a start that
-/// followed it: so the launch is waited for, and the engine asked how things stand now.
+/// Handles the exit of a process. Its launch may not be recorded yet, and the event may be older than a start
+/// that followed it: so the launch is awaited, and the container inspected.
 async fn died(context: &ReactorContext, engine: Arc<dyn Engine>, identity: Identity, exit: Exit) {
     let placement_id = placement_id(identity);
     let mut states = context.journal.watch();

@@ -1,8 +1,8 @@
-//! The reactors: they follow the journal, act on engines, and submit what they saw as commands.
+//! The reactors follow the journal, act on engines, and submit their observations as commands.
 //!
-//! A reactor is a function of the state: woken by a change or by its period, it looks what is to be done,
-//! does it, and reports. It can be killed at any instruction and started again; what it keeps in memory (what
-//! is under way, what to pause for) only saves work. No reactor calls another.
+//! A reactor is a function of the state: woken by a change or by its period, it determines what is due, does
+//! it, and reports. It can be killed at any instruction and restarted; what it keeps in memory (tasks in
+//! progress, backoffs) only saves work. No reactor calls another.
 
 mod health;
 mod projector;
@@ -30,40 +30,40 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long a reactor that was woken waits until it looks: under load the state changes thousands of times in a second,
-/// and one look sees what many changes led to.
+/// Delay between a wake-up and the look at the state: under load the state changes thousands of times a
+/// second, and one look covers many changes.
 const PACE: Duration = Duration::from_millis(2);
 
-/// The pauses between tries to record something while the store is away.
+/// Backoff of reports while the store is away.
 const REPORT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
-/// How the reactors go about their work.
+/// Settings of the reactors.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How often a node is probed.
+    /// Interval between two probes of a node.
     pub health_interval: Duration,
-    /// How long a probe waits for its answer.
+    /// Timeout of a probe.
     pub probe_timeout: Duration,
     /// The pause before a failed probe is repeated.
     pub probe_retry_interval: Duration,
-    /// How long the counts of containers must have been uneven, and unchanged, before they are evened.
+    /// How long the counts of containers must be uneven and unchanged before a rebalance.
     pub rebalance_after: Duration,
-    /// Whether uneven counts are evened at all without being asked.
+    /// Whether uneven counts are rebalanced automatically.
     pub rebalance: bool,
     /// How many events there are from one snapshot of the state to the next, at least.
     pub snapshot_interval: u64,
     /// The folder of registry credentials: `NAME.json` with `username` and `password`.
     pub registry_auth_dir: Option<PathBuf>,
-    /// How long raw observations are kept; `None`: for ever.
+    /// Retention of raw observations; `None`: kept permanently.
     pub observation_retention: Option<Duration>,
-    /// Where events are sent, if they are.
+    /// The webhook, if one is configured.
     pub webhook: Option<Webhook>,
-    /// Where it is asked for that the tables are made anew.
+    /// Requests to rebuild the tables.
     pub rebuilds: Rebuilds,
 }
 
 impl Settings {
-    /// How patient the reconciliation is.
+    /// The delays and backoffs of the reconciliation.
     #[must_use]
     pub fn pacing(&self) -> Pacing {
         Pacing { rebalance_after: self.rebalance.then_some(self.rebalance_after) }
@@ -119,7 +119,7 @@ impl Reactors {
         if let Some(retention) = settings.observation_retention {
             context("retention").spawn(retention::run(context("retention"), retention));
         }
-        // These end by themselves, after they have written what is still to be written.
+        // These end by themselves, after their last write.
         context("projector").spawn_to_its_end(projector::run(context("projector")));
         if let Some(webhook) = settings.webhook.clone() {
             context("webhook").spawn_to_its_end(webhook::run(context("webhook"), webhook));
@@ -132,8 +132,7 @@ impl Reactors {
         self.cancel.cancelled().await;
     }
 
-    /// Stops all reactors and waits for them. What they were doing on engines is found and finished by the
-    /// next ones.
+    /// Stops all reactors and waits for them. The next ones find and finish their work on engines.
     pub async fn stop(self) {
         self.cancel.cancel();
         self.tracker.close();
@@ -141,8 +140,8 @@ impl Reactors {
     }
 }
 
-/// A task that ends by a panic takes all reactors with it: they are started anew, by this daemon or another one. A cluster whose
-/// launcher is gone must not be led on as if it were there.
+/// Stops all reactors when a task panics; this daemon or another one restarts them. A cluster must not be led
+/// without one of its reactors.
 struct Watched {
     name: &'static str,
     cancel: CancellationToken,
@@ -151,16 +150,13 @@ struct Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!(
-                reactor = self.name,
-                "it was ended by a fault of the daemon; the reactors start anew"
-            );
+            tracing::error!(reactor = self.name, "reactor panicked; restarting all reactors");
             self.cancel.cancel();
         }
     }
 }
 
-/// What a reactor has at hand.
+/// The handles of a reactor.
 #[derive(Clone)]
 struct ReactorContext {
     name: &'static str,
@@ -178,7 +174,7 @@ impl ReactorContext {
         Self { name, ..self.clone() }
     }
 
-    /// Runs a task until it is done or the reactors stop.
+    /// Runs a task until it ends or the reactors stop.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let cancel = self.cancel.clone();
         self.spawn_to_its_end(async move {
@@ -186,7 +182,7 @@ impl ReactorContext {
         });
     }
 
-    /// Runs a task until it is done.
+    /// Runs a task until it ends.
     fn spawn_to_its_end(&self, task: impl Future<Output = ()> + Send + 'static) {
         let watched = Watched { name: self.name, cancel: self.cancel.clone() };
         self.tracker.spawn(async move {
@@ -195,7 +191,7 @@ impl ReactorContext {
         });
     }
 
-    /// Reports something; when the store is away, as long as it takes.
+    /// Submits a report, and retries while the store is away.
     async fn report(&self, command: Command, cause: Option<Seq>) -> Option<Outcome> {
         let mut failures = 0;
         loop {
@@ -205,18 +201,18 @@ impl ReactorContext {
             match self.journal.submit_patiently(submission).await {
                 Ok(outcome) => return Some(outcome),
                 Err(SubmitError::Refused(refusal @ Refusal::Deposed { .. })) => {
-                    // Whoever leads now knows better: what is done here from now on could only undo it.
-                    tracing::warn!(reactor = self.name, %refusal, "the reactors stop");
+                    // Another daemon leads: anything done here from now on could only undo its work.
+                    tracing::warn!(reactor = self.name, %refusal, "deposed; stopping the reactors");
                     self.cancel.cancel();
                     return None;
                 }
                 Err(SubmitError::Refused(refusal)) => {
-                    // The state moved on under it: what it reports is no longer of interest.
-                    tracing::debug!(reactor = self.name, %refusal, "refused");
+                    // The state has changed meanwhile: the report no longer applies.
+                    tracing::debug!(reactor = self.name, %refusal, "report refused");
                     return None;
                 }
                 Err(error) => {
-                    tracing::warn!(reactor = self.name, %error, "not recorded yet");
+                    tracing::warn!(reactor = self.name, %error, "cannot record a report yet");
                     failures += 1;
                     tokio::time::sleep(REPORT_BACKOFF.pause(failures)).await;
                 }
@@ -224,8 +220,8 @@ impl ReactorContext {
         }
     }
 
-    /// The engine of a node that works, to act on it. None for whoever does not lead any more: that shows here even when
-    /// this process did not run for a while.
+    /// The engine of a healthy node, to act on it. `None` if this daemon no longer leads, which is noticed
+    /// here even after the process was suspended.
     fn engine_of(&self, cluster: &Cluster, node: NodeId) -> Option<Arc<dyn Engine>> {
         let node = cluster.node(node).filter(|node| node.health == Health::Up && self.leadership.holds())?;
         Some(self.engines.client(&node.endpoint))
@@ -236,7 +232,7 @@ impl ReactorContext {
         cluster.id().map(|cluster| Identity { cluster, container: container_id, generation })
     }
 
-    /// Registry credentials by name. Read each time: they may have been changed.
+    /// Registry credentials by name. Read each time, because the file may have changed.
     async fn credentials(&self, name: &str) -> Result<Credentials, Failure> {
         let Some(dir) = &self.settings.registry_auth_dir else {
             return Err(Failure::CredentialsMissing { name: name.into() });

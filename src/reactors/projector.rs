@@ -1,8 +1,8 @@
-//! The projector: it keeps the tables `nodes`, `applications` and `containers` in the store as the log has
-//! them. They are for people and tools that look into the store; the daemon itself never reads them back.
+//! The projector keeps the tables `nodes`, `applications` and `containers` in the store up to date with the
+//! log. They are for people and tools that look into the store; the daemon itself never reads them.
 
 use super::{PACE, ReactorContext};
-use crate::journal::{Lagged, fold_anew};
+use crate::journal::{Lagged, fold_whole_log};
 use crate::rows;
 use crate::says::Names;
 use crate::store::{EventStore, RowChange, StoreError, Table};
@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-/// Changes are gathered so long before they are written.
+/// How long changes are collected before they are written.
 const GATHER: Duration = Duration::from_millis(250);
-/// Where a write takes long, so many times as long passes before the next one: the log comes first.
+/// The pause after a write, as a multiple of its duration: the log has priority.
 const REST: u32 = 9;
 /// The pause after the store refused a write.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -30,7 +30,7 @@ pub(super) async fn run(context: ReactorContext) {
     'anew: loop {
         let mut subscription = context.journal.subscribe();
         if let Err(error) = bring_up_to_date(store.as_ref(), &subscription.cluster).await {
-            tracing::warn!(%error, "the tables cannot be written yet");
+            tracing::warn!(%error, "cannot write the tables yet");
             tokio::select! {
                 biased;
                 () = context.cancel.cancelled() => return,
@@ -43,7 +43,8 @@ pub(super) async fn run(context: ReactorContext) {
         loop {
             let due = write_at.unwrap_or_else(|| tokio::time::Instant::now() + Duration::from_secs(3_600));
             tokio::select! {
-                // What is due comes before what is new, or a busy log would keep the tables from being written.
+                // A due write has priority over new commits, or a busy log would keep the tables from being
+                // written.
                 biased;
                 () = tokio::time::sleep_until(due), if write_at.is_some() => {
                     write_at = None;
@@ -57,13 +58,13 @@ pub(super) async fn run(context: ReactorContext) {
                 }
                 reply = rebuilds.next() => {
                     let rebuilt = rebuild(store.as_ref()).await;
-                    let _ = reply.send(rebuilt); // whoever asked went away; it is done
+                    let _ = reply.send(rebuilt); // the caller is gone; the rebuild is done
                     continue 'anew;
                 }
                 () = context.cancel.cancelled() => {
                     let cluster = context.journal.cluster();
                     if let Err(error) = bring_up_to_date(store.as_ref(), &cluster).await {
-                        tracing::warn!(%error, "the tables were not written; the next start does it");
+                        tracing::warn!(%error, "cannot write the tables; the next start will");
                     }
                     return;
                 }
@@ -98,7 +99,7 @@ pub async fn bring_up_to_date(store: &dyn EventStore, cluster: &Cluster) -> Resu
     touched.nodes.extend(cluster.nodes().filter(|row| row.seq > reflected).map(|row| row.id));
     touched.applications.extend(cluster.applications().filter(|row| row.seq > reflected).map(|row| row.id));
     touched.containers.extend(cluster.containers().filter(|row| row.seq > reflected).map(|row| row.id));
-    // Rows of what was deleted meanwhile.
+    // Rows of items deleted meanwhile.
     let ids = |rows: Vec<(Uuid, String)>| rows.into_iter().map(|(id, _)| id);
     let gone = ids(store.read_table(Table::Nodes).await?).map(NodeId);
     touched.nodes.extend(gone.filter(|id| cluster.node(*id).is_none()));
@@ -119,29 +120,29 @@ pub async fn bring_up_to_date(store: &dyn EventStore, cluster: &Cluster) -> Resu
     Ok(())
 }
 
-/// What came of making the tables anew.
+/// The result of a rebuild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// How many rows they have.
+    /// Number of rows.
     pub rows: usize,
-    /// Up to which event they were folded.
+    /// The last folded event.
     pub events: u64,
 }
 
 impl Rebuilt {
-    /// Up to which event they were folded.
+    /// The last folded event.
     #[must_use]
     pub fn seq(&self) -> Seq {
         Seq(self.events)
     }
 }
 
-/// Drops the tables and the snapshots, and folds them from the log anew.
+/// Drops the tables and the snapshots, and folds the log again.
 ///
 /// # Errors
 /// When the store fails or the log cannot be folded.
 pub async fn rebuild(store: &dyn EventStore) -> Result<Rebuilt, StoreError> {
-    let (cluster, head) = fold_anew(store).await?;
+    let (cluster, head) = fold_whole_log(store).await?;
     store.drop_tables().await?;
     bring_up_to_date(store, &cluster).await?;
     let rows = cluster.nodes().len() + cluster.applications().len() + cluster.containers().len();
@@ -150,7 +151,7 @@ pub async fn rebuild(store: &dyn EventStore) -> Result<Rebuilt, StoreError> {
 
 type Reply = oneshot::Sender<Result<Rebuilt, StoreError>>;
 
-/// Where it is asked for that the tables are made anew: the projector does it, which alone writes them. Cheap to clone.
+/// Requests to rebuild the tables, served by the projector, the only writer of the tables. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Rebuilds {
     asked: mpsc::Sender<Reply>,
@@ -165,7 +166,7 @@ impl Default for Rebuilds {
 }
 
 impl Rebuilds {
-    /// Asks for it, and waits until it is done. Nobody does it on a daemon that does not lead.
+    /// Requests a rebuild and waits until it is done. On a daemon that does not lead it never is.
     ///
     /// # Errors
     /// When the store fails or the log cannot be folded.
@@ -176,14 +177,14 @@ impl Rebuilds {
         done.await.map_err(|_| stopped())?
     }
 
-    /// The next one who asks and has not gone away since.
+    /// The next request whose caller still waits.
     async fn next(&self) -> Reply {
         let mut waiting = self.waiting.lock().await;
         loop {
             match waiting.recv().await {
                 Some(reply) if reply.is_closed() => {}
                 Some(reply) => return reply,
-                None => std::future::pending().await, // never: `asked` is with us
+                None => std::future::pending().await, // never: this holds a sender
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The reconciler: it looks at each state, asks [`due`] what has to be done, and has every task of it carried out, one
-//! at a time per key.
+//! The reconciler looks at each state, asks [`due`] for the tasks, and carries them out, one at a time per
+//! key.
 
 use super::tasks::execute;
 use super::work::Work;
@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often the state is looked at even when nothing seems to happen.
+/// Interval of looking at the state without a change.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// What tasks of one sort wait for. An image that takes long to come, or an engine that hangs, holds up its own lane and
-/// nothing else; what an engine does at a time has a smaller bound of its own.
+/// The resource that tasks wait for. A slow pull or a hanging engine delays its own lane and nothing else;
+/// each engine has a smaller bound on its concurrent work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Lane {
     Placements,
@@ -39,10 +39,11 @@ impl Lane {
         }
     }
 
-    /// How many tasks run in it at a time.
+    /// Tasks that run in it at a time.
     fn limit(self) -> usize {
         match self {
-            // Each of these commands can move hundreds of containers: people's commands go between them.
+            // Each of these commands can move hundreds of containers; commands of people are processed
+            // between them.
             Self::Moves => 1,
             Self::Deletions | Self::Removals(_) => 128,
             Self::Placements | Self::Launches(_) | Self::Starts(_) | Self::Stops(_) => 256,
@@ -57,13 +58,13 @@ pub(super) async fn run(context: ReactorContext) {
     let mut in_service = 0;
     loop {
         let cluster = Arc::clone(&states.borrow_and_update());
-        // A node that comes into service may be what other tasks pause for.
+        // Tasks in a backoff may be waiting for a node to come into service.
         let before = std::mem::replace(&mut in_service, cluster.eligible().len());
         if before < in_service {
             work.forget_pauses();
         }
         let mut wake = Instant::now() + PERIOD;
-        // What cannot be recorded is not begun, and neither is what another leader has to do.
+        // Work that cannot be recorded, or that belongs to another leader, is not started.
         if context.journal.trouble().is_none() && context.leadership.holds() {
             let now = context.journal.now();
             let due = due(&cluster, now, &pacing);
@@ -96,7 +97,7 @@ pub(super) async fn run(context: ReactorContext) {
     }
 }
 
-/// The reactor that the log names as the author of what a task leads to.
+/// The reactor that the log names as the actor of a task's events.
 fn author(task: Task) -> &'static str {
     match task {
         Task::Place(_) | Task::Act(Act::Launch | Act::Start | Act::Restart | Act::Stop, ..) => "launcher",

@@ -1,8 +1,8 @@
-//! The retention: raw observations of nodes are kept for a while, and then pruned; so are the answers to requests that could
-//! come again, which are no part of the log. Everything else is kept for ever.
+//! Retention: prunes raw observations of nodes after a while, and expired idempotency records, which are not
+//! part of the log. Everything else is kept permanently.
 //!
-//! First it is recorded that they go, then they go: who is killed in between finds them again, and records and removes them
-//! then. An observation that says something new of an engine is a fact like others, and stays.
+//! Pruning is recorded before observations are removed: a daemon that is killed in between finds them again,
+//! then records and removes them. An observation with a new description of an engine is a fact, and stays.
 
 use super::ReactorContext;
 use crate::journal::ANSWERS_KEPT;
@@ -14,22 +14,23 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// How many observations are recorded as pruned at a time: what is recorded for each node is then little beside what goes.
+/// Observations recorded as pruned at a time: enough that the aggregates recorded per node are small in
+/// comparison.
 const BATCH: usize = 10_000;
-/// How many of them, or of answers, are removed in one transaction, which holds up the log for some milliseconds.
+/// Observations or records removed in one transaction, which delays the log for some milliseconds.
 const STEP: usize = 250;
-/// The pause between two of those.
+/// The pause between two such transactions.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Prunes what is older than this, again and again.
+/// Prunes periodically everything older than `retention`.
 pub(super) async fn run(context: ReactorContext, retention: Duration) {
     let period = (retention / 10).clamp(Duration::from_secs(1), Duration::from_secs(3_600));
     loop {
         if let Err(error) = sweep(&context, retention).await {
-            tracing::warn!(%error, "old observations are not pruned yet");
+            tracing::warn!(%error, "cannot prune old observations yet");
         }
         if let Err(error) = forget_answers(&context).await {
-            tracing::warn!(%error, "old answers are not removed yet");
+            tracing::warn!(%error, "cannot remove expired idempotency records yet");
         }
         sleep(period).await;
     }
@@ -68,7 +69,7 @@ async fn sweep(context: &ReactorContext, retention: Duration) -> Result<(), Stor
     }
 }
 
-/// Removes the answers that nobody gets any more.
+/// Removes expired idempotency records.
 async fn forget_answers(context: &ReactorContext) -> Result<(), StoreError> {
     while context.journal.store().forget_answers(context.journal.now() - ANSWERS_KEPT, STEP).await? > 0 {
         sleep(PAUSE).await;
@@ -76,7 +77,7 @@ async fn forget_answers(context: &ReactorContext) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Those that may go, in stretches.
+/// The observations that may be pruned, as ranges.
 fn old_observations(page: &[EventText]) -> Prune {
     let mut ranges: Vec<(Seq, Seq)> = Vec::new();
     let mut nodes = BTreeSet::new();
@@ -91,7 +92,7 @@ fn old_observations(page: &[EventText]) -> Prune {
     Prune { ranges, nodes }
 }
 
-/// The node of an observation that says nothing of its engine.
+/// The node of an observation without a description of its engine.
 fn bare(json: &str) -> Option<NodeId> {
     match Envelope::decode(json).ok()?.event {
         Event::NodeObserved(observed) if observed.engine.is_none() => Some(observed.node_id),

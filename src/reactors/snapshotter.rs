@@ -1,4 +1,4 @@
-//! The snapshotter: it keeps a state every so many events, beside the journal.
+//! The snapshotter: takes snapshots at intervals, concurrently with the journal.
 
 use super::ReactorContext;
 use crate::journal::Keeper;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// After a snapshot so many times as long passes before the next one as it took: in a storm of events they are fewer.
+/// The pause after a snapshot, as a multiple of its duration: snapshots are fewer in a storm of events.
 const REST: u32 = 32;
 /// The pause after the store could not be read.
 const AGAIN: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
-//! Carries out one task: on an engine or with a command, and reports what came of it.
+//! Carries out one task, on an engine or with a command, and reports the outcome.
 //!
-//! Each step on an engine is idempotent by the three labels, so that a task can be begun again after a crash at any
-//! point of it.
+//! Each step on an engine is idempotent by the three labels, so that a task can be restarted after a crash at
+//! any point.
 
 use super::ReactorContext;
 use crate::engine::{Engine, EngineError, Identity, LaunchOrder, Launched};
@@ -11,7 +11,8 @@ use kdaemon_events::{NodeId, PlacementId};
 use kdaemon_projections::{Cluster, Desired, Phase};
 use std::sync::Arc;
 
-/// Carries out a task that is due in `cluster`. Returns whether it had an effect; a task that had none backs off.
+/// Carries out a task that is due in `cluster`. Returns whether it had an effect; a task without effect backs
+/// off.
 pub(super) async fn execute(context: &ReactorContext, cluster: &Arc<Cluster>, task: Task) -> bool {
     if let Task::Act(act, placement_id, node_id) = task {
         let engine = context.engine_of(cluster, node_id);
@@ -30,14 +31,14 @@ pub(super) async fn execute(context: &ReactorContext, cluster: &Arc<Cluster>, ta
     let Some(command) = task.command() else { return false };
     let Some(outcome) = context.report(command, None).await else { return false };
     match task {
-        // That it still waits, now for another reason, is an event too, but no effect.
+        // A new reason for waiting is an event too, but not an effect.
         Task::Place(id) => outcome.cluster.container(id).is_some_and(|c| c.phase == Phase::Placed),
         _ => !outcome.events.is_empty(),
     }
 }
 
-/// One placement on the engine of its node. A launch or a start that fails has an effect as well: it is recorded, and
-/// the state says when the next try is.
+/// Acts on one placement on the engine of its node. A failed launch or start has an effect as well: it is
+/// recorded, and the state has the time of the next attempt.
 struct Target<'a> {
     context: &'a ReactorContext,
     engine: Arc<dyn Engine>,
@@ -135,7 +136,7 @@ impl Target<'_> {
         self.report(command).await;
     }
 
-    /// Returns when the placement is not wanted any more: a long pull need not be waited for.
+    /// Returns once the placement is no longer wanted, so that a long pull need not be awaited.
     async fn superseded(&self) {
         let PlacementId { container_id, generation } = self.placement_id;
         let mut states = self.context.journal.watch();

@@ -1,8 +1,9 @@
-//! The webhook: every event that is wanted is sent to somebody else's server, one by one and in order.
+//! The webhook: delivers selected events to a receiver, one by one and in order.
 //!
-//! It follows the log by sequence, and what it has done is a cursor in the store: an event is passed only when the
-//! receiver answered 2xx. So none is missed, whoever is restarted; after a crash the last ones come again, with the same
-//! `X-KDaemon-Delivery` as before. A receiver that is slow, fails or hangs holds up nothing but its own deliveries.
+//! The webhook follows the log by sequence, and its position is a cursor in the store, which passes an event
+//! only when the receiver answered 2xx. So no event is missed across restarts of either side; after a crash
+//! the last ones are delivered again, with the same `X-KDaemon-Delivery`. A receiver that is slow, fails or
+//! hangs delays nothing but its own deliveries.
 
 use super::ReactorContext;
 use crate::http_client::{HttpClient, body_at_most, chain};
@@ -22,34 +23,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long a receiver may take to answer.
+/// Timeout of a delivery.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of its answer is read, to be able to use the connection again.
+/// The most bytes of an answer that are read, so that the connection can be reused.
 const ANSWER_LIMIT: usize = 64 * 1024;
-/// The pauses between attempts to deliver an event.
+/// Backoff between attempts to deliver an event.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(300));
-/// How many events are read at a time.
+/// Events read at a time.
 const PAGE: usize = 100;
-/// Changes are gathered so long before the log is read.
+/// How long changes are collected before the log is read.
 const GATHER: Duration = Duration::from_millis(50);
-/// The cursor is kept at least so often: what was sent since comes again after a crash.
+/// Interval of storing the cursor: later deliveries are repeated after a crash.
 const KEEP: Duration = Duration::from_secs(1);
-/// As long as nothing is sent, it is kept so often: it only saves reading.
+/// Interval of storing the cursor while nothing is sent: it only saves reading.
 const KEEP_IDLE: Duration = Duration::from_secs(60);
 /// The shortest secret, in bytes: a shorter one could be guessed.
 const SECRET_LEAST: usize = 16;
 
-/// Where events are sent, and which.
+/// The receiver, and the kinds of event it gets.
 #[derive(Debug, Clone)]
 pub struct Webhook {
     url: Uri,
     kinds: Vec<Kind>,
     secret_file: Option<PathBuf>,
-    /// What became of them.
+    /// Outcomes of its deliveries.
     pub deliveries: Arc<Deliveries>,
 }
 
-/// What became of the events that were to be sent.
+/// Outcomes of deliveries.
 #[derive(Debug, Default)]
 pub struct Deliveries {
     position: AtomicU64,
@@ -58,19 +59,19 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// Up to where all was delivered that is wanted.
+    /// The event up to which all selected ones were delivered.
     #[must_use]
     pub fn position(&self) -> Seq {
         Seq(self.position.load(Ordering::Relaxed))
     }
 
-    /// How many events were delivered since the daemon started.
+    /// Events delivered since the daemon started.
     #[must_use]
     pub fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
     }
 
-    /// How many attempts failed since the daemon started.
+    /// Failed attempts since the daemon started.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
@@ -78,10 +79,10 @@ impl Deliveries {
 }
 
 impl Webhook {
-    /// A webhook; no kinds: all but raw observations. With a secret the bodies are signed.
+    /// A webhook for these kinds; none means all but raw observations. With a secret the bodies are signed.
     ///
     /// # Errors
-    /// In words, when the URL is none or the secret cannot be used.
+    /// A message, when the URL is invalid or the secret cannot be used.
     pub fn new(url: &str, kinds: &[Kind], secret_file: Option<PathBuf>) -> Result<Self, String> {
         let url = url.parse().map_err(|error| format!("webhook_url: {error}"))?;
         let all = Kind::ALL.iter().copied().filter(|kind| !kind.is_observation());
@@ -90,7 +91,7 @@ impl Webhook {
         webhook.key().map(|_| webhook)
     }
 
-    /// Sees to it that it begins somewhere: a receiver that there was none of before gets what happens after `head`.
+    /// Ensures that a position exists: a new receiver gets the events after `head`.
     ///
     /// # Errors
     /// When the store fails.
@@ -103,7 +104,7 @@ impl Webhook {
         Ok(head)
     }
 
-    /// The key of the signatures. Read each time: it may have been changed.
+    /// The key of the signatures. Read each time, because the file may have changed.
     fn key(&self) -> Result<Option<hmac::Key>, String> {
         let Some(path) = &self.secret_file else { return Ok(None) };
         let file = path.display();
@@ -118,13 +119,12 @@ impl Webhook {
         Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, secret)))
     }
 
-    /// The name of its cursor: another receiver begins anew. (A digest, for somebody's URL may hold what others are not
-    /// to know.)
+    /// The name of the cursor: a new URL gets a new cursor. (A digest, because a URL may contain a secret.)
     fn cursor(&self) -> String {
         format!("webhook {}", &blake3::hash(self.url.to_string().as_bytes()).to_hex()[..16])
     }
 
-    /// The receiver without what others are not to know: of many a receiver the path is the secret.
+    /// The receiver without its path, which is a secret for many receivers.
     fn shown(&self) -> String {
         let (scheme, host) = (self.url.scheme_str().unwrap_or_default(), self.url.host().unwrap_or_default());
         let port = self.url.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
@@ -136,7 +136,7 @@ pub(super) async fn run(context: ReactorContext, webhook: Webhook) {
     let client = match HttpClient::new() {
         Ok(client) => client,
         Err(error) => {
-            tracing::error!(%error, "no events are sent");
+            tracing::error!(%error, "webhook disabled");
             return;
         }
     };
@@ -154,13 +154,13 @@ struct Sender {
     context: ReactorContext,
     webhook: Webhook,
     client: HttpClient,
-    /// All up to here was delivered, or is not wanted.
+    /// Everything up to here was delivered, or not selected.
     position: Seq,
-    /// What the store has as the position, and since when; `None` before it was read.
+    /// The stored position, and when it was stored; `None` before it was read.
     kept: Option<(Seq, Instant)>,
 }
 
-/// What is said of an event outside of its body.
+/// The parts of an event that become headers.
 #[derive(Deserialize)]
 struct Gist {
     id: EventId,
@@ -168,7 +168,7 @@ struct Gist {
 }
 
 impl Sender {
-    /// Sends what is wanted, for ever.
+    /// Delivers selected events, indefinitely.
     async fn follow(&mut self) {
         let mut failures = 0;
         while let Err(error) = self.begin().await {
@@ -176,7 +176,7 @@ impl Sender {
             failures += 1;
             sleep(BACKOFF.pause(failures)).await;
         }
-        tracing::info!(to = self.webhook.shown(), after = %self.position, "events are sent");
+        tracing::info!(to = self.webhook.shown(), after = %self.position, "webhook started");
         let mut states = self.context.journal.watch();
         loop {
             let known = self.context.journal.cluster().seq();
@@ -189,7 +189,7 @@ impl Sender {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the webhook cannot read the log yet");
+                    tracing::warn!(%error, "webhook cannot read the log yet");
                     sleep(BACKOFF.first).await;
                     continue;
                 }
@@ -200,7 +200,7 @@ impl Sender {
             self.keep_after(KEEP_IDLE).await;
             let position = self.position;
             let news = async { states.wait_for(|cluster| cluster.seq() > position).await.is_ok() };
-            // What was sent is kept even if nothing else ever happens.
+            // The position is stored even if nothing else ever happens.
             match timeout(KEEP, news).await {
                 Ok(false) => return, // the journal was closed
                 Ok(true) => sleep(GATHER).await,
@@ -209,7 +209,7 @@ impl Sender {
         }
     }
 
-    /// Finds out where it was.
+    /// Reads the position.
     async fn begin(&mut self) -> Result<(), StoreError> {
         let journal = &self.context.journal;
         let position = self.webhook.begin(journal.store().as_ref(), journal.cluster().seq()).await?;
@@ -223,7 +223,7 @@ impl Sender {
         self.webhook.deliveries.position.store(seq.0, Ordering::Relaxed);
     }
 
-    /// The next events that are wanted, of a log that goes at least up to `known`.
+    /// The next selected events of a log that extends at least to `known`.
     async fn page(&mut self, known: Seq) -> Result<Vec<EventText>, StoreError> {
         let query = EventQuery {
             after: self.position,
@@ -249,13 +249,13 @@ impl Sender {
         match self.context.journal.store().set_cursor(&self.webhook.cursor(), self.position).await {
             Ok(()) => self.kept = Some((self.position, Instant::now())),
             Err(error) => {
-                tracing::warn!(%error, "the webhook's cursor cannot be kept: what was sent may be sent again");
-                self.kept = Some((kept, Instant::now())); // not again at once
+                tracing::warn!(%error, "cannot store the webhook's cursor; deliveries may be repeated");
+                self.kept = Some((kept, Instant::now())); // do not retry at once
             }
         }
     }
 
-    /// Sends an event until the receiver has it.
+    /// Delivers an event, retrying until the receiver has it.
     async fn deliver(&mut self, event: &EventText) {
         let mut failures = 0;
         loop {
@@ -269,10 +269,10 @@ impl Sender {
                 Err(error) => {
                     self.webhook.deliveries.failed.fetch_add(1, Ordering::Relaxed);
                     let (to, seq) = (self.webhook.shown(), event.seq);
-                    tracing::warn!(to, %seq, error, again_in = ?pause, "an event was not delivered");
+                    tracing::warn!(to, %seq, error, again_in = ?pause, "webhook delivery failed");
                 }
             }
-            // What was sent before it is kept while it waits.
+            // The position of earlier deliveries is stored while this one waits.
             self.keep().await;
             sleep(pause).await;
         }
@@ -283,7 +283,7 @@ impl Sender {
         let exchange = async {
             let response = self.client.send(request).await?;
             let status = response.status();
-            // Read, so that the connection can be used again; what it says does not matter.
+            // Read so that the connection can be reused; the content does not matter.
             let _ = body_at_most(response, ANSWER_LIMIT).await;
             Ok::<_, crate::http_client::HttpError>(status)
         };

@@ -1,5 +1,5 @@
-//! What the reconciler has under way: one task per key at a time, a bounded number in each lane, and a pause after a try
-//! without effect.
+//! The reconciler's tasks in progress: one per key at a time, a bounded number per lane, and a backoff after
+//! an attempt without effect.
 
 use kdaemon_control::backoff::Backoff;
 use std::collections::HashMap;
@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The tasks under way. Losing it loses nothing but the knowledge of what need not be begun twice.
+/// The tasks in progress. Losing this loses nothing but the knowledge of what need not be started twice.
 ///
-/// Tasks that wait for the same thing (one engine, for example) share a lane: one that hangs there holds up nothing in
-/// other lanes.
+/// Tasks that wait for the same resource (one engine, for example) share a lane: a hanging task delays
+/// nothing in other lanes.
 pub(super) struct Work<K, L> {
     shared: Arc<Mutex<Shared<K, L>>>,
     /// Notified when a task ends.
@@ -28,9 +28,9 @@ enum Entry {
     Running,
     Paused {
         until: Instant,
-        /// Tries without effect in a row.
+        /// Consecutive attempts without effect.
         failures: u32,
-        /// Whether the task is still asked for, as far as the present look has come.
+        /// Whether the current look has found the task due.
         is_due: bool,
     },
 }
@@ -45,8 +45,8 @@ impl<K: Eq + Hash + Clone, L: Eq + Hash + Clone> Work<K, L> {
         Self { shared: Arc::new(Mutex::new(shared)), done: Arc::new(Notify::new()) }
     }
 
-    /// Takes a key, unless it is taken or pauses, or `limit` tasks run in its lane: then the end of one of those
-    /// notifies. The guard gives the key back.
+    /// Claims a key, unless it is claimed or backs off, or `limit` tasks run in its lane: then the end of one
+    /// of them notifies. The guard releases the key.
     pub(super) fn begin(&self, key: K, lane: L, limit: usize) -> Option<Guard<K, L>> {
         let mut shared = lock(&self.shared);
         let failures = match shared.entries.get_mut(&key) {
@@ -71,7 +71,8 @@ impl<K: Eq + Hash + Clone, L: Eq + Hash + Clone> Work<K, L> {
         Some(Guard { key, lane, failures, backoff: None, shared, done })
     }
 
-    /// Ends a look at all that is due: forgets the pauses of tasks that were not, and returns when the next pause ends.
+    /// Ends a look at all due tasks: forgets the backoff of tasks that were not due, and returns the end of
+    /// the next one.
     pub(super) fn finish_look(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut next: Option<Instant> = None;
@@ -87,17 +88,18 @@ impl<K: Eq + Hash + Clone, L: Eq + Hash + Clone> Work<K, L> {
         next
     }
 
-    /// Ends all pauses, after a change that may help: each task is tried at once, as if for the first time.
+    /// Resets every backoff after a change that may help: each task is attempted at once, as if for the first
+    /// time.
     pub(super) fn forget_pauses(&self) {
         lock(&self.shared).entries.retain(|_, entry| matches!(entry, Entry::Running));
     }
 }
 
-/// A key that is taken. Dropping it gives the key back, at once or after a pause.
+/// A claimed key. Dropping it releases the key, at once or after a backoff.
 pub(super) struct Guard<K: Eq + Hash, L: Eq + Hash> {
     key: K,
     lane: L,
-    /// Tries without effect in a row before this one.
+    /// Consecutive attempts without effect before this one.
     failures: u32,
     backoff: Option<Backoff>,
     shared: Arc<Mutex<Shared<K, L>>>,
@@ -105,7 +107,7 @@ pub(super) struct Guard<K: Eq + Hash, L: Eq + Hash> {
 }
 
 impl<K: Eq + Hash, L: Eq + Hash> Guard<K, L> {
-    /// The task had no effect: it backs off before the next try.
+    /// Records that the task had no effect, so that it backs off.
     pub(super) fn back_off(&mut self, backoff: Backoff) {
         self.backoff = Some(backoff);
     }

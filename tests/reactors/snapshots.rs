@@ -1,7 +1,7 @@
 //! Snapshots taken while the daemon works.
 
 use crate::reactors::harness::{World, forever};
-use kdaemon::journal::{fold_anew, fold_log};
+use kdaemon::journal::{fold_log, fold_whole_log};
 use kdaemon::store::EventStore as _;
 
 #[tokio::test(start_paused = true)]
@@ -17,8 +17,8 @@ async fn restart_resumes_from_the_last_snapshot() {
     assert!(kept.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 40), "{kept:?}");
     world.crash_and_restart().await;
     let (folded, _) = fold_log(world.store.as_ref()).await.unwrap();
-    let (anew, _) = fold_anew(world.store.as_ref()).await.unwrap();
+    let (whole, _) = fold_whole_log(world.store.as_ref()).await.unwrap();
     assert_eq!(world.store.snapshots().await.unwrap(), [], "none is due on so short a way");
-    assert!(folded == anew && folded.seq() > *kept.last().unwrap());
+    assert!(folded == whole && folded.seq() > *kept.last().unwrap());
     world.until("new events follow", |c| c.seq().0 > folded.seq().0 + 100).await;
 }

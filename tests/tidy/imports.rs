@@ -2,7 +2,7 @@
 //!
 //! A file *imports* another one when it names an item of it: in a `use`, or by a path in its code that begins with
 //! `crate::`, `super::`, `self::` or the name of a module that it declares. The item counts where it is declared: a path
-//! to a re-export leads to the file behind it. Three things are no import: a re-export (`pub use`) itself, unit tests,
+//! to a re-export leads to the file that it re-exports. Three things are no import: a re-export (`pub use`) itself, unit tests,
 //! and an item of a module that encloses the file (`use super::Limit` in `store/sqlite.rs`): a parent declares what its
 //! children share, and the children are parts of it.
 
@@ -23,7 +23,7 @@ struct File {
 /// One item of a `use`, from the file's module on.
 struct Use {
     path: Vec<String>,
-    /// What it is called in the file; `*` for all of a module.
+    /// The name in the file; `*` for all of a module.
     name: String,
     is_public: bool,
 }

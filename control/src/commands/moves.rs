@@ -131,8 +131,7 @@ pub(super) fn roll(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Res
     Ok(())
 }
 
-/// The container of an application that is to be replaced next because it is outdated; `None` while not all of
-/// those that are wanted run.
+/// The next outdated container of an application to replace; `None` while some of its wanted containers do not run.
 #[must_use]
 pub fn next_to_roll<'a>(cluster: &'a Cluster, application: &Application) -> Option<&'a Arc<Container>> {
     if application.outdated == 0 {

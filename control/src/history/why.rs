@@ -135,7 +135,7 @@ impl Inquiry {
         if self.events.len() >= STEPS_LIMIT {
             return None;
         }
-        let wanted = self.heads.iter().copied().chain(self.events.values().flat_map(|e| self.behind(e)));
+        let wanted = self.heads.iter().copied().chain(self.events.values().flat_map(|e| self.wants_of(e)));
         let is_known = |want: &Want| match want {
             Want::Event(seq) => self.events.contains_key(seq),
             _ => false,
@@ -151,7 +151,7 @@ impl Inquiry {
     }
 
     /// The causes of an event.
-    fn behind(&self, envelope: &Envelope) -> Vec<Want> {
+    fn wants_of(&self, envelope: &Envelope) -> Vec<Want> {
         let mut wants: Vec<Want> =
             envelope.cause.filter(|cause| *cause < envelope.seq).map(Want::Event).into_iter().collect();
         match &envelope.event {
@@ -220,7 +220,7 @@ impl Inquiry {
     pub fn steps(&self) -> impl Iterator<Item = (&Envelope, BTreeSet<Seq>)> {
         let steps = self.events.values().rev().filter(|envelope| self.is_step(envelope));
         steps.map(|envelope| {
-            let because = self.behind(envelope).into_iter().flat_map(|want| {
+            let because = self.wants_of(envelope).into_iter().flat_map(|want| {
                 let found: Vec<Seq> = self.found(&want).map(|cause| cause.seq).collect();
                 found
             });

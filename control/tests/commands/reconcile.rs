@@ -1,4 +1,4 @@
-//! What is due: properties over random histories, and the cases that have a rule of their own.
+//! Due tasks: properties over random histories, and cases with a rule of their own.
 
 use crate::arbitrary;
 use crate::fixture::{Given, container, node, placement_id};
@@ -65,7 +65,7 @@ proptest! {
             }).collect();
             for task in &due.tasks {
                 if let Task::Act(Act::Launch, own, node) = task {
-                    assert!(!removed.contains(&(own.container_id, *node)), "{task:?} beside its predecessor");
+                    assert!(!removed.contains(&(own.container_id, *node)), "{task:?} next to its predecessor");
                 }
             }
         });
@@ -121,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn any_log_leads_to_a_state_whose_tasks_can_be_told(log in arbitrary::log(0..80)) {
+    fn every_log_has_due_tasks(log in arbitrary::log(0..80)) {
         let cluster = Cluster::default().fold(&log);
         for now in [DateTime::<Utc>::MIN_UTC, cluster.at().unwrap_or_default(), DateTime::<Utc>::MAX_UTC] {
             for after in [None, Some(Duration::ZERO), Some(Duration::MAX)] {
@@ -166,7 +166,7 @@ fn a_container_that_ended_is_started_when_its_pause_is_over() {
 }
 
 #[test]
-fn a_predecessor_that_serves_is_not_removed_and_its_successor_is_launched_beside_it() {
+fn serving_predecessor_stays_while_its_successor_is_launched() {
     let given = Given::cluster().nodes(["a", "b"]).application("web").container("c").up_on("a");
     let given = given.moving_to("b", MigrationReason::Balance, true);
     assert_eq!(due_now(&given), [Task::Act(Act::Launch, placement_id("c", 2), node("b"))]);

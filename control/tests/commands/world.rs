@@ -536,11 +536,11 @@ impl World {
             for (other, state) in &self.machines[&node.id].has {
                 let is_older =
                     other.container_id == container.id && other.generation < placement_id.generation;
-                // What was started behind our back and is not known to be there is found by the next probe.
+                // A container that another client started is found by the next probe.
                 let is_known = container.placement_of(other.generation).is_some_and(|p| p.node_id == node.id);
                 assert!(
                     !(is_older && is_known && *state == ContainerState::Running) || holds(other.generation),
-                    "{placement_id:?} is launched beside {other:?} on {}",
+                    "{placement_id:?} is launched next to {other:?} on {}",
                     node.name
                 );
             }

@@ -51,7 +51,7 @@ impl Replay {
 
     fn begin(&mut self, cluster: &Cluster, task: Task, now: DateTime<Utc>) {
         let Task::Act(act, own, node_id) = task else {
-            // Whether a record is gone is told by the recorded events, where they speak of the same container.
+            // The recorded events show whether a record is gone, where they are about the same container.
             let is_recorded = matches!(task, Task::FinishDelete(id) if !self.is_differing(id));
             if let Some(command) = task.command().filter(|_| !is_recorded) {
                 self.try_again(task, command, now);
@@ -77,7 +77,7 @@ impl Replay {
         self.work.begin(Job::Act(act, own, node_id), now + time.max(TimeDelta::zero()));
     }
 
-    /// What runs on a node that answers again is found there, as the health reactor does it.
+    /// Finds the containers on a node that answers again, as the health reactor does.
     fn find(&mut self, cluster: &Cluster, container: &Container, now: DateTime<Utc>) {
         let Some(placement) = &container.placement else { return };
         if self.is_differing(container.id) && cluster.node(placement.node_id).is_some_and(|n| answers(n)) {
@@ -86,7 +86,7 @@ impl Replay {
         }
     }
 
-    /// Whether a container is not as it was in the record; else the record tells how it goes on.
+    /// Whether a container differs from the record; otherwise the record describes its next steps.
     fn is_differing(&self, id: ContainerId) -> bool {
         self.differing.contains(&Subject::Container(id))
     }

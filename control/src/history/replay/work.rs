@@ -1,4 +1,5 @@
-//! What is under way on the engines of a replay, in virtual time, and for how long such things took in the record.
+//! Work in progress on the engines of a replay, in virtual time, and the durations of such work in the
+//! record.
 
 use crate::backoff::Backoff;
 use crate::reconcile::{Act, Task};
@@ -11,17 +12,17 @@ use std::time::Duration;
 /// Something that a simulated engine is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Job {
-    /// It does what is due.
+    /// Carrying out a due task.
     Act(Act, PlacementId, NodeId),
-    /// It is found to run a container that was LOST.
+    /// Found running a container that was LOST.
     Find(PlacementId),
 }
 
-/// The pauses between tries of a task without effect. Longer than those of the daemon: hours can pass between two
-/// recorded events, and a replay has to get through them.
+/// The backoff of a task without effect. Longer than the daemon's: hours can pass between two recorded events, and a
+/// replay has to get through them.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(60));
 
-/// What is under way, and when it is to be looked what is to be done.
+/// Work in progress, and the time of the next look at due tasks.
 #[derive(Default)]
 pub(super) struct Work {
     jobs: BTreeSet<Job>,
@@ -55,12 +56,12 @@ impl Work {
         Some(job)
     }
 
-    /// Whether it is time to look; then it need not be looked again until somebody says so.
+    /// Whether a look at due tasks is due; the next one has to be requested.
     pub(super) fn is_time_to_look(&mut self, now: DateTime<Utc>) -> bool {
         self.look_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// It is to be looked at that time at the latest.
+    /// Requests a look at that time at the latest.
     pub(super) fn look_by(&mut self, at: DateTime<Utc>) {
         self.look_at = Some(self.look_at.map_or(at, |other| other.min(at)));
     }
@@ -82,7 +83,7 @@ impl Work {
         *until
     }
 
-    /// The cluster has changed so that what was in vain may not be any more.
+    /// Resets every backoff, after a change of the cluster that may help.
     pub(super) fn forget_pauses(&mut self) {
         self.pauses.clear();
     }
@@ -121,7 +122,7 @@ pub(super) struct Paces {
     removals: Times,
 }
 
-/// What nothing is known about takes so long.
+/// The duration of work without a record.
 const UNKNOWN: TimeDelta = TimeDelta::seconds(1);
 
 impl Paces {
