@@ -2,7 +2,7 @@
 
 use crate::fixture::*;
 use chrono::TimeDelta;
-use kdaemon_control::commands::{Command, Precondition};
+use kdaemon_control::commands::{Command, Precondition, decide};
 use kdaemon_events::cluster::LeaderElected;
 use kdaemon_events::{Actor, ClusterId, RequestId, Seq, Subject, Term};
 use uuid::Uuid;
@@ -142,4 +142,17 @@ fn decisions_are_deterministic() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), decide().len(), "ids are unique");
+}
+
+/// RFC 9562, 6.2, method 3: ids of two decisions within one millisecond sort by their time.
+#[test]
+fn ids_carry_the_fraction_of_their_millisecond() {
+    for micros in [0_u16, 1, 250, 999] {
+        let given = Given::cluster()
+            .context(|context| context.now += TimeDelta::microseconds(i64::from(micros) + 3_000));
+        let decision = decide(&given.cluster, Command::MountNode(mount("a")), &given.context).unwrap();
+        // The twelve bits after the version.
+        let fraction = (decision.events[0].id.0.as_u128() >> 64) & 0xfff;
+        assert_eq!(fraction, u128::from(micros) * 4_096 / 1_000, "{micros} µs");
+    }
 }
