@@ -23,7 +23,7 @@ use kdaemon_events::node::{
 use kdaemon_events::scheduling::{Evaluation, Score};
 use kdaemon_events::{
     Actor, ApplicationId, ClusterId, CommitId, ContainerId, Endpoint, Envelope, Event, EventId, Generation,
-    MilliCpus, NodeId, RequestId, Seq, Spec, UpdatePolicy,
+    MilliCpus, NodeId, RequestId, Salt, Seq, Spec, UpdatePolicy,
 };
 use kdaemon_projections::{Cluster, Touched};
 use kdaemon_testing::engines::SimulatedEngines;
@@ -99,7 +99,10 @@ pub(crate) async fn write(dir: &Path, events: u64) {
     let mut bar = Bar::new("history: writing the log", events);
     while head.seq.0 < events {
         let left = usize::try_from(events - head.seq.0).unwrap_or(COMMIT).min(COMMIT);
-        let stored = generator.by_ref().take(left).map(|event| StoredEvent::new(&event).expect("an event"));
+        let stored = generator
+            .by_ref()
+            .take(left)
+            .map(|event| StoredEvent::new(&event, Salt::default()).expect("an event"));
         let id = CommitId(Uuid::from_u128(u128::from(head.commits) + 1));
         let commit = Commit { id, events: stored.collect(), answers: Vec::new() };
         head = store.append(&head, commit).await.expect("room on the disk");

@@ -1,25 +1,28 @@
 //! A log as a file: how it is moved from one store to another.
 //!
-//! JSON lines. The first says what follows; each other line is one commit, with the exact text of its events (or the digests of
-//! those that were pruned), its identity, its digest, and the answers that were kept with it. Importing checks the whole chain of digests, event by event, and appends
-//! commit after commit as they were: afterwards both stores hold the same log, byte for byte.
+//! JSON lines. The first says what follows; each other line is one commit: its identity, the root of the tree after it, the
+//! exact text and the salt of its events (or what is left of those that were pruned), and the answers that were kept with
+//! it. Importing hashes the tree, event by event, and appends commit after commit as they were: afterwards both stores hold
+//! the same log, byte for byte.
 
 mod file;
 
 pub use file::{Bar, NewFile, export_file, import_file};
 
 use crate::store::{
-    Answer, Commit, EventStore, Head, RawBody, RawCommit, RawPosition, StoreError, StoredEvent,
+    Answer, Body, Commit, EventStore, Head, RawColumns, RawCommit, RawEvent, RawPosition, StoreError,
+    StoredEvent,
 };
+use crate::verify::{Expectation, Verifier};
 use chrono::{DateTime, Utc};
-use kdaemon_events::{CommitId, Digest, Envelope, Seq};
+use kdaemon_events::{CodecError, CommitId, Digest, Envelope, Salt, Seq};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read as _, Write};
 
 /// The version of the form.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 /// The longest line that is read: a commit holds about 1 MB, a single larger event excepted.
 const LINE_LIMIT: u64 = 64 << 20;
 
@@ -72,8 +75,8 @@ pub struct Header {
     pub commits: u64,
     /// How many events they have.
     pub events: Seq,
-    /// The last one's digest.
-    pub digest: Digest,
+    /// The root of the tree over them.
+    pub root: Digest,
 }
 
 /// A line after it.
@@ -81,7 +84,9 @@ pub struct Header {
 struct Line<'a> {
     commit: u64,
     id: CommitId,
-    digest: Digest,
+    root: Digest,
+    /// Of each event; `null` for a pruned one.
+    salts: Vec<Option<Salt>>,
     #[serde(borrow)]
     events: Vec<&'a RawValue>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -126,8 +131,7 @@ impl Export {
     /// When the store cannot be read.
     pub async fn new(store: &dyn EventStore, answers_since: DateTime<Utc>) -> Result<Self, StoreError> {
         let head = store.head().await?;
-        let header =
-            Header { kdaemon_log: FORM, commits: head.commits, events: head.seq, digest: head.digest };
+        let header = Header { kdaemon_log: FORM, commits: head.commits, events: head.seq, root: head.root };
         let mut answers = BTreeMap::<Seq, Vec<Answer>>::new();
         for answer in store.answers(answers_since, Seq(0)).await? {
             answers.entry(answer.seq).or_default().push(answer);
@@ -171,7 +175,7 @@ impl Export {
 
     fn commit(&mut self, commit: &RawCommit) -> Result<Vec<u8>, StoreError> {
         let number = self.commits + 1;
-        let (id, digest, texts) = whole(commit, number)?;
+        let Whole { id, root, salts, texts } = whole(commit, number)?;
         let raw = texts.iter().map(|text| serde_json::from_str(text)).collect();
         let not_json = |error| StoreError::Damaged(format!("an event of commit {number}: {error}"));
         let events: Vec<&RawValue> = Result::map_err(raw, not_json)?;
@@ -181,7 +185,7 @@ impl Export {
         answers.sort_by(|a, b| a.seq.cmp(&b.seq).then_with(|| a.key.cmp(&b.key)));
         self.commits = number;
         self.position = Some(RawPosition { number: commit.number, seq: commit.last_seq });
-        Ok(line(&Line { commit: number, id, digest, events, answers }))
+        Ok(line(&Line { commit: number, id, root, salts, events, answers }))
     }
 }
 
@@ -191,15 +195,33 @@ fn line(line: &impl Serialize) -> Vec<u8> {
     text
 }
 
-/// What there is of an event that was pruned.
+/// What there is of an event that was pruned: its header, and the hash of its content.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pruned {
-    pruned: Digest,
+    pruned: PrunedLeaf,
 }
 
-/// The identity and the digest of a commit, and the texts of its events: as many as it says.
-fn whole(commit: &RawCommit, number: u64) -> Result<(CommitId, Digest, Vec<String>), StoreError> {
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PrunedLeaf {
+    kind: String,
+    /// In microseconds since 1970.
+    at: i64,
+    actor: String,
+    content: Digest,
+}
+
+/// The parts of a commit that go into its line.
+struct Whole {
+    id: CommitId,
+    root: Digest,
+    salts: Vec<Option<Salt>>,
+    texts: Vec<String>,
+}
+
+/// Takes a commit apart, which has as many events as it says.
+fn whole(commit: &RawCommit, number: u64) -> Result<Whole, StoreError> {
     let damaged =
         |what: &str| StoreError::Damaged(format!("commit {number} {what}; `kdaemon verify` says more"));
     if u64::try_from(commit.number) != Ok(number) {
@@ -210,22 +232,36 @@ fn whole(commit: &RawCommit, number: u64) -> Result<(CommitId, Digest, Vec<Strin
         return Err(damaged("is not as it was written"));
     }
     let id = commit.id.parse().map(CommitId).map_err(|_| damaged("has no identity"))?;
-    let digest = commit.digest.parse().map_err(|_| damaged("has no digest"))?;
-    let texts = commit.events.iter().map(|event| match &event.body {
-        RawBody::Text(json) => Ok(json.clone()),
-        RawBody::Pruned(pruned) => serde_json::to_string(&Pruned { pruned: *pruned }),
-    });
-    let texts = texts.collect::<Result<_, _>>().map_err(|error| damaged(&error.to_string()))?;
-    Ok((id, digest, texts))
+    let root = commit.root.parse().map_err(|_| damaged("has no root"))?;
+    let mut whole = Whole { id, root, salts: Vec::new(), texts: Vec::new() };
+    for event in &commit.events {
+        match (&event.body, &event.columns) {
+            (Body::Kept { json, salt }, _) => {
+                whole.salts.push(Some(*salt));
+                whole.texts.push(json.clone());
+            }
+            (Body::Pruned { content }, Some(RawColumns { kind, at, actor })) => {
+                let (kind, actor) = (kind.clone(), actor.clone());
+                let pruned = Pruned { pruned: PrunedLeaf { kind, at: *at, actor, content: *content } };
+                let text = serde_json::to_string(&pruned).map_err(|error| damaged(&error.to_string()))?;
+                whole.salts.push(None);
+                whole.texts.push(text);
+            }
+            (Body::Pruned { .. }, None) => return Err(damaged("has a pruned event without a header")),
+        }
+    }
+    Ok(whole)
 }
 
-/// Appends a log to an empty store, or goes on with an import of the same log that was cut short.
+/// Appends a log to an empty store, or continues an import of the same log that was cut short. With an expectation the
+/// log must have that root at that event: nothing from there on is imported if it has not.
 ///
 /// # Errors
 /// At the first line that does not fit; what stands before it is imported. When the store holds another log.
 pub async fn import(
     store: &dyn EventStore,
     input: &mut (dyn BufRead + Send),
+    expectation: Option<Expectation>,
     progress: &mut (dyn FnMut(&Header, Seq) + Send),
 ) -> Result<Head, ArchiveError> {
     let there = store.head().await?;
@@ -245,7 +281,12 @@ pub async fn import(
     if there.commits > header.commits {
         return Err(ArchiveError::NotEmpty { events: there.seq });
     }
+    if let Some(expected) = expectation.filter(|expected| expected.seq > header.events) {
+        let what = format!("the file has {} events, expected {} or more", header.events, expected.seq);
+        return Err(lines.unfit(&what));
+    }
     progress(&header, Seq(0));
+    let mut verifier = Verifier::new(expectation);
     let mut head = Head::default();
     while head.commits < header.commits {
         let Some(text) = lines.next()? else {
@@ -253,8 +294,13 @@ pub async fn import(
                 format!("the file ends after {} of {} commits: it was cut", head.commits, header.commits);
             return Err(lines.unfit(&what));
         };
-        let (commit, after) = read_commit(text, &head).map_err(|what| lines.unfit(&what))?;
-        if after.commits == header.commits && after.digest != header.digest {
+        let (commit, raw) = read_commit(text, &head).map_err(|what| lines.unfit(&what))?;
+        verifier.check(&raw).map_err(|bad| lines.unfit(&format!("commit {}: {}", bad.commit, bad.detail)))?;
+        if let Some(contradiction) = verifier.contradiction() {
+            return Err(lines.unfit(contradiction));
+        }
+        let after = verifier.head();
+        if after.commits == header.commits && after.root != header.root {
             return Err(lines.unfit("it does not fit the first line: one of them was altered"));
         }
         if after.commits > there.commits {
@@ -280,40 +326,62 @@ pub async fn import(
     }
     match lines.next()? {
         Some(_) => Err(lines.unfit("there is more in the file than its first line says")),
-        None => Ok(head),
+        None => match verifier.verdict(None).trouble() {
+            Some(trouble) => Err(lines.unfit(&trouble)),
+            None => Ok(head),
+        },
     }
 }
 
-/// The commit of a line, and the head of the log after it.
-fn read_commit(text: &str, head: &Head) -> Result<(Commit, Head), String> {
+/// The commit of a line, which comes after `head`, and the same as verification reads it.
+fn read_commit(text: &str, head: &Head) -> Result<(Commit, RawCommit), String> {
     let line: Line<'_> = serde_json::from_str(text).map_err(|error| format!("this is no commit: {error}"))?;
-    let Line { commit: number, id, digest, events, answers } = line;
-    if number != head.commits + 1 || events.is_empty() {
+    let Line { commit: number, id, root, salts, events, answers } = line;
+    if number != head.commits + 1 || events.is_empty() || salts.len() != events.len() {
         return Err(format!("commit {} is missing", head.commits + 1));
     }
     let mut seq = head.seq;
     let mut stored = Vec::with_capacity(events.len());
-    for event in events {
+    for (event, salt) in events.iter().zip(salts) {
         seq = seq.next();
-        let json = event.get();
-        if let Ok(Pruned { pruned }) = serde_json::from_str(json) {
-            stored.push(StoredEvent::pruned(seq, pruned));
-            continue;
-        }
-        let envelope = Envelope::decode(json).map_err(|error| format!("event {seq}: {error}"))?;
-        if envelope.seq != seq {
-            return Err(format!("event {seq} is missing"));
-        }
-        let event = StoredEvent::new(&envelope).map_err(|error| format!("event {seq}: {error}"))?;
-        // Its own text, whatever this kDaemon would write.
-        stored.push(StoredEvent { json: json.to_owned(), ..event });
+        stored.push(read_event(event.get(), seq, salt).map_err(|what| format!("event {seq}: {what}"))?);
     }
-    let commit = Commit { id, events: stored, answers };
-    let after = commit.head_after(head);
-    if after.digest != digest {
-        return Err(format!("commit {number} does not fit its digest: it was altered"));
+    let raw = RawCommit {
+        number: i64::try_from(number).unwrap_or(i64::MAX),
+        id: id.to_string(),
+        first_seq: i64::try_from(head.seq.next().0).unwrap_or(i64::MAX),
+        last_seq: i64::try_from(seq.0).unwrap_or(i64::MAX),
+        root: root.to_string(),
+        events: stored.iter().map(RawEvent::from).collect(),
+        nodes: None,
+        unreadable: None,
+    };
+    Ok((Commit { id, events: stored, answers }, raw))
+}
+
+/// An event of a line.
+fn read_event(json: &str, seq: Seq, salt: Option<Salt>) -> Result<StoredEvent, String> {
+    let Some(salt) = salt else {
+        let Pruned { pruned } = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let PrunedLeaf { kind, at, actor, content } = pruned;
+        let kind = kind.parse().map_err(|error: CodecError| error.to_string())?;
+        let at = DateTime::from_timestamp_micros(at).ok_or("its time is no time")?;
+        return Ok(StoredEvent {
+            seq,
+            kind,
+            at,
+            actor,
+            subjects: Vec::new(),
+            body: Body::Pruned { content },
+        });
+    };
+    let envelope = Envelope::decode(json).map_err(|error| error.to_string())?;
+    if envelope.seq != seq {
+        return Err(format!("it is missing: event {} comes in its place", envelope.seq));
     }
-    Ok((commit, after))
+    let event = StoredEvent::new(&envelope, salt).map_err(|error| error.to_string())?;
+    // Its own text, whatever this kDaemon would write.
+    Ok(StoredEvent { body: Body::Kept { json: json.to_owned(), salt }, ..event })
 }
 
 /// The lines of a file, each with its number.

@@ -11,6 +11,7 @@ pub mod latest;
 pub mod leader;
 pub mod leadership;
 pub mod past;
+pub mod proof;
 pub mod reactors;
 pub mod rows;
 pub mod says;

@@ -1,21 +1,18 @@
-//! The audit: whether the log is as it was written. Every digest is computed anew from the first event on, and what
-//! stands beside the events is compared with the events themselves.
+//! Verification: whether the log is as it was written. The Merkle tree is hashed again from the first event on, and what
+//! stands next to the events is compared with the events themselves.
 //!
-//! [`Chain`] checks one commit after another and takes nothing on trust; [`audit`] reads a store for it, page by page,
-//! so that nothing is held up and whoever asked may go away at any time.
+//! [`Verifier`] checks one commit after another and uses nothing that the daemon believes; [`audit`] reads a store for
+//! it, page by page, so that nothing is held up and the caller may go away at any time.
 
 use crate::store::{
-    EventStore, Head, IndexKey, IndexSum, RawBody, RawColumns, RawCommit, RawEvent, RawPage, RawPosition,
-    StoreError, terms,
+    Body, EventStore, Gist, Head, IndexKey, IndexSum, Indexed, RawColumns, RawCommit, RawEvent, RawNode,
+    RawPage, RawPosition, StoreError,
 };
-use chrono::{DateTime, Utc};
-use kdaemon_events::{Actor, CommitId, Digest, Envelope, Event, Seq, Subject};
-use serde::Deserialize;
+use kdaemon_events::{CommitId, Digest, Envelope, Event, Frontier, Node, Seq};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::pin::pin;
 use std::str::FromStr;
-use uuid::Uuid;
 
 /// What an audit found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +34,10 @@ pub struct Audit {
 /// A point of the log that was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditHead {
-    /// The last event of a commit.
+    /// The last event of a commit, which is also the size of the tree.
     pub seq: Seq,
-    /// The digest of the chain there: 64 hexadecimal digits.
-    pub digest: Digest,
+    /// The root of the Merkle tree over all events up to there.
+    pub root: Digest,
 }
 
 /// A commit that does not fit.
@@ -62,7 +59,7 @@ impl Audit {
     pub fn trouble(&self) -> Option<String> {
         match (&self.first_bad, &self.detail) {
             (Some(bad), _) => Some(format!(
-                "commit {} (events {} to {}) does not fit: {}",
+                "commit {} (events {} to {}) failed verification: {}",
                 bad.commit, bad.first_seq, bad.last_seq, bad.detail
             )),
             (None, Some(detail)) => Some(detail.clone()),
@@ -71,42 +68,46 @@ impl Audit {
     }
 }
 
-/// What somebody kept elsewhere: the chain's digest at an event that ended a commit. Written `SEQ:DIGEST`.
+/// A head that was kept elsewhere: the root of the tree over all events up to one. Written `SEQ:ROOT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expectation {
     /// The event.
     pub seq: Seq,
-    /// The digest.
-    pub digest: Digest,
+    /// The root.
+    pub root: Digest,
 }
 
 impl FromStr for Expectation {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let (seq, digest) = text
+        let (seq, root) = text
             .split_once(':')
-            .ok_or_else(|| "it is written SEQ:DIGEST, as an earlier verification gave the head".to_owned())?;
+            .ok_or_else(|| "expected SEQ:ROOT, the head that an earlier verification printed".to_owned())?;
         let is_number = !seq.is_empty() && seq.bytes().all(|byte| byte.is_ascii_digit());
         let seq = seq.parse().ok().filter(|seq| is_number && *seq > 0);
-        let seq = seq.ok_or("before the colon stands the seq of an event, a number from 1 on")?;
-        Ok(Self { seq: Seq(seq), digest: digest.parse()? })
+        let seq = seq.ok_or("expected the seq of an event before the colon, a number from 1 on")?;
+        Ok(Self { seq: Seq(seq), root: root.parse()? })
     }
 }
 
-/// The chain, checked as far as it was read.
+/// A log, checked as far as it was read.
 #[derive(Debug, Default)]
-pub struct Chain {
+pub struct Verifier {
     head: Head,
+    /// The tree up to there, hashed from the events.
+    tree: Frontier,
+    /// How many subtrees the store must have up to there.
+    nodes: u64,
     expectation: Option<Expectation>,
-    /// What is wrong with the expectation.
-    disappointed: Option<String>,
+    /// How the log contradicts the expectation.
+    contradiction: Option<String>,
     /// Up to this event the rows of an index are summed up.
     indexed_until: Seq,
     index_key: IndexKey,
     index: IndexSum,
     /// A term, written here.
     term: String,
-    /// Pruned events of which nothing in the log has said so far that they were to go.
+    /// Pruned events that no `ObservationsPruned` has named so far.
     pruned: Unexplained,
 }
 
@@ -141,17 +142,8 @@ impl Unexplained {
     }
 }
 
-/// What an event says that is also said elsewhere. An event that a newer kDaemon wrote has it too.
-#[derive(Deserialize)]
-struct Gist {
-    seq: Seq,
-    at: DateTime<Utc>,
-    actor: Actor,
-    kind: String,
-}
-
-impl Chain {
-    /// A chain that will be compared with an expectation when it comes there.
+impl Verifier {
+    /// One that compares the log with an expectation when it gets there.
     #[must_use]
     pub fn new(expectation: Option<Expectation>) -> Self {
         Self { expectation, ..Self::default() }
@@ -163,12 +155,19 @@ impl Chain {
         self.head
     }
 
+    /// How the log contradicts the expectation, if it does so up to here.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<&str> {
+        self.contradiction.as_deref()
+    }
+
     /// Checks the next commit.
     ///
     /// # Errors
-    /// What is wrong with it. The chain stays where it was.
+    /// What is wrong with it. The head stays where it was.
     pub fn check(&mut self, commit: &RawCommit) -> Result<(), BadCommit> {
-        self.head = self.next(commit).map_err(|detail| {
+        let next = self.next(commit);
+        self.head = next.map_err(|detail| {
             let seq = |seq: i64| u64::try_from(seq).unwrap_or(0);
             BadCommit {
                 commit: self.head.commits + 1,
@@ -177,21 +176,6 @@ impl Chain {
                 detail,
             }
         })?;
-        let (seq, digest) = (self.head.seq, self.head.digest);
-        if let Some(expected) = self.expectation.take_if(|expected| expected.seq <= seq) {
-            if expected.seq != seq {
-                self.disappointed = Some(format!(
-                    "no commit ends at event {}: the one around it ends at {seq}; the log is not the one whose digest was \
-                     kept, or the number is another",
-                    expected.seq
-                ));
-            } else if expected.digest != digest {
-                self.disappointed = Some(format!(
-                    "at event {seq} the chain's digest is {digest} and not {}: what is up to there was replaced",
-                    expected.digest
-                ));
-            }
-        }
         Ok(())
     }
 
@@ -222,57 +206,88 @@ impl Chain {
             return Err(format!("event {} is missing", seq.next()));
         }
         let id = commit.id.parse().map(CommitId).map_err(|_| format!("`{}` is no identity", commit.id))?;
-        let digests = commit.events.iter().map(|event| match &event.body {
-            RawBody::Text(json) => Digest::of_event(json.as_bytes()),
-            RawBody::Pruned(digest) => *digest,
-        });
-        let recorded: Digest = commit.digest.parse()?;
-        if Digest::of_commit(self.head.digest, digests, id) != recorded {
-            return Err("its events do not fit its digest: it was altered".to_owned());
+        if self.head.commit_id == Some(id) {
+            return Err("it has the identity of the commit before it: one commit was split in two".to_owned());
         }
+        let mut nodes = Vec::new();
         for event in &commit.events {
-            self.compare(event).map_err(|detail| format!("event {}: {detail}", event.seq))?;
+            let leaf = self.leaf(id, event).map_err(|detail| format!("event {}: {detail}", event.seq))?;
+            self.tree.push(leaf, &mut nodes);
+            self.compare_expectation();
         }
-        Ok(Head { seq, commits: number, commit_id: Some(id), digest: recorded })
+        let recorded: Digest = commit.root.parse()?;
+        if self.tree.root() != recorded {
+            return Err("the tree up to it does not have its root: it was altered".to_owned());
+        }
+        if let Some(stored) = &commit.nodes {
+            compare_nodes(stored, &nodes)?;
+        }
+        self.nodes += nodes.len() as u64;
+        Ok(Head { seq, commits: number, commit_id: Some(id), root: recorded })
     }
 
-    /// Compares an event with its place, and with what stands beside it.
-    fn compare(&mut self, event: &RawEvent) -> Result<(), String> {
+    /// The hash of an event's leaf. The event is compared with its place, and with what stands next to it.
+    fn leaf(&mut self, commit: CommitId, event: &RawEvent) -> Result<Digest, String> {
+        let seq = Seq(event.seq.unsigned_abs());
         let json = match &event.body {
-            RawBody::Text(json) => json,
-            RawBody::Pruned(_) => {
-                self.pruned.add(event.seq.unsigned_abs());
-                return Ok(());
+            Body::Kept { json, .. } => json,
+            Body::Pruned { content } => {
+                let columns = event.columns.as_ref().ok_or("it was pruned, and has no header")?;
+                let header = columns.header(seq, commit);
+                if !header.is_prunable() {
+                    return Err(format!("it is a {}, which is never pruned: it was removed", columns.kind));
+                }
+                self.pruned.add(seq.0);
+                return Ok(header.leaf(*content));
             }
         };
-        match Envelope::decode(json) {
+        let (columns, said) = match Envelope::decode(json) {
             Ok(envelope) => {
                 if let Event::ObservationsPruned(pruned) = &envelope.event {
                     pruned.ranges.iter().for_each(|(first, last)| self.pruned.explain(first.0, last.0));
                 }
-                let kind = envelope.event.kind().as_str();
-                let actor = envelope.actor.name();
-                stands_beside(event, envelope.seq, kind, envelope.at, actor)?;
                 if envelope.seq <= self.indexed_until {
-                    self.note_terms(envelope.seq, kind, actor, &envelope.event);
+                    self.note_terms(&Indexed::of(&envelope));
                 }
+                let kind = envelope.event.kind().as_str();
+                (RawColumns::of(kind, envelope.at, envelope.actor.label()), envelope.seq)
             }
-            // The digest says that it is as it was written: by a newer kDaemon, then.
-            Err(error) => {
-                let gist: Gist = serde_json::from_str(json).map_err(|_| error.to_string())?;
-                stands_beside(event, gist.seq, &gist.kind, gist.at, gist.actor.name())?;
+            // If the root says that it is as it was written, a newer kDaemon wrote it.
+            Err(_) => {
+                let gist = Gist::read(json)?;
+                (RawColumns::of(&gist.kind, gist.at, gist.actor.label()), gist.seq)
+            }
+        };
+        if said != seq {
+            return Err(format!("it says that it is event {said}"));
+        }
+        if event.columns.as_ref().is_some_and(|beside| *beside != columns) {
+            return Err("its columns are not as the event says: they were altered".to_owned());
+        }
+        Ok(columns.header(seq, commit).leaf(event.body.content()))
+    }
+
+    /// Compares the tree with the expectation when it has just the expected size.
+    fn compare_expectation(&mut self) {
+        let size = self.tree.size();
+        if let Some(expected) = self.expectation.take_if(|expected| expected.seq.0 == size) {
+            let root = self.tree.root();
+            if root != expected.root {
+                self.contradiction = Some(format!(
+                    "up to event {size} the root of the tree is {root}, expected {}: events up to there were replaced, or the \
+                     expected head is of another log",
+                    expected.root
+                ));
             }
         }
-        Ok(())
     }
 
     /// By what it has to be found in an index.
-    fn note_terms(&mut self, seq: Seq, kind: &str, actor: &str, event: &Event) {
-        let subjects: Vec<Uuid> = event.subjects().into_iter().map(Subject::uuid).collect();
-        for term in terms(kind, actor, &subjects) {
+    fn note_terms(&mut self, event: &Indexed) {
+        for term in event.terms() {
             self.term.clear();
             let _ = write!(self.term, "{term}"); // writing into a string cannot fail
-            self.index.add(&self.index_key, self.index_key.term(&self.term), seq);
+            self.index.add(&self.index_key, self.index_key.term(&self.term), event.seq);
         }
     }
 
@@ -282,11 +297,23 @@ impl Chain {
     /// As [`Self::check`], and when the log goes on behind its last commit.
     pub fn check_page(&mut self, page: &RawPage) -> Result<(), BadCommit> {
         page.commits.iter().try_for_each(|commit| self.check(commit))?;
-        match page.stray.filter(|_| page.is_last) {
-            Some(stray) => {
-                let seq = u64::try_from(stray).unwrap_or(0);
-                let detail = format!("there is an event {stray} that belongs to no commit");
-                Err(BadCommit { commit: self.head.commits + 1, first_seq: seq, last_seq: seq, detail })
+        if !page.is_last {
+            return Ok(());
+        }
+        let beyond = |seq: u64, detail: String| {
+            Err(BadCommit { commit: self.head.commits + 1, first_seq: seq, last_seq: seq, detail })
+        };
+        if let Some(stray) = page.stray {
+            let seq = u64::try_from(stray).unwrap_or(0);
+            return beyond(seq, format!("there is an event {stray} that belongs to no commit"));
+        }
+        match page.nodes.filter(|nodes| *nodes != self.nodes) {
+            Some(nodes) => {
+                let expected = self.nodes;
+                beyond(
+                    self.head.seq.0,
+                    format!("the store has {nodes} subtrees, expected {expected}: some were added"),
+                )
             }
             None => Ok(()),
         }
@@ -295,16 +322,16 @@ impl Chain {
     /// What was found, at the end of the log or where it first did not fit.
     #[must_use]
     pub fn verdict(&self, first_bad: Option<BadCommit>) -> Audit {
-        let mut detail = self.disappointed.clone();
+        let mut detail = self.contradiction.clone();
         if let Some((first, last)) = self.pruned.0.first_key_value().filter(|_| first_bad.is_none()) {
             detail = Some(format!(
-                "events {first} to {last} were removed, and nothing in the log says that they were to go"
+                "events {first} to {last} were removed, and no event of the log names them as pruned"
             ));
         }
         if let Some(expected) = self.expectation.filter(|_| first_bad.is_none()) {
             let end = self.head.seq;
             detail = Some(format!(
-                "the log ends at event {end}: {} was there once, so its end is missing",
+                "the log ends at event {end}, expected {} or more: its end was cut off",
                 expected.seq
             ));
         }
@@ -312,35 +339,38 @@ impl Chain {
             ok: first_bad.is_none() && detail.is_none(),
             events: self.head.seq.0,
             commits: self.head.commits,
-            head: AuditHead { seq: self.head.seq, digest: self.head.digest },
+            head: AuditHead { seq: self.head.seq, root: self.head.root },
             first_bad,
             detail,
         }
     }
 }
 
-/// Compares what an event says with what stands beside it.
-fn stands_beside(
-    event: &RawEvent,
-    seq: Seq,
-    kind: &str,
-    at: DateTime<Utc>,
-    actor: &str,
-) -> Result<(), String> {
-    if u64::try_from(event.seq) != Ok(seq.0) {
-        return Err(format!("it says that it is event {seq}"));
-    }
-    let fits = |beside: &RawColumns| {
-        beside.kind == kind && beside.at == at.timestamp_micros() && beside.actor == actor
+/// Compares the stored subtrees that a commit completes with what its events hash to.
+fn compare_nodes(stored: &[RawNode], expected: &[Node]) -> Result<(), String> {
+    let same = |stored: &RawNode, node: &Node| {
+        stored.level == i64::from(node.place.level)
+            && u64::try_from(stored.number) == Ok(node.place.number)
+            && stored.hash == Some(node.hash)
     };
-    if !event.columns.as_ref().is_none_or(fits) {
-        return Err("its columns are not as the event says: they were altered".to_owned());
+    let differs = expected
+        .iter()
+        .enumerate()
+        .find(|(index, node)| !stored.get(*index).is_some_and(|it| same(it, node)));
+    match differs {
+        Some((_, Node { place, .. })) => Err(format!(
+            "the stored subtree of level {}, number {}, is not what its events hash to: it was altered or removed",
+            place.level, place.number
+        )),
+        None if stored.len() > expected.len() => {
+            Err(format!("{} subtrees are stored for it, expected {}", stored.len(), expected.len()))
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// Verifies a store's whole log, up to what was appended last when it comes there. `progress` is told after each page
-/// how many events were checked. Dropping the future ends it at the next page.
+/// Verifies a store's whole log, up to what was appended last when it comes there. `progress` receives the last event
+/// that was checked after each page. Dropping the future ends it at the next page.
 ///
 /// # Errors
 /// When the log cannot be read. That it does not fit is an answer and no error.
@@ -349,9 +379,9 @@ pub async fn audit<S: EventStore + ?Sized>(
     expectation: Option<Expectation>,
     mut progress: impl FnMut(Seq) + Send,
 ) -> Result<Audit, StoreError> {
-    let mut chain = Chain::new(expectation);
-    chain.indexed_until = store.indexed().await?;
-    let (key, until) = (chain.index_key.clone(), chain.indexed_until);
+    let mut verifier = Verifier::new(expectation);
+    verifier.indexed_until = store.indexed().await?;
+    let (key, until) = (verifier.index_key.clone(), verifier.indexed_until);
     // The index is summed up beside all that.
     let mut index = pin!(store.index_sum(&key, until));
     let mut indexed = None;
@@ -362,8 +392,8 @@ pub async fn audit<S: EventStore + ?Sized>(
         let position =
             page.commits.last().map(|last| RawPosition { number: last.number, seq: last.last_seq });
         let check = tokio::task::spawn_blocking(move || {
-            let checked = chain.check_page(&page);
-            (chain, checked)
+            let checked = verifier.check_page(&page);
+            (verifier, checked)
         });
         // The next page is read while this one is checked.
         let read = async {
@@ -382,25 +412,25 @@ pub async fn audit<S: EventStore + ?Sized>(
             }
         };
         let given_up = |error| StoreError::Unavailable(format!("the verification was given up: {error}"));
-        let (checked_chain, checked) = checked.map_err(given_up)?;
-        chain = checked_chain;
-        progress(chain.head.seq);
+        let (checked_verifier, checked) = checked.map_err(given_up)?;
+        verifier = checked_verifier;
+        progress(verifier.head.seq);
         if let Err(bad) = checked {
-            return Ok(chain.verdict(Some(bad)));
+            return Ok(verifier.verdict(Some(bad)));
         }
         if is_last {
             break;
         }
         page = next?;
     }
-    let mut found = chain.verdict(None);
+    let mut found = verifier.verdict(None);
     // What was pruned meanwhile went out of the one and not out of the other.
     if found.ok && until > Seq(0) {
         let sum = match indexed {
             Some(sum) => sum,
             None => index.await?,
         };
-        if sum != chain.index && store.pruned(Seq(0), Seq(u64::MAX)).await? == pruned {
+        if sum != verifier.index && store.pruned(Seq(0), Seq(u64::MAX)).await? == pruned {
             found.ok = false;
             found.detail = Some(
                 "the log is whole, but the index by which it is looked up is not as the log says: it was altered; stop \

@@ -1,6 +1,7 @@
 //! Reports of the log's verification.
 
-use kdaemon_events::{Digest, Seq};
+use chrono::{DateTime, Utc};
+use kdaemon_events::{CommitId, Digest, Seq};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -28,12 +29,12 @@ pub struct AuditReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = AuditHead)]
 pub struct VerifiedHead {
-    /// Seq of the last event of a commit.
+    /// Seq of the last event of a commit, which is also the size of the Merkle tree.
     #[schema(value_type = u64)]
     pub seq: Seq,
-    /// Digest of the log up to there: 64 hexadecimal digits.
+    /// Root of the Merkle tree over all events up to there: 64 hexadecimal digits.
     #[schema(value_type = String)]
-    pub digest: Digest,
+    pub root: Digest,
 }
 
 /// A commit that failed verification.
@@ -72,4 +73,71 @@ pub struct AuditProgress {
     pub checked: u64,
     /// Number of events to verify.
     pub of: u64,
+}
+
+/// Header of an event's leaf: what is proved of an event besides its content, and remains after pruning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LeafHeader {
+    /// The bytes that are hashed, in Base64: seq (8 bytes, big-endian), commit id (16 bytes), time in microseconds since 1970
+    /// (8 bytes, big-endian), prunable (1 byte, 0 or 1), kind and actor, each as UTF-8 after its length (4 bytes, big-endian).
+    pub bytes: String,
+    /// Identity of the commit that the event is part of.
+    #[schema(value_type = String, format = Uuid)]
+    pub commit_id: CommitId,
+    /// When the event was recorded.
+    pub at: DateTime<Utc>,
+    /// Kind of the event.
+    pub kind: String,
+    /// Type and name of the actor: `reactor/health`.
+    pub actor: String,
+    /// Whether events of this kind may be pruned.
+    pub prunable: bool,
+}
+
+/// Inclusion proof of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = InclusionProof)]
+pub struct InclusionReport {
+    /// Seq of the event. Its leaf has the index `seq - 1`.
+    #[schema(value_type = u64)]
+    pub seq: Seq,
+    /// Size of the tree.
+    pub size: u64,
+    /// Header of the leaf.
+    pub header: LeafHeader,
+    /// Salt of the event, 32 hexadecimal digits; `null` if it was pruned.
+    pub salt: Option<String>,
+    /// Exact JSON text of the event; `null` if it was pruned.
+    pub body: Option<String>,
+    /// SHA-256 of salt and body: 64 hexadecimal digits, as all hashes here.
+    #[schema(value_type = String)]
+    pub content: Digest,
+    /// Hash of the leaf: SHA-256 of `0x00`, the header's bytes and the content hash.
+    #[schema(value_type = String)]
+    pub leaf: Digest,
+    /// Roots of the subtrees next to the path from the leaf to the root, the leaf's sibling first.
+    #[schema(value_type = Vec<String>)]
+    pub path: Vec<Digest>,
+    /// Root of the tree.
+    #[schema(value_type = String)]
+    pub root: Digest,
+}
+
+/// Consistency proof of two trees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ConsistencyProof)]
+pub struct ConsistencyReport {
+    /// Size of the smaller tree.
+    pub from: u64,
+    /// Size of the larger tree.
+    pub to: u64,
+    /// Root of the smaller tree: 64 hexadecimal digits, as all hashes here.
+    #[schema(value_type = String)]
+    pub from_root: Digest,
+    /// Root of the larger tree.
+    #[schema(value_type = String)]
+    pub to_root: Digest,
+    /// Roots of the subtrees that both roots are computed from, in the order of RFC 6962.
+    #[schema(value_type = Vec<String>)]
+    pub path: Vec<Digest>,
 }

@@ -20,7 +20,9 @@ mod state;
 mod why;
 
 pub use application::ApplicationRow;
-pub use audit::{AuditProgress, AuditReport, RejectedCommit, VerifiedHead};
+pub use audit::{
+    AuditProgress, AuditReport, ConsistencyReport, InclusionReport, LeafHeader, RejectedCommit, VerifiedHead,
+};
 pub use container::{
     ContainerRow, ContainerStats, ContainerStatus, DesiredState, LaunchProgress, LaunchStep, PortRow,
 };

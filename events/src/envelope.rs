@@ -74,6 +74,22 @@ impl Actor {
         Self::Reactor { name: name.to_owned() }
     }
 
+    /// Its type and its name, as `reactor/health`: what the leaf of an event in the log's Merkle tree says of it.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self {
+            Self::Token { name } => format!("token/{name}"),
+            Self::Reactor { name } => format!("reactor/{name}"),
+            Self::Anonymous => "anonymous".to_owned(),
+        }
+    }
+
+    /// The name in a label: the part after the type.
+    #[must_use]
+    pub fn name_in(label: &str) -> &str {
+        label.split_once('/').map_or(label, |(_, name)| name)
+    }
+
     /// The bare name, as filters take it.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -401,7 +417,7 @@ impl Serialize for Envelope {
 }
 
 impl Envelope {
-    /// The JSON text that the store keeps and the integrity proof covers.
+    /// The JSON text that the store keeps and the content hash of the event's leaf covers.
     ///
     /// # Errors
     /// Never for an event of this vocabulary: all its keys are strings.

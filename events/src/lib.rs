@@ -13,12 +13,14 @@ mod digest;
 mod envelope;
 pub mod failure;
 mod ids;
+mod leaf;
 pub mod node;
 pub mod scheduling;
 mod spec;
 mod spec_error;
 mod strategy;
 mod time;
+mod tree;
 
 pub use digest::Digest;
 pub use envelope::{Actor, Class, CodecError, Envelope, Event, Kind, RequestId};
@@ -26,12 +28,14 @@ pub use ids::{
     ApplicationId, ClusterId, CommitId, ContainerId, EventId, Generation, NodeId, PlacementId, Seq, Subject,
     Term,
 };
+pub use leaf::{LeafHeader, Salt, content_digest};
 pub use spec::{
     Constraint, Endpoint, Environment, HealthCheck, MilliCpus, PortSpec, Protocol, PublishedPort, Resources,
     RestartPolicy, Spec, UpdatePolicy, Volume,
 };
 pub use spec_error::SpecError;
 pub use strategy::Strategy;
+pub use tree::{EMPTY_ROOT, Frontier, NODE_LEAVES, NODE_LEVEL, Node, NodePlace, interior, peaks_of};
 
 /// The most events that one commit holds.
 pub const COMMIT_EVENTS_LIMIT: usize = 1_000;

@@ -2,6 +2,7 @@
 
 use super::{ArchiveError, Header, export, import};
 use crate::store::{EventStore, Head};
+use crate::verify::Expectation;
 use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 use kdaemon_events::Seq;
@@ -81,16 +82,20 @@ impl NewFile {
 ///
 /// # Errors
 /// As [`import`].
-pub async fn import_file(store: &dyn EventStore, path: &Path) -> Result<Head, ArchiveError> {
+pub async fn import_file(
+    store: &dyn EventStore,
+    path: &Path,
+    expectation: Option<Expectation>,
+) -> Result<Head, ArchiveError> {
     let mut bar = Bar::new();
     let mut progress = |header: &Header, done| bar.show(header, done);
     if path == Path::new(STANDARD) {
         let mut input = BufReader::with_capacity(BUFFER, io::stdin());
-        return import(store, &mut input, &mut progress).await;
+        return import(store, &mut input, expectation, &mut progress).await;
     }
     let named = |error| io::Error::other(format!("{}: {error}", path.display()));
     let mut input = BufReader::with_capacity(BUFFER, File::open(path).map_err(named)?);
-    import(store, &mut input, &mut progress).await
+    import(store, &mut input, expectation, &mut progress).await
 }
 
 /// How far it is, on standard error. Says nothing where that is no terminal.

@@ -13,6 +13,7 @@ use crate::config::{Config, ConfigError, LogFormat, ServeArgs};
 use crate::daemon::{DaemonError, open_existing_store, open_store, run};
 use crate::http_client::chain;
 use crate::store::StoreError;
+use crate::verify::Expectation;
 use crate::{archive, reactors};
 use anyhow::Context as _;
 use daemon::Daemon;
@@ -121,10 +122,10 @@ pub(super) struct ArchiveArgs {
 
 /// Writes the log into a file: its own, or a daemon's.
 pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> anyhow::Result<()> {
-    let (seq, commits, digest) = match args.store.server(server) {
+    let (seq, commits, root) = match args.store.server(server) {
         Some(server) => {
-            let Header { events, commits, digest, .. } = export_of(&Daemon::at(&server)?, &args.file).await?;
-            (events, commits, digest)
+            let Header { events, commits, root, .. } = export_of(&Daemon::at(&server)?, &args.file).await?;
+            (events, commits, root)
         }
         None => {
             let store = open_existing_store(&args.store.load()?).await?;
@@ -132,10 +133,10 @@ pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> anyhow:
             let exported = archive::export_file(store.as_ref(), &args.file, since).await;
             store.close().await;
             let head = exported?;
-            (head.seq, head.commits, head.digest)
+            (head.seq, head.commits, head.root)
         }
     };
-    eprintln!("exported {seq} events in {commits} commits; head {seq}:{digest}");
+    eprintln!("exported {seq} events in {commits} commits; head {seq}:{root}");
     Ok(())
 }
 
@@ -174,13 +175,24 @@ async fn export_of(daemon: &Daemon, file: &Path) -> anyhow::Result<Header> {
     }
 }
 
+/// A file with a log, the store that it goes to, and the head that it must have.
+#[derive(Debug, clap::Args)]
+pub(super) struct ImportArgs {
+    #[command(flatten)]
+    archive: ArchiveArgs,
+    /// The head that was printed when the log was exported or verified; the import stops where the file has another one
+    #[arg(long, value_name = "SEQ:ROOT")]
+    expect: Option<Expectation>,
+}
+
 /// Fills an empty store from a file.
-pub(super) async fn import(args: ArchiveArgs) -> anyhow::Result<()> {
-    let store = open_store(&args.store.load()?).await?;
-    let imported = archive::import_file(store.as_ref(), &args.file).await;
+pub(super) async fn import(args: ImportArgs) -> anyhow::Result<()> {
+    let ImportArgs { archive: ArchiveArgs { file, store }, expect } = args;
+    let store = open_store(&store.load()?).await?;
+    let imported = archive::import_file(store.as_ref(), &file, expect).await;
     store.close().await;
     let head = imported?;
-    eprintln!("imported {} events in {} commits; head {}:{}", head.seq, head.commits, head.seq, head.digest);
+    eprintln!("imported {} events in {} commits; head {}:{}", head.seq, head.commits, head.seq, head.root);
     Ok(())
 }
 

@@ -118,7 +118,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   kdaemon verify --data-dir /var/lib/kdaemon
-  kdaemon verify --server http://127.0.0.1:1337 --expect 812:$(cat digest-of-yesterday)")]
+  kdaemon verify --server http://127.0.0.1:1337 --expect $(cat head-of-yesterday)")]
     Verify(local::VerifyArgs),
     /// Copies the log of a daemon, which works on meanwhile, to a file, and verifies the copy.
     #[command(after_help = "Example:\n  kdaemon backup kdaemon-2026-11-22.db")]
@@ -139,7 +139,7 @@ Examples:
     ///
     /// Cut short, the same import goes on where it stopped. No daemon of that store may run.
     #[command(after_help = "Example:\n  kdaemon import log.jsonl --config rethinkdb.conf")]
-    Import(local::ArchiveArgs),
+    Import(local::ImportArgs),
     /// Shows the cluster on one screen
     #[command(after_help = "Examples:\n  kdaemon status\n  kdaemon status -o json | jq .containers")]
     Status,

@@ -129,7 +129,7 @@ pub(crate) async fn latest(store: &dyn EventStore, until: Seq) -> Result<Option<
 async fn event_digest(store: &dyn EventStore, seq: Seq) -> Result<Option<Digest>, StoreError> {
     let Some(before) = seq.0.checked_sub(1) else { return Ok(None) };
     let found = store.read(Seq(before), 1).await?;
-    Ok(found.first().filter(|text| text.seq == seq).map(|text| Digest::of_event(text.json.as_bytes())))
+    Ok(found.first().filter(|text| text.seq == seq).map(|text| Digest::of(text.json.as_bytes())))
 }
 
 /// Encodes a snapshot: the digest of everything that follows, the digest of the last event, and the

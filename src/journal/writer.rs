@@ -9,7 +9,7 @@ use crate::store::{
     Answer, COMMIT_BYTES_LIMIT, COMMIT_EVENTS_LIMIT, Commit, EventStore, Head, StoreError, StoredEvent,
 };
 use kdaemon_control::commands::{Decision, Policy, decide_owned};
-use kdaemon_events::{CommitId, Envelope};
+use kdaemon_events::{CommitId, Envelope, Salt};
 use kdaemon_projections::{Cluster, Touched};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -51,6 +51,8 @@ struct Pending {
     cluster: Cluster,
     touched: Touched,
     events: Vec<Envelope>,
+    /// The salt of each event.
+    salts: Vec<Salt>,
     /// The events, in groups that become one commit each.
     commits: Vec<Group>,
     waiting: Vec<Waiting>,
@@ -80,6 +82,7 @@ impl Pending {
             cluster: cluster.clone(),
             touched: Touched::default(),
             events: Vec::new(),
+            salts: Vec::new(),
             commits: Vec::new(),
             waiting: Vec::new(),
             vain: Vec::new(),
@@ -97,12 +100,18 @@ impl Pending {
         self.commits.last_mut()
     }
 
-    fn add(&mut self, decision: Decision, stored: Vec<StoredEvent>, answer: Option<Answer>) -> Range<usize> {
+    fn add(
+        &mut self,
+        decision: Decision,
+        stored: Vec<StoredEvent>,
+        salts: Vec<Salt>,
+        answer: Option<Answer>,
+    ) -> Range<usize> {
         let first = self.events.len();
         if stored.is_empty() {
             self.vain.extend(answer.map(|answer| (answer, self.commits.len())));
         } else {
-            let bytes = stored.iter().map(|event| event.json.len()).sum();
+            let bytes = stored.iter().map(|event| event.body.size()).sum();
             if let Some(group) = self.group_for(stored.len(), bytes) {
                 group.stored.extend(stored);
                 group.bytes += bytes;
@@ -111,6 +120,7 @@ impl Pending {
         }
         self.touched.merge(&decision.touched);
         self.events.extend(decision.events);
+        self.salts.extend(salts);
         self.cluster = decision.cluster;
         first..self.events.len()
     }
@@ -212,8 +222,9 @@ impl Writer {
                 return Err(refused.refusal.into());
             }
         };
-        let stored: Result<Vec<_>, _> = decision.events.iter().map(StoredEvent::new).collect();
-        let stored = match stored {
+        let salts: Vec<_> =
+            decision.events.iter().map(|event| Salt::derive(context.seed, event.seq)).collect();
+        let stored = match store_events(&decision.events, &salts) {
             Ok(stored) => stored,
             Err(error) => {
                 pending.cluster = Cluster::clone(&self.cluster).fold(&pending.events);
@@ -225,21 +236,21 @@ impl Writer {
             let (key, fingerprint) = (keep.key.clone(), keep.fingerprint.clone());
             Answer { key, fingerprint, at: context.now, status, seq: decision.cluster.seq(), body }
         });
-        Ok(pending.add(decision, stored, answer))
+        Ok(pending.add(decision, stored, salts, answer))
     }
 
     /// Makes pending events durable, publishes the state, and answers the callers. Returns the commands that
     /// have to be decided again because another daemon's commit came first.
     async fn commit(&mut self, pending: Pending) -> Vec<Asked> {
-        let Pending { cluster, touched, events, commits, waiting, vain } = pending;
+        let Pending { cluster, touched, events, salts, commits, waiting, vain } = pending;
         let groups = commits.len();
         let (mut done, mut done_events, mut failure) = (0, 0, None);
         for Group { stored, answers, .. } in commits {
             let length = stored.len();
             let commit =
                 Commit { id: CommitId(self.runtime.random()), events: stored, answers: answers.clone() };
-            let envelopes = &events[done_events..done_events + length];
-            if let Err(error) = self.append(commit, envelopes).await {
+            let these = done_events..done_events + length;
+            if let Err(error) = self.append(commit, &events[these.clone()], &salts[these]).await {
                 failure = Some(error);
                 break;
             }
@@ -342,30 +353,35 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends a commit; `envelopes` are its events, from which it can be built again.
+    /// Appends a commit; from `envelopes` and `salts`, those of its events, it can be built again.
     ///
     /// When the store fails in between, no caller is answered before it is known whether the commit happened.
     /// Not finding it does not mean that it will not happen: it may be in flight. So it is sent again: it
     /// takes its place now, or finds the place taken, by itself or by another daemon's commit.
-    async fn append(&mut self, commit: Commit, envelopes: &[Envelope]) -> Result<(), StoreError> {
+    async fn append(
+        &mut self,
+        commit: Commit,
+        envelopes: &[Envelope],
+        salts: &[Salt],
+    ) -> Result<(), StoreError> {
         self.settle().await?;
-        let (id, after, answers) = (commit.id, commit.head_after(&self.head), commit.answers.clone());
+        let (id, number, answers) = (commit.id, self.head.commits + 1, commit.answers.clone());
         let mut outcome = self.store.append(&self.head, commit).await;
         for _ in 0..SENT_AGAIN {
             let Err(StoreError::Unavailable(_) | StoreError::Unsettled(_)) = &outcome else { break };
-            self.unsettled = Some((after.commits, id));
-            let Ok(found) = self.store.commit_at(after.commits).await else { break };
-            if found == Some(id) {
+            self.unsettled = Some((number, id));
+            let Ok(found) = self.store.commit_at(number).await else { break };
+            if let Some(after) = found.filter(|head| head.commit_id == Some(id)) {
                 outcome = Ok(after);
                 break;
             }
-            let stored = envelopes.iter().map(StoredEvent::new).collect::<Result<_, _>>()?;
+            let stored = store_events(envelopes, salts)?;
             outcome =
                 self.store.append(&self.head, Commit { id, events: stored, answers: answers.clone() }).await;
         }
         if self.unsettled.is_some()
             && let Err(StoreError::Conflict { .. }) = &outcome
-            && self.store.commit_at(after.commits).await? == Some(id)
+            && let Some(after) = self.store.commit_at(number).await?.filter(|head| head.commit_id == Some(id))
         {
             outcome = Ok(after); // the first attempt was only late
         }
@@ -385,7 +401,7 @@ impl Writer {
         let Some((number, id)) = self.unsettled else { return Ok(()) };
         if self.head.commits < number {
             let found = self.store.commit_at(number).await?;
-            if found == Some(id) {
+            if found.and_then(|head| head.commit_id) == Some(id) {
                 let actual = self.store.head().await?;
                 self.unsettled = None;
                 return Err(StoreError::Conflict { actual });
@@ -403,4 +419,9 @@ impl Writer {
             self.forget_at = (self.answers.len() * 2).max(1_000);
         }
     }
+}
+
+/// Prepares events for a store, each with its salt.
+fn store_events(envelopes: &[Envelope], salts: &[Salt]) -> Result<Vec<StoredEvent>, StoreError> {
+    envelopes.iter().zip(salts).map(|(envelope, salt)| StoredEvent::new(envelope, *salt)).collect()
 }

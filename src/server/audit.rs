@@ -37,16 +37,16 @@ const TELL: Duration = Duration::from_millis(250);
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct VerifyQuery {
-    /// What an earlier verification gave as the head, kept elsewhere: `SEQ:DIGEST`. Without it an end that was cut off
-    /// is not noticed.
+    /// The head of an earlier verification, kept elsewhere: `SEQ:ROOT`. Without it a missing end or a replaced log is
+    /// not noticed.
     expect: Option<String>,
 }
 
 impl QueryFields for VerifyQuery {}
 
-/// Checks the log's integrity chain
+/// Verifies the log
 ///
-/// Every digest is computed anew, from the first event on. What does not fit is told with status 200 and `ok: false`.
+/// The Merkle tree is hashed again, from the first event on. Damage is reported with status 200 and `ok: false`.
 /// With `Accept: application/x-ndjson` lines `{"checked": n, "of": n}` come before the result, which is the last line.
 /// A verification ends when the client goes away; at most 2 run at one time (429). An answer that breaks off means that the
 /// log could not be read to its end.
@@ -110,7 +110,7 @@ impl From<Audit> for AuditReport {
             ok: audit.ok,
             events: audit.events,
             commits: audit.commits,
-            head: VerifiedHead { seq: audit.head.seq, digest: audit.head.digest },
+            head: VerifiedHead { seq: audit.head.seq, root: audit.head.root },
             first_bad: audit.first_bad.map(RejectedCommit::from),
             detail: audit.detail,
         }

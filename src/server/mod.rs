@@ -22,6 +22,7 @@ mod input;
 mod nodes;
 mod openapi;
 mod problem;
+mod proof;
 mod rebalance;
 mod replay;
 mod resource;
@@ -166,6 +167,7 @@ pub fn router(api: Api) -> Router {
         events::routes(),
         stream::routes(),
         audit::routes(),
+        proof::routes(),
         backup::routes(),
         archive::routes(),
         history::routes(),

@@ -1,8 +1,9 @@
 //! By what events are looked up: the terms of an index, and a sum by which an index is compared with its log.
 
+use super::StoredEvent;
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
-use kdaemon_events::Seq;
+use kdaemon_events::{Actor, Envelope, Seq, Subject};
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::OnceLock;
@@ -32,6 +33,44 @@ impl fmt::Display for Term<'_> {
                 [kind, " of ", subject].into_iter().try_for_each(|part| f.write_str(part))
             }
         }
+    }
+}
+
+/// What an index has of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Indexed {
+    /// Its place in the log.
+    pub seq: Seq,
+    /// Its kind.
+    pub kind: &'static str,
+    /// The name of who did it.
+    pub actor: String,
+    /// What it is about.
+    pub subjects: Vec<Uuid>,
+}
+
+impl Indexed {
+    /// What an index has of this event.
+    #[must_use]
+    pub fn of(envelope: &Envelope) -> Self {
+        Self {
+            seq: envelope.seq,
+            kind: envelope.event.kind().as_str(),
+            actor: envelope.actor.name().to_owned(),
+            subjects: envelope.event.subjects().into_iter().map(Subject::uuid).collect(),
+        }
+    }
+
+    /// By what it is looked up, each term once.
+    pub fn terms(&self) -> impl Iterator<Item = Term<'_>> {
+        terms(self.kind, &self.actor, &self.subjects)
+    }
+}
+
+impl From<StoredEvent> for Indexed {
+    fn from(event: StoredEvent) -> Self {
+        let StoredEvent { seq, kind, actor, subjects, .. } = event;
+        Self { seq, kind: kind.as_str(), actor: Actor::name_in(&actor).to_owned(), subjects }
     }
 }
 

@@ -3,23 +3,28 @@
 //! One trait; all stores pass one contract test suite (`tests/store`). An append is a compare-and-swap on
 //! the head of the log: it happens whole and durably, or not at all.
 
+mod commit;
 mod index;
 mod raw;
 mod rethinkdb;
 mod sqlite;
+mod tree;
 
-pub use index::{IndexKey, IndexSum, Term, terms};
+pub use commit::{Body, Commit, Head, StoredEvent, Tip};
+pub use index::{IndexKey, IndexSum, Indexed, Term, terms};
+pub(crate) use raw::Gist;
 pub use raw::{
-    RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawBody, RawColumns, RawCommit, RawEvent, RawPage, RawPosition,
+    RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawColumns, RawCommit, RawEvent, RawNode, RawPage, RawPosition,
 };
 pub use rethinkdb::{RethinkdbSettings, RethinkdbStore};
 pub use sqlite::{LogCopy, SqliteStore, restore_file, verify_file};
+pub(crate) use tree::leaves;
 
 use crate::verify::audit;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 pub use kdaemon_events::COMMIT_EVENTS_LIMIT;
-use kdaemon_events::{CommitId, Digest, Envelope, Kind, Seq};
+use kdaemon_events::{Digest, Kind, NodePlace, Seq};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,76 +32,6 @@ use uuid::Uuid;
 
 /// The most bytes of events that one commit holds, a single larger event excepted.
 pub const COMMIT_BYTES_LIMIT: usize = 1_000_000;
-
-/// The end of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Head {
-    /// The last event.
-    pub seq: Seq,
-    /// How many commits there are.
-    pub commits: u64,
-    /// The last commit; `None` for an empty log.
-    pub commit_id: Option<CommitId>,
-    /// The last commit's digest; all zero for an empty log.
-    pub digest: Digest,
-}
-
-/// An event on its way into a store: its text, and what it is looked up by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredEvent {
-    /// Its place in the log.
-    pub seq: Seq,
-    /// Its kind.
-    pub kind: Kind,
-    /// When it was recorded.
-    pub at: DateTime<Utc>,
-    /// Who did it, by name.
-    pub actor: String,
-    /// What it is about.
-    pub subjects: Vec<Uuid>,
-    /// Its JSON text: what is kept, and what its digest covers. Empty for what was pruned.
-    pub json: String,
-    /// Of what was pruned where this log comes from: its digest, all that is left of it.
-    pub pruned: Option<Digest>,
-}
-
-impl StoredEvent {
-    /// Prepares an event for a store.
-    ///
-    /// # Errors
-    /// Never for an event of this vocabulary.
-    pub fn new(envelope: &Envelope) -> Result<Self, StoreError> {
-        Ok(Self {
-            seq: envelope.seq,
-            kind: envelope.event.kind(),
-            at: envelope.at,
-            actor: envelope.actor.name().to_owned(),
-            subjects: envelope.event.subjects().into_iter().map(kdaemon_events::Subject::uuid).collect(),
-            json: envelope.encode().map_err(|error| StoreError::Damaged(error.to_string()))?,
-            pruned: None,
-        })
-    }
-
-    /// What is left of an event that was pruned where this log comes from.
-    #[must_use]
-    pub fn pruned(seq: Seq, digest: Digest) -> Self {
-        Self {
-            seq,
-            kind: Kind::NodeObserved, // nothing else is ever pruned
-            at: DateTime::UNIX_EPOCH,
-            actor: String::new(),
-            subjects: Vec::new(),
-            json: String::new(),
-            pruned: Some(digest),
-        }
-    }
-
-    /// Its digest.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.pruned.unwrap_or_else(|| Digest::of_event(self.json.as_bytes()))
-    }
-}
 
 /// What a request with an `Idempotency-Key` was answered; becomes durable together with its events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,31 +48,6 @@ pub struct Answer {
     pub seq: Seq,
     /// The body, as JSON text.
     pub body: String,
-}
-
-/// A group of events that becomes durable together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Commit {
-    /// Its identity: after a failure it tells whether the commit happened.
-    pub id: CommitId,
-    /// Its events; never empty.
-    pub events: Vec<StoredEvent>,
-    /// Answers to keep with it.
-    pub answers: Vec<Answer>,
-}
-
-impl Commit {
-    /// The head of the log after this commit on top of `head`.
-    #[must_use]
-    pub fn head_after(&self, head: &Head) -> Head {
-        let digests = self.events.iter().map(StoredEvent::digest);
-        Head {
-            seq: self.events.last().map_or(head.seq, |event| event.seq),
-            commits: head.commits + 1,
-            commit_id: Some(self.id),
-            digest: Digest::of_commit(head.digest, digests, self.id),
-        }
-    }
 }
 
 /// Which daemon leads. What is in it, and for how long it holds, is for the daemons to say: a store only makes sure that
@@ -289,8 +199,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// What it is, for people: `sqlite:/var/lib/kdaemon/kdaemon.db`.
     fn describe(&self) -> String;
 
-    /// The identity of a commit by its number, counted from 1; `None` when there are not so many.
-    async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError>;
+    /// The head that the log had after a commit, by the commit's number, counted from 1; `None` when there are fewer.
+    async fn commit_at(&self, number: u64) -> Result<Option<Head>, StoreError>;
 
     /// The end of the log.
     async fn head(&self) -> Result<Head, StoreError>;
@@ -349,8 +259,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// Empties the tables.
     async fn drop_tables(&self) -> Result<(), StoreError>;
 
-    /// Removes at most `limit` of the node observations in these stretches (first and last, both included) and leaves
-    /// their digests behind, whole or not at all; answers how many. Those that are gone already are passed over, and
+    /// Removes at most `limit` of the node observations in these stretches (first and last, both included) and keeps
+    /// what their leaves are computed from ([`Body::Pruned`] and the header), whole or not at all; answers how many. Those that are gone already are passed over, and
     /// nothing of another kind is ever removed. An `ObservationsPruned` in the log says that these may go. After it
     /// [`Self::read`] and [`Self::query`] pass them over, and [`Self::pruned`] counts them.
     ///
@@ -377,6 +287,19 @@ pub trait EventStore: Send + Sync + 'static {
     /// # Errors
     /// When the store cannot be reached, or says itself that it is damaged.
     async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError>;
+
+    /// The position before the commit that holds an event; `None` when no commit does.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or the log has a hole.
+    async fn position_before(&self, seq: Seq) -> Result<Option<RawPosition>, StoreError>;
+
+    /// The roots of complete subtrees as they were stored when they became complete, in the order of `places`; `None`
+    /// for one that is not there.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    async fn nodes(&self, places: &[NodePlace]) -> Result<Vec<Option<Digest>>, StoreError>;
 
     /// Makes a copy of the log as it is at one moment, while others append: a file that is a log by itself.
     ///
@@ -407,7 +330,7 @@ pub trait EventStore: Send + Sync + 'static {
         Ok(IndexSum::default())
     }
 
-    /// Recomputes every digest from the first event on: [`crate::verify::audit`] in short.
+    /// Verifies the whole log: [`crate::verify::audit`] in short.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] names the first commit that does not fit.
@@ -416,9 +339,7 @@ pub trait EventStore: Send + Sync + 'static {
         let found = audit(self, None, drop).await?;
         match found.trouble() {
             Some(trouble) => Err(StoreError::Damaged(trouble)),
-            None => {
-                Ok(Head { seq: found.head.seq, commits: found.commits, digest: found.head.digest, ..head })
-            }
+            None => Ok(Head { seq: found.head.seq, commits: found.commits, root: found.head.root, ..head }),
         }
     }
 

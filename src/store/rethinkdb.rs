@@ -20,14 +20,14 @@ mod tables;
 
 use super::{
     Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, RawPage, RawPosition, RowChange,
-    Snapshot, StoreError, Table,
+    Snapshot, StoreError, Table, Tip, tree,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use document::{Recorded, document};
 use feed::Feed;
 use index::Index;
-use kdaemon_events::{CommitId, Digest, Seq};
+use kdaemon_events::{CommitId, Digest, NodePlace, Seq};
 use pool::{Failure, Pool, Urgency};
 use reql::cmd::run::Options;
 use reql::cmd::{Conflict, Durability, ReadMode, insert};
@@ -100,6 +100,8 @@ pub struct RethinkdbStore {
     pool: Arc<Pool>,
     /// The end of the log as it was seen last. Commits are never changed, so it is only ever overtaken.
     known: Mutex<Head>,
+    /// Where this daemon appended last, with the edge of the tree there.
+    tip: Mutex<Tip>,
     /// Where the last sequential read ended: after this event comes this commit (or the rest of it).
     place: Mutex<(Seq, u64)>,
     index: tokio::sync::Mutex<Index>,
@@ -134,6 +136,7 @@ impl RethinkdbStore {
             feed: Feed::new(Arc::clone(&pool)),
             pool,
             known: Mutex::default(),
+            tip: Mutex::default(),
             place: Mutex::new((Seq(0), 1)),
             index: tokio::sync::Mutex::default(),
         };
@@ -339,13 +342,13 @@ struct HeadRow {
     id: u64,
     commit_id: CommitId,
     last_seq: Seq,
-    digest: Digest,
+    root: Digest,
 }
 
 impl HeadRow {
     fn head(&self) -> Head {
-        let Self { id, commit_id, last_seq, digest, .. } = *self;
-        Head { seq: last_seq, commits: id, commit_id: Some(commit_id), digest }
+        let Self { id, commit_id, last_seq, root } = *self;
+        Head { seq: last_seq, commits: id, commit_id: Some(commit_id), root }
     }
 }
 
@@ -383,11 +386,11 @@ impl EventStore for RethinkdbStore {
         Self::drop_snapshot(self, seq).await
     }
 
-    async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError> {
+    async fn commit_at(&self, number: u64) -> Result<Option<Head>, StoreError> {
         if number >= BEYOND {
             return Ok(None);
         }
-        Ok(self.heads(number, number + 1).await?.pop().map(|row| row.commit_id))
+        Ok(self.heads(number, number + 1).await?.pop().map(|row| row.head()))
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
@@ -401,8 +404,10 @@ impl EventStore for RethinkdbStore {
                 return Err(StoreError::Conflict { actual });
             }
         }
-        let after = commit.head_after(expected);
-        let document = document(&after, expected, &commit)?;
+        let known = self.tip.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (tip, nodes) = tree::tip_at(self, *expected, Some(known)).await?.after(&commit);
+        let after = tip.head();
+        let document = document(&after, expected, &commit, &nodes)?;
         let options = insert::Options::new().conflict(Conflict::Error).durability(Durability::Hard);
         let insert = r.table(EVENTS).insert(r.args((document, options)));
         let begun = Instant::now();
@@ -450,6 +455,7 @@ impl EventStore for RethinkdbStore {
             sleep(AGAIN).await;
         }
         self.learn(after);
+        *self.tip.lock().unwrap_or_else(PoisonError::into_inner) = tip;
         self.feed.appended(after.commits);
         Ok(after)
     }
@@ -506,6 +512,14 @@ impl EventStore for RethinkdbStore {
 
     async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
         raw::raw_commits(self, after).await
+    }
+
+    async fn position_before(&self, seq: Seq) -> Result<Option<RawPosition>, StoreError> {
+        raw::position_before(self, seq).await
+    }
+
+    async fn nodes(&self, places: &[NodePlace]) -> Result<Vec<Option<Digest>>, StoreError> {
+        raw::nodes(self, places).await
     }
 
     async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {

@@ -13,10 +13,11 @@ mod open;
 mod prune;
 mod query;
 mod raw;
+mod tree;
 
 use super::{
     Answer, Commit, EventQuery, EventStore, EventText, Head, IndexKey, IndexSum, Lease, LocalLog, RawPage,
-    RawPosition, RowChange, Snapshot, StoreError, Stretch, Table,
+    RawPosition, RowChange, Snapshot, StoreError, Stretch, Table, Tip,
 };
 use crate::latest;
 use append::append;
@@ -24,7 +25,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use derived::Derived;
 pub use file::{LogCopy, restore_file, verify_file};
-use kdaemon_events::{CommitId, Seq};
+use kdaemon_events::{Digest, NodePlace, Seq};
 use open::{check_density, make_private_dir, open_reader, open_writer, take_lock};
 use raw::raw_commits;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tree::{read_head, read_tip};
 use uuid::Uuid;
 
 /// The file in the data folder.
@@ -41,7 +43,7 @@ const LOCK_NAME: &str = "kdaemon.lock";
 /// Marks a file as ours in SQLite's own header: "kDae".
 const APPLICATION_ID: i32 = 0x6b44_6165;
 /// The version of the layout below.
-const LAYOUT: i32 = 3;
+const LAYOUT: i32 = 4;
 /// How many readers are kept open between reads.
 const READERS_KEPT: usize = 4;
 
@@ -51,17 +53,32 @@ const SCHEMA: &str = "
         id TEXT NOT NULL,
         first_seq INTEGER NOT NULL,
         last_seq INTEGER NOT NULL,
-        digest TEXT NOT NULL
+        root TEXT NOT NULL -- of the Merkle tree over all events up to last_seq, in hexadecimal digits
     );
     CREATE TABLE events (
         seq INTEGER PRIMARY KEY,
         kind TEXT NOT NULL,
         at INTEGER NOT NULL, -- microseconds since 1970
-        actor TEXT NOT NULL,
+        actor TEXT NOT NULL, -- its type and name, as in reactor/health
+        salt BLOB NOT NULL, -- hashed before json
         json TEXT NOT NULL
     );
+    -- What is left of a pruned event: its header, and the hash of its salt and json.
+    CREATE TABLE pruned (
+        seq INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        actor TEXT NOT NULL,
+        content BLOB NOT NULL
+    );
+    -- The roots of complete subtrees of 256 events (level 8), 512 events (level 9) and so on.
+    CREATE TABLE tree (
+        level INTEGER NOT NULL,
+        number INTEGER NOT NULL, -- counted from 0
+        hash BLOB NOT NULL,
+        PRIMARY KEY (level, number)
+    ) WITHOUT ROWID;
     CREATE TABLE cursors (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE pruned (seq INTEGER PRIMARY KEY, digest BLOB NOT NULL); -- what is left of a pruned event
     CREATE TABLE answers (key TEXT PRIMARY KEY, at INTEGER NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
 ";
 
@@ -81,7 +98,7 @@ pub struct SqliteStore {
 /// The connection that writes, and what belongs to it.
 struct Writer {
     connection: Connection,
-    head: Head,
+    tip: Tip,
     /// Held as long as the connection is open.
     _lock: File,
 }
@@ -101,7 +118,8 @@ impl SqliteStore {
         file::remove_copies(data_dir);
         let derived = Arc::new(Derived::open(data_dir, &connection, head.seq)?);
         check_density(&connection, &path, derived.last_snapshot()?)?;
-        let writer = Arc::new(Mutex::new(Some(Writer { connection, head, _lock: lock })));
+        let tip = read_tip(&connection, &path)?;
+        let writer = Arc::new(Mutex::new(Some(Writer { connection, tip, _lock: lock })));
         let commits = latest::Sender::new(head.commits);
         let kept = Mutex::default();
         let readers = Arc::new(Readers { path: path.clone(), derived: derived.path.clone(), kept });
@@ -125,7 +143,7 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&mut Writer) -> Result<T, rusqlite::Error>,
     ) -> Result<T, StoreError> {
-        write(&self.writer, &self.path, work)
+        write(&self.writer, |writer| work(writer).map_err(|error| explain(&self.path, &error)))
     }
 
     /// As [`Self::write`], in another thread: for those who are not to wait for the disk, or for who writes there.
@@ -134,7 +152,8 @@ impl SqliteStore {
         work: impl FnOnce(&mut Writer) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (writer, path) = (Arc::clone(&self.writer), self.path.clone());
-        let outcome = tokio::task::spawn_blocking(move || write(&writer, &path, work));
+        let work = move |writer: &mut Writer| work(writer).map_err(|error| explain(&path, &error));
+        let outcome = tokio::task::spawn_blocking(move || write(&writer, work));
         outcome.await.map_err(|error| StoreError::Unavailable(format!("a write was given up: {error}")))?
     }
 
@@ -160,15 +179,25 @@ impl SqliteStore {
     }
 }
 
+impl Writer {
+    /// Brings the tip up to date after a write whose outcome is not known, and returns the head.
+    fn refresh(&mut self, path: &Path) -> Result<Head, StoreError> {
+        let recorded = read_head(&self.connection).map_err(|error| explain(path, &error))?;
+        if recorded != self.tip.head() {
+            self.tip = read_tip(&self.connection, path)?;
+        }
+        Ok(recorded)
+    }
+}
+
 fn write<T>(
     writer: &Mutex<Option<Writer>>,
-    path: &Path,
-    work: impl FnOnce(&mut Writer) -> Result<T, rusqlite::Error>,
+    work: impl FnOnce(&mut Writer) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     // After a panic its transaction was rolled back.
     let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
     let writer = writer.as_mut().ok_or_else(|| StoreError::Unavailable("it is closed".to_owned()))?;
-    work(writer).map_err(|error| explain(path, &error))
+    work(writer)
 }
 
 /// The connections that read.
@@ -253,21 +282,6 @@ fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
     }
 }
 
-fn read_head(connection: &Connection) -> Result<Head, rusqlite::Error> {
-    let last = connection
-        .prepare_cached("SELECT number, id, last_seq, digest FROM commits ORDER BY number DESC LIMIT 1")?
-        .query_row([], |row| {
-            Ok(Head {
-                commits: row.get::<_, i64>(0)?.unsigned_abs(),
-                commit_id: Some(parsed(row, 1)?),
-                seq: Seq(row.get::<_, i64>(2)?.unsigned_abs()),
-                digest: parsed(row, 3)?,
-            })
-        })
-        .optional()?;
-    Ok(last.unwrap_or_default())
-}
-
 fn parsed<T: FromStr>(row: &rusqlite::Row<'_>, column: usize) -> Result<T, rusqlite::Error>
 where
     T::Err: std::fmt::Display,
@@ -315,36 +329,29 @@ impl EventStore for SqliteStore {
         format!("sqlite:{}", self.path.display())
     }
 
-    async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError> {
+    async fn commit_at(&self, number: u64) -> Result<Option<Head>, StoreError> {
         // Through the writer: after a failed append this must not see a moment before it.
-        self.write(|writer| {
-            let number = i64::try_from(number).unwrap_or(i64::MAX);
-            let mut statement =
-                writer.connection.prepare_cached("SELECT id FROM commits WHERE number = ?1")?;
-            statement.query_row([number], |row| parsed(row, 0)).optional()
-        })
+        self.write(|writer| tree::head_at(&writer.connection, i64::try_from(number).unwrap_or(i64::MAX)))
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
-        let read = |writer: &mut Writer| {
-            writer.head = read_head(&writer.connection)?;
-            Ok(writer.head)
-        };
-        self.write_beside(read).await
+        let (writer, path) = (Arc::clone(&self.writer), self.path.clone());
+        let head = tokio::task::spawn_blocking(move || write(&writer, |writer| writer.refresh(&path)));
+        head.await.map_err(|error| StoreError::Unavailable(format!("a read was given up: {error}")))?
     }
 
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
-        let appended = self.write(|writer| match append(writer, expected, &commit) {
+        let appended = write(&self.writer, |writer| match append(writer, expected, &commit) {
             Ok(Ok(head)) => {
                 self.derived.note(commit.events);
                 Ok(Ok(head))
             }
+            Ok(Err(actual)) => Ok(Err(actual)),
             Err(error) => {
                 // Whether it happened is for the log to say.
-                writer.head = read_head(&writer.connection).unwrap_or(writer.head);
-                Err(error)
+                let _ = writer.refresh(&self.path); // or it is asked again by `head`
+                Err(explain(&self.path, &error))
             }
-            conflict => conflict,
         })?;
         self.derived.keep_up();
         if let Ok(head) = &appended {
@@ -427,8 +434,7 @@ impl EventStore for SqliteStore {
     async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
         let ranges = ranges.to_vec();
         let prune = move |writer: &mut Writer| prune::prune(&mut writer.connection, &ranges, limit);
-        let gone = self.write_beside(prune).await?;
-        let count = gone.len();
+        let (gone, count) = self.write_beside(prune).await?;
         if count > 0 {
             // What stays of them in the index does no harm, and is left out of it when it is made anew.
             let forgotten = self.derive(move |derived| derived.forget(&gone)).await;
@@ -478,6 +484,15 @@ impl EventStore for SqliteStore {
 
     async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
         self.read_with(move |connection| raw_commits(connection, after)).await
+    }
+
+    async fn position_before(&self, seq: Seq) -> Result<Option<RawPosition>, StoreError> {
+        self.read_with(move |connection| tree::position_before(connection, seq)).await
+    }
+
+    async fn nodes(&self, places: &[NodePlace]) -> Result<Vec<Option<Digest>>, StoreError> {
+        let places = places.to_vec();
+        self.read_with(move |connection| tree::nodes(connection, &places)).await
     }
 
     async fn copy(&self) -> Result<LogCopy, StoreError> {

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon::latest;
 use kdaemon::store::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, RAW_PAGE_EVENTS, RawBody, RawCommit,
-    RawEvent, RawPage, RawPosition, RowChange, Snapshot, StoreError, StoredEvent, Table,
+    Answer, Body, Commit, EventQuery, EventStore, EventText, Head, Lease, RAW_PAGE_EVENTS, RawCommit,
+    RawEvent, RawNode, RawPage, RawPosition, RowChange, Snapshot, StoreError, StoredEvent, Table, Tip,
 };
-use kdaemon_events::{CommitId, Digest, Kind, Seq};
-use std::collections::{BTreeMap, BTreeSet};
+use kdaemon_events::{Actor, Digest, Kind, NodePlace, Seq};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,12 +40,12 @@ impl Default for MemoryStore {
 
 #[derive(Debug, Default)]
 struct Inner {
-    head: Head,
+    tip: Tip,
+    /// Event 1 first.
     events: Vec<StoredEvent>,
-    /// Digests of pruned events.
-    pruned: BTreeMap<Seq, Digest>,
-    /// For each commit: its id, its last event, and its digest.
-    commits: Vec<(CommitId, Seq, Digest)>,
+    /// The heads after each commit.
+    commits: Vec<Head>,
+    nodes: BTreeMap<NodePlace, Digest>,
     answers: Vec<Answer>,
     tables: BTreeMap<(Table, Uuid), String>,
     reflects: Seq,
@@ -92,12 +92,16 @@ impl MemoryStore {
     }
 }
 
-fn text(event: &StoredEvent) -> EventText {
-    EventText { seq: event.seq, json: event.json.clone() }
+fn text(event: &StoredEvent) -> Option<EventText> {
+    event.body.json().map(|json| EventText { seq: event.seq, json: json.to_owned() })
 }
 
-fn first_after(events: &[StoredEvent], after: Seq) -> usize {
-    events.partition_point(|event| event.seq <= after)
+impl Inner {
+    /// The events after one event, those that were pruned too.
+    fn after(&self, seq: Seq) -> &[StoredEvent] {
+        let start = usize::try_from(seq.0).unwrap_or(usize::MAX);
+        self.events.get(start..).unwrap_or_default()
+    }
 }
 
 #[async_trait]
@@ -106,34 +110,31 @@ impl EventStore for MemoryStore {
         "memory".to_owned()
     }
 
-    async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError> {
+    async fn commit_at(&self, number: u64) -> Result<Option<Head>, StoreError> {
         let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
         let inner = self.working()?;
-        Ok(index.and_then(|index| inner.commits.get(index)).map(|(id, _, _)| *id))
+        Ok(index.and_then(|index| inner.commits.get(index)).copied())
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
-        Ok(self.working()?.head)
+        Ok(self.working()?.tip.head())
     }
 
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
         let mut inner = self.working()?;
-        if inner.head != *expected {
-            return Err(StoreError::Conflict { actual: inner.head });
+        if inner.tip.head() != *expected {
+            return Err(StoreError::Conflict { actual: inner.tip.head() });
         }
-        let head = commit.head_after(expected);
-        inner.commits.push((commit.id, head.seq, head.digest));
-        for event in commit.events {
-            match event.pruned {
-                Some(digest) => drop(inner.pruned.insert(event.seq, digest)),
-                None => inner.events.push(event),
-            }
-        }
+        let (tip, nodes) = inner.tip.after(&commit);
+        let head = tip.head();
+        inner.commits.push(head);
+        inner.events.extend(commit.events);
+        inner.nodes.extend(nodes.into_iter().map(|node| (node.place, node.hash)));
         for answer in commit.answers {
             inner.answers.retain(|earlier| earlier.key != answer.key);
             inner.answers.push(answer);
         }
-        inner.head = head;
+        inner.tip = tip;
         drop(inner);
         self.commits.send_modify(|commits| *commits = head.commits.max(*commits));
         Ok(head)
@@ -141,27 +142,26 @@ impl EventStore for MemoryStore {
 
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {
         let inner = self.working()?;
-        let start = first_after(&inner.events, after);
-        Ok(inner.events[start..].iter().take(limit).map(text).collect())
+        Ok(inner.after(after).iter().filter_map(text).take(limit).collect())
     }
 
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError> {
         let inner = self.working()?;
-        let start = first_after(&inner.events, query.after);
         let matches = |event: &&StoredEvent| {
             (query.kinds.is_empty() || query.kinds.contains(&event.kind))
                 && query.subject.is_none_or(|subject| event.subjects.contains(&subject))
-                && query.actor.as_ref().is_none_or(|actor| event.actor == *actor)
+                && query.actor.as_ref().is_none_or(|actor| Actor::name_in(&event.actor) == actor)
                 && query.since.is_none_or(|since| event.at >= since)
                 && query.until.is_none_or(|until| event.at < until)
         };
-        Ok(inner.events[start..].iter().filter(matches).take(query.limit).map(text).collect())
+        let found = inner.after(query.after).iter().filter(matches).filter_map(text);
+        Ok(found.take(query.limit).collect())
     }
 
     async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {
         let inner = self.working()?;
-        let later = inner.events.partition_point(|event| event.at <= at);
-        Ok(later.checked_sub(1).and_then(|last| inner.events.get(last)).map_or(Seq(0), |event| event.seq))
+        let mut there = inner.events.iter().rev().filter(|event| event.body.json().is_some());
+        Ok(there.find(|event| event.at <= at).map_or(Seq(0), |event| event.seq))
     }
 
     async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
@@ -221,20 +221,24 @@ impl EventStore for MemoryStore {
 
     async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
         let mut inner = self.working()?;
-        let goes = |event: &StoredEvent| {
+        let goes = |event: &&mut StoredEvent| {
             event.kind == Kind::NodeObserved
+                && event.body.json().is_some()
                 && ranges.iter().any(|(first, last)| (*first..=*last).contains(&event.seq))
         };
-        let gone: Vec<_> = inner.events.iter().filter(|event| goes(event)).take(limit).cloned().collect();
-        let seqs: BTreeSet<_> = gone.iter().map(|event| event.seq).collect();
-        inner.events.retain(|event| !seqs.contains(&event.seq));
-        inner.pruned.extend(gone.iter().map(|event| (event.seq, Digest::of_event(event.json.as_bytes()))));
-        Ok(gone.len())
+        let mut gone = 0;
+        for event in inner.events.iter_mut().filter(goes).take(limit) {
+            event.body = Body::Pruned { content: event.body.content() };
+            event.subjects.clear();
+            gone += 1;
+        }
+        Ok(gone)
     }
 
     async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
         let inner = self.working()?;
-        Ok(if first > last { 0 } else { inner.pruned.range(first..=last).count() as u64 })
+        let events = inner.events.iter().filter(|event| (first..=last).contains(&event.seq));
+        Ok(events.filter(|event| event.body.json().is_none()).count() as u64)
     }
 
     async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
@@ -263,37 +267,55 @@ impl EventStore for MemoryStore {
         let _ = self.held.subscribe().wait_for(|held| !held).await; // the sender lives as long as the store
         let inner = self.working()?;
         let mut page = RawPage { is_last: true, ..RawPage::default() };
-        let mut size = 0;
-        let before = usize::try_from(after.number).unwrap_or(0);
-        let mut start = first_after(&inner.events, Seq(u64::try_from(after.seq).unwrap_or(0)));
-        for (number, (id, last, digest)) in (1..).zip(&inner.commits).skip(before) {
+        let (mut size, mut before) = (0, Seq(u64::try_from(after.seq).unwrap_or(0)));
+        let done = usize::try_from(after.number).unwrap_or(0);
+        for head in inner.commits.iter().skip(done) {
             if size >= RAW_PAGE_EVENTS {
                 page.is_last = false;
                 break;
             }
-            let end = first_after(&inner.events, *last);
-            let mut events: Vec<_> = inner.events[start..end].iter().map(RawEvent::from).collect();
-            let first = page.commits.last().map_or(after.seq, |before: &RawCommit| before.last_seq);
-            let pruned = inner.pruned.range(Seq(u64::try_from(first).unwrap_or(0)).next()..=*last);
-            events.extend(pruned.map(|(seq, digest)| RawEvent {
-                seq: i64::try_from(seq.0).unwrap_or(i64::MAX),
-                body: RawBody::Pruned(*digest),
-                columns: None,
-            }));
-            events.sort_by_key(|event| event.seq);
+            let count = usize::try_from(head.seq.0 - before.0).unwrap_or(usize::MAX);
+            let events: Vec<_> = inner.after(before).iter().take(count).map(RawEvent::from).collect();
+            let ends = |place: &NodePlace| before.0 < place.end() && place.end() <= head.seq.0;
+            let mut nodes: Vec<_> = inner.nodes.iter().filter(|(place, _)| ends(place)).collect();
+            nodes.sort_by_key(|(place, _)| (place.end(), place.level));
+            let node = |(place, hash): (&NodePlace, &Digest)| RawNode {
+                level: i64::from(place.level),
+                number: i64::try_from(place.number).unwrap_or(i64::MAX),
+                hash: Some(*hash),
+            };
             size += events.len();
             page.commits.push(RawCommit {
-                number,
-                id: id.to_string(),
+                number: i64::try_from(head.commits).unwrap_or(i64::MAX),
+                id: head.commit_id.map(|id| id.to_string()).unwrap_or_default(),
                 first_seq: events.first().map_or(0, |event| event.seq),
                 last_seq: events.last().map_or(0, |event| event.seq),
-                digest: digest.to_string(),
+                root: head.root.to_string(),
                 events,
+                nodes: Some(nodes.into_iter().map(node).collect()),
                 unreadable: None,
             });
-            start = end;
+            before = head.seq;
         }
+        page.nodes = Some(inner.nodes.len() as u64).filter(|_| page.is_last);
         Ok(page)
+    }
+
+    async fn position_before(&self, seq: Seq) -> Result<Option<RawPosition>, StoreError> {
+        let inner = self.working()?;
+        let before = inner.commits.partition_point(|head| head.seq < seq);
+        let last =
+            before.checked_sub(1).and_then(|last| inner.commits.get(last)).copied().unwrap_or_default();
+        let position = || RawPosition {
+            number: i64::try_from(last.commits).unwrap_or(i64::MAX),
+            seq: i64::try_from(last.seq.0).unwrap_or(i64::MAX),
+        };
+        Ok((before < inner.commits.len()).then(position))
+    }
+
+    async fn nodes(&self, places: &[NodePlace]) -> Result<Vec<Option<Digest>>, StoreError> {
+        let inner = self.working()?;
+        Ok(places.iter().map(|place| inner.nodes.get(place).copied()).collect())
     }
 
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {

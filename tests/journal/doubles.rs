@@ -8,7 +8,7 @@ use kdaemon::store::{
     Snapshot, StoreError, Table,
 };
 use kdaemon_control::commands::{Command, Decision, MountNode, Policy, UpdateNode};
-use kdaemon_events::{Actor, ClusterId, CommitId, NodeId, Seq};
+use kdaemon_events::{Actor, ClusterId, CommitId, Digest, NodeId, NodePlace, Seq};
 use kdaemon_testing::MemoryStore;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -96,7 +96,7 @@ impl EventStore for Faulty {
     fn describe(&self) -> String {
         "faulty".to_owned()
     }
-    async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError> {
+    async fn commit_at(&self, number: u64) -> Result<Option<Head>, StoreError> {
         self.look()?;
         let found = self.inner.commit_at(number).await;
         let late = self.late.lock().unwrap().take();
@@ -111,7 +111,7 @@ impl EventStore for Faulty {
     }
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
-        let bytes = commit.events.iter().map(|event| event.json.len()).sum();
+        let bytes = commit.events.iter().map(|event| event.body.size()).sum();
         self.sizes.lock().unwrap().push((commit.events.len(), bytes));
         drop(self.gate.lock().await);
         if *self.rejected.lock().unwrap() == Some(commit.id) {
@@ -191,6 +191,12 @@ impl EventStore for Faulty {
     }
     async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
         self.inner.raw_commits(after).await
+    }
+    async fn position_before(&self, seq: Seq) -> Result<Option<RawPosition>, StoreError> {
+        self.inner.position_before(seq).await
+    }
+    async fn nodes(&self, places: &[NodePlace]) -> Result<Vec<Option<Digest>>, StoreError> {
+        self.inner.nodes(places).await
     }
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
         self.inner.lease().await

@@ -2,10 +2,10 @@
 
 use crate::journal::doubles::*;
 use kdaemon::journal::{Journal, SubmitError, SystemRuntime};
-use kdaemon::store::{Commit, EventStore as _, Head, StoreError, StoredEvent};
+use kdaemon::store::{Body, Commit, EventStore as _, Head, StoreError, StoredEvent};
 use kdaemon_control::commands::Policy;
 use kdaemon_events::cluster::TokenCreated;
-use kdaemon_events::{Actor, CommitId, Envelope, EventId, Kind, Seq};
+use kdaemon_events::{Actor, CommitId, Envelope, EventId, Kind, Salt, Seq};
 use kdaemon_testing::MemoryStore;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -218,8 +218,13 @@ fn token(seq: Seq, name: &str) -> Commit {
         cause: None,
         event: TokenCreated { name: name.into() }.into(),
     };
-    let events = vec![StoredEvent::new(&envelope).unwrap()];
-    Commit { id: CommitId(Uuid::from_u128(u128::from(seq.0))), events, answers: Vec::new() }
+    let events = vec![StoredEvent::new(&envelope, Salt::default()).unwrap()];
+    Commit { id: CommitId(Uuid::from_u128(u128::MAX - u128::from(seq.0))), events, answers: Vec::new() }
+}
+
+fn alter(event: &mut StoredEvent, change: impl FnOnce(&str) -> String) {
+    let json = change(event.body.json().unwrap());
+    event.body = Body::Kept { json, salt: Salt::default() };
 }
 
 /// Opens a journal on a log that is impossible.
@@ -238,14 +243,14 @@ async fn refused(change: impl FnOnce(&mut StoredEvent)) -> StoreError {
 async fn impossible_log_is_refused_at_start() {
     let hole = refused(|event| event.seq = Seq(2)).await;
     assert_eq!(hole, StoreError::Damaged("event 1 is missing".into()));
-    let nonsense = refused(|event| event.json = "{".into()).await;
+    let nonsense = refused(|event| alter(event, |_| "{".into())).await;
     assert!(nonsense.to_string().contains("event 1: the text is not an event"), "{nonsense}");
-    let unknown = refused(|event| event.json = event.json.replace("TokenCreated", "TokenForged")).await;
+    let unknown = refused(|event| alter(event, |json| json.replace("TokenCreated", "TokenForged"))).await;
     assert!(unknown.to_string().contains("use that or a newer one"), "{unknown}");
-    let newer = refused(|event| event.json = event.json.replace("\"v\":1", "\"v\":2")).await;
+    let newer = refused(|event| alter(event, |json| json.replace("\"v\":1", "\"v\":2"))).await;
     let text = format!("version 2 of {} is newer than this kDaemon knows (1)", Kind::TokenCreated);
     assert!(newer.to_string().contains(&text), "{newer}");
-    let renumbered = refused(|event| event.json = event.json.replace("\"seq\":1", "\"seq\":7")).await;
+    let renumbered = refused(|event| alter(event, |json| json.replace("\"seq\":1", "\"seq\":7"))).await;
     assert_eq!(renumbered, StoreError::Damaged("event 1 is missing".into()));
 }
 

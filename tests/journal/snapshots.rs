@@ -8,7 +8,7 @@ use kdaemon_control::commands::Policy;
 use kdaemon_events::container::{ContainerCreated, ContainerDeleted, ContainerPlaced};
 use kdaemon_events::node::{NodeHealthy, NodeMounted, NodeUpdated};
 use kdaemon_events::{
-    Actor, CommitId, ContainerId, Endpoint, Envelope, Event, EventId, Generation, NodeId, Seq,
+    Actor, CommitId, ContainerId, Endpoint, Envelope, Event, EventId, Generation, NodeId, Salt, Seq,
 };
 use kdaemon_projections::Cluster;
 use std::collections::BTreeMap;
@@ -82,7 +82,8 @@ async fn logged(events: u64, salt: u128) -> (Arc<Faulty>, Vec<Envelope>) {
     let log: Vec<Envelope> = (1..=events).map(envelope).collect();
     let mut head = Head::default();
     for events in log.chunks(1_000) {
-        let events = events.iter().map(|envelope| StoredEvent::new(envelope).unwrap()).collect();
+        let events =
+            events.iter().map(|envelope| StoredEvent::new(envelope, Salt::default()).unwrap()).collect();
         let commit = Commit { id: CommitId(Uuid::new_v4()), events, answers: Vec::new() };
         head = store.append(&head, commit).await.unwrap();
     }

@@ -267,12 +267,12 @@ async fn verify_asks_a_running_daemon_and_checks_an_expected_head() {
     assert!(ask(&["--expect", &kept]).status.success());
     let verified = kdaemon(&["verify", "--expect", &kept], daemon.data_dir());
     assert!(verified.status.success(), "also while the daemon runs: {}", stderr(&verified));
-    let (seq, digest) = kept.split_once(':').unwrap();
+    let (seq, root) = kept.split_once(':').unwrap();
     let other = format!("{seq}:{}", "0".repeat(64));
     for refused in [ask(&["--expect", &other]), kdaemon(&["verify", "--expect", &other], daemon.data_dir())] {
         assert_eq!(refused.status.code(), Some(1));
         assert!(
-            stderr(&refused).contains(&format!("at event {seq} the chain's digest is {digest}")),
+            stderr(&refused).contains(&format!("up to event {seq} the root of the tree is {root}")),
             "{}",
             stderr(&refused)
         );

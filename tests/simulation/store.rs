@@ -11,7 +11,7 @@ use kdaemon::store::{
     Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, RawPage, RawPosition, RowChange,
     Snapshot, StoreError, Table,
 };
-use kdaemon_events::{CommitId, Seq};
+use kdaemon_events::{Digest, NodePlace, Seq};
 use kdaemon_testing::MemoryStore;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -87,7 +87,8 @@ impl Shared {
         expected: &Head,
         commit: Commit,
     ) -> Result<(Head, usize), StoreError> {
-        let texts: Vec<String> = commit.events.iter().map(|event| event.json.clone()).collect();
+        let texts: Vec<String> =
+            commit.events.iter().filter_map(|event| event.body.json()).map(ToOwned::to_owned).collect();
         let head = self.memory.append(expected, commit).await?;
         Ok((head, self.checker().committed(daemon, &texts)))
     }
@@ -141,7 +142,7 @@ impl EventStore for Reached {
     fn describe(&self) -> String {
         format!("simulated, reached by {}", self.daemon)
     }
-    async fn commit_at(&self, number: u64) -> Result<Option<CommitId>, StoreError> {
+    async fn commit_at(&self, number: u64) -> Result<Option<Head>, StoreError> {
         self.call(self.shared.memory.commit_at(number)).await
     }
     async fn head(&self) -> Result<Head, StoreError> {
@@ -239,6 +240,12 @@ impl EventStore for Reached {
     }
     async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
         self.call(self.shared.memory.raw_commits(after)).await
+    }
+    async fn position_before(&self, seq: Seq) -> Result<Option<RawPosition>, StoreError> {
+        self.call(self.shared.memory.position_before(seq)).await
+    }
+    async fn nodes(&self, places: &[NodePlace]) -> Result<Vec<Option<Digest>>, StoreError> {
+        self.call(self.shared.memory.nodes(places)).await
     }
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
         self.call(self.shared.memory.lease()).await

@@ -198,7 +198,7 @@ impl World {
             eprintln!("{}", rest::last_events(self).await);
         }
         let digest = match memory.verify().await {
-            Ok(head) => format!("{:?} {:?}", head.seq, head.digest),
+            Ok(head) => format!("{:?} {:?}", head.seq, head.root),
             Err(error) => {
                 self.findings.add(error.to_string());
                 String::new()

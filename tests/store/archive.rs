@@ -4,7 +4,8 @@ use crate::store::events::*;
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use kdaemon::archive::{ArchiveError, export, import};
 use kdaemon::store::{Answer, Commit, EventStore, Head, RawPosition, RethinkdbStore, SqliteStore};
-use kdaemon_events::Seq;
+use kdaemon::verify::Expectation;
+use kdaemon_events::{Digest, Seq};
 use kdaemon_testing::MemoryStore;
 
 /// A log with commits of all sizes, odd texts and answers.
@@ -31,7 +32,7 @@ async fn exported(store: &dyn EventStore) -> Vec<u8> {
 }
 
 async fn imported(store: &dyn EventStore, mut file: &[u8]) -> Result<Head, ArchiveError> {
-    import(store, &mut file, &mut |_, _| {}).await
+    import(store, &mut file, None, &mut |_, _| {}).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,10 +114,10 @@ async fn altered_file_is_refused_at_the_altered_commit() {
         (
             "line 1",
             "newer",
-            with(&|lines| lines[0] = lines[0].replace("\"kdaemon_log\":1", "\"kdaemon_log\":2")),
+            with(&|lines| lines[0] = lines[0].replace("\"kdaemon_log\":2", "\"kdaemon_log\":3")),
         ),
         ("line 1", "no log", String::new()),
-        ("line 3", "does not fit its digest", with(&|lines| lines[2] = lines[2].replace("\"t1\"", "\"t9\""))),
+        ("line 3", "does not have its root", with(&|lines| lines[2] = lines[2].replace("\"t1\"", "\"t9\""))),
         ("line 3", "commit 2 is missing", with(&|lines| drop(lines.remove(2)))),
         ("line 3", "no commit", with(&|lines| lines[2].truncate(100))),
         ("line 4", "was cut", with(&|lines| drop(lines.pop()))),
@@ -155,4 +156,39 @@ mod on_rethinkdb {
         assert_eq!(back.read(Seq(0), 10_000).await.unwrap(), embedded.read(Seq(0), 10_000).await.unwrap());
         forget(&settings).await;
     }
+}
+
+#[tokio::test]
+async fn import_stops_before_the_commit_that_contradicts_the_expected_head() {
+    let source = MemoryStore::new();
+    let first = fill(&source, 1).await;
+    let head = fill(&source, 2).await;
+    let file = exported(&source).await;
+    let expecting = async |seq: Seq, root: Digest| {
+        let target = MemoryStore::new();
+        let outcome = import(&target, &mut &file[..], Some(Expectation { seq, root }), &mut |_, _| {}).await;
+        (outcome, target.head().await.unwrap())
+    };
+    for expected in [first, head] {
+        let (outcome, there) = expecting(expected.seq, expected.root).await;
+        assert_eq!((outcome.unwrap(), there), (head, head));
+    }
+    let (outcome, there) = expecting(Seq(2), head.root).await;
+    assert!(outcome.unwrap_err().to_string().contains("up to event 2 the root of the tree is"));
+    assert_eq!(there, first);
+    let (outcome, there) = expecting(Seq(4), head.root).await;
+    assert!(outcome.unwrap_err().to_string().contains("the file has 3 events, expected 4 or more"));
+    assert_eq!(there, Head::default());
+}
+
+#[tokio::test]
+async fn pruned_fact_is_not_imported() {
+    let source = MemoryStore::new();
+    crate::store::pruning::written(&source).await;
+    crate::store::pruning::prune_all(&source, &crate::store::pruning::RANGES).await;
+    let file = String::from_utf8(exported(&source).await).unwrap();
+    let forged = file.replacen("\"kind\":\"NodeObserved\",\"at\"", "\"kind\":\"NodeCordoned\",\"at\"", 1);
+    assert_ne!(forged, file);
+    let refused = imported(&MemoryStore::new(), forged.as_bytes()).await.unwrap_err().to_string();
+    assert!(refused.contains("it is a NodeCordoned, which is never pruned"), "{refused}");
 }

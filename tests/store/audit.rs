@@ -1,9 +1,9 @@
 //! The proof: whatever is done to a log behind the daemon's back is found, and the first commit that does not fit is named.
 
 use crate::store::events::*;
-use kdaemon::store::{Commit, EventStore, Head, SqliteStore, StoreError, verify_file};
+use kdaemon::store::{Body, Commit, EventStore, Head, SqliteStore, StoreError, verify_file};
 use kdaemon::verify::{Audit, Expectation, audit};
-use kdaemon_events::{CommitId, Seq};
+use kdaemon_events::{CommitId, Salt, Seq};
 use kdaemon_testing::MemoryStore;
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -49,7 +49,7 @@ async fn ask(folder: &Path) -> Result<Audit, StoreError> {
 }
 
 fn expected(head: &Head) -> Expectation {
-    Expectation { seq: head.seq, digest: head.digest }
+    Expectation { seq: head.seq, root: head.root }
 }
 
 #[tokio::test]
@@ -59,13 +59,13 @@ async fn an_untouched_log_is_whole_and_its_head_is_given() {
     for found in [look(folder.path(), None), ask(folder.path()).await] {
         let found = found.unwrap();
         assert_eq!((found.ok, found.events, found.commits), (true, 9, 7));
-        assert_eq!((found.head.seq, found.head.digest), (head.seq, head.digest));
+        assert_eq!((found.head.seq, found.head.root), (head.seq, head.root));
         assert_eq!(found.trouble(), None);
     }
     for head in &heads {
         assert!(
             look(folder.path(), Some(expected(head))).unwrap().ok,
-            "each digest that was ever the head is checked"
+            "each root that was ever the head's is checked"
         );
     }
 }
@@ -73,8 +73,16 @@ async fn an_untouched_log_is_whole_and_its_head_is_given() {
 /// What is done to the log; the first commit that does not fit, and words of what is said of it.
 const TAMPERING: &[(&str, u64, &str)] = &[
     // Changed.
-    ("UPDATE events SET json = replace(json, '\"t2\"', '\"t9\"') WHERE seq = 3", 3, "do not fit its digest"),
-    ("UPDATE events SET json = json || ' ' WHERE seq = 1", 1, "do not fit its digest"),
+    ("UPDATE events SET json = replace(json, '\"t2\"', '\"t9\"') WHERE seq = 3", 3, "does not have its root"),
+    ("UPDATE events SET json = json || ' ' WHERE seq = 1", 1, "does not have its root"),
+    ("UPDATE events SET json = '{}' WHERE seq = 7", 6, "event 7: "),
+    ("UPDATE events SET salt = zeroblob(16) WHERE seq = 4", 4, "does not have its root"),
+    ("UPDATE events SET salt = zeroblob(15) WHERE seq = 4", 4, "event 4 has values of other types"),
+    (
+        "UPDATE events SET salt = (SELECT salt FROM events WHERE seq = 5) WHERE seq = 4",
+        4,
+        "does not have its root",
+    ),
     ("UPDATE events SET json = CAST(json AS BLOB) WHERE seq = 7", 6, "event 7 has values of other types"),
     ("UPDATE events SET actor = 'mallory' WHERE seq = 4", 4, "event 4: its columns"),
     ("UPDATE events SET kind = 'TokenRevoked' WHERE seq = 4", 4, "event 4: its columns"),
@@ -95,28 +103,32 @@ const TAMPERING: &[(&str, u64, &str)] = &[
     ),
     // Inserted.
     (
-        "INSERT INTO events SELECT 10, kind, at, actor, json FROM events WHERE seq = 9",
+        "INSERT INTO events SELECT 10, kind, at, actor, salt, json FROM events WHERE seq = 9",
         8,
         "belongs to no commit",
     ),
     (
-        "INSERT INTO events SELECT 0, kind, at, actor, json FROM events WHERE seq = 9",
+        "INSERT INTO events SELECT 0, kind, at, actor, salt, json FROM events WHERE seq = 9",
         1,
         "event 0 comes in its place",
     ),
-    ("INSERT INTO events SELECT -7, kind, at, actor, json FROM events WHERE seq = 9", 1, "event -7 comes"),
     (
-        "INSERT INTO commits SELECT 0, id, first_seq, last_seq, digest FROM commits WHERE number = 1",
+        "INSERT INTO events SELECT -7, kind, at, actor, salt, json FROM events WHERE seq = 9",
+        1,
+        "event -7 comes",
+    ),
+    (
+        "INSERT INTO commits SELECT 0, id, first_seq, last_seq, root FROM commits WHERE number = 1",
         1,
         "commit 0 comes",
     ),
     (
-        "INSERT INTO commits SELECT 8, id, 10, 10, digest FROM commits WHERE number = 1",
+        "INSERT INTO commits SELECT 8, id, 10, 10, root FROM commits WHERE number = 1",
         8,
         "event 10 is missing",
     ),
     (
-        "INSERT INTO commits SELECT 8, id, first_seq, last_seq, digest FROM commits WHERE number = 7",
+        "INSERT INTO commits SELECT 8, id, first_seq, last_seq, root FROM commits WHERE number = 7",
         8,
         "10 comes next",
     ),
@@ -125,26 +137,35 @@ const TAMPERING: &[(&str, u64, &str)] = &[
         "UPDATE events SET seq = 100 WHERE seq = 2; UPDATE events SET seq = 2 WHERE seq = 3;
          UPDATE events SET seq = 3 WHERE seq = 100;",
         2,
-        "do not fit its digest",
+        "event 2: it says that it is event 3",
     ),
     (
         "UPDATE events SET seq = 100 WHERE seq = 6; UPDATE events SET seq = 6 WHERE seq = 7;
          UPDATE events SET seq = 7 WHERE seq = 100;",
         6,
-        "do not fit its digest",
+        "event 6: it says that it is event 7",
     ),
     // Rows of commits.
     (
-        "UPDATE commits SET digest = (SELECT digest FROM commits WHERE number = 1) WHERE number = 4",
+        "UPDATE commits SET root = (SELECT root FROM commits WHERE number = 1) WHERE number = 4",
         4,
-        "do not fit",
+        "does not have its root",
     ),
-    ("UPDATE commits SET digest = 'nonsense' WHERE number = 4", 4, "nonsense"),
-    ("UPDATE commits SET digest = x'00' WHERE number = 7", 7, "other types"),
-    ("UPDATE commits SET id = (SELECT id FROM commits WHERE number = 1) WHERE number = 4", 4, "do not fit"),
+    ("UPDATE commits SET root = 'nonsense' WHERE number = 4", 4, "nonsense"),
+    ("UPDATE commits SET root = x'00' WHERE number = 7", 7, "other types"),
+    (
+        "UPDATE commits SET id = (SELECT id FROM commits WHERE number = 1) WHERE number = 4",
+        4,
+        "does not have its root",
+    ),
+    (
+        "UPDATE commits SET id = (SELECT id FROM commits WHERE number = 3) WHERE number = 4",
+        4,
+        "one commit was split in two",
+    ),
     ("UPDATE commits SET id = 'me' WHERE number = 4", 4, "`me` is no identity"),
     ("UPDATE commits SET first_seq = 5 WHERE number = 6", 6, "claims events 5 to 8, and 6 comes next"),
-    ("UPDATE commits SET last_seq = 7 WHERE number = 6", 6, "do not fit"),
+    ("UPDATE commits SET last_seq = 7 WHERE number = 6", 6, "does not have its root"),
     ("UPDATE commits SET last_seq = 9223372036854775807 WHERE number = 2", 2, "is missing"),
     ("UPDATE commits SET number = 77 WHERE number = 7", 7, "commit 77 comes in its place"),
 ];
@@ -163,7 +184,7 @@ async fn whatever_is_done_to_the_log_is_found_and_the_first_bad_commit_is_named(
         let before = usize::try_from(*commit).unwrap() - 1;
         let head = before.checked_sub(1).map_or(Head::default(), |last| heads[last]);
         assert_eq!((found.commits, found.events), (head.commits, head.seq.0), "{sql}");
-        assert_eq!(found.head.digest, head.digest, "{sql}");
+        assert_eq!(found.head.root, head.root, "{sql}");
         let trouble = found.trouble().unwrap();
         assert!(trouble.contains(&format!("commit {commit} ")), "{trouble}");
         // A daemon that has it open says the same, unless it refused to open such a log in the first place.
@@ -182,7 +203,7 @@ async fn an_end_that_was_cut_off_is_found_by_what_was_kept_elsewhere() {
     assert!(look(folder.path(), Some(expected(&heads[4]))).unwrap().ok);
     let found = look(folder.path(), Some(expected(&heads[6]))).unwrap();
     assert!(!found.ok && found.first_bad.is_none());
-    assert!(found.trouble().unwrap().contains("the log ends at event 5: 9 was there once"), "{found:?}");
+    assert!(found.trouble().unwrap().contains("the log ends at event 5, expected 9 or more"), "{found:?}");
 }
 
 #[tokio::test]
@@ -190,31 +211,25 @@ async fn a_log_that_was_written_anew_is_found_by_what_was_kept_elsewhere() {
     let (_, heads) = written().await;
     let (other, _) = written().await; // the same events, but for their ids
     let found = look(other.path(), Some(expected(&heads[2]))).unwrap();
-    assert!(found.trouble().unwrap().contains("at event 3 the chain's digest is"), "{found:?}");
-    let inside = Expectation { seq: Seq(7), digest: heads[5].digest };
+    assert!(found.trouble().unwrap().contains("up to event 3 the root of the tree is"), "{found:?}");
+    // An expectation need not be the end of a commit: the tree has a root after every event.
+    let inside = Expectation { seq: Seq(7), root: heads[5].root };
     let found = look(other.path(), Some(inside)).unwrap();
-    assert!(found.trouble().unwrap().contains("no commit ends at event 7"), "{found:?}");
+    assert!(found.trouble().unwrap().contains("up to event 7 the root of the tree is"), "{found:?}");
 }
 
 #[test]
-fn an_expectation_is_a_seq_and_a_digest() {
-    let digest = "0123456789abcdef".repeat(4);
-    let read: Expectation = format!("12:{digest}").parse().unwrap();
-    assert_eq!((read.seq, read.digest.to_string()), (Seq(12), digest.clone()));
-    let long = format!("18446744073709551616:{digest}");
-    for bad in [
-        "",
-        "12",
-        ":",
-        &digest,
-        &format!("0:{digest}"),
-        &format!("-1:{digest}"),
-        &format!("+1:{digest}"),
-        &long,
-    ] {
+fn an_expectation_is_a_seq_and_a_root() {
+    let root = "0123456789abcdef".repeat(4);
+    let read: Expectation = format!("12:{root}").parse().unwrap();
+    assert_eq!((read.seq, read.root.to_string()), (Seq(12), root.clone()));
+    let long = format!("18446744073709551616:{root}");
+    for bad in
+        ["", "12", ":", &root, &format!("0:{root}"), &format!("-1:{root}"), &format!("+1:{root}"), &long]
+    {
         assert!(bad.parse::<Expectation>().is_err(), "{bad}");
     }
-    for bad in ["12:", "12:abc", &format!("12:{digest}0"), &format!("12:{}", "g".repeat(64))] {
+    for bad in ["12:", "12:abc", &format!("12:{root}0"), &format!("12:{}", "g".repeat(64))] {
         assert!(bad.parse::<Expectation>().unwrap_err().contains("64 hexadecimal digits"), "{bad}");
     }
 }
@@ -244,7 +259,8 @@ async fn the_index_is_compared_with_the_log() {
 async fn an_event_of_a_newer_kdaemon_is_no_damage() {
     let store = MemoryStore::new();
     let mut events = commit(&Head::default(), vec![token("a")]).events;
-    events[0].json = events[0].json.replace("\"v\":1", "\"v\":99");
+    let json = events[0].body.json().unwrap().replace("\"v\":1", "\"v\":99");
+    events[0].body = Body::Kept { json, salt: Salt::default() };
     let newer = Commit { id: CommitId(uuid::Uuid::new_v4()), events, answers: Vec::new() };
     let head = store.append(&Head::default(), newer).await.unwrap();
     assert_eq!(store.verify().await.unwrap(), head);
@@ -278,12 +294,12 @@ async fn a_log_that_is_written_meanwhile_is_verified_page_by_page_and_nobody_wai
     store.close().await;
 }
 
-/// Where an event's kind, time, actor and text stand in the file, one behind the other as SQLite keeps a row
+/// Where an event's kind, time, actor, salt and text stand in the file, one after the other as SQLite keeps a row
 /// (<https://sqlite.org/fileformat2.html#record_format>).
 fn place_of(bytes: &[u8], json: &str, kind: &str, actor: &str) -> std::ops::Range<usize> {
     let found =
         bytes.windows(json.len()).position(|window| window == json.as_bytes()).expect("it is in one piece");
-    found - actor.len() - 8 - kind.len()..found + json.len()
+    found - 16 - actor.len() - 8 - kind.len()..found + json.len()
 }
 
 #[test]

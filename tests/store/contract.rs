@@ -5,10 +5,10 @@ use crate::store::on_rethinkdb;
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use chrono::TimeDelta;
 use kdaemon::store::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, RethinkdbStore, RowChange, Snapshot,
-    SqliteStore, StoreError, StoredEvent, Stretch, Table,
+    Answer, Body, Commit, EventQuery, EventStore, EventText, Head, RethinkdbStore, RowChange, Snapshot,
+    SqliteStore, StoreError, StoredEvent, Stretch, Table, Tip,
 };
-use kdaemon_events::{Actor, CommitId, Digest, Envelope, Kind, Seq};
+use kdaemon_events::{Actor, CommitId, Digest, Envelope, Kind, Salt, Seq};
 use kdaemon_testing::MemoryStore;
 use proptest::prelude::*;
 use std::cell::Cell;
@@ -71,13 +71,13 @@ pub(crate) fn commit_is_appended_to_its_expected_head() {
     every_store(async |store| {
         let first = commit(&Head::default(), vec![token("a"), token("b")]);
         let head = store.append(&Head::default(), first.clone()).await.unwrap();
-        assert_eq!(head, first.head_after(&Head::default()));
+        assert_eq!(head, Tip::default().after(&first).0.head());
         assert_eq!((head.seq, head.commits, head.commit_id), (Seq(2), 1, Some(first.id)));
         assert_eq!(store.head().await.unwrap(), head);
         let second = commit(&head, vec![token("c")]);
         let next = store.append(&head, second.clone()).await.unwrap();
         assert_eq!((next.seq, next.commits, next.commit_id), (Seq(3), 2, Some(second.id)));
-        assert_ne!(next.digest, head.digest);
+        assert_ne!(next.root, head.root);
         assert_eq!(store.verify().await.unwrap(), next);
     });
 }
@@ -90,7 +90,7 @@ pub(crate) fn append_to_another_head_conflicts_and_writes_nothing() {
         let elsewhere = [
             Head::default(),
             old,
-            Head { digest: Digest([7; 32]), ..head },
+            Head { root: Digest([7; 32]), ..head },
             Head { commit_id: Some(CommitId(Uuid::nil())), ..head },
             Head { commits: 9, ..head },
             Head { seq: Seq(9), ..head },
@@ -140,7 +140,7 @@ pub(crate) fn events_are_read_in_dense_order_page_by_page() {
         let mut texts = Vec::new();
         for size in [1, 7, 2, 90, 1] {
             let commit = commit(&head, (0..size).map(|i| token(&format!("t{i}"))).collect());
-            texts.extend(commit.events.iter().map(|event| event.json.clone()));
+            texts.extend(commit.events.iter().filter_map(|event| event.body.json()).map(ToOwned::to_owned));
             head = store.append(&head, commit).await.unwrap();
         }
         let mut after = Seq(0);
@@ -452,7 +452,8 @@ pub(crate) fn event_text_comes_back_byte_for_byte() {
         let mut foreign = token_with(&first, reserved);
         foreign.seq = Seq(odd.len() as u64 + 1);
         first.events.push(foreign);
-        let texts: Vec<_> = first.events.iter().map(|event| event.json.clone()).collect();
+        let texts: Vec<_> =
+            first.events.iter().filter_map(|event| event.body.json()).map(ToOwned::to_owned).collect();
         let head = store.append(&Head::default(), first).await.unwrap();
         let read = store.read(Seq(0), 100).await.unwrap();
         assert_eq!(read.into_iter().map(|text| text.json).collect::<Vec<_>>(), texts);
@@ -463,7 +464,8 @@ pub(crate) fn event_text_comes_back_byte_for_byte() {
 /// The last event again, with more in it.
 fn token_with(commit: &Commit, more: &str) -> StoredEvent {
     let last = commit.events.last().unwrap();
-    StoredEvent { json: format!("{{{more},{}", &last.json[1..]), ..last.clone() }
+    let json = format!("{{{more},{}", &last.body.json().unwrap()[1..]);
+    StoredEvent { body: Body::Kept { json, salt: Salt::default() }, ..last.clone() }
 }
 
 fn row(table: Table, id: u128, json: Option<&str>) -> RowChange {

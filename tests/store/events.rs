@@ -8,7 +8,7 @@ use kdaemon_events::container::MigrationReason;
 use kdaemon_events::node::{NodeCordoned, NodeObserved, ProbeOutcome};
 use kdaemon_events::scheduling::{Evaluation, LabelSpread, Score};
 use kdaemon_events::{
-    Actor, CommitId, ContainerId, Envelope, Event, EventId, Generation, NodeId, RequestId, Seq,
+    Actor, CommitId, ContainerId, Envelope, Event, EventId, Generation, NodeId, RequestId, Salt, Seq,
 };
 use uuid::Uuid;
 
@@ -31,7 +31,7 @@ pub fn stored(seq: Seq, actor: Actor, event: impl Into<Event>) -> StoredEvent {
         cause: None,
         event: event.into(),
     };
-    StoredEvent::new(&envelope).unwrap()
+    StoredEvent::new(&envelope, Salt::derive(Uuid::new_v4(), seq)).unwrap()
 }
 
 pub fn token(name: &str) -> Event {

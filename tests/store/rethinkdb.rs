@@ -5,9 +5,9 @@ use crate::store::pruning::{RANGES, prune_all, written};
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use futures_util::StreamExt as _;
 use kdaemon::store::{
-    EventStore, Head, RethinkdbSettings, RethinkdbStore, RowChange, Snapshot, StoreError, Table,
+    Body, EventStore, Head, RethinkdbSettings, RethinkdbStore, RowChange, Snapshot, StoreError, Table,
 };
-use kdaemon_events::Seq;
+use kdaemon_events::{Salt, Seq};
 use reql::{Command, func, r};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -202,8 +202,8 @@ async fn what_was_altered_or_removed_is_found() {
     let server = Rethinkdb::get();
     type Alter = fn() -> Command;
     let alter: [(&str, Alter); 5] = [
-        ("do not fit its digest", || r.table("events").get(2).update(json!({"texts": ["{}"]}))),
-        ("do not fit its digest", || r.table("events").get(3).update(json!({"digest": "0".repeat(64)}))),
+        ("does not have its root", || r.table("events").get(2).update(json!({"texts": ["{}"]}))),
+        ("does not have its root", || r.table("events").get(3).update(json!({"root": "0".repeat(64)}))),
         ("`kinds` is not as", || r.table("events").get(2).update(json!({"kinds": []}))),
         ("missing", || r.table("events").get(2).delete(())),
         ("it claims events 1 to 1", || {
@@ -262,7 +262,8 @@ async fn last_event_before_a_time_is_found_despite_clock_skew() {
     assert_eq!(store.seq_at(at(3)).await.unwrap(), Seq(3));
     // A daemon whose clock is slow.
     let mut late = commit(&head, vec![token("late")]);
-    late.events[0].json = late.events[0].json.replace(&seconds(6), &seconds(2));
+    let json = late.events[0].body.json().unwrap().replace(&seconds(6), &seconds(2));
+    late.events[0].body = Body::Kept { json, salt: Salt::default() };
     store.append(&head, late).await.unwrap();
     assert_eq!(store.seq_at(at(2)).await.unwrap(), Seq(6));
     assert_eq!(store.seq_at(at(1)).await.unwrap(), Seq(1));

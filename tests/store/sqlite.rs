@@ -2,7 +2,8 @@
 
 use crate::store::events::*;
 use kdaemon::journal::fold_log;
-use kdaemon::store::{Commit, EventStore, Head, RowChange, SqliteStore, StoreError, Table};
+use kdaemon::store::{Commit, EventStore, Head, RowChange, SqliteStore, StoreError, Table, restore_file};
+use kdaemon::verify::Expectation;
 use kdaemon_events::Seq;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -210,12 +211,71 @@ async fn deleted_event_is_noticed_at_open() {
 }
 
 #[tokio::test]
-async fn unreadable_event_stops_the_start_and_is_named() {
+async fn altered_tail_stops_the_start() {
     let (folder, _) = written(5).await;
+    damage(folder.path(), "UPDATE events SET json = replace(json, 't2', 't9') WHERE seq = 3");
+    says(&refused(folder.path()), &["kdaemon.db", "do not have the root", "event 5", "kdaemon verify"]);
+    damage(folder.path(), "UPDATE events SET json = '{' WHERE seq = 3");
+    says(&refused(folder.path()), &["event 3"]);
+}
+
+#[tokio::test]
+async fn layout_of_before_the_first_release_is_refused() {
+    let (folder, _) = written(1).await;
+    damage(folder.path(), "PRAGMA user_version = 3");
+    says(&refused(folder.path()), &["layout 3", "before its first release"]);
+}
+
+/// What a file of a log holds besides rows.
+fn objects(folder: &Path) -> Vec<(String, String)> {
+    let connection = Connection::open(file(folder)).unwrap();
+    let mut statement = connection.prepare("SELECT type, name FROM sqlite_master ORDER BY name").unwrap();
+    let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    found.collect::<Result<_, _>>().unwrap()
+}
+
+#[tokio::test]
+async fn restore_copies_rows_and_nothing_else() {
+    let (folder, head) = written(300).await;
+    let plain = objects(folder.path());
     damage(
         folder.path(),
-        "UPDATE events SET json = replace(json, 'TokenCreated', 'TokenForged') WHERE seq = 3",
+        "CREATE TRIGGER alter_rows AFTER INSERT ON events BEGIN
+             UPDATE events SET json = replace(json, 'token', 'other') WHERE seq = 1;
+             DELETE FROM commits WHERE number = 1;
+         END;
+         CREATE VIEW view_of_events AS SELECT * FROM events;
+         CREATE INDEX by_kind ON events (kind);
+         CREATE TABLE theirs AS SELECT 1 AS x;
+         INSERT INTO cursors VALUES ('webhook', 7);",
     );
-    let error = start(folder.path()).await.unwrap_err();
-    says(&error, &["event 3", "TokenForged", "newer kDaemon"]);
+    assert_eq!(objects(folder.path()).len(), plain.len() + 4);
+    let restored = tempfile::tempdir().unwrap();
+    let expectation = Expectation { seq: head.seq, root: head.root };
+    let found = restore_file(&file(folder.path()), restored.path(), Some(expectation), |_, _| {}).unwrap();
+    assert_eq!((found.ok, found.events), (true, 300));
+    assert_eq!(objects(restored.path()), plain);
+    let store = SqliteStore::open(restored.path()).unwrap();
+    let next = store.append(&head, commit(&head, vec![token("x")])).await.unwrap();
+    assert_eq!(store.verify().await.unwrap(), next);
+    assert_eq!(store.cursor("webhook").await.unwrap(), Some(Seq(7)));
+    store.close().await;
+    // Not even a daemon that is started on such a file runs what it brings along.
+    let store = SqliteStore::open(folder.path()).unwrap();
+    let next = store.append(&head, commit(&head, vec![token("x")])).await.unwrap();
+    assert_eq!(store.verify().await.unwrap(), next);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn view_in_place_of_a_table_is_not_read() {
+    let (folder, _) = written(3).await;
+    damage(
+        folder.path(),
+        "ALTER TABLE events RENAME TO real_events; CREATE VIEW events AS SELECT * FROM real_events;",
+    );
+    let restored = tempfile::tempdir().unwrap();
+    let refused = restore_file(&file(folder.path()), restored.path(), None, |_, _| {}).unwrap_err();
+    says(&refused, &["view"]);
+    assert_eq!(std::fs::read_dir(restored.path()).unwrap().count(), 0);
 }

@@ -321,7 +321,7 @@ fn look(inner: &Inner, term: &Value) -> Value {
         TABLE_LIST => json!(["events", "meta", "snapshots", "nodes", "applications", "containers"]),
         INDEX_LIST => json!(["answered_at", "kinds"]),
         STATUS => json!({"status": {"ready_for_writes": true}, "shards": [{"replicas": ["double"]}]}),
-        GET if term[1][1] == "layout" => json!({"id": "layout", "version": 1}),
+        GET if term[1][1] == "layout" => json!({"id": "layout", "version": 2}),
         INSERT => json!({"errors": 1, "first_error": "Duplicate primary key `id`"}),
         GET_ALL => json!([]),
         PLUCK | LIMIT => look(inner, &term[1][0]),

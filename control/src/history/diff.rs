@@ -147,7 +147,7 @@ fn print(row: Option<&impl Serialize>, changes: &Changes) -> Digest {
     if !changes.is_empty() {
         fields.retain(|field, _| changes.contains_key(field));
     }
-    Digest::of_event(serde_json::to_string(&fields).unwrap_or_default().as_bytes())
+    Digest::of(serde_json::to_string(&fields).unwrap_or_default().as_bytes())
 }
 
 /// The differences between two moments.

@@ -88,7 +88,7 @@ pub async fn backup(args: BackupArgs, server: Option<String>) -> anyhow::Result<
         found.commits,
         file.display(),
         head.seq,
-        head.digest
+        head.root
     );
     Ok(())
 }
@@ -110,7 +110,7 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
     /// The head that the backup had, kept elsewhere
-    #[arg(long, value_name = "SEQ:DIGEST")]
+    #[arg(long, value_name = "SEQ:ROOT")]
     expect: Option<Expectation>,
 }
 
@@ -134,7 +134,7 @@ pub async fn restore(args: RestoreArgs) -> anyhow::Result<()> {
         found.commits,
         data_dir.display(),
         found.head.seq,
-        found.head.digest
+        found.head.root
     );
     eprintln!(
         "before a daemon is started on it, the one that it was taken from must have ended: both would command the same \

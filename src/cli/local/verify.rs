@@ -17,8 +17,9 @@ use serde::Deserialize;
 pub struct VerifyArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// What an earlier verification gave as the head, kept elsewhere; without it an end that was cut off is not noticed
-    #[arg(long, value_name = "SEQ:DIGEST")]
+    /// The head that an earlier verification printed, kept elsewhere; without it a missing end or a replaced log is not
+    /// noticed
+    #[arg(long, value_name = "SEQ:ROOT")]
     expect: Option<Expectation>,
 }
 
@@ -38,7 +39,7 @@ pub async fn verify(args: VerifyArgs, server: Option<String>) -> anyhow::Result<
     match found.trouble() {
         None => {
             let (head, commits) = (found.head, found.commits);
-            println!("verified {} events in {commits} commits; head {}:{}", head.seq, head.seq, head.digest);
+            println!("verified {} events in {commits} commits; head {}:{}", head.seq, head.seq, head.root);
             Ok(())
         }
         Some(trouble) => Err(CliError::new(trouble).into()),
@@ -82,7 +83,7 @@ const LINE_LIMIT: usize = 64 * 1024;
 
 /// Has a daemon verify its own log.
 async fn ask(daemon: &Daemon, expect: Option<Expectation>, bar: &ProgressBar) -> anyhow::Result<AuditReport> {
-    let query = expect.map(|expected| format!("?expect={}:{}", expected.seq, expected.digest));
+    let query = expect.map(|expected| format!("?expect={}:{}", expected.seq, expected.root));
     let path = format!("/audit/verify{}", query.unwrap_or_default());
     let mut body = daemon.get(&path, "application/x-ndjson").await?.into_body();
     let broke_off =

@@ -50,7 +50,7 @@ impl RethinkdbStore {
     }
 
     pub(super) async fn heads(&self, from: u64, until: u64) -> Result<Vec<HeadRow>, StoreError> {
-        self.range(from, until, &["id", "commit_id", "last_seq", "digest"]).await
+        self.range(from, until, &["id", "commit_id", "last_seq", "root"]).await
     }
 
     /// Hands on commit after commit from a number on, until `each` has had enough or the log ends.

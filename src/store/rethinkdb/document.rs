@@ -1,13 +1,13 @@
 //! A commit as a document.
 //!
 //! Its events are texts in it. RethinkDB sorts the keys of objects and keeps numbers as doubles, so what comes back of an
-//! object is not what went in; a text has the very bytes that the digests cover. Who looks with ReQL reads them with
+//! object is not what went in; a text has the very bytes that were hashed. Who looks with ReQL reads them with
 //! `r.json`; README has the query.
 
 use super::{BEYOND, EVENTS, Numbered, RethinkdbStore, write};
-use crate::store::{Answer, Commit, EventText, Head, StoreError};
+use crate::store::{Answer, Body, Commit, EventText, Head, RawColumns, StoreError, StoredEvent};
 use chrono::{DateTime, Utc};
-use kdaemon_events::{CommitId, Digest, Seq};
+use kdaemon_events::{CommitId, Digest, Node, Salt, Seq};
 use reql::cmd::between;
 use reql::{Command, func, r};
 use serde::{Deserialize, Serialize};
@@ -16,12 +16,31 @@ use std::collections::BTreeSet;
 /// The index of the commits that carry answers, by the time of the last of them: others are not in it.
 pub(super) const ANSWERED: &str = "answered_at";
 
+/// A stored subtree in a document: level, number, root.
+pub(super) type NodeEntry = (u32, u64, Digest);
+
 /// As [`Text`], on its way into a document.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Left<'a> {
     Kept(&'a str),
-    Pruned { pruned: Digest },
+    Pruned { pruned: PrunedLeaf },
+}
+
+/// What is left of a pruned event: its header, and the hash of its content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PrunedLeaf {
+    pub(super) kind: String,
+    /// In microseconds since 1970.
+    pub(super) at: i64,
+    pub(super) actor: String,
+    pub(super) content: Digest,
+}
+
+impl From<(RawColumns, Digest)> for PrunedLeaf {
+    fn from((RawColumns { kind, at, actor }, content): (RawColumns, Digest)) -> Self {
+        Self { kind, at, actor, content }
+    }
 }
 
 #[derive(Serialize)]
@@ -30,10 +49,15 @@ struct Document<'a> {
     commit_id: CommitId,
     first_seq: Seq,
     last_seq: Seq,
-    digest: Digest,
+    root: Digest,
     at: Option<DateTime<Utc>>,
     kinds: BTreeSet<&'static str>,
     texts: Vec<Left<'a>>,
+    /// Of each text, `null` for a pruned event.
+    salts: Vec<Option<Salt>>,
+    /// The stored subtrees that it completes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nodes: Vec<NodeEntry>,
     #[serde(skip_serializing_if = "<[Answer]>::is_empty")]
     answers: &'a [Answer],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,27 +65,44 @@ struct Document<'a> {
 }
 
 /// The document of a commit. It is sent as text inside `r.json`: built of terms it takes twice as long.
-pub(super) fn document(after: &Head, before: &Head, commit: &Commit) -> Result<Command, StoreError> {
+pub(super) fn document(
+    after: &Head,
+    before: &Head,
+    commit: &Commit,
+    nodes: &[Node],
+) -> Result<Command, StoreError> {
     let unfit = |error: serde_json::Error| {
         StoreError::Damaged(format!("commit {} cannot be written: {error}", after.commits))
+    };
+    let salt = |event: &StoredEvent| match &event.body {
+        Body::Kept { salt, .. } => Some(*salt),
+        Body::Pruned { .. } => None,
     };
     let document = Document {
         id: after.commits,
         commit_id: commit.id,
         first_seq: before.seq.next(),
         last_seq: after.seq,
-        digest: after.digest,
+        root: after.root,
         at: commit.events.last().map(|event| event.at),
         kinds: commit.events.iter().map(|event| event.kind.as_str()).collect(),
-        texts: commit
-            .events
-            .iter()
-            .map(|event| event.pruned.map_or(Left::Kept(&event.json), |pruned| Left::Pruned { pruned }))
-            .collect(),
+        texts: commit.events.iter().map(left).collect(),
+        salts: commit.events.iter().map(salt).collect(),
+        nodes: nodes.iter().map(|node| (node.place.level, node.place.number, node.hash)).collect(),
         answers: &commit.answers,
         answered_at: commit.answers.iter().map(|answer| answer.at.timestamp_micros()).max(),
     };
     Ok(r.json(r.expr(serde_json::to_string(&document).map_err(unfit)?)))
+}
+
+fn left(event: &StoredEvent) -> Left<'_> {
+    match &event.body {
+        Body::Kept { json, .. } => Left::Kept(json),
+        Body::Pruned { content } => {
+            let columns = RawColumns::of(event.kind.as_str(), event.at, event.actor.clone());
+            Left::Pruned { pruned: (columns, *content).into() }
+        }
+    }
 }
 
 /// An event's text, or what is left of it.
@@ -70,10 +111,10 @@ pub(super) fn document(after: &Head, before: &Head, commit: &Commit) -> Result<C
 pub(super) enum Text {
     /// As it was written.
     Kept(String),
-    /// It was pruned: its digest alone.
+    /// It was pruned.
     Pruned {
-        /// The digest.
-        pruned: Digest,
+        /// What is left.
+        pruned: PrunedLeaf,
     },
 }
 
@@ -115,7 +156,7 @@ impl Numbered for Recorded {
     fn bytes(&self) -> usize {
         let size = |text: &Text| match text {
             Text::Kept(json) => json.len(),
-            Text::Pruned { .. } => 100,
+            Text::Pruned { .. } => 200,
         };
         self.texts.iter().map(size).sum()
     }
@@ -167,8 +208,8 @@ pub(super) async fn answers(
     Ok(kept.into_values().collect())
 }
 
-/// Takes the answers out of some commits whose answers were all kept before a time; answers how many those are. They are no
-/// part of the log that the digests are of.
+/// Takes the answers out of some commits whose answers were all kept before a time; answers how many those are. The Merkle tree
+/// does not cover them.
 pub(super) async fn forget_answers(
     store: &RethinkdbStore,
     before: DateTime<Utc>,

@@ -1,15 +1,20 @@
-//! The log as it stands in the documents, whatever stands there: for the audit. And the pruning of observations.
+//! The unvalidated records of the log in the documents: for verification, proofs and backups. And the pruning of
+//! observations.
 
-use super::document::{Recorded, Text};
+use super::document::{NodeEntry, PrunedLeaf, Recorded, Text};
 use super::{BEYOND, EVENTS, RethinkdbStore, write};
-use crate::store::{RAW_PAGE_EVENTS, RawBody, RawCommit, RawEvent, RawPage, RawPosition, StoreError};
-use kdaemon_events::{Digest, Envelope, Kind, Seq};
+use crate::store::{
+    Body, RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawColumns, RawCommit, RawEvent, RawNode, RawPage, RawPosition,
+    StoreError,
+};
+use kdaemon_events::{Digest, Envelope, Kind, NodePlace, Salt, Seq, content_digest};
 use reql::{func, r};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-const FIELDS: &[&str] = &["id", "commit_id", "first_seq", "last_seq", "digest", "kinds", "texts"];
+const FIELDS: &[&str] =
+    &["id", "commit_id", "first_seq", "last_seq", "root", "kinds", "texts", "salts", "nodes"];
 /// How many documents one query of an audit reads.
 const STEP: u64 = 128;
 
@@ -18,9 +23,12 @@ struct Whole {
     commit_id: String,
     first_seq: i64,
     last_seq: i64,
-    digest: String,
+    root: String,
     kinds: BTreeSet<String>,
     texts: Vec<Text>,
+    salts: Vec<Option<Salt>>,
+    #[serde(default)]
+    nodes: Vec<NodeEntry>,
 }
 
 /// The whole commits behind a position, as many as make a page.
@@ -33,8 +41,8 @@ pub(super) async fn raw_commits(store: &RethinkdbStore, after: RawPosition) -> R
         page.stray = nobodys.first().map(|_| 0);
     }
     let mut from = u64::try_from(after.number).unwrap_or(0) + 1;
-    let mut events = 0;
-    while events < RAW_PAGE_EVENTS && !page.is_last {
+    let (mut events, mut bytes) = (0, 0);
+    while events < RAW_PAGE_EVENTS && bytes < RAW_PAGE_BYTES && !page.is_last {
         let mut rows = rows(store, from).await?;
         if rows.is_empty() {
             // Either the log ends here, or there is a hole: then whatever comes behind it stands in its place.
@@ -49,6 +57,7 @@ pub(super) async fn raw_commits(store: &RethinkdbStore, after: RawPosition) -> R
         for commit in rows.into_iter().map(raw) {
             from = u64::try_from(commit.number).unwrap_or(0) + 1;
             events += commit.events.len();
+            bytes += commit.events.iter().map(|event| event.body.size()).sum::<usize>();
             page.commits.push(commit);
         }
     }
@@ -77,22 +86,42 @@ fn raw(row: Value) -> RawCommit {
         }
     };
     let unreadable = beside(&whole).err();
-    let Whole { commit_id, first_seq, last_seq, digest, texts, .. } = whole;
-    let events = texts.into_iter().zip(first_seq..).map(|(text, seq)| {
-        let body = match text {
-            Text::Kept(json) => RawBody::Text(json),
-            Text::Pruned { pruned } => RawBody::Pruned(pruned),
-        };
-        RawEvent { seq, body, columns: None }
+    let Whole { commit_id, first_seq, last_seq, root, texts, salts, nodes, .. } = whole;
+    let bodies = texts.into_iter().zip(salts.into_iter().chain(std::iter::repeat(None)));
+    let events = bodies.zip(first_seq..).map(|((text, salt), seq)| match text {
+        Text::Kept(json) => {
+            RawEvent { seq, body: Body::Kept { json, salt: salt.unwrap_or_default() }, columns: None }
+        }
+        Text::Pruned { pruned: PrunedLeaf { kind, at, actor, content } } => {
+            RawEvent { seq, body: Body::Pruned { content }, columns: Some(RawColumns { kind, at, actor }) }
+        }
     });
-    RawCommit { number, id: commit_id, first_seq, last_seq, digest, events: events.collect(), unreadable }
+    let nodes = nodes.into_iter().map(|(level, number, hash)| RawNode {
+        level: i64::from(level),
+        number: i64::try_from(number).unwrap_or(i64::MAX),
+        hash: Some(hash),
+    });
+    RawCommit {
+        number,
+        id: commit_id,
+        first_seq,
+        last_seq,
+        root,
+        events: events.collect(),
+        nodes: Some(nodes.collect()),
+        unreadable,
+    }
 }
 
 /// Compares what commits are looked up by with the texts.
 fn beside(whole: &Whole) -> Result<(), String> {
+    if whole.salts.len() != whole.texts.len() {
+        let (salts, texts) = (whole.salts.len(), whole.texts.len());
+        return Err(format!("it has {salts} salts for {texts} events"));
+    }
     for (text, seq) in whole.texts.iter().zip(whole.first_seq..) {
         let Text::Kept(json) = text else { continue };
-        // What cannot be read is told by the audit, if its digest does not tell already.
+        // Verification reports what cannot be read.
         let Ok(envelope) = Envelope::decode(json) else { continue };
         if !whole.kinds.contains(envelope.event.kind().as_str()) {
             return Err(format!("event {seq}: `kinds` is not as `texts` says: it was altered"));
@@ -101,8 +130,48 @@ fn beside(whole: &Whole) -> Result<(), String> {
     Ok(())
 }
 
-/// Observations of a commit that go: their places in it and their digests.
-type Going = Vec<(usize, Digest)>;
+/// The position before the commit that holds an event.
+pub(super) async fn position_before(
+    store: &RethinkdbStore,
+    seq: Seq,
+) -> Result<Option<RawPosition>, StoreError> {
+    let Some(number) = store.commit_of(seq).await? else { return Ok(None) };
+    let before = match number {
+        1 => Seq(0),
+        _ => {
+            let row = store.heads(number - 1, number).await?.pop();
+            row.ok_or_else(|| super::missing(number - 1))?.last_seq
+        }
+    };
+    let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    Ok(Some(RawPosition { number: whole(number - 1), seq: whole(before.0) }))
+}
+
+/// The roots of stored subtrees: each stands in the commit that completed it.
+pub(super) async fn nodes(
+    store: &RethinkdbStore,
+    places: &[NodePlace],
+) -> Result<Vec<Option<Digest>>, StoreError> {
+    #[derive(Deserialize)]
+    struct Nodes {
+        #[serde(default)]
+        nodes: Vec<NodeEntry>,
+    }
+    let mut hashes = Vec::with_capacity(places.len());
+    for place in places {
+        let mut found = Nodes { nodes: Vec::new() };
+        if let Some(number) = store.commit_of(Seq(place.end())).await? {
+            let rows = r.table(EVENTS).between(r.args((number, number + 1))).pluck(r.expr(["nodes"]));
+            found = store.read_rows::<Nodes>(rows).await?.pop().unwrap_or(found);
+        }
+        let hash = found
+            .nodes
+            .into_iter()
+            .find(|(level, number, _)| (*level, *number) == (place.level, place.number));
+        hashes.push(hash.map(|(_, _, hash)| hash));
+    }
+    Ok(hashes)
+}
 
 /// Removes at most `limit` observations in these stretches, a document at a time; answers how many.
 ///
@@ -116,11 +185,11 @@ pub(super) async fn prune(
     let mut gone = 0;
     for &(first, last) in ranges {
         let Some(number) = store.commit_of(first).await? else { continue };
-        let mut changed: Vec<(u64, Going)> = Vec::new();
+        let mut changed: Vec<(u64, Vec<usize>)> = Vec::new();
         store
             .scan(number, Recorded::FIELDS, |commit: Recorded| {
                 let is_behind = commit.last_seq >= last;
-                let mut going = Going::new();
+                let mut going = Vec::new();
                 for (index, text) in commit.texts.iter().enumerate() {
                     let seq = Seq(commit.first_seq.0 + index as u64);
                     if let Text::Kept(json) = text
@@ -128,7 +197,7 @@ pub(super) async fn prune(
                         && (first..=last).contains(&seq)
                         && Envelope::decode(json).is_ok_and(|e| e.event.kind() == Kind::NodeObserved)
                     {
-                        going.push((index, Digest::of_event(json.as_bytes())));
+                        going.push(index);
                         gone += 1;
                     }
                 }
@@ -148,26 +217,33 @@ pub(super) async fn prune(
     Ok(gone)
 }
 
-/// Puts the digests of some events of a commit in their place.
-async fn remove(store: &RethinkdbStore, number: u64, going: &[(usize, Digest)]) -> Result<(), StoreError> {
+/// Replaces some events of a commit, by their places in it, with what their leaves are computed from.
+async fn remove(store: &RethinkdbStore, number: u64, going: &[usize]) -> Result<(), StoreError> {
     #[derive(Deserialize)]
-    struct Texts {
+    struct Bodies {
         texts: Vec<Value>,
+        salts: Vec<Option<Salt>>,
     }
     let document = r.table(EVENTS).get(number);
-    let found: Vec<Option<Texts>> = store.read_rows(document.clone().pluck(r.expr(["texts"]))).await?;
-    let Some(Texts { mut texts }) = found.into_iter().flatten().next() else {
+    let fields = r.expr(["texts", "salts"]);
+    let found: Vec<Option<Bodies>> = store.read_rows(document.clone().pluck(fields)).await?;
+    let Some(Bodies { mut texts, mut salts }) = found.into_iter().flatten().next() else {
         return Err(super::missing(number));
     };
-    for (index, digest) in going {
-        if let Some(text) = texts.get_mut(*index) {
-            *text = json!({ "pruned": digest });
+    for index in going {
+        if let (Some(text), Some(salt)) = (texts.get_mut(*index), salts.get_mut(*index))
+            && let Some(json) = text.as_str()
+            && let Some(kept) = *salt
+            && let Ok(envelope) = Envelope::decode(json)
+        {
+            let columns = RawColumns::of(envelope.event.kind().as_str(), envelope.at, envelope.actor.label());
+            let pruned = PrunedLeaf::from((columns, content_digest(kept, json)));
+            (*text, *salt) = (json!({ "pruned": pruned }), None);
         }
     }
-    let pruned = serde_json::to_string(&json!({ "texts": texts }))
+    let pruned = serde_json::to_string(&json!({ "texts": texts, "salts": salts }))
         .map_err(|error| StoreError::Damaged(error.to_string()))?;
-    // Before 0.1 a commit had its events a second time, as objects.
-    let pruned = func!(|old| old.without(r.expr(["events"])).merge(r.json(r.expr(pruned))));
+    let pruned = func!(|old| old.merge(r.json(r.expr(pruned))));
     write(&store.pool, document.replace(pruned)).await.map(drop)
 }
 

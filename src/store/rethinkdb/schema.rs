@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// The version of the layout.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 /// The document of the table `meta` that says so.
 const LAYOUT_ID: &str = "layout";
 /// The index of the commits by the kinds of their events, for people who look with ReQL.
@@ -104,6 +104,10 @@ pub(super) async fn exists(pool: &Arc<Pool>) -> Result<bool, StoreError> {
     match layout.into_iter().flatten().next() {
         Some(Layout { version }) if version > LAYOUT => Err(StoreError::Damaged(format!(
             "the database {dbname} was written by a newer kDaemon (layout {version}, this one knows {LAYOUT}); use that one"
+        ))),
+        Some(Layout { version }) if version < LAYOUT => Err(StoreError::Damaged(format!(
+            "the database {dbname} has the layout {version} of a kDaemon before its first release, this one reads {LAYOUT}; \
+             use another database"
         ))),
         layout => Ok(layout.is_some()),
     }

@@ -1,7 +1,8 @@
 //! Appending: a commit's rows, in one transaction.
 
 use super::{Writer, number};
-use crate::store::{Commit, Head};
+use crate::store::{Body, Commit, Head};
+use kdaemon_events::Node;
 use rusqlite::{Connection, params};
 
 /// Appends a commit; `Err` is the head that the log has, when it is another than expected.
@@ -10,14 +11,16 @@ pub(super) fn append(
     expected: &Head,
     commit: &Commit,
 ) -> Result<Result<Head, Head>, rusqlite::Error> {
-    // The lock of the folder is ours: nobody else moves the head. (And if somebody did, the keys would clash.)
-    if writer.head != *expected {
-        return Ok(Err(writer.head));
+    // The lock of the folder is ours: no other process moves the head. (And if one did, the keys would clash.)
+    if writer.tip.head() != *expected {
+        return Ok(Err(writer.tip.head()));
     }
-    let head = commit.head_after(expected);
-    in_transaction(&writer.connection, |connection| insert(connection, expected, &head, commit))?;
-    writer.head = head;
-    Ok(Ok(head))
+    let (tip, nodes) = writer.tip.after(commit);
+    in_transaction(&writer.connection, |connection| {
+        insert(connection, expected, &tip.head(), commit, &nodes)
+    })?;
+    writer.tip = tip;
+    Ok(Ok(writer.tip.head()))
 }
 
 /// Writes a commit's rows.
@@ -26,22 +29,24 @@ fn insert(
     before: &Head,
     after: &Head,
     commit: &Commit,
+    nodes: &[Node],
 ) -> Result<(), rusqlite::Error> {
-    let mut event = connection
-        .prepare_cached("INSERT INTO events (seq, kind, at, actor, json) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    let mut pruned = connection.prepare_cached("INSERT INTO pruned (seq, digest) VALUES (?1, ?2)")?;
+    let mut event = connection.prepare_cached(
+        "INSERT INTO events (seq, kind, at, actor, salt, json) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    let mut pruned = connection
+        .prepare_cached("INSERT INTO pruned (seq, kind, at, actor, content) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for stored in &commit.events {
-        if let Some(digest) = stored.pruned {
-            pruned.execute(params![number(stored.seq), digest.0])?;
-            continue;
-        }
-        event.execute(params![
-            number(stored.seq),
-            stored.kind.as_str(),
-            stored.at.timestamp_micros(),
-            stored.actor,
-            stored.json
-        ])?;
+        let (seq, kind, at) = (number(stored.seq), stored.kind.as_str(), stored.at.timestamp_micros());
+        match &stored.body {
+            Body::Kept { json, salt } => event.execute(params![seq, kind, at, stored.actor, salt.0, json])?,
+            Body::Pruned { content } => pruned.execute(params![seq, kind, at, stored.actor, content.0])?,
+        };
+    }
+    for Node { place, hash } in nodes {
+        connection
+            .prepare_cached("INSERT INTO tree (level, number, hash) VALUES (?1, ?2, ?3)")?
+            .execute(params![place.level, i64::try_from(place.number).unwrap_or(i64::MAX), hash.0])?;
     }
     let mut answer =
         connection.prepare_cached("INSERT OR REPLACE INTO answers (key, at, json) VALUES (?1, ?2, ?3)")?;
@@ -51,14 +56,14 @@ fn insert(
     }
     connection
         .prepare_cached(
-            "INSERT INTO commits (number, id, first_seq, last_seq, digest) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO commits (number, id, first_seq, last_seq, root) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![
             i64::try_from(after.commits).unwrap_or(i64::MAX),
             commit.id.to_string(),
             number(before.seq.next()),
             number(after.seq),
-            after.digest.to_string()
+            after.root.to_string()
         ])
         .map(drop)
 }

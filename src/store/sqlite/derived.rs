@@ -6,7 +6,7 @@
 //! than the events themselves, for its pages lie all over the file. Whoever asks by it has it brought up to date first.
 
 use super::{APPLICATION_ID, event_text, explain, number};
-use crate::store::{IndexKey, IndexSum, RowChange, Snapshot, StoreError, StoredEvent, Term, terms};
+use crate::store::{IndexKey, IndexSum, Indexed, RowChange, Snapshot, StoreError, StoredEvent, Term};
 use kdaemon_events::{Envelope, Seq};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use std::path::{Path, PathBuf};
@@ -63,24 +63,18 @@ fn marker(path: &Path) -> PathBuf {
 /// What the index lacks.
 #[derive(Default)]
 struct Unindexed {
-    /// Without their texts.
-    events: Vec<StoredEvent>,
+    events: Vec<Indexed>,
     last: Seq,
 }
 
 impl Unindexed {
     /// The rows of the index, term by term: so each of its pages is changed once.
     fn rows(&self) -> Vec<(Term<'_>, Seq)> {
-        let rows = self.events.iter().flat_map(|event| terms_of(event).map(|term| (term, event.seq)));
+        let rows = self.events.iter().flat_map(|event| event.terms().map(|term| (term, event.seq)));
         let mut rows: Vec<_> = rows.collect();
         rows.sort_unstable();
         rows
     }
-}
-
-/// By what an event is looked up.
-fn terms_of(event: &StoredEvent) -> impl Iterator<Item = Term<'_>> {
-    terms(event.kind.as_str(), &event.actor, &event.subjects)
 }
 
 impl Derived {
@@ -175,13 +169,19 @@ impl Derived {
 
     /// Takes note of events that were appended.
     pub(super) fn note(&self, events: Vec<StoredEvent>) {
+        let Some(last) = events.last().map(|last| last.seq) else { return };
+        let there = events.into_iter().filter(|event| event.body.json().is_some());
+        self.note_indexed(last, there.map(Indexed::from));
+    }
+
+    /// Takes note of the events up to `last`.
+    fn note_indexed(&self, last: Seq, events: impl Iterator<Item = Indexed>) {
         if self.is_damaged.load(Ordering::Relaxed) {
             return;
         }
         let mut unindexed = self.unindexed();
-        unindexed.last = events.last().map_or(unindexed.last, |last| last.seq);
-        let there = events.into_iter().filter(|event| event.pruned.is_none());
-        unindexed.events.extend(there.map(|event| StoredEvent { json: String::new(), ..event }));
+        unindexed.last = last;
+        unindexed.events.extend(events);
     }
 
     /// Sees to it that the index does not stay too far behind.
@@ -207,13 +207,13 @@ impl Derived {
     }
 
     /// Takes events that are gone out of the index.
-    pub(super) fn forget(&self, events: &[StoredEvent]) -> Result<(), StoreError> {
+    pub(super) fn forget(&self, events: &[Indexed]) -> Result<(), StoreError> {
         self.write(|transaction| {
             let mut row = transaction.prepare_cached(
                 "DELETE FROM event_index WHERE term = (SELECT id FROM terms WHERE term = ?1) AND seq = ?2",
             )?;
             for event in events {
-                for term in terms_of(event) {
+                for term in event.terms() {
                     row.execute(params![term.to_string(), number(event.seq)])?;
                 }
             }
@@ -240,8 +240,7 @@ impl Derived {
             after = last.seq;
             // What cannot be read is not looked up; folding the log says what is wrong with it.
             let events = page.iter().filter_map(|text| Envelope::decode(&text.json).ok());
-            let events: Vec<_> = events.filter_map(|event| StoredEvent::new(&event).ok()).collect();
-            self.note(events);
+            self.note_indexed(after, events.map(|event| Indexed::of(&event)));
             self.index()?;
         }
     }

@@ -1,10 +1,13 @@
 //! A log as a file by itself: verified while no daemon has it open, copied while one has, and restored from a copy.
 
+use super::open::{harden, make_schema};
 use super::raw::raw_commits;
-use super::{APPLICATION_ID, FILE_NAME, LAYOUT, explain, make_private_dir, read_head};
+use super::tree::read_head;
+use super::{APPLICATION_ID, FILE_NAME, LAYOUT, explain, make_private_dir};
 use crate::store::{Head, RawPage, RawPosition, StoreError};
-use crate::verify::{Audit, Chain, Expectation};
+use crate::verify::{Audit, Expectation, Verifier};
 use kdaemon_events::Seq;
+use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -31,16 +34,16 @@ pub fn verify_file(
     let (pages, read) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
         scope.spawn(move || read_pages(&connection, &pages));
-        let mut chain = Chain::new(expectation);
+        let mut verifier = Verifier::new(expectation);
         for page in read {
             let page = page.map_err(|error| explain(path, &error))?;
-            let checked = chain.check_page(&page);
-            progress(chain.head().seq, last);
+            let checked = verifier.check_page(&page);
+            progress(verifier.head().seq, last);
             if let Err(bad) = checked {
-                return Ok(chain.verdict(Some(bad)));
+                return Ok(verifier.verdict(Some(bad)));
             }
         }
-        Ok(chain.verdict(None))
+        Ok(verifier.verdict(None))
     })
 }
 
@@ -89,6 +92,45 @@ pub(super) fn remove_copies(folder: &Path) {
     }
 }
 
+/// The tables of a log, each with its columns.
+const TABLES: [(&str, &str); 6] = [
+    ("commits", "number, id, first_seq, last_seq, root"),
+    ("events", "seq, kind, at, actor, salt, json"),
+    ("pruned", "seq, kind, at, actor, content"),
+    ("tree", "level, number, hash"),
+    ("cursors", "name, seq"),
+    ("answers", "key, at, json"),
+];
+
+/// Copies the rows of a log into a new one of our own schema, in a file that is empty: whatever else the file has that they
+/// come from (triggers, views, indexes, other tables) stays behind.
+fn copy_rows(from: &Connection, file: &Path) -> Result<(), StoreError> {
+    let copy = || -> Result<(), rusqlite::Error> {
+        let mut into = Connection::open(file)?;
+        // The file is synced when it is whole, and removed when it is not.
+        into.pragma_update(None, "journal_mode", "MEMORY")?;
+        into.pragma_update(None, "synchronous", "OFF")?;
+        let transaction = into.transaction()?;
+        make_schema(&transaction)?;
+        let snapshot = from.unchecked_transaction()?;
+        for (table, columns) in TABLES {
+            let places: Vec<_> = (1..=columns.split(", ").count()).map(|place| format!("?{place}")).collect();
+            let insert = format!("INSERT INTO {table} ({columns}) VALUES ({})", places.join(", "));
+            let mut insert = transaction.prepare(&insert)?;
+            let mut select = snapshot.prepare(&format!("SELECT {columns} FROM {table}"))?;
+            let mut rows = select.query([])?;
+            while let Some(row) = rows.next()? {
+                for place in 0..places.len() {
+                    insert.raw_bind_parameter(place + 1, ToSqlOutput::Borrowed(row.get_ref(place)?))?;
+                }
+                insert.raw_execute()?;
+            }
+        }
+        transaction.commit()
+    };
+    copy().map_err(|error| explain(file, &error))
+}
+
 /// Copies a log into a file that is there and empty.
 fn copy_into(connection: &Connection, file: &Path) -> Result<(), StoreError> {
     connection
@@ -101,7 +143,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Unavailable(format!("{} cannot be written: {error}", path.display()))
 }
 
-/// Makes a data folder of a backup: verifies it, copies it, and verifies the copy. `progress` is told how many events were
+/// Makes a data folder of a backup: verifies it, copies its rows, and verifies the copy. `progress` is told how many events were
 /// checked, of how many. Blocks.
 ///
 /// # Errors
@@ -132,7 +174,7 @@ pub fn restore_file(
     make_private_dir(data_dir)?;
     let copy = tempfile::Builder::new().prefix(COPY_PREFIX).suffix(".db").tempfile_in(data_dir);
     let copy = copy.map_err(|error| unwritable(data_dir, &error))?;
-    copy_into(&open_read_only(backup)?, copy.path())?;
+    copy_rows(&open_read_only(backup)?, copy.path())?;
     let found = whole(verify_file(copy.path(), expectation, &mut progress)?, copy.path())?;
     let file = data_dir.join(FILE_NAME);
     let keep = || -> std::io::Result<()> {
@@ -166,6 +208,7 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
     let fail = |error: rusqlite::Error| explain(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
+    harden(&connection).map_err(fail)?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(fail)?;
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(fail);
     if pragma("application_id")? != APPLICATION_ID {
@@ -175,6 +218,12 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
     if layout > LAYOUT {
         return Err(StoreError::Damaged(format!(
             "{} was written by a newer kDaemon (layout {layout}, this one knows {LAYOUT}); use that one",
+            path.display()
+        )));
+    }
+    if layout < LAYOUT {
+        return Err(StoreError::Damaged(format!(
+            "{} has the layout {layout} of a kDaemon before its first release, this one reads {LAYOUT}",
             path.display()
         )));
     }

@@ -1,6 +1,7 @@
 //! Opening the log's file: its folder, its lock, its layout, and whether it is whole.
 
-use super::{APPLICATION_ID, LAYOUT, LOCK_NAME, SCHEMA, explain, number, read_head};
+use super::tree::read_head;
+use super::{APPLICATION_ID, LAYOUT, LOCK_NAME, SCHEMA, explain, number};
 use crate::store::StoreError;
 use kdaemon_events::Seq;
 use rusqlite::{Connection, OpenFlags};
@@ -40,6 +41,7 @@ pub(super) fn take_lock(data_dir: &Path) -> Result<File, StoreError> {
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let fail = |error: rusqlite::Error| explain(path, &error);
     let mut connection = Connection::open(path).map_err(fail)?;
+    harden(&connection).map_err(fail)?;
     let application_id: i32 =
         connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fail)?;
     let layout: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
@@ -57,33 +59,41 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
             path.display()
         )));
     }
+    if tables > 0 && layout < LAYOUT {
+        return Err(StoreError::Damaged(format!(
+            "{} has the layout {layout} of a kDaemon before its first release, this one reads {LAYOUT}; start with another \
+             folder, named with --data-dir",
+            path.display()
+        )));
+    }
     connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
     connection.pragma_update(None, "cache_size", -16_384).map_err(fail)?; // KiB
     connection.pragma_update(None, "wal_autocheckpoint", 4_000).map_err(fail)?; // pages
     if tables == 0 {
         let transaction = connection.transaction().map_err(fail)?;
-        transaction.execute_batch(SCHEMA).map_err(fail)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
-        transaction.pragma_update(None, "user_version", LAYOUT).map_err(fail)?;
-        transaction.commit().map_err(fail)?;
-    }
-    if tables > 0 && layout < LAYOUT {
-        // Layout 1 had here what is derived, and neither it nor layout 2 had cursors and pruned events.
-        let transaction = connection.transaction().map_err(fail)?;
-        transaction
-            .execute_batch(
-                "DROP INDEX IF EXISTS events_by_kind; DROP TABLE IF EXISTS event_subjects;
-                 DROP TABLE IF EXISTS tables_reflect; DROP TABLE IF EXISTS nodes;
-                 DROP TABLE IF EXISTS applications; DROP TABLE IF EXISTS containers;
-                 CREATE TABLE IF NOT EXISTS cursors (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-                 CREATE TABLE IF NOT EXISTS pruned (seq INTEGER PRIMARY KEY, digest BLOB NOT NULL);",
-            )
-            .map_err(fail)?;
-        transaction.pragma_update(None, "user_version", LAYOUT).map_err(fail)?;
+        make_schema(&transaction).map_err(fail)?;
         transaction.commit().map_err(fail)?;
     }
     Ok(connection)
+}
+
+/// Makes the tables of a log in an empty file.
+pub(super) fn make_schema(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(SCHEMA)?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    connection.pragma_update(None, "user_version", LAYOUT)
+}
+
+/// Has SQLite run nothing that a file brings along: no trigger, no view, no function in its schema
+/// (<https://sqlite.org/security.html>).
+pub(super) fn harden(connection: &Connection) -> Result<(), rusqlite::Error> {
+    use rusqlite::config::DbConfig;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    Ok(())
 }
 
 /// A log with a hole was cut or edited: it is better not to start on it than to forget what it held. What lies before the
@@ -116,6 +126,7 @@ pub(super) fn check_density(connection: &Connection, path: &Path, snapshot: Seq)
 pub(super) fn open_reader(path: &Path, derived: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| explain(path, &error))?;
+    harden(&connection).map_err(|error| explain(path, &error))?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(|error| explain(path, &error))?;
     connection
         .execute("ATTACH ?1 AS derived", [derived.to_string_lossy()])

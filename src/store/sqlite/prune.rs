@@ -1,24 +1,29 @@
-//! Pruning: old observations go, their digests stay; old answers go. The pages that they leave are used for new events.
+//! Pruning: text and salt of old observations are removed, what their leaves are computed from stays; old answers are
+//! removed. The pages that they leave are used for new events.
 
 use super::number;
-use crate::store::StoredEvent;
+use crate::store::Indexed;
 use chrono::{DateTime, Utc};
-use kdaemon_events::{Digest, Envelope, Kind, Seq};
+use kdaemon_events::{Envelope, Kind, Salt, Seq, content_digest};
 use rusqlite::{Connection, TransactionBehavior, params};
 
-/// Removes at most `limit` observations in these stretches, in one transaction; answers those that could be read.
+/// Removes at most `limit` observations in these stretches, in one transaction; returns what the index has of those that
+/// could be read, and how many were removed.
 pub(super) fn prune(
     connection: &mut Connection,
     ranges: &[(Seq, Seq)],
     limit: usize,
-) -> Result<Vec<StoredEvent>, rusqlite::Error> {
+) -> Result<(Vec<Indexed>, usize), rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut gone = Vec::new();
     {
         let mut find = transaction.prepare_cached(
-            "SELECT seq, json FROM events WHERE seq BETWEEN ?1 AND ?2 AND kind = ?3 ORDER BY seq LIMIT ?4",
+            "SELECT seq, json, salt FROM events WHERE seq BETWEEN ?1 AND ?2 AND kind = ?3 ORDER BY seq LIMIT ?4",
         )?;
-        let mut keep = transaction.prepare_cached("INSERT INTO pruned (seq, digest) VALUES (?1, ?2)")?;
+        let mut keep = transaction.prepare_cached(
+            "INSERT INTO pruned (seq, kind, at, actor, content)
+             SELECT seq, kind, at, actor, ?2 FROM events WHERE seq = ?1",
+        )?;
         let mut remove = transaction.prepare_cached("DELETE FROM events WHERE seq = ?1")?;
         for (first, last) in ranges {
             let left = i64::try_from(limit.saturating_sub(gone.len())).unwrap_or(i64::MAX);
@@ -27,11 +32,11 @@ pub(super) fn prune(
             }
             let kind = Kind::NodeObserved.as_str();
             let found = find.query_map(params![number(*first), number(*last), kind, left], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, Salt(row.get(2)?)))
             })?;
             for found in found.collect::<Result<Vec<_>, _>>()? {
-                let (seq, json) = found;
-                keep.execute(params![seq, Digest::of_event(json.as_bytes()).0])?;
+                let (seq, json, salt) = found;
+                keep.execute(params![seq, content_digest(salt, &json).0])?;
                 remove.execute([seq])?;
                 gone.push(json);
             }
@@ -39,7 +44,7 @@ pub(super) fn prune(
     }
     transaction.commit()?;
     let events = gone.iter().filter_map(|json| Envelope::decode(json).ok());
-    Ok(events.filter_map(|event| StoredEvent::new(&event).ok()).collect())
+    Ok((events.map(|event| Indexed::of(&event)).collect(), gone.len()))
 }
 
 /// How many events from `first` to `last` were pruned.

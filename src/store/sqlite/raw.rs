@@ -1,9 +1,9 @@
-//! The log as it stands in the file, whatever stands there: for the audit.
+//! The unvalidated records of the log in the file: for verification, proofs and backups.
 
 use crate::store::{
-    RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawBody, RawColumns, RawCommit, RawEvent, RawPage, RawPosition,
+    Body, RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawColumns, RawCommit, RawEvent, RawNode, RawPage, RawPosition,
 };
-use kdaemon_events::Digest;
+use kdaemon_events::{Digest, NODE_LEVEL, Salt};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Rows, Statement, params};
 
@@ -12,18 +12,22 @@ const COMMIT_EVENTS_MOST: usize = 10_000;
 
 /// The whole commits behind a position, as many as make a page.
 pub(super) fn raw_commits(connection: &Connection, after: RawPosition) -> Result<RawPage, rusqlite::Error> {
-    let transaction = connection.unchecked_transaction()?; // all of a page is of one moment
+    raw_page(&*connection.unchecked_transaction()?, after) // all of a page is of one moment
+}
+
+/// As [`raw_commits`], in a transaction that is there.
+pub(super) fn raw_page(transaction: &Connection, after: RawPosition) -> Result<RawPage, rusqlite::Error> {
     let mut commits = transaction.prepare_cached(
-        "SELECT number, id, first_seq, last_seq, digest FROM commits WHERE number > ?1 ORDER BY number",
+        "SELECT number, id, first_seq, last_seq, root FROM commits WHERE number > ?1 ORDER BY number",
     )?;
     let mut is_pruned = transaction.prepare_cached("SELECT EXISTS (SELECT 1 FROM pruned WHERE seq > ?1)")?;
     let mut events =
         transaction.prepare_cached(match is_pruned.query_row([after.seq], |row| row.get(0))? {
             true => {
-                "SELECT seq, json, kind, at, actor FROM events WHERE seq > ?1
-             UNION ALL SELECT seq, digest, NULL, NULL, NULL FROM pruned WHERE seq > ?1 ORDER BY seq"
+                "SELECT seq, kind, at, actor, salt, json FROM events WHERE seq > ?1
+             UNION ALL SELECT seq, kind, at, actor, content, NULL FROM pruned WHERE seq > ?1 ORDER BY seq"
             }
-            false => "SELECT seq, json, kind, at, actor FROM events WHERE seq > ?1 ORDER BY seq",
+            false => "SELECT seq, kind, at, actor, salt, json FROM events WHERE seq > ?1 ORDER BY seq",
         })?;
     let mut commits = commits.query([after.number])?;
     let mut events = Behind::new(&mut events, after.seq)?;
@@ -36,6 +40,7 @@ pub(super) fn raw_commits(connection: &Connection, after: RawPosition) -> Result
         }
         let mut commit = raw_commit(row)?;
         events.up_to(&mut commit)?;
+        commit.nodes = Some(nodes_of(transaction, &commit)?);
         count += commit.events.len();
         bytes += commit.events.iter().map(|event| event.body.size()).sum::<usize>();
         last = last.max(commit.last_seq);
@@ -47,21 +52,55 @@ pub(super) fn raw_commits(connection: &Connection, after: RawPosition) -> Result
              UNION ALL SELECT min(seq) FROM pruned WHERE seq > ?1)",
         )?;
         page.stray = stray.query_row(params![last], |row| row.get(0))?;
+        let nodes: i64 = transaction.query_row("SELECT count(*) FROM tree", [], |row| row.get(0))?;
+        page.nodes = Some(nodes.unsigned_abs());
     }
     Ok(page)
 }
 
+/// The stored subtrees that a commit of these events completes: those that end within it.
+fn nodes_of(connection: &Connection, commit: &RawCommit) -> Result<Vec<RawNode>, rusqlite::Error> {
+    let mut nodes = Vec::new();
+    // A commit that claims more was altered, and is refused for that.
+    let (before, last) = (commit.first_seq.max(1) - 1, commit.last_seq);
+    let mut level = i64::from(NODE_LEVEL);
+    let most = i64::try_from(COMMIT_EVENTS_MOST).unwrap_or(i64::MAX);
+    while level < 63 && before >> level < last >> level {
+        let (from, until) = (before >> level, last >> level);
+        let mut find = connection.prepare_cached(
+            "SELECT level, number, hash FROM tree WHERE level = ?1 AND number >= ?2 AND number < ?3 LIMIT ?4",
+        )?;
+        let found = find.query_map(params![level, from, until, most], |row| {
+            let hash = digest(row.get_ref(2)?);
+            Ok(RawNode { level: row.get(0)?, number: row.get(1)?, hash })
+        })?;
+        nodes.extend(found.collect::<Result<Vec<_>, _>>()?);
+        level += 1;
+    }
+    nodes.sort_by_key(|node| (node.end(), node.level));
+    Ok(nodes)
+}
+
+/// A digest, if that is what stands there.
+pub(super) fn digest(value: ValueRef<'_>) -> Option<Digest> {
+    match value {
+        ValueRef::Blob(bytes) => bytes.try_into().ok().map(Digest),
+        _ => None,
+    }
+}
+
 fn raw_commit(row: &Row<'_>) -> Result<RawCommit, rusqlite::Error> {
-    let (id, first, last, digest) =
+    let (id, first, last, root) =
         (text(row, 1)?, whole_number(row, 2)?, whole_number(row, 3)?, text(row, 4)?);
-    let unreadable = id.is_none() || first.is_none() || last.is_none() || digest.is_none();
+    let unreadable = id.is_none() || first.is_none() || last.is_none() || root.is_none();
     Ok(RawCommit {
         number: row.get(0)?,
         id: id.unwrap_or_default(),
         first_seq: first.unwrap_or_default(),
         last_seq: last.unwrap_or_default(),
-        digest: digest.unwrap_or_default(),
+        root: root.unwrap_or_default(),
         events: Vec::new(),
+        nodes: None,
         unreadable: unreadable.then(|| "its row has values of other types than kDaemon writes".to_owned()),
     })
 }
@@ -108,24 +147,27 @@ impl<'s> Behind<'s> {
 
 /// An event, and whether all of it could be read.
 fn raw_event(row: &Row<'_>) -> Result<(RawEvent, bool), rusqlite::Error> {
-    if let (ValueRef::Blob(digest), ValueRef::Null, ValueRef::Null, ValueRef::Null) =
-        (row.get_ref(1)?, row.get_ref(2)?, row.get_ref(3)?, row.get_ref(4)?)
-    {
-        let digest = digest.try_into().map(Digest);
-        let is_one = digest.is_ok();
-        let body = RawBody::Pruned(digest.unwrap_or_default());
-        return Ok((RawEvent { seq: row.get(0)?, body, columns: None }, is_one));
-    }
-    let (json, kind, at, actor) = (text(row, 1)?, text(row, 2)?, whole_number(row, 3)?, text(row, 4)?);
-    let readable = json.is_some() && kind.is_some() && at.is_some() && actor.is_some();
+    let (kind, at, actor) = (text(row, 1)?, whole_number(row, 2)?, text(row, 3)?);
+    let mut readable = kind.is_some() && at.is_some() && actor.is_some();
+    let body = match (row.get_ref(4)?, row.get_ref(5)?) {
+        (content, ValueRef::Null) => {
+            let content = digest(content);
+            readable &= content.is_some();
+            Body::Pruned { content: content.unwrap_or_default() }
+        }
+        (salt, _) => {
+            let json = text(row, 5)?;
+            let salt = salt.as_blob().ok().and_then(|bytes| bytes.try_into().ok()).map(Salt);
+            readable &= json.is_some() && salt.is_some();
+            Body::Kept { json: json.unwrap_or_default(), salt: salt.unwrap_or_default() }
+        }
+    };
     let columns = RawColumns {
         kind: kind.unwrap_or_default(),
         at: at.unwrap_or_default(),
         actor: actor.unwrap_or_default(),
     };
-    let event =
-        RawEvent { seq: row.get(0)?, body: RawBody::Text(json.unwrap_or_default()), columns: Some(columns) };
-    Ok((event, readable))
+    Ok((RawEvent { seq: row.get(0)?, body, columns: Some(columns) }, readable))
 }
 
 /// The text of a column; `None` when it is no text in UTF-8.
