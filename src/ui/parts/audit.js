@@ -55,6 +55,6 @@ function Result({ report, at }) {
     <p class="is-good">
       ✓ The log is intact: ${sizes}, verified up to event ${head.seq} at ${clock(at)}.
     </p>
-    <p class="digest">head <code>${head.seq}:${head.digest}</code></p>
+    <p class="digest">head <code>${head.seq}:${head.root}</code></p>
   `;
 }
