@@ -20,7 +20,7 @@ pub(crate) fn run(table: &mut Table) {
         Ok(site) => site,
         Err(why) => return table.skip(&format!("no Docker engines can be started: {why}")),
     };
-    let bare = Bare::new(&site);
+    let bare = BareEngine::new(&site);
     // The first containers of an engine take longer: warm up before both.
     runtime.block_on(site.scale(ENGINES));
     runtime.block_on(site.scale(0));
@@ -61,13 +61,13 @@ pub(crate) fn run(table: &mut Table) {
 }
 
 /// A client of the engines' own API, without a daemon.
-struct Bare {
+struct BareEngine {
     engines: Vec<SocketAddr>,
     /// The body of the create request, like that of the daemon.
     order: String,
 }
 
-impl Bare {
+impl BareEngine {
     fn new(site: &Site) -> Self {
         let address = |number| {
             let endpoint = site.cluster.endpoint(number).to_string();

@@ -45,7 +45,7 @@ pub(crate) fn run(table: &mut Table) {
     progress("rethinkdb: starting two daemons");
     let (daemon, embedded, bare) = runtime.block_on(async {
         let daemon = Daemon::start_with(&["--no-local"], &environment).await;
-        (daemon, Daemon::start_with(&["--no-local"], &[]).await, Bare::new(&settings).await)
+        (daemon, Daemon::start_with(&["--no-local"], &[]).await, BareInsert::new(&settings).await)
     });
     let (address, embedded_address) = (address(&daemon), address(&embedded));
 
@@ -144,11 +144,11 @@ fn small_document() -> serde_json::Value {
 }
 
 /// A client of the driver alone, without a daemon.
-struct Bare {
+struct BareInsert {
     session: Session,
 }
 
-impl Bare {
+impl BareInsert {
     async fn new(settings: &RethinkdbSettings) -> Self {
         let (host, port) = &settings.hosts[0];
         let options = connect::Options::new().db(settings.dbname.clone());

@@ -14,7 +14,7 @@ const CLOSED: u64 = 1;
 const CHANGE: u64 = 2;
 
 #[derive(Debug)]
-struct Shared<T> {
+struct ChannelState<T> {
     value: RwLock<T>,
     version: AtomicU64,
     changed: Notify,
@@ -22,12 +22,12 @@ struct Shared<T> {
 
 /// Sets the value. Dropping it closes the channel.
 #[derive(Debug)]
-pub struct Sender<T>(Arc<Shared<T>>);
+pub struct Sender<T>(Arc<ChannelState<T>>);
 
 /// Reads the value and waits for changes.
 #[derive(Debug)]
 pub struct Receiver<T> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<ChannelState<T>>,
     seen: u64,
 }
 
@@ -61,7 +61,7 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
     (sender, receiver)
 }
 
-impl<T> Shared<T> {
+impl<T> ChannelState<T> {
     fn read(&self) -> Ref<'_, T> {
         Ref(self.value.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -72,7 +72,7 @@ impl<T> Sender<T> {
     #[must_use]
     pub fn new(value: T) -> Self {
         let (value, version) = (RwLock::new(value), AtomicU64::new(0));
-        Self(Arc::new(Shared { value, version, changed: Notify::new() }))
+        Self(Arc::new(ChannelState { value, version, changed: Notify::new() }))
     }
 
     /// A new receiver that has seen the current value.
@@ -160,13 +160,13 @@ impl<T> Receiver<T> {
     }
 }
 
-fn look<'a, T>(shared: &'a Shared<T>, seen: &mut u64) -> Ref<'a, T> {
+fn look<'a, T>(shared: &'a ChannelState<T>, seen: &mut u64) -> Ref<'a, T> {
     let value = shared.read();
     *seen = shared.version.load(Ordering::Acquire) & !CLOSED;
     value
 }
 
-async fn changed<T>(shared: &Shared<T>, seen: &mut u64) -> Result<(), Closed> {
+async fn changed<T>(shared: &ChannelState<T>, seen: &mut u64) -> Result<(), Closed> {
     loop {
         // Registered before the version is read, so that no change is missed in between.
         let notified = shared.changed.notified();

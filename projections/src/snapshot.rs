@@ -22,7 +22,7 @@ pub struct SnapshotError(String);
 
 /// The serialized parts of a state; `N`, `A` and `C` are borrowed when writing.
 #[derive(Serialize, Deserialize)]
-struct State<N, A, C> {
+struct SnapshotParts<N, A, C> {
     id: Option<ClusterId>,
     seq: Seq,
     at: Option<DateTime<Utc>>,
@@ -58,7 +58,7 @@ impl Cluster {
         for placement in self.containers.values().flat_map(|container| placements(container)) {
             spec_of.push(specs.number(&placement.spec)?);
         }
-        let state = State {
+        let state = SnapshotParts {
             id: self.id,
             seq: self.seq,
             at: self.at,
@@ -88,7 +88,7 @@ impl Cluster {
     /// # Errors
     /// When the bytes have another version, or are damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        let mut state: State<Node, Application, Container> =
+        let mut state: SnapshotParts<Node, Application, Container> =
             postcard::from_bytes(bytes).map_err(|error| SnapshotError(error.to_string()))?;
         let specs = state.specs.iter().map(|text| serde_json::from_str(text).map(Arc::new));
         let specs: Vec<Arc<Spec>> =

@@ -109,7 +109,7 @@ pub(crate) async fn walk_page<W: Send + 'static>(
         return Ok((walker, after)); // nothing left to read
     }
     let limit = usize::try_from(until.0 - after.0).unwrap_or(PAGE).min(PAGE);
-    let mut way = Way { walker, step, reached: after, gap: None };
+    let mut way = FoldInProgress { walker, step, reached: after, gap: None };
     // Each event is parsed where it is folded: handing its text to another thread takes longer than parsing
     // it.
     let (way, stretch) = match store.local() {
@@ -147,7 +147,7 @@ pub(crate) async fn walk_page<W: Send + 'static>(
 }
 
 /// A walk through a range of events, which records missing ones.
-struct Way<W> {
+struct FoldInProgress<W> {
     walker: W,
     step: fn(&mut W, Seq, &str) -> Result<(), StoreError>,
     reached: Seq,
@@ -155,7 +155,7 @@ struct Way<W> {
     gap: Option<Seq>,
 }
 
-impl<W> Way<W> {
+impl<W> FoldInProgress<W> {
     fn step(&mut self, seq: Seq, json: &str) -> Result<(), StoreError> {
         if seq != self.reached.next() {
             self.gap.get_or_insert(self.reached.next());

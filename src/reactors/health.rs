@@ -84,7 +84,7 @@ impl Followers {
         self.by_node.entry(id).or_insert_with(|| {
             let cancel = self.context.cancel.child_token();
             let offset = offset(&self.context, id, cluster.nodes().len());
-            let follower = Follower::new(self.context.clone(), id, node.endpoint.clone(), offset);
+            let follower = NodeFollower::new(self.context.clone(), id, node.endpoint.clone(), offset);
             let token = cancel.clone();
             self.context.tracker.spawn(async move {
                 let _ = token.run_until_cancelled_owned(follower.run()).await;
@@ -105,7 +105,7 @@ fn offset(context: &ReactorContext, node: NodeId, nodes: usize) -> Duration {
 
 type EventStream = BoxStream<'static, Result<EngineEvent, EngineError>>;
 
-struct Follower {
+struct NodeFollower {
     context: ReactorContext,
     node_id: NodeId,
     endpoint: Endpoint,
@@ -116,7 +116,7 @@ struct Follower {
     offset: Duration,
 }
 
-impl Follower {
+impl NodeFollower {
     fn new(context: ReactorContext, node_id: NodeId, endpoint: Endpoint, offset: Duration) -> Self {
         let engine = context.engines.client(&endpoint);
         Self { context, node_id, endpoint, engine, events: None, until_list: 0, until_facts: 0, offset }

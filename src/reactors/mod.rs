@@ -142,12 +142,12 @@ impl Reactors {
 
 /// Stops all reactors when a task panics; this daemon or another one restarts them. A cluster must not be led
 /// without one of its reactors.
-struct Watched {
+struct PanicGuard {
     name: &'static str,
     cancel: CancellationToken,
 }
 
-impl Drop for Watched {
+impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!(reactor = self.name, "reactor panicked; restarting all reactors");
@@ -184,7 +184,7 @@ impl ReactorContext {
 
     /// Runs a task until it ends.
     fn spawn_to_its_end(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let watched = Watched { name: self.name, cancel: self.cancel.clone() };
+        let watched = PanicGuard { name: self.name, cancel: self.cancel.clone() };
         self.tracker.spawn(async move {
             let _watched = watched;
             task.await;

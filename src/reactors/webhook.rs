@@ -141,7 +141,7 @@ pub(super) async fn run(context: ReactorContext, webhook: Webhook) {
         }
     };
     let cancel = context.cancel.clone();
-    let mut sender = Sender { context, webhook, client, position: Seq(0), kept: None };
+    let mut sender = DeliverySender { context, webhook, client, position: Seq(0), kept: None };
     tokio::select! {
         biased;
         () = cancel.cancelled() => {}
@@ -150,7 +150,7 @@ pub(super) async fn run(context: ReactorContext, webhook: Webhook) {
     sender.keep().await;
 }
 
-struct Sender {
+struct DeliverySender {
     context: ReactorContext,
     webhook: Webhook,
     client: HttpClient,
@@ -162,12 +162,12 @@ struct Sender {
 
 /// The parts of an event that become headers.
 #[derive(Deserialize)]
-struct Gist {
+struct DeliveryHeaders {
     id: EventId,
     kind: String,
 }
 
-impl Sender {
+impl DeliverySender {
     /// Delivers selected events, indefinitely.
     async fn follow(&mut self) {
         let mut failures = 0;
@@ -299,7 +299,8 @@ impl Sender {
     }
 
     fn request(&self, event: &EventText) -> Result<Request<Full<Bytes>>, String> {
-        let gist: Gist = serde_json::from_str(&event.json).map_err(|error| format!("the event: {error}"))?;
+        let gist: DeliveryHeaders =
+            serde_json::from_str(&event.json).map_err(|error| format!("the event: {error}"))?;
         let cluster = self.context.journal.cluster();
         let body = says::beside(Names::of(&[&cluster]), &event.json)
             .map_err(|error| format!("the event: {error}"))?;

@@ -13,18 +13,18 @@ use tokio::time::Instant;
 /// Tasks that wait for the same resource (one engine, for example) share a lane: a hanging task delays
 /// nothing in other lanes.
 pub(super) struct Work<K, L> {
-    shared: Arc<Mutex<Shared<K, L>>>,
+    shared: Arc<Mutex<WorkShared<K, L>>>,
     /// Notified when a task ends.
     pub(super) done: Arc<Notify>,
 }
 
-struct Shared<K, L> {
-    entries: HashMap<K, Entry>,
+struct WorkShared<K, L> {
+    entries: HashMap<K, TaskState>,
     running: HashMap<L, usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Entry {
+enum TaskState {
     Running,
     Paused {
         until: Instant,
@@ -35,13 +35,13 @@ enum Entry {
     },
 }
 
-fn lock<K, L>(shared: &Mutex<Shared<K, L>>) -> MutexGuard<'_, Shared<K, L>> {
+fn lock<K, L>(shared: &Mutex<WorkShared<K, L>>) -> MutexGuard<'_, WorkShared<K, L>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<K: Eq + Hash + Clone, L: Eq + Hash + Clone> Work<K, L> {
     pub(super) fn new() -> Self {
-        let shared = Shared { entries: HashMap::new(), running: HashMap::new() };
+        let shared = WorkShared { entries: HashMap::new(), running: HashMap::new() };
         Self { shared: Arc::new(Mutex::new(shared)), done: Arc::new(Notify::new()) }
     }
 
@@ -50,8 +50,8 @@ impl<K: Eq + Hash + Clone, L: Eq + Hash + Clone> Work<K, L> {
     pub(super) fn begin(&self, key: K, lane: L, limit: usize) -> Option<Guard<K, L>> {
         let mut shared = lock(&self.shared);
         let failures = match shared.entries.get_mut(&key) {
-            Some(Entry::Running) => return None,
-            Some(Entry::Paused { until, failures, is_due }) => {
+            Some(TaskState::Running) => return None,
+            Some(TaskState::Paused { until, failures, is_due }) => {
                 *is_due = true;
                 if *until > Instant::now() {
                     return None;
@@ -65,7 +65,7 @@ impl<K: Eq + Hash + Clone, L: Eq + Hash + Clone> Work<K, L> {
             return None;
         }
         *running += 1;
-        shared.entries.insert(key.clone(), Entry::Running);
+        shared.entries.insert(key.clone(), TaskState::Running);
         drop(shared);
         let (shared, done) = (Arc::clone(&self.shared), Arc::clone(&self.done));
         Some(Guard { key, lane, failures, backoff: None, shared, done })
@@ -77,8 +77,8 @@ impl<K: Eq + Hash + Clone, L: Eq + Hash + Clone> Work<K, L> {
         let now = Instant::now();
         let mut next: Option<Instant> = None;
         lock(&self.shared).entries.retain(|_, entry| match entry {
-            Entry::Running => true,
-            Entry::Paused { until, is_due, .. } => {
+            TaskState::Running => true,
+            TaskState::Paused { until, is_due, .. } => {
                 if *is_due && *until > now {
                     next = Some(next.map_or(*until, |next| next.min(*until)));
                 }
@@ -91,7 +91,7 @@ impl<K: Eq + Hash + Clone, L: Eq + Hash + Clone> Work<K, L> {
     /// Resets every backoff after a change that may help: each task is attempted at once, as if for the first
     /// time.
     pub(super) fn forget_pauses(&self) {
-        lock(&self.shared).entries.retain(|_, entry| matches!(entry, Entry::Running));
+        lock(&self.shared).entries.retain(|_, entry| matches!(entry, TaskState::Running));
     }
 }
 
@@ -102,7 +102,7 @@ pub(super) struct Guard<K: Eq + Hash, L: Eq + Hash> {
     /// Consecutive attempts without effect before this one.
     failures: u32,
     backoff: Option<Backoff>,
-    shared: Arc<Mutex<Shared<K, L>>>,
+    shared: Arc<Mutex<WorkShared<K, L>>>,
     done: Arc<Notify>,
 }
 
@@ -121,7 +121,7 @@ impl<K: Eq + Hash, L: Eq + Hash> Drop for Guard<K, L> {
                 if let Some(entry) = shared.entries.get_mut(&self.key) {
                     let failures = self.failures.saturating_add(1);
                     let until = Instant::now() + backoff.pause(failures);
-                    *entry = Entry::Paused { until, failures, is_due: true };
+                    *entry = TaskState::Paused { until, failures, is_due: true };
                 }
             }
             None => {

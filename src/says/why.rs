@@ -31,7 +31,7 @@ struct Telling<'a> {
 }
 
 /// What one event of the chain contributes.
-struct Part {
+struct ChainPart {
     sentences: Vec<String>,
     /// The event that the chain continues with.
     next: Option<Seq>,
@@ -105,16 +105,16 @@ impl Telling<'_> {
     }
 
     /// The sentences on one event of the chain, and the event to continue with.
-    fn part(&self, container: &Container, envelope: &Envelope, waited: &mut bool) -> Part {
+    fn part(&self, container: &Container, envelope: &Envelope, waited: &mut bool) -> ChainPart {
         let seq = envelope.seq;
         let by = actor(&envelope.actor);
         let node = |id| self.names.node(id);
         let is_head = seq == container.cause;
-        let continued = |sentences: Vec<String>| Part { sentences, next: envelope.cause };
+        let continued = |sentences: Vec<String>| ChainPart { sentences, next: envelope.cause };
         let one = |sentence: String| continued(vec![sentence]);
         // A cause that fits into the sentence as a clause is told with it.
         let because = |text: &str| match self.clause(envelope.cause) {
-            Some(clause) => Part {
+            Some(clause) => ChainPart {
                 sentences: vec![format!("{text} (event {seq}) because {clause}.")],
                 next: self.after_clause(envelope.cause),
             },
@@ -133,7 +133,7 @@ impl Telling<'_> {
                 if let Some(evaluation) = &e.evaluation {
                     sentences.push(self.chosen(e.node_id, evaluation, seq, ""));
                 }
-                Part { sentences, next: self.after_clause(envelope.cause) }
+                ChainPart { sentences, next: self.after_clause(envelope.cause) }
             }
             Event::ContainerPlaced(e) => {
                 one(self.chosen(e.node_id, &e.evaluation, seq, &format!(" (event {seq})")))
@@ -182,7 +182,7 @@ impl Telling<'_> {
             }
             Event::NodeUnhealthy(e) => {
                 let sentence = format!("{} {}.", node(e.node_id), self.judged(e, envelope));
-                Part { sentences: vec![sentence], next: None }
+                ChainPart { sentences: vec![sentence], next: None }
             }
             Event::NodeObserved(_) => continued(Vec::new()),
             _ => one(self.cited(envelope)),

@@ -29,12 +29,12 @@ use kdaemon_events::container::ContainerExited;
 use kdaemon_events::node::NodeObserved;
 use kdaemon_events::{Actor, Envelope, Event, NodeId, Seq, Subject};
 use kdaemon_projections::{Cluster, Container, Desired, Node, Phase, Touched};
-use meter::Watched;
+use meter::WatchedCluster;
 use parts::{Part, part};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
-use work::{Paces, Work};
+use work::{Paces, ReplayWork};
 
 /// Delay between a change and the next look at due work: longer than one decision, shorter than people
 /// notice.
@@ -42,8 +42,8 @@ const PACE: TimeDelta = TimeDelta::milliseconds(10);
 
 /// A replay in progress.
 pub struct Replay {
-    recorded: Watched,
-    replayed: Watched,
+    recorded: WatchedCluster,
+    replayed: WatchedCluster,
     policy: Arc<Policy>,
     pacing: Pacing,
     /// The subjects that differ between both sides.
@@ -58,7 +58,7 @@ pub struct Replay {
     /// The first recorded event of the range.
     first: Option<Seq>,
     paces: Paces,
-    work: Work,
+    work: ReplayWork,
     differences: Differences,
     /// The events of the replay since the last recorded event.
     happened: Vec<Envelope>,
@@ -82,8 +82,8 @@ impl Replay {
     #[must_use]
     pub fn new(from: &Cluster, policy: Policy, pacing: Pacing) -> Self {
         Self {
-            recorded: Watched::new(from.clone()),
-            replayed: Watched::new(from.clone()),
+            recorded: WatchedCluster::new(from.clone()),
+            replayed: WatchedCluster::new(from.clone()),
             policy: Arc::new(policy),
             pacing,
             differing: BTreeSet::new(),
@@ -92,7 +92,7 @@ impl Replay {
             opening: from.at(),
             first: None,
             paces: Paces::default(),
-            work: Work::default(),
+            work: ReplayWork::default(),
             differences: Differences::default(),
             happened: Vec::new(),
         }

@@ -170,7 +170,7 @@ struct Planner<'a> {
 
 /// A class of containers that fit on the same nodes: all of one application that have no variables of their own, or a
 /// single container.
-type Sort = Result<ApplicationId, ContainerId>;
+type ContainerClass = Result<ApplicationId, ContainerId>;
 
 impl Planner<'_> {
     fn even(&mut self) {
@@ -239,7 +239,7 @@ impl Planner<'_> {
     /// The containers of a node that may be moved for the sake of balance: one of each class.
     fn movable(&self, node: NodeId) -> Vec<Arc<Container>> {
         let cluster = self.proposed.cluster;
-        let mut sorts: BTreeSet<Sort> = BTreeSet::new();
+        let mut sorts: BTreeSet<ContainerClass> = BTreeSet::new();
         let residents = cluster.node(node).into_iter().flat_map(|node| &node.residents);
         let left = residents.filter(|id| !self.sent.contains_key(id));
         let came =

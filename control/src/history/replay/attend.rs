@@ -19,7 +19,7 @@ impl Replay {
     pub(super) fn attend_until(&mut self, until: DateTime<Utc>) {
         for _ in 0..LOOKS_LIMIT {
             if self.differing.is_empty() {
-                self.work = super::Work::default();
+                self.work = super::ReplayWork::default();
                 return;
             }
             let Some(now) = self.work.next().filter(|now| *now < until) else { return };

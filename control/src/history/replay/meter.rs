@@ -169,12 +169,12 @@ fn thinned(points: &[Spread]) -> Vec<Spread> {
 }
 
 /// A cluster that is watched.
-pub(super) struct Watched {
+pub(super) struct WatchedCluster {
     pub(super) cluster: Cluster,
     meter: Meter,
 }
 
-impl Watched {
+impl WatchedCluster {
     pub(super) fn new(cluster: Cluster) -> Self {
         Self { meter: Meter::new(&cluster), cluster }
     }

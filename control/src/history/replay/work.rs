@@ -24,14 +24,14 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from
 
 /// Work in progress, and the time of the next look at due tasks.
 #[derive(Default)]
-pub(super) struct Work {
+pub(super) struct ReplayWork {
     jobs: BTreeSet<Job>,
     by_end: BTreeSet<(DateTime<Utc>, Job)>,
     pauses: BTreeMap<Task, (DateTime<Utc>, u32)>,
     look_at: Option<DateTime<Utc>>,
 }
 
-impl Work {
+impl ReplayWork {
     /// When there is something to do next.
     pub(super) fn next(&self) -> Option<DateTime<Utc>> {
         let end = self.by_end.first().map(|(end, _)| *end);
