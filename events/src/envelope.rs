@@ -74,7 +74,7 @@ impl Actor {
         Self::Reactor { name: name.to_owned() }
     }
 
-    /// Its type and its name, as `reactor/health`: what the leaf of an event in the log's Merkle tree says of it.
+    /// Type and name, such as `reactor/health`, as recorded in an event's leaf of the log's Merkle tree.
     #[must_use]
     pub fn label(&self) -> String {
         match self {

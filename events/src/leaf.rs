@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for Salt {
     }
 }
 
-/// What is proved of an event besides its content, and outlives pruning.
+/// The header of an event's leaf: proved in addition to the content, and kept when the event is pruned.
 ///
 /// The commit is part of it so that the tree also proves which events were committed together: a commit is a run of
 /// leaves with one commit id.
@@ -76,7 +76,7 @@ pub struct LeafHeader<'a> {
     pub at: i64,
     /// The name of its kind.
     pub kind: &'a str,
-    /// Who did it, as [`crate::Actor::label`] has it.
+    /// The actor, as written by [`crate::Actor::label`].
     pub actor: &'a str,
 }
 

@@ -1,7 +1,7 @@
 //! The Merkle tree over the leaves of a log: that of RFC 6962, section 2.1, with SHA-256.
 //!
 //! Only the right edge is kept in memory: the roots of the complete subtrees that the log divides into. That is enough
-//! to append and to know the root. Complete subtrees of [`NODE_LEAVES`] leaves or more are handed to whoever stores them:
+//! to append and to know the root. Complete subtrees of [`NODE_LEAVES`] leaves or more are passed on to be stored:
 //! from these and the events, any proof is made without hashing the whole log.
 
 use crate::Digest;
@@ -38,9 +38,9 @@ impl NodePlace {
 /// A complete subtree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Node {
-    /// Its place.
+    /// The subtree's place in the tree.
     pub place: NodePlace,
-    /// Its root.
+    /// The subtree's root.
     pub hash: Digest,
 }
 

@@ -353,7 +353,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends a commit; from `envelopes` and `salts`, those of its events, it can be built again.
+    /// Appends a commit; from `envelopes` and `salts` it can be built again.
     ///
     /// When the store fails in between, no caller is answered before it is known whether the commit happened.
     /// Not finding it does not mean that it will not happen: it may be in flight. So it is sent again: it

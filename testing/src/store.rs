@@ -97,7 +97,7 @@ fn text(event: &StoredEvent) -> Option<EventText> {
 }
 
 impl Inner {
-    /// The events after one event, those that were pruned too.
+    /// The events after one event, pruned ones included.
     fn after(&self, seq: Seq) -> &[StoredEvent] {
         let start = usize::try_from(seq.0).unwrap_or(usize::MAX);
         self.events.get(start..).unwrap_or_default()

@@ -188,7 +188,7 @@ async fn run(world: &Arc<World>, number: usize, name: &str, fence: &Arc<Fence>, 
 enum Leading {
     /// By the lease, as `src/daemon.rs` does it.
     ByLease(CancellationToken, tokio::task::JoinHandle<()>),
-    /// By a term alone: it goes on in the belief that it leads, as a process that was stopped for a while does.
+    /// By a term alone: it keeps believing that it leads, as a process that was suspended does.
     Regardless(Option<Reactors>),
 }
 

@@ -147,7 +147,7 @@ impl Fenced {
         }
     }
 
-    /// What failed its health check is stopped before it is started again.
+    /// Checks that a container that failed its health check is stopped before it is started again.
     fn starts(&self, identity: Identity) {
         let all = self.world.machine(&self.endpoint).map(|machine| machine.containers()).unwrap_or_default();
         let still_runs = all.iter().any(|seen| {

@@ -270,7 +270,7 @@ impl Checker {
         let Some(container) = self.cluster.container(identity.container) else { return };
         if container.unhealthy && container.generation == identity.generation {
             self.find(format!(
-                "{endpoint} is told to start {identity:?}, which is unhealthy and was not stopped"
+                "{endpoint} receives the order to start {identity:?}, which is unhealthy and was not stopped"
             ));
         }
     }

@@ -59,13 +59,13 @@ impl Shared {
     pub async fn has_lease(&self, daemon: &str, what: &str) {
         let lease = self.memory.lease().await.ok().flatten();
         let holder = lease.as_ref().filter(|lease| !lease.holder.is_nil()).map(|lease| lease.name.as_str());
-        // A lease that was given up is nobody's until another daemon takes it.
+        // A released lease has no holder until another daemon takes it.
         if holder.is_some_and(|holder| holder != daemon) {
             self.checker().find(format!("{daemon} begins {what}, but {holder:?} has the lease"));
         }
     }
 
-    /// A daemon writes the lease. Whoever had it before must know that it is over.
+    /// Writes the lease of a daemon. The previous holder must know that its lease is over.
     async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError> {
         let before = self.memory.lease().await?;
         let (holder, name) = (lease.holder, lease.name.clone());

@@ -40,7 +40,7 @@ pub struct Profile {
     pub settings: Settings,
     pub policy: Arc<Policy>,
     /// How long the lease of a leader holds. `None`: a daemon takes the lead when it starts, and one that was deposed
-    /// goes on until its commands are refused, as a process does that was stopped for a while.
+    /// continues until its commands are refused, as a process that was suspended does.
     pub lease: Option<Duration>,
 }
 
