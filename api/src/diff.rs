@@ -1,6 +1,6 @@
 //! What differs between two moments.
 
-use crate::{FieldChanges, Moment, Row};
+use crate::{FieldChange, FieldChanges, Moment, Row};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -56,6 +56,7 @@ pub struct Changed {
     /// Name at the later moment.
     pub name: String,
     /// Changed fields by name.
+    #[schema(value_type = BTreeMap<String, FieldChange>)]
     pub fields: FieldChanges,
     /// Seqs of the events that changed one of these fields, at most the last 1,000.
     pub events: Vec<u64>,

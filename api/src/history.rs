@@ -31,6 +31,7 @@ pub struct HistoryEvent {
     #[serde(flatten)]
     pub event: EventRow,
     /// Changed fields by name.
+    #[schema(value_type = BTreeMap<String, FieldChange>)]
     pub changes: FieldChanges,
 }
 

@@ -2,11 +2,12 @@
 
 use super::command::{Call, CommandQuery, Created, Progress, settled};
 use super::input::{Fields, Input, Known, Query, Which};
+use super::lenient::{
+    CommaSeparated, HealthCheckInput, LenientBool, LenientCount, LenientEnvironment, LenientText, List,
+    ResourcesInput, ShellWords, filled, nullable, optional_text,
+};
 use super::problem::Problem;
 use super::resource::{Applications, ListQuery, PageQuery, ReadQuery, get, list, resolve};
-use super::shapes::{
-    Check, Count, Flag, Limits, Many, Text, Variables, Words, filled, nullable, optional_text,
-};
 use super::{Answered, Api, Routes};
 use crate::says::{self, Names};
 use axum::extract::State;
@@ -30,46 +31,45 @@ pub(super) fn routes() -> Routes {
 ///
 /// `null` sets a field back to its default.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = ApplicationInput)]
-struct Body {
+struct ApplicationInput {
     /// Its name.
     name: Option<String>,
     /// Whom it belongs to.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Text>)]
-    user_id: Option<Option<Text>>,
+    #[schema(value_type = Option<LenientText>)]
+    user_id: Option<Option<LenientText>>,
     /// Ports to publish: `2368,53/udp,8080:80`, or a list.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Words>)]
-    exposed_ports: Option<Option<Many<PortSpec>>>,
+    #[schema(value_type = Option<List>)]
+    exposed_ports: Option<Option<CommaSeparated<PortSpec>>>,
     /// The image.
     docker_image: Option<String>,
     /// Names or ids of the applications of which a container must be UP first.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Words>)]
-    dependencies: Option<Option<Many<String>>>,
+    #[schema(value_type = Option<List>)]
+    dependencies: Option<Option<CommaSeparated<String>>>,
     /// Whether it may launch containers.
-    is_enabled: Option<Flag>,
+    is_enabled: Option<LenientBool>,
     /// Environment variables: `A=1,B=2`, `["A=1"]` or `{"A":"1"}`.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Variables>)]
-    env_variables: Option<Option<Variables>>,
+    #[schema(value_type = Option<LenientEnvironment>)]
+    env_variables: Option<Option<LenientEnvironment>>,
     /// Arguments in place of the image's own: a list, or a text that is split as a shell does.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Words>)]
-    command: Option<Option<Words>>,
+    #[schema(value_type = Option<ShellWords>)]
+    command: Option<Option<ShellWords>>,
     /// Entry point in place of the image's own: a list, or a text that is split as a shell does.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Words>)]
-    entrypoint: Option<Option<Words>>,
+    #[schema(value_type = Option<ShellWords>)]
+    entrypoint: Option<Option<ShellWords>>,
     /// Mounts: `name:/path`, `/path/on/node:/path`, either with `:ro` behind it.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Words>)]
-    volumes: Option<Option<Many<Volume>>>,
+    #[schema(value_type = Option<List>)]
+    volumes: Option<Option<CommaSeparated<Volume>>>,
     /// Networks of the engine to join.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Words>)]
-    networks: Option<Option<Many<String>>>,
+    #[schema(value_type = Option<List>)]
+    networks: Option<Option<CommaSeparated<String>>>,
     /// Labels of its containers.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
@@ -77,23 +77,23 @@ struct Body {
     /// `no`, `always`, `on-failure` or `on-failure:N`.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
-    restart_policy: Option<Option<Textual<RestartPolicy>>>,
+    restart_policy: Option<Option<EmptyIsDefault<RestartPolicy>>>,
     /// Limits.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Limits>)]
-    resources: Option<Option<Limits>>,
+    #[schema(value_type = Option<ResourcesInput>)]
+    resources: Option<Option<ResourcesInput>>,
     /// Conditions on the labels of nodes: `zone==a`, `disk!=hdd`, `gpu`, `!gpu`.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Words>)]
-    constraints: Option<Option<Many<Constraint>>>,
+    #[schema(value_type = Option<List>)]
+    constraints: Option<Option<CommaSeparated<Constraint>>>,
     /// How its engine finds out whether a container works.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Check>)]
-    health_check: Option<Option<Check>>,
+    #[schema(value_type = Option<HealthCheckInput>)]
+    health_check: Option<Option<HealthCheckInput>>,
     /// How many containers the daemon keeps of it; null: people create them one by one.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Count>)]
-    replicas: Option<Option<Count>>,
+    #[schema(value_type = Option<LenientCount>)]
+    replicas: Option<Option<LenientCount>>,
     /// What a change does to running containers: `manual` or `rolling`.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
@@ -101,38 +101,38 @@ struct Body {
     /// The name of the registry credentials to pull with.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
-    registry_auth: Option<Option<Text>>,
+    registry_auth: Option<Option<LenientText>>,
     /// How its nodes are chosen among those that fit: `spread`, `binpack` or `resources`; null: as the daemon is set.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     strategy: Option<Option<Strategy>>,
     /// Conditions on the labels of nodes that it would like: nodes that satisfy more of them come first.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Words>)]
-    preferences: Option<Option<Many<Constraint>>>,
+    #[schema(value_type = Option<List>)]
+    preferences: Option<Option<CommaSeparated<Constraint>>>,
     /// The label of nodes over whose values its containers are spread, such as `zone`.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
-    spread_over: Option<Option<Text>>,
+    spread_over: Option<Option<LenientText>>,
     /// Whether no node takes two of its containers.
     #[schema(value_type = Option<bool>)]
-    anti_affinity: Option<Flag>,
+    anti_affinity: Option<LenientBool>,
     /// Names or ids of applications of each of which its nodes have to have a container.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Words>)]
-    affinity: Option<Option<Many<String>>>,
+    #[schema(value_type = Option<List>)]
+    affinity: Option<Option<CommaSeparated<String>>>,
     /// How many of its containers may be moved or be down at one time before more are moved for the sake of balance or
     /// of a drain; null: a quarter of them.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Count>)]
-    disruption_limit: Option<Option<Count>>,
+    #[schema(value_type = Option<LenientCount>)]
+    disruption_limit: Option<Option<LenientCount>>,
 }
 
 /// A value that is written as text; an empty one is the default.
 #[derive(Debug, Default)]
-struct Textual<T>(T);
+struct EmptyIsDefault<T>(T);
 
-impl<'de, T: std::str::FromStr<Err: std::fmt::Display> + Default> Deserialize<'de> for Textual<T> {
+impl<'de, T: std::str::FromStr<Err: std::fmt::Display> + Default> Deserialize<'de> for EmptyIsDefault<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         if text.is_empty() {
@@ -142,14 +142,14 @@ impl<'de, T: std::str::FromStr<Err: std::fmt::Display> + Default> Deserialize<'d
     }
 }
 
-impl Fields for Body {
+impl Fields for ApplicationInput {
     fn known() -> &'static Known {
-        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of::<Body, ApplicationRow>);
+        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of::<ApplicationInput, ApplicationRow>);
         &KNOWN
     }
 }
 
-impl Body {
+impl ApplicationInput {
     fn spec(&mut self) -> SpecChanges {
         SpecChanges {
             docker_image: filled(self.docker_image.take()),
@@ -176,9 +176,9 @@ impl Body {
 }
 
 /// Adds an application to the library
-#[utoipa::path(post, path = "/applications/create", tag = "applications", params(CommandQuery), request_body = Body,
+#[utoipa::path(post, path = "/applications/create", tag = "applications", params(CommandQuery), request_body = ApplicationInput,
     responses((status = 201, description = "It is in the library", body = ApplicationRow), (status = 200, description = "What a dry run would append", body = DryRun)))]
-async fn create(call: Call, input: Input<Body>) -> Answered {
+async fn create(call: Call, input: Input<ApplicationInput>) -> Answered {
     let Input { value: mut body, digest } = input;
     let create = CreateApplication {
         name: filled(body.name.take())
@@ -195,9 +195,9 @@ async fn create(call: Call, input: Input<Body>) -> Answered {
 }
 
 /// Edits an application
-#[utoipa::path(patch, path = "/applications/update/{id}", tag = "applications", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = Body,
+#[utoipa::path(patch, path = "/applications/update/{id}", tag = "applications", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = ApplicationInput,
     responses((status = 200, description = "It is so now", body = ApplicationRow)))]
-async fn update(call: Call, Which(which): Which, input: Input<Body>) -> Answered {
+async fn update(call: Call, Which(which): Which, input: Input<ApplicationInput>) -> Answered {
     let Input { value: mut body, digest } = input;
     let id = resolve::<Applications>(&call.api.journal.cluster(), &which)?;
     let update = UpdateApplication {
@@ -245,24 +245,23 @@ async fn all(State(api): State<Api>, query: ListQuery) -> Answered {
 
 /// The wanted number of an application's containers.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = Scale)]
-struct Scale {
+struct ScaleInput {
     /// How many containers the daemon keeps of it.
-    replicas: Count,
+    replicas: LenientCount,
 }
 
-impl Fields for Scale {
+impl Fields for ScaleInput {
     fn known() -> &'static Known {
-        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of_body::<Scale>);
+        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of_body::<ScaleInput>);
         &KNOWN
     }
 }
 
 /// Sets the number of an application's containers
-#[utoipa::path(post, path = "/applications/scale/{id}", tag = "applications", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = Scale,
+#[utoipa::path(post, path = "/applications/scale/{id}", tag = "applications", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = ScaleInput,
     responses((status = 200, description = "It has so many", body = ApplicationRow), (status = 202, description = "They are being launched or deleted", body = ApplicationRow)))]
-async fn scale(call: Call, Which(which): Which, input: Input<Scale>) -> Answered {
-    let Input { value: Scale { replicas: Count(replicas) }, digest } = input;
+async fn scale(call: Call, Which(which): Which, input: Input<ScaleInput>) -> Answered {
+    let Input { value: ScaleInput { replicas: LenientCount(replicas) }, digest } = input;
     let id = resolve::<Applications>(&call.api.journal.cluster(), &which)?;
     let command = Command::ScaleApplication { application_id: ApplicationId(id), replicas };
     call.run_on::<Applications>(id, command, scaled, Some(digest)).await

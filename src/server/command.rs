@@ -1,9 +1,9 @@
 //! How every command is answered: preconditions, dry runs, kept answers, and waiting until it is done.
 
 use super::input::{Query, QueryFields};
+use super::lenient::{LenientBool, LenientDuration};
 use super::problem::{Problem, Sort};
 use super::resource::{Resource, answer, etag, json};
-use super::shapes::{Flag, Span};
 use super::{Api, SEQ_HEADER, guard};
 use crate::journal::{Keep, Submission, SubmitError};
 use crate::says::{self, Names};
@@ -32,20 +32,20 @@ pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(600);
 pub(super) struct CommandQuery {
     /// Answers the events that it would append, and changes nothing.
     #[param(value_type = Option<bool>)]
-    dry_run: Option<Flag>,
+    dry_run: Option<LenientBool>,
     /// Waits so long (`30s`, at most 10m) until it is done (200) or has failed (409); 202 when the time is over.
     #[param(value_type = Option<String>)]
-    wait: Option<Span>,
+    wait: Option<LenientDuration>,
     /// Unmounts a node although it has containers: they migrate. Other commands have no use for it.
     #[param(value_type = Option<bool>)]
-    force: Option<Flag>,
+    force: Option<LenientBool>,
 }
 
 impl QueryFields for CommandQuery {}
 
 impl CommandQuery {
     fn wait(&self) -> Result<Option<Duration>, Problem> {
-        match self.wait.map(Span::or_seconds) {
+        match self.wait.map(LenientDuration::or_seconds) {
             Some(wait) if wait > WAIT_LIMIT => {
                 Err(Problem::invalid("wait", format!("at most {}s can be waited for", WAIT_LIMIT.as_secs())))
             }
@@ -218,7 +218,7 @@ impl FromRequestParts<Api> for Call {
 
 impl Call {
     pub(super) fn force(&self) -> bool {
-        self.query.force == Some(Flag(true))
+        self.query.force == Some(LenientBool(true))
     }
 
     /// Carries out a command that is about one thing.
@@ -246,7 +246,7 @@ impl Call {
         let mut submission = Submission::new(command, Actor::Anonymous);
         submission.request_id = Some(self.request_id.clone());
         submission.precondition = precondition;
-        if self.query.dry_run == Some(Flag(true)) {
+        if self.query.dry_run == Some(LenientBool(true)) {
             let present = self.api.journal.cluster();
             let decided = self.api.journal.dry_run(submission);
             let Decision { events, cluster, .. } =

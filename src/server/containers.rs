@@ -2,15 +2,16 @@
 
 use super::command::{Call, CommandQuery, Created, Progress, settled};
 use super::input::{Fields, Input, Known, Query, QueryFields, Which};
+use super::lenient::{
+    LenientBalance, LenientBool, LenientEnvironment, LenientInteger, LenientText, Tail, TimeRef, edited_text,
+    filled, nullable, optional_text,
+};
 use super::problem::{Problem, Sort};
 use super::resource::{Containers, ListQuery, PageQuery, ReadQuery, answer, get, json, list, resolve, state};
-use super::shapes::{
-    Balance, Flag, Past, Tail, Text, Variables, Whole, edited_text, filled, nullable, optional_text,
-};
 use super::{Answered, Api, Routes, SEQ_HEADER};
 use crate::engine::{Engine, Identity, LogRequest, Pulling, Stats};
 use crate::says::{self, Names};
-use axum::body::Body as HttpBody;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -43,38 +44,37 @@ pub(super) fn routes() -> Routes {
 
 /// A container record, as it is made or edited.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = ContainerInput)]
-struct Body {
+struct ContainerInput {
     /// Its name; made from its application's when there is none.
     name: Option<String>,
     /// Whom it belongs to.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Text>)]
-    user_id: Option<Option<Text>>,
+    #[schema(value_type = Option<LenientText>)]
+    user_id: Option<Option<LenientText>>,
     /// The id or the name of its application.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
-    application_id: Option<Option<Text>>,
+    application_id: Option<Option<LenientText>>,
     /// Environment variables on top of its application's: `A=1,B=2`, `["A=1"]` or `{"A":"1"}`.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Variables>)]
-    env_variables: Option<Option<Variables>>,
+    #[schema(value_type = Option<LenientEnvironment>)]
+    env_variables: Option<Option<LenientEnvironment>>,
     /// Whether the rebalancer may move it for the sake of balance: `false` pins it to its node. A number, as
     /// clients of 0.0 send it (`0`, `0.5`), has no meaning for placement: any number is `true`.
-    balance: Option<Balance>,
+    balance: Option<LenientBalance>,
 }
 
-impl Fields for Body {
+impl Fields for ContainerInput {
     fn known() -> &'static Known {
-        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of::<Body, ContainerRow>);
+        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of::<ContainerInput, ContainerRow>);
         &KNOWN
     }
 }
 
 /// Makes a container record
-#[utoipa::path(post, path = "/containers/create", tag = "containers", params(CommandQuery), request_body = Body,
+#[utoipa::path(post, path = "/containers/create", tag = "containers", params(CommandQuery), request_body = ContainerInput,
     responses((status = 201, description = "It is made", body = ContainerRow), (status = 200, description = "What a dry run would append", body = DryRun)))]
-async fn create(call: Call, input: Input<Body>) -> Answered {
+async fn create(call: Call, input: Input<ContainerInput>) -> Answered {
     let Input { value: body, digest } = input;
     let create = CreateContainer {
         name: filled(body.name),
@@ -108,9 +108,9 @@ async fn stop(call: Call, Which(which): Which) -> Answered {
 }
 
 /// Edits a container record
-#[utoipa::path(patch, path = "/containers/update/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = Body,
+#[utoipa::path(patch, path = "/containers/update/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = ContainerInput,
     responses((status = 200, description = "It is so now", body = ContainerRow)))]
-async fn update(call: Call, Which(which): Which, input: Input<Body>) -> Answered {
+async fn update(call: Call, Which(which): Which, input: Input<ContainerInput>) -> Answered {
     let Input { value: body, digest } = input;
     let id = resolve::<Containers>(&call.api.journal.cluster(), &which)?;
     let update = UpdateContainer {
@@ -203,16 +203,16 @@ fn deleted(cluster: &Cluster, id: Uuid) -> Progress {
 struct LogQuery {
     /// Goes on as new output comes.
     #[param(value_type = Option<bool>)]
-    follow: Option<Flag>,
+    follow: Option<LenientBool>,
     /// Only the last so many lines; `all` is everything, as without it.
     #[param(value_type = Option<String>)]
     tail: Option<Tail>,
     /// Only what was written since then (RFC 3339, or a Unix time in seconds), or in the last `10m`.
     #[param(value_type = Option<String>)]
-    since: Option<Past>,
+    since: Option<TimeRef>,
     /// Waits for a state that includes this event.
     #[param(value_type = Option<u64>)]
-    min_seq: Option<Whole>,
+    min_seq: Option<LenientInteger>,
 }
 
 impl QueryFields for LogQuery {}
@@ -220,7 +220,7 @@ impl QueryFields for LogQuery {}
 impl LogQuery {
     fn request(&self, api: &Api) -> LogRequest {
         LogRequest {
-            follow: self.follow == Some(Flag(true)),
+            follow: self.follow == Some(LenientBool(true)),
             tail: self.tail.and_then(|tail| match tail {
                 Tail::All => None,
                 Tail::Last(lines) => Some(lines),
@@ -240,7 +240,7 @@ async fn logs(State(api): State<Api>, Which(which): Which, Query(query): Query<L
     let (engine, identity, seq) = serving(&*state(&api, query.min_seq).await?, &api, &which)?;
     let output = engine.logs(identity, request).await?;
     let mut response =
-        Response::new(HttpBody::from_stream(output.take_until(api.shutdown.clone().cancelled_owned())));
+        Response::new(Body::from_stream(output.take_until(api.shutdown.clone().cancelled_owned())));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(SEQ_HEADER, HeaderValue::from(seq.0));
@@ -317,7 +317,7 @@ async fn progress(State(api): State<Api>, Which(which): Which, Query(query): Que
 struct NowQuery {
     /// Waits for a state that includes this event.
     #[param(value_type = Option<u64>)]
-    min_seq: Option<Whole>,
+    min_seq: Option<LenientInteger>,
 }
 
 impl QueryFields for NowQuery {}

@@ -4,9 +4,9 @@ mod lines;
 
 use super::accept::{Form, negotiate};
 use super::input::{Query, QueryFields, Which};
+use super::lenient::{CommaSeparated, LenientInteger, LenientText, TimeRef};
 use super::problem::{Problem, Sort};
 use super::resource::{answer, page_size, state};
-use super::shapes::{Many, Past, Text, Whole};
 use super::{Answered, Api, Routes};
 use crate::says::{self, Names};
 use crate::store::{EventQuery, EventText};
@@ -35,10 +35,10 @@ const DEFAULT_PAGE: usize = 100;
 struct PageQuery {
     /// Only those behind this one.
     #[param(value_type = Option<u64>)]
-    after: Option<Whole>,
+    after: Option<LenientInteger>,
     /// At most so many. As a JSON page 1 to 10,000, and 100 without it; as lines any number, and all of them without it.
     #[param(value_type = Option<u64>)]
-    limit: Option<Whole>,
+    limit: Option<LenientInteger>,
     /// Only these kinds: several are separated by commas, or the parameter is repeated.
     #[serde(default, deserialize_with = "kinds")]
     #[param(value_type = Option<String>)]
@@ -47,16 +47,16 @@ struct PageQuery {
     subject: Option<String>,
     /// Only those of this actor, by name.
     #[param(value_type = Option<String>)]
-    actor: Option<Text>,
+    actor: Option<LenientText>,
     /// Only those recorded then or later: RFC 3339, a Unix time in seconds, or how long ago (`10m`).
     #[param(value_type = Option<String>)]
-    since: Option<Past>,
+    since: Option<TimeRef>,
     /// Only those recorded before; written as `since`.
     #[param(value_type = Option<String>)]
-    until: Option<Past>,
+    until: Option<TimeRef>,
     /// Waits for a log that includes this event.
     #[param(value_type = Option<u64>)]
-    min_seq: Option<Whole>,
+    min_seq: Option<LenientInteger>,
 }
 
 impl QueryFields for PageQuery {
@@ -65,7 +65,7 @@ impl QueryFields for PageQuery {
 
 /// Reads kinds of event; of an unknown one the nearest known one is named.
 pub(super) fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Kind>, D::Error> {
-    let Many(names) = Many::<String>::deserialize(deserializer)?;
+    let CommaSeparated(names) = CommaSeparated::<String>::deserialize(deserializer)?;
     let kind = |name: String| {
         name.parse().map_err(|_| {
             let likeness = |kind: &Kind| strsim::normalized_damerau_levenshtein(&name, kind.as_str());
@@ -120,7 +120,7 @@ async fn page(State(api): State<Api>, Query(query): Query<PageQuery>, headers: H
     let form = negotiate(&headers, &[Form::Json, Form::Ndjson, Form::Csv])?;
     let limit = match (form, query.limit) {
         (Form::Json, limit) => limit.map_or(Ok(DEFAULT_PAGE), page_size)?,
-        (_, Some(Whole(0))) => return Err(Problem::invalid("limit", "`limit` is at least 1")),
+        (_, Some(LenientInteger(0))) => return Err(Problem::invalid("limit", "`limit` is at least 1")),
         (_, limit) => limit.map_or(usize::MAX, |limit| usize::try_from(limit.0).unwrap_or(usize::MAX)),
     };
     let cluster = state(&api, query.min_seq).await?;
@@ -156,7 +156,7 @@ async fn page(State(api): State<Api>, Query(query): Query<PageQuery>, headers: H
 struct OneQuery {
     /// Waits for a log that includes this event.
     #[param(value_type = Option<u64>)]
-    min_seq: Option<Whole>,
+    min_seq: Option<LenientInteger>,
 }
 
 impl QueryFields for OneQuery {}

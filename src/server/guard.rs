@@ -1,8 +1,8 @@
 //! What every request passes: its id, who may ask from where, how long it may take, and the form of its answer.
 
 use super::command::WAIT_LIMIT;
+use super::lenient::LenientDuration;
 use super::problem::{MEDIA_TYPE, Problem, Sort};
-use super::shapes::Span;
 use super::{Api, REQUEST_ID_HEADER, SEQ_HEADER, STALE_HEADER};
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
@@ -294,6 +294,8 @@ async fn bound(api: &Api, request: Request, next: Next) -> Response {
 fn wait_of(uri: &Uri) -> Duration {
     let pairs = uri.query().unwrap_or_default().split('&');
     let wait = pairs.filter_map(|pair| pair.strip_prefix("wait=")).next_back();
-    wait.and_then(|text| serde_json::from_value::<Span>(serde_json::Value::String(text.to_owned())).ok())
-        .map_or(Duration::ZERO, |span| span.or_seconds().min(WAIT_LIMIT))
+    wait.and_then(|text| {
+        serde_json::from_value::<LenientDuration>(serde_json::Value::String(text.to_owned())).ok()
+    })
+    .map_or(Duration::ZERO, |span| span.or_seconds().min(WAIT_LIMIT))
 }

@@ -5,11 +5,11 @@
 
 use super::events::beside;
 use super::input::{Query, QueryFields, Which};
+use super::lenient::{LenientBool, LenientInteger};
 use super::problem::{Problem, Sort};
 use super::resource::{
     Applications, Containers, Nodes, PAGE_LIMIT, Resource, answer, json, page_size, state,
 };
-use super::shapes::{Flag, Whole};
 use super::{Answered, Api, Routes};
 use crate::says::Names;
 use crate::store::{EventQuery, EventText};
@@ -37,16 +37,16 @@ pub(super) fn routes() -> Routes {
 struct HistoryQuery {
     /// Also the raw observations that changed nothing.
     #[param(value_type = Option<bool>)]
-    observations: Option<Flag>,
+    observations: Option<LenientBool>,
     /// Only events behind this one.
     #[param(value_type = Option<u64>)]
-    after: Option<Whole>,
+    after: Option<LenientInteger>,
     /// At most so many: 1 to 10,000, which it is without it.
     #[param(value_type = Option<u64>)]
-    limit: Option<Whole>,
+    limit: Option<LenientInteger>,
     /// Waits for a log that includes this event.
     #[param(value_type = Option<u64>)]
-    min_seq: Option<Whole>,
+    min_seq: Option<LenientInteger>,
 }
 
 impl QueryFields for HistoryQuery {}
@@ -81,8 +81,8 @@ async fn of_container(
 }
 
 async fn history<R: Resource>(api: &Api, which: &str, query: HistoryQuery) -> Answered {
-    let limit = query.limit.map_or(page_size(Whole(PAGE_LIMIT)), page_size)?;
-    let observations = query.observations == Some(Flag(true));
+    let limit = query.limit.map_or(page_size(LenientInteger(PAGE_LIMIT)), page_size)?;
+    let observations = query.observations == Some(LenientBool(true));
     let cluster = state(api, query.min_seq).await?;
     let (id, others) = find::<R>(api, &cluster, which).await?;
     let mut record = Record { api, until: cluster.seq(), observations, events: BTreeMap::new() };

@@ -2,7 +2,7 @@
 //!
 //! One way for both: the names are held against those that the type's own schema declares (so what
 //! `/openapi.json` says is what is accepted), then serde reads the values. The shapes that values may have
-//! are in [`super::shapes`].
+//! are in [`super::lenient`].
 
 use super::Api;
 use super::problem::{Problem, Sort};

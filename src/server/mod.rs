@@ -1,6 +1,6 @@
 //! The HTTP API: the contract with people, scripts and the command line.
 //!
-//! One file per resource. Around the handlers: `guard` (what every request passes), `input` and `shapes`
+//! One file per resource. Around the handlers: `guard` (what every request passes), `input` and `lenient`
 //! (reading requests), `resource` (finding, reading, listing), `command` (how commands are answered),
 //! `problem` (errors). A handler reads its request, names a command or a question, and leaves the rest to them.
 //!
@@ -19,6 +19,7 @@ mod guard;
 mod health;
 mod history;
 mod input;
+mod lenient;
 mod nodes;
 mod openapi;
 mod problem;
@@ -27,7 +28,6 @@ mod rebalance;
 mod replay;
 mod resource;
 mod serve;
-mod shapes;
 mod state;
 mod stream;
 mod ui;
@@ -93,9 +93,9 @@ pub struct Shared {
     rebuilds: Rebuilds,
     /// What became of the events that are sent, where they are.
     deliveries: OnceLock<Arc<Deliveries>>,
-    /// `/openapi.json`, once the router is made.
-    document: Arc<OnceLock<bytes::Bytes>>,
-    /// The methods of each route, in words, once the router is made.
+    /// The answer of `/openapi.json`, once the router is built.
+    document: OnceLock<bytes::Bytes>,
+    /// The methods of each route, as an error names them, once the router is built.
     methods: OnceLock<BTreeMap<String, String>>,
 }
 
@@ -120,7 +120,7 @@ impl Api {
         let metrics = health::Metrics::new();
         let audits = Arc::new(Semaphore::new(audit::AT_ONCE));
         let (backups, exports) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
-        let (document, methods) = (Arc::default(), OnceLock::new());
+        let (document, methods) = (OnceLock::new(), OnceLock::new());
         let past = Past::new(journal.clone());
         let replays = Arc::new(Semaphore::new(replay::TOGETHER));
         Self(Arc::new(Shared {
@@ -157,8 +157,8 @@ fn under(version: &str, (schemas, mut paths, handlers): UtoipaMethodRouter<Api>)
     (schemas, paths, handlers)
 }
 
-/// All routes, with everything around them.
-pub fn router(api: Api) -> Router {
+/// All routes with their descriptions; `version` prefixes the paths of all but a few.
+fn routes(version: &str) -> OpenApiRouter<Api> {
     let versioned = [
         nodes::routes(),
         applications::routes(),
@@ -175,12 +175,27 @@ pub fn router(api: Api) -> Router {
         why::routes(),
         replay::routes(),
     ];
-    let versioned = versioned.into_iter().flatten().map(|route| under(&api.config.api_version, route));
+    let versioned = versioned.into_iter().flatten().map(|route| under(version, route));
     let unversioned = [health::routes(), openapi::routes(), websocket::routes()].into_iter().flatten();
-    let routes = unversioned.chain(versioned);
-    let (router, document) = routes.fold(ui::routes(), OpenApiRouter::routes).split_for_parts();
-    let _ = api.methods.set(openapi::methods(&document)); // made once
-    openapi::complete(document, &api.document);
+    unversioned.chain(versioned).fold(ui::routes(), OpenApiRouter::routes)
+}
+
+/// The OpenAPI description of the API as indented JSON: what `openapi/kdaemon.json` holds.
+#[must_use]
+pub fn description(version: &str) -> String {
+    let (_, document) = routes(version).split_for_parts();
+    let document = openapi::complete(document);
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default(); // text keys: cannot fail
+    text.push('\n');
+    text
+}
+
+/// All routes with the layers around them.
+pub fn router(api: Api) -> Router {
+    let (router, document) = routes(&api.config.api_version).split_for_parts();
+    // Both are set here alone, and a router is built once.
+    let _ = api.methods.set(openapi::methods(&document));
+    let _ = api.document.set(resource::json(&openapi::complete(document)).into());
     let router = router.fallback(no_such_route);
     let router = match guard::cors(&api) {
         None => router.layer(from_fn_with_state(api.clone(), guard::guard)),

@@ -2,9 +2,11 @@
 
 use super::command::{Call, CommandQuery, Created, Progress, settled};
 use super::input::{Fields, Input, Known, Query, Which};
+use super::lenient::{
+    LenientCount, LenientInteger, LenientText, filled, nullable, optional_text, unless_empty,
+};
 use super::problem::Problem;
 use super::resource::{ListQuery, Nodes, PageQuery, ReadQuery, get, list, resolve};
-use super::shapes::{Count, Text, Whole, filled, nullable, optional_text, unless_empty};
 use super::{Answered, Api, Routes};
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -36,20 +38,19 @@ pub(super) fn routes() -> Routes {
 
 /// A node, as it is mounted or edited. `name`, and one of `d_ipaddr` with `d_port` or `endpoint`.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = NodeInput)]
-struct Body {
+struct NodeInput {
     /// Its name; made from its address when there is none.
     name: Option<String>,
     /// Whom it belongs to.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Text>)]
-    user_id: Option<Option<Text>>,
+    #[schema(value_type = Option<LenientText>)]
+    user_id: Option<Option<LenientText>>,
     /// The host of its engine: an IPv4 or IPv6 address, or a name.
     d_ipaddr: Option<String>,
     /// The port of its engine.
     #[serde(default, deserialize_with = "unless_empty")]
-    #[schema(value_type = Option<Whole>)]
-    d_port: Option<Whole>,
+    #[schema(value_type = Option<LenientInteger>)]
+    d_port: Option<LenientInteger>,
     /// Where its engine answers, instead of `d_ipaddr` and `d_port`: `tcp://HOST:PORT` or `unix:///PATH`.
     endpoint: Option<String>,
     /// Not available in this version: only null.
@@ -61,21 +62,21 @@ struct Body {
     labels: Option<Option<BTreeMap<String, String>>>,
     /// How many containers it takes at most; null for no such limit.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Count>)]
-    capacity: Option<Option<Count>>,
+    #[schema(value_type = Option<LenientCount>)]
+    capacity: Option<Option<LenientCount>>,
     /// Whether it takes containers, as the routes `cordon`, `uncordon` and `drain` set it; `active` for a new one.
     #[schema(value_type = Option<String>)]
     availability: Option<Availability>,
 }
 
-impl Fields for Body {
+impl Fields for NodeInput {
     fn known() -> &'static Known {
-        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of::<Body, NodeRow>);
+        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of::<NodeInput, NodeRow>);
         &KNOWN
     }
 }
 
-impl Body {
+impl NodeInput {
     /// The endpoint that it names, if it is another than `current`.
     fn endpoint(&self, current: Option<&Endpoint>) -> Result<Option<Endpoint>, Problem> {
         if self.tls.is_some() {
@@ -103,7 +104,7 @@ impl Body {
             _ => (None, None),
         };
         let host = filled(self.d_ipaddr.clone());
-        let port = self.d_port.map(|Whole(port)| u16::try_from(port).unwrap_or(0));
+        let port = self.d_port.map(|LenientInteger(port)| u16::try_from(port).unwrap_or(0));
         if host.is_none() && port.is_none() {
             return Ok(None);
         }
@@ -117,9 +118,9 @@ impl Body {
 }
 
 /// Mounts a node
-#[utoipa::path(post, path = "/nodes/create", tag = "nodes", params(CommandQuery), request_body = Body,
+#[utoipa::path(post, path = "/nodes/create", tag = "nodes", params(CommandQuery), request_body = NodeInput,
     responses((status = 201, description = "It is mounted", body = NodeRow), (status = 200, description = "What a dry run would append", body = DryRun)))]
-async fn create(call: Call, input: Input<Body>) -> Answered {
+async fn create(call: Call, input: Input<NodeInput>) -> Answered {
     let Input { value: body, digest } = input;
     let missing = || {
         let detail = "a node needs the address of its engine: d_ipaddr and d_port, or endpoint";
@@ -137,9 +138,9 @@ async fn create(call: Call, input: Input<Body>) -> Answered {
 }
 
 /// Edits a node
-#[utoipa::path(patch, path = "/nodes/update/{id}", tag = "nodes", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = Body,
+#[utoipa::path(patch, path = "/nodes/update/{id}", tag = "nodes", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = NodeInput,
     responses((status = 200, description = "It is so now", body = NodeRow)))]
-async fn update(call: Call, Which(which): Which, input: Input<Body>) -> Answered {
+async fn update(call: Call, Which(which): Which, input: Input<NodeInput>) -> Answered {
     let Input { value: body, digest } = input;
     let cluster = call.api.journal.cluster();
     let id = resolve::<Nodes>(&cluster, &which)?;

@@ -1,14 +1,13 @@
 //! The description of the API: OpenAPI 3.1, made from the handlers themselves.
 
 use super::problem::MEDIA_TYPE;
-use super::resource::{Applications, Containers, Nodes, Resource, answer, json};
+use super::resource::{Applications, Containers, Nodes, Resource, answer};
 use super::{Api, Routes};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use kdaemon_api::{DryRun, ProblemDetails};
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, ParameterStyle, PathItem};
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Type};
 use utoipa::openapi::{
@@ -29,7 +28,7 @@ async fn document(State(api): State<Api>) -> Response {
 }
 
 /// Completes the document: who we are, a name for each operation, and what all of them have in common.
-pub(super) fn complete(mut document: OpenApi, into: &OnceLock<bytes::Bytes>) {
+pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     document.info = InfoBuilder::new()
         .title("kDaemon")
         .version(env!("CARGO_PKG_VERSION"))
@@ -63,7 +62,7 @@ pub(super) fn complete(mut document: OpenApi, into: &OnceLock<bytes::Bytes>) {
             list.parameters.get_or_insert_default().push(RefOr::T(filter));
         }
     }
-    let _ = into.set(json(&document).into()); // made once
+    document
 }
 
 /// The methods of each route, in words.

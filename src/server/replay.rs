@@ -1,9 +1,9 @@
 //! What-if: what recorded history would have been under another policy.
 
 use super::input::{Fields, Input, Known, unknown};
+use super::lenient::LenientText;
 use super::problem::{Problem, Sort};
 use super::resource::{answer, json, state};
-use super::shapes::Text;
 use super::state::moment;
 use super::when::stretch;
 use super::{Answered, Api, Routes};
@@ -49,23 +49,22 @@ pub(super) fn routes() -> Routes {
 
 /// Which stretch is replayed, and under which policy.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = ReplayRequest)]
-struct Stretch {
+struct ReplayRequest {
     /// Where it begins: the seq of an event, or a time (RFC 3339, with its zone); as early as can be without it.
-    #[schema(value_type = Option<Text>)]
-    from: Option<Text>,
+    #[schema(value_type = Option<LenientText>)]
+    from: Option<LenientText>,
     /// Where it ends, written as `from`; now without it.
-    #[schema(value_type = Option<Text>)]
-    to: Option<Text>,
+    #[schema(value_type = Option<LenientText>)]
+    to: Option<LenientText>,
     /// Settings as in `config/app.conf`, any of `strategy`, `unhealthy_after`, `healthy_after`, `launch_attempts`,
     /// `restart_pause_max`, `max_migrations`; the others are as the daemon has them now.
     #[schema(value_type = Option<Object>)]
     policy: Option<Map<String, Value>>,
 }
 
-impl Fields for Stretch {
+impl Fields for ReplayRequest {
     fn known() -> &'static Known {
-        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of_body::<Stretch>);
+        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of_body::<ReplayRequest>);
         &KNOWN
     }
 }
@@ -76,16 +75,16 @@ impl Fields for Stretch {
 /// containers that were launched, stopped and ended. What the daemon decided is decided anew, in virtual time, on
 /// simulated engines where nothing is recorded. Nothing is changed. The policy that the stretch was recorded under is not
 /// in the log: `recorded` is what happened under whichever it was.
-#[utoipa::path(post, path = "/replay", tag = "history", request_body = Stretch,
+#[utoipa::path(post, path = "/replay", tag = "history", request_body = ReplayRequest,
     responses((status = 200, description = "What happened, what would have, and how they differ", body = ReplayReport),
         (status = 429, description = "Two replays run already")))]
-async fn replay(State(api): State<Api>, input: Input<Stretch>) -> Answered {
-    let Stretch { from, to, policy } = input.value;
+async fn replay(State(api): State<Api>, input: Input<ReplayRequest>) -> Answered {
+    let ReplayRequest { from, to, policy } = input.value;
     let policy = policy_of(api.journal.policy(), &policy.unwrap_or_default())?;
     let present = state(&api, None).await?;
     let store = api.journal.store().as_ref();
     let pruned = pruned_up_to(store).await?;
-    let text = |point: &Option<Text>| point.as_ref().map(|point| point.0.clone());
+    let text = |point: &Option<LenientText>| point.as_ref().map(|point| point.0.clone());
     let from = text(&from).unwrap_or_else(|| pruned.max(Seq(1)).to_string());
     let (from, to) = stretch(&api, &present, &from, text(&to).as_deref()).await?;
     if store.pruned(from.next(), to).await? > 0 {

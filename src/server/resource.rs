@@ -2,8 +2,8 @@
 //! listed.
 
 use super::input::{Pairs, QueryFields, parameter_names, unknown};
+use super::lenient::LenientInteger;
 use super::problem::{Problem, Sort};
-use super::shapes::Whole;
 use super::when::state_of;
 use super::{Api, SEQ_HEADER};
 use crate::rows;
@@ -254,14 +254,20 @@ pub(super) fn etag(seq: Seq) -> Option<HeaderValue> {
 const MIN_SEQ_AHEAD: u64 = 100_000;
 
 /// The present state, or as soon as it is there the one that includes `min_seq`.
-pub(super) async fn state(api: &Api, min_seq: Option<Whole>) -> Result<Arc<Cluster>, Problem> {
+pub(super) async fn state(api: &Api, min_seq: Option<LenientInteger>) -> Result<Arc<Cluster>, Problem> {
     state_at(api, min_seq, "min_seq").await
 }
 
 /// As [`state`], for an event that the parameter `field` names.
-pub(super) async fn state_at(api: &Api, seq: Option<Whole>, field: &str) -> Result<Arc<Cluster>, Problem> {
+pub(super) async fn state_at(
+    api: &Api,
+    seq: Option<LenientInteger>,
+    field: &str,
+) -> Result<Arc<Cluster>, Problem> {
     let cluster = api.journal.cluster();
-    let Some(Whole(wanted)) = seq.filter(|wanted| wanted.0 > cluster.seq().0) else { return Ok(cluster) };
+    let Some(LenientInteger(wanted)) = seq.filter(|wanted| wanted.0 > cluster.seq().0) else {
+        return Ok(cluster);
+    };
     if wanted > cluster.seq().0.saturating_add(MIN_SEQ_AHEAD) {
         let detail = format!("{wanted} is far beyond the end of the log, which is {}", cluster.seq());
         return Err(Problem::invalid(field, detail));
@@ -291,7 +297,7 @@ pub(super) struct ReadQuery {
     pub(super) at: Option<String>,
     /// Waits for a state that includes this event.
     #[param(value_type = Option<u64>)]
-    pub(super) min_seq: Option<Whole>,
+    pub(super) min_seq: Option<LenientInteger>,
 }
 
 impl QueryFields for ReadQuery {}
@@ -330,7 +336,7 @@ pub(super) async fn get<R: Resource>(
 pub(super) struct PageQuery {
     /// At most so many (1 to 10,000); all of them without it. The `Link` header has the address of the next page.
     #[param(value_type = Option<u64>)]
-    limit: Option<Whole>,
+    limit: Option<LenientInteger>,
     /// Only those behind this one, by id: where the page before ended.
     after: Option<String>,
     /// The state after this event, in the place of the present one.
@@ -340,7 +346,7 @@ pub(super) struct PageQuery {
     at: Option<String>,
     /// Waits for a state that includes this event.
     #[param(value_type = Option<u64>)]
-    min_seq: Option<Whole>,
+    min_seq: Option<LenientInteger>,
 }
 
 impl QueryFields for PageQuery {}
@@ -349,7 +355,7 @@ impl QueryFields for PageQuery {}
 pub(super) const PAGE_LIMIT: u64 = 10_000;
 
 /// Checks the size of a page.
-pub(super) fn page_size(limit: Whole) -> Result<usize, Problem> {
+pub(super) fn page_size(limit: LenientInteger) -> Result<usize, Problem> {
     match usize::try_from(limit.0) {
         Ok(size) if (1..=PAGE_LIMIT).contains(&limit.0) => Ok(size),
         _ => Err(Problem::invalid("limit", format!("a limit is a number from 1 to {PAGE_LIMIT}"))),

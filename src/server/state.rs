@@ -64,7 +64,7 @@ struct DiffQuery {
     to: Option<String>,
     /// Waits for a log that includes this event.
     #[param(value_type = Option<u64>)]
-    min_seq: Option<super::shapes::Whole>,
+    min_seq: Option<super::lenient::LenientInteger>,
 }
 
 impl QueryFields for DiffQuery {}

@@ -2,9 +2,9 @@
 
 use super::events::{kinds, subject};
 use super::input::{Query, QueryFields};
+use super::lenient::LenientInteger;
 use super::problem::Problem;
 use super::resource::{state, state_at};
-use super::shapes::Whole;
 use super::{Answered, Api, Routes, SEQ_HEADER};
 use crate::journal::{Committed, Lagged, Subscription};
 use crate::says::{self, Names};
@@ -37,7 +37,7 @@ const PAGE: usize = 1_000;
 struct StreamQuery {
     /// Begins behind this one; without it, with the next one that happens. `Last-Event-ID` goes before it.
     #[param(value_type = Option<u64>)]
-    after: Option<Whole>,
+    after: Option<LenientInteger>,
     /// Only these kinds: several are separated by commas, or the parameter is repeated.
     #[serde(default, deserialize_with = "kinds")]
     #[param(value_type = Option<String>)]
@@ -46,7 +46,7 @@ struct StreamQuery {
     subject: Option<String>,
     /// Waits for a log that includes this event.
     #[param(value_type = Option<u64>)]
-    min_seq: Option<Whole>,
+    min_seq: Option<LenientInteger>,
 }
 
 impl QueryFields for StreamQuery {
@@ -89,9 +89,10 @@ async fn stream_events(
     Ok(response)
 }
 
-fn last_event_id(value: &HeaderValue) -> Result<Whole, Problem> {
+fn last_event_id(value: &HeaderValue) -> Result<LenientInteger, Problem> {
     let seq = value.to_str().ok().and_then(|text| text.parse().ok());
-    seq.map(Whole).ok_or_else(|| Problem::invalid("Last-Event-ID", "it is the seq of an event, a number"))
+    seq.map(LenientInteger)
+        .ok_or_else(|| Problem::invalid("Last-Event-ID", "it is the seq of an event, a number"))
 }
 
 /// Follows the log from a position on: reads the store until it meets the live feed, and goes back to the

@@ -1,9 +1,9 @@
 //! Points in time, as requests name them: by the seq of an event, or by a time.
 
 use super::Api;
+use super::lenient::LenientInteger;
 use super::problem::{Problem, Sort};
 use super::resource::state;
-use super::shapes::Whole;
 use chrono::{DateTime, Utc};
 use kdaemon_events::Seq;
 use kdaemon_projections::Cluster;
@@ -89,7 +89,7 @@ impl Point {
 /// `min_seq`.
 pub(super) async fn state_of(
     api: &Api,
-    min_seq: Option<Whole>,
+    min_seq: Option<LenientInteger>,
     seq: Option<&str>,
     at: Option<&str>,
 ) -> Result<Arc<Cluster>, Problem> {

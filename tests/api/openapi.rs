@@ -194,3 +194,43 @@ async fn health_routes_have_no_version() {
     assert!(home.header("content-type").starts_with("text/html"));
     assert!(home.text.contains("content=\"/0.0\"") && home.text.contains("/main.js"));
 }
+
+#[test]
+fn openapi_file_matches_the_handlers() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/kdaemon.json");
+    let declared = kdaemon::server::description("0.0");
+    if std::env::var_os("KDAEMON_WRITE_OPENAPI").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &declared).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    if committed != declared {
+        let mut lines = committed.lines().zip(declared.lines()).enumerate();
+        let at = lines.find(|(_, (old, new))| old != new);
+        let at = at.map(|(index, (old, new))| format!("line {}:\n- {old}\n+ {new}", index + 1));
+        panic!(
+            "openapi/kdaemon.json is out of date: run scripts/openapi and commit the result\n{}",
+            at.unwrap_or_default()
+        );
+    }
+}
+
+/// What the UI builds its forms from.
+#[test]
+fn input_schemas_say_how_a_form_should_offer_them() {
+    let document: Value = serde_json::from_str(&kdaemon::server::description("0.0")).unwrap();
+    let schemas = &document["components"]["schemas"];
+    let hint = |input: &str, field: &str| {
+        let property = &schemas[input]["properties"][field];
+        let options = property["oneOf"].as_array().into_iter().flatten();
+        let reference = options.chain([property]).find_map(|one| one["$ref"].as_str()).unwrap();
+        let schema = document.pointer(reference.trim_start_matches('#')).unwrap();
+        schema["x-kdaemon-input"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(hint("ApplicationInput", "is_enabled"), "boolean");
+    assert_eq!(hint("ApplicationInput", "command"), "shell-words");
+    assert_eq!(hint("ApplicationInput", "exposed_ports"), "comma-separated");
+    assert_eq!(hint("ApplicationInput", "env_variables"), "map");
+    assert_eq!(hint("ContainerInput", "balance"), "boolean");
+    assert_eq!(hint("NodeInput", "capacity"), "text");
+}

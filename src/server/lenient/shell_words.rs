@@ -6,9 +6,9 @@ use std::fmt;
 
 /// A command: a list of words, or one text that is split into words as a shell does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::server) struct Words(pub(in crate::server) Vec<String>);
+pub(in crate::server) struct ShellWords(pub(in crate::server) Vec<String>);
 
-impl<'de> Deserialize<'de> for Words {
+impl<'de> Deserialize<'de> for ShellWords {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let words = Command::deserialize(deserializer)?;
         Ok(Self(match words {

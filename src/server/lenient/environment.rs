@@ -7,37 +7,37 @@ use std::fmt;
 
 /// Environment variables: `"A=1,B=2"`, `["A=1"]` or `{"A":"1"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::server) struct Variables(pub(in crate::server) Environment);
+pub(in crate::server) struct LenientEnvironment(pub(in crate::server) Environment);
 
-impl<'de> Deserialize<'de> for Variables {
+impl<'de> Deserialize<'de> for LenientEnvironment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = Variables;
+            type Value = LenientEnvironment;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("environment variables: \"A=1,B=2\", [\"A=1\"] or {\"A\":\"1\"}")
             }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Variables, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<LenientEnvironment, E> {
                 split_variables(text)
                     .into_iter()
                     .map(|pair| variable(&pair))
                     .collect::<Result<_, _>>()
-                    .map(Variables)
+                    .map(LenientEnvironment)
                     .map_err(E::custom)
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Variables, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<LenientEnvironment, A::Error> {
                 let mut variables = Environment::new();
                 while let Some(Pair(name, value)) = list.next_element()? {
                     variables.insert(name, value);
                 }
-                Ok(Variables(variables))
+                Ok(LenientEnvironment(variables))
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Variables, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LenientEnvironment, A::Error> {
                 let mut variables = Environment::new();
                 while let Some((name, Scalar(value))) = map.next_entry()? {
                     variables.insert(name, value);
                 }
-                Ok(Variables(variables))
+                Ok(LenientEnvironment(variables))
             }
         }
         deserializer.deserialize_any(Reader)

@@ -1,13 +1,13 @@
 #![allow(clippy::unwrap_used)]
 
-use super::words::split_words;
+use super::shell_words::split_words;
 use super::*;
 use crate::rows::environment_text;
 use kdaemon_events::Environment;
 use serde_json::{Value, from_value, json};
 
 fn variables(text: &str) -> Vec<(String, String)> {
-    let Variables(variables) = from_value(Value::String(text.to_owned())).unwrap();
+    let LenientEnvironment(variables) = from_value(Value::String(text.to_owned())).unwrap();
     variables.into_iter().collect()
 }
 
@@ -24,7 +24,7 @@ fn variables_are_split_at_commas_before_a_name() {
     assert_eq!(variables(r"P=C:\dir,B=2"), pairs(&[("B", "2"), ("P", r"C:\dir")]));
     assert_eq!(variables("URL=http://h?a=b&c=d"), pairs(&[("URL", "http://h?a=b&c=d")]));
     assert_eq!(variables(""), pairs(&[]));
-    assert!(from_value::<Variables>(json!("A")).is_err());
+    assert!(from_value::<LenientEnvironment>(json!("A")).is_err());
 }
 
 #[test]
@@ -35,20 +35,20 @@ fn the_text_of_variables_reads_back_as_the_same() {
             ("B".to_owned(), value.to_owned()),
             ("_c.d-e".to_owned(), value.to_owned()),
         ]);
-        let Variables(read) = from_value(Value::String(environment_text(&environment))).unwrap();
+        let LenientEnvironment(read) = from_value(Value::String(environment_text(&environment))).unwrap();
         assert_eq!(read, environment, "{value:?}");
     }
 }
 
 #[test]
 fn variables_are_lists_and_objects_too() {
-    let Variables(list) = from_value(json!(["A=1", "B=x,y=z"])).unwrap();
+    let LenientEnvironment(list) = from_value(json!(["A=1", "B=x,y=z"])).unwrap();
     assert_eq!(list.into_iter().collect::<Vec<_>>(), pairs(&[("A", "1"), ("B", "x,y=z")]));
-    let Variables(object) = from_value(json!({"A": 1, "B": true, "C": "x"})).unwrap();
+    let LenientEnvironment(object) = from_value(json!({"A": 1, "B": true, "C": "x"})).unwrap();
     assert_eq!(object.into_iter().collect::<Vec<_>>(), pairs(&[("A", "1"), ("B", "true"), ("C", "x")]));
-    assert!(from_value::<Variables>(json!({"A": null})).is_err());
-    assert!(from_value::<Variables>(json!(["A"])).is_err());
-    assert!(from_value::<Variables>(json!(7)).is_err());
+    assert!(from_value::<LenientEnvironment>(json!({"A": null})).is_err());
+    assert!(from_value::<LenientEnvironment>(json!(["A"])).is_err());
+    assert!(from_value::<LenientEnvironment>(json!(7)).is_err());
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_line_is_split_into_words_as_a_shell_does() {
 
 #[test]
 fn bytes_have_units() {
-    let bytes = |value: Value| from_value::<Bytes>(value).map(|bytes| bytes.0).ok();
+    let bytes = |value: Value| from_value::<LenientBytes>(value).map(|bytes| bytes.0).ok();
     assert_eq!(bytes(json!(7)), Some(7));
     assert_eq!(bytes(json!("64MiB")), Some(64 << 20));
     assert_eq!(bytes(json!("64m")), Some(64 << 20));
@@ -78,7 +78,7 @@ fn bytes_have_units() {
 #[test]
 fn many_are_a_list_or_a_text_with_commas() {
     let ports = |value: Value| {
-        from_value::<Many<PortSpec>>(value)
+        from_value::<CommaSeparated<PortSpec>>(value)
             .map(|many| many.0.iter().map(ToString::to_string).collect::<Vec<_>>())
     };
     let expected: Vec<String> = vec!["2368".into(), "53/udp".into(), "8080:80".into()];
@@ -87,6 +87,6 @@ fn many_are_a_list_or_a_text_with_commas() {
     assert_eq!(ports(json!(80)).unwrap(), vec!["80".to_owned()]);
     assert!(ports(json!(0)).is_err());
     assert!(ports(json!(["80", true])).is_err());
-    assert!(from_value::<Many<String>>(json!(7)).is_err());
-    assert_eq!(from_value::<Many<String>>(json!("")).unwrap().0, Vec::<String>::new());
+    assert!(from_value::<CommaSeparated<String>>(json!(7)).is_err());
+    assert_eq!(from_value::<CommaSeparated<String>>(json!("")).unwrap().0, Vec::<String>::new());
 }

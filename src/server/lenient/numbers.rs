@@ -9,21 +9,21 @@ const COUNT: &str = "a whole number from 0 up";
 
 /// A number of things: `3` or `"3"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) struct Count(pub(in crate::server) u32);
+pub(in crate::server) struct LenientCount(pub(in crate::server) u32);
 
-impl<'de> Deserialize<'de> for Count {
+impl<'de> Deserialize<'de> for LenientCount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl Visitor<'_> for Reader {
-            type Value = Count;
+            type Value = LenientCount;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(COUNT)
             }
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Count, E> {
-                let count = u32::try_from(number).map(Count);
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<LenientCount, E> {
+                let count = u32::try_from(number).map(LenientCount);
                 count.map_err(|_| E::custom(format!("{number} is too many; {} is the most", u32::MAX)))
             }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Count, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<LenientCount, E> {
                 match digits(text) {
                     Some(number) => self.visit_u64(number),
                     None => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
@@ -45,33 +45,33 @@ pub(super) fn digits(text: &str) -> Option<u64> {
 /// In kDaemon 0.0 it is a number without any meaning for placement, and its clients send one with every
 /// request: any number means that it may be moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) struct Balance(pub(in crate::server) bool);
+pub(in crate::server) struct LenientBalance(pub(in crate::server) bool);
 
-impl<'de> Deserialize<'de> for Balance {
+impl<'de> Deserialize<'de> for LenientBalance {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl Visitor<'_> for Reader {
-            type Value = Balance;
+            type Value = LenientBalance;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("true, false, or a number (which means true)")
             }
-            fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Balance, E> {
-                Ok(Balance(flag))
+            fn visit_bool<E: de::Error>(self, flag: bool) -> Result<LenientBalance, E> {
+                Ok(LenientBalance(flag))
             }
-            fn visit_u64<E: de::Error>(self, _number: u64) -> Result<Balance, E> {
-                Ok(Balance(true))
+            fn visit_u64<E: de::Error>(self, _number: u64) -> Result<LenientBalance, E> {
+                Ok(LenientBalance(true))
             }
-            fn visit_i64<E: de::Error>(self, _number: i64) -> Result<Balance, E> {
-                Ok(Balance(true))
+            fn visit_i64<E: de::Error>(self, _number: i64) -> Result<LenientBalance, E> {
+                Ok(LenientBalance(true))
             }
-            fn visit_f64<E: de::Error>(self, _number: f64) -> Result<Balance, E> {
-                Ok(Balance(true))
+            fn visit_f64<E: de::Error>(self, _number: f64) -> Result<LenientBalance, E> {
+                Ok(LenientBalance(true))
             }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Balance, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<LenientBalance, E> {
                 match text.trim().to_ascii_lowercase().as_str() {
-                    "false" => Ok(Balance(false)),
-                    "true" => Ok(Balance(true)),
-                    number if number.parse::<f64>().is_ok_and(f64::is_finite) => Ok(Balance(true)),
+                    "false" => Ok(LenientBalance(false)),
+                    "true" => Ok(LenientBalance(true)),
+                    number if number.parse::<f64>().is_ok_and(f64::is_finite) => Ok(LenientBalance(true)),
                     _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
                 }
             }

@@ -1,28 +1,26 @@
-//! The shapes that values may have in a request: those of kDaemon 0.0, and those that people write today.
-//!
-//! Each type reads all of its shapes, and its schema says so.
+//! Lenient types: each accepts the forms in which clients of kDaemon 0.0 wrote a value, and those in which people write it
+//! today. Its schema lists them, with a hint (`x-kdaemon-input`) for forms that people fill in.
 
+mod environment;
 mod numbers;
-mod past;
+mod shell_words;
 #[cfg(test)]
 mod tests;
-mod variables;
-mod words;
+mod time;
 
-pub(super) use numbers::{Balance, Count};
-pub(super) use past::{Past, Tail};
-pub(super) use variables::Variables;
-pub(super) use words::Words;
+pub(super) use environment::LenientEnvironment;
+pub(super) use numbers::{LenientBalance, LenientCount};
+pub(super) use shell_words::ShellWords;
+pub(super) use time::{LenientDuration, Tail, TimeRef};
 
-use crate::config::parse_duration;
-use chrono::{DateTime, Utc};
 use kdaemon_events::{Constraint, HealthCheck, Kind, MilliCpus, PortSpec, Resources, Volume};
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, de::IntoDeserializer};
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
 use std::str::FromStr;
-use std::time::Duration;
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -36,63 +34,96 @@ where
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
-fn any_of(types: &[Type]) -> RefOr<Schema> {
+/// How a form should let people enter a value, as `x-kdaemon-input` says it.
+#[derive(Clone, Copy)]
+enum Entry {
+    /// One line of text.
+    Text,
+    /// A switch.
+    Boolean,
+    /// Words separated by blanks, quoted as in a shell; or a JSON list.
+    ShellWords,
+    /// Items separated by commas; or a JSON list.
+    CommaSeparated,
+    /// Names and values.
+    Map,
+}
+
+impl Entry {
+    const KEY: &'static str = "x-kdaemon-input";
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Boolean => "boolean",
+            Self::ShellWords => "shell-words",
+            Self::CommaSeparated => "comma-separated",
+            Self::Map => "map",
+        }
+    }
+}
+
+fn any_of(types: &[Type], entry: Entry) -> RefOr<Schema> {
     let schema = types.iter().fold(AnyOfBuilder::new(), |schema, one| match one {
         Type::Array => schema
             .item(ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String).build()).build()),
         other => schema.item(ObjectBuilder::new().schema_type(other.clone()).build()),
     });
-    RefOr::T(Schema::AnyOf(schema.build()))
+    let hint = Extensions::from_iter([(Entry::KEY, entry.as_str())]);
+    RefOr::T(Schema::AnyOf(schema.extensions(Some(hint)).build()))
 }
 
 macro_rules! schema {
-    ($($name:ident $(<$generic:ident>)?: $($one:ident)|+;)+) => {$(
-        impl $(<$generic>)? PartialSchema for $name $(<$generic>)? {
+    ($($type:ident $(<$generic:ident>)? as $name:literal: $($one:ident)|+, $entry:ident;)+) => {$(
+        impl $(<$generic>)? PartialSchema for $type $(<$generic>)? {
             fn schema() -> RefOr<Schema> {
-                any_of(&[$(Type::$one),+])
+                any_of(&[$(Type::$one),+], Entry::$entry)
             }
         }
-        impl $(<$generic>)? ToSchema for $name $(<$generic>)? {}
+        impl $(<$generic>)? ToSchema for $type $(<$generic>)? {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed($name)
+            }
+        }
     )+};
 }
 
 schema! {
-    Text: String | Number;
-    Flag: Boolean | String | Integer;
-    Whole: Integer | String;
-    Count: Integer | String;
-    Balance: Boolean | Number | String;
-    Span: String | Integer;
-    Many<T>: String | Array;
-    Variables: String | Array | Object;
-    Words: String | Array;
-    Bytes: Integer | String;
-    Moment: String;
+    LenientText as "Text": String | Number, Text;
+    LenientBool as "Flag": Boolean | String | Integer, Boolean;
+    LenientInteger as "Whole": Integer | String, Text;
+    LenientCount as "Count": Integer | String, Text;
+    LenientBalance as "Balance": Boolean | Number | String, Boolean;
+    LenientDuration as "Span": String | Integer, Text;
+    CommaSeparated<T> as "List": String | Array, CommaSeparated;
+    LenientEnvironment as "Variables": String | Array | Object, Map;
+    ShellWords as "Words": String | Array, ShellWords;
+    LenientBytes as "Bytes": Integer | String, Text;
 }
 
 /// Text; a number is taken as its digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Text(pub(super) String);
+pub(super) struct LenientText(pub(super) String);
 
-impl<'de> Deserialize<'de> for Text {
+impl<'de> Deserialize<'de> for LenientText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl Visitor<'_> for Reader {
-            type Value = Text;
+            type Value = LenientText;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("text or a number")
             }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(text.to_owned()))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<LenientText, E> {
+                Ok(LenientText(text.to_owned()))
             }
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text, E> {
-                Ok(Text(number.to_string()))
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<LenientText, E> {
+                Ok(LenientText(number.to_string()))
             }
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text, E> {
-                Ok(Text(number.to_string()))
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<LenientText, E> {
+                Ok(LenientText(number.to_string()))
             }
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Text, E> {
-                Ok(Text(number.to_string()))
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<LenientText, E> {
+                Ok(LenientText(number.to_string()))
             }
         }
         deserializer.deserialize_any(Reader)
@@ -100,7 +131,7 @@ impl<'de> Deserialize<'de> for Text {
 }
 
 /// An optional text: clients of 0.0 send an empty one for none.
-pub(super) fn optional_text(text: Option<Option<Text>>) -> Option<Option<String>> {
+pub(super) fn optional_text(text: Option<Option<LenientText>>) -> Option<Option<String>> {
     text.map(|text| text.map(|text| text.0).filter(|text| !text.is_empty()))
 }
 
@@ -110,7 +141,7 @@ pub(super) fn filled(text: Option<String>) -> Option<String> {
 }
 
 /// The edit of an optional text: clients of 0.0 send an empty one for what stays as it is; `null` resets.
-pub(super) fn edited_text(text: Option<Option<Text>>) -> Option<Option<String>> {
+pub(super) fn edited_text(text: Option<Option<LenientText>>) -> Option<Option<String>> {
     text.filter(|text| text.as_ref().is_none_or(|text| !text.0.is_empty()))
         .map(|text| text.map(|text| text.0))
 }
@@ -130,31 +161,31 @@ where
 
 /// Yes or no: `true`, `"true"`, `1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Flag(pub(super) bool);
+pub(super) struct LenientBool(pub(super) bool);
 
-impl<'de> Deserialize<'de> for Flag {
+impl<'de> Deserialize<'de> for LenientBool {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl Visitor<'_> for Reader {
-            type Value = Flag;
+            type Value = LenientBool;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("true or false")
             }
-            fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Flag, E> {
-                Ok(Flag(flag))
+            fn visit_bool<E: de::Error>(self, flag: bool) -> Result<LenientBool, E> {
+                Ok(LenientBool(flag))
             }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Flag, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<LenientBool, E> {
                 match text.to_ascii_lowercase().as_str() {
                     // Without a value, as in `?follow`, it is named to be set.
-                    "true" | "1" | "yes" | "on" | "" => Ok(Flag(true)),
-                    "false" | "0" | "no" | "off" => Ok(Flag(false)),
+                    "true" | "1" | "yes" | "on" | "" => Ok(LenientBool(true)),
+                    "false" | "0" | "no" | "off" => Ok(LenientBool(false)),
                     _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
                 }
             }
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Flag, E> {
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<LenientBool, E> {
                 match number {
-                    0 => Ok(Flag(false)),
-                    1 => Ok(Flag(true)),
+                    0 => Ok(LenientBool(false)),
+                    1 => Ok(LenientBool(true)),
                     other => Err(E::invalid_value(de::Unexpected::Unsigned(other), &self)),
                 }
             }
@@ -165,23 +196,23 @@ impl<'de> Deserialize<'de> for Flag {
 
 /// A whole number: `3` or `"3"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Whole(pub(super) u64);
+pub(super) struct LenientInteger(pub(super) u64);
 
-impl<'de> Deserialize<'de> for Whole {
+impl<'de> Deserialize<'de> for LenientInteger {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl Visitor<'_> for Reader {
-            type Value = Whole;
+            type Value = LenientInteger;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a whole number")
             }
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole, E> {
-                Ok(Whole(number))
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<LenientInteger, E> {
+                Ok(LenientInteger(number))
             }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Whole, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<LenientInteger, E> {
                 let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
                 match text.parse() {
-                    Ok(number) if digits => Ok(Whole(number)),
+                    Ok(number) if digits => Ok(LenientInteger(number)),
                     _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
                 }
             }
@@ -190,70 +221,7 @@ impl<'de> Deserialize<'de> for Whole {
     }
 }
 
-/// A stretch of time: `"30s"`, `"500ms"`; a plain number counts in the unit that the field's name says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Span {
-    Plain(u64),
-    Given(Duration),
-}
-
-impl Span {
-    pub(super) fn or_seconds(self) -> Duration {
-        match self {
-            Self::Plain(seconds) => Duration::from_secs(seconds),
-            Self::Given(duration) => duration,
-        }
-    }
-
-    fn or_millis(self) -> u64 {
-        match self {
-            Self::Plain(millis) => millis,
-            Self::Given(duration) => u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
-            type Value = Span;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration such as \"30s\"")
-            }
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Span, E> {
-                Ok(Span::Plain(number))
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
-                match text.parse() {
-                    Ok(number) => Ok(Span::Plain(number)),
-                    Err(_) => parse_duration(text).map(Span::Given).map_err(E::custom),
-                }
-            }
-        }
-        deserializer.deserialize_any(Reader)
-    }
-}
-
-/// A moment (RFC 3339).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moment(pub(super) DateTime<Utc>);
-
-impl<'de> Deserialize<'de> for Moment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        // In a query string an unencoded `+` (of `+02:00`) reads as a space.
-        DateTime::parse_from_rfc3339(&text.replace(' ', "+")).map(|moment| Self(moment.to_utc())).map_err(
-            |_| {
-                de::Error::custom(format!(
-                    "`{text}` is not a moment; write it as in 2026-01-31T12:00:00Z (RFC 3339)"
-                ))
-            },
-        )
-    }
-}
-
-/// What can stand in a [`Many`].
+/// What can stand in a [`CommaSeparated`].
 pub(super) trait Element: FromStr<Err: Display> {
     /// In words.
     const EXPECTED: &'static str;
@@ -280,9 +248,12 @@ impl Element for Kind {
 
 /// Several: a list, or a text with commas between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Many<T>(pub(super) Vec<T>);
+pub(super) struct CommaSeparated<T>(pub(super) Vec<T>);
 
-impl<T> Default for Many<T> {
+/// A list of texts: as schemas refer to lists of any type.
+pub(super) type List = CommaSeparated<String>;
+
+impl<T> Default for CommaSeparated<T> {
     fn default() -> Self {
         Self(Vec::new())
     }
@@ -312,27 +283,30 @@ impl<'de, T: Element> Deserialize<'de> for One<T> {
     }
 }
 
-impl<'de, T: Element> Deserialize<'de> for Many<T> {
+impl<'de, T: Element> Deserialize<'de> for CommaSeparated<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader<T>(PhantomData<T>);
         impl<'de, T: Element> Visitor<'de> for Reader<T> {
-            type Value = Many<T>;
+            type Value = CommaSeparated<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(T::EXPECTED)
             }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Many<T>, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<CommaSeparated<T>, E> {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-                items.map(|item| item.parse().map_err(E::custom)).collect::<Result<_, _>>().map(Many)
+                items
+                    .map(|item| item.parse().map_err(E::custom))
+                    .collect::<Result<_, _>>()
+                    .map(CommaSeparated)
             }
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Many<T>, E> {
-                One::deserialize(number.into_deserializer()).map(|one: One<T>| Many(vec![one.0]))
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<CommaSeparated<T>, E> {
+                One::deserialize(number.into_deserializer()).map(|one: One<T>| CommaSeparated(vec![one.0]))
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Many<T>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<CommaSeparated<T>, A::Error> {
                 let mut items = Vec::new();
                 while let Some(One(item)) = list.next_element()? {
                     items.push(item);
                 }
-                Ok(Many(items))
+                Ok(CommaSeparated(items))
             }
         }
         deserializer.deserialize_any(Reader(PhantomData))
@@ -341,11 +315,11 @@ impl<'de, T: Element> Deserialize<'de> for Many<T> {
 
 /// A number of bytes: `67108864` or `"64MiB"`. Units are powers of 1024, as Docker's `-m` has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bytes(u64);
+pub(super) struct LenientBytes(u64);
 
-impl<'de> Deserialize<'de> for Bytes {
+impl<'de> Deserialize<'de> for LenientBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Text(text) = Text::deserialize(deserializer)?;
+        let LenientText(text) = LenientText::deserialize(deserializer)?;
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
         let shift = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
             "" | "b" => Some(0),
@@ -365,18 +339,18 @@ impl<'de> Deserialize<'de> for Bytes {
 /// Limits of a container.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Limits {
+pub(super) struct ResourcesInput {
     /// Processors: 0.5 is half of one.
     #[schema(value_type = Option<f64>)]
     cpus: Option<MilliCpus>,
     /// Memory, in bytes.
-    memory_bytes: Option<Bytes>,
+    memory_bytes: Option<LenientBytes>,
     /// Memory, as in `64MiB`, instead of `memory_bytes`.
-    memory: Option<Bytes>,
+    memory: Option<LenientBytes>,
 }
 
-impl From<Limits> for Resources {
-    fn from(limits: Limits) -> Self {
+impl From<ResourcesInput> for Resources {
+    fn from(limits: ResourcesInput) -> Self {
         let memory_bytes = limits.memory_bytes.or(limits.memory).map(|bytes| bytes.0);
         Self { cpus: limits.cpus, memory_bytes }
     }
@@ -385,32 +359,32 @@ impl From<Limits> for Resources {
 /// How an engine finds out whether a container works.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Check {
+pub(super) struct HealthCheckInput {
     /// The command: a list of words, or one text for the container's shell.
-    #[serde(deserialize_with = "words::shell_command")]
-    #[schema(value_type = Words)]
+    #[serde(deserialize_with = "shell_words::shell_command")]
+    #[schema(value_type = ShellWords)]
     command: Vec<String>,
     /// Time between two checks, in milliseconds, or as in `30s`.
     #[serde(alias = "interval")]
-    interval_ms: Option<Span>,
+    interval_ms: Option<LenientDuration>,
     /// How long one check may take, in milliseconds, or as in `5s`.
     #[serde(alias = "timeout")]
-    timeout_ms: Option<Span>,
+    timeout_ms: Option<LenientDuration>,
     /// Failed checks in a row that make the container unhealthy.
     retries: Option<u32>,
     /// Time after the start in which failed checks do not count, in milliseconds, or as in `1m`.
     #[serde(alias = "start_period")]
-    start_period_ms: Option<Span>,
+    start_period_ms: Option<LenientDuration>,
 }
 
-impl From<Check> for HealthCheck {
-    fn from(check: Check) -> Self {
+impl From<HealthCheckInput> for HealthCheck {
+    fn from(check: HealthCheckInput) -> Self {
         Self {
             command: check.command,
-            interval_ms: check.interval_ms.map_or(30_000, Span::or_millis),
-            timeout_ms: check.timeout_ms.map_or(30_000, Span::or_millis),
+            interval_ms: check.interval_ms.map_or(30_000, LenientDuration::or_millis),
+            timeout_ms: check.timeout_ms.map_or(30_000, LenientDuration::or_millis),
             retries: check.retries.unwrap_or(3),
-            start_period_ms: check.start_period_ms.map_or(0, Span::or_millis),
+            start_period_ms: check.start_period_ms.map_or(0, LenientDuration::or_millis),
         }
     }
 }
