@@ -1,10 +1,10 @@
-//! The daemon's own HTTP client: for webhooks, and for the command line where it asks a running daemon.
+//! The program's HTTP client: webhooks and the command line share it.
 //!
-//! It speaks HTTP/1.1 over TCP or TLS (rustls, the system's trusted roots), follows no redirects and sends nothing that it
-//! was not given. Time limits are for callers to set: what is a long time differs.
+//! It speaks HTTP/1.1 over TCP or TLS (rustls, the system's trusted roots), follows no redirects, uses no proxy, and sends
+//! nothing but what it is given and its User-Agent. Deadlines are up to the callers.
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -14,43 +14,65 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::error::Error;
 use std::time::Duration;
 
-/// How long a connection may take to come about.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection is kept for the next request.
+/// How long an idle connection is kept for the next request.
 const IDLE: Duration = Duration::from_secs(30);
+/// What every request says that it comes from.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("kdaemon/", env!("CARGO_PKG_VERSION")));
 
 /// A client. Cheap to clone.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct HttpClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
-/// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct HttpError(String);
+/// Why there is no response, or not all of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", chain(&**.source))]
+pub struct HttpError {
+    source: Box<dyn Error + Send + Sync>,
+    /// Whether no connection was established.
+    pub is_connect: bool,
+}
+
+impl HttpError {
+    /// The innermost cause, such as `Connection refused (os error 111)`.
+    #[must_use]
+    pub fn root_cause(&self) -> String {
+        let mut cause: &dyn Error = &*self.source;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        cause.to_string()
+    }
+}
+
+impl From<hyper::Error> for HttpError {
+    fn from(error: hyper::Error) -> Self {
+        Self { source: error.into(), is_connect: false }
+    }
+}
 
 impl HttpClient {
-    /// A client that trusts what the system trusts.
+    /// A client that trusts the system's roots. `connect_timeout` bounds the time until a connection is established.
     ///
     /// # Errors
-    /// When there can be no TLS at all.
-    pub fn new() -> Result<Self, HttpError> {
+    /// When TLS cannot be set up at all.
+    pub fn new(connect_timeout: Duration) -> Result<Self, HttpError> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.set_connect_timeout(Some(connect_timeout));
         let provider = rustls::crypto::ring::default_provider;
         let builder = HttpsConnectorBuilder::new();
         let builder = match builder.with_provider_and_native_roots(provider()) {
             Ok(builder) => builder,
             Err(error) => {
-                // Plain HTTP works all the same; over TLS nobody is trusted then, and the error will say so.
-                tracing::debug!(%error, "this system has no trusted roots");
+                // Plain HTTP still works; over TLS every certificate is refused, and the error will say so.
+                tracing::debug!(%error, "the system has no trusted roots");
                 let config = rustls::ClientConfig::builder_with_provider(provider().into())
                     .with_safe_default_protocol_versions()
-                    .map_err(|error| HttpError(error.to_string()))?;
-                let nobody = config.with_root_certificates(rustls::RootCertStore::empty());
-                HttpsConnectorBuilder::new().with_tls_config(nobody.with_no_client_auth())
+                    .map_err(|error| HttpError { source: error.into(), is_connect: false })?;
+                let no_roots = config.with_root_certificates(rustls::RootCertStore::empty());
+                HttpsConnectorBuilder::new().with_tls_config(no_roots.with_no_client_auth())
             }
         };
         let connector = builder.https_or_http().enable_http1().wrap_connector(tcp);
@@ -62,39 +84,40 @@ impl HttpClient {
         Ok(Self { client })
     }
 
-    /// Sends a request and waits for the head of the answer.
+    /// Sends a request and waits for the head of the response.
     ///
     /// # Errors
-    /// When there is no connection, or it ends before the answer comes.
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
-        self.client.request(request).await.map_err(|error| HttpError(chain(&error)))
-    }
-
-    /// Asks for something.
-    ///
-    /// # Errors
-    /// As [`Self::send`].
-    pub async fn get(&self, uri: &Uri, accept: &str) -> Result<Response<Incoming>, HttpError> {
-        let request = Request::get(uri).header(http::header::ACCEPT, accept);
-        let agent = concat!("kdaemon/", env!("CARGO_PKG_VERSION"));
-        let request = request.header(http::header::USER_AGENT, agent).body(Full::default());
-        self.send(request.map_err(|error| HttpError(error.to_string()))?).await
+    /// When there is no connection, or it ends before the response begins.
+    pub async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
+        request.headers_mut().entry(http::header::USER_AGENT).or_insert(USER_AGENT);
+        let response = self.client.request(request).await;
+        response.map_err(|error| HttpError { is_connect: error.is_connect(), source: error.into() })
     }
 }
 
-/// At most so many bytes of a body; the rest is not read.
+/// The next piece of a body; `None` at its end.
 ///
 /// # Errors
-/// When the connection ends before.
-pub async fn body_at_most(response: Response<Incoming>, limit: usize) -> Result<Bytes, HttpError> {
-    let mut body = response.into_body();
+/// When the connection ends before the body does.
+pub async fn next_piece(response: &mut Response<Incoming>) -> Result<Option<Bytes>, HttpError> {
+    while let Some(frame) = response.body_mut().frame().await {
+        if let Ok(data) = frame?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+/// At most `limit` bytes of a body; the rest is not read.
+///
+/// # Errors
+/// When the connection ends before the body does.
+pub async fn body_at_most(mut response: Response<Incoming>, limit: usize) -> Result<Bytes, HttpError> {
     let mut read = BytesMut::new();
     while read.len() < limit
-        && let Some(frame) = body.frame().await
+        && let Some(piece) = next_piece(&mut response).await?
     {
-        let frame = frame.map_err(|error| HttpError(chain(&error)))?;
-        let Some(data) = frame.data_ref() else { continue };
-        read.extend_from_slice(&data[..data.len().min(limit - read.len())]);
+        read.extend_from_slice(&piece[..piece.len().min(limit - read.len())]);
     }
     Ok(read.freeze())
 }

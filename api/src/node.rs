@@ -46,12 +46,12 @@ pub struct NodeRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum NodeState {
-    /// Not probed yet.
-    Unknown,
     /// The engine answers.
     Up,
     /// The engine does not answer.
     Down,
+    /// Not probed yet.
+    Unknown,
 }
 
 /// An engine and its machine.

@@ -10,7 +10,7 @@ use super::progress::Watching;
 use super::variables::{EnvArgs, of_row};
 use super::{Context, get, history};
 use clap::Subcommand;
-use reqwest::Method;
+use http::Method;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 

@@ -1,11 +1,17 @@
 //! The HTTP client: all that the command line knows of a cluster it asks here, of the public API.
 
-use super::failure::{Failure, Problem};
+use super::failure::{Failure, of_response};
 use super::json::Json;
 use super::when::Point;
-use reqwest::header::HeaderMap;
-use reqwest::{Method, Response, Url};
+use crate::http_client::{HttpClient, HttpError, next_piece};
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
+use http::{HeaderMap, Method, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Where a daemon listens when nobody says otherwise.
@@ -22,7 +28,7 @@ const BODY_LIMIT: usize = 256 * 1024 * 1024;
 /// A daemon, spoken to over HTTP.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
-    http: reqwest::Client,
+    http: HttpClient,
     /// Scheme, host and port.
     origin: String,
     /// The API's base path, without a slash at its end.
@@ -39,6 +45,8 @@ pub(super) struct Request {
     query: Vec<(String, String)>,
     pub(super) body: Option<serde_json::Value>,
     pub(super) if_match: Option<u64>,
+    /// The media type that is asked for; `None`: JSON, as the daemon prefers.
+    accept: Option<&'static str>,
     /// What the daemon was asked to wait.
     wait: Duration,
 }
@@ -52,7 +60,7 @@ impl Request {
                 return Err(Failure::Usage(format!("`{part}` cannot stand in a path: use the id instead")));
             }
             written.push('/');
-            written.push_str(&encode(part));
+            let _ = write!(written, "{}", encode(part)); // writing into a string cannot fail
         }
         Ok(Self {
             method,
@@ -60,6 +68,7 @@ impl Request {
             query: Vec::new(),
             body: None,
             if_match: None,
+            accept: None,
             wait: Duration::ZERO,
         })
     }
@@ -85,6 +94,17 @@ impl Request {
         self
     }
 
+    pub(super) fn accept(mut self, media_type: &'static str) -> Self {
+        self.accept = Some(media_type);
+        self
+    }
+
+    /// Allows the daemon `limit` more time than usual to begin its answer.
+    pub(super) fn patience(mut self, limit: Duration) -> Self {
+        self.wait = limit;
+        self
+    }
+
     /// Asks the daemon to answer when it is done.
     pub(super) fn waiting(mut self, wait: Duration) -> Self {
         self.wait = wait;
@@ -99,37 +119,39 @@ pub(super) struct Answer {
     /// The seq of the state that it shows.
     pub(super) seq: Option<u64>,
     pub(super) json: Json,
+    /// The text of the answer.
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// The answer as a type of the API.
+    pub(super) fn typed<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Failure::Other(format!("unexpected answer of the daemon: {error}")))
+    }
 }
 
 impl Client {
-    /// A client of the daemon at `server`: `http://HOST:PORT`, with the API's version behind it when it is not 0.0.
+    /// A client of the daemon at `server`: `http://HOST:PORT` or `https://HOST:PORT`, followed by the API's version if it
+    /// is not 0.0.
     pub(super) fn new(server: &str) -> Result<Self, Failure> {
         let refuse = |why: &str| {
             Failure::Usage(format!(
                 "`{server}` is not the address of a daemon ({why}); write {DEFAULT_SERVER}"
             ))
         };
-        let url = Url::parse(server).map_err(|error| refuse(&error.to_string()))?;
-        match url.scheme() {
-            "http" => {}
-            "https" => {
-                return Err(refuse("https is not spoken yet: let a tunnel, as of ssh -L, carry http://"));
-            }
-            other => return Err(refuse(&format!("{other} is not http"))),
+        let uri: Uri = server.parse().map_err(|_| refuse("it is not a URL"))?;
+        let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(refuse("expected http:// or https:// and a host"));
+        };
+        if uri.query().is_some() || server.contains('#') || authority.as_str().contains('@') {
+            return Err(refuse("expected only a host, a port and a version"));
         }
-        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-            return Err(refuse("nothing may stand beside host, port and version"));
-        }
-        let path = url.path().trim_end_matches('/');
+        let path = uri.path().trim_end_matches('/');
         let base = if path.is_empty() { "/0.0".to_owned() } else { path.to_owned() };
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_LIMIT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("kdaemon/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Failure::Other(error.to_string()))?;
-        Ok(Self { http, origin: url.origin().ascii_serialization(), base, at: None })
+        let http = HttpClient::new(CONNECT_LIMIT).map_err(|error| Failure::Other(error.to_string()))?;
+        let origin = format!("{scheme}://{authority}");
+        Ok(Self { http, origin, base, at: None })
     }
 
     /// A client whose reads are about another time.
@@ -166,10 +188,22 @@ impl Client {
         let body = self.whole(response).await?;
         let json = serde_json::from_slice(&body)
             .map_err(|error| Failure::Other(format!("the answer of {} is not JSON: {error}", self.origin)))?;
-        Ok(Answer { status, seq, json })
+        Ok(Answer { status, seq, json, body })
     }
 
-    /// Reads a typed value of the moment that this client is about.
+    /// Sends a request and reads its answer as a type of the API.
+    pub(super) async fn typed<T: DeserializeOwned>(&self, request: Request) -> Result<T, Failure> {
+        let response = self.open(request, None).await?;
+        let body = self.whole(response).await?;
+        serde_json::from_slice(&body).map_err(|_| self.unreadable())
+    }
+
+    /// The failure of an answer that is not one of kDaemon.
+    pub(super) fn unreadable(&self) -> Failure {
+        Failure::Other(format!("unexpected answer from {}; is it a kDaemon of this version?", self.origin))
+    }
+
+    /// Reads the items of a list, of the moment that this client is about, one by one.
     pub(super) async fn list<T: DeserializeOwned>(
         &self,
         request: Request,
@@ -188,9 +222,7 @@ impl Client {
         while let Some(piece) = self.piece(&mut response, Some(PAUSE_LIMIT)).await? {
             items.push(&piece);
             while let Some(item) = items.next() {
-                let value = serde_json::from_slice(item).map_err(|error| {
-                    Failure::Other(format!("{} answered what cannot be read: {error}", self.origin))
-                })?;
+                let value = serde_json::from_slice(item).map_err(|_| self.unreadable())?;
                 take(value, item)?;
             }
         }
@@ -204,26 +236,38 @@ impl Client {
     }
 
     /// Sends a request; its answer is still to be read. An answer that is a problem is a failure.
-    pub(super) async fn open(&self, request: Request, last_event: Option<u64>) -> Result<Response, Failure> {
+    pub(super) async fn open(
+        &self,
+        request: Request,
+        last_event: Option<u64>,
+    ) -> Result<Response<Incoming>, Failure> {
         // The health routes have no version in their path.
         let base = if request.path == "/readyz" { "" } else { &self.base };
         let mut address = format!("{}{base}{}", self.origin, request.path);
         for (number, (name, value)) in request.query.iter().enumerate() {
             let mark = if number == 0 { '?' } else { '&' };
-            address.push_str(&format!("{mark}{}={}", encode(name), encode(value)));
+            let _ = write!(address, "{mark}{}={}", encode(name), encode(value));
         }
-        let mut sent = self.http.request(request.method, address);
-        if let Some(body) = &request.body {
-            sent = sent.json(body);
+        let mut sent = http::Request::builder().method(request.method).uri(address);
+        if let Some(accept) = request.accept {
+            sent = sent.header(ACCEPT, accept);
         }
+        let body = match &request.body {
+            Some(body) => {
+                sent = sent.header(CONTENT_TYPE, "application/json");
+                Full::from(body.to_string())
+            }
+            None => Full::default(),
+        };
         if let Some(seq) = request.if_match {
-            sent = sent.header("If-Match", format!("\"{seq}\""));
+            sent = sent.header(IF_MATCH, format!("\"{seq}\""));
         }
         if let Some(seq) = last_event {
             sent = sent.header("Last-Event-ID", seq.to_string());
         }
+        let sent = sent.body(body).map_err(|error| Failure::Other(error.to_string()))?;
         let limit = ANSWER_LIMIT + request.wait;
-        let response = match tokio::time::timeout(limit, sent.send()).await {
+        let response = match tokio::time::timeout(limit, self.http.send(sent)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(self.unreachable(&error)),
             Err(_) => {
@@ -239,10 +283,10 @@ impl Client {
             return Ok(response);
         }
         let body = self.whole(response).await?;
-        Err(Problem::failure(status, &body))
+        Err(of_response(status, &body))
     }
 
-    async fn whole(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
+    async fn whole(&self, mut response: Response<Incoming>) -> Result<Vec<u8>, Failure> {
         let mut body = Vec::new();
         while let Some(piece) = self.piece(&mut response, Some(PAUSE_LIMIT)).await? {
             body.extend_from_slice(&piece);
@@ -256,12 +300,12 @@ impl Client {
     /// The next piece of an answer, which may take as long as `pause`; `None` at its end.
     pub(super) async fn piece(
         &self,
-        response: &mut Response,
+        response: &mut Response<Incoming>,
         pause: Option<Duration>,
-    ) -> Result<Option<bytes::Bytes>, Failure> {
+    ) -> Result<Option<Bytes>, Failure> {
         let piece = match pause {
-            None => response.chunk().await,
-            Some(pause) => match tokio::time::timeout(pause, response.chunk()).await {
+            None => next_piece(response).await,
+            Some(pause) => match tokio::time::timeout(pause, next_piece(response)).await {
                 Ok(piece) => piece,
                 Err(_) => {
                     return Err(Failure::Unreachable(format!("{} fell silent", self.origin)));
@@ -271,17 +315,13 @@ impl Client {
         piece.map_err(|error| self.unreachable(&error))
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        let hint = if error.is_connect() {
-            "; is a daemon running there? (--server or KDAEMON_SERVER says where)"
+    fn unreachable(&self, error: &HttpError) -> Failure {
+        let hint = if error.is_connect {
+            "; is a daemon running there? (set --server or KDAEMON_SERVER)"
         } else {
             ""
         };
-        Failure::Unreachable(format!("no answer from {}: {cause}{hint}", self.origin))
+        Failure::Unreachable(format!("no answer from {}: {}{hint}", self.origin, error.root_cause()))
     }
 }
 
@@ -290,17 +330,12 @@ fn seq(headers: &HeaderMap) -> Option<u64> {
     headers.get("x-kdaemon-seq")?.to_str().ok()?.parse().ok()
 }
 
-/// Percent-encodes all but what RFC 3986 leaves alone everywhere.
-fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+/// All but what RFC 3986 calls unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Percent-encodes everything but unreserved characters.
+fn encode(text: &str) -> impl std::fmt::Display + '_ {
+    utf8_percent_encode(text, RESERVED)
 }
 
 #[cfg(test)]
@@ -322,9 +357,9 @@ mod tests {
         let client = Client::new("http://[::1]:1337/").unwrap();
         assert_eq!((client.origin(), client.base.as_str()), ("http://[::1]:1337", "/0.0"));
         assert_eq!(Client::new("http://h:1/2.1/").unwrap().base, "/2.1");
-        for wrong in ["https://h:1", "h:1337", "ftp://h", "http://h/?x=1", "", "http://u@h"] {
+        assert_eq!(Client::new("https://h/").unwrap().origin(), "https://h");
+        for wrong in ["h:1337", "ftp://h", "http://h/?x=1", "", "http://u@h"] {
             assert_eq!(Client::new(wrong).unwrap_err().code(), 2, "{wrong}");
         }
-        assert!(Client::new("https://h").unwrap_err().to_string().contains("https is not spoken yet"));
     }
 }

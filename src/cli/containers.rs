@@ -16,7 +16,8 @@ use super::when::{parse_moment, rfc3339};
 use super::{Context, get, history, why};
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
-use reqwest::Method;
+use http::Method;
+use kdaemon_api::ContainerStats;
 use serde_json::{Map, Value, json};
 
 /// What can be done with containers.
@@ -273,22 +274,18 @@ async fn stats(cx: &Context, names: &[String]) -> Result<(), Failure> {
     let mut table = Table::new(&["NAME", "CPUS", "MEMORY", "LIMIT", "RECEIVED", "SENT", "PIDS"]);
     let mut all = Vec::new();
     let result = each(names, async |name| {
-        let stats = cx.client.ask(Request::get(&["containers", name, "stats"])?).await?.json;
-        let size = |field| stats.whole(field).map(bytes).unwrap_or_default();
-        let cpus = match stats.get("cpus") {
-            Some(Json::Number(cpus)) => format!("{:.2}", cpus.as_f64().unwrap_or_default()),
-            _ => String::new(),
-        };
+        let answer = cx.client.ask(Request::get(&["containers", name, "stats"])?).await?;
+        let stats: ContainerStats = answer.typed()?;
         table.row([
             super::table::plain(name),
-            cpus,
-            size("memory_bytes"),
-            size("memory_limit_bytes"),
-            size("network_received_bytes"),
-            size("network_sent_bytes"),
-            stats.whole("pids").map(|pids| pids.to_string()).unwrap_or_default(),
+            format!("{:.2}", stats.cpus),
+            bytes(stats.memory_bytes),
+            bytes(stats.memory_limit_bytes),
+            bytes(stats.network_received_bytes),
+            bytes(stats.network_sent_bytes),
+            stats.pids.to_string(),
         ]);
-        let Json::Object(mut fields) = stats else { return Ok(()) };
+        let Json::Object(mut fields) = answer.json else { return Ok(()) };
         fields.insert(0, ("name".to_owned(), Json::Text(name.to_owned())));
         all.push(Json::Object(fields));
         Ok(())

@@ -1,7 +1,7 @@
 //! Why a command failed: the message that people read, and the exit code that scripts read.
 
 use super::table::Table;
-use serde::Deserialize;
+use kdaemon_api::ProblemDetails;
 
 /// Why a command failed. Each sort has an exit code of its own.
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +11,7 @@ pub(super) enum Failure {
     Usage(String),
     /// The daemon refused it.
     #[error("{0}")]
-    Refused(Box<Problem>),
+    Refused(Box<Refusal>),
     /// What was asked for, or a file, cannot be so.
     #[error("{0}")]
     Invalid(String),
@@ -61,71 +61,45 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// What the daemon answers instead of doing what was asked (RFC 9457).
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Problem {
-    /// The sort of problem, as in `/problems/conflict`.
-    #[serde(default, rename = "type")]
-    kind: String,
-    /// What was wrong.
-    #[serde(default)]
-    detail: String,
-    /// The field that is wrong.
-    field: Option<String>,
-    /// What was wrong with each node.
-    #[serde(default)]
-    reasons: Vec<Reason>,
-    /// The request, as the daemon's log names it.
-    #[serde(default)]
-    request_id: String,
-}
+/// A problem as people read it.
+#[derive(Debug)]
+pub(super) struct Refusal(ProblemDetails);
 
-/// What was wrong with one node.
-#[derive(Debug, Deserialize)]
-struct Reason {
-    node: String,
-    reason: String,
-}
-
-impl Problem {
-    /// The failure that an answer with this status and body is.
-    pub(super) fn failure(status: u16, body: &[u8]) -> Failure {
-        let Ok(mut problem) = serde_json::from_slice::<Self>(body) else {
-            let text = String::from_utf8_lossy(body);
-            let start: String = text.chars().take(200).collect();
-            return Failure::Other(format!("the server answered {status}, and not as kDaemon does: {start}"));
-        };
-        if problem.detail.is_empty() {
-            problem.detail = format!("the daemon answered {status}");
-        }
-        match (status, problem.kind.as_str()) {
-            (404, "/problems/no-such-route") => Failure::Other(format!(
-                "{}; is that daemon older than this program, or its api_version another? (--server URL/VERSION)",
-                problem.detail
-            )),
-            (404, _) => Failure::NotFound(problem.detail),
-            (429 | 503, _) => Failure::Unreachable(problem.detail),
-            (500.., _) => Failure::Other(format!("{} (request {})", problem.detail, problem.request_id)),
-            _ => Failure::Refused(Box::new(problem)),
-        }
+/// The failure that a response with this status and body is.
+pub(super) fn of_response(status: u16, body: &[u8]) -> Failure {
+    let Ok(problem) = serde_json::from_slice::<ProblemDetails>(body) else {
+        let text = String::from_utf8_lossy(body);
+        let start: String = text.chars().take(200).collect();
+        return Failure::Other(format!("unexpected answer with status {status}; is it a kDaemon?: {start}"));
+    };
+    match (status, problem.kind.as_str()) {
+        (404, "/problems/no-such-route") => Failure::Other(format!(
+            "{}; is the daemon older than this program, or its api_version different? (set --server URL/VERSION)",
+            problem.detail
+        )),
+        (404, _) => Failure::NotFound(problem.detail),
+        (429 | 503, _) => Failure::Unreachable(problem.detail),
+        (500.., _) => Failure::Other(format!("{} (request {})", problem.detail, problem.request_id)),
+        _ => Failure::Refused(Box::new(Refusal(problem))),
     }
 }
 
-impl std::fmt::Display for Problem {
+impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(ProblemDetails { detail, field, reasons, .. }) = self;
         // With reasons the table says what the sentence would repeat.
-        let is_repeated = |rest: &str| self.reasons.iter().all(|reason| rest.contains(&reason.node));
-        let detail = match self.detail.split_once(": ") {
-            Some((head, rest)) if !self.reasons.is_empty() && is_repeated(rest) => head,
-            _ => &self.detail,
+        let is_repeated = |rest: &str| reasons.iter().all(|reason| rest.contains(&reason.node));
+        let detail = match detail.split_once(": ") {
+            Some((head, rest)) if !reasons.is_empty() && is_repeated(rest) => head,
+            _ => detail,
         };
         f.write_str(detail)?;
-        if let Some(field) = self.field.as_ref().filter(|field| !detail.contains(field.as_str())) {
+        if let Some(field) = field.as_ref().filter(|field| !detail.contains(field.as_str())) {
             write!(f, " (field {field})")?;
         }
-        if !self.reasons.is_empty() {
+        if !reasons.is_empty() {
             let mut table = Table::new(&["NODE", "WHY NOT"]);
-            for reason in &self.reasons {
+            for reason in reasons {
                 table.row([reason.node.clone(), reason.reason.clone()]);
             }
             write!(f, "\n{}", table.text().trim_end())?;
@@ -138,13 +112,29 @@ impl std::fmt::Display for Problem {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use kdaemon_api::NodeRejection;
+
+    fn problem(kind: &str, detail: &str, reasons: &[(&str, &str)]) -> String {
+        let rejection = |(node, reason): &(&str, &str)| NodeRejection {
+            node: (*node).to_owned(),
+            reason: (*reason).to_owned(),
+        };
+        serde_json::to_string(&ProblemDetails {
+            kind: format!("/problems/{kind}"),
+            title: "A problem".to_owned(),
+            status: 400,
+            detail: detail.to_owned(),
+            instance: "/0.0/nodes".to_owned(),
+            request_id: "r".to_owned(),
+            field: None,
+            reasons: reasons.iter().map(rejection).collect(),
+        })
+        .unwrap()
+    }
 
     #[test]
     fn every_status_has_its_exit_code() {
-        let code = |status, kind: &str| {
-            let body = serde_json::json!({"type": format!("/problems/{kind}"), "detail": "x"}).to_string();
-            Problem::failure(status, body.as_bytes()).code()
-        };
+        let code = |status, kind: &str| of_response(status, problem(kind, "x", &[]).as_bytes()).code();
         for (status, kind, expected) in [
             (400, "malformed", 3),
             (403, "forbidden", 3),
@@ -159,14 +149,14 @@ mod tests {
         ] {
             assert_eq!(code(status, kind), expected, "{status} {kind}");
         }
-        assert_eq!(Problem::failure(502, b"<html>").code(), 1);
+        assert_eq!(of_response(502, b"<html>").code(), 1);
     }
 
     #[test]
     fn the_reasons_per_node_are_a_table_and_not_said_twice() {
-        let body = br#"{"type":"/problems/conflict","detail":"no node fits: a is cordoned; bb is DOWN",
-            "reasons":[{"node":"a","reason":"is cordoned"},{"node":"bb","reason":"is DOWN"}]}"#;
-        let text = Problem::failure(409, body).to_string();
+        let reasons = [("a", "is cordoned"), ("bb", "is DOWN")];
+        let body = problem("conflict", "no node fits: a is cordoned; bb is DOWN", &reasons);
+        let text = of_response(409, body.as_bytes()).to_string();
         assert_eq!(text, "no node fits\nNODE  WHY NOT\na     is cordoned\nbb    is DOWN");
     }
 }

@@ -6,8 +6,12 @@ use super::failure::Failure;
 use super::json::Json;
 use super::names::Names;
 use super::output::{Format, json, print, print_bytes, say, thing, yaml};
-use super::table::{Table, bytes, coloured, plain};
-use super::when::{age, ago, made_at, read};
+use super::table::{Table, bytes, coloured, plain, word};
+use super::when::{age, ago, made_at};
+use kdaemon_api::{ApplicationRow, ContainerRow, EventRow, NodeRow};
+use kdaemon_events::MilliCpus;
+use std::fmt::Display;
+use uuid::Uuid;
 
 /// Nodes, applications or containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,92 +214,106 @@ pub(super) async fn table(
             "ID",
         ],
     });
-    let seq = cx
-        .client
-        .list(request, |row: Json, _| {
-            let mut cells = match kind {
-                Kind::Nodes => node_cells(&row),
-                Kind::Applications => application_cells(&row),
-                Kind::Containers => container_cells(&row, &names),
-            };
-            if !wide {
-                cells.truncate(match kind {
-                    Kind::Nodes => 6,
-                    Kind::Applications => 5,
-                    Kind::Containers => 7,
-                });
-            }
-            table.row(cells);
-            Ok(())
-        })
-        .await?;
+    let width = table.width();
+    let mut add = |mut cells: Vec<String>| {
+        cells.truncate(width);
+        table.row(cells);
+        Ok(())
+    };
+    let client = &cx.client;
+    let seq = match kind {
+        Kind::Nodes => client.list(request, |row: NodeRow, _| add(node_cells(&row))).await?,
+        Kind::Applications => {
+            client.list(request, |row: ApplicationRow, _| add(application_cells(&row))).await?
+        }
+        Kind::Containers => {
+            client.list(request, |row: ContainerRow, _| add(container_cells(&row, &names))).await?
+        }
+    };
     table.sort();
     Ok((table, seq))
 }
 
-/// A field as a cell: what is not there is left blank.
-fn cell(row: &Json, field: &str) -> String {
-    row.get(field).filter(|value| !value.is_empty()).map(Json::plain).unwrap_or_default()
+/// A value that may be absent as a cell.
+fn cell(value: Option<&str>) -> String {
+    value.map(plain).unwrap_or_default()
 }
 
-fn node_cells(row: &Json) -> Vec<String> {
-    let engine = row.get("engine").unwrap_or(&Json::Null);
+fn joined(items: &[String]) -> String {
+    items.iter().map(|item| plain(item)).collect::<Vec<_>>().join(", ")
+}
+
+fn cpus(cpus: MilliCpus) -> String {
+    serde_json::json!(cpus).to_string().trim_end_matches(".0").to_owned()
+}
+
+/// The cells of a node, those of a wide table last.
+fn node_cells(row: &NodeRow) -> Vec<String> {
+    let engine = row.engine.as_ref();
+    let labels = row.labels.iter().map(|(label, value)| format!("{label}={}", shown(value)));
     vec![
-        cell(row, "name"),
-        coloured(row.text("state").unwrap_or_default()),
-        coloured(row.text("availability").unwrap_or_default()),
-        match row.whole("capacity") {
-            Some(capacity) => format!("{}/{capacity}", cell(row, "container_count")),
-            None => cell(row, "container_count"),
+        plain(&row.name),
+        coloured(&word(row.state)),
+        coloured(&word(row.availability)),
+        match row.capacity {
+            Some(capacity) => format!("{}/{capacity}", row.container_count),
+            None => row.container_count.to_string(),
         },
-        cell(row, "endpoint"),
-        age(row.text("id").unwrap_or_default()),
-        cell(engine, "cpus").trim_end_matches(".0").to_owned(),
-        engine.whole("memory_bytes").map(bytes).unwrap_or_default(),
-        format!("{} {}", cell(engine, "kind"), cell(engine, "version")).trim().to_owned(),
-        cell(row, "labels"),
-        cell(row, "reason"),
-        cell(row, "id"),
+        plain(&row.endpoint),
+        age(row.id),
+        engine.map(|engine| cpus(engine.cpus)).unwrap_or_default(),
+        engine.map(|engine| bytes(engine.memory_bytes)).unwrap_or_default(),
+        engine.map(|engine| plain(&format!("{} {}", engine.kind, engine.version))).unwrap_or_default(),
+        labels.collect::<Vec<_>>().join(", "),
+        cell(row.reason.as_deref()),
+        row.id.to_string(),
     ]
 }
 
-fn application_cells(row: &Json) -> Vec<String> {
-    let resources = row.get("resources").unwrap_or(&Json::Null);
+/// A label's value; an empty one is shown as such.
+fn shown(value: &str) -> String {
+    if value.is_empty() { "\"\"".to_owned() } else { plain(value) }
+}
+
+/// The cells of an application, those of a wide table last.
+fn application_cells(row: &ApplicationRow) -> Vec<String> {
     let limits = [
-        resources.get("cpus").map(|cpus| format!("{} cpus", cpus.plain())),
-        resources.whole("memory_bytes").map(bytes),
+        row.resources.cpus.map(|limit| format!("{} cpus", serde_json::json!(limit))),
+        row.resources.memory_bytes.map(bytes),
     ];
     vec![
-        cell(row, "name"),
-        cell(row, "docker_image"),
-        cell(row, "replicas"),
-        cell(row, "exposed_ports"),
-        age(row.text("id").unwrap_or_default()),
-        cell(row, "is_enabled"),
-        cell(row, "restart_policy"),
+        plain(&row.name),
+        plain(&row.docker_image),
+        row.replicas.map(|replicas| replicas.to_string()).unwrap_or_default(),
+        plain(&row.exposed_ports),
+        age(row.id),
+        row.is_enabled.to_string(),
+        plain(&row.restart_policy),
         limits.into_iter().flatten().collect::<Vec<_>>().join(", "),
-        cell(row, "volumes"),
-        cell(row, "constraints"),
-        cell(row, "dependencies"),
-        cell(row, "id"),
+        joined(&row.volumes),
+        joined(&row.constraints),
+        joined(&row.dependencies),
+        row.id.to_string(),
     ]
 }
 
-fn container_cells(row: &Json, names: &Names) -> Vec<String> {
-    let name = |field| row.text(field).map(|id| names.known(id)).unwrap_or_default();
+/// The cells of a container, those of a wide table last.
+fn container_cells(row: &ContainerRow, names: &Names) -> Vec<String> {
+    let name = |id: Option<Uuid>| id.map(|id| names.known(&id.to_string())).unwrap_or_default();
+    let ports = row.ports.iter().map(|port| published(port.host, port.container, &port.protocol));
     vec![
-        cell(row, "name"),
-        coloured(row.text("status").unwrap_or_default()),
-        name("node_id"),
-        name("application_id"),
-        cell(row, "access_link"),
-        cell(row, "restarts"),
-        age(row.text("id").unwrap_or_default()),
-        ports(row.list("ports")),
-        cell(row, "generation"),
-        cell(row, "container_id").chars().take(12).collect(),
-        cell(row, "reason"),
-        cell(row, "id"),
+        plain(&row.name),
+        coloured(&word(row.status)),
+        name(row.node_id),
+        name(row.application_id),
+        cell(row.access_link.as_deref()),
+        row.restarts.to_string(),
+        age(row.id),
+        ports.collect::<Vec<_>>().join(", "),
+        row.generation.to_string(),
+        cell(row.container_id.as_deref()).chars().take(12).collect(),
+        cell(row.reason.as_deref()),
+        row.id.to_string(),
     ]
 }
 
@@ -305,13 +323,16 @@ pub(super) fn ports(ports: &[Json]) -> String {
 }
 
 fn port(port: &Json) -> String {
-    let protocol = port.text("protocol").unwrap_or_default();
-    format!(
-        "{}:{}{}",
+    published(
         port.whole("host").unwrap_or_default(),
         port.whole("container").unwrap_or_default(),
-        if protocol == "tcp" { String::new() } else { format!("/{protocol}") }
+        port.text("protocol").unwrap_or_default(),
     )
+}
+
+fn published(host: impl Display, container: impl Display, protocol: &str) -> String {
+    let protocol = if protocol == "tcp" { String::new() } else { format!("/{protocol}") };
+    format!("{host}:{container}{protocol}")
 }
 
 /// Shows some of them, one after another.
@@ -333,8 +354,10 @@ pub(super) async fn get(cx: &Context, kind: Kind, names: &[String]) -> Result<()
         }
         thing(row, format, |_| {
             let mut text = text(row, &|id| known.lookup(id));
-            for (label, value) in [("made", row.text("id").and_then(made_at).map(ago)), ("changed", changed)]
-            {
+            for (label, value) in [
+                ("made", row.text("id").and_then(|id| id.parse().ok()).and_then(made_at).map(ago)),
+                ("changed", changed),
+            ] {
                 if let Some(value) = value {
                     text.push_str(&line(label, &value));
                 }
@@ -349,10 +372,9 @@ pub(super) async fn get(cx: &Context, kind: Kind, names: &[String]) -> Result<()
 async fn last_change(cx: &Context, row: &Json) -> Option<String> {
     let seq = row.whole("seq")?.to_string();
     // It may be pruned: then the seq alone is known, and it is among the fields.
-    let event = cx.client.ask(Request::get(&["events", &seq]).ok()?).await.ok()?.json;
-    let actor = event.get("actor").map(super::events::actor).unwrap_or_default();
-    let at = event.text("at").and_then(read).map(ago)?;
-    Some(format!("{at}, {} by {actor} (event {seq})", event.text("kind").unwrap_or_default()))
+    let event: EventRow = cx.client.typed(Request::get(&["events", &seq]).ok()?).await.ok()?;
+    let (at, actor) = (ago(event.at), plain(event.actor.name()));
+    Some(format!("{at}, {} by {actor} (event {seq})", plain(&event.kind)))
 }
 
 /// A row, field by field; `name` gives ids of other things their names.

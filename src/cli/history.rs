@@ -9,6 +9,7 @@ use super::names::Names;
 use super::output::{print, say};
 use super::table::{Table, coloured, plain};
 use super::when::{Point, ago, local, read};
+use kdaemon_api::{DiffReport, Moment};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -124,8 +125,10 @@ pub(super) struct DiffArgs {
 pub(super) async fn diff(cx: &Context, args: &DiffArgs) -> Result<(), Failure> {
     let request =
         Request::get(&["diff"])?.query("from", args.from.written()).maybe("to", args.to.map(Point::written));
-    let diff = cx.client.ask(request).await?.json;
-    say(format_args!("{} .. {}", end(&diff, "from"), end(&diff, "to")));
+    let answer = cx.client.ask(request).await?;
+    let DiffReport { from, to, .. } = answer.typed()?;
+    let diff = answer.json;
+    say(format_args!("{} .. {}", end(&from), end(&to)));
     let mut names = Names::default();
     if !cx.is_for_scripts() {
         for id in mentioned(&diff) {
@@ -168,11 +171,9 @@ pub(super) async fn diff(cx: &Context, args: &DiffArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One end of a diff, in words.
-pub(super) fn end(answer: &Json, side: &str) -> String {
-    let Some(end) = answer.get(side) else { return String::new() };
-    let at = end.text("at").and_then(read).map(local).unwrap_or_default();
-    format!("event {} ({at})", end.whole("seq").unwrap_or_default())
+/// A moment as people read it.
+pub(super) fn end(moment: &Moment) -> String {
+    format!("event {} ({})", moment.seq, moment.at.map(local).unwrap_or_default())
 }
 
 /// The ids of other things that stand in changed fields.

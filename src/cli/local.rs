@@ -1,75 +1,30 @@
 //! The commands that are the daemon itself, or work on a log: its own, or a copy.
 
 mod backup;
-mod daemon;
+mod failure;
 mod verify;
 
 pub(super) use backup::{BackupArgs, RestoreArgs, backup, restore};
 pub(super) use verify::{VerifyArgs, verify};
 
+use super::client::{Client, Request};
 use super::failure::Failure;
-use crate::archive::{ArchiveError, Bar, Header, NewFile};
-use crate::config::{Config, ConfigError, LogFormat, ServeArgs};
-use crate::daemon::{DaemonError, open_existing_store, open_store, run};
-use crate::http_client::chain;
-use crate::store::StoreError;
+use crate::archive::{Bar, Header, NewFile};
+use crate::config::{Config, LogFormat, ServeArgs};
+use crate::daemon::{open_existing_store, open_store, run};
 use crate::verify::Expectation;
 use crate::{archive, reactors};
-use anyhow::Context as _;
-use daemon::Daemon;
-use http_body_util::BodyExt as _;
+use http::Method;
 use kdaemon_api::RebuiltTables;
 use kdaemon_events::Seq;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-
-/// Why a command did not do what it was asked. Each message is one line.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub(super) struct CliError {
-    message: String,
-    code: u8,
-}
-
-impl CliError {
-    fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: 1 }
-    }
-
-    /// One with the exit code of its sort, as `Failure` has them.
-    fn of(sort: fn(String) -> Failure, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { code: sort(message.clone()).code(), message }
-    }
-}
-
-/// The exit code of an error.
-pub(super) fn code(error: &anyhow::Error) -> u8 {
-    if let Some(CliError { code, .. }) = error.downcast_ref() {
-        return *code;
-    }
-    let store = |error: &StoreError| match error {
-        StoreError::Unavailable(_) | StoreError::Unsettled(_) => 5,
-        StoreError::InUse(_) => 3,
-        _ => 1,
-    };
-    match error.downcast_ref() {
-        Some(DaemonError::NoLog { .. }) => 4,
-        Some(DaemonError::Config(_) | DaemonError::LocalEndpoint(_)) => 2,
-        Some(DaemonError::Store(error)) => store(error),
-        _ if error.is::<ConfigError>() => 2,
-        _ => match (error.downcast_ref(), error.downcast_ref()) {
-            (Some(error), _) | (_, Some(ArchiveError::Store(error))) => store(error),
-            (_, Some(ArchiveError::Exists(_) | ArchiveError::NotEmpty { .. })) => 3,
-            _ => 1,
-        },
-    }
-}
 
 /// Where the log is.
 #[derive(Debug, clap::Args)]
@@ -89,16 +44,16 @@ impl StoreArgs {
         server.filter(|server| !is_named && !server.is_empty())
     }
 
-    fn load(self) -> anyhow::Result<Config> {
+    fn load(self) -> Result<Config, Failure> {
         let args = ServeArgs { config: self.config, data_dir: self.data_dir, ..ServeArgs::default() };
         Ok(Config::load(&args, std::env::vars_os())?)
     }
 }
 
 /// Folds the tables anew, or has the daemon do it.
-pub(super) async fn rebuild(args: StoreArgs, server: Option<String>) -> anyhow::Result<()> {
+pub(super) async fn rebuild(args: StoreArgs, server: Option<String>) -> Result<(), Failure> {
     let RebuiltTables { rows, events } = match args.server(server) {
-        Some(server) => Daemon::at(&server)?.rebuild().await?,
+        Some(server) => ask_to_rebuild(&Client::new(&server)?).await?,
         None => {
             let store = open_existing_store(&args.load()?).await?;
             let rebuilt = reactors::rebuild(store.as_ref()).await;
@@ -108,6 +63,14 @@ pub(super) async fn rebuild(args: StoreArgs, server: Option<String>) -> anyhow::
     };
     println!("rebuilt {rows} rows from {events} events");
     Ok(())
+}
+
+/// The longest time that a daemon may take to rebuild its tables.
+const REBUILD_LIMIT: Duration = Duration::from_secs(3_600);
+
+async fn ask_to_rebuild(client: &Client) -> Result<RebuiltTables, Failure> {
+    let request = Request::new(Method::POST, &["rebuild"])?.patience(REBUILD_LIMIT);
+    client.typed(request).await
 }
 
 /// A log in a file, and the store that it comes from or goes to.
@@ -121,10 +84,11 @@ pub(super) struct ArchiveArgs {
 }
 
 /// Writes the log into a file: its own, or a daemon's.
-pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> anyhow::Result<()> {
+pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> Result<(), Failure> {
     let (seq, commits, root) = match args.store.server(server) {
         Some(server) => {
-            let Header { events, commits, root, .. } = export_of(&Daemon::at(&server)?, &args.file).await?;
+            let Header { events, commits, root, .. } =
+                export_of(&Client::new(&server)?, &args.file).await?;
             (events, commits, root)
         }
         None => {
@@ -141,26 +105,22 @@ pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> anyhow:
 }
 
 /// Has a daemon write its log, and keeps what it writes.
-async fn export_of(daemon: &Daemon, file: &Path) -> anyhow::Result<Header> {
+async fn export_of(client: &Client, file: &Path) -> Result<Header, Failure> {
     let mut kept = NewFile::at(file)?;
-    let mut body = daemon.get("/export", "application/x-ndjson").await?.into_body();
-    let broke_off = |why: String| {
-        CliError::new(format!("the answer broke off ({why}), nothing was kept; the daemon's log says more"))
-    };
+    let request = Request::get(&["export"])?.accept("application/x-ndjson");
+    let mut body = client.open(request, None).await?;
     let (mut first, mut commits, mut header) = (Vec::new(), 0, None::<Header>);
     let mut bar = Bar::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broke_off(chain(&error)))?;
-        let piece = frame.data_ref().map(AsRef::as_ref).unwrap_or_default();
-        kept.out().write_all(piece)?;
+    while let Some(piece) = client.piece(&mut body, None).await.map_err(broke_off)? {
+        kept.out().write_all(&piece)?;
         commits += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
         match &header {
             // The events are spread over the commits about evenly: enough for a bar.
             Some(header) => bar.show(header, Seq(header.events.0 * (commits - 1) / header.commits.max(1))),
             None => {
-                first.extend_from_slice(piece);
+                first.extend_from_slice(&piece);
                 if let Some(end) = first.iter().position(|byte| *byte == b'\n') {
-                    let no_log = |_| CliError::new("this is no answer of kDaemon");
+                    let no_log = |_| client.unreadable();
                     header = Some(serde_json::from_slice(&first[..end]).map_err(no_log)?);
                 }
             }
@@ -171,8 +131,13 @@ async fn export_of(daemon: &Daemon, file: &Path) -> anyhow::Result<Header> {
             kept.keep()?;
             Ok(header)
         }
-        _ => Err(broke_off("it has no end".to_owned()).into()),
+        _ => Err(broke_off(Failure::Other("it ended early".to_owned()))),
     }
+}
+
+/// The failure of a download that began and did not end.
+fn broke_off(failure: Failure) -> Failure {
+    Failure::Other(format!("the response broke off ({failure}) and nothing was kept; see the daemon's log"))
 }
 
 /// A file with a log, the store that it goes to, and the head that it must have.
@@ -186,7 +151,7 @@ pub(super) struct ImportArgs {
 }
 
 /// Fills an empty store from a file.
-pub(super) async fn import(args: ImportArgs) -> anyhow::Result<()> {
+pub(super) async fn import(args: ImportArgs) -> Result<(), Failure> {
     let ImportArgs { archive: ArchiveArgs { file, store }, expect } = args;
     let store = open_store(&store.load()?).await?;
     let imported = archive::import_file(store.as_ref(), &file, expect).await;
@@ -197,7 +162,7 @@ pub(super) async fn import(args: ImportArgs) -> anyhow::Result<()> {
 }
 
 /// Runs the daemon.
-pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+pub(super) async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let config = Config::load(args, std::env::vars_os())?;
     start_logging(&config)?;
     let shutdown = CancellationToken::new();
@@ -212,11 +177,10 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
 }
 
 /// Messages go to stderr; stdout is for what was asked for.
-fn start_logging(config: &Config) -> anyhow::Result<()> {
-    let filter: Targets = config
-        .log_level
-        .parse()
-        .with_context(|| format!("log_level: `{}` is not a filter", config.log_level))?;
+fn start_logging(config: &Config) -> Result<(), Failure> {
+    let filter: Targets = config.log_level.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
+        Failure::Usage(format!("log_level: `{}` is not a filter: {error}", config.log_level))
+    })?;
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let registry = tracing_subscriber::registry().with(filter);
@@ -227,7 +191,7 @@ fn start_logging(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn stop_on_signals(shutdown: &CancellationToken) -> anyhow::Result<()> {
+fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let shutdown = shutdown.clone();

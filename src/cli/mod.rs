@@ -217,33 +217,24 @@ impl Context {
 impl Cli {
     /// Does what the command line says, and reports what went wrong.
     pub async fn run(self) -> ExitCode {
-        match self.action {
-            Action::Serve(args) => local_end(local::serve(&args).await),
-            Action::Rebuild(args) => local_end(local::rebuild(args, self.client.server).await),
-            Action::Verify(args) => local_end(local::verify(args, self.client.server).await),
-            Action::Backup(args) => local_end(local::backup(args, self.client.server).await),
-            Action::Restore(args) => local_end(local::restore(args).await),
-            Action::Export(args) => local_end(local::export(args, self.client.server).await),
-            Action::Import(args) => local_end(local::import(args).await),
-            action => match client_command(self.client, action).await {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(failure) => {
-                    if !failure.is_silent() {
-                        output::say(format_args!("kdaemon: {failure}"));
-                    }
-                    ExitCode::from(failure.code())
+        let result = match self.action {
+            Action::Serve(args) => local::serve(&args).await,
+            Action::Rebuild(args) => local::rebuild(args, self.client.server).await,
+            Action::Verify(args) => local::verify(args, self.client.server).await,
+            Action::Backup(args) => local::backup(args, self.client.server).await,
+            Action::Restore(args) => local::restore(args).await,
+            Action::Export(args) => local::export(args, self.client.server).await,
+            Action::Import(args) => local::import(args).await,
+            action => client_command(self.client, action).await,
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                if !failure.is_silent() {
+                    output::say(format_args!("kdaemon: {failure}"));
                 }
-            },
-        }
-    }
-}
-
-fn local_end(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::say(format_args!("kdaemon: {error:#}"));
-            ExitCode::from(local::code(&error))
+                ExitCode::from(failure.code())
+            }
         }
     }
 }

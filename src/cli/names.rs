@@ -4,10 +4,19 @@ use super::client::{Client, Request};
 use super::failure::Failure;
 use super::json::Json;
 use super::table::plain;
+use serde::Deserialize;
 use std::collections::HashMap;
+use uuid::Uuid;
 
 /// How many names are kept before the oldest knowledge is dropped.
 const LIMIT: usize = 100_000;
+
+/// What rows of all kinds have.
+#[derive(Debug, Deserialize)]
+struct Named {
+    id: Uuid,
+    name: String,
+}
 
 /// The names of ids.
 #[derive(Debug, Default)]
@@ -22,10 +31,8 @@ impl Names {
         for kind in ["nodes", "applications"] {
             let request = Request::get(&[kind])?;
             client
-                .list(request, |row: Json, _| {
-                    if let (Some(id), Some(name)) = (row.text("id"), row.text("name")) {
-                        names.insert(id.to_owned(), plain(name));
-                    }
+                .list(request, |row: Named, _| {
+                    names.insert(row.id.to_string(), plain(&row.name));
                     Ok(())
                 })
                 .await?;

@@ -8,7 +8,7 @@ use super::history::HistoryArgs;
 use super::progress::Watching;
 use super::{Context, get, history, why};
 use clap::Subcommand;
-use reqwest::Method;
+use http::Method;
 use serde_json::{Map, Value, json};
 
 /// What can be done with nodes.

@@ -3,10 +3,11 @@
 use super::change::About;
 use super::client::{Answer, Client, Request};
 use super::failure::Failure;
-use super::json::Json;
-use super::table::{bytes, plain};
+use super::table::{bytes, plain, word};
 use indicatif::{ProgressBar, ProgressStyle};
+use kdaemon_api::{ApplicationRow, ContainerRow, ContainerStatus, LaunchProgress, LaunchStep, NodeRow};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// How often it is looked how far something is.
 const PERIOD: Duration = Duration::from_millis(300);
@@ -66,50 +67,49 @@ pub(super) async fn look(client: &Client, watching: &Watching) -> Result<Option<
     Ok(match watching {
         Watching::Nothing => None,
         Watching::Container(name) => {
-            let row = client.ask(Request::get(&["containers", name])?).await?.json;
-            let status = row.text("status").unwrap_or_default();
-            let launching = if status == "LAUNCHING" { row.text("id") } else { None };
+            let row: ContainerRow = client.typed(Request::get(&["containers", name])?).await?;
+            let launching = (row.status == ContainerStatus::Launching).then_some(row.id);
             let pulled = pulled(client, launching).await.map(|pulled| format!(", {pulled}"));
-            let reason = row.text("reason").map(|reason| format!(", {}", plain(reason)));
-            Some(format!("{status}{}", pulled.or(reason).unwrap_or_default()))
+            let reason = row.reason.map(|reason| format!(", {}", plain(&reason)));
+            Some(format!("{}{}", word(row.status), pulled.or(reason).unwrap_or_default()))
         }
         Watching::Node(name) => {
-            let row = client.ask(Request::get(&["nodes", name])?).await?.json;
-            row.whole("container_count").map(|count| format!("{count} containers left"))
+            let row: NodeRow = client.typed(Request::get(&["nodes", name])?).await?;
+            Some(format!("{} containers left", row.container_count))
         }
         Watching::Application(name) => {
-            let wanted = client.ask(Request::get(&["applications", name])?).await?.json.whole("replicas");
+            let row: ApplicationRow = client.typed(Request::get(&["applications", name])?).await?;
             let mut states = std::collections::BTreeMap::new();
             let mut launching = None;
             let request = Request::get(&["containers"])?.query("application_id", name);
             client
-                .list(request, |row: Json, _| {
-                    if launching.is_none() && row.text("status") == Some("LAUNCHING") {
-                        launching = row.text("id").map(str::to_owned);
+                .list(request, |row: ContainerRow, _| {
+                    if row.status == ContainerStatus::Launching {
+                        launching.get_or_insert(row.id);
                     }
-                    *states.entry(row.text("status").unwrap_or_default().to_owned()).or_insert(0_u64) += 1;
+                    *states.entry(word(row.status)).or_insert(0_u32) += 1;
                     Ok(())
                 })
                 .await?;
             let up = states.remove("UP").unwrap_or(0);
             let others: String = states.iter().map(|(state, count)| format!(", {count} {state}")).collect();
             // They have one image: how far it is for one of them is how far it is, more or less.
-            let pulled = pulled(client, launching.as_deref()).await.map(|pulled| format!("; {pulled}"));
-            Some(format!("{up} of {} UP{others}{}", wanted.unwrap_or(up), pulled.unwrap_or_default()))
+            let pulled = pulled(client, launching).await.map(|pulled| format!("; {pulled}"));
+            Some(format!("{up} of {} UP{others}{}", row.replicas.unwrap_or(up), pulled.unwrap_or_default()))
         }
     })
 }
 
 /// How much of its image has come for a container that is launched, in words; `None` while nothing is pulled.
-async fn pulled(client: &Client, container: Option<&str>) -> Option<String> {
-    let request = Request::get(&["containers", container?, "progress"]).ok()?;
-    // Whoever does not know it says nothing, and there are other words for what goes on.
-    in_words(&client.ask(request).await.ok()?.json)
+async fn pulled(client: &Client, container: Option<Uuid>) -> Option<String> {
+    let request = Request::get(&["containers", &container?.to_string(), "progress"]).ok()?;
+    // Without an answer there are other words for what goes on.
+    in_words(&client.typed(request).await.ok()?)
 }
 
-fn in_words(progress: &Json) -> Option<String> {
-    let image = progress.text("image").filter(|_| progress.text("step") == Some("pulling"))?;
-    let far = match (progress.whole("percent"), progress.whole("of")) {
+fn in_words(progress: &LaunchProgress) -> Option<String> {
+    let image = progress.image.as_deref().filter(|_| progress.step == LaunchStep::Pulling)?;
+    let far = match (progress.percent, progress.of) {
         (Some(percent), Some(of)) => format!(": {percent} % of {}", bytes(of)),
         _ => String::new(),
     };
@@ -118,11 +118,11 @@ fn in_words(progress: &Json) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Json, in_words};
+    use super::in_words;
 
     #[test]
     fn a_pull_is_told_with_its_percentage_once_its_size_is_known() {
-        let told = |text| in_words(&serde_json::from_str::<Json>(text).ok()?);
+        let told = |text| in_words(&serde_json::from_str(text).ok()?);
         for (progress, wanted) in [
             (
                 r#"{"step":"pulling","image":"nginx:1.27","bytes":26214400,"of":52428800,"percent":50}"#,

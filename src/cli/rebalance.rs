@@ -4,12 +4,12 @@ use super::Context;
 use super::change::ChangeArgs;
 use super::client::Request;
 use super::failure::Failure;
-use super::json::Json;
-use super::names::{Names, ids};
+use super::names::Names;
 use super::output::{Format, say};
 use super::progress::spinner;
 use super::table::Table;
-use reqwest::Method;
+use http::Method;
+use kdaemon_api::Rebalance;
 
 /// How to rebalance.
 #[derive(Debug, clap::Args)]
@@ -39,30 +39,28 @@ pub(super) async fn run(cx: &Context, args: &RebalanceArgs) -> Result<(), Failur
     };
     bar.finish_and_clear();
     let answer = answer?;
-    let plan = &answer.json;
-    let moves = plan.list("moves");
+    let plan: Rebalance = answer.typed()?;
     let mut names = Names::default();
     if matches!(cx.output, None | Some(Format::Table | Format::Wide)) {
-        for id in moves.iter().flat_map(ids) {
-            names.learn(&cx.client, id).await;
+        for step in &plan.moves {
+            for id in [step.container_id.0, step.from_node_id.0, step.node_id.0] {
+                names.learn(&cx.client, &id.to_string()).await;
+            }
         }
     }
-    if !moves.is_empty() || cx.output.is_some() {
-        super::get::document(cx, plan, |_| {
+    if !plan.moves.is_empty() || cx.output.is_some() {
+        super::get::document(cx, &answer.json, |_| {
             let mut table = Table::new(&["CONTAINER", "FROM", "TO"]);
-            for step in moves {
-                let name = |field| step.text(field).map(|id| names.known(id)).unwrap_or_default();
-                table.row([name("container_id"), name("from_node_id"), name("node_id")]);
+            for step in &plan.moves {
+                let ids = [step.container_id.0, step.from_node_id.0, step.node_id.0];
+                table.row(ids.map(|id| names.known(&id.to_string())));
             }
             table.text()
         })?;
     }
-    say(plan.text("why").unwrap_or_default());
-    match plan.get("remaining") {
-        Some(remaining @ Json::Number(_)) if plan.whole("remaining") != Some(0) => {
-            say(format_args!("{} more moves are needed afterwards", remaining.plain()));
-        }
-        _ => {}
+    say(&plan.why);
+    if plan.remaining > 0 {
+        say(format_args!("{} more moves are needed afterwards", plan.remaining));
     }
     if answer.status == 202
         && let Some(wait) = args.change.wait()

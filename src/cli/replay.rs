@@ -5,12 +5,12 @@ use super::client::Request;
 use super::failure::Failure;
 use super::get::{document, pair};
 use super::history::end;
-use super::json::Json;
 use super::output::say;
 use super::progress::spinner;
 use super::table::{Table, plain};
-use super::when::{Point, local, read};
-use reqwest::Method;
+use super::when::{Point, local};
+use http::Method;
+use kdaemon_api::{ReplayFigures, ReplayReport};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -62,55 +62,49 @@ pub(super) async fn run(cx: &Context, args: &ReplayArgs) -> Result<(), Failure> 
     let bar = spinner("replaying".to_owned());
     let answer = cx.client.ask(request).await;
     bar.finish_and_clear();
-    let replay = answer?.json;
-    say(format_args!("{} .. {}", end(&replay, "from"), end(&replay, "to")));
-    document(cx, &replay, |wide| table(&replay, wide))
+    let answer = answer?;
+    let replay: ReplayReport = answer.typed()?;
+    say(format_args!("{} .. {}", end(&replay.from), end(&replay.to)));
+    document(cx, &answer.json, |wide| table(&replay, wide))
 }
 
 /// How many differences are shown where not all are.
 const DIFFERENCES: usize = 20;
 
-fn table(replay: &Json, wide: bool) -> String {
-    let nothing = Json::Null;
-    let sides = [replay.get("recorded").unwrap_or(&nothing), replay.get("replayed").unwrap_or(&nothing)];
+fn table(replay: &ReplayReport, wide: bool) -> String {
+    let sides = [&replay.recorded, &replay.replayed];
     let mut table = Table::new(&["", "RECORDED", "REPLAYED"]);
-    let figures = [
-        ("migrations", "migrations"),
-        ("launches", "launches"),
-        ("failed", "failed launches"),
-        ("down_seconds", "seconds down"),
-    ];
-    for (field, label) in figures {
-        let value = |side: &Json| side.get(field).map(Json::plain).unwrap_or_default();
+    let mut row = |label: &str, value: &dyn Fn(&ReplayFigures) -> String| {
         table.row([label.to_owned(), value(sides[0]), value(sides[1])]);
-    }
-    let worst = |side: &Json| side.list("imbalance").iter().filter_map(|point| point.whole("spread")).max();
-    let worst = |side: &Json| worst(side).map(|spread| spread.to_string()).unwrap_or_default();
-    table.row(["largest imbalance".to_owned(), worst(sides[0]), worst(sides[1])]);
+    };
+    row("migrations", &|side| side.migrations.to_string());
+    row("launches", &|side| side.launches.to_string());
+    row("failed launches", &|side| side.failed.to_string());
+    row("seconds down", &|side| side.down_seconds.to_string());
+    row("largest imbalance", &|side| {
+        let largest = side.imbalance.iter().map(|point| point.spread).max();
+        largest.map(|spread| spread.to_string()).unwrap_or_default()
+    });
     let mut peaks: BTreeMap<String, [String; 2]> = BTreeMap::new();
     for (number, side) in sides.iter().enumerate() {
-        for peak in side.list("peak") {
-            let node = plain(peak.text("node").unwrap_or_default());
-            peaks.entry(node).or_default()[number] =
-                peak.whole("containers").map(|count| count.to_string()).unwrap_or_default();
+        for peak in &side.peak {
+            peaks.entry(plain(&peak.node)).or_default()[number] = peak.containers.to_string();
         }
     }
     for (node, [recorded, replayed]) in peaks {
         table.row([format!("most on {node}"), recorded, replayed]);
     }
     let mut text = table.text();
-    let differences = replay.list("differences");
+    let differences = &replay.differences;
     let shown = if wide { differences.len() } else { DIFFERENCES };
     if !differences.is_empty() {
         text.push('\n');
     }
     for difference in differences.iter().take(shown) {
-        let at = difference.text("at").and_then(read).map(local).unwrap_or_default();
-        let seq = difference.whole("seq").map(|seq| format!(" (event {seq})")).unwrap_or_default();
-        let _ = writeln!(text, "{at}  {}{seq}", plain(difference.text("says").unwrap_or_default()));
+        let seq = difference.seq.map(|seq| format!(" (event {seq})")).unwrap_or_default();
+        let _ = writeln!(text, "{}  {}{seq}", local(difference.at), plain(&difference.says));
     }
-    let count = replay.whole("differences_count").unwrap_or(differences.len() as u64);
-    let more = count.saturating_sub(differences.len().min(shown) as u64);
+    let more = replay.differences_count.saturating_sub(differences.len().min(shown) as u64);
     if more > 0 {
         let _ = writeln!(
             text,

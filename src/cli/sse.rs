@@ -20,7 +20,7 @@ pub(super) struct Stream {
     request: Request,
     /// The last event that was handed on.
     last: u64,
-    connection: Option<reqwest::Response>,
+    connection: Option<http::Response<hyper::body::Incoming>>,
     lines: Lines,
     ready: VecDeque<(u64, String)>,
     /// Whether there was a connection: what never answered is told at once.

@@ -4,13 +4,15 @@ use super::Context;
 use super::client::Request;
 use super::failure::Failure;
 use super::get::{Kind, ListArgs, tell};
-use super::json::Json;
 use super::names::Names;
 use super::output::{Format, json, print, yaml};
-use super::table::{Table, coloured, natural, plain};
+use super::table::{Table, coloured, natural, plain, word};
+use kdaemon_api::{ApplicationRow, ContainerRow, ContainerStatus, DesiredState, NodeRow, NodeState};
+use kdaemon_events::node::Availability;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use uuid::Uuid;
 
 /// What one screen says of a cluster.
 #[derive(Debug, Default, Serialize)]
@@ -34,10 +36,10 @@ pub(super) struct Status {
 #[derive(Debug, Serialize)]
 struct NodeLine {
     name: String,
-    state: String,
-    availability: String,
-    containers: u64,
-    capacity: Option<u64>,
+    state: NodeState,
+    availability: Availability,
+    containers: u32,
+    capacity: Option<u32>,
     reason: Option<String>,
 }
 
@@ -45,14 +47,14 @@ struct NodeLine {
 struct ApplicationLine {
     name: String,
     image: String,
-    up: u64,
-    wanted: u64,
+    up: u32,
+    wanted: u32,
 }
 
 #[derive(Debug, Serialize)]
 struct Trouble {
     name: String,
-    status: String,
+    status: ContainerStatus,
     node: Option<String>,
     reason: Option<String>,
 }
@@ -67,51 +69,51 @@ impl Status {
         let all = ListArgs::default();
         let mut names = Names::default();
         cx.client
-            .list(all.request(Kind::Nodes)?, |row: Json, _| {
-                names.note(row.text("id").unwrap_or_default(), row.text("name").unwrap_or_default());
+            .list(all.request(Kind::Nodes)?, |row: NodeRow, _| {
+                names.note(&row.id.to_string(), &row.name);
                 status.nodes.push(NodeLine {
-                    name: plain(row.text("name").unwrap_or_default()),
-                    state: row.text("state").unwrap_or_default().to_owned(),
-                    availability: row.text("availability").unwrap_or_default().to_owned(),
-                    containers: row.whole("container_count").unwrap_or(0),
-                    capacity: row.whole("capacity"),
-                    reason: row.text("reason").map(plain),
+                    name: plain(&row.name),
+                    state: row.state,
+                    availability: row.availability,
+                    containers: row.container_count,
+                    capacity: row.capacity,
+                    reason: row.reason.as_deref().map(plain),
                 });
                 Ok(())
             })
             .await?;
-        let mut applications: BTreeMap<String, ApplicationLine> = BTreeMap::new();
+        let mut applications: BTreeMap<Uuid, ApplicationLine> = BTreeMap::new();
         cx.client
-            .list(all.request(Kind::Applications)?, |row: Json, _| {
+            .list(all.request(Kind::Applications)?, |row: ApplicationRow, _| {
                 let line = ApplicationLine {
-                    name: plain(row.text("name").unwrap_or_default()),
-                    image: plain(row.text("docker_image").unwrap_or_default()),
+                    name: plain(&row.name),
+                    image: plain(&row.docker_image),
                     up: 0,
-                    wanted: row.whole("replicas").unwrap_or(0),
+                    wanted: row.replicas.unwrap_or(0),
                 };
-                applications.insert(row.text("id").unwrap_or_default().to_owned(), line);
+                applications.insert(row.id, line);
                 Ok(())
             })
             .await?;
-        let mut running: BTreeMap<String, u64> = BTreeMap::new();
+        let mut running: BTreeMap<Uuid, u32> = BTreeMap::new();
         status.seq = cx
             .client
-            .list(all.request(Kind::Containers)?, |row: Json, _| {
-                let state = row.text("status").unwrap_or_default();
-                *status.containers.entry(state.to_owned()).or_insert(0) += 1;
-                let is_wanted = row.text("desired") == Some("running");
-                if let Some(id) = row.text("application_id") {
-                    *running.entry(id.to_owned()).or_insert(0) += u64::from(is_wanted);
-                    if let Some(line) = applications.get_mut(id) {
-                        line.up += u64::from(state == "UP");
+            .list(all.request(Kind::Containers)?, |row: ContainerRow, _| {
+                *status.containers.entry(word(row.status)).or_insert(0) += 1;
+                let is_wanted = row.desired == DesiredState::Running;
+                let is_up = row.status == ContainerStatus::Up;
+                if let Some(id) = row.application_id {
+                    *running.entry(id).or_insert(0) += u32::from(is_wanted);
+                    if let Some(line) = applications.get_mut(&id) {
+                        line.up += u32::from(is_up);
                     }
                 }
-                if is_wanted && state != "UP" && status.troubles.len() < TROUBLES {
+                if is_wanted && !is_up && status.troubles.len() < TROUBLES {
                     status.troubles.push(Trouble {
-                        name: plain(row.text("name").unwrap_or_default()),
-                        status: state.to_owned(),
-                        node: row.text("node_id").map(|id| names.known(id)),
-                        reason: row.text("reason").map(plain),
+                        name: plain(&row.name),
+                        status: row.status,
+                        node: row.node_id.map(|id| names.known(&id.to_string())),
+                        reason: row.reason.as_deref().map(plain),
                     });
                 }
                 Ok(())
@@ -135,12 +137,14 @@ impl Status {
 
     /// What needs a look stands first, then all go by name.
     fn order(&mut self) {
-        let is_well = |node: &NodeLine| node.state == "UP" && node.availability == "active";
+        let is_well =
+            |node: &NodeLine| node.state == NodeState::Up && node.availability == Availability::Active;
         self.nodes.sort_by(|a, b| is_well(a).cmp(&is_well(b)).then_with(|| natural(&a.name, &b.name)));
         let is_short = |line: &ApplicationLine| line.up < line.wanted;
         self.applications
             .sort_by(|a, b| is_short(b).cmp(&is_short(a)).then_with(|| natural(&a.name, &b.name)));
-        let is_given_up = |trouble: &Trouble| matches!(trouble.status.as_str(), "FAILED" | "LOST");
+        let is_given_up =
+            |trouble: &Trouble| matches!(trouble.status, ContainerStatus::Failed | ContainerStatus::Lost);
         self.troubles
             .sort_by(|a, b| is_given_up(b).cmp(&is_given_up(a)).then_with(|| natural(&a.name, &b.name)));
     }
@@ -164,7 +168,7 @@ impl Status {
         if let Some(why) = &self.not_ready {
             let _ = writeln!(text, "{}", console::style(format!("not ready: {why}")).red());
         }
-        let up = self.nodes.iter().filter(|node| node.state == "UP").count();
+        let up = self.nodes.iter().filter(|node| node.state == NodeState::Up).count();
         let counts: Vec<_> =
             self.containers.iter().map(|(status, count)| format!("{count} {}", coloured(status))).collect();
         let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
@@ -174,8 +178,8 @@ impl Status {
         for node in &self.nodes {
             nodes.row([
                 node.name.clone(),
-                coloured(&node.state),
-                coloured(&node.availability),
+                coloured(&word(node.state)),
+                coloured(&word(node.availability)),
                 match node.capacity {
                     Some(capacity) => format!("{}/{capacity}", node.containers),
                     None => node.containers.to_string(),
@@ -193,7 +197,7 @@ impl Status {
         for trouble in &self.troubles {
             troubles.row([
                 trouble.name.clone(),
-                coloured(&trouble.status),
+                coloured(&word(trouble.status)),
                 trouble.node.clone().unwrap_or_default(),
                 trouble.reason.clone().unwrap_or_default(),
             ]);

@@ -31,6 +31,11 @@ impl Table {
         self.rows.is_empty()
     }
 
+    /// The number of columns.
+    pub(super) fn width(&self) -> usize {
+        self.head.len()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -128,6 +133,14 @@ pub(super) fn coloured(status: &str) -> String {
         _ => style,
     }
     .to_string()
+}
+
+/// A value with a few names, as the API writes it.
+pub(super) fn word(value: impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(text)) => text,
+        _ => String::new(),
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::config::parse_duration;
 use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
+use uuid::Uuid;
 
 /// The forms that a time can have, for `--help`.
 pub(super) const FORMS: &str = "\
@@ -149,13 +150,13 @@ fn since(span: TimeDelta) -> String {
 }
 
 /// When a thing was made: ids are UUIDs of version 7 (RFC 9562), which begin with it.
-pub(super) fn made_at(id: &str) -> Option<DateTime<Utc>> {
-    let (seconds, nanoseconds) = uuid::Uuid::parse_str(id).ok()?.get_timestamp()?.to_unix();
+pub(super) fn made_at(id: Uuid) -> Option<DateTime<Utc>> {
+    let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
     DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanoseconds)
 }
 
 /// How long ago a thing was made.
-pub(super) fn age(id: &str) -> String {
+pub(super) fn age(id: Uuid) -> String {
     made_at(id).map(ago).unwrap_or_default()
 }
 

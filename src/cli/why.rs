@@ -4,29 +4,29 @@ use super::Context;
 use super::client::Request;
 use super::failure::Failure;
 use super::get::{Kind, document, tell};
-use super::json::Json;
 use super::table::{Table, plain};
-use super::when::{ago, local, read};
+use super::when::{ago, local};
+use kdaemon_api::WhyReport;
 use std::fmt::Write as _;
 
 /// Tells it.
 pub(super) async fn run(cx: &Context, kind: Kind, name: &str) -> Result<(), Failure> {
     let answer = cx.client.read(Request::get(&["why", kind.path(), name])?).await?;
     tell(cx, answer.seq);
-    let why = &answer.json;
-    document(cx, why, |wide| {
+    let why: WhyReport = answer.typed()?;
+    document(cx, &answer.json, |wide| {
         let mut text = String::new();
-        for sentence in why.list("sentences") {
-            let _ = writeln!(text, "{}", sentence.plain());
+        for sentence in &why.sentences {
+            let _ = writeln!(text, "{}", plain(sentence));
         }
         let mut table = Table::new(&["SEQ", if wide { "AT" } else { "WHEN" }, "WHAT", "ACTOR", "BECAUSE OF"]);
-        for step in why.list("steps") {
-            let because: Vec<_> = step.list("because").iter().map(Json::plain).collect();
+        for step in &why.steps {
+            let because: Vec<_> = step.because.iter().map(ToString::to_string).collect();
             table.row([
-                step.whole("seq").map(|seq| seq.to_string()).unwrap_or_default(),
-                step.text("at").and_then(read).map(if wide { local } else { ago }).unwrap_or_default(),
-                plain(step.text("says").or(step.text("kind")).unwrap_or_default()),
-                step.get("actor").map(super::events::actor).unwrap_or_default(),
+                step.seq.to_string(),
+                if wide { local(step.at) } else { ago(step.at) },
+                plain(&step.says),
+                plain(step.actor.name()),
                 because.join(", "),
             ]);
         }

@@ -6,7 +6,7 @@
 //! hangs delays nothing but its own deliveries.
 
 use super::ReactorContext;
-use crate::http_client::{HttpClient, body_at_most, chain};
+use crate::http_client::{HttpClient, HttpError, body_at_most};
 use crate::says::{self, Names};
 use crate::store::{EventQuery, EventStore, EventText, StoreError};
 use bytes::Bytes;
@@ -23,6 +23,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
+/// Timeout of a connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of a delivery.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer that are read, so that the connection can be reused.
@@ -133,7 +135,7 @@ impl Webhook {
 }
 
 pub(super) async fn run(context: ReactorContext, webhook: Webhook) {
-    let client = match HttpClient::new() {
+    let client = match HttpClient::new(CONNECT_TIMEOUT) {
         Ok(client) => client,
         Err(error) => {
             tracing::error!(%error, "webhook disabled");
@@ -285,7 +287,7 @@ impl DeliverySender {
             let status = response.status();
             // Read so that the connection can be reused; the content does not matter.
             let _ = body_at_most(response, ANSWER_LIMIT).await;
-            Ok::<_, crate::http_client::HttpError>(status)
+            Ok::<_, HttpError>(status)
         };
         match timeout(TIMEOUT, exchange).await {
             Ok(Ok(status)) if status.is_success() => Ok(()),
@@ -293,7 +295,7 @@ impl DeliverySender {
                 Err(format!("it was answered {status}: redirects are not followed"))
             }
             Ok(Ok(status)) => Err(format!("it was answered {status}")),
-            Ok(Err(error)) => Err(chain(&error)),
+            Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("there was no answer within {} s", TIMEOUT.as_secs())),
         }
     }

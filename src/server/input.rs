@@ -6,11 +6,13 @@
 
 use super::Api;
 use super::problem::{Problem, Sort};
-use axum::body::{Body, to_bytes};
+use super::value::{ValueDeserializer, ValueError};
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use utoipa::openapi::path::ParameterIn;
@@ -53,7 +55,7 @@ impl Known {
     }
 }
 
-fn properties(schema: RefOr<Schema>) -> Vec<String> {
+pub(super) fn properties(schema: RefOr<Schema>) -> Vec<String> {
     match schema {
         RefOr::T(Schema::Object(object)) => object.properties.into_keys().collect(),
         _ => Vec::new(),
@@ -71,61 +73,19 @@ pub(super) fn unknown<'a>(name: &str, noun: &str, known: impl Iterator<Item = &'
     Problem::invalid(name, format!("unknown {noun} `{name}`{hint}"))
 }
 
-/// Reads a value; what is wrong is told with the path to it.
+/// Deserializes a value; an error names the path to the field.
 fn read<T: DeserializeOwned>(value: Map<String, Value>) -> Result<T, Problem> {
-    serde_path_to_error::deserialize(Value::Object(value)).map_err(|error| {
-        let field = error.path().to_string();
-        let text = plain_words(&error.into_inner().to_string());
-        match (field.as_str(), missing_field(&text)) {
-            (_, Some(missing)) => {
-                let field = if field == "." { missing.to_owned() } else { format!("{field}.{missing}") };
-                Problem::invalid(field, format!("{missing} is missing"))
-            }
-            (".", None) => Problem::new(Sort::Invalid, text),
-            (_, None) => Problem::invalid(field, text),
+    serde_path_to_error::deserialize(ValueDeserializer(Value::Object(value))).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        let detail = error.to_string();
+        match (path.as_str(), error) {
+            (".", ValueError::Missing(field)) => Problem::invalid(field, detail),
+            (path, ValueError::Missing(field)) => Problem::invalid(format!("{path}.{field}"), detail),
+            (".", ValueError::Invalid(_)) => Problem::new(Sort::Invalid, detail),
+            (path, ValueError::Invalid(_)) => Problem::invalid(path, detail),
         }
     })
-}
-
-/// What serde says, without the names that Rust has for things.
-fn plain_words(text: &str) -> String {
-    if let Some((unknown, known)) = text.split_once(", expected ")
-        && let Some(value) = unknown.strip_prefix("unknown variant ")
-    {
-        return format!("{value} is not known; there are {}", known.trim_start_matches("one of "));
-    }
-    let wrong =
-        ["invalid type: ", "invalid value: "].into_iter().find_map(|prefix| text.strip_prefix(prefix));
-    let Some((given, wanted)) = wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) else {
-        return text.to_owned();
-    };
-    let given = match given.split_once(' ') {
-        Some(("string", "\"\"")) => "an empty text".to_owned(),
-        Some(("string", text)) => format!("`{}`", text.trim_matches('"')),
-        Some(("integer" | "boolean", value)) => value.to_owned(),
-        Some(("floating", value)) => value.trim_start_matches("point ").to_owned(),
-        _ => match given {
-            "map" => "an object".to_owned(),
-            "sequence" => "a list".to_owned(),
-            other => other.to_owned(),
-        },
-    };
-    let wanted = match wanted {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 up",
-        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
-        "f32" | "f64" => "a number",
-        "a string" | "string" | "str" => "text",
-        "a boolean" => "true or false",
-        "a sequence" => "a list",
-        "a map" => "an object of texts",
-        structure if structure.starts_with("struct ") => "an object",
-        other => other,
-    };
-    format!("{given} is given where {wanted} belongs")
-}
-
-fn missing_field(text: &str) -> Option<&str> {
-    text.strip_prefix("missing field `")?.split('`').next()
 }
 
 /// A body that knows the names of its fields.
@@ -204,16 +164,11 @@ async fn bounded(headers: &HeaderMap, body: Body, limit: usize) -> Result<bytes:
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
-    to_bytes(body, limit).await.map_err(|error| {
-        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        while let Some(cause) = source {
-            if cause.to_string().contains("length limit exceeded") {
-                return too_large();
-            }
-            source = cause.source();
-        }
-        Problem::new(Sort::Malformed, format!("the body could not be read: {error}"))
-    })
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) => Err(Problem::new(Sort::Malformed, format!("reading the body failed: {error}"))),
+    }
 }
 
 /// The pairs of a query string, in order.

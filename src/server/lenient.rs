@@ -13,6 +13,7 @@ pub(super) use numbers::{LenientBalance, LenientCount};
 pub(super) use shell_words::ShellWords;
 pub(super) use time::{LenientDuration, Tail, TimeRef};
 
+use super::value::ValueDeserializer;
 use kdaemon_events::{Constraint, HealthCheck, Kind, MilliCpus, PortSpec, Resources, Volume};
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, de::IntoDeserializer};
@@ -156,7 +157,7 @@ where
     if value.as_str().is_some_and(str::is_empty) {
         return Ok(None);
     }
-    Option::<T>::deserialize(value).map_err(de::Error::custom)
+    Option::<T>::deserialize(ValueDeserializer(value)).map_err(de::Error::custom)
 }
 
 /// Yes or no: `true`, `"true"`, `1`.

@@ -31,6 +31,7 @@ mod serve;
 mod state;
 mod stream;
 mod ui;
+mod value;
 mod websocket;
 mod when;
 mod why;

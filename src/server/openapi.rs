@@ -1,7 +1,7 @@
 //! The description of the API: OpenAPI 3.1, made from the handlers themselves.
 
 use super::problem::MEDIA_TYPE;
-use super::resource::{Applications, Containers, Nodes, Resource, answer};
+use super::resource::{Applications, Containers, Nodes, Resource, answer, filters};
 use super::{Api, Routes};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -152,7 +152,7 @@ fn filter_of(path: &str) -> Option<Parameter> {
         let description = format!(
             "Filters, each a query parameter of its own; several values of one mean any of them, several filters \
              all of them: `{}`{labels}.",
-            R::FILTERS.join("`, `")
+            filters::<R>().into_keys().collect::<Vec<_>>().join("`, `")
         );
         let schema =
             ObjectBuilder::new().additional_properties(Some(AdditionalProperties::RefOr(text()))).build();

@@ -18,6 +18,7 @@ use futures_util::stream;
 use kdaemon_api::{ApplicationRow, ContainerRow, ContainerStatus, DesiredState, NodeRow};
 use kdaemon_events::{ApplicationId, ContainerId, Kind, NodeId, Seq, Subject};
 use kdaemon_projections::{Application, Cluster, Container, Node};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,23 +26,21 @@ use std::fmt::Write as _;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
-use utoipa::IntoParams;
+use utoipa::openapi::schema::{ArrayItems, SchemaType, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema as _, ToSchema};
 use uuid::Uuid;
 
 /// Nodes, applications or containers.
 pub(super) trait Resource: Send + Sync + 'static {
     type Item: Send + Sync;
-    type Row: Serialize + Clone + Send + Sync + 'static;
+    type Row: Serialize + ToSchema + Clone + Send + Sync + 'static;
     /// One of them, in words and in routes.
     const KIND: &'static str;
     /// All of them, in words and in routes.
     const PLURAL: &'static str;
     /// The kinds of event that give one its name: at first, and another one.
     const NAMED_BY: [Kind; 2];
-    /// The fields by which lists are filtered.
-    const FILTERS: &'static [&'static str];
-    /// Those that have one of a few values, with these.
-    const CHOICES: &'static [(&'static str, &'static [&'static str])];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Self::Item>>;
     fn by_id(cluster: &Cluster, id: Uuid) -> Option<&Arc<Self::Item>>;
@@ -67,21 +66,6 @@ impl Resource for Nodes {
     const KIND: &'static str = "node";
     const PLURAL: &'static str = "nodes";
     const NAMED_BY: [Kind; 2] = [Kind::NodeMounted, Kind::NodeUpdated];
-    const FILTERS: &'static [&'static str] = &[
-        "id",
-        "name",
-        "user_id",
-        "d_ipaddr",
-        "d_port",
-        "endpoint",
-        "container_count",
-        "state",
-        "reason",
-        "capacity",
-        "availability",
-    ];
-    const CHOICES: &'static [(&'static str, &'static [&'static str])] =
-        &[("state", &["UP", "DOWN", "UNKNOWN"]), ("availability", &["active", "cordoned", "draining"])];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Node>> {
         cluster.find_node(text)
@@ -115,25 +99,6 @@ impl Resource for Applications {
     const KIND: &'static str = "application";
     const PLURAL: &'static str = "applications";
     const NAMED_BY: [Kind; 2] = [Kind::ApplicationCreated, Kind::ApplicationUpdated];
-    const FILTERS: &'static [&'static str] = &[
-        "id",
-        "name",
-        "user_id",
-        "exposed_ports",
-        "docker_image",
-        "is_enabled",
-        "env_variables",
-        "dependencies",
-        "networks",
-        "volumes",
-        "constraints",
-        "restart_policy",
-        "replicas",
-        "update_policy",
-        "registry_auth",
-    ];
-    const CHOICES: &'static [(&'static str, &'static [&'static str])] =
-        &[("is_enabled", &["true", "false"]), ("update_policy", &["manual", "rolling"])];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Application>> {
         cluster.find_application(text)
@@ -167,27 +132,6 @@ impl Resource for Containers {
     const KIND: &'static str = "container";
     const PLURAL: &'static str = "containers";
     const NAMED_BY: [Kind; 2] = [Kind::ContainerCreated, Kind::ContainerUpdated];
-    const FILTERS: &'static [&'static str] = &[
-        "id",
-        "node_id",
-        "application_id",
-        "user_id",
-        "name",
-        "env_variables",
-        "container_id",
-        "balance",
-        "status",
-        "reason",
-        "access_link",
-        "generation",
-        "desired",
-        "restarts",
-    ];
-    const CHOICES: &'static [(&'static str, &'static [&'static str])] = &[
-        ("status", &["CREATED", "LAUNCHING", "UP", "STOPPING", "DOWN", "FAILED", "LOST"]),
-        ("desired", &["running", "stopped", "deleted"]),
-        ("balance", &["true", "false"]),
-    ];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Container>> {
         cluster.find_container(text)
@@ -379,6 +323,49 @@ impl FromRequestParts<Api> for ListQuery {
     }
 }
 
+/// The fields by which a list is filtered, with the values that they may have if these are few: the fields of its rows that
+/// are a value or a list of texts.
+pub(super) fn filters<R: Resource>() -> BTreeMap<String, Vec<String>> {
+    let mut referenced = Vec::new();
+    R::Row::schemas(&mut referenced);
+    let referenced: BTreeMap<_, _> = referenced.into_iter().collect();
+    let RefOr::T(Schema::Object(row)) = R::Row::schema() else { return BTreeMap::new() };
+    row.properties
+        .into_iter()
+        .filter(|(name, _)| name != "seq")
+        .filter_map(|(name, schema)| choices(&schema, &referenced).map(|choices| (name, choices)))
+        .collect()
+}
+
+/// The values of a field that can be filtered by: none means any; `None`: it cannot.
+fn choices(schema: &RefOr<Schema>, referenced: &BTreeMap<String, RefOr<Schema>>) -> Option<Vec<String>> {
+    let object = match schema {
+        RefOr::Ref(reference) => {
+            let name = reference.ref_location.rsplit('/').next()?;
+            return choices(referenced.get(name)?, referenced);
+        }
+        RefOr::T(Schema::Object(object)) => object,
+        RefOr::T(Schema::Array(list)) => {
+            let ArrayItems::RefOrSchema(items) = &list.items else { return None };
+            return choices(items, referenced).map(|_| Vec::new());
+        }
+        RefOr::T(_) => return None,
+    };
+    let is = |kind: &Type| match &object.schema_type {
+        SchemaType::Type(one) => one == kind,
+        SchemaType::Array(several) => several.contains(kind),
+        SchemaType::AnyValue => false,
+    };
+    if is(&Type::Boolean) {
+        return Some(vec!["true".to_owned(), "false".to_owned()]);
+    }
+    if is(&Type::Object) || is(&Type::Array) {
+        return None;
+    }
+    let values = object.enum_values.iter().flatten().filter_map(Value::as_str);
+    Some(values.map(str::to_owned).collect())
+}
+
 /// Which rows are wanted.
 struct Filter {
     fields: BTreeMap<String, Vec<Value>>,
@@ -390,6 +377,8 @@ impl Filter {
     fn new<R: Resource>(cluster: &Cluster, pairs: &[(String, String)]) -> Result<Self, Problem> {
         let mut filter = Self { fields: BTreeMap::new(), labels: Vec::new() };
         let has_labels = R::PLURAL != Containers::PLURAL;
+        let known = if pairs.is_empty() { BTreeMap::new() } else { filters::<R>() };
+        let known = &known;
         for (name, text) in pairs {
             if name == "label" && has_labels {
                 let (label, value) = match text.split_once('=') {
@@ -397,11 +386,11 @@ impl Filter {
                     None => (text.as_str(), None),
                 };
                 filter.labels.push((label.to_owned(), value));
-            } else if R::FILTERS.contains(&name.as_str()) {
-                filter.fields.entry(name.clone()).or_default().push(wanted::<R>(cluster, name, text)?);
+            } else if known.contains_key(name.as_str()) {
+                filter.fields.entry(name.clone()).or_default().push(wanted::<R>(cluster, name, known, text)?);
             } else {
                 let parameters = parameter_names::<PageQuery>();
-                let known = R::FILTERS.iter().copied().chain(parameters.iter().map(String::as_str));
+                let known = known.keys().map(String::as_str).chain(parameters.iter().map(String::as_str));
                 return Err(unknown(name, "filter", known.chain(has_labels.then_some("label"))));
             }
         }
@@ -435,13 +424,21 @@ impl Filter {
     }
 }
 
-/// The value that a filter asks for, of a list any of its values: things are meant by id or by name.
-fn wanted<R: Resource>(cluster: &Cluster, field: &str, text: &str) -> Result<Value, Problem> {
-    if let Some((_, known)) = R::CHOICES.iter().find(|(name, _)| *name == field) {
-        let choice = known.iter().find(|known| known.eq_ignore_ascii_case(text));
-        return choice.map(|choice| Value::String((*choice).to_owned())).ok_or_else(|| {
-            let known = known.join(", ");
-            Problem::invalid(field, format!("`{text}` is no {field} of a {}; there are {known}", R::KIND))
+/// The value that a filter asks for; of a field that is a list, any of its items. References take an id or a name.
+fn wanted<R: Resource>(
+    cluster: &Cluster,
+    field: &str,
+    known: &BTreeMap<String, Vec<String>>,
+    text: &str,
+) -> Result<Value, Problem> {
+    if let Some(choices) = known.get(field).filter(|choices| !choices.is_empty()) {
+        let choice = choices.iter().find(|known| known.eq_ignore_ascii_case(text));
+        return choice.map(|choice| Value::String(choice.clone())).ok_or_else(|| {
+            let choices = choices.join(", ");
+            Problem::invalid(
+                field,
+                format!("unknown {field} `{text}` of a {}; expected one of {choices}", R::KIND),
+            )
         });
     }
     let id = match field {
@@ -494,7 +491,12 @@ pub(super) async fn list<R: Resource>(api: &Api, query: ListQuery) -> Result<Res
             let _ = write!(link, "&seq={seq}"); // of the same state
         }
         for (name, value) in &query.filters {
-            let _ = write!(link, "&{}={}", percent_encode(name), percent_encode(value));
+            let _ = write!(
+                link,
+                "&{}={}",
+                utf8_percent_encode(name, NON_ALPHANUMERIC),
+                utf8_percent_encode(value, NON_ALPHANUMERIC)
+            );
         }
         link.push_str(">; rel=\"next\"");
         response.headers_mut().extend(HeaderValue::try_from(link).ok().map(|link| (header::LINK, link)));
@@ -567,16 +569,4 @@ impl<R: Resource> Listing<R> {
         }
         (serde_json::to_vec(&rows).unwrap_or_default().into(), next)
     }
-}
-
-fn percent_encode(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(byte as char);
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }

@@ -143,18 +143,22 @@ async fn invalid_application_is_refused_with_its_field() {
 async fn errors_are_plain_sentences() {
     let world = World::new().await;
     for (field, value, words) in [
-        ("replicas", json!(-1), "`-1` is given where a whole number from 0 up belongs"),
-        ("replicas", json!(1.5), "`1.5` is given where a whole number from 0 up belongs"),
-        ("replicas", json!("three"), "`three` is given where a whole number from 0 up belongs"),
-        ("replicas", json!(""), "an empty text is given where a whole number from 0 up belongs"),
-        ("labels", json!("tier"), "`tier` is given where an object of texts belongs"),
-        ("labels", json!({"tier": 1}), "`1` is given where text belongs"),
-        ("name", json!(["web"]), "a list is given where text belongs"),
-        ("resources", json!(7), "`7` is given where an object belongs"),
-        ("resources", json!({"cpus": "1"}), "`1` is given where a number belongs"),
-        ("health_check", json!({"command": "x", "retries": -1}), "a whole number from 0 up belongs"),
-        ("is_enabled", json!({}), "an object is given where true or false belongs"),
-        ("update_policy", json!("never"), "`never` is not known; there are `manual` or `rolling`"),
+        ("replicas", json!(-1), "expected a whole number from 0 up, got -1"),
+        ("replicas", json!(1.5), "expected a whole number from 0 up, got 1.5"),
+        ("replicas", json!("three"), "expected a whole number from 0 up, got `three`"),
+        ("replicas", json!(""), "expected a whole number from 0 up, got an empty string"),
+        ("labels", json!("tier"), "expected an object, got `tier`"),
+        ("labels", json!({"tier": 1}), "expected a string, got 1"),
+        ("name", json!(["web"]), "expected a string, got a list"),
+        ("resources", json!(7), "expected an object, got 7"),
+        ("resources", json!({"cpus": "1"}), "expected a number, got `1`"),
+        (
+            "health_check",
+            json!({"command": "x", "retries": -1}),
+            "expected a whole number from 0 to 4294967295, got -1",
+        ),
+        ("is_enabled", json!({}), "expected true or false, got an object"),
+        ("update_policy", json!("never"), "unknown value `never`; expected one of `manual`, `rolling`"),
     ] {
         let mut body = json!({"name": "web", "docker_image": "busybox"});
         body[field] = value;

@@ -44,6 +44,7 @@ impl Double {
 
 const NODE: &str = "01a20457-372f-7001-9cc2-72d4c79e721e";
 const OTHER_NODE: &str = "01a20457-3768-7001-ad46-fed124506553";
+const APPLICATION: &str = "01a20457-3a02-7002-8b1c-5f6e7d8c9b0a";
 const CONTAINER: &str = "01a20457-3c1e-7003-a542-dc1fe934bb2d";
 
 /// How many containers the large list has.
@@ -54,9 +55,16 @@ fn node() -> Value {
         "availability": "active", "reason": "no connection", "labels": {}, "capacity": null, "engine": null, "seq": 811})
 }
 
+fn application() -> Value {
+    json!({"id": APPLICATION, "name": "old", "exposed_ports": "", "docker_image": "busybox", "dependencies": [],
+        "is_enabled": true, "env_variables": "", "command": [], "entrypoint": [], "volumes": [], "networks": [], "labels": {},
+        "restart_policy": "always", "resources": {}, "constraints": [], "update_policy": "manual", "preferences": [],
+        "anti_affinity": false, "affinity": [], "seq": 9})
+}
+
 fn container(number: usize) -> Value {
     json!({"id": CONTAINER, "node_id": NODE, "application_id": null, "name": format!("web-{number}"), "status": "UP",
-        "access_link": null, "restarts": 0, "desired": "running", "generation": 3, "ports": [], "seq": 820})
+        "env_variables": "", "balance": true, "access_link": null, "restarts": 0, "desired": "running", "generation": 3, "ports": [], "seq": 820})
 }
 
 async fn answer(State(asked): State<Arc<Mutex<Vec<String>>>>, request: Request) -> Response {
@@ -89,13 +97,14 @@ async fn answer(State(asked): State<Arc<Mutex<Vec<String>>>>, request: Request) 
             json!({"from": {"seq": 1, "at": "2026-11-22T02:00:00Z"}, "to": {"seq": 820, "at": "2026-11-22T02:10:00Z"},
             "nodes": {"added": [{"id": NODE, "name": "node-a", "row": node(), "events": [3]}], "removed": [],
                 "changed": [{"id": OTHER_NODE, "name": "node-b", "fields": {"state": {"from": "UP", "to": "DOWN"}}, "events": [811]}]},
-            "applications": {"added": [], "removed": [{"id": "x", "name": "old", "row": {}, "events": [9]}], "changed": []},
+            "applications": {"added": [], "removed": [{"id": APPLICATION, "name": "old", "row": application(), "events": [9]}], "changed": []},
             "containers": {"added": [], "removed": [], "changed": [{"id": CONTAINER, "name": "web-1", "events": [812, 815],
                 "fields": {"node_id": {"from": OTHER_NODE, "to": NODE}, "seq": {"from": 5, "to": 815}, "generation": {"from": 2, "to": 3}}}]}})
         }
         "/replay" => {
             json!({"from": {"seq": 1, "at": "2026-11-22T02:00:00Z"}, "to": {"seq": 820, "at": "2026-11-22T02:10:00Z"},
-            "policy": {"strategy": "binpack"},
+            "policy": {"strategy": "binpack", "unhealthy_after": 3, "healthy_after": 2, "launch_attempts": 5,
+                "restart_pause_max": "5m", "max_migrations": 4},
             "recorded": {"migrations": 9, "down_seconds": 12.5, "launches": 30, "failed": 1,
                 "peak": [{"node": "node-a", "containers": 9}, {"node": "node-b", "containers": 3}],
                 "imbalance": [{"at": "2026-11-22T02:00:00Z", "spread": 2}, {"at": "2026-11-22T02:05:00Z", "spread": 6}]},
@@ -110,8 +119,8 @@ async fn answer(State(asked): State<Arc<Mutex<Vec<String>>>>, request: Request) 
         }
         path if path.contains(NODE) && path.starts_with("/nodes/") => node(),
         _ => {
-            let problem =
-                json!({"type": "/problems/not-found", "detail": "there is no such thing", "request_id": "r"});
+            let problem = json!({"type": "/problems/not-found", "title": "Not found", "status": 404, "detail": "there is no such thing",
+                    "instance": path, "request_id": "r"});
             let mut response = Response::new(Body::from(problem.to_string()));
             *response.status_mut() = StatusCode::NOT_FOUND;
             return response;

@@ -102,8 +102,8 @@ async fn backup_overwrites_nothing_and_restore_needs_an_empty_folder() {
     let file = dir.path().join("backup");
     std::fs::write(&file, "precious").unwrap();
     let refused = backup(&daemon, &file, &[]);
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("is there already"), "{}", stderr(&refused));
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(stderr(&refused).contains("exists; choose another file"), "{}", stderr(&refused));
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
     let forced = backup(&daemon, &file, &["--force"]);
     assert!(forced.status.success(), "{}", stderr(&forced));
@@ -149,12 +149,12 @@ async fn backup_overwrites_nothing_and_restore_needs_an_empty_folder() {
     drop(database);
     let third = dir.path().join("third");
     let refused = backup(&daemon, &third, &[]);
-    assert!(stderr(&refused).contains("the daemon's log is not as it was written"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("the daemon's log failed verification"), "{}", stderr(&refused));
     assert!(!third.exists());
     signal(daemon.pid(), "TERM");
     daemon.ended().await;
     let refused = backup(&daemon, &third, &[]);
-    assert!(stderr(&refused).contains("does not answer"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("no answer from"), "{}", stderr(&refused));
     let leftovers: Vec<_> =
         names(dir.path()).into_iter().filter(|name| name.contains("kdaemon-backup")).collect();
     assert_eq!(leftovers, Vec::<String>::new());

@@ -305,7 +305,7 @@ async fn verify_asks_a_running_daemon_and_checks_an_expected_head() {
     assert_eq!(std::fs::read(&of_daemon).unwrap(), std::fs::read(&of_folder).unwrap());
     for gone in [ask(&[]), export(&folder.path().join("none.jsonl"))] {
         assert_eq!(gone.status.code(), Some(5));
-        assert!(stderr(&gone).contains("does not answer"), "{}", stderr(&gone));
+        assert!(stderr(&gone).contains("no answer from"), "{}", stderr(&gone));
     }
     // The remains of a crash are verified as they are, and nothing is written.
     let database = rusqlite::Connection::open(daemon.data_dir().join("kdaemon.db")).unwrap();

@@ -9,7 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::json::Json;
 use crate::cli::output::say;
 use crate::cli::progress::{Watching, look, spinner};
-use reqwest::Method;
+use http::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -9,7 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::json::Json;
 use crate::cli::table::plain;
 use crate::cli::variables::of_row;
-use reqwest::Method;
+use http::Method;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};

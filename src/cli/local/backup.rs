@@ -1,12 +1,10 @@
 //! `kdaemon backup` and `kdaemon restore`.
 
-use super::daemon::Daemon;
-use super::{CliError, progress_bar, tell};
-use crate::http_client::chain;
+use super::{broke_off, progress_bar, tell};
+use crate::cli::client::{Client, Request};
+use crate::cli::failure::Failure;
 use crate::store::{restore_file, verify_file};
 use crate::verify::Expectation;
-use anyhow::Context as _;
-use http_body_util::BodyExt as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -27,42 +25,36 @@ pub struct BackupArgs {
 ///
 /// # Errors
 /// When the daemon does not answer, the file is there already or cannot be written, or what was written does not fit.
-pub async fn backup(args: BackupArgs, server: Option<String>) -> anyhow::Result<()> {
+pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), Failure> {
     let server = server.filter(|server| !server.is_empty());
     let server = server.as_deref().unwrap_or(crate::cli::client::DEFAULT_SERVER);
     let file = args.file;
     if !args.force && file.symlink_metadata().is_ok() {
-        return Err(already_there(&file).into());
+        return Err(already_there(&file));
     }
     let folder = match file.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
     };
-    let written = |what: &Path| format!("{} cannot be written", what.display());
+    let cannot_write = |what: &Path, error: std::io::Error| {
+        Failure::Other(format!("cannot write {}: {error}", what.display()))
+    };
     // Readable by its owner alone, and gone when something fails.
     let partial = tempfile::Builder::new().prefix(".kdaemon-backup-").tempfile_in(&folder);
-    let mut partial = partial.with_context(|| written(&folder))?;
-    let daemon = Daemon::at(server)?;
-    let mut body = daemon.get("/backup", "*/*").await?;
+    let mut partial = partial.map_err(|error| cannot_write(&folder, error))?;
+    let client = Client::new(server)?;
+    let mut body = client.open(Request::get(&["backup"])?.accept("*/*"), None).await?;
     let bar = progress_bar("bytes");
     bar.set_message("copying");
     if let Some(length) = hyper::body::Body::size_hint(body.body()).exact() {
         bar.set_length(length);
     }
-    while let Some(frame) = body.body_mut().frame().await {
-        let broke_off = |error| {
-            let why = chain(&error);
-            CliError::new(format!(
-                "the answer broke off ({why}), nothing was kept; the daemon's log says more"
-            ))
-        };
-        let frame = frame.map_err(broke_off)?;
-        let piece = frame.data_ref().map(AsRef::as_ref).unwrap_or_default();
-        partial.write_all(piece).with_context(|| written(partial.path()))?;
+    while let Some(piece) = client.piece(&mut body, None).await.map_err(broke_off)? {
+        partial.write_all(&piece).map_err(|error| cannot_write(partial.path(), error))?;
         bar.inc(piece.len() as u64);
     }
     bar.finish_and_clear();
-    partial.as_file().sync_all().with_context(|| written(partial.path()))?;
+    partial.as_file().sync_all().map_err(|error| cannot_write(partial.path(), error))?;
     let bar = progress_bar("events");
     bar.set_message("verifying");
     let (path, told) = (partial.path().to_owned(), bar.clone());
@@ -70,17 +62,18 @@ pub async fn backup(args: BackupArgs, server: Option<String>) -> anyhow::Result<
     let found = tokio::task::spawn_blocking(work).await??;
     bar.finish_and_clear();
     if let Some(trouble) = found.trouble() {
-        return Err(CliError::new(format!(
-            "the daemon's log is not as it was written, nothing was kept: {trouble}"
-        ))
-        .into());
+        return Err(Failure::Other(format!(
+            "the daemon's log failed verification, and nothing was kept: {trouble}"
+        )));
     }
     let kept = if args.force { partial.persist(&file) } else { partial.persist_noclobber(&file) };
     kept.map_err(|error| match error.error.kind() {
         std::io::ErrorKind::AlreadyExists => already_there(&file),
-        _ => CliError::new(format!("{}: {}", written(&file), error.error)),
+        _ => cannot_write(&file, error.error),
     })?;
-    std::fs::File::open(&folder).and_then(|folder| folder.sync_all()).with_context(|| written(&folder))?;
+    std::fs::File::open(&folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| cannot_write(&folder, error))?;
     let head = found.head;
     println!(
         "backed up {} events in {} commits to {}; head {}:{}",
@@ -93,11 +86,8 @@ pub async fn backup(args: BackupArgs, server: Option<String>) -> anyhow::Result<
     Ok(())
 }
 
-fn already_there(file: &Path) -> CliError {
-    CliError::new(format!(
-        "{} is there already; name another file, or overwrite it with --force",
-        file.display()
-    ))
+fn already_there(file: &Path) -> Failure {
+    Failure::Invalid(format!("{} exists; choose another file, or overwrite it with --force", file.display()))
 }
 
 /// What is restored, and to where.
@@ -118,7 +108,7 @@ pub struct RestoreArgs {
 ///
 /// # Errors
 /// When the folder is not empty, or the backup cannot be read or does not fit; nothing was done then.
-pub async fn restore(args: RestoreArgs) -> anyhow::Result<()> {
+pub async fn restore(args: RestoreArgs) -> Result<(), Failure> {
     let bar = progress_bar("events");
     bar.set_message("restoring");
     let told = bar.clone();

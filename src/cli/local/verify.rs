@@ -1,13 +1,12 @@
 //! `kdaemon verify`: whether the log is as it was written.
 
-use super::daemon::Daemon;
-use super::{CliError, StoreArgs, progress_bar, tell};
+use super::{StoreArgs, progress_bar, tell};
+use crate::cli::client::{Client, Request};
+use crate::cli::failure::Failure;
 use crate::config::StoreKind;
 use crate::daemon::{DaemonError, open_existing_store};
-use crate::http_client::chain;
 use crate::store::{SqliteStore, verify_file};
 use crate::verify::{Expectation, audit};
-use http_body_util::BodyExt as _;
 use indicatif::ProgressBar;
 use kdaemon_api::{AuditProgress, AuditReport};
 use serde::Deserialize;
@@ -27,11 +26,11 @@ pub struct VerifyArgs {
 ///
 /// # Errors
 /// When it cannot be read, and when it does not fit: with the first commit that does not.
-pub async fn verify(args: VerifyArgs, server: Option<String>) -> anyhow::Result<()> {
+pub async fn verify(args: VerifyArgs, server: Option<String>) -> Result<(), Failure> {
     let bar = progress_bar("events");
     bar.set_message("verifying");
     let found = match args.store.server(server) {
-        Some(server) => ask(&Daemon::at(&server)?, args.expect, &bar).await,
+        Some(server) => ask(&Client::new(&server)?, args.expect, &bar).await,
         None => look(args.store, args.expect, &bar).await,
     };
     bar.finish_and_clear();
@@ -42,7 +41,7 @@ pub async fn verify(args: VerifyArgs, server: Option<String>) -> anyhow::Result<
             println!("verified {} events in {commits} commits; head {}:{}", head.seq, head.seq, head.root);
             Ok(())
         }
-        Some(trouble) => Err(CliError::new(trouble).into()),
+        Some(trouble) => Err(Failure::Other(trouble)),
     }
 }
 
@@ -51,7 +50,7 @@ async fn look(
     store: StoreArgs,
     expect: Option<Expectation>,
     bar: &ProgressBar,
-) -> anyhow::Result<AuditReport> {
+) -> Result<AuditReport, Failure> {
     let config = store.load()?;
     if config.store == StoreKind::Rethinkdb {
         let store = open_existing_store(&config).await?;
@@ -82,27 +81,31 @@ enum Line {
 const LINE_LIMIT: usize = 64 * 1024;
 
 /// Has a daemon verify its own log.
-async fn ask(daemon: &Daemon, expect: Option<Expectation>, bar: &ProgressBar) -> anyhow::Result<AuditReport> {
-    let query = expect.map(|expected| format!("?expect={}:{}", expected.seq, expected.root));
-    let path = format!("/audit/verify{}", query.unwrap_or_default());
-    let mut body = daemon.get(&path, "application/x-ndjson").await?.into_body();
-    let broke_off =
-        |why: String| CliError::new(format!("the answer broke off ({why}); the daemon's log says more"));
+async fn ask(
+    client: &Client,
+    expect: Option<Expectation>,
+    bar: &ProgressBar,
+) -> Result<AuditReport, Failure> {
+    let expect = expect.map(|expected| format!("{}:{}", expected.seq, expected.root));
+    let request = Request::get(&["audit", "verify"])?.maybe("expect", expect).accept("application/x-ndjson");
+    let mut body = client.open(request, None).await?;
+    let broke_off = |failure: Failure| {
+        Failure::Other(format!("the response broke off ({failure}); see the daemon's log"))
+    };
     let mut text = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broke_off(chain(&error)))?;
-        text.extend_from_slice(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
+    while let Some(piece) = client.piece(&mut body, None).await.map_err(broke_off)? {
+        text.extend_from_slice(&piece);
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = text.drain(..=end).collect();
             match serde_json::from_slice(&line) {
                 Ok(Line::Progress(AuditProgress { checked, of })) => tell(bar, checked, of),
                 Ok(Line::Found(found)) => return Ok(found),
-                Err(_) => return Err(CliError::new("this is no answer of kDaemon").into()),
+                Err(_) => return Err(client.unreadable()),
             }
         }
         if text.len() > LINE_LIMIT {
-            return Err(CliError::new("this is no answer of kDaemon").into());
+            return Err(client.unreadable());
         }
     }
-    Err(broke_off("it has no end".to_owned()).into())
+    Err(broke_off(Failure::Other("it ended early".to_owned())))
 }

@@ -1,0 +1,54 @@
+//! Failures of commands that work on a log themselves, by the errors of what they use.
+
+use crate::archive::ArchiveError;
+use crate::cli::failure::Failure;
+use crate::config::ConfigError;
+use crate::daemon::DaemonError;
+use crate::store::StoreError;
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            StoreError::Unavailable(_) | StoreError::Unsettled(_) => Self::Unreachable(text),
+            StoreError::InUse(_) => Self::Invalid(text),
+            StoreError::Conflict { .. } | StoreError::Damaged(_) | StoreError::Unsupported(_) => {
+                Self::Other(text)
+            }
+        }
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Config(error) => error.into(),
+            DaemonError::Store(error) => error.into(),
+            DaemonError::NoLog { .. } => Self::NotFound(error.to_string()),
+            DaemonError::LocalEndpoint(_) => Self::Usage(error.to_string()),
+            error => Self::Other(error.to_string()),
+        }
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Store(error) => error.into(),
+            ArchiveError::Exists(_) | ArchiveError::NotEmpty { .. } => Self::Invalid(error.to_string()),
+            error => Self::Other(error.to_string()),
+        }
+    }
+}
+
+impl From<tokio::task::JoinError> for Failure {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
