@@ -178,9 +178,10 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<(), Failure> {
 
 /// Messages go to stderr; stdout is for what was asked for.
 fn start_logging(config: &Config) -> Result<(), Failure> {
-    let filter: Targets = config.log_level.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
-        Failure::Usage(format!("log_level: `{}` is not a filter: {error}", config.log_level))
-    })?;
+    let filter: Targets =
+        config.log_level.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
+            Failure::Usage(format!("log_level: `{}` is not a filter: {error}", config.log_level))
+        })?;
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let registry = tracing_subscriber::registry().with(filter);

@@ -23,7 +23,13 @@ import { variables } from './variables.js';
  * The hint of a schema that takes more than one type, by what `x-kdaemon-input` says.
  * @type {Record<string, Control>}
  */
-const HINTS = { boolean: 'flag', map: 'map', 'shell-words': 'words', text: 'text' };
+const HINTS = {
+  boolean: 'flag',
+  'comma-separated': 'text',
+  map: 'map',
+  'shell-words': 'words',
+  text: 'text',
+};
 /**
  * Words of field names that people write otherwise.
  * @type {Record<string, string>}
