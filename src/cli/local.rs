@@ -87,8 +87,7 @@ pub(super) struct ArchiveArgs {
 pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> Result<(), Failure> {
     let (seq, commits, root) = match args.store.server(server) {
         Some(server) => {
-            let Header { events, commits, root, .. } =
-                export_of(&Client::new(&server)?, &args.file).await?;
+            let Header { events, commits, root, .. } = export_of(&Client::new(&server)?, &args.file).await?;
             (events, commits, root)
         }
         None => {

@@ -1,7 +1,7 @@
 //! Reading requests: bodies and query strings become typed values, or a problem that names the field.
 //!
 //! One way for both: the names are held against those that the type's own schema declares (so what
-//! `/openapi.json` says is what is accepted), then serde reads the values. The shapes that values may have
+//! `/openapi.json` says is what is accepted), then serde reads the values. The forms that values may have
 //! are in [`super::lenient`].
 
 use super::Api;

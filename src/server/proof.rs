@@ -1,9 +1,9 @@
 //! Proofs about the log: inclusion, consistency, and the checkpoint that they are made for.
 
 use super::input::{Query, QueryFields};
+use super::lenient::LenientInteger;
 use super::problem::{Problem, Sort};
 use super::resource::{answer, json};
-use super::shapes::Whole;
 use super::{Answered, Api, Routes};
 use crate::proof::{ProofError, consistency, inclusion};
 use crate::store::Body;
@@ -28,10 +28,10 @@ pub(super) fn routes() -> Routes {
 struct InclusionQuery {
     /// Seq of the event.
     #[param(value_type = u64)]
-    seq: Whole,
+    seq: LenientInteger,
     /// Size of the tree: the number of events it covers. All of them by default.
     #[param(value_type = Option<u64>)]
-    size: Option<Whole>,
+    size: Option<LenientInteger>,
 }
 
 impl QueryFields for InclusionQuery {}
@@ -46,7 +46,7 @@ impl QueryFields for InclusionQuery {}
 async fn proof(State(api): State<Api>, Query(query): Query<InclusionQuery>) -> Answered {
     let store = api.journal.store().as_ref();
     let size = match query.size {
-        Some(Whole(size)) => size,
+        Some(LenientInteger(size)) => size,
         None => store.head().await?.seq.0,
     };
     let seq = Seq(query.seq.0);
@@ -83,10 +83,10 @@ async fn proof(State(api): State<Api>, Query(query): Query<InclusionQuery>) -> A
 struct ConsistencyQuery {
     /// Size of the smaller tree.
     #[param(value_type = u64)]
-    from: Whole,
+    from: LenientInteger,
     /// Size of the larger tree: all events by default.
     #[param(value_type = Option<u64>)]
-    to: Option<Whole>,
+    to: Option<LenientInteger>,
 }
 
 impl QueryFields for ConsistencyQuery {}
@@ -100,7 +100,7 @@ impl QueryFields for ConsistencyQuery {}
 async fn consistent(State(api): State<Api>, Query(query): Query<ConsistencyQuery>) -> Answered {
     let store = api.journal.store().as_ref();
     let to = match query.to {
-        Some(Whole(to)) => to,
+        Some(LenientInteger(to)) => to,
         None => store.head().await?.seq.0,
     };
     let from = query.from.0;
