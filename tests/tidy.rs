@@ -159,6 +159,7 @@ fn pure_crates_depend_on_no_io_crate() {
             "postcard",
             "serde",
             "serde_json",
+            "sha2",
             "thiserror",
             "uuid",
         ];
