@@ -9,7 +9,8 @@ use crate::scale::{resident, role};
 use kdaemon::config::Config;
 use kdaemon::daemon;
 use kdaemon::journal::{SNAPSHOT_INTERVAL, fold_log, fold_whole_log};
-use kdaemon::store::{Commit, EventStore, Head, SqliteStore, StoredEvent};
+use kdaemon::store::prelude::*;
+use kdaemon::store::{Commit, Head, SqliteStore, StoredEvent};
 use kdaemon_events::application::ApplicationCreated;
 use kdaemon_events::cluster::ClusterCreated;
 use kdaemon_events::container::{

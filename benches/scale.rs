@@ -11,7 +11,8 @@ use kdaemon::daemon;
 use kdaemon::engine::{Engines as _, Identity, LaunchOrder, Launched};
 use kdaemon::journal::{Journal, Outcome, Runtime as _, Submission, SystemRuntime};
 use kdaemon::reactors;
-use kdaemon::store::{EventStore, SqliteStore};
+use kdaemon::store::SqliteStore;
+use kdaemon::store::prelude::*;
 use kdaemon_control::commands::{
     Command, CreateApplication, MountNode, Policy, Probe, ProbeResult, SpecChanges,
 };
@@ -222,7 +223,7 @@ fn ports() -> Vec<PortSpec> {
 
 /// Writes the log by submitting commands to a journal, and the file of placements.
 async fn write(dir: &Path) {
-    let store: Arc<dyn EventStore> = Arc::new(SqliteStore::open(dir).expect("a store"));
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(dir).expect("a store"));
     let journal = Journal::open(Arc::clone(&store), Arc::new(SystemRuntime), Arc::new(Policy::default()));
     let journal = journal.await.expect("a journal");
     let cluster_id = ClusterId(SystemRuntime.random());

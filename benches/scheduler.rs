@@ -4,7 +4,8 @@
 use crate::figures::{Limit, Table, Value, progress};
 use crate::scale::{mount, resident, role, submit};
 use kdaemon::journal::{Journal, Runtime as _, SystemRuntime};
-use kdaemon::store::{EventStore, SqliteStore};
+use kdaemon::store::SqliteStore;
+use kdaemon::store::prelude::*;
 use kdaemon_control::commands::{Command, CreateApplication, Policy, SpecChanges};
 use kdaemon_control::scheduler::{Request, evacuate, place, plan};
 use kdaemon_events::application::ApplicationCreated;
@@ -278,7 +279,7 @@ pub(crate) fn run_c1m(table: &mut Table) {
 pub(crate) fn place_a_million(arguments: &[String]) {
     let dir = arguments.first().map(Path::new).expect("a folder");
     tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
-        let store: Arc<dyn EventStore> = Arc::new(SqliteStore::open(dir).expect("a store"));
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(dir).expect("a store"));
         let journal = Journal::open(Arc::clone(&store), Arc::new(SystemRuntime), Arc::new(Policy::default()));
         let journal = journal.await.expect("a journal");
         submit(&journal, Command::CreateCluster(ClusterId(SystemRuntime.random()))).await;

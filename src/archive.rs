@@ -10,7 +10,7 @@ mod file;
 pub use file::{Bar, NewFile, export_file, import_file};
 
 use crate::store::{
-    Answer, Body, Commit, EventStore, Head, RawColumns, RawCommit, RawEvent, RawPosition, StoreError,
+    Body, Commit, Head, IdempotencyRecord, RawColumns, RawCommit, RawEvent, RawPosition, Store, StoreError,
     StoredEvent,
 };
 use crate::verify::{Expectation, Verifier};
@@ -90,7 +90,7 @@ struct Line<'a> {
     #[serde(borrow)]
     events: Vec<&'a RawValue>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    answers: Vec<Answer>,
+    answers: Vec<IdempotencyRecord>,
 }
 
 /// Writes the log of a store as it is now. Of the answers to `Idempotency-Key`s those since `answers_since` go with it.
@@ -99,7 +99,7 @@ struct Line<'a> {
 /// # Errors
 /// When the store cannot be read or the file cannot be written.
 pub async fn export(
-    store: &dyn EventStore,
+    store: &dyn Store,
     out: &mut (dyn Write + Send),
     answers_since: DateTime<Utc>,
     progress: &mut (dyn FnMut(&Header, Seq) + Send),
@@ -117,7 +117,7 @@ pub async fn export(
 pub struct Export {
     head: Head,
     header: Header,
-    answers: BTreeMap<Seq, Vec<Answer>>,
+    answers: BTreeMap<Seq, Vec<IdempotencyRecord>>,
     /// Behind what the next lines are; `None` before the first one.
     position: Option<RawPosition>,
     /// How many commits are done.
@@ -129,10 +129,10 @@ impl Export {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn new(store: &dyn EventStore, answers_since: DateTime<Utc>) -> Result<Self, StoreError> {
+    pub async fn new(store: &dyn Store, answers_since: DateTime<Utc>) -> Result<Self, StoreError> {
         let head = store.head().await?;
         let header = Header { kdaemon_log: FORM, commits: head.commits, events: head.seq, root: head.root };
-        let mut answers = BTreeMap::<Seq, Vec<Answer>>::new();
+        let mut answers = BTreeMap::<Seq, Vec<IdempotencyRecord>>::new();
         for answer in store.answers(answers_since, Seq(0)).await? {
             answers.entry(answer.seq).or_default().push(answer);
         }
@@ -153,7 +153,7 @@ impl Export {
     ///
     /// # Errors
     /// When the store cannot be read, or holds what is not as it was written.
-    pub async fn lines(&mut self, store: &dyn EventStore) -> Result<Option<Vec<u8>>, StoreError> {
+    pub async fn lines(&mut self, store: &dyn Store) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(position) = self.position else {
             self.position = Some(RawPosition::START);
             return Ok(Some(line(&self.header)));
@@ -259,7 +259,7 @@ fn whole(commit: &RawCommit, number: u64) -> Result<Whole, StoreError> {
 /// # Errors
 /// At the first line that does not fit; what stands before it is imported. When the store holds another log.
 pub async fn import(
-    store: &dyn EventStore,
+    store: &dyn Store,
     input: &mut (dyn BufRead + Send),
     expectation: Option<Expectation>,
     progress: &mut (dyn FnMut(&Header, Seq) + Send),

@@ -7,7 +7,7 @@ use crate::journal::{Journal, Runtime, Submission, SubmitError, SystemRuntime};
 use crate::leader::Candidate;
 use crate::reactors::{Reactors, Settings, Webhook};
 use crate::server::{self, Api};
-use crate::store::{EventStore, RethinkdbSettings, RethinkdbStore, SqliteStore, StoreError};
+use crate::store::{RethinkdbSettings, RethinkdbStore, SqliteStore, Store, StoreError};
 use kdaemon_control::commands::{Command, MountNode, Policy, Refusal};
 use kdaemon_events::node::Availability;
 use kdaemon_events::{Actor, ClusterId, Endpoint, SpecError};
@@ -70,7 +70,7 @@ pub enum DaemonError {
 ///
 /// # Errors
 /// When it cannot be opened; the message says what to do.
-pub async fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonError> {
+pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, DaemonError> {
     match config.store {
         StoreKind::Embedded => Ok(Arc::new(SqliteStore::open(&config.data_dir)?)),
         StoreKind::Rethinkdb => Ok(Arc::new(RethinkdbStore::open(rethinkdb(config)?).await?)),
@@ -81,7 +81,7 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonEr
 ///
 /// # Errors
 /// As [`open_store`], and [`DaemonError::NoLog`] when there is none.
-pub async fn open_existing_store(config: &Config) -> Result<Arc<dyn EventStore>, DaemonError> {
+pub async fn open_existing_store(config: &Config) -> Result<Arc<dyn Store>, DaemonError> {
     match config.store {
         StoreKind::Embedded if !SqliteStore::exists(&config.data_dir) => {
             let place = config.data_dir.display().to_string();

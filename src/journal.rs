@@ -17,7 +17,7 @@ pub(crate) use snapshots::{Keeper, latest as latest_snapshot};
 pub use snapshots::{SNAPSHOT_INTERVAL, take_snapshot};
 
 use crate::latest as watch;
-use crate::store::{Answer, EventStore, StoreError};
+use crate::store::{IdempotencyRecord, Store, StoreError};
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_control::commands::{Command, Context, Decision, Policy, Precondition, Refusal, decide};
 use kdaemon_events::{Actor, Envelope, RequestId, Seq, Term};
@@ -139,7 +139,7 @@ pub enum SubmitError {
     Overloaded,
     /// The request was answered before under the same `Idempotency-Key`; this is that answer.
     #[error("this request was answered before")]
-    Repeated(Box<Answer>),
+    Repeated(Box<IdempotencyRecord>),
     /// The `Idempotency-Key` was used for another request.
     #[error("this Idempotency-Key was used for another request; choose a new one")]
     KeyReused,
@@ -200,7 +200,7 @@ pub struct Journal {
     queue: Arc<Queue>,
     state: watch::Receiver<Arc<Cluster>>,
     feed: Arc<Mutex<Option<broadcast::Sender<Arc<Committed>>>>>,
-    store: Arc<dyn EventStore>,
+    store: Arc<dyn Store>,
     runtime: Arc<LogTime>,
     policy: Arc<Policy>,
     trouble: watch::Receiver<Option<String>>,
@@ -212,7 +212,7 @@ impl Journal {
     /// # Errors
     /// When the log cannot be read or is impossible; the message says what to do.
     pub async fn open(
-        store: Arc<dyn EventStore>,
+        store: Arc<dyn Store>,
         runtime: Arc<dyn Runtime>,
         policy: Arc<Policy>,
     ) -> Result<Self, StoreError> {
@@ -338,7 +338,7 @@ impl Journal {
 
     /// The store.
     #[must_use]
-    pub fn store(&self) -> &Arc<dyn EventStore> {
+    pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 

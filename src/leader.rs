@@ -14,7 +14,7 @@ use crate::journal::{Journal, Submission, SubmitError};
 use crate::latest as watch;
 use crate::leadership::Leadership;
 use crate::reactors::Reactors;
-use crate::store::{EventStore, Lease, StoreError};
+use crate::store::{Lease, LeaseStore, StoreError};
 use kdaemon_control::commands::{Command, Refusal};
 use kdaemon_events::Actor;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub struct Role {
 /// A daemon that leads whenever no other does.
 pub struct Candidate {
     journal: Journal,
-    store: Arc<dyn EventStore>,
+    store: Arc<dyn LeaseStore>,
     /// Identifies this process: a new random id for each start.
     id: Uuid,
     name: String,

@@ -5,7 +5,7 @@
 //! where a subtree is too small to be stored. A proof of a log of ten million events reads about 20 stored subtrees and the
 //! events of two blocks of 256.
 
-use crate::store::{EventStore, RawColumns, RawEvent, StoreError, leaves};
+use crate::store::{RawColumns, RawEvent, RawLog, StoreError, leaves};
 use ct_merkle::{indices_for_consistency_proof, indices_for_inclusion_proof};
 use kdaemon_events::{CommitId, Digest, Frontier, NODE_LEAVES, NodePlace, Seq, peaks_of};
 use std::collections::BTreeMap;
@@ -60,7 +60,7 @@ pub struct ConsistencyProof {
 ///
 /// # Errors
 /// When there are fewer events, or the store fails.
-pub async fn inclusion(log: &dyn EventStore, seq: Seq, size: u64) -> Result<InclusionProof, ProofError> {
+pub async fn inclusion(log: &dyn RawLog, seq: Seq, size: u64) -> Result<InclusionProof, ProofError> {
     let mut tree = Tree::of(log, size, "size").await?;
     within("seq", seq.0, size)?;
     let index = seq.0 - 1;
@@ -75,7 +75,7 @@ pub async fn inclusion(log: &dyn EventStore, seq: Seq, size: u64) -> Result<Incl
 ///
 /// # Errors
 /// When there are fewer events, `from` is not from 1 to `to`, or the store fails.
-pub async fn consistency(log: &dyn EventStore, from: u64, to: u64) -> Result<ConsistencyProof, ProofError> {
+pub async fn consistency(log: &dyn RawLog, from: u64, to: u64) -> Result<ConsistencyProof, ProofError> {
     let mut tree = Tree::of(log, to, "to").await?;
     within("from", from, to)?;
     let path = tree.subtrees(&indices_for_consistency_proof(from, to - from)).await?;
@@ -94,7 +94,7 @@ fn within(field: &'static str, value: u64, most: u64) -> Result<(), ProofError> 
 }
 
 /// An event as the store has it, and the commit that it is part of.
-async fn event(log: &dyn EventStore, seq: Seq) -> Result<(CommitId, RawEvent), StoreError> {
+async fn event(log: &dyn RawLog, seq: Seq) -> Result<(CommitId, RawEvent), StoreError> {
     let missing = || StoreError::Damaged(format!("event {seq} is missing; `kdaemon verify` says more"));
     let before = log.position_before(seq).await?.ok_or_else(missing)?;
     let commit = log.raw_commits(before).await?.commits.into_iter().next().ok_or_else(missing)?;
@@ -106,14 +106,14 @@ async fn event(log: &dyn EventStore, seq: Seq) -> Result<(CommitId, RawEvent), S
 
 /// The tree of the first events of a log.
 struct Tree<'a> {
-    log: &'a dyn EventStore,
+    log: &'a dyn RawLog,
     size: u64,
     /// The leaves of blocks of [`NODE_LEAVES`] events, as far as they were read.
     blocks: BTreeMap<u64, Vec<Digest>>,
 }
 
 impl<'a> Tree<'a> {
-    async fn of(log: &'a dyn EventStore, size: u64, field: &'static str) -> Result<Self, ProofError> {
+    async fn of(log: &'a dyn RawLog, size: u64, field: &'static str) -> Result<Self, ProofError> {
         let head = log.head().await?;
         within(field, size, head.seq.0)?;
         Ok(Self { log, size, blocks: BTreeMap::new() })

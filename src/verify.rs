@@ -5,8 +5,8 @@
 //! it, page by page, so that nothing is held up and the caller may go away at any time.
 
 use crate::store::{
-    Body, EventStore, Gist, Head, IndexKey, IndexSum, Indexed, RawColumns, RawCommit, RawEvent, RawNode,
-    RawPage, RawPosition, StoreError,
+    Body, Gist, Head, IndexKey, IndexSum, Indexed, RawColumns, RawCommit, RawEvent, RawLog, RawNode, RawPage,
+    RawPosition, StoreError,
 };
 use kdaemon_events::{CommitId, Digest, Envelope, Event, Frontier, Node, Seq};
 use std::collections::BTreeMap;
@@ -374,7 +374,7 @@ fn compare_nodes(stored: &[RawNode], expected: &[Node]) -> Result<(), String> {
 ///
 /// # Errors
 /// When the log cannot be read. That it does not fit is an answer and no error.
-pub async fn audit<S: EventStore + ?Sized>(
+pub async fn audit<S: RawLog + ?Sized>(
     store: &S,
     expectation: Option<Expectation>,
     mut progress: impl FnMut(Seq) + Send,

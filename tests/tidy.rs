@@ -292,7 +292,7 @@ const CYCLIC: [(&str, &str); 10] = [
     ("src/cli/change.rs", "src/cli/progress.rs"),
     ("src/server/guard.rs", "src/server/command.rs"),
     ("src/server/when.rs", "src/server/resource.rs"),
-    ("src/store/mod.rs", "src/verify.rs"),
+    ("src/store/traits.rs", "src/verify.rs"),
     ("control/src/commands/containers.rs", "control/src/commands/applications.rs"),
     ("api/src/row.rs", "api/src/application.rs"),
     ("api/src/row.rs", "api/src/node.rs"),

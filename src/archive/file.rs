@@ -1,7 +1,7 @@
 //! The file itself, and telling how far it is.
 
 use super::{ArchiveError, Header, export, import};
-use crate::store::{EventStore, Head};
+use crate::store::{Head, Store};
 use crate::verify::Expectation;
 use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,7 +20,7 @@ const BUFFER: usize = 1 << 20;
 /// # Errors
 /// As [`export`], and when there is such a file.
 pub async fn export_file(
-    store: &dyn EventStore,
+    store: &dyn Store,
     path: &Path,
     answers_since: DateTime<Utc>,
 ) -> Result<Head, ArchiveError> {
@@ -83,7 +83,7 @@ impl NewFile {
 /// # Errors
 /// As [`import`].
 pub async fn import_file(
-    store: &dyn EventStore,
+    store: &dyn Store,
     path: &Path,
     expectation: Option<Expectation>,
 ) -> Result<Head, ArchiveError> {

@@ -2,7 +2,7 @@
 
 use super::off_thread;
 use super::snapshots::{self, Keeper, SNAPSHOT_INTERVAL};
-use crate::store::{EventStore, Head, StoreError, Stretch};
+use crate::store::{EventLog, FoldStore, Head, StoreError, Stretch};
 use kdaemon_events::{Envelope, Seq};
 use kdaemon_projections::{Cluster, Touched};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ const PAGE: usize = 2_000;
 ///
 /// # Errors
 /// When the log cannot be read, has a hole, or holds an event that this kDaemon does not understand.
-pub async fn fold_log(store: &dyn EventStore) -> Result<(Cluster, Head), StoreError> {
+pub async fn fold_log(store: &dyn FoldStore) -> Result<(Cluster, Head), StoreError> {
     let head = store.head().await?;
     let kept = snapshots::latest(store, head.seq).await?.unwrap_or_default();
     let cluster = fold_on(store, Arc::new(kept), head.seq).await?;
@@ -25,7 +25,7 @@ pub async fn fold_log(store: &dyn EventStore) -> Result<(Cluster, Head), StoreEr
 ///
 /// # Errors
 /// As [`fold_log`].
-pub async fn fold_whole_log(store: &dyn EventStore) -> Result<(Cluster, Head), StoreError> {
+pub async fn fold_whole_log(store: &dyn FoldStore) -> Result<(Cluster, Head), StoreError> {
     for seq in store.snapshots().await? {
         store.drop_snapshot(seq).await?;
     }
@@ -37,7 +37,7 @@ pub async fn fold_whole_log(store: &dyn EventStore) -> Result<(Cluster, Head), S
 /// # Errors
 /// As [`fold_log`].
 pub(crate) async fn fold_on(
-    store: &dyn EventStore,
+    store: &dyn FoldStore,
     from: Arc<Cluster>,
     until: Seq,
 ) -> Result<Arc<Cluster>, StoreError> {
@@ -75,7 +75,7 @@ impl Folding {
 /// Folds the events after a state, up to `until`. Returns the state, the items whose rows changed, and the
 /// events.
 pub(super) async fn catch_up(
-    store: &dyn EventStore,
+    store: &dyn EventLog,
     cluster: Cluster,
     until: Seq,
 ) -> Result<(Cluster, Touched, Vec<Envelope>), StoreError> {
@@ -99,7 +99,7 @@ pub(super) async fn catch_up(
 /// # Errors
 /// When the log cannot be read, has a hole, or `step` fails.
 pub(crate) async fn walk_page<W: Send + 'static>(
-    store: &dyn EventStore,
+    store: &dyn EventLog,
     after: Seq,
     until: Seq,
     walker: W,

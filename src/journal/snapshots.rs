@@ -5,7 +5,7 @@
 //! event after which it was taken; otherwise it is dropped with a warning, and the log is folded.
 
 use super::off_thread;
-use crate::store::{EventStore, Snapshot, StoreError};
+use crate::store::{EventLog, FoldStore, Snapshot, StoreError};
 use kdaemon_events::{Digest, Seq};
 use kdaemon_projections::Cluster;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Continues after the last snapshot before `from`.
-    pub(crate) async fn new(store: &dyn EventStore, from: Seq, interval: u64) -> Result<Self, StoreError> {
+    pub(crate) async fn new(store: &dyn FoldStore, from: Seq, interval: u64) -> Result<Self, StoreError> {
         let mut keeper = Self { interval, last: Seq(0), wait: interval };
         if let Some(last) = store.snapshot_before(from).await? {
             keeper.kept(last.seq, last.bytes.len());
@@ -54,7 +54,7 @@ impl Keeper {
     }
 
     /// Takes a snapshot if one is due.
-    pub(crate) async fn look(&mut self, store: &dyn EventStore, cluster: &Arc<Cluster>) {
+    pub(crate) async fn look(&mut self, store: &dyn FoldStore, cluster: &Arc<Cluster>) {
         if cluster.seq() < self.due() {
             return;
         }
@@ -72,7 +72,7 @@ impl Keeper {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn take_snapshot(store: &dyn EventStore, cluster: &Arc<Cluster>) -> Result<usize, StoreError> {
+pub async fn take_snapshot(store: &dyn FoldStore, cluster: &Arc<Cluster>) -> Result<usize, StoreError> {
     let Some(event) = event_digest(store, cluster.seq()).await? else { return Ok(0) };
     let state = Arc::clone(cluster);
     let snapshot = off_thread(move || pack(&state, event)).await?;
@@ -98,7 +98,7 @@ fn superfluous(kept: &[Seq]) -> Option<Seq> {
 }
 
 /// The latest usable snapshot at or before an event.
-pub(crate) async fn latest(store: &dyn EventStore, until: Seq) -> Result<Option<Cluster>, StoreError> {
+pub(crate) async fn latest(store: &dyn FoldStore, until: Seq) -> Result<Option<Cluster>, StoreError> {
     let mut until = until;
     while let Some(snapshot) = store.snapshot_before(until).await? {
         let seq = snapshot.seq;
@@ -126,7 +126,7 @@ pub(crate) async fn latest(store: &dyn EventStore, until: Seq) -> Result<Option<
 }
 
 /// The digest of an event in the log.
-async fn event_digest(store: &dyn EventStore, seq: Seq) -> Result<Option<Digest>, StoreError> {
+async fn event_digest(store: &dyn EventLog, seq: Seq) -> Result<Option<Digest>, StoreError> {
     let Some(before) = seq.0.checked_sub(1) else { return Ok(None) };
     let found = store.read(Seq(before), 1).await?;
     Ok(found.first().filter(|text| text.seq == seq).map(|text| Digest::of(text.json.as_bytes())))

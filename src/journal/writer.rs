@@ -6,7 +6,7 @@ use super::time::LogTime;
 use super::{ANSWERS_KEPT, Committed, Events, Outcome, Runtime, Submission, SubmitError, context};
 use crate::latest as watch;
 use crate::store::{
-    Answer, COMMIT_BYTES_LIMIT, COMMIT_EVENTS_LIMIT, Commit, EventStore, Head, StoreError, StoredEvent,
+    COMMIT_BYTES_LIMIT, COMMIT_EVENTS_LIMIT, Commit, Head, IdempotencyRecord, Store, StoreError, StoredEvent,
 };
 use kdaemon_control::commands::{Decision, Policy, decide_owned};
 use kdaemon_events::{CommitId, Envelope, Salt};
@@ -24,7 +24,7 @@ const SENT_AGAIN: usize = 3;
 const CONFLICTS_LIMIT: usize = 16;
 
 pub(super) struct Writer {
-    pub(super) store: Arc<dyn EventStore>,
+    pub(super) store: Arc<dyn Store>,
     pub(super) runtime: Arc<LogTime>,
     pub(super) policy: Arc<Policy>,
     pub(super) head: Head,
@@ -33,7 +33,7 @@ pub(super) struct Writer {
     /// Whether the last read of other daemons' commits failed.
     pub(super) is_unread: bool,
     pub(super) cluster: Arc<Cluster>,
-    pub(super) answers: HashMap<String, Answer>,
+    pub(super) answers: HashMap<String, IdempotencyRecord>,
     /// The number of answers at which old ones are dropped.
     pub(super) forget_at: usize,
     pub(super) state: watch::Sender<Arc<Cluster>>,
@@ -58,14 +58,14 @@ struct Pending {
     waiting: Vec<Waiting>,
     /// The answers to commands without events, and after how many of the commits they are given. Such an
     /// answer has no commit to be stored with: it is kept in memory only.
-    vain: Vec<(Answer, usize)>,
+    vain: Vec<(IdempotencyRecord, usize)>,
 }
 
 #[derive(Default)]
 struct Group {
     stored: Vec<StoredEvent>,
     bytes: usize,
-    answers: Vec<Answer>,
+    answers: Vec<IdempotencyRecord>,
 }
 
 /// A decided command, and its caller.
@@ -105,7 +105,7 @@ impl Pending {
         decision: Decision,
         stored: Vec<StoredEvent>,
         salts: Vec<Salt>,
-        answer: Option<Answer>,
+        answer: Option<IdempotencyRecord>,
     ) -> Range<usize> {
         let first = self.events.len();
         if stored.is_empty() {
@@ -125,7 +125,7 @@ impl Pending {
         first..self.events.len()
     }
 
-    fn answer_to(&self, key: &str) -> Option<&Answer> {
+    fn answer_to(&self, key: &str) -> Option<&IdempotencyRecord> {
         let vain = self.vain.iter().map(|(answer, _)| answer);
         self.commits.iter().flat_map(|group| &group.answers).chain(vain).find(|answer| answer.key == key)
     }
@@ -142,7 +142,7 @@ impl Writer {
                 Message::Amend { key, status, seq, body } => {
                     // The caller was answered before it amends, so its answer is durable and recorded here.
                     if let Some(answer) = self.answers.get_mut(&key) {
-                        *answer = Answer { status, seq, body, ..answer.clone() };
+                        *answer = IdempotencyRecord { status, seq, body, ..answer.clone() };
                     }
                 }
                 Message::Follow { commits, reply } => follow.push((commits, reply)),
@@ -234,7 +234,7 @@ impl Writer {
         let answer = submission.keep.as_mut().map(|keep| {
             let (status, body) = (keep.answer)(&decision);
             let (key, fingerprint) = (keep.key.clone(), keep.fingerprint.clone());
-            Answer { key, fingerprint, at: context.now, status, seq: decision.cluster.seq(), body }
+            IdempotencyRecord { key, fingerprint, at: context.now, status, seq: decision.cluster.seq(), body }
         });
         Ok(pending.add(decision, stored, salts, answer))
     }

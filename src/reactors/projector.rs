@@ -5,7 +5,7 @@ use super::{PACE, ReactorContext};
 use crate::journal::{Lagged, fold_whole_log};
 use crate::rows;
 use crate::says::Names;
-use crate::store::{EventStore, RowChange, StoreError, Table};
+use crate::store::{RowChange, Store, StoreError, Table, TableStore};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq};
 use kdaemon_projections::{Cluster, Touched};
 use serde::Serialize;
@@ -90,7 +90,7 @@ pub(super) async fn run(context: ReactorContext) {
 ///
 /// # Errors
 /// When the store fails; what was written stands.
-pub async fn bring_up_to_date(store: &dyn EventStore, cluster: &Cluster) -> Result<(), StoreError> {
+pub async fn bring_up_to_date(store: &dyn TableStore, cluster: &Cluster) -> Result<(), StoreError> {
     let reflected = store.tables_reflect().await?;
     if reflected == cluster.seq() {
         return Ok(());
@@ -141,7 +141,7 @@ impl Rebuilt {
 ///
 /// # Errors
 /// When the store fails or the log cannot be folded.
-pub async fn rebuild(store: &dyn EventStore) -> Result<Rebuilt, StoreError> {
+pub async fn rebuild(store: &dyn Store) -> Result<Rebuilt, StoreError> {
     let (cluster, head) = fold_whole_log(store).await?;
     store.drop_tables().await?;
     bring_up_to_date(store, &cluster).await?;

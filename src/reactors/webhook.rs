@@ -8,7 +8,7 @@
 use super::ReactorContext;
 use crate::http_client::{HttpClient, HttpError, body_at_most};
 use crate::says::{self, Names};
-use crate::store::{EventQuery, EventStore, EventText, StoreError};
+use crate::store::{CursorStore, EventQuery, EventText, StoreError};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
@@ -97,7 +97,7 @@ impl Webhook {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn begin(&self, store: &dyn EventStore, head: Seq) -> Result<Seq, StoreError> {
+    pub async fn begin(&self, store: &dyn CursorStore, head: Seq) -> Result<Seq, StoreError> {
         let name = self.cursor();
         if let Some(position) = store.cursor(&name).await? {
             return Ok(position);

@@ -7,7 +7,7 @@ use super::resource::{Resource, answer, etag, json};
 use super::{Api, SEQ_HEADER, guard};
 use crate::journal::{Keep, Submission, SubmitError};
 use crate::says::{self, Names};
-use crate::store::Answer;
+use crate::store::IdempotencyRecord;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -318,7 +318,7 @@ impl Call {
         response
     }
 
-    fn repeat<S: Show>(&self, show: &S, earlier: Answer) -> Response {
+    fn repeat<S: Show>(&self, show: &S, earlier: IdempotencyRecord) -> Response {
         let status = StatusCode::from_u16(earlier.status).unwrap_or(StatusCode::OK);
         if status == StatusCode::CONFLICT {
             return failed(earlier.body, earlier.seq);

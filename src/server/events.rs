@@ -136,7 +136,8 @@ async fn page(State(api): State<Api>, Query(query): Query<PageQuery>, headers: H
         until: query.until.map(|until| until.moment(now)),
     };
     if form != Form::Json {
-        return lines::answer(Arc::clone(api.journal.store()), asked, cluster, form).await;
+        let store = Arc::clone(api.journal.store());
+        return lines::answer(store, asked, cluster, form).await;
     }
     let asked = EventQuery { limit: limit + 1, ..asked }; // one more tells whether there is another page
     let mut events = api.journal.store().query(asked).await?;

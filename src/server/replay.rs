@@ -11,7 +11,7 @@ use crate::config::{Config, SETTINGS};
 use crate::journal::{follower, off_thread, walk_page};
 use crate::reactors::Settings;
 use crate::says::{self, Names};
-use crate::store::{EventQuery, EventStore, StoreError};
+use crate::store::{EventLog, EventQuery, StoreError};
 use axum::extract::State;
 use axum::http::StatusCode;
 use kdaemon_api::{
@@ -149,7 +149,7 @@ impl Run {
 }
 
 /// Up to which event probes were pruned; 0: none were.
-async fn pruned_up_to(store: &dyn EventStore) -> Result<Seq, StoreError> {
+async fn pruned_up_to(store: &dyn EventLog) -> Result<Seq, StoreError> {
     let kinds = vec![Kind::ObservationsPruned];
     let (mut after, mut pruned) = (Seq(0), Seq(0));
     loop {

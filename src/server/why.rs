@@ -6,7 +6,7 @@ use super::resource::{Containers, Nodes, ReadQuery, Resource, answer, json};
 use super::when::state_of;
 use super::{Answered, Api, Routes};
 use crate::says::{self, Names};
-use crate::store::{EventQuery, EventStore, StoreError};
+use crate::store::{EventLog, EventQuery, StoreError};
 use axum::extract::State;
 use axum::http::StatusCode;
 use kdaemon_api::{WhyReport, WhyStep};
@@ -80,7 +80,7 @@ fn report(inquiry: &Inquiry) -> WhyReport {
 }
 
 /// Reads what an inquiry wants to see.
-async fn read(store: &dyn EventStore, want: Want) -> Result<Vec<Envelope>, StoreError> {
+async fn read(store: &dyn EventLog, want: Want) -> Result<Vec<Envelope>, StoreError> {
     match want {
         Want::Event(seq) => {
             let Some(before) = seq.0.checked_sub(1) else { return Ok(Vec::new()) };
@@ -111,7 +111,7 @@ const PAGE: usize = 10_000;
 
 /// The last events up to `until` that a query finds and that are wanted, in order.
 async fn last(
-    store: &dyn EventStore,
+    store: &dyn EventLog,
     query: EventQuery,
     until: Seq,
     count: usize,

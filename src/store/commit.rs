@@ -1,6 +1,6 @@
 //! Commits: what is appended, and what the log's head and its Merkle tree are after it.
 
-use super::{Answer, StoreError};
+use super::{IdempotencyRecord, StoreError};
 use chrono::{DateTime, Utc};
 use kdaemon_events::{
     CommitId, Digest, EMPTY_ROOT, Envelope, Frontier, Kind, LeafHeader, Node, Salt, Seq, Subject,
@@ -125,7 +125,7 @@ pub struct Commit {
     /// Its events; never empty.
     pub events: Vec<StoredEvent>,
     /// Answers to keep with it.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<IdempotencyRecord>,
 }
 
 /// The end of a log with the right edge of its tree: what a commit is appended to.

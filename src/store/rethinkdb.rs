@@ -19,8 +19,9 @@ mod snapshots;
 mod tables;
 
 use super::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, RawPage, RawPosition, RowChange,
-    Snapshot, StoreError, Table, Tip, tree,
+    Commit, CursorStore, EventLog, EventQuery, EventText, Head, IdempotencyRecord, IdempotencyStore, Lease,
+    LeaseStore, RawLog, RawPage, RawPosition, RowChange, Snapshot, SnapshotStore, StoreError, Table,
+    TableStore, Tip, tree,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -359,7 +360,7 @@ impl Numbered for HeadRow {
 }
 
 #[async_trait]
-impl EventStore for RethinkdbStore {
+impl EventLog for RethinkdbStore {
     fn describe(&self) -> String {
         let RethinkdbSettings { hosts, dbname, .. } = self.pool.settings();
         let hosts: Vec<_> = hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
@@ -368,22 +369,6 @@ impl EventStore for RethinkdbStore {
 
     async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {
         Self::seq_at(self, at).await
-    }
-
-    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
-        Self::write_snapshot(self, snapshot).await
-    }
-
-    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
-        Self::snapshot_before(self, seq).await
-    }
-
-    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
-        Self::snapshots(self).await
-    }
-
-    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
-        Self::drop_snapshot(self, seq).await
     }
 
     async fn commit_at(&self, number: u64) -> Result<Option<Head>, StoreError> {
@@ -486,14 +471,60 @@ impl EventStore for RethinkdbStore {
         index::query(self, &query).await
     }
 
-    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
-        document::answers(self, since, after).await
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        raw::prune(self, ranges, limit).await
     }
 
-    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
-        document::forget_answers(self, before, limit).await
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        raw::pruned(self, first, last).await
     }
 
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
+        self.feed.wait(self, after, at_most).await
+    }
+
+    async fn close(&self) {
+        self.feed.close();
+        self.pool.close();
+    }
+}
+
+#[async_trait]
+impl RawLog for RethinkdbStore {
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        raw::raw_commits(self, after).await
+    }
+
+    async fn position_before(&self, seq: Seq) -> Result<Option<RawPosition>, StoreError> {
+        raw::position_before(self, seq).await
+    }
+
+    async fn nodes(&self, places: &[NodePlace]) -> Result<Vec<Option<Digest>>, StoreError> {
+        raw::nodes(self, places).await
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for RethinkdbStore {
+    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        Self::write_snapshot(self, snapshot).await
+    }
+
+    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
+        Self::snapshot_before(self, seq).await
+    }
+
+    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
+        Self::snapshots(self).await
+    }
+
+    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
+        Self::drop_snapshot(self, seq).await
+    }
+}
+
+#[async_trait]
+impl TableStore for RethinkdbStore {
     async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
         tables::write_rows(&self.pool, reflects, changes).await
     }
@@ -509,27 +540,21 @@ impl EventStore for RethinkdbStore {
     async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
         tables::read(&self.pool, table).await
     }
+}
 
-    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
-        raw::raw_commits(self, after).await
+#[async_trait]
+impl IdempotencyStore for RethinkdbStore {
+    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<IdempotencyRecord>, StoreError> {
+        document::answers(self, since, after).await
     }
 
-    async fn position_before(&self, seq: Seq) -> Result<Option<RawPosition>, StoreError> {
-        raw::position_before(self, seq).await
+    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        document::forget_answers(self, before, limit).await
     }
+}
 
-    async fn nodes(&self, places: &[NodePlace]) -> Result<Vec<Option<Digest>>, StoreError> {
-        raw::nodes(self, places).await
-    }
-
-    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
-        raw::prune(self, ranges, limit).await
-    }
-
-    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
-        raw::pruned(self, first, last).await
-    }
-
+#[async_trait]
+impl CursorStore for RethinkdbStore {
     async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
         tables::cursor(&self.pool, name).await
     }
@@ -537,21 +562,15 @@ impl EventStore for RethinkdbStore {
     async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
         tables::set_cursor(&self.pool, name, seq).await
     }
+}
 
+#[async_trait]
+impl LeaseStore for RethinkdbStore {
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
         tables::lease(&self.pool).await
     }
 
     async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError> {
         tables::write_lease(&self.pool, expected_version, lease).await
-    }
-
-    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
-        self.feed.wait(self, after, at_most).await
-    }
-
-    async fn close(&self) {
-        self.feed.close();
-        self.pool.close();
     }
 }

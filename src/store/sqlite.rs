@@ -16,8 +16,9 @@ mod raw;
 mod tree;
 
 use super::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, IndexKey, IndexSum, Lease, LocalLog, RawPage,
-    RawPosition, RowChange, Snapshot, StoreError, Stretch, Table, Tip,
+    Commit, CursorStore, EventLog, EventQuery, EventText, Head, IdempotencyRecord, IdempotencyStore,
+    IndexKey, IndexSum, Lease, LeaseStore, LocalLog, RawLog, RawPage, RawPosition, RowChange, Snapshot,
+    SnapshotStore, StoreError, Stretch, Table, TableStore, Tip,
 };
 use crate::latest;
 use append::append;
@@ -324,7 +325,7 @@ fn seq_at(connection: &Connection, at: i64) -> Result<Seq, rusqlite::Error> {
 }
 
 #[async_trait]
-impl EventStore for SqliteStore {
+impl EventLog for SqliteStore {
     fn describe(&self) -> String {
         format!("sqlite:{}", self.path.display())
     }
@@ -381,56 +382,6 @@ impl EventStore for SqliteStore {
         self.read_with(move |connection| seq_at(connection, at.timestamp_micros())).await
     }
 
-    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
-        self.derive(move |derived| derived.write_snapshot(&snapshot)).await
-    }
-
-    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
-        match self.read_with(move |connection| derived::snapshot_before(connection, seq)).await {
-            Err(error @ StoreError::Damaged(_)) => {
-                drop(self.derived.suspect(error));
-                Ok(None) // the log is folded from its beginning
-            }
-            found => found,
-        }
-    }
-
-    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
-        self.read_with(derived::snapshots).await.map_err(|error| self.derived.suspect(error))
-    }
-
-    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
-        self.derive(move |derived| derived.drop_snapshot(seq)).await
-    }
-
-    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
-        self.read_with(move |connection| {
-            let mut statement = connection.prepare_cached("SELECT json FROM answers WHERE at >= ?1")?;
-            let texts = statement.query_map([since.timestamp_micros()], |row| row.get::<_, String>(0))?;
-            let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
-            let answers = texts.iter().filter_map(|text| serde_json::from_str::<Answer>(text).ok());
-            Ok(answers.filter(|answer| answer.seq > after).collect())
-        })
-        .await
-    }
-
-    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
-        // They are looked for beside the log, which waits for nothing but their going.
-        let old = self.read_with(move |connection| prune::old_answers(connection, before, limit)).await?;
-        if old.is_empty() {
-            return Ok(0);
-        }
-        self.write_beside(move |writer| prune::forget_answers(&mut writer.connection, &old, before)).await
-    }
-
-    async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
-        self.derive(move |derived| derived.write_rows(reflects, &changes)).await
-    }
-
-    async fn tables_reflect(&self) -> Result<Seq, StoreError> {
-        self.derive(Derived::tables_reflect).await
-    }
-
     async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
         let ranges = ranges.to_vec();
         let prune = move |writer: &mut Writer| prune::prune(&mut writer.connection, &ranges, limit);
@@ -449,39 +400,27 @@ impl EventStore for SqliteStore {
         self.read_with(move |connection| prune::pruned(connection, first, last)).await
     }
 
-    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
-        let name = name.to_owned();
-        self.read_with(move |connection| {
-            let mut statement = connection.prepare_cached("SELECT seq FROM cursors WHERE name = ?1")?;
-            let seq = statement.query_row([name], |row| row.get::<_, i64>(0)).optional()?;
-            Ok(seq.map(|seq| Seq(seq.unsigned_abs())))
-        })
-        .await
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
+        let mut commits = self.commits.subscribe();
+        let more = commits.wait_for(|commits| *commits > after.commits);
+        let _ = tokio::time::timeout(at_most, more).await; // in vain: then there are no more
+        let commits = *commits.borrow();
+        Ok(commits)
     }
 
-    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
-        let name = name.to_owned();
-        let set = move |writer: &mut Writer| {
-            let set = "INSERT OR REPLACE INTO cursors (name, seq) VALUES (?1, ?2)";
-            writer.connection.prepare_cached(set)?.execute(params![name, number(seq)]).map(drop)
+    async fn close(&self) {
+        self.readers.kept().clear();
+        let (writer, derived) = (Arc::clone(&self.writer), Arc::clone(&self.derived));
+        let close = move || {
+            derived.close();
+            drop(writer.lock().unwrap_or_else(PoisonError::into_inner).take()); // checkpoints the WAL
         };
-        self.write_beside(set).await
+        let _ = tokio::task::spawn_blocking(close).await;
     }
+}
 
-    async fn drop_tables(&self) -> Result<(), StoreError> {
-        self.derive(Derived::drop_tables).await
-    }
-
-    async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
-        self.read_with(move |connection| {
-            let sql = format!("SELECT id, json FROM derived.{} ORDER BY id", table.name());
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map([], |row| Ok((parsed(row, 0)?, row.get(1)?)))?;
-            rows.collect()
-        })
-        .await
-    }
-
+#[async_trait]
+impl RawLog for SqliteStore {
     async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
         self.read_with(move |connection| raw_commits(connection, after)).await
     }
@@ -510,7 +449,106 @@ impl EventStore for SqliteStore {
         let key = key.clone();
         self.read_with(move |connection| derived::index_sum(connection, &key, until)).await
     }
+}
 
+#[async_trait]
+impl SnapshotStore for SqliteStore {
+    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.derive(move |derived| derived.write_snapshot(&snapshot)).await
+    }
+
+    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
+        match self.read_with(move |connection| derived::snapshot_before(connection, seq)).await {
+            Err(error @ StoreError::Damaged(_)) => {
+                drop(self.derived.suspect(error));
+                Ok(None) // the log is folded from its beginning
+            }
+            found => found,
+        }
+    }
+
+    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
+        self.read_with(derived::snapshots).await.map_err(|error| self.derived.suspect(error))
+    }
+
+    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
+        self.derive(move |derived| derived.drop_snapshot(seq)).await
+    }
+}
+
+#[async_trait]
+impl TableStore for SqliteStore {
+    async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
+        self.derive(move |derived| derived.write_rows(reflects, &changes)).await
+    }
+
+    async fn tables_reflect(&self) -> Result<Seq, StoreError> {
+        self.derive(Derived::tables_reflect).await
+    }
+
+    async fn drop_tables(&self) -> Result<(), StoreError> {
+        self.derive(Derived::drop_tables).await
+    }
+
+    async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
+        self.read_with(move |connection| {
+            let sql = format!("SELECT id, json FROM derived.{} ORDER BY id", table.name());
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map([], |row| Ok((parsed(row, 0)?, row.get(1)?)))?;
+            rows.collect()
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl IdempotencyStore for SqliteStore {
+    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<IdempotencyRecord>, StoreError> {
+        self.read_with(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT json FROM answers WHERE at >= ?1")?;
+            let texts = statement.query_map([since.timestamp_micros()], |row| row.get::<_, String>(0))?;
+            let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
+            let answers =
+                texts.iter().filter_map(|text| serde_json::from_str::<IdempotencyRecord>(text).ok());
+            Ok(answers.filter(|answer| answer.seq > after).collect())
+        })
+        .await
+    }
+
+    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        // They are looked for beside the log, which waits for nothing but their going.
+        let old = self.read_with(move |connection| prune::old_answers(connection, before, limit)).await?;
+        if old.is_empty() {
+            return Ok(0);
+        }
+        self.write_beside(move |writer| prune::forget_answers(&mut writer.connection, &old, before)).await
+    }
+}
+
+#[async_trait]
+impl CursorStore for SqliteStore {
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        let name = name.to_owned();
+        self.read_with(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT seq FROM cursors WHERE name = ?1")?;
+            let seq = statement.query_row([name], |row| row.get::<_, i64>(0)).optional()?;
+            Ok(seq.map(|seq| Seq(seq.unsigned_abs())))
+        })
+        .await
+    }
+
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        let set = move |writer: &mut Writer| {
+            let set = "INSERT OR REPLACE INTO cursors (name, seq) VALUES (?1, ?2)";
+            writer.connection.prepare_cached(set)?.execute(params![name, number(seq)]).map(drop)
+        };
+        self.write_beside(set).await
+    }
+}
+
+#[async_trait]
+impl LeaseStore for SqliteStore {
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
         Ok(self.lease.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
@@ -522,23 +560,5 @@ impl EventStore for SqliteStore {
             *held = Some(lease);
         }
         Ok(is_first)
-    }
-
-    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
-        let mut commits = self.commits.subscribe();
-        let more = commits.wait_for(|commits| *commits > after.commits);
-        let _ = tokio::time::timeout(at_most, more).await; // in vain: then there are no more
-        let commits = *commits.borrow();
-        Ok(commits)
-    }
-
-    async fn close(&self) {
-        self.readers.kept().clear();
-        let (writer, derived) = (Arc::clone(&self.writer), Arc::clone(&self.derived));
-        let close = move || {
-            derived.close();
-            drop(writer.lock().unwrap_or_else(PoisonError::into_inner).take()); // checkpoints the WAL
-        };
-        let _ = tokio::task::spawn_blocking(close).await;
     }
 }

@@ -3,14 +3,14 @@
 //! A store keeps the complete subtrees of [`NODE_LEAVES`] leaves or more, and no leaf: smaller subtrees are hashed from the
 //! events when they are asked for. So the tree takes about a quarter of a byte per event.
 
-use super::{EventStore, Head, RawPosition, StoreError, Tip};
+use super::{Head, RawLog, RawPosition, StoreError, Tip};
 use kdaemon_events::{CommitId, Digest, Frontier, NODE_LEAVES, Seq, peaks_of};
 
 /// The hashes of the leaves after one event up to another.
 ///
 /// # Errors
 /// When the store cannot be read, or an event between them is missing or cannot be read.
-pub(crate) async fn leaves(log: &dyn EventStore, after: Seq, until: Seq) -> Result<Vec<Digest>, StoreError> {
+pub(crate) async fn leaves(log: &dyn RawLog, after: Seq, until: Seq) -> Result<Vec<Digest>, StoreError> {
     let mut leaves = Vec::new();
     if after >= until {
         return Ok(leaves);
@@ -43,7 +43,7 @@ pub(crate) async fn leaves(log: &dyn EventStore, after: Seq, until: Seq) -> Resu
 ///
 /// # Errors
 /// When the store cannot be read, or the tree does not have the root that the head says.
-pub(super) async fn tip_at(log: &dyn EventStore, head: Head, known: Option<Tip>) -> Result<Tip, StoreError> {
+pub(super) async fn tip_at(log: &dyn RawLog, head: Head, known: Option<Tip>) -> Result<Tip, StoreError> {
     let altered = |what: String| {
         StoreError::Damaged(format!(
             "{what}; the log was altered: `kdaemon verify` names the place; restore it from a backup"

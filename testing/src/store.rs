@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon::latest;
 use kdaemon::store::{
-    Answer, Body, Commit, EventQuery, EventStore, EventText, Head, Lease, RAW_PAGE_EVENTS, RawCommit,
-    RawEvent, RawNode, RawPage, RawPosition, RowChange, Snapshot, StoreError, StoredEvent, Table, Tip,
+    Body, Commit, CursorStore, EventLog, EventQuery, EventText, Head, IdempotencyRecord, IdempotencyStore,
+    Lease, LeaseStore, RAW_PAGE_EVENTS, RawCommit, RawEvent, RawLog, RawNode, RawPage, RawPosition,
+    RowChange, Snapshot, SnapshotStore, StoreError, StoredEvent, Table, TableStore, Tip,
 };
 use kdaemon_events::{Actor, Digest, Kind, NodePlace, Seq};
 use std::collections::BTreeMap;
@@ -46,7 +47,7 @@ struct Inner {
     /// The heads after each commit.
     commits: Vec<Head>,
     nodes: BTreeMap<NodePlace, Digest>,
-    answers: Vec<Answer>,
+    answers: Vec<IdempotencyRecord>,
     tables: BTreeMap<(Table, Uuid), String>,
     reflects: Seq,
     lease: Option<Lease>,
@@ -105,7 +106,7 @@ impl Inner {
 }
 
 #[async_trait]
-impl EventStore for MemoryStore {
+impl EventLog for MemoryStore {
     fn describe(&self) -> String {
         "memory".to_owned()
     }
@@ -164,61 +165,6 @@ impl EventStore for MemoryStore {
         Ok(there.find(|event| event.at <= at).map_or(Seq(0), |event| event.seq))
     }
 
-    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
-        self.working()?.snapshots.insert(snapshot.seq, snapshot);
-        Ok(())
-    }
-
-    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
-        let inner = self.working()?;
-        Ok(inner.snapshots.range(..=seq).next_back().map(|(_, snapshot)| snapshot.clone()))
-    }
-
-    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
-        Ok(self.working()?.snapshots.keys().copied().collect())
-    }
-
-    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
-        self.working()?.snapshots.remove(&seq);
-        Ok(())
-    }
-
-    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
-        let inner = self.working()?;
-        let kept = inner.answers.iter().filter(|answer| answer.at >= since && answer.seq > after);
-        Ok(kept.cloned().collect())
-    }
-
-    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
-        let mut inner = self.working()?;
-        let mut gone = 0;
-        inner.answers.retain(|answer| {
-            let goes = answer.at < before && gone < limit;
-            gone += usize::from(goes);
-            !goes
-        });
-        Ok(gone)
-    }
-
-    async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
-        let mut inner = self.working()?;
-        if reflects < inner.reflects {
-            return Ok(());
-        }
-        for change in changes {
-            match change.json {
-                Some(json) => inner.tables.insert((change.table, change.id), json),
-                None => inner.tables.remove(&(change.table, change.id)),
-            };
-        }
-        inner.reflects = reflects;
-        Ok(())
-    }
-
-    async fn tables_reflect(&self) -> Result<Seq, StoreError> {
-        Ok(self.working()?.reflects)
-    }
-
     async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
         let mut inner = self.working()?;
         let goes = |event: &&mut StoredEvent| {
@@ -241,28 +187,20 @@ impl EventStore for MemoryStore {
         Ok(events.filter(|event| event.body.json().is_none()).count() as u64)
     }
 
-    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
-        Ok(self.working()?.cursors.get(name).copied())
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
+        drop(self.working()?);
+        let mut commits = self.commits.subscribe();
+        let more = commits.wait_for(|commits| *commits > after.commits);
+        let _ = tokio::time::timeout(at_most, more).await; // on a timeout there are no more
+        let commits = *commits.borrow();
+        Ok(commits)
     }
 
-    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
-        self.working()?.cursors.insert(name.to_owned(), seq);
-        Ok(())
-    }
+    async fn close(&self) {}
+}
 
-    async fn drop_tables(&self) -> Result<(), StoreError> {
-        let mut inner = self.working()?;
-        inner.tables.clear();
-        inner.reflects = Seq(0);
-        Ok(())
-    }
-
-    async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
-        let inner = self.working()?;
-        let rows = inner.tables.iter().filter(|((t, _), _)| *t == table);
-        Ok(rows.map(|((_, id), json)| (*id, json.clone())).collect())
-    }
-
+#[async_trait]
+impl RawLog for MemoryStore {
     async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
         let _ = self.held.subscribe().wait_for(|held| !held).await; // the sender lives as long as the store
         let inner = self.working()?;
@@ -317,7 +255,99 @@ impl EventStore for MemoryStore {
         let inner = self.working()?;
         Ok(places.iter().map(|place| inner.nodes.get(place).copied()).collect())
     }
+}
 
+#[async_trait]
+impl SnapshotStore for MemoryStore {
+    async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.working()?.snapshots.insert(snapshot.seq, snapshot);
+        Ok(())
+    }
+
+    async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
+        let inner = self.working()?;
+        Ok(inner.snapshots.range(..=seq).next_back().map(|(_, snapshot)| snapshot.clone()))
+    }
+
+    async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
+        Ok(self.working()?.snapshots.keys().copied().collect())
+    }
+
+    async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
+        self.working()?.snapshots.remove(&seq);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl TableStore for MemoryStore {
+    async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
+        let mut inner = self.working()?;
+        if reflects < inner.reflects {
+            return Ok(());
+        }
+        for change in changes {
+            match change.json {
+                Some(json) => inner.tables.insert((change.table, change.id), json),
+                None => inner.tables.remove(&(change.table, change.id)),
+            };
+        }
+        inner.reflects = reflects;
+        Ok(())
+    }
+
+    async fn tables_reflect(&self) -> Result<Seq, StoreError> {
+        Ok(self.working()?.reflects)
+    }
+
+    async fn drop_tables(&self) -> Result<(), StoreError> {
+        let mut inner = self.working()?;
+        inner.tables.clear();
+        inner.reflects = Seq(0);
+        Ok(())
+    }
+
+    async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
+        let inner = self.working()?;
+        let rows = inner.tables.iter().filter(|((t, _), _)| *t == table);
+        Ok(rows.map(|((_, id), json)| (*id, json.clone())).collect())
+    }
+}
+
+#[async_trait]
+impl IdempotencyStore for MemoryStore {
+    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<IdempotencyRecord>, StoreError> {
+        let inner = self.working()?;
+        let kept = inner.answers.iter().filter(|answer| answer.at >= since && answer.seq > after);
+        Ok(kept.cloned().collect())
+    }
+
+    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        let mut inner = self.working()?;
+        let mut gone = 0;
+        inner.answers.retain(|answer| {
+            let goes = answer.at < before && gone < limit;
+            gone += usize::from(goes);
+            !goes
+        });
+        Ok(gone)
+    }
+}
+
+#[async_trait]
+impl CursorStore for MemoryStore {
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        Ok(self.working()?.cursors.get(name).copied())
+    }
+
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        self.working()?.cursors.insert(name.to_owned(), seq);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl LeaseStore for MemoryStore {
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
         Ok(self.working()?.lease.clone())
     }
@@ -337,15 +367,4 @@ impl EventStore for MemoryStore {
         }
         Ok(is_first)
     }
-
-    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
-        drop(self.working()?);
-        let mut commits = self.commits.subscribe();
-        let more = commits.wait_for(|commits| *commits > after.commits);
-        let _ = tokio::time::timeout(at_most, more).await; // on a timeout there are no more
-        let commits = *commits.borrow();
-        Ok(commits)
-    }
-
-    async fn close(&self) {}
 }

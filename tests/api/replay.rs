@@ -1,7 +1,7 @@
 //! What-if: recorded history under another policy.
 
 use crate::api::harness::{DEADLINE, World};
-use kdaemon::store::EventStore as _;
+use kdaemon::store::prelude::*;
 use kdaemon_control::commands::{Command, Policy, Prune};
 use kdaemon_events::Seq;
 use serde_json::{Value, json};

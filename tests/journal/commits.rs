@@ -2,7 +2,8 @@
 
 use crate::journal::doubles::*;
 use kdaemon::journal::{Submission, SubmitError};
-use kdaemon::store::{COMMIT_BYTES_LIMIT, COMMIT_EVENTS_LIMIT, EventStore as _};
+use kdaemon::store::prelude::*;
+use kdaemon::store::{COMMIT_BYTES_LIMIT, COMMIT_EVENTS_LIMIT};
 use kdaemon_control::commands::{Command, CreateApplication, SpecChanges};
 use kdaemon_events::{Actor, Seq, UpdatePolicy};
 

@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon::journal::{Journal, Keep, Outcome, Runtime, Submission, SubmitError, fold_log};
+use kdaemon::store::prelude::*;
 use kdaemon::store::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, RawPage, RawPosition, RowChange,
-    Snapshot, StoreError, Table,
+    Commit, EventQuery, EventText, Head, IdempotencyRecord, Lease, RawPage, RawPosition, RowChange, Snapshot,
+    StoreError, Table,
 };
 use kdaemon_control::commands::{Command, Decision, MountNode, Policy, UpdateNode};
 use kdaemon_events::{Actor, ClusterId, CommitId, Digest, NodeId, NodePlace, Seq};
@@ -92,7 +93,7 @@ fn lost() -> StoreError {
 }
 
 #[async_trait]
-impl EventStore for Faulty {
+impl EventLog for Faulty {
     fn describe(&self) -> String {
         "faulty".to_owned()
     }
@@ -147,6 +148,35 @@ impl EventStore for Faulty {
     async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {
         self.inner.seq_at(at).await
     }
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        self.inner.prune(ranges, limit).await
+    }
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        self.inner.pruned(first, last).await
+    }
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
+        self.inner.wait_for_commit(after, at_most).await
+    }
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+#[async_trait]
+impl RawLog for Faulty {
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        self.inner.raw_commits(after).await
+    }
+    async fn position_before(&self, seq: Seq) -> Result<Option<RawPosition>, StoreError> {
+        self.inner.position_before(seq).await
+    }
+    async fn nodes(&self, places: &[NodePlace]) -> Result<Vec<Option<Digest>>, StoreError> {
+        self.inner.nodes(places).await
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for Faulty {
     async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
         self.inner.write_snapshot(snapshot).await
     }
@@ -159,29 +189,15 @@ impl EventStore for Faulty {
     async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
         self.inner.drop_snapshot(seq).await
     }
-    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
-        self.inner.answers(since, after).await
-    }
-    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
-        self.inner.forget_answers(before, limit).await
-    }
+}
+
+#[async_trait]
+impl TableStore for Faulty {
     async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
         self.inner.write_rows(reflects, changes).await
     }
     async fn tables_reflect(&self) -> Result<Seq, StoreError> {
         self.inner.tables_reflect().await
-    }
-    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
-        self.inner.prune(ranges, limit).await
-    }
-    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
-        self.inner.pruned(first, last).await
-    }
-    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
-        self.inner.cursor(name).await
-    }
-    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
-        self.inner.set_cursor(name, seq).await
     }
     async fn drop_tables(&self) -> Result<(), StoreError> {
         self.inner.drop_tables().await
@@ -189,26 +205,35 @@ impl EventStore for Faulty {
     async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
         self.inner.read_table(table).await
     }
-    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
-        self.inner.raw_commits(after).await
+}
+
+#[async_trait]
+impl IdempotencyStore for Faulty {
+    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<IdempotencyRecord>, StoreError> {
+        self.inner.answers(since, after).await
     }
-    async fn position_before(&self, seq: Seq) -> Result<Option<RawPosition>, StoreError> {
-        self.inner.position_before(seq).await
+    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        self.inner.forget_answers(before, limit).await
     }
-    async fn nodes(&self, places: &[NodePlace]) -> Result<Vec<Option<Digest>>, StoreError> {
-        self.inner.nodes(places).await
+}
+
+#[async_trait]
+impl CursorStore for Faulty {
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        self.inner.cursor(name).await
     }
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        self.inner.set_cursor(name, seq).await
+    }
+}
+
+#[async_trait]
+impl LeaseStore for Faulty {
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
         self.inner.lease().await
     }
     async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError> {
         self.inner.write_lease(expected_version, lease).await
-    }
-    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
-        self.inner.wait_for_commit(after, at_most).await
-    }
-    async fn close(&self) {
-        self.inner.close().await;
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::journal::doubles::*;
 use kdaemon::journal::{Journal, SubmitError, SystemRuntime};
-use kdaemon::store::{Body, Commit, EventStore as _, Head, StoreError, StoredEvent};
+use kdaemon::store::prelude::*;
+use kdaemon::store::{Body, Commit, Head, StoreError, StoredEvent};
 use kdaemon_control::commands::Policy;
 use kdaemon_events::cluster::TokenCreated;
 use kdaemon_events::{Actor, CommitId, Envelope, EventId, Kind, Salt, Seq};

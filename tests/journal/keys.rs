@@ -3,7 +3,7 @@
 use crate::journal::doubles::*;
 use chrono::TimeDelta;
 use kdaemon::journal::{Outcome, SubmitError};
-use kdaemon::store::Answer;
+use kdaemon::store::IdempotencyRecord;
 use kdaemon_control::commands::Command;
 
 async fn send(desk: &Desk, command: Command, key: &str, request: &str) -> Result<Outcome, SubmitError> {
@@ -11,7 +11,7 @@ async fn send(desk: &Desk, command: Command, key: &str, request: &str) -> Result
 }
 
 #[track_caller]
-fn repeated(outcome: Result<Outcome, SubmitError>) -> Answer {
+fn repeated(outcome: Result<Outcome, SubmitError>) -> IdempotencyRecord {
     match outcome {
         Err(SubmitError::Repeated(answer)) => *answer,
         other => panic!("not a repetition: {other:?}"),

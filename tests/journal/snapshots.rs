@@ -3,7 +3,8 @@
 use crate::journal::doubles::*;
 use kdaemon::journal::{Journal, SNAPSHOT_INTERVAL, SystemRuntime, take_snapshot};
 use kdaemon::past::Past;
-use kdaemon::store::{Commit, EventStore, Head, Snapshot, StoredEvent};
+use kdaemon::store::prelude::*;
+use kdaemon::store::{Commit, Head, Snapshot, StoredEvent};
 use kdaemon_control::commands::Policy;
 use kdaemon_events::container::{ContainerCreated, ContainerDeleted, ContainerPlaced};
 use kdaemon_events::node::{NodeHealthy, NodeMounted, NodeUpdated};

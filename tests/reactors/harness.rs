@@ -3,7 +3,8 @@
 use kdaemon::journal::{Journal, Outcome, Runtime, Submission, SubmitError};
 use kdaemon::leadership::Leadership;
 use kdaemon::reactors::{Reactors, Settings};
-use kdaemon::store::{EventQuery, EventStore};
+use kdaemon::store::EventQuery;
+use kdaemon::store::prelude::*;
 use kdaemon_control::commands::{
     Command, CreateApplication, CreateContainer, MountNode, Policy, SpecChanges,
 };
@@ -259,7 +260,7 @@ impl World {
 }
 
 async fn open(store: &Arc<MemoryStore>, runtime: &Arc<Virtual>) -> Journal {
-    let store: Arc<dyn EventStore> = Arc::clone(store) as _;
+    let store: Arc<dyn Store> = Arc::clone(store) as _;
     let runtime: Arc<dyn Runtime> = Arc::clone(runtime) as _;
     Journal::open(store, runtime, Arc::new(Policy::default())).await.unwrap()
 }

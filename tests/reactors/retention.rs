@@ -3,7 +3,7 @@
 use crate::reactors::harness::{World, forever};
 use chrono::{DateTime, Utc};
 use kdaemon::journal::{Keep, Submission};
-use kdaemon::store::EventStore as _;
+use kdaemon::store::prelude::*;
 use kdaemon_control::commands::{Command, CreateApplication};
 use kdaemon_events::{Actor, Seq, UpdatePolicy};
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use crate::reactors::harness::{World, forever};
 use kdaemon::journal::{fold_log, fold_whole_log};
-use kdaemon::store::EventStore as _;
+use kdaemon::store::prelude::*;
 
 #[tokio::test(start_paused = true)]
 async fn restart_resumes_from_the_last_snapshot() {

@@ -10,7 +10,7 @@ use kdaemon::latest;
 use kdaemon::leader::Candidate;
 use kdaemon::leadership::Leadership;
 use kdaemon::reactors::Reactors;
-use kdaemon::store::EventStore;
+use kdaemon::store::prelude::*;
 use kdaemon_control::commands::Command;
 use kdaemon_events::{Actor, ClusterId};
 use std::sync::{Arc, Mutex};
@@ -109,7 +109,7 @@ pub async fn supervise(world: Arc<World>, number: usize) {
 /// Returns when the daemon could not start, or has left: its process ends then.
 async fn run(world: &Arc<World>, number: usize, name: &str, fence: &Arc<Fence>, leave: &CancellationToken) {
     let slot = &world.slots[number];
-    let store: Arc<dyn EventStore> = Arc::new(Reached {
+    let store: Arc<dyn Store> = Arc::new(Reached {
         shared: Arc::clone(&world.shared),
         fence: Arc::clone(fence),
         way: Arc::clone(&slot.way),

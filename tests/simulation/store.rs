@@ -7,9 +7,10 @@ use crate::seed::Rng;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon::leadership::Leadership;
+use kdaemon::store::prelude::*;
 use kdaemon::store::{
-    Answer, Commit, EventQuery, EventStore, EventText, Head, Lease, RawPage, RawPosition, RowChange,
-    Snapshot, StoreError, Table,
+    Commit, EventQuery, EventText, Head, IdempotencyRecord, Lease, RawPage, RawPosition, RowChange, Snapshot,
+    StoreError, Table,
 };
 use kdaemon_events::{Digest, NodePlace, Seq};
 use kdaemon_testing::MemoryStore;
@@ -138,7 +139,7 @@ impl Reached {
 }
 
 #[async_trait]
-impl EventStore for Reached {
+impl EventLog for Reached {
     fn describe(&self) -> String {
         format!("simulated, reached by {}", self.daemon)
     }
@@ -185,6 +186,33 @@ impl EventStore for Reached {
     async fn seq_at(&self, at: DateTime<Utc>) -> Result<Seq, StoreError> {
         self.call(self.shared.memory.seq_at(at)).await
     }
+    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
+        self.call(self.shared.memory.prune(ranges, limit)).await
+    }
+    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
+        self.call(self.shared.memory.pruned(first, last)).await
+    }
+    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
+        self.call(self.shared.memory.wait_for_commit(after, at_most)).await
+    }
+    async fn close(&self) {}
+}
+
+#[async_trait]
+impl RawLog for Reached {
+    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
+        self.call(self.shared.memory.raw_commits(after)).await
+    }
+    async fn position_before(&self, seq: Seq) -> Result<Option<RawPosition>, StoreError> {
+        self.call(self.shared.memory.position_before(seq)).await
+    }
+    async fn nodes(&self, places: &[NodePlace]) -> Result<Vec<Option<Digest>>, StoreError> {
+        self.call(self.shared.memory.nodes(places)).await
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for Reached {
     async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
         self.call(self.shared.memory.write_snapshot(snapshot)).await
     }
@@ -197,12 +225,10 @@ impl EventStore for Reached {
     async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
         self.call(self.shared.memory.drop_snapshot(seq)).await
     }
-    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<Answer>, StoreError> {
-        self.call(self.shared.memory.answers(since, after)).await
-    }
-    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
-        self.call(self.shared.memory.forget_answers(before, limit)).await
-    }
+}
+
+#[async_trait]
+impl TableStore for Reached {
     async fn write_rows(&self, reflects: Seq, changes: Vec<RowChange>) -> Result<(), StoreError> {
         self.call(async {
             self.shared.memory.write_rows(reflects, changes).await?;
@@ -220,41 +246,40 @@ impl EventStore for Reached {
     async fn tables_reflect(&self) -> Result<Seq, StoreError> {
         self.call(self.shared.memory.tables_reflect()).await
     }
-    async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
-        self.call(self.shared.memory.prune(ranges, limit)).await
-    }
-    async fn pruned(&self, first: Seq, last: Seq) -> Result<u64, StoreError> {
-        self.call(self.shared.memory.pruned(first, last)).await
-    }
-    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
-        self.call(self.shared.memory.cursor(name)).await
-    }
-    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
-        self.call(self.shared.memory.set_cursor(name, seq)).await
-    }
     async fn drop_tables(&self) -> Result<(), StoreError> {
         self.call(self.shared.memory.drop_tables()).await
     }
     async fn read_table(&self, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
         self.call(self.shared.memory.read_table(table)).await
     }
-    async fn raw_commits(&self, after: RawPosition) -> Result<RawPage, StoreError> {
-        self.call(self.shared.memory.raw_commits(after)).await
+}
+
+#[async_trait]
+impl IdempotencyStore for Reached {
+    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<IdempotencyRecord>, StoreError> {
+        self.call(self.shared.memory.answers(since, after)).await
     }
-    async fn position_before(&self, seq: Seq) -> Result<Option<RawPosition>, StoreError> {
-        self.call(self.shared.memory.position_before(seq)).await
+    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        self.call(self.shared.memory.forget_answers(before, limit)).await
     }
-    async fn nodes(&self, places: &[NodePlace]) -> Result<Vec<Option<Digest>>, StoreError> {
-        self.call(self.shared.memory.nodes(places)).await
+}
+
+#[async_trait]
+impl CursorStore for Reached {
+    async fn cursor(&self, name: &str) -> Result<Option<Seq>, StoreError> {
+        self.call(self.shared.memory.cursor(name)).await
     }
+    async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
+        self.call(self.shared.memory.set_cursor(name, seq)).await
+    }
+}
+
+#[async_trait]
+impl LeaseStore for Reached {
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
         self.call(self.shared.memory.lease()).await
     }
     async fn write_lease(&self, expected_version: u64, lease: Lease) -> Result<bool, StoreError> {
         self.call(self.shared.write_lease(expected_version, lease)).await
     }
-    async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
-        self.call(self.shared.memory.wait_for_commit(after, at_most)).await
-    }
-    async fn close(&self) {}
 }

@@ -3,27 +3,30 @@
 use crate::store::events::*;
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use kdaemon::archive::{ArchiveError, export, import};
-use kdaemon::store::{Answer, Commit, EventStore, Head, RawPosition, RethinkdbStore, SqliteStore};
+use kdaemon::store::prelude::*;
+use kdaemon::store::{Commit, Head, IdempotencyRecord, RawPosition, RethinkdbStore, SqliteStore};
 use kdaemon::verify::Expectation;
 use kdaemon_events::{Digest, Seq};
 use kdaemon_testing::MemoryStore;
 
 /// A log with commits of all sizes, odd texts and answers.
-async fn varied(store: &dyn EventStore) -> Head {
+async fn varied(store: &dyn Store) -> Head {
     let mut head = Head::default();
     for size in [1, 2, 1_000, 1, 40] {
         let mut events = vec![token("$reql_type$ \u{1F980} \"'\n"), migration(1, 2), observed(3)];
         events.truncate(size);
         events.resize(size, cordoned(4));
         let commit = commit(&head, events);
-        let answers =
-            vec![Answer { seq: head.seq.next(), ..answer(&format!("k{size}"), at(10), "{\"a\": 1}") }];
+        let answers = vec![IdempotencyRecord {
+            seq: head.seq.next(),
+            ..answer(&format!("k{size}"), at(10), "{\"a\": 1}")
+        }];
         head = store.append(&head, Commit { answers, ..commit }).await.unwrap();
     }
     head
 }
 
-async fn exported(store: &dyn EventStore) -> Vec<u8> {
+async fn exported(store: &dyn Store) -> Vec<u8> {
     let mut out = Vec::new();
     let mut told = Vec::new();
     let head = export(store, &mut out, at(0), &mut |_, done| told.push(done)).await.unwrap();
@@ -31,7 +34,7 @@ async fn exported(store: &dyn EventStore) -> Vec<u8> {
     out
 }
 
-async fn imported(store: &dyn EventStore, mut file: &[u8]) -> Result<Head, ArchiveError> {
+async fn imported(store: &dyn Store, mut file: &[u8]) -> Result<Head, ArchiveError> {
     import(store, &mut file, None, &mut |_, _| {}).await
 }
 
@@ -151,7 +154,7 @@ mod on_rethinkdb {
         assert_eq!(imported(&back, &exported(&rethinkdb).await).await.unwrap(), head);
         assert_eq!(back.verify().await.unwrap(), head);
         assert_eq!(exported(&back).await, file);
-        let raw = async |store: &dyn EventStore| store.raw_commits(RawPosition::START).await.unwrap();
+        let raw = async |store: &dyn Store| store.raw_commits(RawPosition::START).await.unwrap();
         assert_eq!(raw(&back).await, raw(&embedded).await);
         assert_eq!(back.read(Seq(0), 10_000).await.unwrap(), embedded.read(Seq(0), 10_000).await.unwrap());
         forget(&settings).await;

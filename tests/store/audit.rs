@@ -1,7 +1,8 @@
 //! The proof: whatever is done to a log behind the daemon's back is found, and the first commit that does not fit is named.
 
 use crate::store::events::*;
-use kdaemon::store::{Body, Commit, EventStore, Head, SqliteStore, StoreError, verify_file};
+use kdaemon::store::prelude::*;
+use kdaemon::store::{Body, Commit, Head, SqliteStore, StoreError, verify_file};
 use kdaemon::verify::{Audit, Expectation, audit};
 use kdaemon_events::{CommitId, Salt, Seq};
 use kdaemon_testing::MemoryStore;

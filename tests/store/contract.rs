@@ -4,8 +4,9 @@ use crate::store::events::*;
 use crate::store::on_rethinkdb;
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use chrono::TimeDelta;
+use kdaemon::store::prelude::*;
 use kdaemon::store::{
-    Answer, Body, Commit, EventQuery, EventStore, EventText, Head, RethinkdbStore, RowChange, Snapshot,
+    Body, Commit, EventQuery, EventText, Head, IdempotencyRecord, RethinkdbStore, RowChange, Snapshot,
     SqliteStore, StoreError, StoredEvent, Stretch, Table, Tip,
 };
 use kdaemon_events::{Actor, CommitId, Digest, Envelope, Kind, Salt, Seq};
@@ -22,14 +23,14 @@ thread_local! {
 }
 
 /// Runs a test against an empty store of each sort that needs no server; [`on_rethinkdb`] has the same tests again.
-pub fn every_store<F: Future<Output = ()>>(test: impl Fn(Arc<dyn EventStore>) -> F) {
+pub fn every_store<F: Future<Output = ()>>(test: impl Fn(Arc<dyn Store>) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         if ON_RETHINKDB.get() {
             let server = Rethinkdb::get();
             let settings = settings(server.address());
             let store = Arc::new(RethinkdbStore::open(settings.clone()).await.unwrap());
-            test(Arc::clone(&store) as Arc<dyn EventStore>).await;
+            test(Arc::clone(&store) as Arc<dyn Store>).await;
             store.close().await;
             forget(&settings).await;
             return;
@@ -37,7 +38,7 @@ pub fn every_store<F: Future<Output = ()>>(test: impl Fn(Arc<dyn EventStore>) ->
         test(Arc::new(MemoryStore::new())).await;
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(folder.path()).unwrap());
-        test(Arc::clone(&store) as Arc<dyn EventStore>).await;
+        test(Arc::clone(&store) as Arc<dyn Store>).await;
         store.close().await;
     });
 }
@@ -174,7 +175,7 @@ pub(crate) fn read_events_decode_to_written_events() {
 }
 
 /// A log in which each filter tells some from the rest. Event n is recorded n seconds after the beginning.
-async fn varied(store: &dyn EventStore) {
+async fn varied(store: &dyn Store) {
     let alice = || Actor::Token { name: "alice".into() };
     let events = [
         (alice(), token("a")),                      // 1
@@ -292,7 +293,7 @@ pub(crate) fn filters_combine_alike_in_every_store() {
         varied(&memory).await;
         varied(&*store).await;
         let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) };
-        let find = |store: &dyn EventStore, query| Handle::current().block_on(seqs(store, query));
+        let find = |store: &dyn Store, query| Handle::current().block_on(seqs(store, query));
         let compare = |query: EventQuery| {
             let found = find(&*store, query.clone());
             prop_assert_eq!(&found, &find(&memory, query.clone()));
@@ -424,7 +425,7 @@ pub(crate) fn answers_are_found_by_the_events_that_they_are_for() {
     every_store(async |store| {
         let mut head = Head::default();
         for key in ["k1", "k2", "k3"] {
-            let answers = vec![Answer { seq: head.seq.next(), ..answer(key, at(10), "") }];
+            let answers = vec![IdempotencyRecord { seq: head.seq.next(), ..answer(key, at(10), "") }];
             let commit = Commit { answers, ..commit(&head, vec![token("a")]) };
             head = store.append(&head, commit).await.unwrap();
         }

@@ -1,7 +1,8 @@
 //! After `kill -9` at any moment, every acknowledged commit is in the log.
 
 use crate::store::events::*;
-use kdaemon::store::{EventStore, SqliteStore};
+use kdaemon::store::SqliteStore;
+use kdaemon::store::prelude::*;
 use kdaemon_events::Seq;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
 //! Disks that cannot be written and disks that are full. They are mounts, which need root.
 
 use crate::store::events::*;
-use kdaemon::store::{Commit, EventStore, SqliteStore, StoreError};
+use kdaemon::store::prelude::*;
+use kdaemon::store::{Commit, SqliteStore, StoreError};
 use std::path::Path;
 use std::process::Command;
 

@@ -1,7 +1,8 @@
 //! Commits for the tests.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use kdaemon::store::{Answer, Commit, EventQuery, EventStore, Head, StoredEvent};
+use kdaemon::store::prelude::*;
+use kdaemon::store::{Commit, EventQuery, Head, IdempotencyRecord, StoredEvent};
 use kdaemon_events::cluster::TokenCreated;
 use kdaemon_events::container::ContainerMigrationCommanded;
 use kdaemon_events::container::MigrationReason;
@@ -74,12 +75,19 @@ pub fn commit(head: &Head, events: Vec<Event>) -> Commit {
     Commit { id: CommitId(Uuid::new_v4()), events: events.collect(), answers: Vec::new() }
 }
 
-pub fn answer(key: &str, at: DateTime<Utc>, body: &str) -> Answer {
-    Answer { key: key.into(), fingerprint: "f".into(), at, status: 201, seq: Seq(1), body: body.into() }
+pub fn answer(key: &str, at: DateTime<Utc>, body: &str) -> IdempotencyRecord {
+    IdempotencyRecord {
+        key: key.into(),
+        fingerprint: "f".into(),
+        at,
+        status: 201,
+        seq: Seq(1),
+        body: body.into(),
+    }
 }
 
 /// Appends `commits` commits of one event each.
-pub async fn fill(store: &dyn EventStore, commits: u64) -> Head {
+pub async fn fill(store: &dyn Store, commits: u64) -> Head {
     let mut head = store.head().await.unwrap();
     for number in 0..commits {
         head = store.append(&head, commit(&head, vec![token(&format!("t{number}"))])).await.unwrap();
@@ -88,7 +96,7 @@ pub async fn fill(store: &dyn EventStore, commits: u64) -> Head {
 }
 
 /// The seqs of the events that match a query.
-pub async fn seqs(store: &dyn EventStore, query: EventQuery) -> Vec<u64> {
+pub async fn seqs(store: &dyn Store, query: EventQuery) -> Vec<u64> {
     store.query(query).await.unwrap().into_iter().map(|text| text.seq.0).collect()
 }
 

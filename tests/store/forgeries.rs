@@ -3,7 +3,8 @@
 
 use crate::store::events::*;
 use crate::store::pruning::{RANGES, prune_all, pruned};
-use kdaemon::store::{EventStore, Head, SqliteStore, verify_file};
+use kdaemon::store::prelude::*;
+use kdaemon::store::{Head, SqliteStore, verify_file};
 use kdaemon::verify::{Audit, Expectation};
 use kdaemon_events::{CommitId, Digest, Frontier, LeafHeader, Salt, Seq, content_digest};
 use rusqlite::{Connection, params};

@@ -3,7 +3,8 @@
 use crate::store::contract::every_store;
 use crate::store::events::*;
 use kdaemon::proof::{ProofError, consistency, inclusion};
-use kdaemon::store::{Commit, EventStore, Head};
+use kdaemon::store::prelude::*;
+use kdaemon::store::{Commit, Head};
 use kdaemon_events::{Digest, Seq, interior};
 use kdaemon_testing::MemoryStore;
 use proptest::prelude::*;
@@ -55,7 +56,7 @@ fn subproof(m: usize, leaves: &[Digest], whole: bool) -> Vec<Digest> {
 }
 
 /// Appends commits of these sizes; returns the leaves of the log.
-async fn filled(store: &dyn EventStore, sizes: &[usize]) -> Vec<Digest> {
+async fn filled(store: &dyn Store, sizes: &[usize]) -> Vec<Digest> {
     let (mut head, mut leaves) = (Head::default(), Vec::new());
     for size in sizes {
         let commit: Commit = commit(&head, vec![observed(1); *size]);
@@ -66,14 +67,14 @@ async fn filled(store: &dyn EventStore, sizes: &[usize]) -> Vec<Digest> {
     leaves
 }
 
-async fn check_inclusion(store: &dyn EventStore, leaves: &[Digest], seq: usize, size: usize) {
+async fn check_inclusion(store: &dyn Store, leaves: &[Digest], seq: usize, size: usize) {
     let proof = inclusion(store, Seq(seq as u64), size as u64).await.unwrap();
     assert_eq!(proof.leaf, leaves[seq - 1], "{seq} of {size}");
     assert_eq!(proof.path, path(seq - 1, &leaves[..size]), "{seq} of {size}");
     assert_eq!(proof.root, mth(&leaves[..size]), "{seq} of {size}");
 }
 
-async fn check_consistency(store: &dyn EventStore, leaves: &[Digest], from: usize, to: usize) {
+async fn check_consistency(store: &dyn Store, leaves: &[Digest], from: usize, to: usize) {
     let proof = consistency(store, from as u64, to as u64).await.unwrap();
     assert_eq!(proof.path, subproof(from, &leaves[..to], true), "{from} to {to}");
     assert_eq!(proof.from_root, mth(&leaves[..from]), "{from} to {to}");

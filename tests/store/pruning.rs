@@ -3,7 +3,8 @@
 use crate::store::contract::every_store;
 use crate::store::events::*;
 use kdaemon::journal::fold_log;
-use kdaemon::store::{EventQuery, EventStore, Head, SqliteStore, StoreError};
+use kdaemon::store::prelude::*;
+use kdaemon::store::{EventQuery, Head, SqliteStore, StoreError};
 use kdaemon::verify::audit;
 use kdaemon_events::cluster::ObservationsPruned;
 use kdaemon_events::{Event, Kind, Seq};
@@ -18,7 +19,7 @@ pub fn pruned(ranges: &[(u64, u64)]) -> Event {
 }
 
 /// token 1, observed 2 3, cordoned 4, observed 5 6 7, pruned 8 (says 2-3 and 5-6), token 9.
-pub async fn written(store: &dyn EventStore) -> Head {
+pub async fn written(store: &dyn Store) -> Head {
     let head = store
         .append(&Head::default(), commit(&Head::default(), vec![token("a"), observed(1), observed(2)]))
         .await
@@ -31,7 +32,7 @@ pub async fn written(store: &dyn EventStore) -> Head {
 
 pub const RANGES: [(Seq, Seq); 2] = [(Seq(2), Seq(3)), (Seq(5), Seq(6))];
 
-pub async fn prune_all(store: &dyn EventStore, ranges: &[(Seq, Seq)]) -> usize {
+pub async fn prune_all(store: &dyn Store, ranges: &[(Seq, Seq)]) -> usize {
     let mut count = 0;
     loop {
         match store.prune(ranges, 500).await.unwrap() {

@@ -4,9 +4,8 @@ use crate::store::events::*;
 use crate::store::pruning::{RANGES, prune_all, written};
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use futures_util::StreamExt as _;
-use kdaemon::store::{
-    Body, EventStore, Head, RethinkdbSettings, RethinkdbStore, RowChange, Snapshot, StoreError, Table,
-};
+use kdaemon::store::prelude::*;
+use kdaemon::store::{Body, Head, RethinkdbSettings, RethinkdbStore, RowChange, Snapshot, StoreError, Table};
 use kdaemon_events::{Salt, Seq};
 use reql::{Command, func, r};
 use serde_json::{Value, json};

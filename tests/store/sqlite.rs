@@ -2,7 +2,8 @@
 
 use crate::store::events::*;
 use kdaemon::journal::fold_log;
-use kdaemon::store::{Commit, EventStore, Head, RowChange, SqliteStore, StoreError, Table, restore_file};
+use kdaemon::store::prelude::*;
+use kdaemon::store::{Commit, Head, RowChange, SqliteStore, StoreError, Table, restore_file};
 use kdaemon::verify::Expectation;
 use kdaemon_events::Seq;
 use rusqlite::Connection;

@@ -3,7 +3,7 @@
 use crate::says::{self, Names};
 use crate::server::Answered;
 use crate::server::accept::Form;
-use crate::store::{EventQuery, EventStore, EventText, StoreError};
+use crate::store::{EventLog, EventQuery, EventText, StoreError};
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use bytes::Bytes;
@@ -22,7 +22,7 @@ const HEADER: &str = "seq,id,at,actor_type,actor,request_id,cause,kind,v,data,sa
 
 /// Answers the events that are asked for, up to `head`.
 pub(super) async fn answer(
-    store: Arc<dyn EventStore>,
+    store: Arc<dyn EventLog>,
     asked: EventQuery,
     cluster: Arc<Cluster>,
     form: Form,
@@ -55,7 +55,7 @@ pub(super) async fn answer(
 
 /// Lines on their way out.
 struct Lines {
-    store: Arc<dyn EventStore>,
+    store: Arc<dyn EventLog>,
     /// What is asked for, behind what was sent.
     asked: EventQuery,
     /// How many more at most.

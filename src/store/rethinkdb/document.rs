@@ -5,7 +5,7 @@
 //! `r.json`; README has the query.
 
 use super::{BEYOND, EVENTS, Numbered, RethinkdbStore, write};
-use crate::store::{Answer, Body, Commit, EventText, Head, RawColumns, StoreError, StoredEvent};
+use crate::store::{Body, Commit, EventText, Head, IdempotencyRecord, RawColumns, StoreError, StoredEvent};
 use chrono::{DateTime, Utc};
 use kdaemon_events::{CommitId, Digest, Node, Salt, Seq};
 use reql::cmd::between;
@@ -58,8 +58,8 @@ struct Document<'a> {
     /// The stored subtrees that it completes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     nodes: Vec<NodeEntry>,
-    #[serde(skip_serializing_if = "<[Answer]>::is_empty")]
-    answers: &'a [Answer],
+    #[serde(skip_serializing_if = "<[IdempotencyRecord]>::is_empty")]
+    answers: &'a [IdempotencyRecord],
     #[serde(skip_serializing_if = "Option::is_none")]
     answered_at: Option<i64>,
 }
@@ -166,7 +166,7 @@ impl Numbered for Recorded {
 struct Answered {
     id: u64,
     #[serde(default)]
-    answers: Vec<Answer>,
+    answers: Vec<IdempotencyRecord>,
 }
 
 impl Numbered for Answered {
@@ -183,7 +183,7 @@ pub(super) async fn answers(
     store: &RethinkdbStore,
     since: DateTime<Utc>,
     after: Seq,
-) -> Result<Vec<Answer>, StoreError> {
+) -> Result<Vec<IdempotencyRecord>, StoreError> {
     let mut commits: Vec<Answered> = Vec::new();
     if after == Seq(0) {
         let options = between::Options::new().index(ANSWERED);

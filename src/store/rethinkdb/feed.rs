@@ -5,7 +5,7 @@
 //! hint, and every now and then without one.
 
 use super::pool::Pool;
-use super::{EVENTS, EventStore as _, Head, RethinkdbStore, StoreError};
+use super::{EVENTS, EventLog as _, Head, RethinkdbStore, StoreError};
 use crate::latest;
 use futures_util::StreamExt as _;
 use reql::cmd::changes::{self, Squash};
@@ -45,7 +45,7 @@ impl Feed {
         self.hints.send_modify(|hints| *hints += 1);
     }
 
-    /// See [`crate::store::EventStore::wait_for_commit`].
+    /// See [`crate::store::EventLog::wait_for_commit`].
     pub(super) async fn wait(
         &self,
         store: &RethinkdbStore,

@@ -103,7 +103,7 @@ fn matches(query: &EventQuery, event: &Envelope) -> bool {
         && query.until.is_none_or(|until| event.at < until)
 }
 
-/// See [`crate::store::EventStore::query`].
+/// See [`crate::store::EventLog::query`].
 pub(super) async fn query(store: &RethinkdbStore, query: &EventQuery) -> Result<Vec<EventText>, StoreError> {
     let mut found = Vec::new();
     if query.limit == 0 {
