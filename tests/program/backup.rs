@@ -108,7 +108,7 @@ async fn backup_overwrites_nothing_and_restore_needs_an_empty_folder() {
     let forced = backup(&daemon, &file, &["--force"]);
     assert!(forced.status.success(), "{}", stderr(&forced));
     let nowhere = backup(&daemon, &dir.path().join("no/such/folder"), &[]);
-    assert!(stderr(&nowhere).contains("no/such cannot be written"), "{}", stderr(&nowhere));
+    assert!(stderr(&nowhere).contains("cannot write"), "{}", stderr(&nowhere));
 
     let state = dir.path().join("state");
     std::fs::create_dir(&state).unwrap();

@@ -367,7 +367,7 @@ fn impossible_webhook_is_refused_at_start() {
     std::fs::write(&short, "12345").unwrap();
     let url = ("KDAEMON_WEBHOOK_URL", "http://127.0.0.1:9/");
     for (settings, words) in [
-        (vec![("KDAEMON_WEBHOOK_URL", "ftp://example.org")], "is no URL that events can be sent to"),
+        (vec![("KDAEMON_WEBHOOK_URL", "ftp://example.org")], "is not a URL that events can be sent to"),
         (vec![("KDAEMON_WEBHOOK_URL", "http://me:pass@example.org/")], "without a user or password"),
         (vec![url, ("KDAEMON_WEBHOOK_EVENTS", "NodeUnhealty")], "the nearest one is NodeUnhealthy"),
         (vec![url, ("KDAEMON_WEBHOOK_SECRET_FILE", "/no/such/file")], "/no/such/file cannot be read"),
