@@ -7,6 +7,7 @@
 //! never holds up the log's.
 
 mod append;
+mod copy;
 mod derived;
 mod file;
 mod open;
@@ -24,8 +25,9 @@ use crate::latest;
 use append::append;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+pub use copy::LogCopy;
 use derived::Derived;
-pub use file::{LogCopy, restore_file, verify_file};
+pub use file::{restore_file, verify_file};
 use kdaemon_events::{Digest, NodePlace, Seq};
 use open::{check_density, make_private_dir, open_reader, open_writer, take_lock};
 use raw::raw_commits;
@@ -116,7 +118,7 @@ impl SqliteStore {
         let path = Self::file_in(data_dir);
         let connection = open_writer(&path)?;
         let head = read_head(&connection).map_err(|error| explain(&path, &error))?;
-        file::remove_copies(data_dir);
+        copy::remove_copies(data_dir);
         let derived = Arc::new(Derived::open(data_dir, &connection, head.seq)?);
         check_density(&connection, &path, derived.last_snapshot()?)?;
         let tip = read_tip(&connection, &path)?;

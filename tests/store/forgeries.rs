@@ -217,7 +217,7 @@ const FORGERIES: &[Forgery] = &[
     found(
         "an event is both there and pruned",
         |it| {
-            sql(it, "INSERT INTO pruned SELECT seq, kind, at, actor, zeroblob(32) FROM events WHERE seq = 7")
+            sql(it, "INSERT INTO pruned SELECT seq, kind, at, actor, zeroblob(32) FROM events WHERE seq = 7");
         },
         "commit 2 (events 4 to 7)",
     ),

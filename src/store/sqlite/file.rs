@@ -1,14 +1,14 @@
-//! A log as a file by itself: verified while no daemon has it open, copied while one has, and restored from a copy.
+//! A log as a file by itself: verified while no daemon has it open, and restored from a copy.
 
-use super::open::{harden, make_schema};
+use super::copy::{COPY_PREFIX, open_read_only, unwritable};
+use super::open::make_schema;
 use super::raw::raw_commits;
-use super::tree::read_head;
-use super::{APPLICATION_ID, FILE_NAME, LAYOUT, explain, make_private_dir};
-use crate::store::{Head, RawPage, RawPosition, StoreError};
+use super::{FILE_NAME, explain, make_private_dir};
+use crate::store::{RawPage, RawPosition, StoreError};
 use crate::verify::{Audit, Expectation, Verifier};
 use kdaemon_events::Seq;
+use rusqlite::Connection;
 use rusqlite::types::ToSqlOutput;
-use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -45,51 +45,6 @@ pub fn verify_file(
         }
         Ok(verifier.verdict(None))
     })
-}
-
-/// A copy of a log, whole and of one moment, as a file of its own. The file goes with it.
-#[derive(Debug)]
-pub struct LogCopy {
-    file: tempfile::TempPath,
-    head: Head,
-}
-
-/// How files of copies begin.
-const COPY_PREFIX: &str = "kdaemon-copy-";
-
-impl LogCopy {
-    /// Copies a log while others append to it: they do not wait for it. The copy is beside it, for there is room for logs.
-    pub(super) fn of(path: &Path) -> Result<Self, StoreError> {
-        let connection = open_read_only(path)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        // Readable by its owner alone.
-        let file = tempfile::Builder::new().prefix(COPY_PREFIX).suffix(".db").tempfile_in(folder);
-        let file = file.map_err(|error| unwritable(folder, &error))?.into_temp_path();
-        copy_into(&connection, &file)?;
-        let head = read_head(&open_read_only(&file)?).map_err(|error| explain(&file, &error))?;
-        Ok(Self { file, head })
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.file
-    }
-
-    /// Where it ends.
-    #[must_use]
-    pub fn head(&self) -> Head {
-        self.head
-    }
-}
-
-/// Removes copies that were not done with when the daemon was killed.
-pub(super) fn remove_copies(folder: &Path) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(COPY_PREFIX) {
-            let _ = std::fs::remove_file(entry.path()); // it takes room, and does no harm
-        }
-    }
 }
 
 /// The tables of a log, each with its columns.
@@ -129,18 +84,6 @@ fn copy_rows(from: &Connection, file: &Path) -> Result<(), StoreError> {
         transaction.commit()
     };
     copy().map_err(|error| explain(file, &error))
-}
-
-/// Copies a log into a file that is there and empty.
-fn copy_into(connection: &Connection, file: &Path) -> Result<(), StoreError> {
-    connection
-        .execute("VACUUM INTO ?1", [file.to_string_lossy()])
-        .map(drop)
-        .map_err(|error| explain(file, &error))
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> StoreError {
-    StoreError::Unavailable(format!("{} cannot be written: {error}", path.display()))
 }
 
 /// Makes a data folder of a backup: verifies it, copies its rows, and verifies the copy. `progress` is told how many events were
@@ -201,31 +144,4 @@ fn read_pages(connection: &Connection, pages: &SyncSender<Result<RawPage, rusqli
             None => return,
         }
     }
-}
-
-/// Opens the file of a log for reading alone.
-pub(super) fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
-    let fail = |error: rusqlite::Error| explain(path, &error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
-    harden(&connection).map_err(fail)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(fail)?;
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(fail);
-    if pragma("application_id")? != APPLICATION_ID {
-        return Err(StoreError::Damaged(format!("{} is not a log of kDaemon", path.display())));
-    }
-    let layout = pragma("user_version")?;
-    if layout > LAYOUT {
-        return Err(StoreError::Damaged(format!(
-            "{} was written by a newer kDaemon (layout {layout}, this one knows {LAYOUT}); use that one",
-            path.display()
-        )));
-    }
-    if layout < LAYOUT {
-        return Err(StoreError::Damaged(format!(
-            "{} has the layout {layout} of a kDaemon before its first release, this one reads {LAYOUT}",
-            path.display()
-        )));
-    }
-    Ok(connection)
 }
