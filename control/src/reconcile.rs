@@ -11,7 +11,7 @@ use crate::commands::{Command, is_cleared, next_to_roll};
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::node::Availability;
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, PlacementId, UpdatePolicy};
-use kdaemon_projections::{Cluster, Container, Desired, Health, Node, Phase, Placement};
+use kdaemon_projections::{Cluster, Container, Desired, Health, Node, PhaseKind, Placement};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -148,7 +148,7 @@ pub fn due(cluster: &Cluster, now: DateTime<Utc>, pacing: &Pacing) -> Due {
 impl Due {
     fn about_container(&mut self, cluster: &Cluster, container: &Container, now: DateTime<Utc>) {
         if let Some(task) = step(cluster, container) {
-            match container.not_before.filter(|not_before| *not_before > now) {
+            match container.not_before().filter(|not_before| *not_before > now) {
                 Some(not_before) => self.changes_at(not_before),
                 None => self.tasks.push(task),
             }
@@ -186,7 +186,7 @@ impl Due {
     /// Plans the removal of stopped containers from a draining node.
     fn clear(&mut self, cluster: &Cluster, node: &Node) {
         for container in node.holds.iter().filter_map(|id| cluster.container(*id)) {
-            if matches!(container.phase, Phase::Down | Phase::Failed | Phase::Waiting)
+            if matches!(container.phase.kind(), PhaseKind::Down | PhaseKind::Failed | PhaseKind::Waiting)
                 && let Some(placement) = container.placement.as_ref().filter(|p| p.node_id == node.id)
             {
                 self.tasks.push(Task::Act(Act::Remove, placement_id(container, placement), node.id));
@@ -217,16 +217,16 @@ impl Due {
 
 /// The next step of a container towards its desired state, whether or not its backoff is over.
 fn step(cluster: &Cluster, container: &Container) -> Option<Task> {
-    if container.phase == Phase::Waiting && container.desired == Desired::Running {
+    if container.phase.kind() == PhaseKind::Waiting && container.desired == Desired::Running {
         return Some(Task::Place(container.id));
     }
     let placement = container.placement.as_ref().filter(|placement| is_up(cluster, placement.node_id))?;
-    let act = match container.phase {
-        Phase::Placed if must_wait_for_removal(cluster, container, placement) => return None,
-        Phase::Placed => Act::Launch,
-        Phase::Restarting if container.unhealthy => Act::Restart,
-        Phase::Restarting => Act::Start,
-        Phase::Stopping => Act::Stop,
+    let act = match container.phase.kind() {
+        PhaseKind::Placed if must_wait_for_removal(cluster, container, placement) => return None,
+        PhaseKind::Placed => Act::Launch,
+        PhaseKind::Restarting if container.is_unhealthy() => Act::Restart,
+        PhaseKind::Restarting => Act::Start,
+        PhaseKind::Stopping => Act::Stop,
         _ => return None,
     };
     Some(Task::Act(act, placement_id(container, placement), placement.node_id))

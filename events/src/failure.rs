@@ -21,9 +21,10 @@ impl Quote {
         if is_clean && text.trim() == text {
             return Self(text.to_owned());
         }
-        let clean: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let clean = clean.trim();
         match clean.char_indices().nth(Self::LIMIT) {
-            None => Self(clean),
+            None => Self(clean.to_owned()),
             Some(_) => {
                 let kept: String = clean.chars().take(Self::LIMIT - 1).collect();
                 Self(kept.trim_end().to_owned() + "…")

@@ -6,7 +6,7 @@
 mod containers;
 
 use crate::cluster::{Cluster, Pause, Touched};
-use crate::{Application, Desired, Health, Node, Phase, Reason};
+use crate::{Application, Attempts, Desired, Health, Node, Phase, Reason};
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::cluster::ObservationsPruned;
 use kdaemon_events::node::{
@@ -104,10 +104,7 @@ impl Cluster {
             Event::ContainerUpdated(e) => self.container_updated(e, touched),
             Event::ContainerLaunchRequested(e) => self.change_container(e.container_id, touched, |c| {
                 c.desired = Desired::Running;
-                c.phase = Phase::Waiting;
-                c.attempts = 0;
-                c.avoid = OrdSet::new();
-                c.not_before = None;
+                c.phase = Phase::Waiting(Attempts::default());
                 c.reason = None;
                 c.restarts = 0;
                 c.quick_exits = 0;
@@ -126,17 +123,18 @@ impl Cluster {
             Event::ContainerExited(e) => self.container_exited(e, envelope, touched),
             Event::ContainerUnhealthy(e) => self.change_container(e.container_id, touched, |c| {
                 if c.is_current(e.generation) {
-                    c.phase = Phase::Restarting;
-                    c.unhealthy = true;
+                    let attempts = Attempts { not_before: Some(e.restart_at), ..c.phase.take_attempts() };
+                    c.phase = Phase::Restarting { attempts, unhealthy: true };
                     c.restarts = c.restarts.saturating_add(1);
-                    c.not_before = Some(e.restart_at);
                     c.reason = Some(Reason::Unhealthy);
                     c.cause = envelope.seq;
                 }
             }),
             Event::ContainerHealthy(e) => self.change_container(e.container_id, touched, |c| {
-                if c.is_current(e.generation) {
-                    c.unhealthy = false;
+                if let Phase::Restarting { unhealthy, .. } = &mut c.phase
+                    && c.placement.as_ref().is_some_and(|placement| placement.generation == e.generation)
+                {
+                    *unhealthy = false;
                 }
             }),
             Event::ContainerMigrationCommanded(e) => {
@@ -151,7 +149,6 @@ impl Cluster {
                 c.phase = Phase::Down;
                 c.lost = false;
                 c.reason = None;
-                c.up_since = None;
                 c.forget_addresses();
             }),
             Event::ContainerRemoved(e) => {
@@ -293,7 +290,9 @@ impl Cluster {
         for id in &node.residents {
             self.change_container(*id, touched, |c| {
                 c.lost = true;
-                c.up_since = None;
+                if let Phase::Up { since } = &mut c.phase {
+                    *since = None;
+                }
                 c.reason = Some(Reason::NodeUnhealthy { node_id: e.node_id, failure: e.failure.clone() });
                 c.cause = seq;
                 // A predecessor there can no longer serve either.
@@ -323,7 +322,7 @@ impl Cluster {
                     c.migrating = None;
                     c.cause = seq;
                     c.phase = match c.desired {
-                        Desired::Running => Phase::Waiting,
+                        Desired::Running => Phase::Waiting(c.phase.take_attempts()),
                         Desired::Stopped if c.phase == Phase::Created => Phase::Created,
                         Desired::Stopped => Phase::Down,
                         Desired::Deleted => Phase::Deleting,

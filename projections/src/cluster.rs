@@ -1,7 +1,7 @@
 //! The whole state, its indexes and its queries.
 
 use crate::eligible::{Eligible, Standing};
-use crate::{Application, Container, Desired, Node, Phase, Status};
+use crate::{Application, Container, Desired, Node, Phase, PhaseKind, Status};
 use chrono::{DateTime, Utc};
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, Protocol, Seq, Term};
@@ -239,7 +239,10 @@ impl Cluster {
         let mut new = (*old).clone();
         change(&mut new);
         // A move without a target whose origin has stopped serving is over.
-        if new.phase == Phase::Waiting && old.is_served_by_predecessor() && !new.is_served_by_predecessor() {
+        if new.phase.kind() == PhaseKind::Waiting
+            && old.is_served_by_predecessor()
+            && !new.is_served_by_predecessor()
+        {
             new.migrating = None;
         }
         new.seq = self.seq;

@@ -33,20 +33,39 @@ impl Desired {
     }
 }
 
-/// The progress of a container towards its desired state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+/// The launch attempts of a container that does not run yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Attempts {
+    /// Failed launches since the last success.
+    pub failed: u32,
+    /// Nodes that were at fault in these failures.
+    pub avoid: OrdSet<NodeId>,
+    /// Nothing is attempted before this time.
+    pub not_before: Option<DateTime<Utc>>,
+}
+
+/// The progress of a container towards its desired state, with what belongs to each phase.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Phase {
     /// Never launched.
     #[default]
     Created,
     /// Waits for a node.
-    Waiting,
+    Waiting(Attempts),
     /// Has a node, whose engine has to start it.
-    Placed,
+    Placed(Attempts),
     /// Runs.
-    Up,
+    Up {
+        /// Since when; `None` once its node is unhealthy.
+        since: Option<DateTime<Utc>>,
+    },
     /// Exited or unhealthy; will be started again in place.
-    Restarting,
+    Restarting {
+        /// When, and how often that failed.
+        attempts: Attempts,
+        /// Whether the process must be stopped before it is started, because its health check failed.
+        unhealthy: bool,
+    },
     /// Being stopped.
     Stopping,
     /// Stopped as desired.
@@ -55,6 +74,67 @@ pub enum Phase {
     Failed,
     /// Being removed from its nodes, then deleted.
     Deleting,
+}
+
+/// A [`Phase`] without its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // those of Phase
+pub enum PhaseKind {
+    Created,
+    Waiting,
+    Placed,
+    Up,
+    Restarting,
+    Stopping,
+    Down,
+    Failed,
+    Deleting,
+}
+
+impl Phase {
+    /// The phase without its data.
+    #[must_use]
+    pub fn kind(&self) -> PhaseKind {
+        match self {
+            Self::Created => PhaseKind::Created,
+            Self::Waiting(_) => PhaseKind::Waiting,
+            Self::Placed(_) => PhaseKind::Placed,
+            Self::Up { .. } => PhaseKind::Up,
+            Self::Restarting { .. } => PhaseKind::Restarting,
+            Self::Stopping => PhaseKind::Stopping,
+            Self::Down => PhaseKind::Down,
+            Self::Failed => PhaseKind::Failed,
+            Self::Deleting => PhaseKind::Deleting,
+        }
+    }
+
+    /// The launch attempts; `None` for a container that is not being launched.
+    #[must_use]
+    pub fn attempts(&self) -> Option<&Attempts> {
+        match self {
+            Self::Waiting(attempts) | Self::Placed(attempts) | Self::Restarting { attempts, .. } => {
+                Some(attempts)
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn attempts_mut(&mut self) -> Option<&mut Attempts> {
+        match self {
+            Self::Waiting(attempts) | Self::Placed(attempts) | Self::Restarting { attempts, .. } => {
+                Some(attempts)
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes the launch attempts out, for the next phase.
+    pub(crate) fn take_attempts(&mut self) -> Attempts {
+        match std::mem::take(self) {
+            Self::Waiting(attempts) | Self::Placed(attempts) | Self::Restarting { attempts, .. } => attempts,
+            _ => Attempts::default(),
+        }
+    }
 }
 
 /// The status that the API shows, in the words of kDaemon 0.0.
@@ -194,20 +274,10 @@ pub struct Container {
     /// Why the container is in this state, where the state itself does not say it.
     #[serde(with = "crate::json_text")]
     pub reason: Option<Reason>,
-    /// Failed launches since the last success.
-    pub attempts: u32,
-    /// Nodes that were at fault in these failures.
-    pub avoid: OrdSet<NodeId>,
-    /// Nothing is attempted before this time.
-    pub not_before: Option<DateTime<Utc>>,
-    /// Whether the process must be stopped before it is started again, because its health check failed.
-    pub unhealthy: bool,
     /// Restarts since the launch.
     pub restarts: u32,
     /// Consecutive exits soon after a start; determines the restart backoff.
     pub quick_exits: u32,
-    /// The time since which it runs.
-    pub up_since: Option<DateTime<Utc>>,
     /// The node that holds its named volumes, once it has been there.
     pub bound_to: Option<NodeId>,
     /// The event that the next step will name as its cause.
@@ -223,23 +293,52 @@ impl Container {
         if self.lost && self.desired == Desired::Running && self.placement.is_some() {
             return Status::Lost;
         }
-        match self.phase {
-            Phase::Created => Status::Created,
-            Phase::Waiting | Phase::Placed | Phase::Restarting if self.is_served_by_predecessor() => {
+        match self.phase.kind() {
+            PhaseKind::Created => Status::Created,
+            PhaseKind::Waiting | PhaseKind::Placed | PhaseKind::Restarting
+                if self.is_served_by_predecessor() =>
+            {
                 Status::Up
             }
-            Phase::Waiting | Phase::Placed | Phase::Restarting => Status::Launching,
-            Phase::Up => Status::Up,
-            Phase::Stopping | Phase::Deleting => Status::Stopping,
-            Phase::Down => Status::Down,
-            Phase::Failed => Status::Failed,
+            PhaseKind::Waiting | PhaseKind::Placed | PhaseKind::Restarting => Status::Launching,
+            PhaseKind::Up => Status::Up,
+            PhaseKind::Stopping | PhaseKind::Deleting => Status::Stopping,
+            PhaseKind::Down => Status::Down,
+            PhaseKind::Failed => Status::Failed,
+        }
+    }
+
+    /// Nothing is attempted before this time.
+    #[must_use]
+    pub fn not_before(&self) -> Option<DateTime<Utc>> {
+        self.phase.attempts().and_then(|attempts| attempts.not_before)
+    }
+
+    /// Failed launches since the last success.
+    #[must_use]
+    pub fn failed_attempts(&self) -> u32 {
+        self.phase.attempts().map_or(0, |attempts| attempts.failed)
+    }
+
+    /// Whether its process must be stopped before it is started again, because its health check failed.
+    #[must_use]
+    pub fn is_unhealthy(&self) -> bool {
+        matches!(self.phase, Phase::Restarting { unhealthy: true, .. })
+    }
+
+    /// The time since which it runs.
+    #[must_use]
+    pub fn up_since(&self) -> Option<DateTime<Utc>> {
+        match self.phase {
+            Phase::Up { since } => since,
+            _ => None,
         }
     }
 
     /// Whether it has run long enough for the next exit to start a new series (10 seconds, as in Docker).
     #[must_use]
     pub fn is_stable(&self, now: DateTime<Utc>) -> bool {
-        self.up_since.is_some_and(|since| (now - since).num_seconds() >= 10)
+        self.up_since().is_some_and(|since| (now - since).num_seconds() >= 10)
     }
 
     /// Whether an older placement still runs in place of the wanted one.
@@ -254,17 +353,22 @@ impl Container {
         self.lost
             || !self.retired.is_empty()
             || matches!(
-                self.phase,
-                Phase::Waiting | Phase::Placed | Phase::Restarting | Phase::Stopping | Phase::Deleting
+                self.phase.kind(),
+                PhaseKind::Waiting
+                    | PhaseKind::Placed
+                    | PhaseKind::Restarting
+                    | PhaseKind::Stopping
+                    | PhaseKind::Deleting
             )
     }
 
     /// The placement that counts as a container of its node: one that runs or is wanted to run.
     #[must_use]
     pub fn residence(&self) -> Option<&Placement> {
-        match self.phase {
-            Phase::Placed | Phase::Up | Phase::Restarting | Phase::Stopping => self.placement.as_ref(),
-            Phase::Created | Phase::Waiting | Phase::Down | Phase::Failed | Phase::Deleting => None,
+        use PhaseKind::{Created, Deleting, Down, Failed, Placed, Restarting, Stopping, Up, Waiting};
+        match self.phase.kind() {
+            Placed | Up | Restarting | Stopping => self.placement.as_ref(),
+            Created | Waiting | Down | Failed | Deleting => None,
         }
     }
 

@@ -17,7 +17,7 @@ mod snapshot;
 
 pub use application::Application;
 pub use cluster::{Cluster, Pause, Touched};
-pub use container::{Container, Desired, Phase, Placement, Reason, Retired, Status};
+pub use container::{Attempts, Container, Desired, Phase, PhaseKind, Placement, Reason, Retired, Status};
 pub use eligible::{Eligible, Standing};
 pub use node::{Health, Node};
 pub use snapshot::SnapshotError;

@@ -43,7 +43,7 @@ struct SnapshotParts<N, A, C> {
 
 impl Cluster {
     /// The version of the format that [`Self::to_bytes`] writes; other versions are not read.
-    pub const SNAPSHOT_VERSION: u32 = 4;
+    pub const SNAPSHOT_VERSION: u32 = 1;
 
     /// Serializes the state: equal states give equal bytes.
     ///

@@ -11,7 +11,7 @@ use futures_util::stream::BoxStream;
 use kdaemon_control::commands::{Command, Listed, Probe, ProbeResult, Seen};
 use kdaemon_events::failure::{Failure, ProbeFailure};
 use kdaemon_events::{Endpoint, NodeId, PlacementId};
-use kdaemon_projections::{Cluster, Desired, Health, Phase};
+use kdaemon_projections::{Cluster, Desired, Health, PhaseKind};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -265,11 +265,10 @@ async fn died(context: &ReactorContext, engine: Arc<dyn Engine>, identity: Ident
     if tokio::time::timeout(SETTLE, settled).await != Ok(true) {
         return;
     }
-    let concerns_us = context
-        .journal
-        .cluster()
-        .container(placement_id.container_id)
-        .is_some_and(|container| container.phase == Phase::Up && container.desired == Desired::Running);
+    let concerns_us =
+        context.journal.cluster().container(placement_id.container_id).is_some_and(|container| {
+            container.phase.kind() == PhaseKind::Up && container.desired == Desired::Running
+        });
     if !concerns_us {
         return;
     }
@@ -284,7 +283,7 @@ async fn died(context: &ReactorContext, engine: Arc<dyn Engine>, identity: Ident
 
 fn is_starting(cluster: &Cluster, placement_id: PlacementId) -> bool {
     cluster.container(placement_id.container_id).is_some_and(|container| {
-        matches!(container.phase, Phase::Placed | Phase::Restarting)
+        matches!(container.phase.kind(), PhaseKind::Placed | PhaseKind::Restarting)
             && container.placement.as_ref().is_some_and(|p| p.generation == placement_id.generation)
     })
 }

@@ -8,7 +8,7 @@ use crate::engine::{Engine, EngineError, Identity, LaunchOrder, Launched};
 use kdaemon_control::commands::{Command, LaunchFailure};
 use kdaemon_control::reconcile::{Act, Task};
 use kdaemon_events::{NodeId, PlacementId};
-use kdaemon_projections::{Cluster, Desired, Phase};
+use kdaemon_projections::{Cluster, Desired, PhaseKind};
 use std::sync::Arc;
 
 /// Carries out a task that is due in `cluster`. Returns whether it had an effect; a task without effect backs
@@ -32,7 +32,7 @@ pub(super) async fn execute(context: &ReactorContext, cluster: &Arc<Cluster>, ta
     let Some(outcome) = context.report(command, None).await else { return false };
     match task {
         // A new reason for waiting is an event too, but not an effect.
-        Task::Place(id) => outcome.cluster.container(id).is_some_and(|c| c.phase == Phase::Placed),
+        Task::Place(id) => outcome.cluster.container(id).is_some_and(|c| c.phase.kind() == PhaseKind::Placed),
         _ => !outcome.events.is_empty(),
     }
 }

@@ -11,7 +11,7 @@ use kdaemon_events::container::{ContainerMigrationCommanded, MigrationReason};
 use kdaemon_events::node::{Availability, NodeUnhealthy, ProbeOutcome};
 use kdaemon_events::scheduling::{Evaluation, NodeVerdict, VERDICTS_LIMIT, Verdict};
 use kdaemon_events::{Envelope, Event, NodeId, Seq};
-use kdaemon_projections::{Cluster, Container, Desired, Health, Node, Phase, Status};
+use kdaemon_projections::{Cluster, Container, Desired, Health, Node, PhaseKind, Status};
 
 /// Why a node or a container is in its state, in sentences.
 #[must_use]
@@ -57,7 +57,7 @@ impl Telling<'_> {
             sentences.extend(part.sentences);
             next = part.next.and_then(|seq| self.inquiry.event(seq)).filter(|cause| cause.seq < envelope.seq);
         }
-        if container.phase == Phase::Waiting && container.desired == Desired::Running {
+        if container.phase.kind() == PhaseKind::Waiting && container.desired == Desired::Running {
             sentences.extend(self.why_not_placed(container));
         }
         sentences
@@ -81,7 +81,7 @@ impl Telling<'_> {
                 )
             }
             (Status::Up, Some(placement)) => {
-                let since = container.up_since.map(|at| format!(" since {}", time(at))).unwrap_or(since);
+                let since = container.up_since().map(|at| format!(" since {}", time(at))).unwrap_or(since);
                 format!(
                     "{name} is UP on {}{since} (generation {}).",
                     on(placement.node_id),
@@ -144,8 +144,11 @@ impl Telling<'_> {
                 // The latest reason counts; the ones before it are over.
                 true => continued(Vec::new()),
                 false => {
-                    let verb =
-                        if container.phase == Phase::Waiting || container.lost { "waits" } else { "waited" };
+                    let verb = if container.phase.kind() == PhaseKind::Waiting || container.lost {
+                        "waits"
+                    } else {
+                        "waited"
+                    };
                     one(format!(
                         "It {verb} (event {seq}): {}.",
                         unschedulable(self.names, e.moving, &e.reason)
@@ -324,7 +327,7 @@ impl Telling<'_> {
             )];
         }
         let mut sentences = Vec::new();
-        if let Some(at) = container.not_before {
+        if let Some(at) = container.not_before() {
             sentences.push(format!("The next launch attempt is at {}.", time(at)));
         }
         let verdicts = self.inquiry.verdicts(container);

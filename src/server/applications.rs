@@ -15,7 +15,7 @@ use axum::http::HeaderMap;
 use kdaemon_api::{ApplicationRow, DryRun};
 use kdaemon_control::commands::{Command, CreateApplication, SpecChanges, UpdateApplication};
 use kdaemon_events::{ApplicationId, Constraint, PortSpec, RestartPolicy, Strategy, UpdatePolicy, Volume};
-use kdaemon_projections::{Cluster, Desired, Phase, Status};
+use kdaemon_projections::{Cluster, Desired, PhaseKind, Status};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -278,7 +278,7 @@ fn scaled(cluster: &Cluster, id: Uuid) -> Progress {
         match (container.desired, container.status()) {
             (Desired::Deleted, _) => going = true,
             (Desired::Running, Status::Up)
-                if container.phase == Phase::Up && container.migrating.is_none() =>
+                if container.phase.kind() == PhaseKind::Up && container.migrating.is_none() =>
             {
                 up += 1;
             }

@@ -19,7 +19,7 @@ use futures_util::StreamExt as _;
 use kdaemon_api::{ContainerRow, ContainerStats, DryRun, LaunchProgress, LaunchStep};
 use kdaemon_control::commands::{Command, CreateContainer, UpdateContainer};
 use kdaemon_events::{ContainerId, Seq};
-use kdaemon_projections::{Cluster, Desired, Phase};
+use kdaemon_projections::{Cluster, Desired, PhaseKind};
 use serde::Deserialize;
 use std::sync::{Arc, LazyLock};
 use utoipa::{IntoParams, ToSchema};
@@ -169,13 +169,13 @@ fn launched(cluster: &Cluster, id: Uuid) -> Progress {
     let reason = |otherwise: &str| {
         says::container_reason(Names::of(&[cluster]), container).unwrap_or_else(|| otherwise.to_owned())
     };
-    match container.phase {
-        Phase::Failed => Progress::Failed(reason("its launch failed")),
-        Phase::Deleting => Progress::Failed("it is being deleted".to_owned()),
-        Phase::Down | Phase::Created => Progress::Failed(reason("it was stopped meanwhile")),
-        Phase::Stopping => Progress::Failed("it is being stopped".to_owned()),
-        Phase::Up if !container.lost && container.migrating.is_none() => Progress::Done,
-        Phase::Up | Phase::Waiting | Phase::Placed | Phase::Restarting => Progress::Going,
+    match container.phase.kind() {
+        PhaseKind::Failed => Progress::Failed(reason("its launch failed")),
+        PhaseKind::Deleting => Progress::Failed("it is being deleted".to_owned()),
+        PhaseKind::Down | PhaseKind::Created => Progress::Failed(reason("it was stopped meanwhile")),
+        PhaseKind::Stopping => Progress::Failed("it is being stopped".to_owned()),
+        PhaseKind::Up if !container.lost && container.migrating.is_none() => Progress::Done,
+        PhaseKind::Up | PhaseKind::Waiting | PhaseKind::Placed | PhaseKind::Restarting => Progress::Going,
     }
 }
 
@@ -185,7 +185,9 @@ fn stopped(cluster: &Cluster, id: Uuid) -> Progress {
         Some(container) if container.desired == Desired::Running => {
             Progress::Failed("it was launched again meanwhile".to_owned())
         }
-        Some(container) if matches!(container.phase, Phase::Down | Phase::Created) => Progress::Done,
+        Some(container) if matches!(container.phase.kind(), PhaseKind::Down | PhaseKind::Created) => {
+            Progress::Done
+        }
         Some(_) => Progress::Going,
     }
 }
@@ -288,12 +290,12 @@ fn launch_progress(step: LaunchStep, pulling: Option<Pulling>) -> LaunchProgress
 async fn progress(State(api): State<Api>, Which(which): Which, Query(query): Query<NowQuery>) -> Answered {
     let cluster = state(&api, query.min_seq).await?;
     let container = cluster.find_container(&which).ok_or_else(|| Problem::not_found("container", &which))?;
-    let progress = match (container.phase, &container.placement) {
-        (Phase::Waiting, _) => launch_progress(LaunchStep::Waiting, None),
-        (Phase::Placed | Phase::Restarting, Some(_)) if !api.role.borrow().leads => {
+    let progress = match (container.phase.kind(), &container.placement) {
+        (PhaseKind::Waiting, _) => launch_progress(LaunchStep::Waiting, None),
+        (PhaseKind::Placed | PhaseKind::Restarting, Some(_)) if !api.role.borrow().leads => {
             launch_progress(LaunchStep::Unknown, None)
         }
-        (Phase::Placed | Phase::Restarting, Some(placement)) => {
+        (PhaseKind::Placed | PhaseKind::Restarting, Some(placement)) => {
             let engine = cluster.node(placement.node_id).map(|node| api.engines.client(&node.endpoint));
             let identity = cluster.id().map(|cluster| Identity {
                 cluster,

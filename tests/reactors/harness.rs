@@ -242,7 +242,7 @@ impl World {
             text += &format!(
                 "{} {:?} {:?} lost={} gen={} retired={} {:?}\n",
                 c.name,
-                c.phase,
+                c.phase.kind(),
                 c.desired,
                 c.lost,
                 c.generation,

@@ -7,7 +7,7 @@ use kdaemon_events::RestartPolicy;
 use kdaemon_events::failure::Failure;
 use kdaemon_events::scheduling::Unschedulable;
 use kdaemon_projections::Reason;
-use kdaemon_projections::{Cluster, Phase, Status};
+use kdaemon_projections::{Cluster, PhaseKind, Status};
 use kdaemon_testing::engines::{EngineCall, SimulatedMachine, Timing};
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ async fn killed_container_is_back_within_two_seconds() {
     world.machine(number).kill_container(identity(&world, id), 137).unwrap();
     world
         .until("it was started again", |c| {
-            c.container(id).is_some_and(|c| c.restarts == 1 && c.phase == Phase::Up)
+            c.container(id).is_some_and(|c| c.restarts == 1 && c.phase.kind() == PhaseKind::Up)
         })
         .await;
     assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
@@ -82,7 +82,7 @@ async fn unhealthy_container_is_stopped_before_it_is_started_again() {
     world.machine(1).set_health(identity, false).unwrap();
     world
         .until("it was started again", |c| {
-            c.container(id).is_some_and(|c| c.restarts == 1 && c.phase == Phase::Up)
+            c.container(id).is_some_and(|c| c.restarts == 1 && c.phase.kind() == PhaseKind::Up)
         })
         .await;
     let after = on_engine();
@@ -101,7 +101,7 @@ async fn container_removed_on_the_engine_comes_back() {
     world.machine(number).remove_container(identity(&world, id)).unwrap();
     world
         .until("a second generation is UP", |c| {
-            c.container(id).is_some_and(|c| c.generation.0 == 2 && c.phase == Phase::Up)
+            c.container(id).is_some_and(|c| c.generation.0 == 2 && c.phase.kind() == PhaseKind::Up)
         })
         .await;
     assert_eq!(world.engines.places_of(id).len(), 1);
@@ -268,7 +268,8 @@ async fn slow_pull_delays_nothing_elsewhere() {
     world.until("it is UP", |c| c.nodes().all(|node| node.is_eligible())).await;
     let spec = SpecChanges { docker_image: Some("registry/slow:1".into()), ..forever() };
     world.application("slow", spec, Some(290)).await;
-    let are_placed = |c: &Cluster| c.containers().filter(|c| c.phase == Phase::Placed).count() == 290;
+    let are_placed =
+        |c: &Cluster| c.containers().filter(|c| c.phase.kind() == PhaseKind::Placed).count() == 290;
     world.until("all are being launched", are_placed).await;
     world.add_machine(2);
     world.mount(2).await;

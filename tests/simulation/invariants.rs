@@ -13,7 +13,7 @@ use kdaemon_events::container::{
     ContainerMigrationCommanded as MovedEvent, ContainerPlaced as PlacedEvent, MigrationReason,
 };
 use kdaemon_events::{Actor, ContainerId, Endpoint, Envelope, Event, Generation, NodeId, Seq};
-use kdaemon_projections::{Cluster, Container, Desired, Health, Phase, Placement, Touched};
+use kdaemon_projections::{Cluster, Container, Desired, Health, PhaseKind, Placement, Touched};
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -268,7 +268,7 @@ impl Checker {
     /// this is why it is started again, and it should have been stopped.
     pub fn starts_while_unhealthy(&self, endpoint: &Endpoint, identity: Identity) {
         let Some(container) = self.cluster.container(identity.container) else { return };
-        if container.unhealthy && container.generation == identity.generation {
+        if container.is_unhealthy() && container.generation == identity.generation {
             self.find(format!(
                 "{endpoint} receives the order to start {identity:?}, which is unhealthy and was not stopped"
             ));
@@ -368,11 +368,14 @@ impl Checker {
 
 /// Why this container's state is impossible; `None` if it is not.
 fn misshapen(container: &Container) -> Option<&'static str> {
-    let has_node = matches!(container.phase, Phase::Placed | Phase::Up | Phase::Restarting | Phase::Stopping);
+    let has_node = matches!(
+        container.phase.kind(),
+        PhaseKind::Placed | PhaseKind::Up | PhaseKind::Restarting | PhaseKind::Stopping
+    );
     if has_node && container.placement.is_none() {
         return Some("it is on no node");
     }
-    if matches!(container.phase, Phase::Waiting | Phase::Created | Phase::Deleting)
+    if matches!(container.phase.kind(), PhaseKind::Waiting | PhaseKind::Created | PhaseKind::Deleting)
         && container.placement.is_some()
     {
         return Some("it has a placement that its phase rules out");

@@ -11,7 +11,7 @@ use kdaemon::store::prelude::*;
 use kdaemon::store::{EventQuery, Table};
 use kdaemon_control::commands::Command;
 use kdaemon_events::{ClusterId, ContainerId, Endpoint, Envelope, Event, Generation, Seq, Spec, Strategy};
-use kdaemon_projections::{Cluster, Container, Desired, Health, Node, Phase};
+use kdaemon_projections::{Cluster, Container, Desired, Health, Node, PhaseKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub async fn check(world: &Arc<World>, rng: &mut Rng) {
         if !wrong.is_empty() {
             calm_since = None;
             // A person who checks once a minute, and gives up in the end.
-            let failed = cluster.containers().any(|container| container.phase == Phase::Failed);
+            let failed = cluster.containers().any(|container| container.phase.kind() == PhaseKind::Failed);
             if failed && relaunched.elapsed() > Duration::from_secs(60) && Instant::now() + QUIET < deadline {
                 relaunched = Instant::now();
                 relaunch(world, rng, &cluster).await;
@@ -118,7 +118,7 @@ async fn put_in_order(world: &World, rng: &mut Rng) {
 }
 
 async fn relaunch(world: &World, rng: &mut Rng, cluster: &Cluster) {
-    for container in cluster.containers().filter(|container| container.phase == Phase::Failed) {
+    for container in cluster.containers().filter(|container| container.phase.kind() == PhaseKind::Failed) {
         let request = format!("relaunch-{:x}", rng.number());
         ask(world, rng, Command::LaunchContainer(container.id), request, None).await;
     }
@@ -164,7 +164,7 @@ pub async fn last_events(world: &World) -> String {
             let node = cluster.node(p.node_id).map(|n| n.name.clone());
             format!("{node:?} generation {} {ports:?}", p.generation)
         });
-        lines.push(format!("    {} {} {:?} {:?} {at:?}", c.name, c.id, c.desired, c.phase));
+        lines.push(format!("    {} {} {:?} {:?} {at:?}", c.name, c.id, c.desired, c.phase.kind()));
     }
     lines.join("\n")
 }
@@ -206,7 +206,7 @@ fn wrong(world: &World, cluster: &Cluster) -> Vec<String> {
         {
             let identity =
                 Identity { cluster: ours, container: container.id, generation: placement.generation };
-            let runs = container.phase == Phase::Up;
+            let runs = container.phase.kind() == PhaseKind::Up;
             expected.entry(node.endpoint.clone()).or_default().insert(identity, runs);
         }
     }
@@ -242,30 +242,34 @@ fn why_not_at_rest(cluster: &Cluster, container: &Container) -> Option<String> {
         let held = container.retired.iter().filter(|retired| retired.held).count();
         return Some(format!(
             "{name} is on its way: {:?}, {:?}, {held} of {} retired serve, moves: {:?}, lost: {}",
-            container.phase,
+            container.phase.kind(),
             container.reason,
             container.retired.len(),
             container.migrating,
             container.lost
         ));
     }
-    match (container.desired, container.phase) {
-        (Desired::Running, Phase::Up) => {
+    match (container.desired, container.phase.kind()) {
+        (Desired::Running, PhaseKind::Up) => {
             let node = container.placement.as_ref().and_then(|p| cluster.node(p.node_id))?;
             let leaves = node.availability == kdaemon_events::node::Availability::Draining;
             let fitting = if leaves { somewhere(cluster, container) } else { None };
             fitting.map(|other| format!("{name} is still on {}, and {other} would take it", node.name))
         }
         // It may wait if no node would take it.
-        (Desired::Running, Phase::Waiting | Phase::Failed) => {
+        (Desired::Running, PhaseKind::Waiting | PhaseKind::Failed) => {
             if rules::why_not_launch(cluster, container).is_some() {
                 return None;
             }
             somewhere(cluster, container).map(|node| {
-                format!("{name} is {:?} ({:?}), and {node} would take it", container.phase, container.reason)
+                format!(
+                    "{name} is {:?} ({:?}), and {node} would take it",
+                    container.phase.kind(),
+                    container.reason
+                )
             })
         }
-        (Desired::Stopped, Phase::Created | Phase::Down | Phase::Failed) => None,
+        (Desired::Stopped, PhaseKind::Created | PhaseKind::Down | PhaseKind::Failed) => None,
         (desired, phase) => {
             Some(format!("{name} is {phase:?} and to be {desired:?}: {:?}", container.reason))
         }
@@ -312,7 +316,7 @@ fn uneven(cluster: &Cluster) -> Option<String> {
             let movable = cluster.containers().find(|container| {
                 container.balance
                     && container.desired == Desired::Running
-                    && container.phase == Phase::Up
+                    && container.phase.kind() == PhaseKind::Up
                     && container
                         .placement
                         .as_ref()

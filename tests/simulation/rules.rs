@@ -4,7 +4,7 @@
 use kdaemon_events::container::MigrationReason;
 use kdaemon_events::node::Availability;
 use kdaemon_events::{ApplicationId, Event, Generation, NodeId, Protocol, Spec, Strategy};
-use kdaemon_projections::{Cluster, Container, Desired, Health, Node, Phase, Placement};
+use kdaemon_projections::{Cluster, Container, Desired, Health, Node, PhaseKind, Placement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
             let Some(container) = before.container(e.container_id) else {
                 return vec!["there is no such container".into()];
             };
-            if container.phase != Phase::Waiting || container.desired != Desired::Running {
+            if container.phase.kind() != PhaseKind::Waiting || container.desired != Desired::Running {
                 breaches.push("it does not wait for a node".into());
             }
             breaches.extend(not_newer(container, e.generation));
@@ -79,7 +79,7 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
         Event::ContainerRemoved(e) => {
             let wanted = before.container(e.container_id).filter(|container| {
                 container.desired == Desired::Running
-                    && container.phase != Phase::Waiting
+                    && container.phase.kind() != PhaseKind::Waiting
                     && container.placement.as_ref().is_some_and(|p| p.generation == e.generation)
             });
             if wanted.is_some() {
@@ -119,7 +119,7 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
 /// Whether moving a container voluntarily would exceed its application's disruption limit.
 pub fn too_many_disrupted(cluster: &Cluster, container: &Container) -> Option<String> {
     let is_disrupted = |c: &Container| {
-        c.lost || c.migrating.is_some() || matches!(c.phase, Phase::Placed | Phase::Restarting)
+        c.lost || c.migrating.is_some() || matches!(c.phase.kind(), PhaseKind::Placed | PhaseKind::Restarting)
     };
     let application = container.application_id.and_then(|id| cluster.application(id))?;
     let wanted: Vec<_> = cluster
@@ -152,7 +152,10 @@ pub fn has_named_volume(spec: &Spec) -> bool {
 
 /// The wanted placement.
 fn resident(container: &Container) -> Option<&Placement> {
-    let runs = matches!(container.phase, Phase::Placed | Phase::Up | Phase::Restarting | Phase::Stopping);
+    let runs = matches!(
+        container.phase.kind(),
+        PhaseKind::Placed | PhaseKind::Up | PhaseKind::Restarting | PhaseKind::Stopping
+    );
     container.placement.as_ref().filter(|_| runs)
 }
 
@@ -217,7 +220,7 @@ pub fn why_not(cluster: &Cluster, container: &Container, node_id: NodeId) -> Opt
     }
     let ports = fixed(&spec);
     for other in others() {
-        let runs_not = matches!(other.phase, Phase::Down | Phase::Failed);
+        let runs_not = matches!(other.phase.kind(), PhaseKind::Down | PhaseKind::Failed);
         let wanted = other.placement.iter().filter(|_| !runs_not);
         let claims = wanted.chain(other.retired.iter().map(|retired| &retired.placement));
         for claim in claims.filter(|claim| claim.node_id == node_id) {

@@ -9,7 +9,7 @@ use kdaemon_events::container::{
 };
 use kdaemon_events::scheduling::Unschedulable;
 use kdaemon_events::{ApplicationId, ContainerId, Environment, Seq};
-use kdaemon_projections::{Application, Container, Desired, Health, Phase, Reason};
+use kdaemon_projections::{Application, Container, Desired, Health, PhaseKind, Reason};
 
 /// Creates a container record.
 #[derive(Debug, Clone, PartialEq)]
@@ -196,8 +196,10 @@ fn start(
             application.name
         )));
     }
-    let launching_or_up =
-        matches!(container.phase, Phase::Waiting | Phase::Placed | Phase::Up | Phase::Restarting);
+    let launching_or_up = matches!(
+        container.phase.kind(),
+        PhaseKind::Waiting | PhaseKind::Placed | PhaseKind::Up | PhaseKind::Restarting
+    );
     if launching_or_up && container.desired == Desired::Running {
         return Ok(());
     }
@@ -265,7 +267,7 @@ pub(super) fn wait(
 pub(super) fn stop(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Result<(), Refusal> {
     let container = decision.container(id)?;
     refuse_if_deleting(&container)?;
-    if matches!(container.phase, Phase::Created | Phase::Down | Phase::Stopping) {
+    if matches!(container.phase.kind(), PhaseKind::Created | PhaseKind::Down | PhaseKind::Stopping) {
         return Ok(());
     }
     let requested = decision.emit(ContainerStopRequested { container_id: id, then_delete: false });

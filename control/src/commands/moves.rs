@@ -8,7 +8,7 @@ use kdaemon_events::container::{ContainerMigrationCommanded, MigrationReason};
 use kdaemon_events::node::Availability;
 use kdaemon_events::scheduling::{Evaluation, Unschedulable};
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq};
-use kdaemon_projections::{Application, Cluster, Container, Desired, Health, Phase};
+use kdaemon_projections::{Application, Cluster, Container, Desired, Health, PhaseKind};
 use std::sync::Arc;
 
 /// The most migrations of one commit; the rest follows in the next.
@@ -16,8 +16,8 @@ const BATCH: usize = 300;
 
 pub(super) fn place_waiting(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Result<(), Refusal> {
     let container = decision.container(id)?;
-    let due = container.not_before.is_none_or(|not_before| not_before <= decision.now);
-    if container.phase != Phase::Waiting || container.desired != Desired::Running || !due {
+    let due = container.not_before().is_none_or(|not_before| not_before <= decision.now);
+    if container.phase.kind() != PhaseKind::Waiting || container.desired != Desired::Running || !due {
         return Ok(());
     }
     let cause = cause_or(decision, container.cause);
@@ -73,7 +73,7 @@ pub(super) fn evacuate(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result
 
 fn can_leave(container: &Container) -> bool {
     container.desired == Desired::Running
-        && matches!(container.phase, Phase::Placed | Phase::Up | Phase::Restarting)
+        && matches!(container.phase.kind(), PhaseKind::Placed | PhaseKind::Up | PhaseKind::Restarting)
 }
 
 fn free_moves(decision: &DecisionBuilder<'_>) -> usize {
@@ -146,7 +146,7 @@ pub fn next_to_roll<'a>(cluster: &'a Cluster, application: &Application) -> Opti
     let mut next = None;
     let containers = application.containers.iter().filter_map(|id| cluster.container(*id));
     for container in containers.filter(|container| container.desired == Desired::Running) {
-        if container.phase != Phase::Up || container.lost || container.migrating.is_some() {
+        if container.phase.kind() != PhaseKind::Up || container.lost || container.migrating.is_some() {
             return None;
         }
         if next.is_none() && !is_draining(container) && cluster.is_outdated(container) {
@@ -172,7 +172,7 @@ fn command(
     let same_node = placement.node_id == node_id;
     let ports_clash = same_node && spec.fixed_ports().next().is_some();
     let start_first =
-        source_works && container.phase == Phase::Up && !ports_clash && !spec.is_bound_to_node();
+        source_works && container.phase.kind() == PhaseKind::Up && !ports_clash && !spec.is_bound_to_node();
     decision.emit_because(
         ContainerMigrationCommanded {
             container_id: container.id,

@@ -11,7 +11,7 @@ use kdaemon_events::container::{
     ContainerUnhealthy, SeenState,
 };
 use kdaemon_events::{NodeId, PlacementId, Protocol, RestartPolicy, Seq};
-use kdaemon_projections::{Container, Desired, Phase, Retired};
+use kdaemon_projections::{Container, Desired, PhaseKind, Retired};
 use std::time::Duration;
 
 /// The longest pause between two launches of a container.
@@ -38,7 +38,7 @@ pub(super) fn launched(
     launched: Launched,
 ) -> Result<(), Refusal> {
     let Some((container, node_id)) = current(decision, placement_id) else { return Ok(()) };
-    if !matches!(container.phase, Phase::Placed | Phase::Restarting) {
+    if !matches!(container.phase.kind(), PhaseKind::Placed | PhaseKind::Restarting) {
         return Ok(()); // a stop was requested meanwhile: the launcher stops it
     }
     let access_link = access_link(decision, &container, node_id, &launched);
@@ -88,11 +88,11 @@ pub(super) fn launch_failed(
     failure: LaunchFailure,
 ) -> Result<(), Refusal> {
     let Some((container, node_id)) = current(decision, placement_id) else { return Ok(()) };
-    if !matches!(container.phase, Phase::Placed | Phase::Restarting) {
+    if !matches!(container.phase.kind(), PhaseKind::Placed | PhaseKind::Restarting) {
         return Ok(());
     }
     let policy = &decision.context.policy;
-    let attempt = container.attempts.saturating_add(1);
+    let attempt = container.failed_attempts().saturating_add(1);
     let given_up = attempt >= policy.launch_attempts;
     let pause = Backoff::new(policy.launch_pause, LAUNCH_PAUSE_MAX).pause(attempt);
     let cause = cause_or(decision, container.cause);
@@ -136,7 +136,7 @@ pub(super) fn exited(
         predecessor_ended(decision, placement_id, exit, decision.context.cause);
         return Ok(());
     };
-    if container.phase == Phase::Up && container.desired == Desired::Running {
+    if container.phase.kind() == PhaseKind::Up && container.desired == Desired::Running {
         process_ended(decision, &container, placement_id, node_id, exit, decision.context.cause);
     }
     Ok(())
@@ -206,7 +206,7 @@ pub(super) fn missing(decision: &mut DecisionBuilder<'_>, placement_id: Placemen
     let node_id = placement.node_id;
     let is_wanted = container.placement.as_ref().is_some_and(|p| p.generation == placement_id.generation);
     // During a launch or a stop the launcher knows better.
-    let settled = matches!(container.phase, Phase::Up | Phase::Down | Phase::Restarting);
+    let settled = matches!(container.phase.kind(), PhaseKind::Up | PhaseKind::Down | PhaseKind::Restarting);
     if (is_wanted && settled) || serving(decision, placement_id).is_some() {
         decision.emit(ContainerObserved {
             container_id: container.id,
@@ -224,7 +224,7 @@ pub(super) fn health(
     healthy: bool,
 ) -> Result<(), Refusal> {
     let Some((container, _)) = current(decision, placement_id) else { return Ok(()) };
-    if container.phase != Phase::Up || container.desired != Desired::Running {
+    if container.phase.kind() != PhaseKind::Up || container.desired != Desired::Running {
         return Ok(());
     }
     let PlacementId { container_id, generation } = placement_id;
@@ -247,7 +247,7 @@ pub(super) fn stopped(
     exit: Option<Exit>,
 ) -> Result<(), Refusal> {
     let Some((container, _)) = current(decision, placement_id) else { return Ok(()) };
-    if container.phase == Phase::Stopping {
+    if container.phase.kind() == PhaseKind::Stopping {
         let cause = cause_or(decision, container.cause);
         decision.emit_because(
             ContainerStopped {
@@ -279,8 +279,8 @@ pub(super) fn removed(
     // Its removal began before it was adopted, and finished afterwards: it has to come back.
     let wanted =
         container.as_ref().filter(|c| known && c.residence().is_some_and(|p| p.generation == generation));
-    match wanted.map(|container| container.phase) {
-        Some(Phase::Stopping) => return Ok(()), // the stop will find it gone
+    match wanted.map(|container| container.phase.kind()) {
+        Some(PhaseKind::Stopping) => return Ok(()), // the stop will find it gone
         Some(_) => {
             let missing = ContainerObserved { container_id, generation, node_id, state: SeenState::Missing };
             decision.emit_because(missing, cause);

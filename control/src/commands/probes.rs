@@ -10,7 +10,7 @@ use kdaemon_events::container::{ContainerAdopted, ContainerObserved, ContainerRe
 use kdaemon_events::failure::ProbeFailure;
 use kdaemon_events::node::{EngineFacts, NodeHealthy, NodeObserved, NodeUnhealthy, ProbeOutcome};
 use kdaemon_events::{ContainerId, Endpoint, NodeId, PlacementId, Seq};
-use kdaemon_projections::{Container, Desired, Health, Node, Phase};
+use kdaemon_projections::{Container, Desired, Health, Node, PhaseKind};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -280,7 +280,7 @@ fn retired_seen(
         // No successor exists yet: it is adopted.
         Some(ContainerState::Running)
             if container.desired == Desired::Running
-                && container.phase == Phase::Waiting
+                && container.phase.kind() == PhaseKind::Waiting
                 && container.placement.is_none() =>
         {
             decision.emit_because(ContainerAdopted { container_id, generation, node_id }, Some(observed));
@@ -312,18 +312,18 @@ fn wanted_seen(
         Some(ContainerState::Running) if wanted && container.lost => {
             decision.emit_because(ContainerAdopted { container_id, generation, node_id }, Some(observed));
         }
-        Some(ContainerState::Running) if container.phase == Phase::Down => {
+        Some(ContainerState::Running) if container.phase.kind() == PhaseKind::Down => {
             decision.emit_because(note(SeenState::Running), Some(observed));
         }
         Some(ContainerState::Exited | ContainerState::Created)
-            if wanted && (container.lost || container.phase == Phase::Up) =>
+            if wanted && (container.lost || container.phase.kind() == PhaseKind::Up) =>
         {
             process_ended(decision, container, placement_id, node_id, None, Some(observed));
         }
-        None if wanted && (container.lost || container.phase == Phase::Up) => {
+        None if wanted && (container.lost || container.phase.kind() == PhaseKind::Up) => {
             decision.emit_because(note(SeenState::Missing), Some(observed));
         }
-        None if container.phase == Phase::Down => {
+        None if container.phase.kind() == PhaseKind::Down => {
             decision.emit_because(note(SeenState::Missing), Some(observed));
         }
         _ => {}

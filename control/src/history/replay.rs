@@ -28,7 +28,7 @@ use differences::Differences;
 use kdaemon_events::container::ContainerExited;
 use kdaemon_events::node::NodeObserved;
 use kdaemon_events::{Actor, Envelope, Event, NodeId, Seq, Subject};
-use kdaemon_projections::{Cluster, Container, Desired, Node, Phase, Touched};
+use kdaemon_projections::{Cluster, Container, Desired, Node, PhaseKind, Touched};
 use meter::WatchedCluster;
 use parts::{Part, part};
 use std::collections::BTreeSet;
@@ -159,8 +159,9 @@ impl Replay {
             Part::Fact => self.copy(envelope),
             Part::Launch(id) => {
                 let runs = self.replayed.cluster.container(id).is_some_and(|container| {
-                    let goes_up = [Phase::Waiting, Phase::Placed, Phase::Up, Phase::Restarting];
-                    container.desired == Desired::Running && goes_up.contains(&container.phase)
+                    let goes_up =
+                        [PhaseKind::Waiting, PhaseKind::Placed, PhaseKind::Up, PhaseKind::Restarting];
+                    container.desired == Desired::Running && goes_up.contains(&container.phase.kind())
                 });
                 if !runs {
                     self.copy(envelope);
@@ -305,7 +306,16 @@ fn is_same_container(one: Option<&Arc<Container>>, other: Option<&Arc<Container>
     let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
     let stands = |c: &Container| {
         let placement = c.placement.as_ref().map(|placement| (placement.generation, placement.node_id));
-        (c.desired, c.phase, c.lost, c.generation, placement, c.migrating, c.not_before, c.unhealthy)
+        (
+            c.desired,
+            c.phase.kind(),
+            c.lost,
+            c.generation,
+            placement,
+            c.migrating,
+            c.not_before(),
+            c.is_unhealthy(),
+        )
     };
     let retired = |c: &Container| -> Vec<_> {
         let retired = c.retired.iter();

@@ -7,7 +7,7 @@
 use kdaemon_events::node::{Availability, ProbeOutcome};
 use kdaemon_events::scheduling::{Evaluation, NodeVerdict, Rejection, VERDICTS_LIMIT, Verdict};
 use kdaemon_events::{Envelope, Event, Kind, NodeId, Seq, Strategy, Subject};
-use kdaemon_projections::{Cluster, Container, Health, Node, Phase};
+use kdaemon_projections::{Cluster, Container, Health, Node, PhaseKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -114,10 +114,10 @@ impl Inquiry {
 
     fn heads_of_container(&self, container: &Container) -> Vec<Want> {
         let mut heads = vec![Want::Event(container.cause)];
-        match container.phase {
+        match container.phase.kind() {
             // The last event about the container describes its end.
-            Phase::Down => heads.push(Want::Event(container.seq)),
-            Phase::Waiting => heads.extend(
+            PhaseKind::Down => heads.push(Want::Event(container.seq)),
+            PhaseKind::Waiting => heads.extend(
                 self.cluster
                     .nodes()
                     .take(VERDICTS_LIMIT)

@@ -1,7 +1,7 @@
 //! The disruption limit: how many containers of one application may be moving or down at a time.
 
 use kdaemon_events::ApplicationId;
-use kdaemon_projections::{Application, Cluster, Container, Desired, Phase};
+use kdaemon_projections::{Application, Cluster, Container, Desired, PhaseKind};
 use std::collections::BTreeMap;
 
 /// How many containers of each application can still be moved voluntarily, for the sake of balance or of a
@@ -35,7 +35,7 @@ impl<'a> DisruptionBudget<'a> {
 /// Whether it is on its way to run again. A FAILED or unschedulable container is not, because it must not
 /// delay a drain indefinitely.
 fn is_disrupted(container: &Container) -> bool {
-    let is_starting = matches!(container.phase, Phase::Placed | Phase::Restarting);
+    let is_starting = matches!(container.phase.kind(), PhaseKind::Placed | PhaseKind::Restarting);
     is_starting || container.lost || container.migrating.is_some()
 }
 

@@ -16,7 +16,7 @@ use super::score::{score, spread_counts};
 use kdaemon_events::cluster::Move;
 use kdaemon_events::scheduling::Penalty;
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Strategy};
-use kdaemon_projections::{Cluster, Container, Desired, Node, Phase};
+use kdaemon_projections::{Cluster, Container, Desired, Node, PhaseKind};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -263,7 +263,7 @@ impl Planner<'_> {
         let spec = self.proposed.cluster.spec_of(container);
         container.balance
             && container.desired == Desired::Running
-            && container.phase == Phase::Up
+            && container.phase.kind() == PhaseKind::Up
             && !container.lost
             && container.migrating.is_none()
             && placed.is_some_and(|placed| !placed.is_bound_to_node())

@@ -18,7 +18,7 @@ pub struct Request<'a> {
     /// The node that it has to leave, if any.
     pub leaving: Option<NodeId>,
     /// Nodes that were at fault before, chosen only if no other fits.
-    pub avoid: &'a OrdSet<NodeId>,
+    pub avoid: Option<&'a OrdSet<NodeId>>,
     /// The node that holds its volumes, if any.
     pub bound_to: Option<NodeId>,
     /// The current node, where its own reservations are available to it.
@@ -40,7 +40,7 @@ impl<'a> Request<'a> {
             spec,
             strategy: spec.strategy.unwrap_or(strategy),
             leaving,
-            avoid: &container.avoid,
+            avoid: container.phase.attempts().map(|attempts| &attempts.avoid),
             bound_to: container.bound_to.filter(|_| spec.is_bound_to_node()),
             residence: container.residence(),
         }

@@ -107,7 +107,9 @@ pub(super) fn score(
 }
 
 fn penalty(cluster: &Cluster, node: &Node, request: &Request<'_>) -> Option<Penalty> {
-    if request.avoid.contains(&node.id) || node.is_faulty(request.application, cluster.at()) {
+    if request.avoid.is_some_and(|avoid| avoid.contains(&node.id))
+        || node.is_faulty(request.application, cluster.at())
+    {
         return Some(Penalty::LaunchFailed);
     }
     node.is_on_probation(cluster.at()).then_some(Penalty::Probation)

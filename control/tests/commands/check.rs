@@ -1,7 +1,7 @@
 //! Recomputes every index of the state from its containers, and compares.
 
 use kdaemon_events::{ContainerId, NodeId, Protocol};
-use kdaemon_projections::{Cluster, Container, Desired, Phase, Status};
+use kdaemon_projections::{Cluster, Container, Desired, PhaseKind, Status};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Panics if an index disagrees with the containers.
@@ -128,8 +128,10 @@ fn held_nodes(container: &Container) -> BTreeSet<NodeId> {
 fn claims(cluster: &Cluster, node: NodeId) -> BTreeMap<(Protocol, u16), BTreeSet<ContainerId>> {
     let mut claims: BTreeMap<(Protocol, u16), BTreeSet<ContainerId>> = BTreeMap::new();
     for container in cluster.containers() {
-        let wanted =
-            container.placement.iter().filter(|_| !matches!(container.phase, Phase::Down | Phase::Failed));
+        let wanted = container
+            .placement
+            .iter()
+            .filter(|_| !matches!(container.phase.kind(), PhaseKind::Down | PhaseKind::Failed));
         let retired = container.retired.iter().map(|retired| &retired.placement);
         for placement in wanted.chain(retired).filter(|placement| placement.node_id == node) {
             for port in placement.spec.fixed_ports() {

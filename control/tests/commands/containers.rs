@@ -211,7 +211,7 @@ fn launch_waits_for_dependencies() {
 fn relaunch_of_a_failed_or_stopped_container_retires_its_placement() {
     let then = web().container("c").placed_on("a").failed().when(launch("c"));
     let then = then.then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
-    assert_eq!(then.container("c").attempts, 0);
+    assert_eq!(then.container("c").failed_attempts(), 0);
     let then = web().container("c").down_on("a").when(launch("c"));
     let then = then.then([
         "ContainerLaunchRequested container=c",

@@ -9,7 +9,7 @@ use kdaemon_events::failure::Failure;
 use kdaemon_events::node::EngineFacts;
 
 const FAILED: &str =
-    r#"NodeObserved latency_ms=2 node=a outcome={"reason":"no route to host","result":"failed"}"#;
+    r#"NodeObserved latency_ms=2 node=a outcome={"failure":{"kind":"no_connection","quote":"no route to host"},"result":"failed"}"#;
 const ANSWERED: &str = r#"NodeObserved latency_ms=2 node=a outcome={"result":"answered"}"#;
 
 fn listed(running: u32) -> String {

@@ -15,7 +15,7 @@ use kdaemon_events::{
     Actor, ApplicationId, ClusterId, ContainerId, Envelope, Environment, Event, Generation, MilliCpus,
     NodeId, PlacementId, Protocol, Resources, UpdatePolicy,
 };
-use kdaemon_projections::{Cluster, Desired, Health, Phase, Status, Touched};
+use kdaemon_projections::{Cluster, Desired, Health, PhaseKind, Status, Touched};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -239,7 +239,9 @@ impl World {
         let claimed: BTreeSet<(Protocol, u16)> = self
             .cluster
             .containers()
-            .filter(|c| c.id != container_id && !matches!(c.phase, Phase::Down | Phase::Failed))
+            .filter(|c| {
+                c.id != container_id && !matches!(c.phase.kind(), PhaseKind::Down | PhaseKind::Failed)
+            })
             .filter_map(|c| c.placement.as_ref())
             .filter(|placement| placement.node_id == node_id)
             .flat_map(|placement| placement.spec.fixed_ports())
@@ -588,16 +590,22 @@ impl World {
             for c in self.cluster.containers() {
                 for retired in c.retired.iter().filter(|retired| retired.placement.node_id == node.id) {
                     // It keeps serving while its successor cannot be placed.
-                    let serves =
-                        retired.held && c.desired == Desired::Running && (c.lost || c.phase != Phase::Up);
+                    let serves = retired.held
+                        && c.desired == Desired::Running
+                        && (c.lost || c.phase.kind() != PhaseKind::Up);
                     assert!(serves, "{} is not cleaned up on {}: {c:#?}", c.name, node.name);
                     let generation = retired.placement.generation;
                     wanted.insert(PlacementId { container_id: c.id, generation }, true);
                 }
                 if let Some(p) = c.placement.as_ref().filter(|p| p.node_id == node.id) {
                     let placement_id = PlacementId { container_id: c.id, generation: p.generation };
-                    wanted.insert(placement_id, c.phase == Phase::Up);
-                    assert!(matches!(c.phase, Phase::Up | Phase::Down), "{} is {:?}", c.name, c.phase);
+                    wanted.insert(placement_id, c.phase.kind() == PhaseKind::Up);
+                    assert!(
+                        matches!(c.phase.kind(), PhaseKind::Up | PhaseKind::Down),
+                        "{} is {:?}",
+                        c.name,
+                        c.phase.kind()
+                    );
                 }
             }
             for (placement_id, running) in &machine.has {

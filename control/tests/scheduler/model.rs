@@ -13,7 +13,7 @@ use kdaemon_control::commands::{
 use kdaemon_control::observed::{ContainerState, Launched};
 use kdaemon_events::failure::Failure;
 use kdaemon_events::{Actor, ClusterId, ContainerId, Event, NodeId, PlacementId, UpdatePolicy};
-use kdaemon_projections::{Cluster, Desired, Phase, Status};
+use kdaemon_projections::{Cluster, Desired, PhaseKind, Status};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 use std::collections::BTreeMap;
@@ -283,20 +283,20 @@ impl Real {
             }
             for id in self.containers.clone() {
                 let Some(c) = self.cluster.container(id).cloned() else { continue };
-                if c.phase == Phase::Waiting {
+                if c.phase.kind() == PhaseKind::Waiting {
                     self.submit(Command::PlaceContainer(id)).unwrap();
                 }
                 let Some(c) = self.cluster.container(id).cloned() else { continue };
                 if let Some(p) = c.placement.as_ref().filter(|p| self.machines[&p.node_id].0) {
                     let placement_id = PlacementId { container_id: id, generation: p.generation };
                     let machine = &mut self.machines.get_mut(&p.node_id).unwrap().1;
-                    if c.phase == Phase::Placed {
+                    if c.phase.kind() == PhaseKind::Placed {
                         machine.push(placement_id);
                         let ports = Vec::new();
                         let (engine_id, image_id) = ("e".into(), "i".into());
                         let launched = Launched { engine_id, image_id, ports, started_at: None };
                         self.submit(Command::RecordLaunched(placement_id, launched)).unwrap();
-                    } else if c.phase == Phase::Stopping {
+                    } else if c.phase.kind() == PhaseKind::Stopping {
                         machine.retain(|other| *other != placement_id);
                         self.submit(Command::RecordStopped(placement_id, None)).unwrap();
                     }

@@ -3,7 +3,7 @@
 
 use kdaemon_events::node::Availability;
 use kdaemon_events::{ContainerId, NodeId, Spec, Strategy};
-use kdaemon_projections::{Cluster, Container, Health, Node, Phase};
+use kdaemon_projections::{Cluster, Container, Health, Node, PhaseKind};
 use std::cmp::Reverse;
 
 fn residents(cluster: &Cluster, node: NodeId) -> impl Iterator<Item = &Container> {
@@ -20,7 +20,8 @@ pub fn admits(cluster: &Cluster, node: &Node, id: ContainerId, spec: &Spec) -> b
     let reserved_memory: u64 = others.iter().filter_map(|c| c.residence()?.spec.resources.memory_bytes).sum();
     let has_claim = |port| {
         cluster.containers().filter(|c| c.id != id).any(|c| {
-            let wanted = c.placement.iter().filter(|_| !matches!(c.phase, Phase::Down | Phase::Failed));
+            let wanted =
+                c.placement.iter().filter(|_| !matches!(c.phase.kind(), PhaseKind::Down | PhaseKind::Failed));
             let all = wanted.chain(c.retired.iter().map(|retired| &retired.placement));
             all.filter(|p| p.node_id == node.id).any(|p| p.spec.fixed_ports().any(|other| other == port))
         })
@@ -75,12 +76,13 @@ pub fn place(cluster: &Cluster, id: ContainerId, strategy: Strategy) -> Option<N
                 own_ones.filter(|c| c.application_id == container.application_id).filter(same).count();
             (value.is_none(), count)
         });
-        let penalty =
-            if container.avoid.contains(&node.id) || node.is_faulty(container.application_id, cluster.at()) {
-                2
-            } else {
-                u8::from(node.is_on_probation(cluster.at()))
-            };
+        let penalty = if container.phase.attempts().is_some_and(|attempts| attempts.avoid.contains(&node.id))
+            || node.is_faulty(container.application_id, cluster.at())
+        {
+            2
+        } else {
+            u8::from(node.is_on_probation(cluster.at()))
+        };
         let load = match spec.strategy.unwrap_or(strategy) {
             Strategy::Spread => (count as u64, 0, Reverse((0, 0))),
             Strategy::Resources => (share, count, Reverse((0, 0))),

@@ -2,8 +2,7 @@
 
 use super::set;
 use crate::cluster::{Cluster, Touched};
-use crate::{Container, Desired, Phase, Placement, Reason, Retired};
-use imbl::OrdSet;
+use crate::{Attempts, Container, Desired, Phase, Placement, Reason, Retired};
 use kdaemon_events::container::{
     ContainerAdopted, ContainerCreated, ContainerExited, ContainerLaunchAbandoned, ContainerLaunchFailed,
     ContainerLaunched, ContainerMigrationCommanded, ContainerObserved, ContainerPlaced,
@@ -30,13 +29,8 @@ impl Cluster {
             retired: Vec::new(),
             migrating: None,
             reason: None,
-            attempts: 0,
-            avoid: OrdSet::new(),
-            not_before: None,
-            unhealthy: false,
             restarts: 0,
             quick_exits: 0,
-            up_since: None,
             bound_to: None,
             cause: seq,
             seq,
@@ -90,7 +84,8 @@ impl Cluster {
         let placement = self.new_placement(container, e.generation, e.node_id);
         self.change_container(e.container_id, touched, |c| {
             c.retire_placement(false);
-            c.place(placement);
+            let attempts = Attempts { not_before: None, ..c.phase.take_attempts() };
+            c.place(placement, attempts);
             c.cause = seq;
         });
     }
@@ -118,16 +113,14 @@ impl Cluster {
                     c.bound_to = Some(placement.node_id);
                 }
             }
-            if matches!(c.phase, Phase::Placed | Phase::Restarting | Phase::Up | Phase::Waiting) {
-                c.phase = Phase::Up;
+            if matches!(
+                c.phase,
+                Phase::Placed(_) | Phase::Restarting { .. } | Phase::Up { .. } | Phase::Waiting(_)
+            ) {
+                c.phase = Phase::Up { since: Some(envelope.at) };
             }
             c.lost = false;
             c.reason = None;
-            c.attempts = 0;
-            c.avoid = OrdSet::new();
-            c.not_before = None;
-            c.unhealthy = false;
-            c.up_since = Some(envelope.at);
             for retired in &mut c.retired {
                 retired.held = false;
             }
@@ -146,7 +139,7 @@ impl Cluster {
             c.cause = seq;
             // A move without a target that left no serving predecessor is over, and must not count as a move
             // while it waits.
-            if c.phase == Phase::Waiting && !c.is_served_by_predecessor() {
+            if matches!(c.phase, Phase::Waiting(_)) && !c.is_served_by_predecessor() {
                 c.migrating = None;
             }
         });
@@ -165,13 +158,16 @@ impl Cluster {
             if !c.is_current(e.generation) {
                 return;
             }
-            c.attempts = e.attempt;
-            c.not_before = Some(e.retry_at);
+            let not_before = Some(e.retry_at);
             if e.node_fault {
-                c.phase = Phase::Waiting;
-                c.lost = false; // it has no placement now
-                c.avoid.insert(e.node_id);
+                let mut avoid = c.phase.take_attempts().avoid;
+                avoid.insert(e.node_id);
+                c.phase = Phase::Waiting(Attempts { failed: e.attempt, avoid, not_before });
+                c.lost = false; // it has no node any more
                 c.retire_placement(false);
+            } else if let Some(attempts) = c.phase.attempts_mut() {
+                attempts.failed = e.attempt;
+                attempts.not_before = not_before;
             }
         });
     }
@@ -189,8 +185,6 @@ impl Cluster {
             if !c.is_current(e.generation) {
                 return;
             }
-            c.attempts = e.attempt;
-            c.not_before = None;
             c.phase = Phase::Failed;
             c.lost = false;
             c.migrating = None;
@@ -222,10 +216,8 @@ impl Cluster {
                 if was_current {
                     c.lost = false;
                     c.cause = seq;
-                    c.up_since = None;
                     if c.desired == Desired::Running {
-                        c.phase = Phase::Waiting;
-                        c.not_before = None;
+                        c.phase = Phase::Waiting(Attempts { not_before: None, ..c.phase.take_attempts() });
                         c.reason = Some(Reason::Missing);
                     }
                 }
@@ -260,12 +252,12 @@ impl Cluster {
             let stable = c.is_stable(envelope.at);
             c.quick_exits = if stable { 1 } else { c.quick_exits.saturating_add(1) };
             c.lost = false;
-            c.up_since = None;
             c.cause = envelope.seq;
             if let Some(restart_at) = e.restart_at {
-                c.phase = Phase::Restarting;
+                let unhealthy = c.is_unhealthy();
+                let attempts = Attempts { not_before: Some(restart_at), ..c.phase.take_attempts() };
+                c.phase = Phase::Restarting { attempts, unhealthy };
                 c.restarts = c.restarts.saturating_add(1);
-                c.not_before = Some(restart_at);
                 c.reason = Some(Reason::Exited { exit_code, out_of_memory, restart: Some(c.restarts) });
             } else {
                 c.phase = Phase::Down;
@@ -286,9 +278,7 @@ impl Cluster {
         let placement = self.new_placement(container, e.generation, e.node_id);
         self.change_container(e.container_id, touched, |c| {
             c.retire_placement(e.start_first);
-            c.place(placement);
-            c.attempts = 0;
-            c.avoid = OrdSet::new();
+            c.place(placement, Attempts::default());
             c.migrating = Some(e.reason);
             c.cause = seq;
             c.reason = Some(Reason::Moving { from_node_id: e.from_node_id, node_id: e.node_id });
@@ -304,7 +294,6 @@ impl Cluster {
         self.change_container(e.container_id, touched, |c| {
             c.cause = seq;
             c.migrating = None;
-            c.not_before = None;
             c.reason = None;
             for retired in &mut c.retired {
                 retired.held = false;
@@ -341,13 +330,9 @@ impl Cluster {
             c.lost = false;
             c.migrating = None;
             c.reason = None;
-            c.attempts = 0;
-            c.avoid = OrdSet::new();
-            c.not_before = None;
             c.cause = seq;
             if c.desired == Desired::Running {
-                c.phase = Phase::Up;
-                c.up_since = at;
+                c.phase = Phase::Up { since: at };
             }
         });
     }
@@ -359,14 +344,12 @@ impl Container {
         self.placement.as_ref().is_some_and(|p| p.generation == generation)
     }
 
-    pub(super) fn place(&mut self, placement: Placement) {
+    pub(super) fn place(&mut self, placement: Placement, attempts: Attempts) {
         self.generation = self.generation.max(placement.generation);
         self.placement = Some(placement);
-        self.phase = Phase::Placed;
+        self.phase = Phase::Placed(attempts);
         self.lost = false;
-        self.not_before = None;
         self.reason = None;
-        self.up_since = None;
     }
 
     pub(super) fn retire_placement(&mut self, held: bool) {

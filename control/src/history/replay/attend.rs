@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::container::ContainerAdopted;
 use kdaemon_events::failure::{Failure, Quote};
 use kdaemon_events::{ContainerId, PlacementId, Subject};
-use kdaemon_projections::{Cluster, Container, Health, Node, Phase};
+use kdaemon_projections::{Cluster, Container, Health, Node, PhaseKind};
 
 /// How often it is looked what is to be done between two recorded events: what goes in circles does so for a while.
 const LOOKS_LIMIT: usize = 10_000;
@@ -44,7 +44,7 @@ impl Replay {
         if let Some(next) = due.next {
             self.work.look_by(next);
         }
-        for container in cluster.unsettled().filter(|c| c.lost && c.phase == Phase::Up) {
+        for container in cluster.unsettled().filter(|c| c.lost && c.phase.kind() == PhaseKind::Up) {
             self.find(&cluster, container, now);
         }
     }

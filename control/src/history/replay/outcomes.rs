@@ -6,7 +6,7 @@ use crate::commands::{Command, LaunchFailure};
 use crate::observed::{Exit, Launched};
 use kdaemon_events::container::SeenState;
 use kdaemon_events::{ContainerId, Envelope, Event, Generation, NodeId, PlacementId, Subject};
-use kdaemon_projections::{Container, Desired, Phase, Placement};
+use kdaemon_projections::{Container, Desired, PhaseKind, Placement};
 use std::sync::Arc;
 
 impl Replay {
@@ -59,7 +59,7 @@ impl Replay {
                 let is_own = envelope.cause.is_some() && !by_probe(e.node_id);
                 let in_step = !self.differing.contains(&Subject::Container(e.container_id));
                 let is_wanted = e.state != SeenState::Running
-                    || self.container(e.container_id).is_some_and(|c| c.phase == Phase::Down);
+                    || self.container(e.container_id).is_some_and(|c| c.phase.kind() == PhaseKind::Down);
                 if is_wanted && (in_step || !is_own) && self.same(e.container_id, e.generation) {
                     self.copy(envelope);
                 }
@@ -78,7 +78,8 @@ impl Replay {
                 let is_missed = self.container(e.container_id).is_some_and(|container| {
                     let is_current = current(container).is_some_and(|p| p.generation == e.generation);
                     let is_lost = is_current && container.lost;
-                    let is_nowhere = container.phase == Phase::Waiting && container.placement.is_none();
+                    let is_nowhere =
+                        container.phase.kind() == PhaseKind::Waiting && container.placement.is_none();
                     container.desired == Desired::Running && (is_lost || is_nowhere)
                 });
                 if is_missed && self.same(e.container_id, e.generation) {
@@ -116,7 +117,7 @@ impl Replay {
         let container = self.container(id)?;
         let replayed = current(container)?;
         let here = replayed.node_id == recorded.node_id || !of_node;
-        let runs = container.phase == Phase::Up && !container.lost;
+        let runs = container.phase.kind() == PhaseKind::Up && !container.lost;
         (recorded.generation == generation && here && runs).then_some(replayed.generation)
     }
 

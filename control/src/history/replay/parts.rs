@@ -4,7 +4,7 @@ use crate::commands::Command;
 use kdaemon_events::container::MigrationReason;
 use kdaemon_events::node::NodeObserved;
 use kdaemon_events::{ContainerId, Envelope, Event, NodeId};
-use kdaemon_projections::{Cluster, Phase};
+use kdaemon_projections::{Cluster, PhaseKind};
 
 /// The role of a recorded event.
 #[derive(Debug, PartialEq)]
@@ -110,7 +110,7 @@ fn roll(before: &Cluster, id: ContainerId) -> Part<'static> {
 /// No node was found for a container that waits, has to leave its node, or has to be replaced.
 fn no_node(before: &Cluster, id: ContainerId, envelope: &Envelope) -> Part<'static> {
     let Some(container) = before.container(id) else { return Part::Consequence };
-    if container.phase == Phase::Waiting {
+    if container.phase.kind() == PhaseKind::Waiting {
         return Part::Asked(Command::PlaceContainer(id));
     }
     let node = container.placement.as_ref().and_then(|placement| before.node(placement.node_id));

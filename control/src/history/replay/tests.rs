@@ -13,7 +13,7 @@ use kdaemon_events::{
     Actor, ClusterId, ContainerId, Endpoint, Envelope, Event, NodeId, PlacementId, Seq, Strategy, Subject,
     UpdatePolicy,
 };
-use kdaemon_projections::{Cluster, Health, Phase};
+use kdaemon_projections::{Cluster, Health, PhaseKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -248,7 +248,10 @@ fn patience_with_a_short_outage_moves_nothing() {
     let down = replayed.recorded.down_seconds - replayed.replayed.down_seconds;
     assert!(near(down, 0.250 + 0.100 + 3.0), "{down}");
     let container = cluster.container(id).unwrap();
-    assert_eq!((container.phase, container.generation.0, container.retired.len()), (Phase::Up, 1, 0));
+    assert_eq!(
+        (container.phase.kind(), container.generation.0, container.retired.len()),
+        (PhaseKind::Up, 1, 0)
+    );
     assert_eq!(
         differences(&log, &replayed),
         [
