@@ -191,8 +191,8 @@ impl Rebuilds {
 }
 
 fn changes(cluster: &Cluster, touched: &Touched) -> Vec<RowChange> {
-    let states = [cluster];
-    let names = Names::of(&states);
+    // A row is written when its own subject changes, so its text must not depend on the names of others.
+    let names = Names::ids();
     let json = |row: Option<String>, table, id| RowChange { table, id, json: row };
     let nodes: BTreeSet<_> = touched.nodes.iter().copied().collect();
     let nodes = nodes

@@ -5,34 +5,54 @@ use kdaemon_projections::Cluster;
 
 /// Resolves ids to names, by the first of several states that knows the thing.
 #[derive(Debug, Clone, Copy)]
-pub struct Names<'a>(&'a [&'a Cluster]);
+pub struct Names<'a>(Option<&'a [&'a Cluster]>);
 
 impl<'a> Names<'a> {
     /// Names of these states.
     #[must_use]
     pub fn of(states: &'a [&'a Cluster]) -> Self {
-        Self(states)
+        Self(Some(states))
+    }
+
+    /// No names: everything is called by its id. A text made with these depends on nothing but what it is about.
+    #[must_use]
+    pub fn ids() -> Self {
+        Self(None)
+    }
+
+    /// The first name that a state has, or the id with what became of the thing.
+    fn name(
+        self,
+        id: impl std::fmt::Display,
+        gone: &str,
+        find: impl Fn(&Cluster) -> Option<String>,
+    ) -> String {
+        match self.0 {
+            None => id.to_string(),
+            Some(states) => {
+                states.iter().find_map(|cluster| find(cluster)).unwrap_or_else(|| format!("{id} ({gone})"))
+            }
+        }
     }
 
     /// The name of a node; of one that is gone, its id.
     #[must_use]
     pub fn node(&self, id: NodeId) -> String {
-        let found = self.0.iter().find_map(|cluster| cluster.node(id));
-        found.map_or_else(|| format!("node {id} (unmounted)"), |node| node.name.clone())
+        self.name(id, "unmounted", |cluster| cluster.node(id).map(|node| node.name.clone()))
     }
 
     /// The name of an application; of one that is gone, its id.
     #[must_use]
     pub fn application(&self, id: ApplicationId) -> String {
-        let found = self.0.iter().find_map(|cluster| cluster.application(id));
-        found.map_or_else(|| format!("{id} (deleted)"), |application| application.name.clone())
+        self.name(id, "deleted", |cluster| {
+            cluster.application(id).map(|application| application.name.clone())
+        })
     }
 
     /// The name of a container; of one that is gone, its id.
     #[must_use]
     pub fn container(&self, id: ContainerId) -> String {
-        let found = self.0.iter().find_map(|cluster| cluster.container(id));
-        found.map_or_else(|| format!("container {id} (deleted)"), |container| container.name.clone())
+        self.name(id, "deleted", |cluster| cluster.container(id).map(|container| container.name.clone()))
     }
 
     /// The name of any of them.

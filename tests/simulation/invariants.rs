@@ -402,7 +402,7 @@ pub fn rows_of(cluster: &Cluster, table: Table) -> BTreeMap<Uuid, String> {
     match table {
         Table::Nodes => cluster
             .nodes()
-            .map(|n| (n.id.0, text(serde_json::to_string(&rows::node(Names::of(&[cluster]), n)))))
+            .map(|n| (n.id.0, text(serde_json::to_string(&rows::node(Names::ids(), n)))))
             .collect(),
         Table::Applications => cluster
             .applications()
@@ -410,7 +410,7 @@ pub fn rows_of(cluster: &Cluster, table: Table) -> BTreeMap<Uuid, String> {
             .collect(),
         Table::Containers => cluster
             .containers()
-            .map(|c| (c.id.0, text(serde_json::to_string(&rows::container(Names::of(&[cluster]), c)))))
+            .map(|c| (c.id.0, text(serde_json::to_string(&rows::container(Names::ids(), c)))))
             .collect(),
     }
 }

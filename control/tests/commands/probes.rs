@@ -8,8 +8,7 @@ use kdaemon_events::container::MigrationReason;
 use kdaemon_events::failure::Failure;
 use kdaemon_events::node::EngineFacts;
 
-const FAILED: &str =
-    r#"NodeObserved latency_ms=2 node=a outcome={"failure":{"kind":"no_connection","quote":"no route to host"},"result":"failed"}"#;
+const FAILED: &str = r#"NodeObserved latency_ms=2 node=a outcome={"failure":{"kind":"no_connection","quote":"no route to host"},"result":"failed"}"#;
 const ANSWERED: &str = r#"NodeObserved latency_ms=2 node=a outcome={"result":"answered"}"#;
 
 fn listed(running: u32) -> String {
