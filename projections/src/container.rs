@@ -78,7 +78,7 @@ pub enum Phase {
 
 /// A [`Phase`] without its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // those of Phase
+#[allow(missing_docs)] // the variants of Phase
 pub enum PhaseKind {
     Created,
     Waiting,

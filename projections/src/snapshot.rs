@@ -63,7 +63,7 @@ impl Cluster {
             seq: self.seq,
             at: self.at,
             term: self.term,
-            paused: self.paused.clone(),
+            paused: self.paused,
             counts_since: self.counts_since,
             nodes: self.nodes.values().map(|node| &**node).collect(),
             applications: self.applications.values().map(|application| &**application).collect(),

@@ -106,12 +106,11 @@ fn score(score: &Score, strategy: Strategy) -> String {
     if let Some(preferences) = score.preferences {
         parts.push(format!("{} of {} preferences", preferences.satisfied, preferences.of));
     }
-    match &score.spread {
-        Some(spread) => parts.push(match &spread.value {
+    if let Some(spread) = &score.spread {
+        parts.push(match &spread.value {
             Some(value) => format!("{} of its application in {value}", spread.containers),
             None => "without the label that its application is spread over".to_owned(),
-        }),
-        None => {}
+        });
     }
     parts.extend(score.penalty.map(|mark| penalty(mark).to_owned()));
     parts.join(", ")

@@ -143,7 +143,7 @@ fn module_of(below: &str) -> Option<Vec<String>> {
 fn split(text: &str) -> (Vec<Use>, String) {
     let end = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
     let (mut uses, mut code) = (Vec::new(), String::new());
-    let mut lines = text[..end].lines().map(|line| line.trim_start()).filter(|line| !line.starts_with("//"));
+    let mut lines = text[..end].lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
     while let Some(line) = lines.next() {
         match declaration(line) {
             Some((is_public, tree)) => {

@@ -239,7 +239,7 @@ impl DockerEngine {
     }
 
     async fn must_find(&self, identity: Identity) -> Result<FoundContainer, EngineError> {
-        self.find_one(identity).await?.ok_or_else(|| absent())
+        self.find_one(identity).await?.ok_or_else(absent)
     }
 
     /// Waits until the engine has finished removing these containers, which have this identity.

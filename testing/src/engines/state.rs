@@ -158,7 +158,7 @@ impl EngineState {
     }
 
     pub(super) fn get(&self, identity: Identity) -> Result<&EngineContainer, EngineError> {
-        self.containers.get(&identity).map(|c| &**c).ok_or_else(|| no_such_container())
+        self.containers.get(&identity).map(|c| &**c).ok_or_else(no_such_container)
     }
 
     /// Whether a container has this name.

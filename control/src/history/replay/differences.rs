@@ -116,7 +116,7 @@ impl Differences {
             match self.replayed.get_mut(&subject).and_then(VecDeque::pop_front) {
                 Some(is) if was.is_same(is) => {}
                 replayed => {
-                    self.keep(Difference { at, seq: Some(seq), subject, recorded: Some(was), replayed })
+                    self.keep(Difference { at, seq: Some(seq), subject, recorded: Some(was), replayed });
                 }
             }
         }
