@@ -463,9 +463,9 @@ async fn unknown_endpoints_and_replaced_machines_are_noticed() {
         let client = engines.client(&endpoint.parse().unwrap());
         async move { client.ping().await.unwrap_err().to_string() }
     };
-    assert_eq!(message("tcp://node-1:1").await, "connection refused");
-    assert_eq!(message("tcp://nowhere:2375").await, "nowhere: name or service not known");
-    assert_eq!(message("unix:///x.sock").await, "/x.sock: no such file or directory");
+    assert_eq!(message("tcp://node-1:1").await, "no connection: connection refused");
+    assert_eq!(message("tcp://nowhere:2375").await, "no connection: nowhere: name or service not known");
+    assert_eq!(message("unix:///x.sock").await, "no connection: /x.sock: no such file or directory");
     let before = client.facts().await.unwrap();
     client.launch(&server(1, &[])).await.unwrap();
     engines.add(&endpoint, SimulatedMachine::default());
