@@ -18,5 +18,5 @@ async fn local_engine_is_mounted_as_local() {
     let tcp = cluster.endpoint(1).to_string();
     daemon.post("/nodes/create", json!({"name": "again", "endpoint": tcp})).await;
     let twin = daemon.until("/nodes/again", "it is DOWN", |node| node["state"] == "DOWN").await;
-    assert!(twin["reason"].as_str().unwrap().contains("same id as that of node `local`"), "{twin}");
+    assert!(twin["reason"].as_str().unwrap().contains("same id as that of node local"), "{twin}");
 }
