@@ -231,9 +231,7 @@ async fn mount_local_engine(
     let ping = async {
         match tokio::time::timeout(config.probe_timeout, engines.client(&endpoint).ping()).await {
             Ok(answer) => answer,
-            Err(_) => Err(EngineError::Unreachable(Failure::Timeout {
-                limit_ms: u64::try_from(config.probe_timeout.as_millis()).unwrap_or(u64::MAX),
-            })),
+            Err(_) => Err(EngineError::Unreachable(Failure::timeout(config.probe_timeout))),
         }
     };
     if let Err(error) = ping.await {

@@ -3,6 +3,7 @@
 use crate::NodeId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 /// Text of an engine or of the operating system, quoted in an event: at most [`Quote::LIMIT`] characters,
 /// without control characters.
@@ -150,7 +151,19 @@ pub enum Failure {
     },
 }
 
+/// A limit as events record it, in whole milliseconds.
+#[must_use]
+pub fn limit_ms(limit: Duration) -> u64 {
+    u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Failure {
+    /// No answer within a limit.
+    #[must_use]
+    pub fn timeout(limit: Duration) -> Self {
+        Self::Timeout { limit_ms: limit_ms(limit) }
+    }
+
     /// The engine refused, in its own words.
     #[must_use]
     pub fn refused(quote: impl Into<Quote>) -> Self {

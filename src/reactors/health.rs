@@ -9,7 +9,7 @@ use crate::journal::Lagged;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use kdaemon_control::commands::{Command, Listed, Probe, ProbeResult, Seen};
-use kdaemon_events::failure::{Failure, ProbeFailure};
+use kdaemon_events::failure::{Failure, ProbeFailure, limit_ms};
 use kdaemon_events::{Endpoint, NodeId, PlacementId};
 use kdaemon_projections::{Cluster, Desired, Health, PhaseKind};
 use std::collections::{BTreeSet, HashMap};
@@ -163,7 +163,7 @@ impl NodeFollower {
         match tokio::time::timeout(timeout, self.engine.ping()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return ProbeResult::Failed(error.failure().into()),
-            Err(_) => return ProbeResult::Failed(Failure::Timeout { limit_ms: millis(timeout) }.into()),
+            Err(_) => return ProbeResult::Failed(Failure::timeout(timeout).into()),
         }
         self.until_list = self.until_list.saturating_sub(1);
         if self.until_list > 0 && self.events.is_some() && self.is_up() {
@@ -175,7 +175,7 @@ impl NodeFollower {
                 result
             }
             Ok(Err(error)) => ProbeResult::Failed(error.failure().into()),
-            Err(_) => ProbeResult::Failed(ProbeFailure::NotListed { limit_ms: millis(LIST_TIMEOUT) }),
+            Err(_) => ProbeResult::Failed(ProbeFailure::NotListed { limit_ms: limit_ms(LIST_TIMEOUT) }),
         }
     }
 
@@ -286,9 +286,4 @@ fn is_starting(cluster: &Cluster, placement_id: PlacementId) -> bool {
         matches!(container.phase.kind(), PhaseKind::Placed | PhaseKind::Restarting)
             && container.placement.as_ref().is_some_and(|p| p.generation == placement_id.generation)
     })
-}
-
-/// A duration in whole milliseconds.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

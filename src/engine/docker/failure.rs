@@ -16,7 +16,7 @@ pub(super) struct RequestError {
 impl RequestError {
     /// No answer came within `limit`.
     pub(super) fn late(limit: Duration) -> Self {
-        let failure = Failure::Timeout { limit_ms: millis(limit) };
+        let failure = Failure::timeout(limit);
         Self { status: None, error: EngineError::Unreachable(failure) }
     }
 
@@ -75,11 +75,6 @@ impl From<Error> for RequestError {
 /// The endpoint does not serve an engine's API.
 pub(super) fn no_engine(why: &str) -> EngineError {
     EngineError::Unreachable(Failure::NotAnEngine { quote: why.into() })
-}
-
-/// A duration in whole milliseconds.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// No connection, or a broken one. Quotes the innermost cause, which is the one that helps ("Connection

@@ -1,6 +1,5 @@
 //! Images: their names, and how they get onto an engine.
 
-use super::failure::millis;
 use super::{DockerEngine, RequestError};
 use crate::engine::Failure;
 use crate::engine::{EngineError, LaunchOrder};
@@ -8,6 +7,7 @@ use bollard::auth::DockerCredentials;
 use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt;
+use kdaemon_events::failure::limit_ms;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -83,9 +83,9 @@ fn step(info: CreateImageInfo) -> (Option<String>, Option<String>, Option<i64>) 
 fn stalled(image: &str, pull: Duration, idle: Duration, whole: bool) -> EngineError {
     let image = image.into();
     EngineError::NodeFault(if whole {
-        Failure::PullTimeout { image, limit_ms: millis(pull) }
+        Failure::PullTimeout { image, limit_ms: limit_ms(pull) }
     } else {
-        Failure::PullStalled { image, limit_ms: millis(idle) }
+        Failure::PullStalled { image, limit_ms: limit_ms(idle) }
     })
 }
 

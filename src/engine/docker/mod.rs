@@ -247,7 +247,7 @@ impl DockerEngine {
         let deadline = Instant::now() + self.limits.request;
         while self.find(identity).await?.iter().any(|left| going.iter().any(|going| going.id == left.id)) {
             if Instant::now() >= deadline {
-                let limit_ms = failure::millis(self.limits.request);
+                let limit_ms = kdaemon_events::failure::limit_ms(self.limits.request);
                 return Err(EngineError::NodeFault(Failure::StillRemoving { limit_ms }));
             }
             sleep(PAUSE).await;

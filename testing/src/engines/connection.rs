@@ -31,9 +31,7 @@ pub(super) async fn within<T>(
 }
 
 pub(super) fn no_answer(limit: Duration) -> EngineError {
-    EngineError::Unreachable(Failure::Timeout {
-        limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-    })
+    EngineError::Unreachable(Failure::timeout(limit))
 }
 
 pub(super) fn connection_lost() -> EngineError {
