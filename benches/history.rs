@@ -105,7 +105,7 @@ pub(crate) async fn write(dir: &Path, events: u64) {
             .take(left)
             .map(|event| StoredEvent::new(&event, Salt::default()).expect("an event"));
         let id = CommitId(Uuid::from_u128(u128::from(head.commits) + 1));
-        let commit = Commit { id, events: stored.collect(), answers: Vec::new() };
+        let commit = Commit { id, events: stored.collect(), idempotency: Vec::new() };
         head = store.append(&head, commit).await.expect("room on the disk");
         bar.at(head.seq.0);
     }

@@ -1,7 +1,7 @@
 //! A log as a file: how it is moved from one store to another.
 //!
 //! JSON lines. The first says what follows; each other line is one commit: its identity, the root of the tree after it, the
-//! exact text and the salt of its events (or what is left of those that were pruned), and the answers that were kept with
+//! exact text and the salt of its events (or what is left of those that were pruned), and the idempotency records of
 //! it. Importing hashes the tree, event by event, and appends commit after commit as they were: afterwards both stores hold
 //! the same log, byte for byte.
 
@@ -90,10 +90,10 @@ struct Line<'a> {
     #[serde(borrow)]
     events: Vec<&'a RawValue>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    answers: Vec<IdempotencyRecord>,
+    idempotency: Vec<IdempotencyRecord>,
 }
 
-/// Writes the log of a store as it is now. Of the answers to `Idempotency-Key`s those since `answers_since` go with it.
+/// Writes the log of a store as it is now. Of the answers to `Idempotency-Key`s those since `idempotency_since` go with it.
 /// `progress` is told the header, and again and again how many events are done.
 ///
 /// # Errors
@@ -101,10 +101,10 @@ struct Line<'a> {
 pub async fn export(
     store: &dyn Store,
     out: &mut (dyn Write + Send),
-    answers_since: DateTime<Utc>,
+    idempotency_since: DateTime<Utc>,
     progress: &mut (dyn FnMut(&Header, Seq) + Send),
 ) -> Result<Head, ArchiveError> {
-    let mut export = Export::new(store, answers_since).await?;
+    let mut export = Export::new(store, idempotency_since).await?;
     while let Some(lines) = export.lines(store).await? {
         out.write_all(&lines)?;
         progress(&export.header, export.done());
@@ -117,7 +117,7 @@ pub async fn export(
 pub struct Export {
     head: Head,
     header: Header,
-    answers: BTreeMap<Seq, Vec<IdempotencyRecord>>,
+    idempotency: BTreeMap<Seq, Vec<IdempotencyRecord>>,
     /// Behind what the next lines are; `None` before the first one.
     position: Option<RawPosition>,
     /// How many commits are done.
@@ -129,14 +129,14 @@ impl Export {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn new(store: &dyn Store, answers_since: DateTime<Utc>) -> Result<Self, StoreError> {
+    pub async fn new(store: &dyn Store, idempotency_since: DateTime<Utc>) -> Result<Self, StoreError> {
         let head = store.head().await?;
         let header = Header { kdaemon_log: FORM, commits: head.commits, events: head.seq, root: head.root };
-        let mut answers = BTreeMap::<Seq, Vec<IdempotencyRecord>>::new();
-        for answer in store.answers(answers_since, Seq(0)).await? {
-            answers.entry(answer.seq).or_default().push(answer);
+        let mut idempotency = BTreeMap::<Seq, Vec<IdempotencyRecord>>::new();
+        for record in store.idempotency_records(idempotency_since, Seq(0)).await? {
+            idempotency.entry(record.seq).or_default().push(record);
         }
-        Ok(Self { head, header, answers, position: None, commits: 0 })
+        Ok(Self { head, header, idempotency, position: None, commits: 0 })
     }
 
     /// The end of what is exported.
@@ -180,12 +180,12 @@ impl Export {
         let not_json = |error| StoreError::Damaged(format!("an event of commit {number}: {error}"));
         let events: Vec<&RawValue> = Result::map_err(raw, not_json)?;
         let (first, last) = (Seq(commit.first_seq.unsigned_abs()), Seq(commit.last_seq.unsigned_abs()));
-        let mut answers: Vec<_> =
-            self.answers.range(first..=last).flat_map(|(_, answers)| answers.clone()).collect();
-        answers.sort_by(|a, b| a.seq.cmp(&b.seq).then_with(|| a.key.cmp(&b.key)));
+        let mut idempotency: Vec<_> =
+            self.idempotency.range(first..=last).flat_map(|(_, records)| records.clone()).collect();
+        idempotency.sort_by(|a, b| a.seq.cmp(&b.seq).then_with(|| a.key.cmp(&b.key)));
         self.commits = number;
         self.position = Some(RawPosition { number: commit.number, seq: commit.last_seq });
-        Ok(line(&Line { commit: number, id, root, salts, events, answers }))
+        Ok(line(&Line { commit: number, id, root, salts, events, idempotency }))
     }
 }
 
@@ -336,7 +336,7 @@ pub async fn import(
 /// The commit of a line, which comes after `head`, and the same as verification reads it.
 fn read_commit(text: &str, head: &Head) -> Result<(Commit, RawCommit), String> {
     let line: Line<'_> = serde_json::from_str(text).map_err(|error| format!("this is no commit: {error}"))?;
-    let Line { commit: number, id, root, salts, events, answers } = line;
+    let Line { commit: number, id, root, salts, events, idempotency } = line;
     if number != head.commits + 1 || events.is_empty() || salts.len() != events.len() {
         return Err(format!("commit {} is missing", head.commits + 1));
     }
@@ -356,7 +356,7 @@ fn read_commit(text: &str, head: &Head) -> Result<(Commit, RawCommit), String> {
         nodes: None,
         unreadable: None,
     };
-    Ok((Commit { id, events: stored, answers }, raw))
+    Ok((Commit { id, events: stored, idempotency }, raw))
 }
 
 /// An event of a line.

@@ -37,8 +37,8 @@ const FEED_LIMIT: usize = 4_096;
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 /// … and the shortest interval when notifications are frequent.
 const FOLLOW_PACE: Duration = Duration::from_millis(20);
-/// Retention of the answer recorded under an `Idempotency-Key`.
-pub const ANSWERS_KEPT: TimeDelta = TimeDelta::hours(24);
+/// Retention of the records of requests with an `Idempotency-Key`.
+pub const IDEMPOTENCY_RETENTION: TimeDelta = TimeDelta::hours(24);
 
 /// The source of time and random numbers: the machine, or a simulation.
 pub trait Runtime: Send + Sync + 'static {
@@ -61,17 +61,13 @@ impl Runtime for SystemRuntime {
     }
 }
 
-/// Renders the status and the body of an answer from a decision; called for each decision of the command.
-pub type MakeAnswer = Box<dyn FnMut(&Decision) -> (u16, String) + Send>;
-
-/// An answer to record under an `Idempotency-Key`.
-pub struct Keep {
+/// The `Idempotency-Key` of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
     /// The key.
     pub key: String,
     /// A digest of the request.
     pub fingerprint: String,
-    /// Renders status and body from the decision.
-    pub answer: MakeAnswer,
 }
 
 /// A command with its context.
@@ -88,15 +84,23 @@ pub struct Submission {
     pub term: Option<Term>,
     /// The precondition, if any.
     pub precondition: Option<Precondition>,
-    /// The answer to record.
-    pub keep: Option<Keep>,
+    /// The key under which the command is recorded, so that it is carried out once.
+    pub idempotency: Option<IdempotencyKey>,
 }
 
 impl Submission {
     /// A command of an actor, without further context.
     #[must_use]
     pub fn new(command: Command, actor: Actor) -> Self {
-        Self { command, actor, request_id: None, cause: None, term: None, precondition: None, keep: None }
+        Self {
+            command,
+            actor,
+            request_id: None,
+            cause: None,
+            term: None,
+            precondition: None,
+            idempotency: None,
+        }
     }
 }
 
@@ -109,6 +113,18 @@ pub struct Outcome {
     pub cluster: Arc<Cluster>,
     /// The seq of the last event, or of the state that was already as requested.
     pub seq: Seq,
+    /// The states around the command's own events, if it has an `Idempotency-Key`: its caller and whoever repeats it are
+    /// answered from the same states.
+    pub around: Option<Arc<Around>>,
+}
+
+/// The states right before and right after the events of one command, without those of others in the same commit.
+#[derive(Debug)]
+pub struct Around {
+    /// Before.
+    pub before: Cluster,
+    /// After.
+    pub after: Cluster,
 }
 
 /// A range of the events of a commit.
@@ -137,8 +153,8 @@ pub enum SubmitError {
     /// The queue is full. Nothing was done.
     #[error("the command queue is full; retry in a moment")]
     Overloaded,
-    /// The request was answered before under the same `Idempotency-Key`; this is that answer.
-    #[error("this request was answered before")]
+    /// The request was carried out before under the same `Idempotency-Key`.
+    #[error("this request was carried out before")]
     Repeated(Box<IdempotencyRecord>),
     /// The `Idempotency-Key` was used for another request.
     #[error("this Idempotency-Key was used for another request; choose a new one")]
@@ -219,7 +235,7 @@ impl Journal {
         let (cluster, head) = fold_log(store.as_ref()).await?;
         let runtime = Arc::new(LogTime::new(runtime));
         cluster.at().into_iter().for_each(|at| runtime.reached(at));
-        let answers = store.answers(runtime.now() - ANSWERS_KEPT, Seq(0)).await?;
+        let records = store.idempotency_records(runtime.now() - IDEMPOTENCY_RETENTION, Seq(0)).await?;
         let cluster = Arc::new(cluster);
         let (state_writer, state) = watch::channel(Arc::clone(&cluster));
         let (feed, _) = broadcast::channel(FEED_LIMIT);
@@ -233,7 +249,7 @@ impl Journal {
             unsettled: None,
             is_unread: false,
             cluster,
-            answers: answers.into_iter().map(|answer| (answer.key.clone(), answer)).collect(),
+            idempotency: writer::by_key(records).collect(),
             forget_at: 1_000,
             state: state_writer,
             feed: Arc::clone(&feed),
@@ -263,13 +279,11 @@ impl Journal {
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Replaces the answer recorded under an `Idempotency-Key` by that of a caller who waited for the effect.
-    /// A repeat of the request gets the new one.
-    ///
-    /// In memory only. The store keeps the answer of the commit, which a repeat gets after a restart.
-    pub async fn amend_answer(&self, key: String, status: u16, seq: Seq, body: String) {
+    /// Records that the caller of a request with an `Idempotency-Key` waited for the effect and was answered from the
+    /// state after event `until`. A repeat of the request is answered from the same state.
+    pub async fn waited_until(&self, key: String, until: Seq) {
         // A closed journal answers no one.
-        let _ = self.queue.send(Message::Amend { key, status, seq, body }).await;
+        let _ = self.queue.send(Message::Waited { key, until }).await;
     }
 
     /// Reads the commits of other daemons, until the journal is closed. Not needed where there is no other

@@ -92,7 +92,7 @@ pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> Result<
         }
         None => {
             let store = open_existing_store(&args.store.load()?).await?;
-            let since = chrono::Utc::now() - crate::journal::ANSWERS_KEPT;
+            let since = chrono::Utc::now() - crate::journal::IDEMPOTENCY_RETENTION;
             let exported = archive::export_file(store.as_ref(), &args.file, since).await;
             store.close().await;
             let head = exported?;

@@ -8,11 +8,9 @@ use tokio::sync::oneshot;
 /// A message to the writer.
 pub(super) enum Message {
     Submit(Box<Submission>, oneshot::Sender<Result<Outcome, SubmitError>>),
-    Amend {
+    Waited {
         key: String,
-        status: u16,
-        seq: Seq,
-        body: String,
+        until: Seq,
     },
     Follow {
         /// The known number of commits.

@@ -3,7 +3,10 @@
 use super::fold::catch_up;
 use super::message::Message;
 use super::time::LogTime;
-use super::{ANSWERS_KEPT, Committed, Events, Outcome, Runtime, Submission, SubmitError, context};
+use super::{
+    Around, Committed, Events, IDEMPOTENCY_RETENTION, IdempotencyKey, Outcome, Runtime, Submission,
+    SubmitError, context,
+};
 use crate::latest as watch;
 use crate::store::{
     COMMIT_BYTES_LIMIT, COMMIT_EVENTS_LIMIT, Commit, Head, IdempotencyRecord, Store, StoreError, StoredEvent,
@@ -33,8 +36,8 @@ pub(super) struct Writer {
     /// Whether the last read of other daemons' commits failed.
     pub(super) is_unread: bool,
     pub(super) cluster: Arc<Cluster>,
-    pub(super) answers: HashMap<String, IdempotencyRecord>,
-    /// The number of answers at which old ones are dropped.
+    pub(super) idempotency: HashMap<String, IdempotencyRecord>,
+    /// The number of records at which old ones are dropped.
     pub(super) forget_at: usize,
     pub(super) state: watch::Sender<Arc<Cluster>>,
     pub(super) feed: Arc<Mutex<Option<broadcast::Sender<Arc<Committed>>>>>,
@@ -56,8 +59,8 @@ struct Pending {
     /// The events, in groups that become one commit each.
     commits: Vec<Group>,
     waiting: Vec<Waiting>,
-    /// The answers to commands without events, and after how many of the commits they are given. Such an
-    /// answer has no commit to be stored with: it is kept in memory only.
+    /// The records of commands without events, and how many of the commits must be durable before they hold. Such
+    /// a record has no commit to be stored with: it is kept in memory only.
     vain: Vec<(IdempotencyRecord, usize)>,
 }
 
@@ -65,13 +68,19 @@ struct Pending {
 struct Group {
     stored: Vec<StoredEvent>,
     bytes: usize,
-    answers: Vec<IdempotencyRecord>,
+    idempotency: Vec<IdempotencyRecord>,
+}
+
+/// The place of a command's events among all pending ones.
+struct Decided {
+    range: Range<usize>,
+    around: Option<Arc<Around>>,
 }
 
 /// A decided command, and its caller.
 struct Waiting {
     asked: Asked,
-    verdict: Result<Range<usize>, SubmitError>,
+    verdict: Result<Decided, SubmitError>,
     /// How many of the commits must be durable before the answer: a decision builds on all earlier ones.
     after: usize,
 }
@@ -105,17 +114,17 @@ impl Pending {
         decision: Decision,
         stored: Vec<StoredEvent>,
         salts: Vec<Salt>,
-        answer: Option<IdempotencyRecord>,
+        record: Option<IdempotencyRecord>,
     ) -> Range<usize> {
         let first = self.events.len();
         if stored.is_empty() {
-            self.vain.extend(answer.map(|answer| (answer, self.commits.len())));
+            self.vain.extend(record.map(|record| (record, self.commits.len())));
         } else {
             let bytes = stored.iter().map(|event| event.body.size()).sum();
             if let Some(group) = self.group_for(stored.len(), bytes) {
                 group.stored.extend(stored);
                 group.bytes += bytes;
-                group.answers.extend(answer);
+                group.idempotency.extend(record);
             }
         }
         self.touched.merge(&decision.touched);
@@ -125,9 +134,9 @@ impl Pending {
         first..self.events.len()
     }
 
-    fn answer_to(&self, key: &str) -> Option<&IdempotencyRecord> {
-        let vain = self.vain.iter().map(|(answer, _)| answer);
-        self.commits.iter().flat_map(|group| &group.answers).chain(vain).find(|answer| answer.key == key)
+    fn record_of(&self, key: &str) -> Option<&IdempotencyRecord> {
+        let vain = self.vain.iter().map(|(record, _)| record);
+        self.commits.iter().flat_map(|group| &group.idempotency).chain(vain).find(|record| record.key == key)
     }
 }
 
@@ -139,10 +148,10 @@ impl Writer {
         for message in batch {
             match message {
                 Message::Submit(submission, reply) => asked.push((submission, reply)),
-                Message::Amend { key, status, seq, body } => {
-                    // The caller was answered before it amends, so its answer is durable and recorded here.
-                    if let Some(answer) = self.answers.get_mut(&key) {
-                        *answer = IdempotencyRecord { status, seq, body, ..answer.clone() };
+                Message::Waited { key, until } => {
+                    // The caller was answered before it waited, so the record is durable and stands here.
+                    if let Some(record) = self.idempotency.get_mut(&key) {
+                        record.waited_until = Some(until);
                     }
                 }
                 Message::Follow { commits, reply } => follow.push((commits, reply)),
@@ -191,27 +200,25 @@ impl Writer {
     ///
     /// The pending state moves into the decision and back, so that parts that this batch has copied already
     /// are changed in place. Copying it for each command would take as long as the decision itself.
-    fn decide(&self, pending: &mut Pending, mut asked: Asked) {
-        let verdict = self.verdict(pending, &mut asked.0);
+    fn decide(&self, pending: &mut Pending, asked: Asked) {
+        let verdict = self.verdict(pending, &asked.0);
         let after = pending.commits.len();
         pending.waiting.push(Waiting { asked, verdict, after });
     }
 
-    fn verdict(
-        &self,
-        pending: &mut Pending,
-        submission: &mut Submission,
-    ) -> Result<Range<usize>, SubmitError> {
+    fn verdict(&self, pending: &mut Pending, submission: &Submission) -> Result<Decided, SubmitError> {
         let context = context(submission, self.runtime.as_ref(), &self.policy);
-        if let Some(keep) = &submission.keep {
-            let durable = self.answers.get(&keep.key).filter(|answer| answer.at + ANSWERS_KEPT > context.now);
-            if let Some(earlier) = durable.or_else(|| pending.answer_to(&keep.key)) {
-                let is_same = earlier.fingerprint == keep.fingerprint;
+        if let Some(IdempotencyKey { key, fingerprint }) = &submission.idempotency {
+            let durable =
+                self.idempotency.get(key).filter(|record| record.at + IDEMPOTENCY_RETENTION > context.now);
+            if let Some(earlier) = durable.or_else(|| pending.record_of(key)) {
+                let is_same = earlier.fingerprint == *fingerprint;
                 let repeated = || SubmitError::Repeated(Box::new(earlier.clone()));
                 return Err(if is_same { repeated() } else { SubmitError::KeyReused });
             }
         }
         let cluster = std::mem::take(&mut pending.cluster);
+        let before = submission.idempotency.is_some().then(|| cluster.clone());
         let decision = match decide_owned(cluster, submission.command.clone(), &context) {
             Ok(decision) => decision,
             Err(refused) => {
@@ -231,12 +238,17 @@ impl Writer {
                 return Err(SubmitError::Unavailable(error.to_string()));
             }
         };
-        let answer = submission.keep.as_mut().map(|keep| {
-            let (status, body) = (keep.answer)(&decision);
-            let (key, fingerprint) = (keep.key.clone(), keep.fingerprint.clone());
-            IdempotencyRecord { key, fingerprint, at: context.now, status, seq: decision.cluster.seq(), body }
-        });
-        Ok(pending.add(decision, stored, salts, answer))
+        let keyed = submission.idempotency.clone().zip(before);
+        let (record, around) = keyed
+            .map(|(IdempotencyKey { key, fingerprint }, before)| {
+                let around = Around { before, after: decision.cluster.clone() };
+                let (before, seq) = (around.before.seq(), around.after.seq());
+                let at = context.now;
+                let record = IdempotencyRecord { key, fingerprint, at, before, seq, waited_until: None };
+                (record, Arc::new(around))
+            })
+            .unzip();
+        Ok(Decided { range: pending.add(decision, stored, salts, record), around })
     }
 
     /// Makes pending events durable, publishes the state, and answers the callers. Returns the commands that
@@ -245,10 +257,13 @@ impl Writer {
         let Pending { cluster, touched, events, salts, commits, waiting, vain } = pending;
         let groups = commits.len();
         let (mut done, mut done_events, mut failure) = (0, 0, None);
-        for Group { stored, answers, .. } in commits {
+        for Group { stored, idempotency, .. } in commits {
             let length = stored.len();
-            let commit =
-                Commit { id: CommitId(self.runtime.random()), events: stored, answers: answers.clone() };
+            let commit = Commit {
+                id: CommitId(self.runtime.random()),
+                events: stored,
+                idempotency: idempotency.clone(),
+            };
             let these = done_events..done_events + length;
             if let Err(error) = self.append(commit, &events[these.clone()], &salts[these]).await {
                 failure = Some(error);
@@ -256,13 +271,13 @@ impl Writer {
             }
             done += 1;
             done_events += length;
-            self.answers.extend(answers.into_iter().map(|answer| (answer.key.clone(), answer)));
+            self.idempotency.extend(by_key(idempotency));
         }
         let vain = vain.into_iter().filter(|(_, after)| *after <= done);
-        self.answers.extend(vain.map(|(answer, _)| (answer.key.clone(), answer)));
+        self.idempotency.extend(by_key(vain.map(|(record, _)| record)));
         let events: Arc<[Envelope]> = events.into();
         if done == groups && groups > 0 {
-            self.forget_old_answers();
+            self.drop_old_records();
             self.publish(cluster, Arc::clone(&events), touched);
         } else if done > 0 {
             let mut cluster = Cluster::clone(&self.cluster);
@@ -289,10 +304,10 @@ impl Writer {
                     continue;
                 }
             };
-            let outcome = verdict.map(|range| {
+            let outcome = verdict.map(|Decided { range, around }| {
                 let events = Events { commit: Arc::clone(&events), range };
                 let seq = events.last().map_or(self.cluster.seq(), |envelope| envelope.seq);
-                Outcome { events, cluster: Arc::clone(&self.cluster), seq }
+                Outcome { events, cluster: Arc::clone(&self.cluster), seq, around }
             });
             let _ = asked.1.send(outcome); // the caller is gone; its command was carried out
         }
@@ -346,8 +361,11 @@ impl Writer {
         }
         let before = Cluster::clone(&self.cluster);
         let (cluster, touched, events) = catch_up(self.store.as_ref(), before, head.seq).await?;
-        let answers = self.store.answers(self.runtime.now() - ANSWERS_KEPT, self.cluster.seq()).await?;
-        self.answers.extend(answers.into_iter().map(|answer| (answer.key.clone(), answer)));
+        let records = self
+            .store
+            .idempotency_records(self.runtime.now() - IDEMPOTENCY_RETENTION, self.cluster.seq())
+            .await?;
+        self.idempotency.extend(by_key(records));
         self.head = head;
         self.publish(cluster, events.into(), touched);
         Ok(())
@@ -365,7 +383,7 @@ impl Writer {
         salts: &[Salt],
     ) -> Result<(), StoreError> {
         self.settle().await?;
-        let (id, number, answers) = (commit.id, self.head.commits + 1, commit.answers.clone());
+        let (id, number, idempotency) = (commit.id, self.head.commits + 1, commit.idempotency.clone());
         let mut outcome = self.store.append(&self.head, commit).await;
         for _ in 0..SENT_AGAIN {
             let Err(StoreError::Unavailable(_) | StoreError::Unsettled(_)) = &outcome else { break };
@@ -376,8 +394,10 @@ impl Writer {
                 break;
             }
             let stored = store_events(envelopes, salts)?;
-            outcome =
-                self.store.append(&self.head, Commit { id, events: stored, answers: answers.clone() }).await;
+            outcome = self
+                .store
+                .append(&self.head, Commit { id, events: stored, idempotency: idempotency.clone() })
+                .await;
         }
         if self.unsettled.is_some()
             && let Err(StoreError::Conflict { .. }) = &outcome
@@ -411,17 +431,23 @@ impl Writer {
         Ok(())
     }
 
-    fn forget_old_answers(&mut self) {
-        // Dropping old answers when their number has doubled is enough, because each lookup checks the age.
-        if self.answers.len() >= self.forget_at {
-            let oldest = self.runtime.now() - ANSWERS_KEPT;
-            self.answers.retain(|_, answer| answer.at > oldest);
-            self.forget_at = (self.answers.len() * 2).max(1_000);
+    fn drop_old_records(&mut self) {
+        // Dropping old records when their number has doubled is enough, because each lookup checks the age.
+        if self.idempotency.len() >= self.forget_at {
+            let oldest = self.runtime.now() - IDEMPOTENCY_RETENTION;
+            self.idempotency.retain(|_, record| record.at > oldest);
+            self.forget_at = (self.idempotency.len() * 2).max(1_000);
         }
     }
 }
 
 /// Prepares events for a store, each with its salt.
+pub(super) fn by_key(
+    records: impl IntoIterator<Item = IdempotencyRecord>,
+) -> impl Iterator<Item = (String, IdempotencyRecord)> {
+    records.into_iter().map(|record| (record.key.clone(), record))
+}
+
 fn store_events(envelopes: &[Envelope], salts: &[Salt]) -> Result<Vec<StoredEvent>, StoreError> {
     envelopes.iter().zip(salts).map(|(envelope, salt)| StoredEvent::new(envelope, *salt)).collect()
 }

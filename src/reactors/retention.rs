@@ -5,7 +5,7 @@
 //! then records and removes them. An observation with a new description of an engine is a fact, and stays.
 
 use super::ReactorContext;
-use crate::journal::ANSWERS_KEPT;
+use crate::journal::IDEMPOTENCY_RETENTION;
 use crate::store::{EventQuery, EventText, StoreError};
 use chrono::TimeDelta;
 use kdaemon_control::commands::{Command, Prune};
@@ -29,7 +29,7 @@ pub(super) async fn run(context: ReactorContext, retention: Duration) {
         if let Err(error) = sweep(&context, retention).await {
             tracing::warn!(%error, "cannot prune old observations yet");
         }
-        if let Err(error) = forget_answers(&context).await {
+        if let Err(error) = prune_idempotency(&context).await {
             tracing::warn!(%error, "cannot remove expired idempotency records yet");
         }
         sleep(period).await;
@@ -70,8 +70,14 @@ async fn sweep(context: &ReactorContext, retention: Duration) -> Result<(), Stor
 }
 
 /// Removes expired idempotency records.
-async fn forget_answers(context: &ReactorContext) -> Result<(), StoreError> {
-    while context.journal.store().forget_answers(context.journal.now() - ANSWERS_KEPT, STEP).await? > 0 {
+async fn prune_idempotency(context: &ReactorContext) -> Result<(), StoreError> {
+    while context
+        .journal
+        .store()
+        .prune_idempotency(context.journal.now() - IDEMPOTENCY_RETENTION, STEP)
+        .await?
+        > 0
+    {
         sleep(PAUSE).await;
     }
     Ok(())

@@ -4,7 +4,7 @@ use super::problem::{Problem, Sort};
 use super::resource::{answer, json};
 use super::{Answered, Api, Routes};
 use crate::archive::Export;
-use crate::journal::ANSWERS_KEPT;
+use crate::journal::IDEMPOTENCY_RETENTION;
 use crate::reactors::Rebuilt;
 use axum::body::Body;
 use axum::extract::State;
@@ -29,7 +29,7 @@ async fn export(State(api): State<Api>) -> Answered {
     let permit = Arc::clone(&api.exports)
         .try_acquire_owned()
         .map_err(|_| Problem::new(Sort::Overloaded, "another export is under way; try again later"))?;
-    let since = api.journal.now() - ANSWERS_KEPT;
+    let since = api.journal.now() - IDEMPOTENCY_RETENTION;
     let store = Arc::clone(api.journal.store());
     let export = Export::new(store.as_ref(), since).await?;
     let seq = export.head().seq;

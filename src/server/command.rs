@@ -5,9 +5,9 @@ use super::lenient::{LenientBool, LenientDuration};
 use super::problem::{Problem, Sort};
 use super::resource::{Resource, answer, etag, json};
 use super::{Api, SEQ_HEADER, guard};
-use crate::journal::{Keep, Submission, SubmitError};
+use crate::journal::{IdempotencyKey, Outcome, Submission, SubmitError};
 use crate::says::{self, Names};
-use crate::store::IdempotencyRecord;
+use crate::store::{IdempotencyRecord, StoreError};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -18,7 +18,6 @@ use kdaemon_events::{Actor, Envelope, RequestId, Seq, Subject};
 use kdaemon_projections::Cluster;
 use serde::Deserialize;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -82,14 +81,16 @@ pub(super) struct Shown {
     pub(super) tag: Option<Seq>,
 }
 
-/// Shows what became of a command. It is asked again and again while somebody waits, with newer states.
+/// Shows the effect of a command.
 pub(super) trait Show: Clone + Send + 'static {
-    /// The status when it is done.
+    /// The status of an answer when the effect is complete.
     const DONE: StatusCode;
-    /// What there is to answer on a state that includes these events.
-    fn show(&mut self, cluster: &Cluster, events: &[Envelope]) -> Shown;
-    /// The address of what was made.
-    fn location(&self, _api: &Api, _body: &str) -> Option<HeaderValue> {
+    /// Takes note of the state before the command.
+    fn before(&mut self, _cluster: &Cluster) {}
+    /// The effect on a state that includes the command's events. Called with newer states while the caller waits.
+    fn show(&self, cluster: &Cluster, events: &[Envelope]) -> Shown;
+    /// The path of the created resource, without the API's version.
+    fn location(&self, _events: &[Envelope]) -> Option<String> {
         None
     }
 }
@@ -97,90 +98,80 @@ pub(super) trait Show: Clone + Send + 'static {
 /// Looks at one thing and tells how far it has come.
 type Judge = fn(&Cluster, Uuid) -> Progress;
 
-/// Shows the row of one thing.
+/// Shows the row of one resource.
 pub(super) struct Row<R: Resource> {
     id: Uuid,
-    /// How it was last seen: what is gone is shown so.
-    last: Option<R::Row>,
+    /// The row before the command: a deleted resource is shown as it was.
+    before: Option<R::Row>,
     judge: Judge,
 }
 
 impl<R: Resource> Row<R> {
-    pub(super) fn new(cluster: &Cluster, id: Uuid, judge: Judge) -> Self {
-        Self {
-            id,
-            last: R::by_id(cluster, id).map(|item| R::row(Names::of(&[cluster]), cluster, item)),
-            judge,
-        }
-    }
-
-    fn shown(&mut self, cluster: &Cluster) -> Shown {
-        let item = R::by_id(cluster, self.id);
-        match (item, &mut self.last) {
-            (Some(item), last) => *last = Some(R::row(Names::of(&[cluster]), cluster, item)),
-            (None, Some(last)) => R::mark_deleted(last),
-            (None, None) => {}
-        }
-        Shown {
-            progress: (self.judge)(cluster, self.id),
-            body: self.last.as_ref().map(json).unwrap_or_default(),
-            tag: item.map(|item| R::seq(item)),
-        }
+    pub(super) fn new(id: Uuid, judge: Judge) -> Self {
+        Self { id, before: None, judge }
     }
 }
 
 impl<R: Resource> Clone for Row<R> {
     fn clone(&self) -> Self {
-        Self { id: self.id, last: self.last.clone(), judge: self.judge }
+        Self { id: self.id, before: self.before.clone(), judge: self.judge }
     }
 }
 
 impl<R: Resource> Show for Row<R> {
     const DONE: StatusCode = StatusCode::OK;
 
-    fn show(&mut self, cluster: &Cluster, _events: &[Envelope]) -> Shown {
-        self.shown(cluster)
+    fn before(&mut self, cluster: &Cluster) {
+        self.before = R::by_id(cluster, self.id).map(|item| R::row(Names::of(&[cluster]), cluster, item));
+    }
+
+    fn show(&self, cluster: &Cluster, _events: &[Envelope]) -> Shown {
+        let item = R::by_id(cluster, self.id);
+        let row = match item {
+            Some(item) => Some(R::row(Names::of(&[cluster]), cluster, item)),
+            None => self.before.clone().map(|mut row| {
+                R::mark_deleted(&mut row);
+                row
+            }),
+        };
+        Shown {
+            progress: (self.judge)(cluster, self.id),
+            body: row.as_ref().map(json).unwrap_or_default(),
+            tag: item.map(|item| R::seq(item)),
+        }
     }
 }
 
-/// Shows the row of what was made.
-pub(super) struct Created<R> {
-    /// What was made, once it is known.
-    id: Option<Uuid>,
-    resource: PhantomData<fn() -> R>,
-}
+/// Shows the row of a created resource.
+pub(super) struct Created<R>(PhantomData<fn() -> R>);
 
 impl<R> Created<R> {
     pub(super) fn new() -> Self {
-        Self { id: None, resource: PhantomData }
+        Self(PhantomData)
     }
 }
 
 impl<R> Clone for Created<R> {
     fn clone(&self) -> Self {
-        Self { id: self.id, resource: PhantomData }
+        Self::new()
     }
 }
 
 impl<R: Resource> Show for Created<R> {
     const DONE: StatusCode = StatusCode::CREATED;
 
-    fn show(&mut self, cluster: &Cluster, events: &[Envelope]) -> Shown {
-        let id = events.first().and_then(|envelope| envelope.event.subjects().first().copied());
-        self.id = id.map(Subject::uuid);
-        Row::<R> { id: self.id.unwrap_or_default(), last: None, judge: settled }.shown(cluster)
+    fn show(&self, cluster: &Cluster, events: &[Envelope]) -> Shown {
+        Row::<R>::new(created(events).unwrap_or_default(), settled).show(cluster, events)
     }
 
-    fn location(&self, api: &Api, body: &str) -> Option<HeaderValue> {
-        #[derive(Deserialize)]
-        struct Identified {
-            id: Uuid,
-        }
-        // When an answer is repeated, its text is all there is of it.
-        let told = || serde_json::from_str(body).ok().map(|Identified { id }| id);
-        let id = self.id.or_else(told)?;
-        HeaderValue::try_from(format!("/{}/{}/{id}", api.config.api_version, R::PLURAL)).ok()
+    fn location(&self, events: &[Envelope]) -> Option<String> {
+        created(events).map(|id| format!("{}/{id}", R::PLURAL))
     }
+}
+
+/// The resource that a command's first event is about.
+fn created(events: &[Envelope]) -> Option<Uuid> {
+    events.first()?.event.subjects().first().copied().map(Subject::uuid)
 }
 
 /// What sets nothing going is done at once.
@@ -231,7 +222,8 @@ impl Call {
     ) -> Result<Response, Problem> {
         let cluster = self.api.journal.cluster();
         let precondition = self.precondition::<R>(&cluster, id)?;
-        let show = Row::<R>::new(&cluster, id, judge);
+        let mut show = Row::<R>::new(id, judge);
+        show.before(&cluster);
         self.run(command, precondition, show, body).await
     }
 
@@ -258,59 +250,48 @@ impl Call {
             let events = events.iter().map(row).collect();
             return Ok(answer(StatusCode::OK, present.seq(), json(&DryRun { events })));
         }
-        // The answer that is kept is the answer that is given, whatever else is in the commit.
-        let (keep, kept) = self.keep(&show, body);
-        submission.keep = keep;
-        let outcome = match self.api.journal.submit(submission).await {
+        submission.idempotency = self.idempotency(body);
+        let Outcome { events, cluster, seq, around } = match self.api.journal.submit(submission).await {
             Ok(outcome) => outcome,
-            Err(SubmitError::Repeated(earlier)) => return Ok(self.repeat(&show, *earlier)),
+            Err(SubmitError::Repeated(record)) => return self.repeat(show, *record).await,
             Err(error) => return Err(Problem::not_submitted(error, &self.api.journal.cluster())),
         };
-        let kept = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let shown = kept.unwrap_or_else(|| show.show(&outcome.cluster, &outcome.events));
+        let shown = match around {
+            Some(around) => {
+                show.before(&around.before);
+                show.show(&around.after, &events)
+            }
+            None => show.show(&cluster, &events),
+        };
         match self.query.wait()? {
             Some(wait) if shown.progress != Progress::Done => {
-                let waited = self.wait(wait, outcome.seq, show.clone(), &outcome.events).await;
+                let (shown, until) = self.wait(wait, seq, &show, &events).await;
                 if let Some(key) = self.key.clone() {
-                    let (status, body) = (waited.status::<S>().as_u16(), waited.body().to_owned());
-                    self.api.journal.amend_answer(key, status, waited.seq, body).await;
+                    self.api.journal.waited_until(key, until).await;
                 }
-                Ok(waited.answer(|shown, seq| self.answer(&show, shown, seq)))
+                Ok(self.waited(&show, shown, &events, until))
             }
-            _ => Ok(self.answer(&show, shown, outcome.seq)),
+            _ => Ok(self.answer(&show, shown, &events, seq)),
         }
     }
 
-    fn keep<S: Show>(
-        &self,
-        show: &S,
-        body: Option<blake3::Hash>,
-    ) -> (Option<Keep>, Arc<Mutex<Option<Shown>>>) {
-        let kept = Arc::new(Mutex::new(None));
-        let keep = self.key.clone().map(|key| {
-            let mut fingerprint = blake3::Hasher::new();
-            fingerprint.update(self.target.as_bytes());
-            fingerprint.update(body.as_ref().map_or(&[][..], |digest| digest.as_bytes()));
-            let mut show = show.clone();
-            let tell = Arc::clone(&kept);
-            Keep {
-                key,
-                fingerprint: fingerprint.finalize().to_hex().to_string(),
-                answer: Box::new(move |decision: &Decision| {
-                    let shown = show.show(&decision.cluster, &decision.events);
-                    let answer = (status::<S>(&shown).as_u16(), shown.body.clone());
-                    *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
-                    answer
-                }),
-            }
-        });
-        (keep, kept)
+    /// The key of the request; the same key with another method, path or body is another request.
+    fn idempotency(&self, body: Option<blake3::Hash>) -> Option<IdempotencyKey> {
+        let key = self.key.clone()?;
+        let mut fingerprint = blake3::Hasher::new();
+        fingerprint.update(self.target.as_bytes());
+        fingerprint.update(body.as_ref().map_or(&[][..], |digest| digest.as_bytes()));
+        Some(IdempotencyKey { key, fingerprint: fingerprint.finalize().to_hex().to_string() })
     }
 
-    fn answer<S: Show>(&self, show: &S, shown: Shown, seq: Seq) -> Response {
-        let status = status::<S>(&shown);
-        let location =
-            (status == StatusCode::CREATED).then(|| show.location(&self.api, &shown.body)).flatten();
+    fn answer<S: Show>(&self, show: &S, shown: Shown, events: &[Envelope], seq: Seq) -> Response {
+        let status = match shown.progress {
+            Progress::Done => S::DONE,
+            Progress::Going | Progress::Failed(_) => StatusCode::ACCEPTED,
+        };
+        let path = show.location(events).filter(|_| status == StatusCode::CREATED);
+        let location = path.map(|path| format!("/{}/{path}", self.api.config.api_version));
+        let location = location.and_then(|location| HeaderValue::try_from(location).ok());
         let mut response = answer(status, seq, shown.body);
         let headers = response.headers_mut();
         headers.extend(shown.tag.and_then(etag).map(|tag| (header::ETAG, tag)));
@@ -318,25 +299,43 @@ impl Call {
         response
     }
 
-    fn repeat<S: Show>(&self, show: &S, earlier: IdempotencyRecord) -> Response {
-        let status = StatusCode::from_u16(earlier.status).unwrap_or(StatusCode::OK);
-        if status == StatusCode::CONFLICT {
-            return failed(earlier.body, earlier.seq);
-        }
-        let location =
-            (status == StatusCode::CREATED).then(|| show.location(&self.api, &earlier.body)).flatten();
-        // What is gone has no version any more.
-        let is_gone = self.target.starts_with("DELETE ") && status == StatusCode::OK;
-        let tag = seq_of(&earlier.body).filter(|_| !is_gone).and_then(etag);
-        let mut response = answer(status, earlier.seq, earlier.body);
-        let headers = response.headers_mut();
-        headers.extend(tag.map(|tag| (header::ETAG, tag)));
-        headers.extend(location.map(|location| (header::LOCATION, location)));
+    /// The answer to a caller who waited: a failed effect is a conflict.
+    fn waited<S: Show>(&self, show: &S, shown: Shown, events: &[Envelope], seq: Seq) -> Response {
+        let Progress::Failed(reason) = shown.progress else {
+            return self.answer(show, shown, events, seq);
+        };
+        let mut response = Problem::conflict(reason).into_response();
+        response.headers_mut().insert(SEQ_HEADER, HeaderValue::from(seq.0));
         response
     }
 
-    /// Waits until it is done, has failed, or the time is over.
-    async fn wait<S: Show>(&self, wait: Duration, since: Seq, mut show: S, events: &[Envelope]) -> Waited {
+    /// Answers a repeated request as the first one, from the same states.
+    async fn repeat<S: Show>(&self, mut show: S, record: IdempotencyRecord) -> Result<Response, Problem> {
+        let before = self.api.past.state(record.before).await?;
+        let events = self.events_of(&record).await?;
+        show.before(&before);
+        if let Some(until) = record.waited_until {
+            let cluster = self.api.past.state(until).await?;
+            return Ok(self.waited(&show, show.show(&cluster, &events), &events, until));
+        }
+        let after = Cluster::clone(&before).fold(&events);
+        Ok(self.answer(&show, show.show(&after, &events), &events, record.seq))
+    }
+
+    /// The events of a recorded request.
+    async fn events_of(&self, record: &IdempotencyRecord) -> Result<Vec<Envelope>, StoreError> {
+        let count = usize::try_from(record.seq.0.saturating_sub(record.before.0)).unwrap_or(usize::MAX);
+        let texts = match count {
+            0 => Vec::new(),
+            _ => self.api.journal.store().read(record.before, count).await?,
+        };
+        let events = texts.iter().map(|text| Envelope::decode(&text.json));
+        events.collect::<Result<_, _>>().map_err(|error| StoreError::Damaged(error.to_string()))
+    }
+
+    /// Waits until the effect is complete, has failed, or the time limit. Returns it with the last event of the state that
+    /// it was seen on.
+    async fn wait<S: Show>(&self, wait: Duration, since: Seq, show: &S, events: &[Envelope]) -> (Shown, Seq) {
         let deadline = tokio::time::sleep(wait);
         tokio::pin!(deadline);
         let mut states = self.api.journal.watch();
@@ -345,7 +344,7 @@ impl Call {
             let seq = cluster.seq().max(since);
             let shown = show.show(&cluster, events);
             if shown.progress != Progress::Going {
-                return Waited { shown, seq };
+                return (shown, seq);
             }
             let is_over = tokio::select! {
                 changed = states.changed() => changed.is_err(),
@@ -353,7 +352,7 @@ impl Call {
                 () = self.api.shutdown.cancelled() => true,
             };
             if is_over {
-                return Waited { shown, seq };
+                return (shown, seq);
             }
         }
     }
@@ -370,59 +369,6 @@ impl Call {
             // Only tags that no version of it ever had.
             None => Err(Problem::new(Sort::Changed, format!("its entity tag is \"{actual}\""))),
         }
-    }
-}
-
-/// What was seen last by who waited.
-struct Waited {
-    shown: Shown,
-    seq: Seq,
-}
-
-impl Waited {
-    fn status<S: Show>(&self) -> StatusCode {
-        match self.shown.progress {
-            Progress::Failed(_) => StatusCode::CONFLICT,
-            _ => status::<S>(&self.shown),
-        }
-    }
-
-    /// The body; of a failure the reason alone, for a problem also tells the request that it answers.
-    fn body(&self) -> &str {
-        match &self.shown.progress {
-            Progress::Failed(reason) => reason,
-            _ => &self.shown.body,
-        }
-    }
-
-    fn answer(self, otherwise: impl FnOnce(Shown, Seq) -> Response) -> Response {
-        match self.shown.progress {
-            Progress::Failed(reason) => failed(reason, self.seq),
-            _ => otherwise(self.shown, self.seq),
-        }
-    }
-}
-
-/// The answer about what did not become as was wanted.
-fn failed(reason: String, seq: Seq) -> Response {
-    let mut response = Problem::conflict(reason).into_response();
-    response.headers_mut().insert(SEQ_HEADER, HeaderValue::from(seq.0));
-    response
-}
-
-/// The last change of the thing whose row this is.
-fn seq_of(row: &str) -> Option<Seq> {
-    #[derive(Deserialize)]
-    struct Versioned {
-        seq: u64,
-    }
-    serde_json::from_str::<Versioned>(row).ok().map(|row| Seq(row.seq))
-}
-
-fn status<S: Show>(shown: &Shown) -> StatusCode {
-    match shown.progress {
-        Progress::Done => S::DONE,
-        Progress::Going | Progress::Failed(_) => StatusCode::ACCEPTED,
     }
 }
 

@@ -34,7 +34,7 @@ struct Moves(Strategy);
 impl Show for Moves {
     const DONE: StatusCode = StatusCode::OK;
 
-    fn show(&mut self, cluster: &Cluster, events: &[Envelope]) -> Shown {
+    fn show(&self, cluster: &Cluster, events: &[Envelope]) -> Shown {
         let planned = events.iter().find_map(|envelope| match &envelope.event {
             Event::RebalancePlanned(planned) => Some(planned),
             _ => None,

@@ -125,7 +125,7 @@ pub struct Commit {
     /// Its events; never empty.
     pub events: Vec<StoredEvent>,
     /// Answers to keep with it.
-    pub answers: Vec<IdempotencyRecord>,
+    pub idempotency: Vec<IdempotencyRecord>,
 }
 
 /// The end of a log with the right edge of its tree: what a commit is appended to.

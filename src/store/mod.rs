@@ -41,21 +41,25 @@ use uuid::Uuid;
 /// The most bytes of events that one commit holds, a single larger event excepted.
 pub const COMMIT_BYTES_LIMIT: usize = 1_000_000;
 
-/// What a request with an `Idempotency-Key` was answered; becomes durable together with its events.
+/// A request with an `Idempotency-Key` that was carried out; becomes durable together with its events.
+///
+/// A repeat is answered from the log: from the states before and after the request's own events, as the first was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdempotencyRecord {
     /// The key.
     pub key: String,
     /// A digest of the request: another request with the same key is refused.
     pub fingerprint: String,
-    /// When it was answered.
+    /// The time of the decision.
     pub at: DateTime<Utc>,
-    /// The HTTP status.
-    pub status: u16,
-    /// The seq that the answer carried.
+    /// The last event before those of the request.
+    pub before: Seq,
+    /// The last event of the request; `before` if it had none.
     pub seq: Seq,
-    /// The body, as JSON text.
-    pub body: String,
+    /// The last event of the state that was shown to a caller who waited for the effect. Kept in memory only: after a
+    /// restart a repeat gets the answer of a caller who did not wait.
+    #[serde(skip)]
+    pub waited_until: Option<Seq>,
 }
 
 /// Which daemon leads. What is in it, and for how long it holds, is for the daemons to say: a store only makes sure that

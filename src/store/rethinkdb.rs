@@ -544,12 +544,16 @@ impl TableStore for RethinkdbStore {
 
 #[async_trait]
 impl IdempotencyStore for RethinkdbStore {
-    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<IdempotencyRecord>, StoreError> {
-        document::answers(self, since, after).await
+    async fn idempotency_records(
+        &self,
+        since: DateTime<Utc>,
+        after: Seq,
+    ) -> Result<Vec<IdempotencyRecord>, StoreError> {
+        document::idempotency_records(self, since, after).await
     }
 
-    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
-        document::forget_answers(self, before, limit).await
+    async fn prune_idempotency(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        document::prune_idempotency(self, before, limit).await
     }
 }
 

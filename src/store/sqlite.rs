@@ -82,7 +82,7 @@ const SCHEMA: &str = "
         PRIMARY KEY (level, number)
     ) WITHOUT ROWID;
     CREATE TABLE cursors (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE answers (key TEXT PRIMARY KEY, at INTEGER NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE idempotency (key TEXT PRIMARY KEY, at INTEGER NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
 ";
 
 /// The store.
@@ -505,25 +505,29 @@ impl TableStore for SqliteStore {
 
 #[async_trait]
 impl IdempotencyStore for SqliteStore {
-    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<IdempotencyRecord>, StoreError> {
+    async fn idempotency_records(
+        &self,
+        since: DateTime<Utc>,
+        after: Seq,
+    ) -> Result<Vec<IdempotencyRecord>, StoreError> {
         self.read_with(move |connection| {
-            let mut statement = connection.prepare_cached("SELECT json FROM answers WHERE at >= ?1")?;
+            let mut statement = connection.prepare_cached("SELECT json FROM idempotency WHERE at >= ?1")?;
             let texts = statement.query_map([since.timestamp_micros()], |row| row.get::<_, String>(0))?;
             let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
-            let answers =
+            let records =
                 texts.iter().filter_map(|text| serde_json::from_str::<IdempotencyRecord>(text).ok());
-            Ok(answers.filter(|answer| answer.seq > after).collect())
+            Ok(records.filter(|record| record.seq > after).collect())
         })
         .await
     }
 
-    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+    async fn prune_idempotency(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
         // They are looked for beside the log, which waits for nothing but their going.
-        let old = self.read_with(move |connection| prune::old_answers(connection, before, limit)).await?;
+        let old = self.read_with(move |connection| prune::old_idempotency(connection, before, limit)).await?;
         if old.is_empty() {
             return Ok(0);
         }
-        self.write_beside(move |writer| prune::forget_answers(&mut writer.connection, &old, before)).await
+        self.write_beside(move |writer| prune::prune_idempotency(&mut writer.connection, &old, before)).await
     }
 }
 

@@ -173,13 +173,17 @@ pub trait TableStore: Send + Sync + 'static {
 #[async_trait]
 pub trait IdempotencyStore: Send + Sync + 'static {
     /// The records since a time whose events come after `after`.
-    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<IdempotencyRecord>, StoreError>;
+    async fn idempotency_records(
+        &self,
+        since: DateTime<Utc>,
+        after: Seq,
+    ) -> Result<Vec<IdempotencyRecord>, StoreError>;
 
     /// Removes at most `limit` records from before a time, and returns how many; 0 when none are left. (RethinkDB keeps them
     /// in their commits, and counts commits.)
     ///
     /// The caller repeats the call until it returns 0, with pauses: each call delays appends by a few milliseconds at most.
-    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError>;
+    async fn prune_idempotency(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError>;
 }
 
 /// How far those who follow the log have come.

@@ -47,7 +47,7 @@ struct Inner {
     /// The heads after each commit.
     commits: Vec<Head>,
     nodes: BTreeMap<NodePlace, Digest>,
-    answers: Vec<IdempotencyRecord>,
+    idempotency: Vec<IdempotencyRecord>,
     tables: BTreeMap<(Table, Uuid), String>,
     reflects: Seq,
     lease: Option<Lease>,
@@ -131,9 +131,9 @@ impl EventLog for MemoryStore {
         inner.commits.push(head);
         inner.events.extend(commit.events);
         inner.nodes.extend(nodes.into_iter().map(|node| (node.place, node.hash)));
-        for answer in commit.answers {
-            inner.answers.retain(|earlier| earlier.key != answer.key);
-            inner.answers.push(answer);
+        for record in commit.idempotency {
+            inner.idempotency.retain(|earlier| earlier.key != record.key);
+            inner.idempotency.push(record);
         }
         inner.tip = tip;
         drop(inner);
@@ -316,17 +316,21 @@ impl TableStore for MemoryStore {
 
 #[async_trait]
 impl IdempotencyStore for MemoryStore {
-    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<IdempotencyRecord>, StoreError> {
+    async fn idempotency_records(
+        &self,
+        since: DateTime<Utc>,
+        after: Seq,
+    ) -> Result<Vec<IdempotencyRecord>, StoreError> {
         let inner = self.working()?;
-        let kept = inner.answers.iter().filter(|answer| answer.at >= since && answer.seq > after);
+        let kept = inner.idempotency.iter().filter(|record| record.at >= since && record.seq > after);
         Ok(kept.cloned().collect())
     }
 
-    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+    async fn prune_idempotency(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
         let mut inner = self.working()?;
         let mut gone = 0;
-        inner.answers.retain(|answer| {
-            let goes = answer.at < before && gone < limit;
+        inner.idempotency.retain(|record| {
+            let goes = record.at < before && gone < limit;
             gone += usize::from(goes);
             !goes
         });

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use kdaemon::journal::{Journal, Keep, Outcome, Runtime, Submission, SubmitError, fold_log};
+use kdaemon::journal::{IdempotencyKey, Journal, Outcome, Runtime, Submission, SubmitError, fold_log};
 use kdaemon::store::prelude::*;
 use kdaemon::store::{
     Commit, EventQuery, EventText, Head, IdempotencyRecord, Lease, RawPage, RawPosition, RowChange, Snapshot,
     StoreError, Table,
 };
-use kdaemon_control::commands::{Command, Decision, MountNode, Policy, UpdateNode};
+use kdaemon_control::commands::{Command, MountNode, Policy, UpdateNode};
 use kdaemon_events::{Actor, ClusterId, CommitId, Digest, NodeId, NodePlace, Seq};
 use kdaemon_testing::MemoryStore;
 use std::collections::{BTreeMap, VecDeque};
@@ -209,11 +209,15 @@ impl TableStore for Faulty {
 
 #[async_trait]
 impl IdempotencyStore for Faulty {
-    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<IdempotencyRecord>, StoreError> {
-        self.inner.answers(since, after).await
+    async fn idempotency_records(
+        &self,
+        since: DateTime<Utc>,
+        after: Seq,
+    ) -> Result<Vec<IdempotencyRecord>, StoreError> {
+        self.inner.idempotency_records(since, after).await
     }
-    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
-        self.inner.forget_answers(before, limit).await
+    async fn prune_idempotency(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        self.inner.prune_idempotency(before, limit).await
     }
 }
 
@@ -320,12 +324,11 @@ async fn start(store: &Arc<Faulty>, clock: &Arc<Clock>) -> Journal {
 
 /// A command whose answer is kept under a key for a request.
 pub fn keyed(command: Command, key: Option<(&str, &str)>) -> Submission {
-    let keep = key.map(|(key, fingerprint)| Keep {
+    let idempotency = key.map(|(key, fingerprint)| IdempotencyKey {
         key: key.to_owned(),
         fingerprint: fingerprint.to_owned(),
-        answer: Box::new(|decision: &Decision| (201, format!("{} events", decision.events.len()))),
     });
-    Submission { keep, ..Submission::new(command, Actor::Anonymous) }
+    Submission { idempotency, ..Submission::new(command, Actor::Anonymous) }
 }
 
 pub fn mount(name: &str) -> Command {

@@ -220,7 +220,7 @@ fn token(seq: Seq, name: &str) -> Commit {
         event: TokenCreated { name: name.into() }.into(),
     };
     let events = vec![StoredEvent::new(&envelope, Salt::default()).unwrap()];
-    Commit { id: CommitId(Uuid::from_u128(u128::MAX - u128::from(seq.0))), events, answers: Vec::new() }
+    Commit { id: CommitId(Uuid::from_u128(u128::MAX - u128::from(seq.0))), events, idempotency: Vec::new() }
 }
 
 fn alter(event: &mut StoredEvent, change: impl FnOnce(&str) -> String) {

@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 use kdaemon::journal::{Outcome, SubmitError};
 use kdaemon::store::IdempotencyRecord;
 use kdaemon_control::commands::Command;
+use kdaemon_events::Seq;
 
 async fn send(desk: &Desk, command: Command, key: &str, request: &str) -> Result<Outcome, SubmitError> {
     desk.send_keyed(command, Some((key, request))).await.unwrap()
@@ -13,17 +14,19 @@ async fn send(desk: &Desk, command: Command, key: &str, request: &str) -> Result
 #[track_caller]
 fn repeated(outcome: Result<Outcome, SubmitError>) -> IdempotencyRecord {
     match outcome {
-        Err(SubmitError::Repeated(answer)) => *answer,
+        Err(SubmitError::Repeated(record)) => *record,
         other => panic!("not a repetition: {other:?}"),
     }
 }
 
 #[tokio::test]
-async fn repeated_request_gets_the_same_answer_and_runs_once() {
+async fn repeated_request_gets_the_same_events_and_runs_once() {
     let desk = Desk::open().await;
     let first = send(&desk, mount("a"), "k", "mount a").await.unwrap();
-    let answer = repeated(send(&desk, mount("a"), "k", "mount a").await);
-    assert_eq!((answer.status, answer.body.as_str(), answer.seq), (201, "1 events", first.seq));
+    let record = repeated(send(&desk, mount("a"), "k", "mount a").await);
+    assert_eq!((record.before, record.seq), (Seq(1), first.seq));
+    let around = first.around.unwrap();
+    assert_eq!((around.before.seq(), around.after.seq()), (Seq(1), first.seq));
     assert_eq!(desk.commits().await, 2);
     // Another key is another request.
     assert!(matches!(send(&desk, mount("a"), "l", "mount a").await, Err(SubmitError::Refused(_))));
@@ -56,7 +59,7 @@ async fn keys_expire_after_a_day() {
     repeated(send(&desk, mount("a"), "k", "mount a").await);
     desk.clock.advance(TimeDelta::seconds(1));
     send(&desk, mount("b"), "k", "mount b").await.unwrap();
-    // The new answer counts, also after a restart.
+    // The new record counts, also after a restart.
     assert!(matches!(send(&desk, mount("a"), "k", "mount a").await, Err(SubmitError::KeyReused)));
     desk.reopen().await;
     repeated(send(&desk, mount("b"), "k", "mount b").await);
@@ -92,7 +95,7 @@ async fn concurrent_repeats_run_once() {
 }
 
 #[tokio::test]
-async fn repeat_is_not_answered_before_the_first_answer_is_durable() {
+async fn repeat_is_not_answered_before_the_first_commit_is_durable() {
     let desk = Desk::open().await;
     let (gate, first) = desk.hold(mount("first")).await;
     let both = [0, 1].map(|_| desk.send_keyed(mount("a"), Some(("k", "mount a"))));
@@ -119,6 +122,7 @@ async fn request_whose_answer_was_lost_runs_once() {
     assert!(matches!(send(&desk, mount("a"), "k", "mount a").await, Err(SubmitError::Unavailable(_))));
     // The next command finds out that the append had happened.
     desk.submit(mount("b")).await.unwrap();
-    assert_eq!(repeated(send(&desk, mount("a"), "k", "mount a").await).body, "1 events");
+    let record = repeated(send(&desk, mount("a"), "k", "mount a").await);
+    assert_eq!((record.before, record.seq), (Seq(1), Seq(2)));
     desk.check().await;
 }

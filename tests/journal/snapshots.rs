@@ -85,7 +85,7 @@ async fn logged(events: u64, salt: u128) -> (Arc<Faulty>, Vec<Envelope>) {
     for events in log.chunks(1_000) {
         let events =
             events.iter().map(|envelope| StoredEvent::new(envelope, Salt::default()).unwrap()).collect();
-        let commit = Commit { id: CommitId(Uuid::new_v4()), events, answers: Vec::new() };
+        let commit = Commit { id: CommitId(Uuid::new_v4()), events, idempotency: Vec::new() };
         head = store.append(&head, commit).await.unwrap();
     }
     (store, log)

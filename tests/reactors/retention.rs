@@ -2,7 +2,7 @@
 
 use crate::reactors::harness::{World, forever};
 use chrono::{DateTime, Utc};
-use kdaemon::journal::{Keep, Submission};
+use kdaemon::journal::{IdempotencyKey, Submission};
 use kdaemon::store::prelude::*;
 use kdaemon_control::commands::{Command, CreateApplication};
 use kdaemon_events::{Actor, Seq, UpdatePolicy};
@@ -15,11 +15,7 @@ async fn idempotency_records_expire_after_a_day() {
     let mut world = World::empty().await;
     world.settings.observation_retention = Some(24 * HOUR);
     world.crash_and_restart().await;
-    let keep = Keep {
-        key: "k".to_owned(),
-        fingerprint: "create web".to_owned(),
-        answer: Box::new(|_| (200, String::new())),
-    };
+    let key = IdempotencyKey { key: "k".to_owned(), fingerprint: "create web".to_owned() };
     let command = Command::CreateApplication(CreateApplication {
         name: "web".to_owned(),
         user_id: None,
@@ -29,9 +25,10 @@ async fn idempotency_records_expire_after_a_day() {
         replicas: None,
         update_policy: UpdatePolicy::Manual,
     });
-    let submission = Submission { keep: Some(keep), ..Submission::new(command, Actor::Anonymous) };
+    let submission = Submission { idempotency: Some(key), ..Submission::new(command, Actor::Anonymous) };
     world.journal.submit(submission).await.unwrap();
-    let kept = async || world.store.answers(DateTime::<Utc>::UNIX_EPOCH, Seq(0)).await.unwrap().len();
+    let kept =
+        async || world.store.idempotency_records(DateTime::<Utc>::UNIX_EPOCH, Seq(0)).await.unwrap().len();
     tokio::time::sleep(23 * HOUR).await;
     assert_eq!(kept().await, 1, "it is given to who asks again");
     tokio::time::sleep(3 * HOUR).await;

@@ -3,7 +3,7 @@
 use crate::invariants::Checker;
 use crate::seed::Rng;
 use crate::world::{World, endpoint};
-use kdaemon::journal::{Keep, Submission, SubmitError};
+use kdaemon::journal::{IdempotencyKey, Submission, SubmitError};
 use kdaemon_control::commands::{
     Command, CreateApplication, CreateContainer, MountNode, SpecChanges, UpdateApplication, UpdateContainer,
     UpdateNode,
@@ -98,11 +98,7 @@ pub async fn ask(world: &World, rng: &mut Rng, command: Command, request: String
     let mut submission = Submission::new(command, Actor::Token { name: "person".into() });
     submission.request_id = Some(RequestId(request.clone()));
     if let Some(key) = key {
-        submission.keep = Some(Keep {
-            key: key.to_owned(),
-            fingerprint: key.to_owned(),
-            answer: Box::new(|decision| (200, decision.cluster.seq().to_string())),
-        });
+        submission.idempotency = Some(IdempotencyKey { key: key.to_owned(), fingerprint: key.to_owned() });
         world.promises.lock().unwrap().keys.entry(key.to_owned()).or_default().push(request.clone());
     }
     let answer = tokio::select! {

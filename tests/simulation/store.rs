@@ -256,11 +256,15 @@ impl TableStore for Reached {
 
 #[async_trait]
 impl IdempotencyStore for Reached {
-    async fn answers(&self, since: DateTime<Utc>, after: Seq) -> Result<Vec<IdempotencyRecord>, StoreError> {
-        self.call(self.shared.memory.answers(since, after)).await
+    async fn idempotency_records(
+        &self,
+        since: DateTime<Utc>,
+        after: Seq,
+    ) -> Result<Vec<IdempotencyRecord>, StoreError> {
+        self.call(self.shared.memory.idempotency_records(since, after)).await
     }
-    async fn forget_answers(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
-        self.call(self.shared.memory.forget_answers(before, limit)).await
+    async fn prune_idempotency(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        self.call(self.shared.memory.prune_idempotency(before, limit)).await
     }
 }
 

@@ -9,7 +9,7 @@ use kdaemon::verify::Expectation;
 use kdaemon_events::{Digest, Seq};
 use kdaemon_testing::MemoryStore;
 
-/// A log with commits of all sizes, odd texts and answers.
+/// A log with commits of all sizes, odd texts and idempotency records.
 async fn varied(store: &dyn Store) -> Head {
     let mut head = Head::default();
     for size in [1, 2, 1_000, 1, 40] {
@@ -17,11 +17,11 @@ async fn varied(store: &dyn Store) -> Head {
         events.truncate(size);
         events.resize(size, cordoned(4));
         let commit = commit(&head, events);
-        let answers = vec![IdempotencyRecord {
+        let idempotency = vec![IdempotencyRecord {
             seq: head.seq.next(),
-            ..answer(&format!("k{size}"), at(10), "{\"a\": 1}")
+            ..record(&format!("k{size}"), at(10), "{\"a\": 1}")
         }];
-        head = store.append(&head, Commit { answers, ..commit }).await.unwrap();
+        head = store.append(&head, Commit { idempotency, ..commit }).await.unwrap();
     }
     head
 }

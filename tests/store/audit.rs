@@ -262,7 +262,7 @@ async fn an_event_of_a_newer_kdaemon_is_no_damage() {
     let mut events = commit(&Head::default(), vec![token("a")]).events;
     let json = events[0].body.json().unwrap().replace("\"v\":1", "\"v\":99");
     events[0].body = Body::Kept { json, salt: Salt::default() };
-    let newer = Commit { id: CommitId(uuid::Uuid::new_v4()), events, answers: Vec::new() };
+    let newer = Commit { id: CommitId(uuid::Uuid::new_v4()), events, idempotency: Vec::new() };
     let head = store.append(&Head::default(), newer).await.unwrap();
     assert_eq!(store.verify().await.unwrap(), head);
 }

@@ -60,7 +60,7 @@ pub(crate) fn empty_store_has_nothing() {
         assert_eq!(store.head().await.unwrap(), Head::default());
         assert_eq!(store.read(Seq(0), 10).await.unwrap(), []);
         assert_eq!(store.verify().await.unwrap(), Head::default());
-        assert_eq!(store.answers(at(0), Seq(0)).await.unwrap(), []);
+        assert_eq!(store.idempotency_records(at(0), Seq(0)).await.unwrap(), []);
         assert_eq!(store.tables_reflect().await.unwrap(), Seq(0));
         assert_eq!(store.read_table(Table::Nodes).await.unwrap(), []);
         assert!(!store.describe().is_empty());
@@ -192,7 +192,7 @@ async fn varied(store: &dyn Store) {
         seq = seq.next();
         stored(seq, actor, event)
     });
-    let commit = Commit { id: CommitId(Uuid::new_v4()), events: events.collect(), answers: Vec::new() };
+    let commit = Commit { id: CommitId(Uuid::new_v4()), events: events.collect(), idempotency: Vec::new() };
     store.append(&Head::default(), commit).await.unwrap();
 }
 
@@ -309,19 +309,19 @@ pub(crate) fn filters_combine_alike_in_every_store() {
 }
 
 #[test]
-pub(crate) fn answers_are_kept_with_their_commit_and_only_with_it() {
+pub(crate) fn idempotency_records_are_durable_with_their_commit_and_only_with_it() {
     every_store(async |store| {
-        let with = |head: &Head, answers| Commit { answers, ..commit(head, vec![token("a")]) };
-        let early = answer("k1", at(10), "\"'");
-        let late = answer("k2", at(20), "{}");
+        let with = |head: &Head, idempotency| Commit { idempotency, ..commit(head, vec![token("a")]) };
+        let early = record("k1", at(10), "\"'");
+        let late = record("k2", at(20), "{}");
         let head = store
             .append(&Head::default(), with(&Head::default(), vec![early.clone(), late.clone()]))
             .await
             .unwrap();
-        let lost = with(&Head::default(), vec![answer("k3", at(30), "")]);
+        let lost = with(&Head::default(), vec![record("k3", at(30), "")]);
         assert!(store.append(&Head::default(), lost).await.is_err());
         let kept = async |since| {
-            let mut kept = store.answers(since, Seq(0)).await.unwrap();
+            let mut kept = store.idempotency_records(since, Seq(0)).await.unwrap();
             kept.sort_by(|a, b| a.key.cmp(&b.key));
             kept
         };
@@ -329,32 +329,33 @@ pub(crate) fn answers_are_kept_with_their_commit_and_only_with_it() {
         assert_eq!(kept(at(10)).await, [early, late.clone()]);
         assert_eq!(kept(at(11)).await, std::slice::from_ref(&late));
         assert_eq!(kept(at(21)).await, []);
-        // A key that is used again, long after, has its last answer.
-        let again = answer("k1", at(90_000), "again");
+        // A key that is used again, long after, has its last record.
+        let again = record("k1", at(90_000), "again");
         store.append(&head, with(&head, vec![again.clone()])).await.unwrap();
         assert_eq!(kept(at(0)).await, [again, late]);
     });
 }
 
 #[test]
-pub(crate) fn old_answers_are_forgotten_and_the_log_stays_whole() {
+pub(crate) fn old_idempotency_records_are_pruned_and_the_log_stays_whole() {
     every_store(async |store| {
         let mut head = Head::default();
         for (key, second) in [("k1", 10), ("k2", 20), ("k3", 30), ("k4", 40)] {
-            let answers = vec![answer(key, at(second), "{}")];
-            head = store.append(&head, Commit { answers, ..commit(&head, vec![token("a")]) }).await.unwrap();
+            let idempotency = vec![record(key, at(second), "{}")];
+            head =
+                store.append(&head, Commit { idempotency, ..commit(&head, vec![token("a")]) }).await.unwrap();
         }
         let keys = async || {
-            let answers = store.answers(at(0), Seq(0)).await.unwrap();
-            answers.into_iter().map(|answer| answer.key).collect::<std::collections::BTreeSet<_>>()
+            let records = store.idempotency_records(at(0), Seq(0)).await.unwrap();
+            records.into_iter().map(|record| record.key).collect::<std::collections::BTreeSet<_>>()
         };
-        assert_eq!(store.forget_answers(at(10), 10).await.unwrap(), 0);
+        assert_eq!(store.prune_idempotency(at(10), 10).await.unwrap(), 0);
         assert_eq!(keys().await.len(), 4);
         // No more than so many at a time.
-        assert_eq!(store.forget_answers(at(40), 2).await.unwrap(), 2);
+        assert_eq!(store.prune_idempotency(at(40), 2).await.unwrap(), 2);
         assert_eq!(keys().await.len(), 2);
-        assert_eq!(store.forget_answers(at(40), 2).await.unwrap(), 1);
-        assert_eq!(store.forget_answers(at(40), 2).await.unwrap(), 0);
+        assert_eq!(store.prune_idempotency(at(40), 2).await.unwrap(), 1);
+        assert_eq!(store.prune_idempotency(at(40), 2).await.unwrap(), 0);
         assert_eq!(keys().await, ["k4".to_owned()].into());
         assert_eq!(store.verify().await.unwrap(), head);
     });
@@ -382,7 +383,7 @@ pub(crate) fn last_event_until_a_time_is_found() {
         let same: Vec<_> = (34..40)
             .map(|seq| StoredEvent { seq: Seq(seq), ..stored(Seq(50), Actor::Anonymous, token("b")) })
             .collect();
-        let commit = Commit { id: CommitId(Uuid::new_v4()), events: same, answers: Vec::new() };
+        let commit = Commit { id: CommitId(Uuid::new_v4()), events: same, idempotency: Vec::new() };
         store.append(&head, commit).await.unwrap();
         assert_eq!(store.seq_at(at(50)).await.unwrap(), Seq(39));
         assert_eq!(store.seq_at(at(49)).await.unwrap(), Seq(33));
@@ -421,17 +422,17 @@ pub(crate) fn snapshots_are_stored_found_replaced_and_dropped() {
 }
 
 #[test]
-pub(crate) fn answers_are_found_by_the_events_that_they_are_for() {
+pub(crate) fn idempotency_records_are_found_by_their_events() {
     every_store(async |store| {
         let mut head = Head::default();
         for key in ["k1", "k2", "k3"] {
-            let answers = vec![IdempotencyRecord { seq: head.seq.next(), ..answer(key, at(10), "") }];
-            let commit = Commit { answers, ..commit(&head, vec![token("a")]) };
+            let idempotency = vec![IdempotencyRecord { seq: head.seq.next(), ..record(key, at(10), "") }];
+            let commit = Commit { idempotency, ..commit(&head, vec![token("a")]) };
             head = store.append(&head, commit).await.unwrap();
         }
         let keys = async |after| {
-            let answers = store.answers(at(0), Seq(after)).await.unwrap();
-            let mut keys: Vec<_> = answers.into_iter().map(|answer| answer.key).collect();
+            let records = store.idempotency_records(at(0), Seq(after)).await.unwrap();
+            let mut keys: Vec<_> = records.into_iter().map(|record| record.key).collect();
             keys.sort();
             keys
         };

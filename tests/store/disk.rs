@@ -68,7 +68,7 @@ async fn full_disk_loses_nothing_and_is_recovered_from() {
     let store = SqliteStore::open(disk.path()).unwrap();
     let mut head = fill(&store, 3).await;
     let large = |head: &_| Commit {
-        answers: vec![answer("k", at(1), "{}")],
+        idempotency: vec![record("k", at(1), "{}")],
         ..commit(head, vec![token(&"x".repeat(100_000)); 3])
     };
     let error = loop {

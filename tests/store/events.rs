@@ -72,18 +72,13 @@ pub fn commit(head: &Head, events: Vec<Event>) -> Commit {
         seq = seq.next();
         stored(seq, Actor::Anonymous, event)
     });
-    Commit { id: CommitId(Uuid::new_v4()), events: events.collect(), answers: Vec::new() }
+    Commit { id: CommitId(Uuid::new_v4()), events: events.collect(), idempotency: Vec::new() }
 }
 
-pub fn answer(key: &str, at: DateTime<Utc>, body: &str) -> IdempotencyRecord {
-    IdempotencyRecord {
-        key: key.into(),
-        fingerprint: "f".into(),
-        at,
-        status: 201,
-        seq: Seq(1),
-        body: body.into(),
-    }
+/// The record of a request of one event, the first of the log.
+pub fn record(key: &str, at: DateTime<Utc>, fingerprint: &str) -> IdempotencyRecord {
+    let fingerprint = fingerprint.into();
+    IdempotencyRecord { key: key.into(), fingerprint, at, before: Seq(0), seq: Seq(1), waited_until: None }
 }
 
 /// Appends `commits` commits of one event each.

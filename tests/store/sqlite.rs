@@ -52,15 +52,16 @@ async fn reopened_store_has_everything() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path()).unwrap();
     let head = fill(&store, 3).await;
-    let with_answer = Commit { answers: vec![answer("k", at(1), "{}")], ..commit(&head, vec![token("x")]) };
-    let head = store.append(&head, with_answer).await.unwrap();
+    let with_record =
+        Commit { idempotency: vec![record("k", at(1), "{}")], ..commit(&head, vec![token("x")]) };
+    let head = store.append(&head, with_record).await.unwrap();
     let row = RowChange { table: Table::Nodes, id: Uuid::from_u128(1), json: Some("{}".into()) };
     store.write_rows(head.seq, vec![row]).await.unwrap();
     store.close().await;
     let store = SqliteStore::open(folder.path()).unwrap();
     assert_eq!(store.head().await.unwrap(), head);
     assert_eq!(store.verify().await.unwrap(), head);
-    assert_eq!(store.answers(at(0), Seq(0)).await.unwrap(), [answer("k", at(1), "{}")]);
+    assert_eq!(store.idempotency_records(at(0), Seq(0)).await.unwrap(), [record("k", at(1), "{}")]);
     assert_eq!(store.tables_reflect().await.unwrap(), head.seq);
     assert_eq!(store.read_table(Table::Nodes).await.unwrap().len(), 1);
     let head = store.append(&head, commit(&head, vec![token("y")])).await.unwrap();

@@ -13,8 +13,8 @@ use reql::{Command, func, r};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The index of the commits that carry answers, by the time of the last of them: others are not in it.
-pub(super) const ANSWERED: &str = "answered_at";
+/// The index of the commits that carry idempotency records, by the time of the last of them.
+pub(super) const ANSWERED: &str = "idempotency_at";
 
 /// A stored subtree in a document: level, number, root.
 pub(super) type NodeEntry = (u32, u64, Digest);
@@ -59,9 +59,9 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     nodes: Vec<NodeEntry>,
     #[serde(skip_serializing_if = "<[IdempotencyRecord]>::is_empty")]
-    answers: &'a [IdempotencyRecord],
+    idempotency: &'a [IdempotencyRecord],
     #[serde(skip_serializing_if = "Option::is_none")]
-    answered_at: Option<i64>,
+    idempotency_at: Option<i64>,
 }
 
 /// The document of a commit. It is sent as text inside `r.json`: built of terms it takes twice as long.
@@ -89,8 +89,8 @@ pub(super) fn document(
         texts: commit.events.iter().map(left).collect(),
         salts: commit.events.iter().map(salt).collect(),
         nodes: nodes.iter().map(|node| (node.place.level, node.place.number, node.hash)).collect(),
-        answers: &commit.answers,
-        answered_at: commit.answers.iter().map(|answer| answer.at.timestamp_micros()).max(),
+        idempotency: &commit.idempotency,
+        idempotency_at: commit.idempotency.iter().map(|record| record.at.timestamp_micros()).max(),
     };
     Ok(r.json(r.expr(serde_json::to_string(&document).map_err(unfit)?)))
 }
@@ -166,7 +166,7 @@ impl Numbered for Recorded {
 struct Answered {
     id: u64,
     #[serde(default)]
-    answers: Vec<IdempotencyRecord>,
+    idempotency: Vec<IdempotencyRecord>,
 }
 
 impl Numbered for Answered {
@@ -174,12 +174,12 @@ impl Numbered for Answered {
         self.id
     }
     fn bytes(&self) -> usize {
-        100 + self.answers.iter().map(|answer| answer.body.len()).sum::<usize>()
+        100 + self.idempotency.iter().map(|record| 150 + record.key.len()).sum::<usize>()
     }
 }
 
 /// The answers kept since a time with events after `after`. Of a key that was used again the last one.
-pub(super) async fn answers(
+pub(super) async fn idempotency_records(
     store: &RethinkdbStore,
     since: DateTime<Utc>,
     after: Seq,
@@ -190,19 +190,19 @@ pub(super) async fn answers(
         // Years from now: no daemon's clock is that wrong.
         let until = i64::try_from(BEYOND).unwrap_or(i64::MAX);
         let query = r.table(EVENTS).between(r.args((since.timestamp_micros(), until, options)));
-        commits = store.read_rows(query.pluck(r.expr(["id", "answers"]))).await?;
+        commits = store.read_rows(query.pluck(r.expr(["id", "idempotency"]))).await?;
         commits.sort_by_key(Numbered::number);
     } else if let Some(number) = store.commit_of(after.next()).await? {
         let keep = |commit| {
             commits.push(commit);
             Ok(true)
         };
-        store.scan(number, &["id", "answers"], keep).await?;
+        store.scan(number, &["id", "idempotency"], keep).await?;
     }
     let mut kept = std::collections::BTreeMap::new();
-    for answer in commits.into_iter().flat_map(|commit| commit.answers) {
-        if answer.at >= since && answer.seq > after {
-            kept.insert(answer.key.clone(), answer);
+    for record in commits.into_iter().flat_map(|commit| commit.idempotency) {
+        if record.at >= since && record.seq > after {
+            kept.insert(record.key.clone(), record);
         }
     }
     Ok(kept.into_values().collect())
@@ -210,14 +210,14 @@ pub(super) async fn answers(
 
 /// Takes the answers out of some commits whose answers were all kept before a time; answers how many those are. The Merkle tree
 /// does not cover them.
-pub(super) async fn forget_answers(
+pub(super) async fn prune_idempotency(
     store: &RethinkdbStore,
     before: DateTime<Utc>,
     limit: usize,
 ) -> Result<usize, StoreError> {
     let old = between::Options::new().index(ANSWERED);
     let old = r.table(EVENTS).between(r.args((0, before.timestamp_micros(), old)));
-    let forget = func!(|commit| commit.without(r.expr(["answers", "answered_at"])));
+    let forget = func!(|commit| commit.without(r.expr(["idempotency", "idempotency_at"])));
     let done = write(&store.pool, old.limit(r.expr(limit)).replace(forget)).await?;
     Ok(usize::try_from(done.replaced).unwrap_or(limit))
 }

@@ -48,11 +48,11 @@ fn insert(
             .prepare_cached("INSERT INTO tree (level, number, hash) VALUES (?1, ?2, ?3)")?
             .execute(params![place.level, i64::try_from(place.number).unwrap_or(i64::MAX), hash.0])?;
     }
-    let mut answer =
-        connection.prepare_cached("INSERT OR REPLACE INTO answers (key, at, json) VALUES (?1, ?2, ?3)")?;
-    for kept in &commit.answers {
-        let json = serde_json::to_string(kept).unwrap_or_default();
-        answer.execute(params![kept.key, kept.at.timestamp_micros(), json])?;
+    let mut insert = connection
+        .prepare_cached("INSERT OR REPLACE INTO idempotency (key, at, json) VALUES (?1, ?2, ?3)")?;
+    for record in &commit.idempotency {
+        let json = serde_json::to_string(record).unwrap_or_default();
+        insert.execute(params![record.key, record.at.timestamp_micros(), json])?;
     }
     connection
         .prepare_cached(

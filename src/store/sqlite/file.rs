@@ -54,7 +54,7 @@ const TABLES: [(&str, &str); 6] = [
     ("pruned", "seq, kind, at, actor, content"),
     ("tree", "level, number, hash"),
     ("cursors", "name, seq"),
-    ("answers", "key, at, json"),
+    ("idempotency", "key, at, json"),
 ];
 
 /// Copies the rows of a log into a new one of our own schema, in a file that is empty: whatever else the file has that they

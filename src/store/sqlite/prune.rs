@@ -54,19 +54,19 @@ pub(super) fn pruned(connection: &Connection, first: Seq, last: Seq) -> Result<u
 }
 
 /// The keys of at most `limit` answers that were kept before a time.
-pub(super) fn old_answers(
+pub(super) fn old_idempotency(
     connection: &Connection,
     before: DateTime<Utc>,
     limit: usize,
 ) -> Result<Vec<String>, rusqlite::Error> {
-    let mut find = connection.prepare_cached("SELECT key FROM answers WHERE at < ?1 LIMIT ?2")?;
+    let mut find = connection.prepare_cached("SELECT key FROM idempotency WHERE at < ?1 LIMIT ?2")?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     find.query_map([before.timestamp_micros(), limit], |row| row.get(0))?.collect()
 }
 
 /// Removes the answers under these keys that were kept before a time, in one transaction; answers how many. A key may have
 /// been used again since it was found.
-pub(super) fn forget_answers(
+pub(super) fn prune_idempotency(
     connection: &mut Connection,
     keys: &[String],
     before: DateTime<Utc>,
@@ -74,7 +74,7 @@ pub(super) fn forget_answers(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut gone = 0;
     {
-        let mut forget = transaction.prepare_cached("DELETE FROM answers WHERE key = ?1 AND at < ?2")?;
+        let mut forget = transaction.prepare_cached("DELETE FROM idempotency WHERE key = ?1 AND at < ?2")?;
         for key in keys {
             gone += forget.execute(params![key, before.timestamp_micros()])?;
         }
