@@ -11,6 +11,7 @@ use kdaemon::daemon;
 use kdaemon::journal::{SNAPSHOT_INTERVAL, fold_log, fold_whole_log};
 use kdaemon::store::prelude::*;
 use kdaemon::store::{Commit, Head, SqliteStore, StoredEvent};
+use kdaemon::verify::VerifyLog as _;
 use kdaemon_events::application::ApplicationCreated;
 use kdaemon_events::cluster::ClusterCreated;
 use kdaemon_events::container::{

@@ -6,6 +6,7 @@
 
 mod fold;
 mod message;
+mod pending;
 mod queue;
 mod snapshots;
 mod time;
@@ -113,12 +114,12 @@ pub struct Outcome {
     pub cluster: Arc<Cluster>,
     /// The seq of the last event, or of the state that was already as requested.
     pub seq: Seq,
-    /// The states around the command's own events, if it has an `Idempotency-Key`: its caller and whoever repeats it are
+    /// The states around the command's own events, if it has an `Idempotency-Key`: the first request and its repeats are
     /// answered from the same states.
     pub around: Option<Arc<Around>>,
 }
 
-/// The states right before and right after the events of one command, without those of others in the same commit.
+/// The states right before and right after the events of one command, whatever else is in the same commit.
 #[derive(Debug)]
 pub struct Around {
     /// Before.

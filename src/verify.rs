@@ -1,13 +1,14 @@
 //! Verification: whether the log is as it was written. The Merkle tree is hashed again from the first event on, and what
 //! stands next to the events is compared with the events themselves.
 //!
-//! [`Verifier`] checks one commit after another and uses nothing that the daemon believes; [`audit`] reads a store for
+//! [`Verifier`] checks one commit after another and uses nothing that the daemon believes; [`verify_log`] reads a store for
 //! it, page by page, so that nothing is held up and the caller may go away at any time.
 
 use crate::store::{
     Body, Gist, Head, IndexKey, IndexSum, Indexed, RawColumns, RawCommit, RawEvent, RawLog, RawNode, RawPage,
     RawPosition, StoreError,
 };
+use async_trait::async_trait;
 use kdaemon_events::{CommitId, Digest, Envelope, Event, Frontier, Node, Seq};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +17,7 @@ use std::str::FromStr;
 
 /// What an audit found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Audit {
+pub struct Verification {
     /// Whether everything fits.
     pub ok: bool,
     /// How many events were found to be as they were written.
@@ -24,7 +25,7 @@ pub struct Audit {
     /// In how many commits.
     pub commits: u64,
     /// The last of them. Kept elsewhere, it proves later that nothing up to it was altered or cut off.
-    pub head: AuditHead,
+    pub head: VerifiedHead,
     /// The first commit that does not fit.
     pub first_bad: Option<BadCommit>,
     /// What does not fit, when it is no single commit: the expectation, or what is derived from the log.
@@ -33,7 +34,7 @@ pub struct Audit {
 
 /// A point of the log that was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AuditHead {
+pub struct VerifiedHead {
     /// The last event of a commit, which is also the size of the tree.
     pub seq: Seq,
     /// The root of the Merkle tree over all events up to there.
@@ -53,7 +54,7 @@ pub struct BadCommit {
     pub detail: String,
 }
 
-impl Audit {
+impl Verification {
     /// What does not fit, in one line; `None` when all fits.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
@@ -321,7 +322,7 @@ impl Verifier {
 
     /// What was found, at the end of the log or where it first did not fit.
     #[must_use]
-    pub fn verdict(&self, first_bad: Option<BadCommit>) -> Audit {
+    pub fn verdict(&self, first_bad: Option<BadCommit>) -> Verification {
         let mut detail = self.contradiction.clone();
         if let Some((first, last)) = self.pruned.0.first_key_value().filter(|_| first_bad.is_none()) {
             detail = Some(format!(
@@ -335,11 +336,11 @@ impl Verifier {
                 expected.seq
             ));
         }
-        Audit {
+        Verification {
             ok: first_bad.is_none() && detail.is_none(),
             events: self.head.seq.0,
             commits: self.head.commits,
-            head: AuditHead { seq: self.head.seq, root: self.head.root },
+            head: VerifiedHead { seq: self.head.seq, root: self.head.root },
             first_bad,
             detail,
         }
@@ -369,16 +370,35 @@ fn compare_nodes(stored: &[RawNode], expected: &[Node]) -> Result<(), String> {
     }
 }
 
+/// Verification as a method of every log.
+#[async_trait]
+pub trait VerifyLog: RawLog {
+    /// Verifies the whole log: [`verify_log`] in short.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] names the first commit that does not fit.
+    async fn verify(&self) -> Result<Head, StoreError> {
+        let head = self.head().await?;
+        let found = verify_log(self, None, drop).await?;
+        match found.trouble() {
+            Some(trouble) => Err(StoreError::Damaged(trouble)),
+            None => Ok(Head { seq: found.head.seq, commits: found.commits, root: found.head.root, ..head }),
+        }
+    }
+}
+
+impl<S: RawLog + ?Sized> VerifyLog for S {}
+
 /// Verifies a store's whole log, up to what was appended last when it comes there. `progress` receives the last event
 /// that was checked after each page. Dropping the future ends it at the next page.
 ///
 /// # Errors
 /// When the log cannot be read. That it does not fit is an answer and no error.
-pub async fn audit<S: RawLog + ?Sized>(
+pub async fn verify_log<S: RawLog + ?Sized>(
     store: &S,
     expectation: Option<Expectation>,
     mut progress: impl FnMut(Seq) + Send,
-) -> Result<Audit, StoreError> {
+) -> Result<Verification, StoreError> {
     let mut verifier = Verifier::new(expectation);
     verifier.indexed_until = store.indexed().await?;
     let (key, until) = (verifier.index_key.clone(), verifier.indexed_until);

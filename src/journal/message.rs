@@ -1,5 +1,6 @@
 //! Messages from the journal's handles to the writer.
 
+use super::pending::Asked;
 use super::{Outcome, Submission, SubmitError};
 use crate::store::Head;
 use kdaemon_events::Seq;
@@ -18,4 +19,14 @@ pub(super) enum Message {
         reply: oneshot::Sender<Head>,
     },
     Close(oneshot::Sender<()>),
+}
+
+impl Message {
+    /// The command with its caller; `None` for other messages.
+    pub(super) fn into_command(self) -> Option<Asked> {
+        match self {
+            Self::Submit(submission, reply) => Some((submission, reply)),
+            Self::Waited { .. } | Self::Follow { .. } | Self::Close(_) => None,
+        }
+    }
 }

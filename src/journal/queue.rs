@@ -7,15 +7,13 @@
 //! With many concurrent callers, the threads that answer them must not wait for the disk.
 
 use super::message::Message;
-use super::writer::Writer;
+use super::writer::{Work, Writer};
 use super::{SubmitError, closed, is_one_thread};
 use crate::store::StoreError;
 use futures_util::FutureExt as _;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
 use tokio::sync::{Semaphore, TryAcquireError, mpsc};
 
 /// The most queued messages. Further ones are refused (clients) or wait for a place (reactors).
@@ -30,7 +28,7 @@ pub(super) struct Queue {
     room: Semaphore,
     /// The journal's own thread. `None` in a single-threaded runtime (tests, the simulation), where a task
     /// does the work, so that the order of events does not depend on the machine's speed.
-    thread: Option<mpsc::UnboundedSender<Work>>,
+    thread: Option<mpsc::UnboundedSender<Job>>,
 }
 
 struct Inner {
@@ -49,8 +47,21 @@ enum Place {
     Closed,
 }
 
-/// Handling the queued messages.
-type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A run of the writer: first what an inline write has left, then the queued messages.
+struct Job {
+    queue: Arc<Queue>,
+    writer: Box<Writer>,
+    left: Option<Work>,
+}
+
+impl Job {
+    async fn run(self) {
+        let Self { queue, writer, left } = self;
+        if AssertUnwindSafe(queue.work(writer, left)).catch_unwind().await.is_err() {
+            abort();
+        }
+    }
+}
 
 impl Queue {
     pub(super) fn new(writer: Writer) -> Result<Self, StoreError> {
@@ -96,42 +107,48 @@ impl Queue {
         drop(inner);
         match found {
             Place::Here(writer) if is_alone => self.write_in_place(writer),
-            Place::Here(writer) => self.write_in_thread(writer),
+            Place::Here(writer) => self.write_in_thread(writer, None),
             Place::Away | Place::Closed => {}
         }
         Ok(())
     }
 
-    /// Runs the writer in place, as far as it waits for nothing but the disk; the rest becomes a task, which
-    /// does not depend on the caller.
+    /// Runs the writer in the caller's thread. What waits for more than the disk, and what arrives meanwhile, is
+    /// done in the journal's own thread: this one may belong to a caller that was answered just now.
     fn write_in_place(self: &Arc<Self>, writer: Box<Writer>) {
-        let mut work = or_abort(Arc::clone(self).work(writer, true));
-        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            tokio::spawn(work);
-        }
+        or_abort(|| {
+            let Some((mut writer, batch)) = self.take_or_rest(writer) else { return };
+            self.note_size(batch.len());
+            if let Err(left) = writer.handle_inline(batch) {
+                self.write_in_thread(writer, Some(left));
+            } else if let Some(writer) = self.rest(writer) {
+                self.write_in_thread(writer, None);
+            }
+        });
     }
 
     /// Runs the writer in the journal's own thread.
-    fn write_in_thread(self: &Arc<Self>, writer: Box<Writer>) {
-        let work = or_abort(Arc::clone(self).work(writer, false));
+    fn write_in_thread(self: &Arc<Self>, writer: Box<Writer>, left: Option<Work>) {
+        let job = Job { queue: Arc::clone(self), writer, left };
         match &self.thread {
-            // The thread takes work while this queue exists.
-            Some(thread) => drop(thread.send(work)),
-            None => drop(tokio::spawn(work)),
+            // The thread takes jobs while this queue exists.
+            Some(thread) => drop(thread.send(job)),
+            None => drop(tokio::spawn(job.run())),
         }
     }
 
-    async fn work(self: Arc<Self>, mut writer: Box<Writer>, is_alone: bool) {
+    async fn work(self: Arc<Self>, mut writer: Box<Writer>, left: Option<Work>) {
+        if let Some(left) = left
+            && writer.resume(left).await
+        {
+            return self.close(writer);
+        }
         while let Some(found) = self.take_or_rest(writer) {
             let mut batch;
             (writer, batch) = found;
             self.gather(&mut batch).await;
             if writer.handle(batch).await {
                 return self.close(writer);
-            }
-            if is_alone && self.waiting() > 0 {
-                // The thread may belong to the caller that was answered just now.
-                return self.write_in_thread(writer);
             }
         }
     }
@@ -147,7 +164,23 @@ impl Queue {
             tokio::task::yield_now().await;
             self.take(&mut self.lock(), batch);
         }
-        self.lock().expected = batch.len().max(expected - expected.div_ceil(8));
+        self.note_size(batch.len());
+    }
+
+    /// Notes the size of a batch.
+    fn note_size(&self, size: usize) {
+        let mut inner = self.lock();
+        inner.expected = size.max(inner.expected - inner.expected.div_ceil(8));
+    }
+
+    /// Leaves the writer here for the next caller, unless there are messages.
+    fn rest(&self, writer: Box<Writer>) -> Option<Box<Writer>> {
+        let mut inner = self.lock();
+        if !inner.messages.is_empty() {
+            return Some(writer);
+        }
+        inner.writer = Place::Here(writer);
+        None
     }
 
     /// The queued messages with the writer to handle them; if there are none, the writer stays here for the
@@ -181,27 +214,28 @@ impl Queue {
     }
 }
 
+fn or_abort(work: impl FnOnce()) {
+    if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+        abort();
+    }
+}
+
 /// A daemon that can no longer record anything must not continue; its next start begins with the durable log.
-fn or_abort(work: impl Future<Output = ()> + Send + 'static) -> Work {
-    let work = AssertUnwindSafe(work).catch_unwind();
-    Box::pin(async {
-        if work.await.is_err() {
-            tracing::error!("the journal's writer panicked; the daemon exits");
-            std::process::abort();
-        }
-    })
+fn abort() {
+    tracing::error!("the journal's writer panicked; the daemon exits");
+    std::process::abort();
 }
 
 /// Starts the journal's own thread, which ends with the queue.
-fn start_thread() -> Result<mpsc::UnboundedSender<Work>, StoreError> {
+fn start_thread() -> Result<mpsc::UnboundedSender<Job>, StoreError> {
     let failed =
         |error: std::io::Error| StoreError::Unavailable(format!("no thread for the journal: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let (sender, mut given) = mpsc::unbounded_channel::<Work>();
+    let (sender, mut given) = mpsc::unbounded_channel::<Job>();
     let run = move || {
         runtime.block_on(async {
-            while let Some(work) = given.recv().await {
-                work.await;
+            while let Some(job) = given.recv().await {
+                job.run().await;
             }
         });
     };

@@ -2,22 +2,20 @@
 
 use super::fold::catch_up;
 use super::message::Message;
+use super::pending::{Asked, Decided, Pending, Waiting, store_events};
 use super::time::LogTime;
 use super::{
     Around, Committed, Events, IDEMPOTENCY_RETENTION, IdempotencyKey, Outcome, Runtime, Submission,
     SubmitError, context,
 };
 use crate::latest as watch;
-use crate::store::{
-    COMMIT_BYTES_LIMIT, COMMIT_EVENTS_LIMIT, Commit, Head, IdempotencyRecord, Store, StoreError, StoredEvent,
-};
-use kdaemon_control::commands::{Decision, Policy, decide_owned};
+use crate::store::{Head, IdempotencyRecord, Store, StoreError};
+use kdaemon_control::commands::{Policy, decide_owned};
 use kdaemon_events::{CommitId, Envelope, Salt};
 use kdaemon_projections::{Cluster, Touched};
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 
 /// The most commits decided ahead of being written.
 const COMMITS_LIMIT: usize = 4;
@@ -44,103 +42,69 @@ pub(super) struct Writer {
     pub(super) trouble: watch::Sender<Option<String>>,
 }
 
-type Reply = oneshot::Sender<Result<Outcome, SubmitError>>;
-/// A command to be decided, and its caller.
-type Asked = (Box<Submission>, Reply);
+/// Work that an inline write leaves for the journal's own thread.
+pub(super) enum Work {
+    /// Messages that were not handled yet.
+    Messages(Vec<Message>),
+    /// An append that failed, and the commands that come after it.
+    Failed { pending: Box<Pending>, id: CommitId, error: StoreError, rest: Vec<Asked> },
+}
 
-/// Decided events that are not durable yet.
-struct Pending {
-    /// The state that they lead to.
-    cluster: Cluster,
-    touched: Touched,
-    events: Vec<Envelope>,
-    /// The salt of each event.
-    salts: Vec<Salt>,
-    /// The events, in groups that become one commit each.
-    commits: Vec<Group>,
+/// Decided commands whose callers are not answered yet.
+struct Unanswered {
+    events: Arc<[Envelope]>,
     waiting: Vec<Waiting>,
-    /// The records of commands without events, and how many of the commits must be durable before they hold. Such
-    /// a record has no commit to be stored with: it is kept in memory only.
-    vain: Vec<(IdempotencyRecord, usize)>,
-}
-
-#[derive(Default)]
-struct Group {
-    stored: Vec<StoredEvent>,
-    bytes: usize,
-    idempotency: Vec<IdempotencyRecord>,
-}
-
-/// The place of a command's events among all pending ones.
-struct Decided {
-    range: Range<usize>,
-    around: Option<Arc<Around>>,
-}
-
-/// A decided command, and its caller.
-struct Waiting {
-    asked: Asked,
-    verdict: Result<Decided, SubmitError>,
-    /// How many of the commits must be durable before the answer: a decision builds on all earlier ones.
-    after: usize,
-}
-
-impl Pending {
-    fn on(cluster: &Cluster) -> Self {
-        Self {
-            cluster: cluster.clone(),
-            touched: Touched::default(),
-            events: Vec::new(),
-            salts: Vec::new(),
-            commits: Vec::new(),
-            waiting: Vec::new(),
-            vain: Vec::new(),
-        }
-    }
-
-    /// The group that has room for this many more events and bytes.
-    fn group_for(&mut self, events: usize, bytes: usize) -> Option<&mut Group> {
-        let fits = self.commits.last().is_some_and(|last| {
-            last.stored.len() + events <= COMMIT_EVENTS_LIMIT && last.bytes + bytes <= COMMIT_BYTES_LIMIT
-        });
-        if !fits {
-            self.commits.push(Group::default());
-        }
-        self.commits.last_mut()
-    }
-
-    fn add(
-        &mut self,
-        decision: Decision,
-        stored: Vec<StoredEvent>,
-        salts: Vec<Salt>,
-        record: Option<IdempotencyRecord>,
-    ) -> Range<usize> {
-        let first = self.events.len();
-        if stored.is_empty() {
-            self.vain.extend(record.map(|record| (record, self.commits.len())));
-        } else {
-            let bytes = stored.iter().map(|event| event.body.size()).sum();
-            if let Some(group) = self.group_for(stored.len(), bytes) {
-                group.stored.extend(stored);
-                group.bytes += bytes;
-                group.idempotency.extend(record);
-            }
-        }
-        self.touched.merge(&decision.touched);
-        self.events.extend(decision.events);
-        self.salts.extend(salts);
-        self.cluster = decision.cluster;
-        first..self.events.len()
-    }
-
-    fn record_of(&self, key: &str) -> Option<&IdempotencyRecord> {
-        let vain = self.vain.iter().map(|(record, _)| record);
-        self.commits.iter().flat_map(|group| &group.idempotency).chain(vain).find(|record| record.key == key)
-    }
+    /// How many of the commits are durable …
+    durable: usize,
+    /// … and how many there are.
+    groups: usize,
 }
 
 impl Writer {
+    /// Carries out commands in the caller's thread: the store writes there and waits for nothing but the disk.
+    ///
+    /// # Errors
+    /// What is left to do in the journal's own thread: other messages, other kinds of stores, and appends that
+    /// went wrong.
+    pub(super) fn handle_inline(&mut self, batch: Vec<Message>) -> Result<(), Work> {
+        let store = Arc::clone(&self.store);
+        let Some(log) = store.inline() else { return Err(Work::Messages(batch)) };
+        let is_command = |message: &Message| matches!(message, Message::Submit(..));
+        if self.unsettled.is_some() || !batch.iter().all(is_command) {
+            return Err(Work::Messages(batch));
+        }
+        let mut asked: Vec<_> = batch.into_iter().filter_map(Message::into_command).collect();
+        while !asked.is_empty() {
+            let (mut pending, rest) = self.decide_all(asked);
+            let mut id = CommitId(self.runtime.random());
+            while let Some(commit) = pending.next_commit(id) {
+                match log.append_inline(&self.head, commit) {
+                    Ok(head) => self.head = head,
+                    Err(error) => return Err(Work::Failed { pending: Box::new(pending), id, error, rest }),
+                }
+                pending.advance();
+                id = CommitId(self.runtime.random());
+            }
+            let unanswered = self.publish_durable(pending);
+            self.answer(unanswered, None);
+            asked = rest;
+        }
+        Ok(())
+    }
+
+    /// Carries out what was left over by [`Self::handle_inline`]. Returns whether the journal has to be closed
+    /// after it.
+    pub(super) async fn resume(&mut self, work: Work) -> bool {
+        match work {
+            Work::Messages(batch) => self.handle(batch).await,
+            Work::Failed { pending, id, error, rest } => {
+                let again = self.commit(*pending, Some((id, error))).await;
+                self.carry_out(again.into_iter().chain(rest).collect()).await;
+                false
+            }
+        }
+    }
+
     /// Handles messages. Returns whether the journal has to be closed after them.
     pub(super) async fn handle(&mut self, batch: Vec<Message>) -> bool {
         let (mut close, mut follow) = (None, Vec::new());
@@ -178,15 +142,8 @@ impl Writer {
     async fn carry_out(&mut self, mut asked: Vec<Asked>) {
         let mut conflicts = 0;
         while !asked.is_empty() && conflicts <= CONFLICTS_LIMIT {
-            let mut pending = Pending::on(&self.cluster);
-            let mut rest = asked.into_iter();
-            for command in rest.by_ref() {
-                self.decide(&mut pending, command);
-                if pending.commits.len() >= COMMITS_LIMIT {
-                    break;
-                }
-            }
-            let again = self.commit(pending).await;
+            let (pending, rest) = self.decide_all(asked);
+            let again = self.commit(pending, None).await;
             conflicts = if again.is_empty() { 0 } else { conflicts + 1 };
             asked = again.into_iter().chain(rest).collect();
         }
@@ -196,13 +153,27 @@ impl Writer {
         }
     }
 
+    /// Decides commands one after another on the state, until their events fill some commits. Returns the
+    /// commands that are left, too.
+    fn decide_all(&self, asked: Vec<Asked>) -> (Pending, Vec<Asked>) {
+        let mut pending = Pending::on(&self.cluster);
+        let mut rest = asked.into_iter();
+        for command in rest.by_ref() {
+            self.decide(&mut pending, command);
+            if pending.groups() >= COMMITS_LIMIT {
+                break;
+            }
+        }
+        (pending, rest.collect())
+    }
+
     /// Decides a command on the pending state.
     ///
     /// The pending state moves into the decision and back, so that parts that this batch has copied already
     /// are changed in place. Copying it for each command would take as long as the decision itself.
     fn decide(&self, pending: &mut Pending, asked: Asked) {
         let verdict = self.verdict(pending, &asked.0);
-        let after = pending.commits.len();
+        let after = pending.groups();
         pending.waiting.push(Waiting { asked, verdict, after });
     }
 
@@ -252,43 +223,52 @@ impl Writer {
     }
 
     /// Makes pending events durable, publishes the state, and answers the callers. Returns the commands that
-    /// have to be decided again because another daemon's commit came first.
-    async fn commit(&mut self, pending: Pending) -> Vec<Asked> {
-        let Pending { cluster, touched, events, salts, commits, waiting, vain } = pending;
-        let groups = commits.len();
-        let (mut done, mut done_events, mut failure) = (0, 0, None);
-        for Group { stored, idempotency, .. } in commits {
-            let length = stored.len();
-            let commit = Commit {
-                id: CommitId(self.runtime.random()),
-                events: stored,
-                idempotency: idempotency.clone(),
-            };
-            let these = done_events..done_events + length;
-            if let Err(error) = self.append(commit, &events[these.clone()], &salts[these]).await {
+    /// have to be decided again because another daemon's commit came first. `failed`: the id of the first commit
+    /// and how its append failed, if it was tried inline.
+    async fn commit(
+        &mut self,
+        mut pending: Pending,
+        mut failed: Option<(CommitId, StoreError)>,
+    ) -> Vec<Asked> {
+        let mut failure = None;
+        while pending.durable < pending.groups() {
+            if let Err(error) = self.append(&mut pending, failed.take()).await {
                 failure = Some(error);
                 break;
             }
-            done += 1;
-            done_events += length;
-            self.idempotency.extend(by_key(idempotency));
+            pending.advance();
         }
-        let vain = vain.into_iter().filter(|(_, after)| *after <= done);
-        self.idempotency.extend(by_key(vain.map(|(record, _)| record)));
-        let events: Arc<[Envelope]> = events.into();
-        if done == groups && groups > 0 {
-            self.drop_old_records();
-            self.publish(cluster, Arc::clone(&events), touched);
-        } else if done > 0 {
-            let mut cluster = Cluster::clone(&self.cluster);
-            let mut touched = Touched::default();
-            events[..done_events].iter().for_each(|envelope| cluster.apply(envelope, &mut touched));
-            self.publish(cluster, events[..done_events].into(), touched);
-        }
+        let unanswered = self.publish_durable(pending);
         let failure = match failure {
             Some(StoreError::Conflict { actual }) => self.catch_up(actual).await.err(),
             other => other,
         };
+        self.answer(unanswered, failure)
+    }
+
+    /// Publishes the state after the durable ones of the pending events.
+    fn publish_durable(&mut self, mut pending: Pending) -> Unanswered {
+        self.idempotency.extend(by_key(pending.take_records()));
+        let groups = pending.groups();
+        let Pending { cluster, touched, events, durable, durable_events, waiting, .. } = pending;
+        let events: Arc<[Envelope]> = events.into();
+        if durable == groups && groups > 0 {
+            self.drop_old_records();
+            self.publish(cluster, Arc::clone(&events), touched);
+        } else if durable > 0 {
+            let mut cluster = Cluster::clone(&self.cluster);
+            let mut touched = Touched::default();
+            let events = events.get(..durable_events).unwrap_or_default();
+            events.iter().for_each(|envelope| cluster.apply(envelope, &mut touched));
+            self.publish(cluster, events.into(), touched);
+        }
+        Unanswered { events, waiting, durable, groups }
+    }
+
+    /// Answers the callers of commands; returns the commands to be decided again. `failure`: why the log could
+    /// not be written or caught up with.
+    fn answer(&mut self, unanswered: Unanswered, failure: Option<StoreError>) -> Vec<Asked> {
+        let Unanswered { events, waiting, durable, groups } = unanswered;
         // Without a write, nothing is known about whether the log can be written.
         if groups > 0 || failure.is_some() {
             self.tell_trouble(failure.as_ref());
@@ -297,7 +277,7 @@ impl Writer {
         let mut again = Vec::new();
         for Waiting { asked, verdict, after } in waiting {
             let verdict = match &unavailable {
-                _ if after <= done => verdict,
+                _ if after <= durable => verdict,
                 Some(unavailable) => Err(unavailable.clone()),
                 None => {
                     again.push(asked); // another daemon's commit came first, and was folded
@@ -371,20 +351,26 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends a commit; from `envelopes` and `salts` it can be built again.
+    /// Appends the next pending commit. `failed`: its id and how its first append failed, if it was tried inline.
     ///
     /// When the store fails in between, no caller is answered before it is known whether the commit happened.
     /// Not finding it does not mean that it will not happen: it may be in flight. So it is sent again: it
     /// takes its place now, or finds the place taken, by itself or by another daemon's commit.
     async fn append(
         &mut self,
-        commit: Commit,
-        envelopes: &[Envelope],
-        salts: &[Salt],
+        pending: &mut Pending,
+        failed: Option<(CommitId, StoreError)>,
     ) -> Result<(), StoreError> {
-        self.settle().await?;
-        let (id, number, idempotency) = (commit.id, self.head.commits + 1, commit.idempotency.clone());
-        let mut outcome = self.store.append(&self.head, commit).await;
+        let number = self.head.commits + 1;
+        let (id, mut outcome) = match failed {
+            Some((id, error)) => (id, Err(error)),
+            None => {
+                self.settle().await?;
+                let id = CommitId(self.runtime.random());
+                let Some(commit) = pending.next_commit(id) else { return Ok(()) };
+                (id, self.store.append(&self.head, commit).await)
+            }
+        };
         for _ in 0..SENT_AGAIN {
             let Err(StoreError::Unavailable(_) | StoreError::Unsettled(_)) = &outcome else { break };
             self.unsettled = Some((number, id));
@@ -393,11 +379,7 @@ impl Writer {
                 outcome = Ok(after);
                 break;
             }
-            let stored = store_events(envelopes, salts)?;
-            outcome = self
-                .store
-                .append(&self.head, Commit { id, events: stored, idempotency: idempotency.clone() })
-                .await;
+            outcome = self.store.append(&self.head, pending.same_commit(id)?).await;
         }
         if self.unsettled.is_some()
             && let Err(StoreError::Conflict { .. }) = &outcome
@@ -441,13 +423,9 @@ impl Writer {
     }
 }
 
-/// Prepares events for a store, each with its salt.
+/// Records by their keys.
 pub(super) fn by_key(
     records: impl IntoIterator<Item = IdempotencyRecord>,
 ) -> impl Iterator<Item = (String, IdempotencyRecord)> {
     records.into_iter().map(|record| (record.key.clone(), record))
-}
-
-fn store_events(envelopes: &[Envelope], salts: &[Salt]) -> Result<Vec<StoredEvent>, StoreError> {
-    envelopes.iter().zip(salts).map(|(envelope, salt)| StoredEvent::new(envelope, *salt)).collect()
 }

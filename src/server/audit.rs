@@ -6,7 +6,7 @@ use super::problem::{Problem, Sort};
 use super::resource::{answer, json};
 use super::{Answered, Api, Routes};
 use crate::store::StoreError;
-use crate::verify::{Audit, BadCommit, Expectation, audit};
+use crate::verify::{BadCommit, Expectation, Verification, verify_log};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -67,7 +67,7 @@ async fn verify(State(api): State<Api>, Query(query): Query<VerifyQuery>, header
     tokio::spawn(async move {
         let mut done = done;
         let _permit = permit;
-        let work = audit(store.as_ref(), expectation, |seq| {
+        let work = verify_log(store.as_ref(), expectation, |seq| {
             progress.send_replace(seq);
         });
         tokio::select! {
@@ -100,19 +100,19 @@ struct Running {
     checked: watch::Receiver<Seq>,
     of: Seq,
     /// `None` after the last line.
-    found: Option<oneshot::Receiver<Result<Audit, StoreError>>>,
+    found: Option<oneshot::Receiver<Result<Verification, StoreError>>>,
     tell_at: Instant,
 }
 
-impl From<Audit> for AuditReport {
-    fn from(audit: Audit) -> Self {
+impl From<Verification> for AuditReport {
+    fn from(found: Verification) -> Self {
         Self {
-            ok: audit.ok,
-            events: audit.events,
-            commits: audit.commits,
-            head: VerifiedHead { seq: audit.head.seq, root: audit.head.root },
-            first_bad: audit.first_bad.map(RejectedCommit::from),
-            detail: audit.detail,
+            ok: found.ok,
+            events: found.events,
+            commits: found.commits,
+            head: VerifiedHead { seq: found.head.seq, root: found.head.root },
+            first_bad: found.first_bad.map(RejectedCommit::from),
+            detail: found.detail,
         }
     }
 }

@@ -20,15 +20,16 @@ pub use raw::{
 pub use rethinkdb::{RethinkdbSettings, RethinkdbStore};
 pub use sqlite::{LogCopy, SqliteStore, restore_file, verify_file};
 pub use traits::{
-    CursorStore, EventLog, FoldStore, IdempotencyStore, LeaseStore, RawLog, SnapshotStore, Store, TableStore,
+    CursorStore, EventLog, FoldStore, IdempotencyStore, InlineLog, LeaseStore, RawLog, SnapshotStore, Store,
+    TableStore,
 };
 pub(crate) use tree::leaves;
 
 /// All traits of a store: for whoever holds one by its own type.
 pub mod prelude {
     pub use super::{
-        CursorStore, EventLog, FoldStore, IdempotencyStore, LeaseStore, RawLog, SnapshotStore, Store,
-        TableStore,
+        CursorStore, EventLog, FoldStore, IdempotencyStore, InlineLog, LeaseStore, RawLog, SnapshotStore,
+        Store, TableStore,
     };
 }
 

@@ -18,8 +18,8 @@ mod tree;
 
 use super::{
     Commit, CursorStore, EventLog, EventQuery, EventText, Head, IdempotencyRecord, IdempotencyStore,
-    IndexKey, IndexSum, Lease, LeaseStore, LocalLog, RawLog, RawPage, RawPosition, RowChange, Snapshot,
-    SnapshotStore, StoreError, Stretch, Table, TableStore, Tip,
+    IndexKey, IndexSum, InlineLog, Lease, LeaseStore, LocalLog, RawLog, RawPage, RawPosition, RowChange,
+    Snapshot, SnapshotStore, StoreError, Stretch, Table, TableStore, Tip,
 };
 use crate::latest;
 use append::append;
@@ -326,6 +326,28 @@ fn seq_at(connection: &Connection, at: i64) -> Result<Seq, rusqlite::Error> {
     Ok(Seq(last_until(low)?.map_or(0, |(seq, _)| seq.unsigned_abs())))
 }
 
+impl InlineLog for SqliteStore {
+    fn append_inline(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
+        let appended = write(&self.writer, |writer| match append(writer, expected, &commit) {
+            Ok(Ok(head)) => {
+                self.derived.note(commit.events);
+                Ok(Ok(head))
+            }
+            Ok(Err(actual)) => Ok(Err(actual)),
+            Err(error) => {
+                // Whether it happened is for the log to say.
+                let _ = writer.refresh(&self.path); // or it is asked again by `head`
+                Err(explain(&self.path, &error))
+            }
+        })?;
+        self.derived.keep_up();
+        if let Ok(head) = &appended {
+            self.commits.send_modify(|commits| *commits = head.commits.max(*commits));
+        }
+        appended.map_err(|actual| StoreError::Conflict { actual })
+    }
+}
+
 #[async_trait]
 impl EventLog for SqliteStore {
     fn describe(&self) -> String {
@@ -344,23 +366,11 @@ impl EventLog for SqliteStore {
     }
 
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
-        let appended = write(&self.writer, |writer| match append(writer, expected, &commit) {
-            Ok(Ok(head)) => {
-                self.derived.note(commit.events);
-                Ok(Ok(head))
-            }
-            Ok(Err(actual)) => Ok(Err(actual)),
-            Err(error) => {
-                // Whether it happened is for the log to say.
-                let _ = writer.refresh(&self.path); // or it is asked again by `head`
-                Err(explain(&self.path, &error))
-            }
-        })?;
-        self.derived.keep_up();
-        if let Ok(head) = &appended {
-            self.commits.send_modify(|commits| *commits = head.commits.max(*commits));
-        }
-        appended.map_err(|actual| StoreError::Conflict { actual })
+        self.append_inline(expected, commit)
+    }
+
+    fn inline(&self) -> Option<&dyn InlineLog> {
+        Some(self)
     }
 
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {

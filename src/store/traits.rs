@@ -4,7 +4,6 @@ use super::{
     Commit, EventQuery, EventText, Head, IdempotencyRecord, IndexKey, IndexSum, Lease, LocalLog, LogCopy,
     RawPage, RawPosition, RowChange, Snapshot, StoreError, Table,
 };
-use crate::verify::audit;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use kdaemon_events::{Digest, NodePlace, Seq};
@@ -40,6 +39,11 @@ pub trait EventLog: Send + Sync + 'static {
         None
     }
 
+    /// The log for appending in the caller's thread; `None` if an append waits for more than a disk of this machine.
+    fn inline(&self) -> Option<&dyn InlineLog> {
+        None
+    }
+
     /// The events that match a query, in order.
     async fn query(&self, query: EventQuery) -> Result<Vec<EventText>, StoreError>;
 
@@ -67,6 +71,15 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Finishes what is under way and closes the store.
     async fn close(&self);
+}
+
+/// A log that is appended to in the caller's thread.
+pub trait InlineLog: Send + Sync {
+    /// Appends a commit, as [`EventLog::append`].
+    ///
+    /// # Errors
+    /// As [`EventLog::append`].
+    fn append_inline(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError>;
 }
 
 /// The log as unvalidated records, with its Merkle tree: for verification, proofs, exports and backups.
@@ -120,19 +133,6 @@ pub trait RawLog: EventLog {
     /// When the index cannot be read.
     async fn index_sum(&self, _key: &IndexKey, _until: Seq) -> Result<IndexSum, StoreError> {
         Ok(IndexSum::default())
-    }
-
-    /// Verifies the whole log: [`crate::verify::audit`] in short.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`] names the first commit that does not fit.
-    async fn verify(&self) -> Result<Head, StoreError> {
-        let head = self.head().await?;
-        let found = audit(self, None, drop).await?;
-        match found.trouble() {
-            Some(trouble) => Err(StoreError::Damaged(trouble)),
-            None => Ok(Head { seq: found.head.seq, commits: found.commits, root: found.head.root, ..head }),
-        }
     }
 }
 

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use kdaemon::latest;
 use kdaemon::store::{
     Body, Commit, CursorStore, EventLog, EventQuery, EventText, Head, IdempotencyRecord, IdempotencyStore,
-    Lease, LeaseStore, RAW_PAGE_EVENTS, RawCommit, RawEvent, RawLog, RawNode, RawPage, RawPosition,
-    RowChange, Snapshot, SnapshotStore, StoreError, StoredEvent, Table, TableStore, Tip,
+    InlineLog, Lease, LeaseStore, RAW_PAGE_EVENTS, RawCommit, RawEvent, RawLog, RawNode, RawPage,
+    RawPosition, RowChange, Snapshot, SnapshotStore, StoreError, StoredEvent, Table, TableStore, Tip,
 };
 use kdaemon_events::{Actor, Digest, Kind, NodePlace, Seq};
 use std::collections::BTreeMap;
@@ -105,23 +105,8 @@ impl Inner {
     }
 }
 
-#[async_trait]
-impl EventLog for MemoryStore {
-    fn describe(&self) -> String {
-        "memory".to_owned()
-    }
-
-    async fn commit_at(&self, number: u64) -> Result<Option<Head>, StoreError> {
-        let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
-        let inner = self.working()?;
-        Ok(index.and_then(|index| inner.commits.get(index)).copied())
-    }
-
-    async fn head(&self) -> Result<Head, StoreError> {
-        Ok(self.working()?.tip.head())
-    }
-
-    async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
+impl InlineLog for MemoryStore {
+    fn append_inline(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
         let mut inner = self.working()?;
         if inner.tip.head() != *expected {
             return Err(StoreError::Conflict { actual: inner.tip.head() });
@@ -139,6 +124,31 @@ impl EventLog for MemoryStore {
         drop(inner);
         self.commits.send_modify(|commits| *commits = head.commits.max(*commits));
         Ok(head)
+    }
+}
+
+#[async_trait]
+impl EventLog for MemoryStore {
+    fn describe(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn commit_at(&self, number: u64) -> Result<Option<Head>, StoreError> {
+        let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        let inner = self.working()?;
+        Ok(index.and_then(|index| inner.commits.get(index)).copied())
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        Ok(self.working()?.tip.head())
+    }
+
+    async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
+        self.append_inline(expected, commit)
+    }
+
+    fn inline(&self) -> Option<&dyn InlineLog> {
+        Some(self)
     }
 
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {

@@ -8,11 +8,12 @@ use kdaemon::store::{
     Commit, EventQuery, EventText, Head, IdempotencyRecord, Lease, RawPage, RawPosition, RowChange, Snapshot,
     StoreError, Table,
 };
+use kdaemon::verify::VerifyLog as _;
 use kdaemon_control::commands::{Command, MountNode, Policy, UpdateNode};
 use kdaemon_events::{Actor, ClusterId, CommitId, Digest, NodeId, NodePlace, Seq};
 use kdaemon_testing::MemoryStore;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex as Gate, OwnedMutexGuard};
@@ -66,6 +67,8 @@ pub struct Faulty {
     /// Number of reads of the head and of commits that will fail.
     pub looks_lost: AtomicU64,
     gate: Arc<Gate<()>>,
+    /// `true` if appends wait for others, so that the journal does not append in its callers' threads.
+    is_queued: AtomicBool,
     /// How many appends were begun.
     begun: AtomicU64,
     /// Appended so far: for each commit the number of its events and of their bytes.
@@ -83,6 +86,37 @@ impl Faulty {
         if fails.is_ok() { Err(lost()) } else { Ok(()) }
     }
 
+    fn write(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
+        if *self.rejected.lock().unwrap() == Some(commit.id) {
+            return Err(lost());
+        }
+        let fault = self.appends.lock().unwrap().pop_front();
+        match fault {
+            None => self.inner.append_inline(expected, commit),
+            Some(Fault::BeforeWriting) => {
+                *self.rejected.lock().unwrap() = Some(commit.id);
+                Err(lost())
+            }
+            Some(Fault::OnceBeforeWriting) => Err(lost()),
+            Some(Fault::Late) => {
+                *self.late.lock().unwrap() = Some((*expected, commit));
+                Err(lost())
+            }
+            Some(Fault::PutBack) => Err(StoreError::Conflict { actual: Head::default() }),
+            Some(Fault::AfterWriting) => {
+                self.inner.append_inline(expected, commit)?;
+                Err(lost())
+            }
+        }
+    }
+
+    /// Notes an append.
+    fn begin(&self, commit: &Commit) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let bytes = commit.events.iter().map(|event| event.body.size()).sum();
+        self.sizes.lock().unwrap().push((commit.events.len(), bytes));
+    }
+
     pub fn fail_next_append(&self, fault: Fault) {
         self.appends.lock().unwrap().push_back(fault);
     }
@@ -90,6 +124,13 @@ impl Faulty {
 
 fn lost() -> StoreError {
     StoreError::Unavailable("the cable was pulled".to_owned())
+}
+
+impl InlineLog for Faulty {
+    fn append_inline(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
+        self.begin(&commit);
+        self.write(expected, commit)
+    }
 }
 
 #[async_trait]
@@ -111,31 +152,12 @@ impl EventLog for Faulty {
         self.inner.head().await
     }
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
-        self.begun.fetch_add(1, Ordering::SeqCst);
-        let bytes = commit.events.iter().map(|event| event.body.size()).sum();
-        self.sizes.lock().unwrap().push((commit.events.len(), bytes));
+        self.begin(&commit);
         drop(self.gate.lock().await);
-        if *self.rejected.lock().unwrap() == Some(commit.id) {
-            return Err(lost());
-        }
-        let fault = self.appends.lock().unwrap().pop_front();
-        match fault {
-            None => self.inner.append(expected, commit).await,
-            Some(Fault::BeforeWriting) => {
-                *self.rejected.lock().unwrap() = Some(commit.id);
-                Err(lost())
-            }
-            Some(Fault::OnceBeforeWriting) => Err(lost()),
-            Some(Fault::Late) => {
-                *self.late.lock().unwrap() = Some((*expected, commit));
-                Err(lost())
-            }
-            Some(Fault::PutBack) => Err(StoreError::Conflict { actual: Head::default() }),
-            Some(Fault::AfterWriting) => {
-                self.inner.append(expected, commit).await?;
-                Err(lost())
-            }
-        }
+        self.write(expected, commit)
+    }
+    fn inline(&self) -> Option<&dyn InlineLog> {
+        (!self.is_queued.load(Ordering::SeqCst)).then_some(self)
     }
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {
         self.reads.lock().unwrap().push(after);
@@ -263,6 +285,13 @@ impl Desk {
         desk
     }
 
+    /// Two of them: one appends in the threads of its callers, the other in a thread of its own.
+    pub async fn inline_and_queued() -> [Self; 2] {
+        let desks = [Self::open().await, Self::open().await];
+        desks[1].store.is_queued.store(true, Ordering::SeqCst);
+        desks
+    }
+
     /// Another journal on the same store.
     pub async fn sibling(&self) -> Self {
         let journal = start(&self.store, &self.clock).await;
@@ -293,6 +322,7 @@ impl Desk {
     /// Holds up the writer: a first command is being written until the guard is dropped, and what comes after
     /// it waits.
     pub async fn hold(&self, first: Command) -> (OwnedMutexGuard<()>, Sent) {
+        self.store.is_queued.store(true, Ordering::SeqCst);
         let gate = Arc::clone(&self.store.gate).lock_owned().await;
         let begun = self.store.begun.load(Ordering::SeqCst);
         let first = self.send(first);

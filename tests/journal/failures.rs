@@ -22,23 +22,24 @@ fn unavailable<T: std::fmt::Debug>(outcome: Result<T, SubmitError>) -> String {
 
 #[tokio::test]
 async fn absent_store_stops_commands_and_is_reported() {
-    let desk = Desk::open().await;
-    let mut feed = desk.journal.subscribe();
-    desk.store.inner.set_unavailable(Some("the disk is on fire"));
-    let why = unavailable(desk.submit(mount("a")).await);
-    assert_eq!(why, "the store is not available: the disk is on fire");
-    assert_eq!(desk.journal.trouble(), Some(why));
-    assert!(!desk.has_node("a"));
-    assert_eq!(desk.journal.cluster().seq(), Seq(1));
-    desk.store.inner.set_unavailable(None);
-    desk.submit(mount("b")).await.unwrap();
-    assert_eq!(desk.journal.trouble(), None);
-    // The first commit that subscribers receive is the first that happened.
-    let committed = feed.next().await.unwrap().unwrap();
-    assert_eq!(committed.events[0].seq, Seq(2));
-    assert!(committed.cluster.find_node("b").is_some());
-    assert!(!desk.has_node("a"));
-    desk.check().await;
+    for desk in Desk::inline_and_queued().await {
+        let mut feed = desk.journal.subscribe();
+        desk.store.inner.set_unavailable(Some("the disk is on fire"));
+        let why = unavailable(desk.submit(mount("a")).await);
+        assert_eq!(why, "the store is not available: the disk is on fire");
+        assert_eq!(desk.journal.trouble(), Some(why));
+        assert!(!desk.has_node("a"));
+        assert_eq!(desk.journal.cluster().seq(), Seq(1));
+        desk.store.inner.set_unavailable(None);
+        desk.submit(mount("b")).await.unwrap();
+        assert_eq!(desk.journal.trouble(), None);
+        // The first commit that subscribers receive is the first that happened.
+        let committed = feed.next().await.unwrap().unwrap();
+        assert_eq!(committed.events[0].seq, Seq(2));
+        assert!(committed.cluster.find_node("b").is_some());
+        assert!(!desk.has_node("a"));
+        desk.check().await;
+    }
 }
 
 #[tokio::test]
@@ -63,14 +64,15 @@ async fn failed_commit_fails_all_its_commands() {
 #[tokio::test]
 async fn missing_commit_is_sent_again_and_happens_once() {
     for fault in [Fault::OnceBeforeWriting, Fault::Late] {
-        let desk = Desk::open().await;
-        desk.store.fail_next_append(fault);
-        // The late commit is written after it was looked for and before it is sent again.
-        let outcome = desk.submit(mount("a")).await.unwrap();
-        assert_eq!(outcome.seq, Seq(2), "{fault:?}");
-        assert_eq!(desk.store.inner.head().await.unwrap().commits, 2, "{fault:?}");
-        desk.submit(mount("b")).await.unwrap();
-        desk.check().await;
+        for desk in Desk::inline_and_queued().await {
+            desk.store.fail_next_append(fault);
+            // The late commit is written after it was looked for and before it is sent again.
+            let outcome = desk.submit(mount("a")).await.unwrap();
+            assert_eq!(outcome.seq, Seq(2), "{fault:?}");
+            assert_eq!(desk.store.inner.head().await.unwrap().commits, 2, "{fault:?}");
+            desk.submit(mount("b")).await.unwrap();
+            desk.check().await;
+        }
     }
 }
 
@@ -106,74 +108,79 @@ async fn two_commits_of_which_one_fails(fails_first: bool) {
 
 #[tokio::test]
 async fn append_with_a_lost_answer_succeeds() {
-    let desk = Desk::open().await;
-    desk.store.fail_next_append(Fault::AfterWriting);
-    let outcome = desk.submit(mount("a")).await.unwrap();
-    assert_eq!(outcome.seq, Seq(2));
-    assert_eq!(desk.journal.trouble(), None);
-    desk.submit(mount("b")).await.unwrap();
-    desk.check().await;
+    for desk in Desk::inline_and_queued().await {
+        desk.store.fail_next_append(Fault::AfterWriting);
+        let outcome = desk.submit(mount("a")).await.unwrap();
+        assert_eq!(outcome.seq, Seq(2));
+        assert_eq!(desk.journal.trouble(), None);
+        desk.submit(mount("b")).await.unwrap();
+        desk.check().await;
+    }
 }
 
 #[tokio::test]
 async fn unknown_append_is_settled_by_reading_back() {
-    let desk = Desk::open().await;
-    let mut feed = desk.journal.subscribe();
-    desk.store.fail_next_append(Fault::AfterWriting);
-    desk.store.looks_lost.store(1, Ordering::SeqCst);
-    unavailable(desk.submit(mount("a")).await);
-    assert!(!desk.has_node("a"), "not known to be durable, so not shown");
-    // The append did happen: the next command is decided on top of it.
-    desk.submit(mount("b")).await.unwrap();
-    assert!(desk.has_node("a") && desk.has_node("b"));
-    assert_eq!(desk.journal.trouble(), None);
-    // Subscribers receive both, in order and with their events.
-    for seq in [2, 3] {
-        let committed = feed.next().await.unwrap().unwrap();
-        assert_eq!(committed.events.iter().map(|e| e.seq).collect::<Vec<_>>(), [Seq(seq)]);
-        assert_eq!(committed.touched.nodes.len(), 1);
+    for desk in Desk::inline_and_queued().await {
+        let mut feed = desk.journal.subscribe();
+        desk.store.fail_next_append(Fault::AfterWriting);
+        desk.store.looks_lost.store(1, Ordering::SeqCst);
+        unavailable(desk.submit(mount("a")).await);
+        assert!(!desk.has_node("a"), "not known to be durable, so not shown");
+        // The append did happen: the next command is decided on top of it.
+        desk.submit(mount("b")).await.unwrap();
+        assert!(desk.has_node("a") && desk.has_node("b"));
+        assert_eq!(desk.journal.trouble(), None);
+        // Subscribers receive both, in order and with their events.
+        for seq in [2, 3] {
+            let committed = feed.next().await.unwrap().unwrap();
+            assert_eq!(committed.events.iter().map(|e| e.seq).collect::<Vec<_>>(), [Seq(seq)]);
+            assert_eq!(committed.touched.nodes.len(), 1);
+        }
+        desk.check().await;
     }
-    desk.check().await;
 }
 
 #[tokio::test]
 async fn unknown_append_may_not_have_happened() {
-    let desk = Desk::open().await;
-    desk.store.fail_next_append(Fault::BeforeWriting);
-    desk.store.looks_lost.store(1, Ordering::SeqCst);
-    unavailable(desk.submit(mount("a")).await);
-    desk.submit(mount("b")).await.unwrap();
-    assert!(!desk.has_node("a"));
-    desk.check().await;
+    for desk in Desk::inline_and_queued().await {
+        desk.store.fail_next_append(Fault::BeforeWriting);
+        desk.store.looks_lost.store(1, Ordering::SeqCst);
+        unavailable(desk.submit(mount("a")).await);
+        desk.submit(mount("b")).await.unwrap();
+        assert!(!desk.has_node("a"));
+        desk.check().await;
+    }
 }
 
 #[tokio::test]
 async fn unknown_append_blocks_writes_until_settled() {
-    let desk = Desk::open().await;
-    desk.store.fail_next_append(Fault::AfterWriting);
-    desk.store.looks_lost.store(4, Ordering::SeqCst);
-    for name in ["a", "b", "c", "d"] {
-        unavailable(desk.submit(mount(name)).await);
-        assert_eq!(desk.store.inner.head().await.unwrap().seq, Seq(2));
-        assert!(desk.journal.trouble().is_some());
+    for desk in Desk::inline_and_queued().await {
+        desk.store.fail_next_append(Fault::AfterWriting);
+        desk.store.looks_lost.store(4, Ordering::SeqCst);
+        for name in ["a", "b", "c", "d"] {
+            unavailable(desk.submit(mount(name)).await);
+            assert_eq!(desk.store.inner.head().await.unwrap().seq, Seq(2));
+            assert!(desk.journal.trouble().is_some());
+        }
+        desk.submit(mount("e")).await.unwrap();
+        assert!(desk.has_node("a") && desk.has_node("e") && !desk.has_node("b"));
+        desk.check().await;
     }
-    desk.submit(mount("e")).await.unwrap();
-    assert!(desk.has_node("a") && desk.has_node("e") && !desk.has_node("b"));
-    desk.check().await;
 }
 
 #[tokio::test]
 async fn conflicting_commit_is_folded_and_the_command_decided_again() {
-    let desk = Desk::open().await;
-    let mut feed = desk.journal.subscribe();
-    let head = desk.store.inner.head().await.unwrap();
-    desk.store.inner.append(&head, token(head.seq.next(), "theirs")).await.unwrap();
-    assert_eq!(desk.submit(mount("a")).await.unwrap().seq, Seq(3));
-    assert_eq!(desk.journal.trouble(), None);
-    for kind in [Kind::TokenCreated, Kind::NodeMounted] {
-        assert_eq!(feed.next().await.unwrap().unwrap().events[0].event.kind(), kind);
+    for desk in Desk::inline_and_queued().await {
+        let mut feed = desk.journal.subscribe();
+        let head = desk.store.inner.head().await.unwrap();
+        desk.store.inner.append(&head, token(head.seq.next(), "theirs")).await.unwrap();
+        assert_eq!(desk.submit(mount("a")).await.unwrap().seq, Seq(3));
+        assert_eq!(desk.journal.trouble(), None);
+        for kind in [Kind::TokenCreated, Kind::NodeMounted] {
+            assert_eq!(feed.next().await.unwrap().unwrap().events[0].event.kind(), kind);
+        }
+        desk.check().await;
     }
-    desk.check().await;
 }
 
 #[tokio::test]
@@ -201,12 +208,13 @@ async fn two_daemons_share_one_log() {
 
 #[tokio::test]
 async fn rolled_back_log_is_not_appended_to() {
-    let desk = Desk::open().await;
-    desk.submit(mount("a")).await.unwrap();
-    desk.store.fail_next_append(Fault::PutBack);
-    let why = unavailable(desk.submit(mount("b")).await);
-    assert_eq!(why, "the store is damaged: the log had 2 events and now has 0");
-    assert!(!desk.has_node("b"));
+    for desk in Desk::inline_and_queued().await {
+        desk.submit(mount("a")).await.unwrap();
+        desk.store.fail_next_append(Fault::PutBack);
+        let why = unavailable(desk.submit(mount("b")).await);
+        assert_eq!(why, "the store is damaged: the log had 2 events and now has 0");
+        assert!(!desk.has_node("b"));
+    }
 }
 
 fn token(seq: Seq, name: &str) -> Commit {

@@ -7,6 +7,7 @@ use kdaemon::leader::{Candidate, Role};
 use kdaemon::leadership::Leadership;
 use kdaemon::reactors::{Reactors, Settings};
 use kdaemon::store::prelude::*;
+use kdaemon::verify::VerifyLog as _;
 use kdaemon_control::commands::{Command, Policy};
 use kdaemon_events::{Actor, ClusterId, Term};
 use kdaemon_testing::MemoryStore;

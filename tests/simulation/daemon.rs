@@ -109,11 +109,14 @@ pub async fn supervise(world: Arc<World>, number: usize) {
 /// Returns when the daemon could not start, or has left: its process ends then.
 async fn run(world: &Arc<World>, number: usize, name: &str, fence: &Arc<Fence>, leave: &CancellationToken) {
     let slot = &world.slots[number];
+    let mut rng = Rng::new(world.seed, &format!("store of {name}"));
+    let is_inline = rng.chance(500);
     let store: Arc<dyn Store> = Arc::new(Reached {
         shared: Arc::clone(&world.shared),
         fence: Arc::clone(fence),
         way: Arc::clone(&slot.way),
-        rng: Mutex::new(Rng::new(world.seed, &format!("store of {name}"))),
+        rng: Mutex::new(rng),
+        is_inline,
         daemon: name.to_owned(),
     });
     let runtime = Arc::new(Own {

@@ -66,11 +66,16 @@ impl Fence {
         self.cut.lock().unwrap().clear();
     }
 
-    async fn step(&self) {
+    /// Counts a step of a call that does not wait. `true` if the process is dead.
+    pub fn step_inline(&self) -> bool {
         if self.steps.load(Ordering::Relaxed) != NEVER && self.steps.fetch_sub(1, Ordering::Relaxed) <= 0 {
             self.dead.cancel();
         }
-        if self.is_dead() {
+        self.is_dead()
+    }
+
+    async fn step(&self) {
+        if self.step_inline() {
             pending::<()>().await;
         }
     }

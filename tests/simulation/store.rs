@@ -82,15 +82,10 @@ impl Shared {
     }
 
     /// Writes a daemon's commit and checks it. Also returns the commit's number.
-    async fn write(
-        &self,
-        daemon: &str,
-        expected: &Head,
-        commit: Commit,
-    ) -> Result<(Head, usize), StoreError> {
+    fn write(&self, daemon: &str, expected: &Head, commit: Commit) -> Result<(Head, usize), StoreError> {
         let texts: Vec<String> =
             commit.events.iter().filter_map(|event| event.body.json()).map(ToOwned::to_owned).collect();
-        let head = self.memory.append(expected, commit).await?;
+        let head = self.memory.append_inline(expected, commit)?;
         Ok((head, self.checker().committed(daemon, &texts)))
     }
 
@@ -105,6 +100,8 @@ pub struct Reached {
     pub fence: Arc<Fence>,
     pub way: Arc<Mutex<Way>>,
     pub rng: Mutex<Rng>,
+    /// `true` if appends take no time and run in their callers, as on a disk.
+    pub is_inline: bool,
     /// Name of the daemon.
     pub daemon: String,
 }
@@ -113,7 +110,44 @@ fn lost() -> StoreError {
     StoreError::Unavailable("the cable was pulled".to_owned())
 }
 
+impl InlineLog for Reached {
+    fn append_inline(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
+        if self.fence.step_inline() {
+            return Err(lost());
+        }
+        let commit = self.unless_late(expected, commit).ok_or_else(lost)?;
+        let (before, after) = {
+            let (way, mut rng) = (self.way.lock().unwrap(), self.rng.lock().unwrap());
+            (rng.chance(way.fails_before), rng.chance(way.fails_after))
+        };
+        if before {
+            return Err(lost());
+        }
+        let (head, number) = self.shared.write(&self.daemon, expected, commit)?;
+        if self.fence.step_inline() || after {
+            return Err(lost());
+        }
+        self.shared.checker().confirmed(number);
+        Ok(head)
+    }
+}
+
 impl Reached {
+    /// The commit, unless it will be written late.
+    fn unless_late(&self, expected: &Head, commit: Commit) -> Option<Commit> {
+        let late = {
+            let (way, mut rng) = (self.way.lock().unwrap(), self.rng.lock().unwrap());
+            rng.chance(way.late).then(|| Duration::from_millis(rng.within(1..=20_000)))
+        };
+        let Some(late) = late else { return Some(commit) };
+        let (shared, daemon, expected) = (Arc::clone(&self.shared), self.daemon.clone(), *expected);
+        tokio::spawn(async move {
+            tokio::time::sleep(late).await;
+            let _ = shared.write(&daemon, &expected, commit); // the answer is lost
+        });
+        None
+    }
+
     async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         self.fence
             .pass(async {
@@ -150,24 +184,15 @@ impl EventLog for Reached {
         self.call(self.shared.memory.head()).await
     }
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
-        let late = {
-            let (way, mut rng) = (self.way.lock().unwrap(), self.rng.lock().unwrap());
-            rng.chance(way.late).then(|| Duration::from_millis(rng.within(1..=20_000)))
-        };
-        if let Some(late) = late {
-            let (shared, daemon, expected) = (Arc::clone(&self.shared), self.daemon.clone(), *expected);
-            tokio::spawn(async move {
-                tokio::time::sleep(late).await;
-                let _ = shared.write(&daemon, &expected, commit).await; // the answer is lost
-            });
+        let Some(commit) = self.unless_late(expected, commit) else {
             return self.call(async { Err(lost()) }).await;
-        }
+        };
         let written = Mutex::new(None);
         // Should the daemon die before it sees the answer, its caller never gets one: so the commit is
         // recorded first.
         let result = self
             .call(async {
-                let (head, number) = self.shared.write(&self.daemon, expected, commit).await?;
+                let (head, number) = self.shared.write(&self.daemon, expected, commit)?;
                 *written.lock().unwrap() = Some(number);
                 Ok(head)
             })
@@ -176,6 +201,9 @@ impl EventLog for Reached {
             self.shared.checker().confirmed(number);
         }
         result
+    }
+    fn inline(&self) -> Option<&dyn InlineLog> {
+        (self.is_inline && !self.fence.is_dead()).then_some(self)
     }
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {
         self.call(self.shared.memory.read(after, limit)).await

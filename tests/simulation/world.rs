@@ -11,6 +11,7 @@ use crate::store::Shared;
 use kdaemon::reactors::Settings;
 use kdaemon::store::EventQuery;
 use kdaemon::store::prelude::*;
+use kdaemon::verify::VerifyLog as _;
 use kdaemon_control::commands::Policy;
 use kdaemon_events::{Endpoint, Envelope, MilliCpus};
 use kdaemon_testing::engines::{SimulatedEngines, SimulatedMachine};

@@ -6,6 +6,7 @@ use kdaemon::archive::{ArchiveError, export, import};
 use kdaemon::store::prelude::*;
 use kdaemon::store::{Commit, Head, IdempotencyRecord, RawPosition, RethinkdbStore, SqliteStore};
 use kdaemon::verify::Expectation;
+use kdaemon::verify::VerifyLog as _;
 use kdaemon_events::{Digest, Seq};
 use kdaemon_testing::MemoryStore;
 

@@ -3,7 +3,7 @@
 use crate::store::events::*;
 use kdaemon::store::prelude::*;
 use kdaemon::store::{Body, Commit, Head, SqliteStore, StoreError, verify_file};
-use kdaemon::verify::{Audit, Expectation, audit};
+use kdaemon::verify::{Expectation, Verification, VerifyLog as _, verify_log};
 use kdaemon_events::{CommitId, Salt, Seq};
 use kdaemon_testing::MemoryStore;
 use proptest::prelude::*;
@@ -37,14 +37,14 @@ fn damage(folder: &Path, sql: &str) {
     connection.execute_batch(sql).unwrap();
 }
 
-fn look(folder: &Path, expectation: Option<Expectation>) -> Result<Audit, StoreError> {
+fn look(folder: &Path, expectation: Option<Expectation>) -> Result<Verification, StoreError> {
     verify_file(&file(folder), expectation, |_, _| {})
 }
 
 /// What a store says that the daemon has open.
-async fn ask(folder: &Path) -> Result<Audit, StoreError> {
+async fn ask(folder: &Path) -> Result<Verification, StoreError> {
     let store = SqliteStore::open(folder)?;
-    let found = audit(&store, None, |_| {}).await;
+    let found = verify_log(&store, None, |_| {}).await;
     store.close().await;
     found
 }
@@ -287,7 +287,7 @@ async fn a_log_that_is_written_meanwhile_is_verified_page_by_page_and_nobody_wai
         })
     };
     let mut pages = Vec::new();
-    let found = audit(store.as_ref(), None, |seq| pages.push(seq)).await.unwrap();
+    let found = verify_log(store.as_ref(), None, |seq| pages.push(seq)).await.unwrap();
     assert!(found.ok && found.events >= 15_000, "{found:?}");
     assert!(pages.len() >= 3 && pages.is_sorted(), "{pages:?}");
     let head = appended.await.unwrap();

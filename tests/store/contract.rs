@@ -9,6 +9,7 @@ use kdaemon::store::{
     Body, Commit, EventQuery, EventText, Head, IdempotencyRecord, RethinkdbStore, RowChange, Snapshot,
     SqliteStore, StoreError, StoredEvent, Stretch, Table, Tip,
 };
+use kdaemon::verify::VerifyLog as _;
 use kdaemon_events::{Actor, CommitId, Digest, Envelope, Kind, Salt, Seq};
 use kdaemon_testing::MemoryStore;
 use proptest::prelude::*;

@@ -3,6 +3,7 @@
 use crate::store::events::*;
 use kdaemon::store::SqliteStore;
 use kdaemon::store::prelude::*;
+use kdaemon::verify::VerifyLog as _;
 use kdaemon_events::Seq;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;

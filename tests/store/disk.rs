@@ -3,6 +3,7 @@
 use crate::store::events::*;
 use kdaemon::store::prelude::*;
 use kdaemon::store::{Commit, SqliteStore, StoreError};
+use kdaemon::verify::VerifyLog as _;
 use std::path::Path;
 use std::process::Command;
 

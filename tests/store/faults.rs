@@ -7,6 +7,7 @@ use crate::support::rethinkdb::{Rethinkdb, Server, forget, settings};
 use crate::support::rethinkdb_double::{Double, Fault, Login};
 use kdaemon::store::prelude::*;
 use kdaemon::store::{Commit, Head, RethinkdbSettings, RethinkdbStore, StoreError};
+use kdaemon::verify::VerifyLog as _;
 use kdaemon_events::{CommitId, Seq};
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use crate::store::events::*;
 use crate::store::pruning::{RANGES, prune_all, pruned};
 use kdaemon::store::prelude::*;
 use kdaemon::store::{Head, SqliteStore, verify_file};
-use kdaemon::verify::{Audit, Expectation};
+use kdaemon::verify::{Expectation, Verification, VerifyLog as _};
 use kdaemon_events::{CommitId, Digest, Frontier, LeafHeader, Salt, Seq, content_digest};
 use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn file(folder: &Path) -> PathBuf {
     folder.join("kdaemon.db")
 }
 
-fn look(folder: &Path, expectation: Option<Expectation>) -> Audit {
+fn look(folder: &Path, expectation: Option<Expectation>) -> Verification {
     verify_file(&file(folder), expectation, |_, _| {}).unwrap()
 }
 

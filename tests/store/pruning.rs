@@ -5,7 +5,7 @@ use crate::store::events::*;
 use kdaemon::journal::fold_log;
 use kdaemon::store::prelude::*;
 use kdaemon::store::{EventQuery, Head, SqliteStore, StoreError};
-use kdaemon::verify::audit;
+use kdaemon::verify::{VerifyLog as _, verify_log};
 use kdaemon_events::cluster::ObservationsPruned;
 use kdaemon_events::{Event, Kind, Seq};
 use kdaemon_testing::MemoryStore;
@@ -88,7 +88,7 @@ pub(crate) fn nothing_but_observations_of_nodes_is_ever_pruned() {
         let left: Vec<_> = store.read(Seq(0), 100).await.unwrap().iter().map(|text| text.seq.0).collect();
         assert_eq!(left, [1, 4, 8, 9]);
         // One more than the log says: that is found.
-        let found = audit(&*store, None, |_| {}).await.unwrap();
+        let found = verify_log(&*store, None, |_| {}).await.unwrap();
         assert!(
             found
                 .trouble()

@@ -6,6 +6,7 @@ use crate::support::rethinkdb::{Rethinkdb, forget, settings};
 use futures_util::StreamExt as _;
 use kdaemon::store::prelude::*;
 use kdaemon::store::{Body, Head, RethinkdbSettings, RethinkdbStore, RowChange, Snapshot, StoreError, Table};
+use kdaemon::verify::VerifyLog as _;
 use kdaemon_events::{Salt, Seq};
 use reql::{Command, func, r};
 use serde_json::{Value, json};

@@ -5,6 +5,7 @@ use kdaemon::journal::fold_log;
 use kdaemon::store::prelude::*;
 use kdaemon::store::{Commit, Head, RowChange, SqliteStore, StoreError, Table, restore_file};
 use kdaemon::verify::Expectation;
+use kdaemon::verify::VerifyLog as _;
 use kdaemon_events::Seq;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};

@@ -1,20 +1,17 @@
 //! Decisions about the application library.
 
 use super::decision::DecisionBuilder;
-use super::{Refusal, check_name, containers};
+use super::replicas::{self, REPLICAS_LIMIT};
+use super::{Refusal, check_name, check_variable};
 use kdaemon_events::application::{
     ApplicationCreated, ApplicationDeleted, ApplicationScaled, ApplicationUpdated,
 };
 use kdaemon_events::{
-    ApplicationId, Constraint, ContainerId, Environment, HealthCheck, PortSpec, Resources, RestartPolicy,
-    Spec, Strategy, UpdatePolicy, Volume,
+    ApplicationId, Constraint, Environment, HealthCheck, PortSpec, Resources, RestartPolicy, Spec, Strategy,
+    UpdatePolicy, Volume,
 };
-use kdaemon_projections::{Application, Container, Desired, Status};
+use kdaemon_projections::Desired;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-/// The most replicas of one application: as many as one commit can create and launch.
-pub const REPLICAS_LIMIT: u32 = 300;
 
 /// Changes of a specification; `None` leaves a part as it is.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -125,7 +122,7 @@ pub(super) fn create(
         replicas: create.replicas,
         update_policy: create.update_policy,
     });
-    keep_replicas(decision, application_id)
+    replicas::keep_replicas(decision, application_id)
 }
 
 pub(super) fn update(
@@ -178,7 +175,7 @@ pub(super) fn update(
         check_replicas(replicas)?;
         decision.emit(ApplicationScaled { application_id: id, replicas });
     }
-    if replicas.is_some() || is_enabled_now { keep_replicas(decision, id) } else { Ok(()) }
+    if replicas.is_some() || is_enabled_now { replicas::keep_replicas(decision, id) } else { Ok(()) }
 }
 
 pub(super) fn delete(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Result<(), Refusal> {
@@ -228,98 +225,7 @@ pub(super) fn scale(
     if application.replicas != Some(replicas) {
         decision.emit(ApplicationScaled { application_id: id, replicas: Some(replicas) });
     }
-    keep_replicas(decision, id)
-}
-
-/// Creates, launches and deletes containers until the wanted number of an application's containers is
-/// scheduled to run.
-///
-/// Every container scheduled to run counts, no matter who created it. Stopped records count only if
-/// `replicas` created them: they are launched before new ones are created, and removed before running ones.
-fn keep_replicas(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Result<(), Refusal> {
-    let Some(application) = decision.cluster().application(id).cloned() else { return Ok(()) };
-    // Bounded, so that no log, however odd, makes one decision endless.
-    let Some(wanted) = application.replicas.map(|wanted| wanted.min(REPLICAS_LIMIT) as usize) else {
-        return Ok(());
-    };
-    let (running, idle) = members(decision, &application);
-    let cause = decision.last().unwrap_or(application.seq);
-    if running.len() < wanted && application.is_enabled {
-        let again: Vec<_> = idle.iter().take(wanted - running.len()).collect();
-        for container in &again {
-            containers::launch_again(decision, container.id, cause)?;
-        }
-        let mut number = 1;
-        for _ in running.len() + again.len()..wanted {
-            let name = free_name_from(decision, &application, &mut number);
-            containers::launch_replica(decision, name, &application, cause)?;
-        }
-    } else if running.len() >= wanted {
-        let count = running.len() - wanted;
-        for container in idle.iter().map(|container| container.id).chain(surplus(decision, running, count)) {
-            containers::take_away(decision, container)?;
-        }
-    }
-    Ok(())
-}
-
-/// Replaces a deleted replica while there are too few.
-pub(super) fn replace_replica(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Result<(), Refusal> {
-    let Some(application) = decision.cluster().application(id).cloned() else { return Ok(()) };
-    let (running, idle) = members(decision, &application);
-    // A stopped replica is not replaced: it exists, and was stopped on purpose.
-    let have = running.len() + idle.len();
-    let is_lacking = application.replicas.is_some_and(|wanted| have < wanted.min(REPLICAS_LIMIT) as usize);
-    if is_lacking && application.is_enabled {
-        let cause = decision.last().unwrap_or(application.seq);
-        let name = free_name(decision, &application);
-        containers::launch_replica(decision, name, &application, cause)?;
-    }
-    Ok(())
-}
-
-/// The containers of an application that are scheduled to run, and the stopped ones that `replicas` created.
-fn members(
-    decision: &DecisionBuilder<'_>,
-    application: &Application,
-) -> (Vec<Arc<Container>>, Vec<Arc<Container>>) {
-    let all = application.containers.iter().filter_map(|id| decision.cluster().container(*id)).cloned();
-    let alive = all.filter(|container| container.desired != Desired::Deleted);
-    let (running, idle): (Vec<_>, Vec<_>) =
-        alive.partition(|container| container.desired == Desired::Running);
-    (running, idle.into_iter().filter(|container| container.replica).collect())
-}
-
-/// The `count` surplus containers to remove: first the ones that are not up, then the ones that `replicas`
-/// created, then the ones on the fullest nodes, then the youngest.
-fn surplus(decision: &DecisionBuilder<'_>, running: Vec<Arc<Container>>, count: usize) -> Vec<ContainerId> {
-    let mut candidates = running;
-    candidates.sort_by_key(|container| {
-        let is_up = container.status() == Status::Up;
-        let fullness = container
-            .residence()
-            .and_then(|placement| decision.cluster().node(placement.node_id))
-            .map_or(u32::MAX, |node| node.container_count());
-        (is_up, !container.replica, std::cmp::Reverse(fullness), std::cmp::Reverse(container.id))
-    });
-    candidates.into_iter().take(count).map(|container| container.id).collect()
-}
-
-/// The first free name of `name-1`, `name-2`, …
-pub(super) fn free_name(decision: &DecisionBuilder<'_>, application: &Application) -> String {
-    free_name_from(decision, application, &mut 1)
-}
-
-/// The first free name from `number` on; advances `number` past it, so that finding many names is one search.
-fn free_name_from(decision: &DecisionBuilder<'_>, application: &Application, number: &mut u64) -> String {
-    let stem: String = application.name.chars().take(super::NAME_LIMIT - 8).collect();
-    loop {
-        let name = format!("{stem}-{number}");
-        *number += 1;
-        if decision.cluster().find_container(&name).is_none() {
-            return name;
-        }
-    }
+    replicas::keep_replicas(decision, id)
 }
 
 fn check_free(
@@ -470,17 +376,6 @@ fn resolve_affinity(
     names: &[String],
 ) -> Result<Vec<ApplicationId>, Refusal> {
     resolve(decision, "affinity", names, (id, own_name, "an application cannot wait for itself"))
-}
-
-/// Checks the name of an environment variable (POSIX: no `=`, no NUL).
-pub(super) fn check_variable(name: &str) -> Result<(), Refusal> {
-    if name.is_empty() || name.contains(['=', '\0']) || name.chars().any(char::is_whitespace) {
-        return Err(Refusal::invalid(
-            "env_variables",
-            format!("`{name}` is not the name of a variable; write NAME=value"),
-        ));
-    }
-    Ok(())
 }
 
 /// Resolves the dependencies, and refuses a cycle.

@@ -11,11 +11,13 @@ mod applications;
 mod containers;
 mod decision;
 mod leader;
+mod lifecycle;
 mod moves;
 mod nodes;
 mod observations;
 mod probes;
 mod refusal;
+mod replicas;
 mod retention;
 
 pub use again::{exited_again, happened, probe_again};
@@ -192,7 +194,7 @@ fn carry_out(decision: &mut DecisionBuilder<'_>, command: Command) -> Result<(),
         Command::EvacuateNode(id) => moves::evacuate(decision, id),
         Command::Rebalance => moves::rebalance(decision),
         Command::RollApplication(id) => moves::roll(decision, id),
-        Command::FinishDelete(id) => containers::finish_delete(decision, id),
+        Command::FinishDelete(id) => lifecycle::finish_delete(decision, id),
 
         Command::PruneObservations(asked) => retention::prune(decision, asked),
 
@@ -213,6 +215,17 @@ fn carry_out(decision: &mut DecisionBuilder<'_>, command: Command) -> Result<(),
 
 /// The longest name of a resource, in characters.
 pub const NAME_LIMIT: usize = 128;
+
+/// Checks the name of an environment variable (POSIX: no `=`, no NUL).
+fn check_variable(name: &str) -> Result<(), Refusal> {
+    if name.is_empty() || name.contains(['=', '\0']) || name.chars().any(char::is_whitespace) {
+        return Err(Refusal::invalid(
+            "env_variables",
+            format!("`{name}` is not the name of a variable; write NAME=value"),
+        ));
+    }
+    Ok(())
+}
 
 fn check_name(name: &str) -> Result<(), Refusal> {
     let length = name.chars().count();

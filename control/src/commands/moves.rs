@@ -1,7 +1,7 @@
 //! Decisions that place and move containers, as submitted by the rebalancer and the launcher.
 
 use super::decision::DecisionBuilder;
-use super::{Refusal, cause_or, containers};
+use super::{Refusal, cause_or, lifecycle};
 use crate::scheduler::{self, DisruptionBudget, Request};
 use kdaemon_events::cluster::RebalancePlanned;
 use kdaemon_events::container::{ContainerMigrationCommanded, MigrationReason};
@@ -21,8 +21,8 @@ pub(super) fn place_waiting(decision: &mut DecisionBuilder<'_>, id: ContainerId)
         return Ok(());
     }
     let cause = cause_or(decision, container.cause);
-    if let Err(reason) = containers::place(decision, &container, cause.unwrap_or_default()) {
-        containers::wait(decision, &container, None, reason, cause);
+    if let Err(reason) = lifecycle::place(decision, &container, cause.unwrap_or_default()) {
+        lifecycle::wait(decision, &container, None, reason, cause);
     }
     Ok(())
 }
@@ -64,7 +64,7 @@ pub(super) fn evacuate(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result
                 moved += 1;
             }
             Err(nodes) => {
-                containers::wait(decision, &container, Some(reason), Unschedulable::NoNodeFits(nodes), cause);
+                lifecycle::wait(decision, &container, Some(reason), Unschedulable::NoNodeFits(nodes), cause);
             }
         }
     }
@@ -124,7 +124,7 @@ pub(super) fn roll(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Res
             }
             Err(nodes) => {
                 let (moving, reason) = (Some(MigrationReason::Update), Unschedulable::NoNodeFits(nodes));
-                containers::wait(decision, &container, moving, reason, Some(application.seq));
+                lifecycle::wait(decision, &container, moving, reason, Some(application.seq));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Decisions about engines' reports of containers: their meaning and their consequences.
 
 use super::decision::DecisionBuilder;
-use super::{LaunchFailure, Refusal, cause_or, containers};
+use super::{LaunchFailure, Refusal, cause_or, lifecycle};
 use crate::backoff::Backoff;
 use crate::observed::{Exit, Launched};
 use chrono::{DateTime, Utc};
@@ -291,7 +291,7 @@ pub(super) fn removed(
     decision.emit_because(ContainerRemoved { container_id, generation, node_id }, cause);
     match container {
         Some(container) if container.desired == Desired::Deleted => {
-            containers::finish_delete(decision, container_id)
+            lifecycle::finish_delete(decision, container_id)
         }
         _ => Ok(()),
     }

@@ -3,7 +3,7 @@
 
 use super::decision::DecisionBuilder;
 use super::observations::{predecessor_ended, process_ended};
-use super::{Refusal, containers};
+use super::{Refusal, lifecycle};
 use crate::observed::ContainerState;
 use kdaemon_events::cluster::{MigrationsPaused, MigrationsResumed};
 use kdaemon_events::container::{ContainerAdopted, ContainerObserved, ContainerRemoved, SeenState};
@@ -291,7 +291,7 @@ fn retired_seen(
         }
         None => {
             decision.emit_because(ContainerRemoved { container_id, generation, node_id }, Some(observed));
-            containers::finish_delete(decision, container_id)?;
+            lifecycle::finish_delete(decision, container_id)?;
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use crate::cli::failure::Failure;
 use crate::config::StoreKind;
 use crate::daemon::{DaemonError, open_existing_store};
 use crate::store::{SqliteStore, verify_file};
-use crate::verify::{Expectation, audit};
+use crate::verify::{Expectation, verify_log};
 use indicatif::ProgressBar;
 use kdaemon_api::{AuditProgress, AuditReport};
 use serde::Deserialize;
@@ -55,7 +55,7 @@ async fn look(
     if config.store == StoreKind::Rethinkdb {
         let store = open_existing_store(&config).await?;
         bar.set_length(store.head().await?.seq.0);
-        let found = audit(store.as_ref(), expect, |seq| bar.set_position(seq.0)).await;
+        let found = verify_log(store.as_ref(), expect, |seq| bar.set_position(seq.0)).await;
         store.close().await;
         return Ok(found?.into());
     }

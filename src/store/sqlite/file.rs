@@ -5,7 +5,7 @@ use super::open::make_schema;
 use super::raw::raw_commits;
 use super::{FILE_NAME, explain, make_private_dir};
 use crate::store::{RawPage, RawPosition, StoreError};
-use crate::verify::{Audit, Expectation, Verifier};
+use crate::verify::{Expectation, Verification, Verifier};
 use kdaemon_events::Seq;
 use rusqlite::Connection;
 use rusqlite::types::ToSqlOutput;
@@ -24,7 +24,7 @@ pub fn verify_file(
     path: &Path,
     expectation: Option<Expectation>,
     mut progress: impl FnMut(Seq, Seq),
-) -> Result<Audit, StoreError> {
+) -> Result<Verification, StoreError> {
     let connection = open_read_only(path)?;
     // As many as there seem to be: whether that is so comes out.
     let last = "SELECT coalesce(max(seq), 0) FROM events";
@@ -97,7 +97,7 @@ pub fn restore_file(
     data_dir: &Path,
     expectation: Option<Expectation>,
     mut progress: impl FnMut(Seq, Seq),
-) -> Result<Audit, StoreError> {
+) -> Result<Verification, StoreError> {
     let is_empty = match std::fs::read_dir(data_dir) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
@@ -109,7 +109,7 @@ pub fn restore_file(
             data_dir.display()
         )));
     }
-    let whole = |found: Audit, file: &Path| match found.trouble() {
+    let whole = |found: Verification, file: &Path| match found.trouble() {
         None => Ok(found),
         Some(trouble) => Err(StoreError::Damaged(format!("{}: {trouble}", file.display()))),
     };
