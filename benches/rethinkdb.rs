@@ -159,7 +159,7 @@ impl BareInsert {
         bare.ask(r.table_create(COMMITS)).await;
         let multi = index_create::Options::new().multi(true);
         bare.ask(r.table(COMMITS).index_create(r.args(("kinds", multi)))).await;
-        bare.ask(r.table(COMMITS).index_create("answered_at")).await;
+        bare.ask(r.table(COMMITS).index_create("idempotency_at")).await;
         bare
     }
 

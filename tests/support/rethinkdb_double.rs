@@ -319,7 +319,7 @@ fn look(inner: &Inner, term: &Value) -> Value {
     match kind {
         DB_LIST => json!(["kdaemon"]),
         TABLE_LIST => json!(["events", "meta", "snapshots", "nodes", "applications", "containers"]),
-        INDEX_LIST => json!(["answered_at", "kinds"]),
+        INDEX_LIST => json!(["idempotency_at", "kinds"]),
         STATUS => json!({"status": {"ready_for_writes": true}, "shards": [{"replicas": ["double"]}]}),
         GET if term[1][1] == "layout" => json!({"id": "layout", "version": 2}),
         INSERT => json!({"errors": 1, "first_error": "Duplicate primary key `id`"}),
