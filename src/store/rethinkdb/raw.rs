@@ -2,12 +2,12 @@
 //! observations.
 
 use super::document::{NodeEntry, PrunedLeaf, Recorded, Text};
-use super::{BEYOND, EVENTS, RethinkdbStore, write};
+use super::{BEYOND, EVENTS, RethinkdbStore, missing, write};
 use crate::store::{
-    Body, RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawColumns, RawCommit, RawEvent, RawNode, RawPage, RawPosition,
-    StoreError,
+    Body, Head, RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawColumns, RawCommit, RawEvent, RawNode, RawPage,
+    RawPosition, StoreError, Tip,
 };
-use kdaemon_events::{Digest, Envelope, Kind, NodePlace, Salt, Seq, content_digest};
+use kdaemon_events::{CommitId, Digest, Envelope, Kind, NodePlace, Salt, Seq, content_digest};
 use reql::{func, r};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -63,6 +63,47 @@ pub(super) async fn raw_commits(store: &RethinkdbStore, after: RawPosition) -> R
     }
     page.is_last |= page.stray.is_some();
     Ok(page)
+}
+
+/// How many documents [`extend_tip`] reads at most. Another daemon that writes without a pause makes fewer of them
+/// while one query is under way.
+pub(super) const AHEAD: u64 = 32;
+
+/// The tip after the next few commits before commit number `until`, and `true` if the log ends there. Stops where a
+/// commit does not fit the tree: verification reports it.
+pub(super) async fn extend_tip(
+    store: &RethinkdbStore,
+    mut tip: Tip,
+    until: u64,
+) -> Result<(Tip, bool), StoreError> {
+    let from = tip.head().commits + 1;
+    let until = until.min(from + AHEAD);
+    let query = r.table(EVENTS).between(r.args((from, until))).pluck(r.expr(FIELDS));
+    let place = |row: &Value| u64::try_from(number(row)).unwrap_or(0);
+    let (rows, missing_number) = store.settled(query, from, place).await?;
+    if let Some(number) = missing_number {
+        return Err(missing(number));
+    }
+    let is_end = (rows.len() as u64) < AHEAD;
+    for commit in rows.into_iter().map(raw) {
+        match tip_after(&tip, &commit) {
+            Some(next) => tip = next,
+            None => return Ok((tip, false)),
+        }
+    }
+    Ok((tip, is_end))
+}
+
+fn tip_after(tip: &Tip, commit: &RawCommit) -> Option<Tip> {
+    let commit_id = CommitId(commit.id.parse().ok()?);
+    let leaves: Result<Vec<_>, _> = commit.events.iter().map(|event| event.leaf(commit_id)).collect();
+    let head = Head {
+        seq: Seq(commit.last_seq.try_into().ok()?),
+        commits: commit.number.try_into().ok()?,
+        commit_id: Some(commit_id),
+        root: commit.root.parse().ok()?,
+    };
+    tip.extended(head, &leaves.ok()?)
 }
 
 /// The next documents, in order: what is missing among them is missing.
