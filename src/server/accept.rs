@@ -1,9 +1,9 @@
-//! Which of the forms that a route has the client wants: its `Accept` header (RFC 9110, section 12.5.1).
+//! Content negotiation by the `Accept` header (RFC 9110, section 12.5.1).
 
 use super::problem::{Problem, Sort};
 use axum::http::{HeaderMap, HeaderValue, header};
 
-/// A form of an answer.
+/// A form of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Json,
@@ -12,7 +12,6 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// Its media type.
     pub(super) fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -21,7 +20,7 @@ impl Form {
         }
     }
 
-    /// Its `Content-Type`.
+    /// The `Content-Type` header.
     pub(super) fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Csv => "text/csv; charset=utf-8; header=present",
@@ -29,12 +28,12 @@ impl Form {
         })
     }
 
-    /// How much a client wants it, by the most exact of the ranges that it names.
+    /// The client's weight (0 to 1) of this form, by the most specific of its media ranges.
     fn wanted(self, ranges: &[(String, f32)]) -> f32 {
         let (group, _) = self.media_type().split_once('/').unwrap_or_default();
         let exactness = |range: &str| match range {
             range if range == self.media_type() => 3,
-            // The name that has not been registered yet either, and that some clients send.
+            // Unregistered names that some clients send.
             "application/ndjson" | "application/jsonl" if self == Self::Ndjson => 3,
             range if range.strip_suffix("/*") == Some(group) => 2,
             "*/*" => 1,
@@ -45,7 +44,7 @@ impl Form {
     }
 }
 
-/// The form that the client wants most among those that there are; the first of them when it does not mind.
+/// The form with the highest weight, the first one of equal weights.
 pub(super) fn negotiate(headers: &HeaderMap, forms: &[Form]) -> Result<Form, Problem> {
     let accepted = headers.get_all(header::ACCEPT);
     let texts: Vec<_> = accepted.iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
@@ -59,11 +58,14 @@ pub(super) fn negotiate(headers: &HeaderMap, forms: &[Form]) -> Result<Form, Pro
     }
     best.map(|(form, _)| form).ok_or_else(|| {
         let known: Vec<_> = forms.iter().map(|form| form.media_type()).collect();
-        Problem::new(Sort::NotAcceptable, format!("this is answered as {} alone", known.join(", ")))
+        Problem::new(
+            Sort::NotAcceptable,
+            format!("not available in an accepted form; available: {}", known.join(", ")),
+        )
     })
 }
 
-/// A media range and its weight.
+/// Parses a media range and its weight.
 fn range(text: &str) -> Option<(String, f32)> {
     let mut parts = text.split(';').map(str::trim);
     let range = parts.next().filter(|range| !range.is_empty())?.to_ascii_lowercase();

@@ -4,7 +4,7 @@ use super::input::{Query, QueryFields};
 use super::lenient::{LenientBool, LenientDuration};
 use super::problem::{Problem, Sort};
 use super::resource::{Resource, answer, etag, json};
-use super::{Api, SEQ_HEADER, guard};
+use super::{Api, SEQ_HEADER, request_id};
 use crate::journal::{IdempotencyKey, Outcome, Submission, SubmitError};
 use crate::says::{self, Names};
 use crate::store::{IdempotencyRecord, StoreError};
@@ -199,7 +199,7 @@ impl FromRequestParts<Api> for Call {
         Ok(Self {
             api: api.clone(),
             query,
-            request_id: guard::request_id(&parts.extensions),
+            request_id: request_id::request_id(&parts.extensions),
             target: format!("{} {}", parts.method, parts.uri.path()),
             if_match: if_match(&parts.headers)?,
             key: idempotency_key(&parts.headers)?,

@@ -1,9 +1,9 @@
-//! The route that evens the counts of containers.
+//! The route that rebalances the cluster.
 
 use super::command::{Call, CommandQuery, Progress, Show, Shown};
 use super::problem::Problem;
 use super::resource::json;
-use super::{Answered, Routes};
+use super::{HandlerResult, Routes};
 use crate::says;
 use axum::http::StatusCode;
 use kdaemon_api::Rebalance;
@@ -16,10 +16,10 @@ pub(super) fn routes() -> Routes {
     vec![routes!(rebalance)]
 }
 
-/// Plans and starts a rebalance now
+/// Plan and start a rebalance
 #[utoipa::path(post, path = "/rebalance", tag = "cluster", params(CommandQuery),
-    responses((status = 200, description = "There is nothing to move", body = Rebalance), (status = 202, description = "These move", body = Rebalance)))]
-async fn rebalance(call: Call) -> Answered {
+    responses((status = 200, description = "No containers to move", body = Rebalance), (status = 202, description = "Moving", body = Rebalance)))]
+async fn rebalance(call: Call) -> HandlerResult {
     if let Some(pause) = call.api.journal.cluster().paused() {
         return Err(Problem::conflict(format!("migrations are paused: {}", says::pause(pause))));
     }
@@ -27,7 +27,7 @@ async fn rebalance(call: Call) -> Answered {
     call.run(Command::Rebalance, None, moves, None).await
 }
 
-/// Shows the moves of a rebalance.
+/// Responds with the moves of a rebalance.
 #[derive(Clone)]
 struct Moves(Strategy);
 
