@@ -6,6 +6,8 @@
 mod imports;
 #[path = "tidy/prose.rs"]
 mod prose;
+#[path = "tidy/types.rs"]
+mod types;
 
 use imports::Crate;
 use kdaemon_events::Kind;
