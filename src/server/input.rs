@@ -12,6 +12,8 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use mediatype::names::{APPLICATION, CHARSET, JSON, TEXT, x_};
+use mediatype::{MediaType, ReadParams as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use utoipa::openapi::path::ParameterIn;
@@ -136,26 +138,28 @@ enum Media {
 
 impl Media {
     fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Self::Json) };
-        let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
-        let mut parts = text.split(';').map(str::trim);
-        let essence = parts.next().unwrap_or_default();
-        let foreign_charset = parts
-            .filter_map(|parameter| parameter.strip_prefix("charset="))
-            .any(|charset| !matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii"));
-        match essence {
-            _ if foreign_charset => {}
-            "application/x-www-form-urlencoded" => return Ok(Self::Form),
-            "application/json" | "text/json" | "" => return Ok(Self::Json),
-            other if other.starts_with("application/") && other.ends_with("+json") => return Ok(Self::Json),
-            _ => {}
+        let Some(value) = headers.get(CONTENT_TYPE).filter(|value| !value.is_empty()) else {
+            return Ok(Self::Json);
+        };
+        let text = value.to_str().unwrap_or_default();
+        let unsupported = || {
+            let advice = "send JSON in UTF-8 with Content-Type: application/json";
+            Problem::new(Sort::UnsupportedMediaType, format!("unsupported media type `{text}`; {advice}"))
+        };
+        let media = MediaType::parse(text).map_err(|_| unsupported())?;
+        let charset = media.get_param(CHARSET);
+        let is_utf8 = charset.is_none_or(|charset| {
+            let charset = charset.unquoted_str();
+            ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
+        });
+        let is_application = media.ty == APPLICATION;
+        match media.suffix {
+            _ if !is_utf8 => Err(unsupported()),
+            None if is_application && media.subty == x_::WWW_FORM_URLENCODED => Ok(Self::Form),
+            None if (is_application || media.ty == TEXT) && media.subty == JSON => Ok(Self::Json),
+            Some(suffix) if is_application && suffix == JSON => Ok(Self::Json),
+            _ => Err(unsupported()),
         }
-        Err(Problem::new(
-            Sort::UnsupportedMediaType,
-            format!(
-                "unsupported media type `{text}`; send JSON in UTF-8 with Content-Type: application/json"
-            ),
-        ))
     }
 }
 

@@ -343,6 +343,7 @@ async fn accept_selects_the_form_of_the_log() {
         ("text/csv;q=0.5, application/json;q=0.4, application/x-ndjson;q=0.9", "application/x-ndjson"),
         ("application/json;q=0, */*", "application/x-ndjson"),
         ("text/html, */*;q=0.1", "application/json"),
+        ("text/csv;profile=\"a, application/json\", */*;q=0.1", "text/csv; charset=utf-8; header=present"),
     ] {
         assert_eq!(accepting(&world, "/events", accept).await.header("content-type"), form, "{accept}");
     }

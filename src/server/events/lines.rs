@@ -7,6 +7,7 @@ use crate::store::{EventLog, EventQuery, EventText, StoreError};
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use bytes::Bytes;
+use csv::Terminator;
 use futures_util::stream;
 use kdaemon_events::{Actor, Envelope, Seq};
 use kdaemon_projections::Cluster;
@@ -81,10 +82,13 @@ impl EventLines {
         let states = [&*self.cluster];
         let names = Names::of(&states);
         let mut text = Vec::new();
-        for event in &page {
-            match self.form {
-                Form::Csv => write_row(&mut text, names, event)?,
-                Form::Json | Form::Ndjson => {
+        match self.form {
+            Form::Csv => {
+                let mut table = csv::WriterBuilder::new().terminator(Terminator::CRLF).from_writer(&mut text);
+                page.iter().try_for_each(|event| write_row(&mut table, names, event))?;
+            }
+            Form::Json | Form::Ndjson => {
+                for event in &page {
                     let line = says::beside(names, &event.json).map_err(|error| damaged(event, &error))?;
                     text.extend_from_slice(line.as_bytes());
                     text.push(b'\n');
@@ -117,7 +121,11 @@ fn damaged(event: &EventText, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Damaged(format!("event {}: {error}", event.seq))
 }
 
-fn write_row(text: &mut Vec<u8>, names: Names<'_>, event: &EventText) -> Result<(), StoreError> {
+fn write_row(
+    table: &mut csv::Writer<&mut Vec<u8>>,
+    names: Names<'_>,
+    event: &EventText,
+) -> Result<(), StoreError> {
     let row: EventColumns<'_> = serde_json::from_str(&event.json).map_err(|error| damaged(event, &error))?;
     let envelope = Envelope::decode(&event.json).map_err(|error| damaged(event, &error))?;
     let says = says::event(names, &envelope);
@@ -142,14 +150,7 @@ fn write_row(text: &mut Vec<u8>, names: Names<'_>, event: &EventText) -> Result<
         row.data.get().into(), // no formula: it begins with a brace
         inert(&says),
     ];
-    for (number, column) in columns.iter().enumerate() {
-        if number > 0 {
-            text.push(b',');
-        }
-        write_column(text, column);
-    }
-    text.extend_from_slice(b"\r\n");
-    Ok(())
+    table.write_record(columns.iter().map(|column| column.as_bytes())).map_err(|error| damaged(event, &error))
 }
 
 /// Prefixes a text that was chosen by a client, if a spreadsheet would evaluate it as a formula
@@ -158,15 +159,5 @@ fn inert(text: &str) -> Cow<'_, str> {
     match text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) {
         true => format!("'{text}").into(),
         false => text.into(),
-    }
-}
-
-fn write_column(text: &mut Vec<u8>, column: &str) {
-    if column.contains([',', '"', '\r', '\n']) {
-        text.push(b'"');
-        text.extend_from_slice(column.replace('"', "\"\"").as_bytes());
-        text.push(b'"');
-    } else {
-        text.extend_from_slice(column.as_bytes());
     }
 }
