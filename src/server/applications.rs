@@ -7,7 +7,7 @@ use super::lenient::{
     ResourcesInput, ShellWords, filled, nullable, optional_text,
 };
 use super::problem::Problem;
-use super::resource::{ApplicationResource, ListQuery, PageQuery, ReadQuery, get, list, resolve};
+use super::resource::{ApplicationResource, ListQuery, PageQuery, ReadQuery, get, list};
 use super::{Api, HandlerResult, Routes};
 use crate::says::{self, Names};
 use axum::extract::State;
@@ -199,27 +199,26 @@ async fn create(call: Call, input: Input<ApplicationInput>) -> HandlerResult {
     responses((status = 200, description = "Updated", body = ApplicationRow)))]
 async fn update(call: Call, Which(which): Which, input: Input<ApplicationInput>) -> HandlerResult {
     let Input { value: mut body, digest } = input;
-    let id = resolve::<ApplicationResource>(&call.api.journal.cluster(), &which)?;
-    let update = UpdateApplication {
-        application_id: ApplicationId(id),
-        spec: body.spec(),
-        name: filled(body.name),
-        user_id: optional_text(body.user_id),
-        is_enabled: body.is_enabled.map(|flag| flag.0),
-        dependencies: body.dependencies.map(|names| names.unwrap_or_default().0),
-        replicas: body.replicas.map(|replicas| replicas.map(|replicas| replicas.0)),
-        update_policy: body.update_policy.map(Option::unwrap_or_default),
+    let update = |application_id| {
+        Command::UpdateApplication(Box::new(UpdateApplication {
+            application_id,
+            spec: body.spec(),
+            name: filled(body.name),
+            user_id: optional_text(body.user_id),
+            is_enabled: body.is_enabled.map(|flag| flag.0),
+            dependencies: body.dependencies.map(|names| names.unwrap_or_default().0),
+            replicas: body.replicas.map(|replicas| replicas.map(|replicas| replicas.0)),
+            update_policy: body.update_policy.map(Option::unwrap_or_default),
+        }))
     };
-    let command = Command::UpdateApplication(Box::new(update));
-    call.run_on::<ApplicationResource>(id, command, settled, Some(digest)).await
+    call.run_on::<ApplicationResource>(&which, update, settled, Some(digest)).await
 }
 
 /// Delete an application
 #[utoipa::path(delete, path = "/applications/delete/{id}", tag = "applications", params(("id" = String, Path, description = "Id or name"), CommandQuery),
     responses((status = 200, description = "Deleted", body = ApplicationRow)))]
 async fn delete(call: Call, Which(which): Which) -> HandlerResult {
-    let id = resolve::<ApplicationResource>(&call.api.journal.cluster(), &which)?;
-    call.run_on::<ApplicationResource>(id, Command::DeleteApplication(ApplicationId(id)), settled, None).await
+    call.run_on::<ApplicationResource>(&which, Command::DeleteApplication, settled, None).await
 }
 
 /// Get an application
@@ -262,9 +261,8 @@ impl Fields for ScaleInput {
     responses((status = 200, description = "Scaled", body = ApplicationRow), (status = 202, description = "Containers are being launched or deleted", body = ApplicationRow)))]
 async fn scale(call: Call, Which(which): Which, input: Input<ScaleInput>) -> HandlerResult {
     let Input { value: ScaleInput { replicas: LenientCount(replicas) }, digest } = input;
-    let id = resolve::<ApplicationResource>(&call.api.journal.cluster(), &which)?;
-    let command = Command::ScaleApplication { application_id: ApplicationId(id), replicas };
-    call.run_on::<ApplicationResource>(id, command, scaled, Some(digest)).await
+    let scale = |application_id| Command::ScaleApplication { application_id, replicas };
+    call.run_on::<ApplicationResource>(&which, scale, scaled, Some(digest)).await
 }
 
 /// Done when the desired number of containers is UP and none is being deleted.
@@ -296,7 +294,7 @@ fn scaled(cluster: &Cluster, id: Uuid) -> Progress {
         }
     }
     if going || application.replicas.is_some_and(|wanted| up < wanted) {
-        return Progress::Going;
+        return Progress::Pending;
     }
     Progress::Done
 }

@@ -7,7 +7,7 @@ use super::lenient::{
     edited_text, filled, nullable, optional_text,
 };
 use super::problem::{Problem, Sort};
-use super::resource::{ContainerResource, ListQuery, PageQuery, ReadQuery, answer, get, json, list, resolve};
+use super::resource::{ContainerResource, ListQuery, PageQuery, ReadQuery, answer, get, json, list};
 use super::when::state;
 use super::{Api, HandlerResult, Routes, SEQ_HEADER};
 use crate::engine::{Engine, Identity, LogRequest, Pulling, Stats};
@@ -93,7 +93,7 @@ async fn create(call: Call, input: Input<ContainerInput>) -> HandlerResult {
 #[utoipa::path(post, path = "/containers/launch/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
     responses((status = 200, description = "UP", body = ContainerRow), (status = 202, description = "Launching", body = ContainerRow)))]
 async fn launch(call: Call, Which(which): Which) -> HandlerResult {
-    run(call, &which, Command::LaunchContainer, launched).await
+    call.run_on::<ContainerResource>(&which, Command::LaunchContainer, launched, None).await
 }
 
 /// Launch a container (alias of `/containers/launch/{id}`)
@@ -107,7 +107,7 @@ async fn launch_one(call: Call, which: Which) -> HandlerResult {
 #[utoipa::path(post, path = "/containers/stop/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
     responses((status = 200, description = "DOWN", body = ContainerRow), (status = 202, description = "Stopping", body = ContainerRow)))]
 async fn stop(call: Call, Which(which): Which) -> HandlerResult {
-    run(call, &which, Command::StopContainer, stopped).await
+    call.run_on::<ContainerResource>(&which, Command::StopContainer, stopped, None).await
 }
 
 /// Update a container record
@@ -115,16 +115,17 @@ async fn stop(call: Call, Which(which): Which) -> HandlerResult {
     responses((status = 200, description = "Updated", body = ContainerRow)))]
 async fn update(call: Call, Which(which): Which, input: Input<ContainerInput>) -> HandlerResult {
     let Input { value: body, digest } = input;
-    let id = resolve::<ContainerResource>(&call.api.journal.cluster(), &which)?;
-    let update = UpdateContainer {
-        container_id: ContainerId(id),
-        name: filled(body.name),
-        user_id: optional_text(body.user_id),
-        application: edited_text(body.application_id),
-        env_variables: body.env_variables.map(|variables| variables.unwrap_or_default().0),
-        balance: body.balance.map(|flag| flag.0),
+    let update = |container_id| {
+        Command::UpdateContainer(UpdateContainer {
+            container_id,
+            name: filled(body.name),
+            user_id: optional_text(body.user_id),
+            application: edited_text(body.application_id),
+            env_variables: body.env_variables.map(|variables| variables.unwrap_or_default().0),
+            balance: body.balance.map(|flag| flag.0),
+        })
     };
-    call.run_on::<ContainerResource>(id, Command::UpdateContainer(update), settled, Some(digest)).await
+    call.run_on::<ContainerResource>(&which, update, settled, Some(digest)).await
 }
 
 /// Delete a container
@@ -133,7 +134,7 @@ async fn update(call: Call, Which(which): Which, input: Input<ContainerInput>) -
 #[utoipa::path(delete, path = "/containers/delete/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
     responses((status = 200, description = "Deleted", body = ContainerRow), (status = 202, description = "Deleting", body = ContainerRow)))]
 async fn delete(call: Call, Which(which): Which) -> HandlerResult {
-    run(call, &which, Command::DeleteContainer, deleted).await
+    call.run_on::<ContainerResource>(&which, Command::DeleteContainer, deleted, None).await
 }
 
 /// Get a container
@@ -157,16 +158,6 @@ async fn all(State(api): State<Api>, query: ListQuery) -> HandlerResult {
     list::<ContainerResource>(&api, query).await
 }
 
-async fn run(
-    call: Call,
-    which: &str,
-    command: fn(ContainerId) -> Command,
-    judge: fn(&Cluster, Uuid) -> Progress,
-) -> HandlerResult {
-    let id = resolve::<ContainerResource>(&call.api.journal.cluster(), which)?;
-    call.run_on::<ContainerResource>(id, command(ContainerId(id)), judge, None).await
-}
-
 fn launched(cluster: &Cluster, id: Uuid) -> Progress {
     let Some(container) = cluster.container(ContainerId(id)) else {
         return Progress::Failed("the container was deleted in the meantime".to_owned());
@@ -182,7 +173,7 @@ fn launched(cluster: &Cluster, id: Uuid) -> Progress {
         }
         PhaseKind::Stopping => Progress::Failed("the container is being stopped".to_owned()),
         PhaseKind::Up if !container.lost && container.migrating.is_none() => Progress::Done,
-        PhaseKind::Up | PhaseKind::Waiting | PhaseKind::Placed | PhaseKind::Restarting => Progress::Going,
+        PhaseKind::Up | PhaseKind::Waiting | PhaseKind::Placed | PhaseKind::Restarting => Progress::Pending,
     }
 }
 
@@ -195,14 +186,14 @@ fn stopped(cluster: &Cluster, id: Uuid) -> Progress {
         Some(container) if matches!(container.phase.kind(), PhaseKind::Down | PhaseKind::Created) => {
             Progress::Done
         }
-        Some(_) => Progress::Going,
+        Some(_) => Progress::Pending,
     }
 }
 
 fn deleted(cluster: &Cluster, id: Uuid) -> Progress {
     match cluster.container(ContainerId(id)) {
         None => Progress::Done,
-        Some(_) => Progress::Going,
+        Some(_) => Progress::Pending,
     }
 }
 

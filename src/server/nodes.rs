@@ -153,7 +153,7 @@ async fn update(call: Call, Which(which): Which, input: Input<NodeInput>) -> Han
         capacity: body.capacity.map(|capacity| capacity.map(|capacity| capacity.0)),
         availability: body.availability,
     };
-    call.run_on::<NodeResource>(id, Command::UpdateNode(update), settled, Some(digest)).await
+    call.run_on::<NodeResource>(&which, |_| Command::UpdateNode(update), settled, Some(digest)).await
 }
 
 /// Unmount a node
@@ -163,7 +163,8 @@ async fn update(call: Call, Which(which): Which, input: Input<NodeInput>) -> Han
     responses((status = 200, description = "Unmounted", body = NodeRow), (status = 202, description = "Draining", body = NodeRow)))]
 async fn delete(call: Call, Which(which): Which) -> HandlerResult {
     let force = call.force();
-    run(call, &which, |node_id| Command::UnmountNode { node_id, force }, unmounted).await
+    let unmount = |node_id| Command::UnmountNode { node_id, force };
+    call.run_on::<NodeResource>(&which, unmount, unmounted, None).await
 }
 
 /// Get a node
@@ -191,31 +192,21 @@ async fn all(State(api): State<Api>, query: ListQuery) -> HandlerResult {
 #[utoipa::path(post, path = "/nodes/cordon/{id}", tag = "nodes", params(("id" = String, Path, description = "Id or name"), CommandQuery),
     responses((status = 200, description = "Cordoned", body = NodeRow)))]
 async fn cordon(call: Call, Which(which): Which) -> HandlerResult {
-    run(call, &which, Command::CordonNode, settled).await
+    call.run_on::<NodeResource>(&which, Command::CordonNode, settled, None).await
 }
 
 /// Uncordon a node: place containers on it again
 #[utoipa::path(post, path = "/nodes/uncordon/{id}", tag = "nodes", params(("id" = String, Path, description = "Id or name"), CommandQuery),
     responses((status = 200, description = "Active", body = NodeRow)))]
 async fn uncordon(call: Call, Which(which): Which) -> HandlerResult {
-    run(call, &which, Command::UncordonNode, settled).await
+    call.run_on::<NodeResource>(&which, Command::UncordonNode, settled, None).await
 }
 
 /// Drain a node: move its containers to other nodes
 #[utoipa::path(post, path = "/nodes/drain/{id}", tag = "nodes", params(("id" = String, Path, description = "Id or name"), CommandQuery),
     responses((status = 200, description = "Drained", body = NodeRow), (status = 202, description = "Draining", body = NodeRow)))]
 async fn drain(call: Call, Which(which): Which) -> HandlerResult {
-    run(call, &which, Command::DrainNode, drained).await
-}
-
-async fn run(
-    call: Call,
-    which: &str,
-    command: impl FnOnce(NodeId) -> Command,
-    judge: fn(&Cluster, Uuid) -> Progress,
-) -> HandlerResult {
-    let id = resolve::<NodeResource>(&call.api.journal.cluster(), which)?;
-    call.run_on::<NodeResource>(id, command(NodeId(id)), judge, None).await
+    call.run_on::<NodeResource>(&which, Command::DrainNode, drained, None).await
 }
 
 fn drained(cluster: &Cluster, id: Uuid) -> Progress {
@@ -226,7 +217,7 @@ fn drained(cluster: &Cluster, id: Uuid) -> Progress {
             node.name
         )),
         Some(node) if node.drained => Progress::Done,
-        Some(_) => Progress::Going,
+        Some(_) => Progress::Pending,
     }
 }
 
@@ -237,6 +228,6 @@ fn unmounted(cluster: &Cluster, id: Uuid) -> Progress {
             "node `{}` was uncordoned before it was empty and stays mounted",
             node.name
         )),
-        Some(_) => Progress::Going,
+        Some(_) => Progress::Pending,
     }
 }

@@ -1,6 +1,6 @@
 //! The route that rebalances the cluster.
 
-use super::command::{Call, CommandQuery, Progress, Show, Shown};
+use super::command::{Call, CommandQuery, Effect, Progress, Show};
 use super::problem::Problem;
 use super::resource::json;
 use super::{HandlerResult, Routes};
@@ -34,7 +34,7 @@ struct Moves(Strategy);
 impl Show for Moves {
     const DONE: StatusCode = StatusCode::OK;
 
-    fn show(&self, cluster: &Cluster, events: &[Envelope]) -> Shown {
+    fn show(&self, cluster: &Cluster, events: &[Envelope]) -> Effect {
         let planned = events.iter().find_map(|envelope| match &envelope.event {
             Event::RebalancePlanned(planned) => Some(planned),
             _ => None,
@@ -50,8 +50,8 @@ impl Show for Moves {
         let is_moving = rebalance.moves.iter().any(|step| {
             cluster.container(step.container_id).is_some_and(|container| container.migrating.is_some())
         });
-        let progress = if is_moving { Progress::Going } else { Progress::Done };
-        Shown { progress, body: json(&rebalance), tag: None }
+        let progress = if is_moving { Progress::Pending } else { Progress::Done };
+        Effect { progress, body: json(&rebalance), tag: None }
     }
 }
 

@@ -31,6 +31,7 @@ use uuid::Uuid;
 
 /// A kind of resource: nodes, applications or containers.
 pub(super) trait Resource: Send + Sync + 'static {
+    type Id;
     type Item: Send + Sync;
     type Row: Serialize + ToSchema + Clone + Send + Sync + 'static;
     /// Singular name, in messages.
@@ -47,6 +48,7 @@ pub(super) trait Resource: Send + Sync + 'static {
     /// The row of an item of `cluster`; `names` resolves the ids in its reason.
     fn row(names: Names<'_>, cluster: &Cluster, item: &Self::Item) -> Self::Row;
     fn id(item: &Self::Item) -> Uuid;
+    fn typed(id: Uuid) -> Self::Id;
     fn seq(item: &Self::Item) -> Seq;
     fn labels(item: &Self::Item) -> Option<&BTreeMap<String, String>>;
     fn subject(id: Uuid) -> Subject;
@@ -59,6 +61,7 @@ pub(super) struct ApplicationResource;
 pub(super) struct ContainerResource;
 
 impl Resource for NodeResource {
+    type Id = NodeId;
     type Item = Node;
     type Row = NodeRow;
     const KIND: &'static str = "node";
@@ -80,6 +83,9 @@ impl Resource for NodeResource {
     fn id(node: &Node) -> Uuid {
         node.id.0
     }
+    fn typed(id: Uuid) -> NodeId {
+        NodeId(id)
+    }
     fn seq(node: &Node) -> Seq {
         node.seq
     }
@@ -92,6 +98,7 @@ impl Resource for NodeResource {
 }
 
 impl Resource for ApplicationResource {
+    type Id = ApplicationId;
     type Item = Application;
     type Row = ApplicationRow;
     const KIND: &'static str = "application";
@@ -113,6 +120,9 @@ impl Resource for ApplicationResource {
     fn id(application: &Application) -> Uuid {
         application.id.0
     }
+    fn typed(id: Uuid) -> ApplicationId {
+        ApplicationId(id)
+    }
     fn seq(application: &Application) -> Seq {
         application.seq
     }
@@ -125,6 +135,7 @@ impl Resource for ApplicationResource {
 }
 
 impl Resource for ContainerResource {
+    type Id = ContainerId;
     type Item = Container;
     type Row = ContainerRow;
     const KIND: &'static str = "container";
@@ -145,6 +156,9 @@ impl Resource for ContainerResource {
     }
     fn id(container: &Container) -> Uuid {
         container.id.0
+    }
+    fn typed(id: Uuid) -> ContainerId {
+        ContainerId(id)
     }
     fn seq(container: &Container) -> Seq {
         container.seq

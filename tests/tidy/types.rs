@@ -29,8 +29,6 @@ const OPEN: &[&str] = &[
     "Refusal",
     "Reply",
     "Request",
-    "Row",
-    "Shown",
     "Spec",
     "Status",
     "Table",
