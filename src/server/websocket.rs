@@ -162,7 +162,7 @@ impl<'a> Session<'a> {
                     heard = Instant::now();
                     match message {
                         Some(Ok(Message::Text(text))) => self.receive(text.as_str()).await?,
-                        Some(Ok(Message::Binary(_))) => self.refuse("expected a text message with JSON, got a binary message").await?,
+                        Some(Ok(Message::Binary(_))) => self.refuse("expected JSON text, got binary").await?,
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => {} // answered by the library
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(()),
                     }
