@@ -2,7 +2,8 @@
 
 use crate::says::{self, Names};
 use kdaemon_api::{
-    ApplicationRow, ContainerRow, ContainerStatus, DesiredState, EngineRow, NodeRow, NodeState, PortRow, Row,
+    AnyRow, ApplicationRow, ContainerRow, ContainerStatus, DesiredState, EngineRow, NodeRow, NodeState,
+    PortRow,
 };
 use kdaemon_control::history::RowSource;
 use kdaemon_events::{ApplicationId, Endpoint, Environment, Subject};
@@ -130,21 +131,23 @@ pub fn container(names: Names<'_>, container: &Container) -> ContainerRow {
 pub struct ApiRows;
 
 impl RowSource for ApiRows {
-    type Row = Row;
+    type Row = AnyRow;
 
-    fn row(cluster: &Cluster, subject: Subject) -> Option<Row> {
+    fn row(cluster: &Cluster, subject: Subject) -> Option<AnyRow> {
         match subject {
-            Subject::Node(id) => cluster.node(id).map(|found| Row::Node(node(Names::of(&[cluster]), found))),
-            Subject::Application(id) => {
-                cluster.application(id).map(|found| Row::Application(Box::new(application(cluster, found))))
+            Subject::Node(id) => {
+                cluster.node(id).map(|found| AnyRow::Node(node(Names::of(&[cluster]), found)))
             }
+            Subject::Application(id) => cluster
+                .application(id)
+                .map(|found| AnyRow::Application(Box::new(application(cluster, found)))),
             Subject::Container(id) => {
-                cluster.container(id).map(|found| Row::Container(container(Names::of(&[cluster]), found)))
+                cluster.container(id).map(|found| AnyRow::Container(container(Names::of(&[cluster]), found)))
             }
         }
     }
 
-    fn name(row: &Row) -> &str {
+    fn name(row: &AnyRow) -> &str {
         row.name()
     }
 }

@@ -1,4 +1,4 @@
-//! Applications as the API answers them.
+//! Applications of the library.
 
 use kdaemon_events::{HealthCheck, Resources, Strategy, UpdatePolicy};
 use serde::{Deserialize, Serialize};
@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// An application of the library.
+/// An application as the API shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Application)]
 pub struct ApplicationRow {
     /// Id of the application.
     pub id: Uuid,
@@ -22,13 +21,13 @@ pub struct ApplicationRow {
     pub docker_image: String,
     /// Names of the applications that need a container UP before a container of this one is launched.
     pub dependencies: Vec<String>,
-    /// Whether containers of the application may be launched.
+    /// `true` if containers of the application may be launched.
     pub is_enabled: bool,
     /// Environment variables: `A=1,B=2`.
     pub env_variables: String,
-    /// Arguments that override those of the image.
+    /// Arguments that override the image's.
     pub command: Vec<String>,
-    /// Entry point that overrides that of the image.
+    /// Entry point that overrides the image's.
     pub entrypoint: Vec<String>,
     /// Mounts: `name:/path` or `/path/on/node:/path`, with an optional `:ro`.
     pub volumes: Vec<String>,
@@ -43,24 +42,24 @@ pub struct ApplicationRow {
     pub resources: Resources,
     /// Conditions that the labels of a node must satisfy.
     pub constraints: Vec<String>,
-    /// Command with which the engine checks that a container works.
+    /// Health check that the engine runs in each container.
     #[schema(value_type = Option<Object>)]
     pub health_check: Option<HealthCheck>,
     /// Number of containers that the daemon maintains; null if containers are created individually.
     pub replicas: Option<u32>,
-    /// What happens to running containers when the application changes.
+    /// Effect of a change of the application on running containers.
     #[schema(schema_with = update_policy)]
     pub update_policy: UpdatePolicy,
     /// Name of the registry credentials used for pulls.
     pub registry_auth: Option<String>,
-    /// Placement strategy; null for the cluster's.
+    /// Placement strategy; null for the daemon's setting.
     #[schema(schema_with = strategy, example = "spread")]
     pub strategy: Option<Strategy>,
     /// Conditions on the labels of a node; nodes that satisfy more of them are preferred.
     pub preferences: Vec<String>,
     /// Node label over whose values the containers are spread.
     pub spread_over: Option<String>,
-    /// Whether a node runs at most one container of the application.
+    /// `true` if a node runs at most one container of the application.
     pub anti_affinity: bool,
     /// Names of the applications that a node must already run.
     pub affinity: Vec<String>,
@@ -71,9 +70,9 @@ pub struct ApplicationRow {
 }
 
 fn update_policy() -> utoipa::openapi::Object {
-    crate::row::one_of(&[UpdatePolicy::Manual, UpdatePolicy::Rolling])
+    crate::schema::one_of(&[UpdatePolicy::Manual, UpdatePolicy::Rolling])
 }
 
 fn strategy() -> utoipa::openapi::Object {
-    crate::row::one_of_or_null(&Strategy::ALL)
+    crate::schema::one_of_or_null(&Strategy::ALL)
 }

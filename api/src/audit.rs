@@ -1,4 +1,4 @@
-//! Reports of the log's verification.
+//! Reports of the log's verification, and proofs about the log.
 
 use chrono::{DateTime, Utc};
 use kdaemon_events::{CommitId, Digest, Seq};
@@ -7,28 +7,26 @@ use utoipa::ToSchema;
 
 /// The report of a verification of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Audit)]
 pub struct AuditReport {
-    /// Whether the log is intact.
+    /// `true` if the log is intact.
     pub ok: bool,
     /// Number of events verified.
     pub events: u64,
     /// Number of commits verified.
     pub commits: u64,
-    /// The last verified event. Kept elsewhere, it later proves that nothing up to it was altered or cut off.
-    pub head: VerifiedHead,
-    /// The first commit that failed verification.
+    /// Head of the verified log. A copy that is kept elsewhere later proves that the log up to it is unchanged.
+    pub head: AuditHead,
+    /// First commit that failed verification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_bad: Option<RejectedCommit>,
-    /// What failed, if it is not a single commit: the expected head, or data derived from the log.
+    /// Failure that concerns no single commit: the expected head, or data derived from the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
 /// A verified point of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = AuditHead)]
-pub struct VerifiedHead {
+pub struct AuditHead {
     /// Seq of the last event of a commit, which is also the size of the Merkle tree.
     #[schema(value_type = u64)]
     pub seq: Seq,
@@ -39,7 +37,6 @@ pub struct VerifiedHead {
 
 /// A commit that failed verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = BadCommit)]
 pub struct RejectedCommit {
     /// Number of the commit, counted from 1.
     pub commit: u64,
@@ -47,12 +44,12 @@ pub struct RejectedCommit {
     pub first_seq: u64,
     /// Seq of its last event, as far as can be determined.
     pub last_seq: u64,
-    /// What is wrong with it.
+    /// Reason of the failure.
     pub detail: String,
 }
 
 impl AuditReport {
-    /// What failed, in one line; `None` if the log is intact.
+    /// The failure in one line; `None` if the log is intact.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         match (&self.first_bad, &self.detail) {
@@ -75,9 +72,9 @@ pub struct AuditProgress {
     pub of: u64,
 }
 
-/// Header of an event's leaf: what is proved of an event besides its content, and remains after pruning.
+/// Header of an event's leaf: the metadata that is proved with the content, and remains after pruning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct LeafHeader {
+pub struct LeafHeaderReport {
     /// The bytes that are hashed, in Base64: seq (8 bytes, big-endian), commit id (16 bytes), time in microseconds since 1970
     /// (8 bytes, big-endian), prunable (1 byte, 0 or 1), kind and actor, each as UTF-8 after its length (4 bytes, big-endian).
     pub bytes: String,
@@ -90,13 +87,12 @@ pub struct LeafHeader {
     pub kind: String,
     /// Type and name of the actor: `reactor/health`.
     pub actor: String,
-    /// Whether events of this kind may be pruned.
+    /// `true` if events of this kind may be pruned.
     pub prunable: bool,
 }
 
 /// Inclusion proof of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = InclusionProof)]
 pub struct InclusionReport {
     /// Seq of the event. Its leaf has the index `seq - 1`.
     #[schema(value_type = u64)]
@@ -104,7 +100,7 @@ pub struct InclusionReport {
     /// Size of the tree.
     pub size: u64,
     /// Header of the leaf.
-    pub header: LeafHeader,
+    pub header: LeafHeaderReport,
     /// Salt of the event, 32 hexadecimal digits; `null` if it was pruned.
     pub salt: Option<String>,
     /// Exact JSON text of the event; `null` if it was pruned.
@@ -125,7 +121,6 @@ pub struct InclusionReport {
 
 /// Consistency proof of two trees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = ConsistencyProof)]
 pub struct ConsistencyReport {
     /// Size of the smaller tree.
     pub from: u64,

@@ -1,30 +1,29 @@
-//! Containers as the API answers them.
+//! Containers, their resource usage, and the progress of their launches.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// A container.
+/// A container as the API shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Container)]
 pub struct ContainerRow {
     /// Id of the container.
     pub id: Uuid,
     /// Node that the container is placed on.
     pub node_id: Option<Uuid>,
-    /// Application that the container is made from.
+    /// Application of the container.
     pub application_id: Option<Uuid>,
     /// Owner, as the client named it.
     pub user_id: Option<String>,
     /// Name, unique among containers.
     pub name: String,
-    /// Environment variables in addition to those of the application: `A=1,B=2`.
+    /// Environment variables in addition to the application's: `A=1,B=2`.
     pub env_variables: String,
     /// The engine's id of the container.
     pub container_id: Option<String>,
-    /// Whether the rebalancer may move the container.
+    /// `true` if the rebalancer may move the container; `false` pins it to its node.
     pub balance: bool,
-    /// Where the container is in its life.
+    /// Phase of the container's life.
     pub status: ContainerStatus,
     /// Why the container has this status.
     pub reason: Option<String>,
@@ -32,7 +31,7 @@ pub struct ContainerRow {
     pub access_link: Option<String>,
     /// Number of placements so far.
     pub generation: u32,
-    /// What was requested for the container.
+    /// State that was requested for the container.
     pub desired: DesiredState,
     /// Published ports.
     pub ports: Vec<PortRow>,
@@ -42,7 +41,7 @@ pub struct ContainerRow {
     pub seq: u64,
 }
 
-/// Where a container is in its life.
+/// The phase of a container's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ContainerStatus {
@@ -56,13 +55,13 @@ pub enum ContainerStatus {
     Stopping,
     /// Stopped.
     Down,
-    /// Its launches failed.
+    /// The last launch failed and is not retried.
     Failed,
-    /// Its node does not answer.
+    /// On a node that does not answer.
     Lost,
 }
 
-/// What was requested for a container.
+/// The requested state of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DesiredState {
@@ -76,7 +75,6 @@ pub enum DesiredState {
 
 /// A published port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Port)]
 pub struct PortRow {
     /// Port inside the container.
     pub container: u16,
@@ -88,9 +86,8 @@ pub struct PortRow {
 
 /// Current resource usage of a container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Stats)]
 pub struct ContainerStats {
-    /// Processors in use; 1.5 is one and a half.
+    /// Processors in use, such as 1.5.
     pub cpus: f64,
     /// Memory in use without the page cache, in bytes.
     pub memory_bytes: u64,
@@ -104,10 +101,10 @@ pub struct ContainerStats {
     pub pids: u64,
 }
 
-/// Progress of a container's launch. It is observed by the daemon that runs the launch, and never recorded.
+/// The progress of a container's launch, as observed by the daemon that runs it. It is never recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LaunchProgress {
-    /// What the launch is waiting for.
+    /// Current step of the launch.
     pub step: LaunchStep,
     /// Image being pulled.
     pub image: Option<String>,
@@ -121,7 +118,7 @@ pub struct LaunchProgress {
     pub percent: Option<u64>,
 }
 
-/// What a launch is waiting for.
+/// A step of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LaunchStep {

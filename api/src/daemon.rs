@@ -1,10 +1,10 @@
-//! What the daemon answers about itself and about the cluster's upkeep.
+//! The daemon's health, and the results of rebuilds and rebalances.
 
 use kdaemon_events::cluster::Move;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// That the daemon is alive.
+/// The liveness of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Liveness {
     /// `ok`.
@@ -13,7 +13,7 @@ pub struct Liveness {
     pub seq: u64,
 }
 
-/// That the daemon accepts commands, and its role among the daemons of the log.
+/// The readiness of the daemon, and its role among the daemons of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Readiness {
     /// `ok`.
@@ -24,7 +24,7 @@ pub struct Readiness {
     pub role: DaemonRole,
     /// Current leader term.
     pub term: u64,
-    /// Name of the leader, if there is one.
+    /// Name of the leader; null if there is none.
     pub leader: Option<String>,
     /// Number of events of the log that this daemon does not know yet.
     pub lag: u64,
@@ -42,7 +42,6 @@ pub enum DaemonRole {
 
 /// The result of rebuilding the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Rebuilt)]
 pub struct RebuiltTables {
     /// Number of rows in the tables.
     pub rows: usize,

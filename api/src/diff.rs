@@ -1,13 +1,12 @@
-//! What differs between two moments.
+//! The difference between two moments.
 
-use crate::{FieldChange, FieldChanges, Moment, Row};
+use crate::{AnyRow, FieldChange, FieldChanges, Moment};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// What differs between two moments.
+/// The difference between two moments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Diff)]
 pub struct DiffReport {
     /// The earlier moment.
     pub from: Moment,
@@ -23,34 +22,31 @@ pub struct DiffReport {
 
 /// Differences among rows of one kind, ordered by id.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Differences)]
 pub struct KindDiff {
     /// Rows that exist only at the later moment.
-    pub added: Vec<AddedOrRemoved>,
+    pub added: Vec<AddedOrRemovedRow>,
     /// Rows that exist only at the earlier moment.
-    pub removed: Vec<AddedOrRemoved>,
+    pub removed: Vec<AddedOrRemovedRow>,
     /// Rows that exist at both moments and differ.
-    pub changed: Vec<Changed>,
+    pub changed: Vec<ChangedRow>,
 }
 
 /// A row that exists at one moment only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = DiffEntry)]
-pub struct AddedOrRemoved {
+pub struct AddedOrRemovedRow {
     /// Id of the row.
     pub id: Uuid,
     /// Name of the row.
     pub name: String,
-    /// The row: of an added one as it was afterwards, of a removed one as it was before.
-    pub row: Row,
+    /// The row at the moment at which it exists.
+    pub row: AnyRow,
     /// Seqs of the events that changed it in between, at most the last 1,000.
     pub events: Vec<u64>,
 }
 
 /// A row that exists at both moments and differs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = DiffChange)]
-pub struct Changed {
+pub struct ChangedRow {
     /// Id of the row.
     pub id: Uuid,
     /// Name at the later moment.

@@ -1,4 +1,4 @@
-//! Events and pages of the log as the API answers them.
+//! Events and pages of the log.
 
 use chrono::{DateTime, Utc};
 use kdaemon_events::Actor;
@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 /// An event as it was recorded. Its kind and data are not interpreted, so that events of newer daemons can be shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Event)]
 pub struct EventRow {
     /// Position in the log, dense from 1.
     pub seq: u64,
@@ -17,23 +16,23 @@ pub struct EventRow {
     pub id: Uuid,
     /// When the event was recorded.
     pub at: DateTime<Utc>,
-    /// Who caused the event.
+    /// Actor that caused the event.
     #[schema(value_type = Object)]
     pub actor: Actor,
     /// Id of the request that led to the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// Seq of the event that this one is a consequence of.
+    /// Seq of the event that caused this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<u64>,
-    /// Kind of the event, a fact in the past tense.
+    /// Kind of the event, such as `NodeMounted`.
     pub kind: String,
     /// Version of the kind.
     pub v: u32,
-    /// What happened, as the kind defines it.
+    /// Fields of the event, as its kind defines them.
     #[schema(value_type = Object)]
     pub data: Value,
-    /// What happened, in one sentence; things are named as they are called now.
+    /// The event as a sentence, with the current names of resources.
     pub says: String,
 }
 

@@ -40,7 +40,6 @@ pub type FieldChanges = BTreeMap<String, FieldChange>;
 
 /// The old and the new value of a field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Change)]
 pub struct FieldChange {
     /// Old value; null if the subject did not exist.
     pub from: Value,

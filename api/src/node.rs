@@ -1,4 +1,4 @@
-//! Nodes as the API answers them.
+//! Nodes and their engines.
 
 use kdaemon_events::MilliCpus;
 use kdaemon_events::node::Availability;
@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// A node.
+/// A node as the API shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Node)]
 pub struct NodeRow {
     /// Id of the node.
     pub id: Uuid,
@@ -25,7 +24,7 @@ pub struct NodeRow {
     pub endpoint: String,
     /// Number of containers placed on the node.
     pub container_count: u32,
-    /// Health of the engine as the probes found it.
+    /// Health of the engine, by its probes.
     pub state: NodeState,
     /// Why the node is DOWN.
     pub reason: Option<String>,
@@ -33,10 +32,10 @@ pub struct NodeRow {
     pub labels: BTreeMap<String, String>,
     /// Maximum number of containers; null for no limit.
     pub capacity: Option<u32>,
-    /// Whether the scheduler may place containers on the node.
+    /// Availability for placement: only `active` nodes accept containers.
     #[schema(schema_with = availability, example = "active")]
     pub availability: Availability,
-    /// What the engine reported about itself.
+    /// Facts that the engine reported about itself.
     pub engine: Option<EngineRow>,
     /// Seq of the last change.
     pub seq: u64,
@@ -56,7 +55,6 @@ pub enum NodeState {
 
 /// An engine and its machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = EngineFacts)]
 pub struct EngineRow {
     /// `docker` or `podman`.
     pub kind: String,
@@ -74,5 +72,5 @@ pub struct EngineRow {
 }
 
 fn availability() -> utoipa::openapi::Object {
-    crate::row::one_of(&[Availability::Active, Availability::Cordoned, Availability::Draining])
+    crate::schema::one_of(&[Availability::Active, Availability::Cordoned, Availability::Draining])
 }

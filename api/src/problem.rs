@@ -1,39 +1,37 @@
-//! Problems: what the API answers when a request fails (RFC 9457).
+//! Problems: the responses to failed requests (RFC 9457).
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Why a request failed: `application/problem+json` (RFC 9457).
+/// The body of a response to a failed request: `application/problem+json` (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Problem)]
 pub struct ProblemDetails {
-    /// Stable name of the problem to compare with, such as `/problems/conflict`.
+    /// Stable identifier of the kind of problem, such as `/problems/conflict`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The kind of problem, for people.
+    /// Name of the kind of problem.
     pub title: String,
     /// HTTP status.
     pub status: u16,
-    /// What failed this time, and what to do about it.
+    /// The failure, and how to resolve it.
     pub detail: String,
     /// Path of the request.
     pub instance: String,
     /// Id of the request, as in `X-Request-Id`.
     pub request_id: String,
-    /// The invalid field as a path: `health_check.interval_ms`, `volumes[1]`.
+    /// Path of the invalid field or parameter: `health_check.interval_ms`, `volumes[1]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// Why each node was rejected, if a container cannot be placed.
+    /// Rejections per node, if a container cannot be placed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reasons: Vec<NodeRejection>,
+    pub reasons: Vec<RejectedNode>,
 }
 
-/// Why one node was rejected.
+/// A node that the scheduler rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = NodeReason)]
-pub struct NodeRejection {
+pub struct RejectedNode {
     /// Name of the node.
     pub node: String,
-    /// Why, completing a sentence that begins with the node's name.
+    /// Reason, a clause that follows the node's name: `is cordoned`.
     pub reason: String,
 }

@@ -1,4 +1,4 @@
-//! What-if: a stretch of recorded history under another policy.
+//! Replays of recorded history under another policy.
 
 use crate::Moment;
 use chrono::{DateTime, Utc};
@@ -7,7 +7,6 @@ use utoipa::ToSchema;
 
 /// The result of a replay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Replay)]
 pub struct ReplayReport {
     /// First moment of the replay.
     pub from: Moment,
@@ -15,19 +14,18 @@ pub struct ReplayReport {
     pub to: Moment,
     /// All settings of the policy.
     pub policy: PolicyRow,
-    /// Figures of what happened.
+    /// Figures of the recorded history.
     pub recorded: ReplayFigures,
-    /// Figures of what would have happened.
+    /// Figures under the replayed policy.
     pub replayed: ReplayFigures,
-    /// Decisions that would have differed, at most the first 1,000.
+    /// Decisions that differ, at most the first 1,000.
     pub differences: Vec<ReplayDifference>,
-    /// Number of decisions that would have differed.
+    /// Number of decisions that differ.
     pub differences_count: u64,
 }
 
 /// The settings of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Policy)]
 pub struct PolicyRow {
     /// Placement strategy: `spread`, `binpack` or `resources`.
     pub strategy: String,
@@ -45,27 +43,24 @@ pub struct PolicyRow {
 
 /// The figures of one side of a replay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Figures)]
 pub struct ReplayFigures {
     /// Migrations started, for any reason.
     pub migrations: u64,
-    /// Time that containers were down although they should have run, as far as the daemon knew: the sum over all
-    /// containers, in seconds.
+    /// Downtime of containers that should have run, as known to the daemon: the sum over all containers, in seconds.
     pub down_seconds: f64,
     /// Successful starts, restarts included.
     pub launches: u64,
     /// Failed attempts to start a container.
     pub failed: u64,
-    /// The most containers that each node had at once, by node name.
+    /// Peak number of containers per node, ordered by node name.
     pub peak: Vec<ReplayPeak>,
-    /// How uneven the counts of containers were, at each change; for long replays the highest and the last value of
-    /// each of 250 equal intervals.
+    /// Imbalance of the nodes at each change; for long replays, the highest and the last value of each of 250 equal
+    /// intervals.
     pub imbalance: Vec<ReplaySpread>,
 }
 
-/// The most containers that a node had at once.
+/// The peak number of containers of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Peak)]
 pub struct ReplayPeak {
     /// Name of the node.
     pub node: String,
@@ -73,20 +68,19 @@ pub struct ReplayPeak {
     pub containers: u32,
 }
 
-/// How uneven the counts of containers were from one moment on.
+/// The imbalance of the nodes from a moment on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Spread)]
 pub struct ReplaySpread {
     /// The moment.
     pub at: DateTime<Utc>,
-    /// Highest minus lowest number of containers among the nodes that accept containers.
+    /// Difference between the highest and the lowest number of containers, among the nodes that accept containers.
     pub spread: u32,
 }
 
-/// A decision that would have differed.
+/// A decision that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReplayDifference {
-    /// When.
+    /// Time of the decision.
     pub at: DateTime<Utc>,
     /// Seq of the recorded event; null if nothing was recorded.
     pub seq: Option<u64>,

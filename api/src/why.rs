@@ -1,4 +1,4 @@
-//! Why a node or a container has its present state.
+//! Explanations of the state of a node or a container.
 
 use chrono::{DateTime, Utc};
 use kdaemon_events::Actor;
@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Why a node or a container has its present state.
+/// The explanation of the state of a node or a container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Why)]
 pub struct WhyReport {
     /// Id of the subject.
     pub id: Uuid,
@@ -16,17 +15,17 @@ pub struct WhyReport {
     pub name: String,
     /// `node` or `container`.
     pub kind: String,
-    /// Seq of the event that brought about the state.
+    /// Seq of the last event of the state that is explained.
     pub seq: u64,
     /// The node's `state` or the container's `status`.
     pub state: String,
     /// The explanation, one sentence per cause.
     pub sentences: Vec<String>,
-    /// The events behind the explanation, newest first, each before its causes.
+    /// Events of the explanation, newest first, each before its causes.
     pub steps: Vec<WhyStep>,
 }
 
-/// One event on the way to the present state.
+/// An event in the chain of causes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WhyStep {
     /// Seq of the event.
@@ -35,13 +34,13 @@ pub struct WhyStep {
     pub at: DateTime<Utc>,
     /// Kind of the event.
     pub kind: String,
-    /// Who caused the event.
+    /// Actor that caused the event.
     #[schema(value_type = Object)]
     pub actor: Actor,
     /// The event as a sentence.
     pub says: String,
-    /// The cause that the event itself records.
+    /// Seq of the cause that the event records.
     pub cause: Option<u64>,
-    /// Seqs of the steps that led to this one: its recorded cause, and what the decision looked at besides.
+    /// Seqs of the steps that led to this one: its recorded cause, and further events that the decision depended on.
     pub because: Vec<u64>,
 }

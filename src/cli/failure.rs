@@ -112,10 +112,10 @@ impl std::fmt::Display for Refusal {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use kdaemon_api::NodeRejection;
+    use kdaemon_api::RejectedNode;
 
     fn problem(kind: &str, detail: &str, reasons: &[(&str, &str)]) -> String {
-        let rejection = |(node, reason): &(&str, &str)| NodeRejection {
+        let rejection = |(node, reason): &(&str, &str)| RejectedNode {
             node: (*node).to_owned(),
             reason: (*reason).to_owned(),
         };

@@ -1,9 +1,11 @@
-//! Which of the forms that a route has the client wants: its `Accept` header (RFC 9110, section 12.5.1).
+//! Content negotiation by the `Accept` header (RFC 9110, section 12.5.1).
 
 use super::problem::{Problem, Sort};
 use axum::http::{HeaderMap, HeaderValue, header};
+use mediatype::names::{_STAR, Q};
+use mediatype::{MediaType, MediaTypeList, ReadParams as _};
 
-/// A form of an answer.
+/// A form of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Json,
@@ -12,7 +14,6 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// Its media type.
     pub(super) fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -21,7 +22,7 @@ impl Form {
         }
     }
 
-    /// Its `Content-Type`.
+    /// The `Content-Type` header.
     pub(super) fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Csv => "text/csv; charset=utf-8; header=present",
@@ -29,44 +30,44 @@ impl Form {
         })
     }
 
-    /// How much a client wants it, by the most exact of the ranges that it names.
-    fn wanted(self, ranges: &[(String, f32)]) -> f32 {
-        let (group, _) = self.media_type().split_once('/').unwrap_or_default();
-        let exactness = |range: &str| match range {
-            range if range == self.media_type() => 3,
-            // The name that has not been registered yet either, and that some clients send.
-            "application/ndjson" | "application/jsonl" if self == Self::Ndjson => 3,
-            range if range.strip_suffix("/*") == Some(group) => 2,
-            "*/*" => 1,
+    /// The client's weight (0 to 1) of this form, by the most specific of its media ranges.
+    fn weight<'a>(self, ranges: impl Iterator<Item = &'a MediaType<'a>>) -> f32 {
+        let (ty, subty) = self.media_type().split_once('/').unwrap_or_default();
+        let specificity = |range: &MediaType<'_>| match range {
+            _ if range.suffix.is_some() => 0,
+            _ if range.ty == _STAR && range.subty == _STAR => 1,
+            _ if range.ty != ty => 0,
+            _ if range.subty == _STAR => 2,
+            _ if range.subty == subty => 3,
+            // Unregistered names that some clients send.
+            _ if self == Self::Ndjson && (range.subty == "ndjson" || range.subty == "jsonl") => 3,
             _ => 0,
         };
-        let fitting = ranges.iter().filter(|(range, _)| exactness(range) > 0);
-        fitting.max_by_key(|(range, _)| exactness(range)).map_or(0.0, |(_, weight)| *weight)
+        let matching = ranges.filter(|range| specificity(range) > 0);
+        let range = matching.max_by_key(|range| specificity(range));
+        let weight = |range: &MediaType<'_>| match range.get_param(Q) {
+            Some(weight) => weight.as_str().parse().unwrap_or(0.0),
+            None => 1.0,
+        };
+        range.map_or(0.0, weight)
     }
 }
 
-/// The form that the client wants most among those that there are; the first of them when it does not mind.
+/// Selects the form with the highest weight, the first one of equal weights. Without an `Accept` header it is the first form.
 pub(super) fn negotiate(headers: &HeaderMap, forms: &[Form]) -> Result<Form, Problem> {
     let accepted = headers.get_all(header::ACCEPT);
     let texts: Vec<_> = accepted.iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-    let ranges: Vec<_> = texts.iter().flat_map(|text| text.split(',')).filter_map(range).collect();
+    let ranges: Vec<_> = texts.iter().flat_map(|text| MediaTypeList::new(text)).collect();
     let mut best: Option<(Form, f32)> = None;
     for form in forms {
-        let wanted = if ranges.is_empty() { 1.0 } else { form.wanted(&ranges) };
-        if wanted > best.map_or(0.0, |(_, wanted)| wanted) {
-            best = Some((*form, wanted));
+        let weight = if ranges.is_empty() { 1.0 } else { form.weight(ranges.iter().flatten()) };
+        if weight > best.map_or(0.0, |(_, weight)| weight) {
+            best = Some((*form, weight));
         }
     }
     best.map(|(form, _)| form).ok_or_else(|| {
         let known: Vec<_> = forms.iter().map(|form| form.media_type()).collect();
-        Problem::new(Sort::NotAcceptable, format!("this is answered as {} alone", known.join(", ")))
+        let detail = format!("not available in an accepted form; available: {}", known.join(", "));
+        Problem::new(Sort::NotAcceptable, detail)
     })
-}
-
-/// A media range and its weight.
-fn range(text: &str) -> Option<(String, f32)> {
-    let mut parts = text.split(';').map(str::trim);
-    let range = parts.next().filter(|range| !range.is_empty())?.to_ascii_lowercase();
-    let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-    Some((range, weight.map_or(1.0, |weight| weight.trim().parse().unwrap_or(0.0))))
 }

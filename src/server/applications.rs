@@ -7,8 +7,8 @@ use super::lenient::{
     ResourcesInput, ShellWords, filled, nullable, optional_text,
 };
 use super::problem::Problem;
-use super::resource::{Applications, ListQuery, PageQuery, ReadQuery, get, list, resolve};
-use super::{Answered, Api, Routes};
+use super::resource::{ApplicationResource, ListQuery, PageQuery, ReadQuery, get, list};
+use super::{Api, HandlerResult, Routes};
 use crate::says::{self, Names};
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -27,14 +27,14 @@ pub(super) fn routes() -> Routes {
     vec![routes!(create), routes!(update), routes!(delete), routes!(all), routes!(one), routes!(scale)]
 }
 
-/// An application, as it is added or edited. `name` and `docker_image` are needed to add one.
+/// An application to create, or the fields of an application to update. Creating requires `name` and `docker_image`.
 ///
-/// `null` sets a field back to its default.
+/// `null` resets a field to its default.
 #[derive(Debug, Deserialize, ToSchema)]
 struct ApplicationInput {
-    /// Its name.
+    /// Name, unique among applications.
     name: Option<String>,
-    /// Whom it belongs to.
+    /// Owner, any text.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LenientText>)]
     user_id: Option<Option<LenientText>>,
@@ -42,35 +42,35 @@ struct ApplicationInput {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<List>)]
     exposed_ports: Option<Option<CommaSeparated<PortSpec>>>,
-    /// The image.
+    /// Image reference.
     docker_image: Option<String>,
-    /// Names or ids of the applications of which a container must be UP first.
+    /// Names or ids of the applications that need a container UP before a container of this one is launched.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<List>)]
     dependencies: Option<Option<CommaSeparated<String>>>,
-    /// Whether it may launch containers.
+    /// `true` if containers of the application may be launched.
     is_enabled: Option<LenientBool>,
     /// Environment variables: `A=1,B=2`, `["A=1"]` or `{"A":"1"}`.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LenientEnvironment>)]
     env_variables: Option<Option<LenientEnvironment>>,
-    /// Arguments in place of the image's own: a list, or a text that is split as a shell does.
+    /// Arguments that override the image's: a list, or a string that is split as by a shell.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<ShellWords>)]
     command: Option<Option<ShellWords>>,
-    /// Entry point in place of the image's own: a list, or a text that is split as a shell does.
+    /// Entry point that overrides the image's: a list, or a string that is split as by a shell.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<ShellWords>)]
     entrypoint: Option<Option<ShellWords>>,
-    /// Mounts: `name:/path`, `/path/on/node:/path`, either with `:ro` behind it.
+    /// Mounts: `name:/path` or `/path/on/node:/path`, with an optional `:ro`.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<List>)]
     volumes: Option<Option<CommaSeparated<Volume>>>,
-    /// Networks of the engine to join.
+    /// Engine networks to join.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<List>)]
     networks: Option<Option<CommaSeparated<String>>>,
-    /// Labels of its containers.
+    /// Labels of the containers.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     labels: Option<Option<BTreeMap<String, String>>>,
@@ -78,57 +78,57 @@ struct ApplicationInput {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     restart_policy: Option<Option<EmptyIsDefault<RestartPolicy>>>,
-    /// Limits.
+    /// Resource limits per container.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<ResourcesInput>)]
     resources: Option<Option<ResourcesInput>>,
-    /// Conditions on the labels of nodes: `zone==a`, `disk!=hdd`, `gpu`, `!gpu`.
+    /// Conditions that the labels of a node must satisfy: `zone==a`, `disk!=hdd`, `gpu`, `!gpu`.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<List>)]
     constraints: Option<Option<CommaSeparated<Constraint>>>,
-    /// How its engine finds out whether a container works.
+    /// Health check that the engine runs in each container.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<HealthCheckInput>)]
     health_check: Option<Option<HealthCheckInput>>,
-    /// How many containers the daemon keeps of it; null: people create them one by one.
+    /// Number of containers that the daemon maintains; null if containers are created individually.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LenientCount>)]
     replicas: Option<Option<LenientCount>>,
-    /// What a change does to running containers: `manual` or `rolling`.
+    /// Effect of a change on running containers: `manual` (none) or `rolling` (rollout).
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     update_policy: Option<Option<UpdatePolicy>>,
-    /// The name of the registry credentials to pull with.
+    /// Name of the registry credentials used for pulls.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     registry_auth: Option<Option<LenientText>>,
-    /// How its nodes are chosen among those that fit: `spread`, `binpack` or `resources`; null: as the daemon is set.
+    /// Placement strategy: `spread`, `binpack` or `resources`; null for the daemon's setting.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     strategy: Option<Option<Strategy>>,
-    /// Conditions on the labels of nodes that it would like: nodes that satisfy more of them come first.
+    /// Conditions on the labels of a node, as in `constraints`; nodes that satisfy more of them are preferred.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<List>)]
     preferences: Option<Option<CommaSeparated<Constraint>>>,
-    /// The label of nodes over whose values its containers are spread, such as `zone`.
+    /// Node label over whose values the containers are spread, such as `zone`.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     spread_over: Option<Option<LenientText>>,
-    /// Whether no node takes two of its containers.
+    /// `true` if a node runs at most one container of the application.
     #[schema(value_type = Option<bool>)]
     anti_affinity: Option<LenientBool>,
-    /// Names or ids of applications of each of which its nodes have to have a container.
+    /// Names or ids of the applications that a node must already run.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<List>)]
     affinity: Option<Option<CommaSeparated<String>>>,
-    /// How many of its containers may be moved or be down at one time before more are moved for the sake of balance or
-    /// of a drain; null: a quarter of them.
+    /// Maximum number of containers that may be moving or down at once: rebalancing and drains wait at this limit. Null for
+    /// a quarter of them.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LenientCount>)]
     disruption_limit: Option<Option<LenientCount>>,
 }
 
-/// A value that is written as text; an empty one is the default.
+/// A value that is written as a string; an empty string is the default.
 #[derive(Debug, Default)]
 struct EmptyIsDefault<T>(T);
 
@@ -175,14 +175,14 @@ impl ApplicationInput {
     }
 }
 
-/// Adds an application to the library
+/// Create an application
 #[utoipa::path(post, path = "/applications/create", tag = "applications", params(CommandQuery), request_body = ApplicationInput,
-    responses((status = 201, description = "It is in the library", body = ApplicationRow), (status = 200, description = "What a dry run would append", body = DryRun)))]
-async fn create(call: Call, input: Input<ApplicationInput>) -> Answered {
+    responses((status = 201, description = "Created", body = ApplicationRow), (status = 200, description = "Dry run: events that would be appended", body = DryRun)))]
+async fn create(call: Call, input: Input<ApplicationInput>) -> HandlerResult {
     let Input { value: mut body, digest } = input;
     let create = CreateApplication {
         name: filled(body.name.take())
-            .ok_or_else(|| Problem::invalid("name", "an application needs a name"))?,
+            .ok_or_else(|| Problem::invalid("name", "an application requires a name"))?,
         spec: body.spec(),
         user_id: optional_text(body.user_id).flatten(),
         is_enabled: body.is_enabled.is_none_or(|flag| flag.0),
@@ -191,38 +191,37 @@ async fn create(call: Call, input: Input<ApplicationInput>) -> Answered {
         update_policy: body.update_policy.flatten().unwrap_or_default(),
     };
     let command = Command::CreateApplication(create);
-    call.run(command, None, Created::<Applications>::new(), Some(digest)).await
+    call.run(command, None, Created::<ApplicationResource>::new(), Some(digest)).await
 }
 
-/// Edits an application
+/// Update an application
 #[utoipa::path(patch, path = "/applications/update/{id}", tag = "applications", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = ApplicationInput,
-    responses((status = 200, description = "It is so now", body = ApplicationRow)))]
-async fn update(call: Call, Which(which): Which, input: Input<ApplicationInput>) -> Answered {
+    responses((status = 200, description = "Updated", body = ApplicationRow)))]
+async fn update(call: Call, Which(which): Which, input: Input<ApplicationInput>) -> HandlerResult {
     let Input { value: mut body, digest } = input;
-    let id = resolve::<Applications>(&call.api.journal.cluster(), &which)?;
-    let update = UpdateApplication {
-        application_id: ApplicationId(id),
-        spec: body.spec(),
-        name: filled(body.name),
-        user_id: optional_text(body.user_id),
-        is_enabled: body.is_enabled.map(|flag| flag.0),
-        dependencies: body.dependencies.map(|names| names.unwrap_or_default().0),
-        replicas: body.replicas.map(|replicas| replicas.map(|replicas| replicas.0)),
-        update_policy: body.update_policy.map(Option::unwrap_or_default),
+    let update = |application_id| {
+        Command::UpdateApplication(Box::new(UpdateApplication {
+            application_id,
+            spec: body.spec(),
+            name: filled(body.name),
+            user_id: optional_text(body.user_id),
+            is_enabled: body.is_enabled.map(|flag| flag.0),
+            dependencies: body.dependencies.map(|names| names.unwrap_or_default().0),
+            replicas: body.replicas.map(|replicas| replicas.map(|replicas| replicas.0)),
+            update_policy: body.update_policy.map(Option::unwrap_or_default),
+        }))
     };
-    let command = Command::UpdateApplication(Box::new(update));
-    call.run_on::<Applications>(id, command, settled, Some(digest)).await
+    call.run_on::<ApplicationResource>(&which, update, settled, Some(digest)).await
 }
 
-/// Removes an application from the library
+/// Delete an application
 #[utoipa::path(delete, path = "/applications/delete/{id}", tag = "applications", params(("id" = String, Path, description = "Id or name"), CommandQuery),
-    responses((status = 200, description = "It is gone", body = ApplicationRow)))]
-async fn delete(call: Call, Which(which): Which) -> Answered {
-    let id = resolve::<Applications>(&call.api.journal.cluster(), &which)?;
-    call.run_on::<Applications>(id, Command::DeleteApplication(ApplicationId(id)), settled, None).await
+    responses((status = 200, description = "Deleted", body = ApplicationRow)))]
+async fn delete(call: Call, Which(which): Which) -> HandlerResult {
+    call.run_on::<ApplicationResource>(&which, Command::DeleteApplication, settled, None).await
 }
 
-/// One application
+/// Get an application
 #[utoipa::path(get, path = "/applications/{id}", tag = "applications", params(("id" = String, Path, description = "Id or name"), ReadQuery),
     responses((status = 200, description = "The application", body = ApplicationRow)))]
 async fn one(
@@ -230,23 +229,23 @@ async fn one(
     Which(which): Which,
     Query(query): Query<ReadQuery>,
     headers: HeaderMap,
-) -> Answered {
-    get::<Applications>(&api, &which, &query, &headers).await
+) -> HandlerResult {
+    get::<ApplicationResource>(&api, &which, &query, &headers).await
 }
 
-/// All applications
+/// List applications
 ///
-/// Every scalar field of an application is a filter (`?is_enabled=true`), and so are labels (`?label=tier=web`).
+/// Filters are the scalar fields of an application (`?is_enabled=true`) and labels (`?label=tier=web`).
 #[utoipa::path(get, path = "/applications", tag = "applications", params(PageQuery),
-    responses((status = 200, description = "The applications, by id", body = [ApplicationRow])))]
-async fn all(State(api): State<Api>, query: ListQuery) -> Answered {
-    list::<Applications>(&api, query).await
+    responses((status = 200, description = "The applications, ordered by id", body = [ApplicationRow])))]
+async fn all(State(api): State<Api>, query: ListQuery) -> HandlerResult {
+    list::<ApplicationResource>(&api, query).await
 }
 
-/// The wanted number of an application's containers.
+/// The desired number of an application's containers.
 #[derive(Debug, Deserialize, ToSchema)]
 struct ScaleInput {
-    /// How many containers the daemon keeps of it.
+    /// Number of containers that the daemon maintains.
     replicas: LenientCount,
 }
 
@@ -257,20 +256,19 @@ impl Fields for ScaleInput {
     }
 }
 
-/// Sets the number of an application's containers
+/// Scale an application
 #[utoipa::path(post, path = "/applications/scale/{id}", tag = "applications", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = ScaleInput,
-    responses((status = 200, description = "It has so many", body = ApplicationRow), (status = 202, description = "They are being launched or deleted", body = ApplicationRow)))]
-async fn scale(call: Call, Which(which): Which, input: Input<ScaleInput>) -> Answered {
+    responses((status = 200, description = "Scaled", body = ApplicationRow), (status = 202, description = "Containers are being launched or deleted", body = ApplicationRow)))]
+async fn scale(call: Call, Which(which): Which, input: Input<ScaleInput>) -> HandlerResult {
     let Input { value: ScaleInput { replicas: LenientCount(replicas) }, digest } = input;
-    let id = resolve::<Applications>(&call.api.journal.cluster(), &which)?;
-    let command = Command::ScaleApplication { application_id: ApplicationId(id), replicas };
-    call.run_on::<Applications>(id, command, scaled, Some(digest)).await
+    let scale = |application_id| Command::ScaleApplication { application_id, replicas };
+    call.run_on::<ApplicationResource>(&which, scale, scaled, Some(digest)).await
 }
 
-/// As many as are wanted are UP, and none is on its way out.
+/// Done when the desired number of containers is UP and none is being deleted.
 fn scaled(cluster: &Cluster, id: Uuid) -> Progress {
     let Some(application) = cluster.application(ApplicationId(id)) else {
-        return Progress::Failed("the application was deleted meanwhile".to_owned());
+        return Progress::Failed("the application was deleted in the meantime".to_owned());
     };
     let mut up = 0;
     let mut going = false;
@@ -283,12 +281,11 @@ fn scaled(cluster: &Cluster, id: Uuid) -> Progress {
                 up += 1;
             }
             (Desired::Running, Status::Failed) => {
-                let reason =
-                    reason(cluster, container).unwrap_or_else(|| "it could not be launched".to_owned());
+                let reason = reason(cluster, container).unwrap_or_else(|| "its launch failed".to_owned());
                 return Progress::Failed(format!("container `{}`: {reason}", container.name));
             }
             (Desired::Running, _) => going = true,
-            // One that ended by itself, as its restart policy allows, will not run; others were stopped before.
+            // A replica that exited under its restart policy will not run again; any other one was stopped before.
             (Desired::Stopped, Status::Down) if container.replica && container.reason.is_some() => {
                 let reason = reason(cluster, container).unwrap_or_default();
                 return Progress::Failed(format!("container `{}`: {reason}", container.name));
@@ -297,7 +294,7 @@ fn scaled(cluster: &Cluster, id: Uuid) -> Progress {
         }
     }
     if going || application.replicas.is_some_and(|wanted| up < wanted) {
-        return Progress::Going;
+        return Progress::Pending;
     }
     Progress::Done
 }

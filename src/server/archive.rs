@@ -1,8 +1,8 @@
-//! The log as `kdaemon export` writes it, and the tables made anew.
+//! The routes that export the log and rebuild the tables.
 
 use super::problem::{Problem, Sort};
 use super::resource::{answer, json};
-use super::{Answered, Api, Routes};
+use super::{Api, HandlerResult, Routes};
 use crate::archive::Export;
 use crate::journal::IDEMPOTENCY_RETENTION;
 use crate::reactors::Rebuilt;
@@ -18,29 +18,29 @@ pub(super) fn routes() -> Routes {
     vec![routes!(export), routes!(rebuild)]
 }
 
-/// The whole log, to move it to another store
+/// Export the log
 ///
-/// JSON lines as `kdaemon export` writes them and `kdaemon import` reads them: one that says what follows, then one for each
-/// commit, with the exact text of its events. It ends with the commit that was the last one when it was asked for. One is
-/// written at a time (429). An answer that breaks off is no log.
+/// JSON lines in the format of `kdaemon export` and `kdaemon import`: a header line, then one line per commit with the exact
+/// text of its events, up to the last commit at the time of the request. Only one export runs at a time (429). A response that
+/// breaks off is not a complete log.
 #[utoipa::path(get, path = "/export", tag = "events",
-    responses((status = 200, description = "The log", body = String, content_type = "application/x-ndjson")))]
-async fn export(State(api): State<Api>) -> Answered {
+    responses((status = 200, description = "Log", body = String, content_type = "application/x-ndjson")))]
+async fn export(State(api): State<Api>) -> HandlerResult {
     let permit = Arc::clone(&api.exports)
         .try_acquire_owned()
-        .map_err(|_| Problem::new(Sort::Overloaded, "another export is under way; try again later"))?;
+        .map_err(|_| Problem::new(Sort::Overloaded, "another export is running; try again later"))?;
     let since = api.journal.now() - IDEMPOTENCY_RETENTION;
     let store = Arc::clone(api.journal.store());
     let export = Export::new(store.as_ref(), since).await?;
     let seq = export.head().seq;
-    // The place is taken as long as the answer is on its way.
+    // The permit is held until the response has been sent.
     let pieces = stream::unfold(Some((store, export, permit)), |under_way| async {
         let (store, mut export, permit) = under_way?;
         match export.lines(store.as_ref()).await {
             Ok(lines) => Some((Ok(lines?), Some((store, export, permit)))),
             Err(error) => {
-                // The status was sent before: that the answer breaks off is all that can be told.
-                tracing::warn!(%error, "an export broke off");
+                // The status has already been sent, so the failure can only cut the response off.
+                tracing::warn!(%error, "export failed");
                 Some((Err(std::io::Error::other(error)), None))
             }
         }
@@ -59,18 +59,19 @@ impl From<Rebuilt> for RebuiltTables {
     }
 }
 
-/// Drops the tables and folds them from the log anew
+/// Rebuild the tables
 ///
-/// The tables `nodes`, `applications` and `containers` in the store, and the snapshots: what is derived from the log. The daemon
-/// that leads does it (409 by the others), beside its other work.
+/// Drops everything that is derived from the log (the tables `nodes`, `applications` and `containers` of the store, and the
+/// snapshots) and folds it from the log again, concurrently with other work. Only the leader does it; other daemons answer
+/// 409.
 #[utoipa::path(post, path = "/rebuild", tag = "cluster",
-    responses((status = 200, description = "They are as the log has them", body = RebuiltTables)))]
-async fn rebuild(State(api): State<Api>) -> Answered {
+    responses((status = 200, description = "Rebuilt", body = RebuiltTables)))]
+async fn rebuild(State(api): State<Api>) -> HandlerResult {
     let role = api.role.borrow().clone();
     if !role.leads {
-        let who = role.leader.unwrap_or_else(|| "no other that is known".to_owned());
+        let who = role.leader.unwrap_or_else(|| "unknown".to_owned());
         return Err(Problem::conflict(format!(
-            "the daemon that leads rebuilds the tables: {who}; ask that one"
+            "only the leader rebuilds the tables; send the request to the leader (currently {who})"
         )));
     }
     let rebuilt = api.rebuilds.ask().await?;

@@ -1,10 +1,10 @@
-//! Whether the log is as it was written.
+//! The route that verifies the log.
 
 use super::accept::{Form, negotiate};
 use super::input::{Query, QueryFields};
 use super::problem::{Problem, Sort};
 use super::resource::{answer, json};
-use super::{Answered, Api, Routes};
+use super::{Api, HandlerResult, Routes};
 use crate::store::StoreError;
 use crate::verify::{BadCommit, Expectation, Verification, verify_log};
 use axum::body::Body;
@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use futures_util::stream;
-use kdaemon_api::{AuditProgress, AuditReport, RejectedCommit, VerifiedHead};
+use kdaemon_api::{AuditHead, AuditProgress, AuditReport, RejectedCommit};
 use kdaemon_events::Seq;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -26,33 +26,37 @@ pub(super) fn routes() -> Routes {
     vec![routes!(verify)]
 }
 
-/// How many verifications run at one time: each reads the whole log.
+/// Maximum number of concurrent verifications. Each reads the whole log.
 pub(super) const AT_ONCE: usize = 2;
-/// A verification that takes no longer is answered like everything else; a longer one's answer begins, and goes on.
+/// A verification that ends within this duration gets an ordinary response; the response of a longer one begins earlier, with
+/// progress.
 const SHORT: Duration = Duration::from_secs(5);
-/// How often it is told how far a verification is.
-const TELL: Duration = Duration::from_millis(250);
+/// Interval of progress reports.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What to hold the log against.
+/// Parameters of a verification.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct VerifyQuery {
-    /// The head of an earlier verification, kept elsewhere: `SEQ:ROOT`. Without it a missing end or a replaced log is
-    /// not noticed.
+    /// Head of an earlier verification, kept elsewhere: `SEQ:ROOT`. Without it a truncated or replaced log is not detected.
     expect: Option<String>,
 }
 
 impl QueryFields for VerifyQuery {}
 
-/// Verifies the log
+/// Verify the log
 ///
-/// The Merkle tree is hashed again, from the first event on. Damage is reported with status 200 and `ok: false`.
-/// With `Accept: application/x-ndjson` lines `{"checked": n, "of": n}` come before the result, which is the last line.
-/// A verification ends when the client goes away; at most 2 run at one time (429). An answer that breaks off means that the
-/// log could not be read to its end.
+/// Hashes the Merkle tree again, from the first event on. Damage is reported with status 200 and `ok: false`. With
+/// `Accept: application/x-ndjson`, progress lines `{"checked": n, "of": n}` precede the result, which is the last line. A
+/// verification is cancelled when the client disconnects; at most 2 run at once (429). A response that breaks off means that
+/// reading the log failed.
 #[utoipa::path(get, path = "/audit/verify", tag = "events", params(VerifyQuery),
-    responses((status = 200, description = "What was found", content((AuditReport = "application/json"), (String = "application/x-ndjson")))))]
-async fn verify(State(api): State<Api>, Query(query): Query<VerifyQuery>, headers: HeaderMap) -> Answered {
+    responses((status = 200, description = "Result of the verification", content((AuditReport = "application/json"), (String = "application/x-ndjson")))))]
+async fn verify(
+    State(api): State<Api>,
+    Query(query): Query<VerifyQuery>,
+    headers: HeaderMap,
+) -> HandlerResult {
     let form = negotiate(&headers, &[Form::Json, Form::Ndjson])?;
     let expectation = query.expect.as_deref().map(str::parse::<Expectation>).transpose();
     let expectation = expectation.map_err(|error| Problem::invalid("expect", error))?;
@@ -71,7 +75,7 @@ async fn verify(State(api): State<Api>, Query(query): Query<VerifyQuery>, header
             progress.send_replace(seq);
         });
         tokio::select! {
-            // Nobody waits for it any more: it is dropped, and so it ends.
+            // The client has disconnected: the work is dropped.
             () = done.closed() => {}
             () = shutdown.cancelled() => {}
             found = work => drop(done.send(found)),
@@ -82,7 +86,8 @@ async fn verify(State(api): State<Api>, Query(query): Query<VerifyQuery>, header
     {
         return Ok(answer(StatusCode::OK, seq, json(&AuditReport::from(found.map_err(|_| stopping())??))));
     }
-    let running = Running { form, checked, of: seq, found: Some(found), tell_at: Instant::now() + TELL };
+    let running =
+        Running { form, checked, of: seq, found: Some(found), report_at: Instant::now() + PROGRESS_INTERVAL };
     let lines =
         stream::unfold(running, |mut running| async { running.next().await.map(|line| (line, running)) });
     let mut response = answer(StatusCode::OK, seq, Body::from_stream(lines));
@@ -101,7 +106,7 @@ struct Running {
     of: Seq,
     /// `None` after the last line.
     found: Option<oneshot::Receiver<Result<Verification, StoreError>>>,
-    tell_at: Instant,
+    report_at: Instant,
 }
 
 impl From<Verification> for AuditReport {
@@ -110,7 +115,7 @@ impl From<Verification> for AuditReport {
             ok: found.ok,
             events: found.events,
             commits: found.commits,
-            head: VerifiedHead { seq: found.head.seq, root: found.head.root },
+            head: AuditHead { seq: found.head.seq, root: found.head.root },
             first_bad: found.first_bad.map(RejectedCommit::from),
             detail: found.detail,
         }
@@ -128,12 +133,12 @@ impl Running {
         let found = tokio::select! {
             biased;
             found = self.found.as_mut()? => found,
-            () = sleep_until(self.tell_at) => {
-                self.tell_at = Instant::now() + TELL;
+            () = sleep_until(self.report_at) => {
+                self.report_at = Instant::now() + PROGRESS_INTERVAL;
                 let checked = *self.checked.borrow();
                 let mut line = json(&AuditProgress { checked: checked.0, of: self.of.max(checked).0 });
                 line.push('\n');
-                // White space before a JSON text means nothing, and shows that the daemon is at work.
+                // White space before a JSON text is insignificant, and keeps the connection alive.
                 return Some(Ok(if self.form == Form::Ndjson { line.into() } else { Bytes::from_static(b"\n") }));
             }
         };
@@ -144,9 +149,9 @@ impl Running {
                 line.push('\n');
                 Ok(line.into())
             }
-            // The status was sent long ago: that the answer breaks off is all that can be told.
+            // The status has already been sent, so the failure can only cut the response off.
             Ok(Err(error)) => {
-                tracing::warn!(%error, "a verification broke off");
+                tracing::warn!(%error, "verification of the log failed");
                 Err(error.to_string())
             }
             Err(_) => Err("the daemon is stopping".to_owned()),

@@ -1,8 +1,8 @@
-//! A copy of the log, for backups.
+//! The route that copies the log for backups.
 
 use super::problem::{Problem, Sort};
 use super::resource::answer;
-use super::{Answered, Api, Routes};
+use super::{Api, HandlerResult, Routes};
 use crate::store::{LogCopy, StoreError};
 use axum::body::Body;
 use axum::extract::State;
@@ -21,26 +21,27 @@ pub(super) fn routes() -> Routes {
     vec![routes!(backup)]
 }
 
-/// A copy that is made in this time is answered with its length; the answer for a longer one begins before it is made.
+/// A copy that is complete after this duration is sent with a Content-Length; otherwise the response begins before the copy
+/// is complete.
 const SHORT: Duration = Duration::from_secs(10);
-/// How much is read at a time.
+/// Size of a read from the copy, in bytes.
 const PIECE: usize = 64 * 1024;
 
-/// A copy of the log, as a file
+/// Back up the log
 ///
-/// Of one moment, made while the daemon works: an SQLite database, which `kdaemon restore` makes a data folder of (and which
-/// `kdaemon backup` asks for and verifies). Credentials for registries are not in it: they are files beside the log. One
-/// copy is made at a time (429). A log in RethinkDB is no file (409): `kdaemon export` writes its events to one. An answer
-/// that breaks off means that the copy could not be made.
+/// A consistent copy of the log as an SQLite database, taken while the daemon runs. `kdaemon backup` requests and verifies it,
+/// `kdaemon restore` turns it into a data folder. Registry credentials are not included: they are files next to the log. Only
+/// one backup runs at a time (429). A log in RethinkDB cannot be copied to a file (409); use `kdaemon export`. A response that
+/// breaks off means that the copy failed.
 #[utoipa::path(get, path = "/backup", tag = "events",
-    responses((status = 200, description = "The copy", body = Vec<u8>, content_type = "application/vnd.sqlite3")))]
-async fn backup(State(api): State<Api>) -> Answered {
+    responses((status = 200, description = "Copy of the log", body = Vec<u8>, content_type = "application/vnd.sqlite3")))]
+async fn backup(State(api): State<Api>) -> HandlerResult {
     let permit = Arc::clone(&api.backups)
         .try_acquire_owned()
-        .map_err(|_| Problem::new(Sort::Overloaded, "another backup is under way; try again later"))?;
+        .map_err(|_| Problem::new(Sort::Overloaded, "another backup is running; try again later"))?;
     let store = Arc::clone(api.journal.store());
     let (done, mut copied) = oneshot::channel();
-    // In a task of its own: what was begun ends and is cleared away, also when the client goes away.
+    // In a task of its own, so that the copy is completed and removed even if the client disconnects.
     tokio::spawn(async move {
         let copy = store.copy().await;
         let _ = done.send((copy, permit));
@@ -69,7 +70,7 @@ fn stopping() -> Problem {
     Problem::new(Sort::Unavailable, "the daemon is stopping")
 }
 
-/// A copy on its way out. Its place is taken as long as the file is there.
+/// A copy that is being sent. It holds the permit for as long as the file exists.
 struct Sent {
     file: File,
     length: u64,
@@ -79,7 +80,8 @@ struct Sent {
 
 impl Sent {
     async fn new(copy: LogCopy, permit: OwnedSemaphorePermit) -> Result<Self, StoreError> {
-        let unreadable = |error: std::io::Error| StoreError::Unavailable(format!("the copy: {error}"));
+        let unreadable =
+            |error: std::io::Error| StoreError::Unavailable(format!("failed to read the copy: {error}"));
         let file = File::open(copy.path()).await.map_err(unreadable)?;
         let length = file.metadata().await.map_err(unreadable)?.len();
         Ok(Self { file, length, _copy: copy, _permit: permit })
@@ -95,7 +97,7 @@ impl Sent {
     }
 }
 
-/// A copy that is ready, or still made.
+/// A copy that is complete or in progress.
 enum Copy {
     Ready(Box<Sent>),
     UnderWay(oneshot::Receiver<(Result<LogCopy, StoreError>, OwnedSemaphorePermit)>),
@@ -113,8 +115,8 @@ impl Copy {
             Err(error) => Err(error),
         };
         sent.map_err(|error| {
-            // The status was sent before: that the answer breaks off is all that can be told.
-            tracing::warn!(%error, "a backup broke off");
+            // The status has already been sent, so the failure can only cut the response off.
+            tracing::warn!(%error, "backup failed");
             std::io::Error::other(error)
         })
     }

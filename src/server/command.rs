@@ -1,10 +1,10 @@
-//! How every command is answered: preconditions, dry runs, kept answers, and waiting until it is done.
+//! The execution of commands: preconditions, dry runs, idempotency, and waiting for the effect.
 
 use super::input::{Query, QueryFields};
 use super::lenient::{LenientBool, LenientDuration};
 use super::problem::{Problem, Sort};
-use super::resource::{Resource, answer, etag, json};
-use super::{Api, SEQ_HEADER, guard};
+use super::resource::{Resource, answer, etag, json, resolve};
+use super::{Api, SEQ_HEADER, request_id};
 use crate::journal::{IdempotencyKey, Outcome, Submission, SubmitError};
 use crate::says::{self, Names};
 use crate::store::{IdempotencyRecord, StoreError};
@@ -22,20 +22,21 @@ use std::time::Duration;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-/// The longest that a command waits until it is done.
+/// Maximum of `?wait=`.
 pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(600);
 
-/// What every command takes.
+/// Parameters of every command.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct CommandQuery {
-    /// Answers the events that it would append, and changes nothing.
+    /// `true` to answer the events that the command would append, without changing anything.
     #[param(value_type = Option<bool>)]
     dry_run: Option<LenientBool>,
-    /// Waits so long (`30s`, at most 10m) until it is done (200) or has failed (409); 202 when the time is over.
+    /// Time to wait for the effect of the command, such as `30s`, at most 10m. Answers 200 once it is complete, 409 if it failed
+    /// and 202 if the time is over.
     #[param(value_type = Option<String>)]
     wait: Option<LenientDuration>,
-    /// Unmounts a node although it has containers: they migrate. Other commands have no use for it.
+    /// `true` to unmount a node that has containers: they migrate to other nodes. Other commands ignore it.
     #[param(value_type = Option<bool>)]
     force: Option<LenientBool>,
 }
@@ -45,9 +46,10 @@ impl QueryFields for CommandQuery {}
 impl CommandQuery {
     fn wait(&self) -> Result<Option<Duration>, Problem> {
         match self.wait.map(LenientDuration::or_seconds) {
-            Some(wait) if wait > WAIT_LIMIT => {
-                Err(Problem::invalid("wait", format!("at most {}s can be waited for", WAIT_LIMIT.as_secs())))
-            }
+            Some(wait) if wait > WAIT_LIMIT => Err(Problem::invalid(
+                "wait",
+                format!("the wait exceeds the limit of {}s", WAIT_LIMIT.as_secs()),
+            )),
             wait => Ok(wait),
         }
     }
@@ -61,23 +63,23 @@ struct EventWithSentence {
     says: String,
 }
 
-/// How far what a command has set going has come.
+/// The progress of a command's effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// It is as was wanted.
+    /// The effect is complete.
     Done,
-    /// Work goes on.
-    Going,
-    /// It will not be as was wanted; why, in words.
+    /// The reactors are at work.
+    Pending,
+    /// The effect will not occur, for this reason.
     Failed(String),
 }
 
-/// What there is to answer about a command, on one state.
-pub(super) struct Shown {
+/// The effect of a command on one state, as a response shows it.
+pub(super) struct Effect {
     pub(super) progress: Progress,
-    /// In JSON.
+    /// JSON text.
     pub(super) body: String,
-    /// The last change of the thing that is shown.
+    /// Seq of the last change of the resource in the body, if it exists.
     pub(super) tag: Option<Seq>,
 }
 
@@ -88,44 +90,44 @@ pub(super) trait Show: Clone + Send + 'static {
     /// Takes note of the state before the command.
     fn before(&mut self, _cluster: &Cluster) {}
     /// The effect on a state that includes the command's events. Called with newer states while the caller waits.
-    fn show(&self, cluster: &Cluster, events: &[Envelope]) -> Shown;
+    fn show(&self, cluster: &Cluster, events: &[Envelope]) -> Effect;
     /// The path of the created resource, without the API's version.
     fn location(&self, _events: &[Envelope]) -> Option<String> {
         None
     }
 }
 
-/// Looks at one thing and tells how far it has come.
+/// Determines the progress of a command from the state of its resource.
 type Judge = fn(&Cluster, Uuid) -> Progress;
 
 /// Shows the row of one resource.
-pub(super) struct Row<R: Resource> {
+pub(super) struct ShowRow<R: Resource> {
     id: Uuid,
     /// The row before the command: a deleted resource is shown as it was.
     before: Option<R::Row>,
     judge: Judge,
 }
 
-impl<R: Resource> Row<R> {
+impl<R: Resource> ShowRow<R> {
     pub(super) fn new(id: Uuid, judge: Judge) -> Self {
         Self { id, before: None, judge }
     }
 }
 
-impl<R: Resource> Clone for Row<R> {
+impl<R: Resource> Clone for ShowRow<R> {
     fn clone(&self) -> Self {
         Self { id: self.id, before: self.before.clone(), judge: self.judge }
     }
 }
 
-impl<R: Resource> Show for Row<R> {
+impl<R: Resource> Show for ShowRow<R> {
     const DONE: StatusCode = StatusCode::OK;
 
     fn before(&mut self, cluster: &Cluster) {
         self.before = R::by_id(cluster, self.id).map(|item| R::row(Names::of(&[cluster]), cluster, item));
     }
 
-    fn show(&self, cluster: &Cluster, _events: &[Envelope]) -> Shown {
+    fn show(&self, cluster: &Cluster, _events: &[Envelope]) -> Effect {
         let item = R::by_id(cluster, self.id);
         let row = match item {
             Some(item) => Some(R::row(Names::of(&[cluster]), cluster, item)),
@@ -134,7 +136,7 @@ impl<R: Resource> Show for Row<R> {
                 row
             }),
         };
-        Shown {
+        Effect {
             progress: (self.judge)(cluster, self.id),
             body: row.as_ref().map(json).unwrap_or_default(),
             tag: item.map(|item| R::seq(item)),
@@ -160,8 +162,8 @@ impl<R> Clone for Created<R> {
 impl<R: Resource> Show for Created<R> {
     const DONE: StatusCode = StatusCode::CREATED;
 
-    fn show(&self, cluster: &Cluster, events: &[Envelope]) -> Shown {
-        Row::<R>::new(created(events).unwrap_or_default(), settled).show(cluster, events)
+    fn show(&self, cluster: &Cluster, events: &[Envelope]) -> Effect {
+        ShowRow::<R>::new(created(events).unwrap_or_default(), settled).show(cluster, events)
     }
 
     fn location(&self, events: &[Envelope]) -> Option<String> {
@@ -174,12 +176,12 @@ fn created(events: &[Envelope]) -> Option<Uuid> {
     events.first()?.event.subjects().first().copied().map(Subject::uuid)
 }
 
-/// What sets nothing going is done at once.
+/// The progress of a command that takes effect at once.
 pub(super) fn settled(_cluster: &Cluster, _id: Uuid) -> Progress {
     Progress::Done
 }
 
-/// A command on its way in: who sent it, and how it is to be carried out.
+/// A request that runs a command: its parameters and headers.
 pub(super) struct Call {
     pub(super) api: Api,
     query: CommandQuery,
@@ -199,7 +201,7 @@ impl FromRequestParts<Api> for Call {
         Ok(Self {
             api: api.clone(),
             query,
-            request_id: guard::request_id(&parts.extensions),
+            request_id: request_id::request_id(&parts.extensions),
             target: format!("{} {}", parts.method, parts.uri.path()),
             if_match: if_match(&parts.headers)?,
             key: idempotency_key(&parts.headers)?,
@@ -212,22 +214,24 @@ impl Call {
         self.query.force == Some(LenientBool(true))
     }
 
-    /// Carries out a command that is about one thing.
+    /// Runs a command on the resource with this id or name, and answers with its row. `body` is the digest of the request's
+    /// body.
     pub(super) async fn run_on<R: Resource>(
         self,
-        id: Uuid,
-        command: Command,
+        which: &str,
+        command: impl FnOnce(R::Id) -> Command,
         judge: Judge,
         body: Option<blake3::Hash>,
     ) -> Result<Response, Problem> {
         let cluster = self.api.journal.cluster();
+        let id = resolve::<R>(&cluster, which)?;
         let precondition = self.precondition::<R>(&cluster, id)?;
-        let mut show = Row::<R>::new(id, judge);
+        let mut show = ShowRow::<R>::new(id, judge);
         show.before(&cluster);
-        self.run(command, precondition, show, body).await
+        self.run(command(R::typed(id)), precondition, show, body).await
     }
 
-    /// Carries out a command and answers what became of it.
+    /// Runs a command and answers with its effect. `body` is the digest of the request's body.
     pub(super) async fn run<S: Show>(
         self,
         command: Command,
@@ -284,10 +288,10 @@ impl Call {
         Some(IdempotencyKey { key, fingerprint: fingerprint.finalize().to_hex().to_string() })
     }
 
-    fn answer<S: Show>(&self, show: &S, shown: Shown, events: &[Envelope], seq: Seq) -> Response {
+    fn answer<S: Show>(&self, show: &S, shown: Effect, events: &[Envelope], seq: Seq) -> Response {
         let status = match shown.progress {
             Progress::Done => S::DONE,
-            Progress::Going | Progress::Failed(_) => StatusCode::ACCEPTED,
+            Progress::Pending | Progress::Failed(_) => StatusCode::ACCEPTED,
         };
         let path = show.location(events).filter(|_| status == StatusCode::CREATED);
         let location = path.map(|path| format!("/{}/{path}", self.api.config.api_version));
@@ -300,7 +304,7 @@ impl Call {
     }
 
     /// The answer to a caller who waited: a failed effect is a conflict.
-    fn waited<S: Show>(&self, show: &S, shown: Shown, events: &[Envelope], seq: Seq) -> Response {
+    fn waited<S: Show>(&self, show: &S, shown: Effect, events: &[Envelope], seq: Seq) -> Response {
         let Progress::Failed(reason) = shown.progress else {
             return self.answer(show, shown, events, seq);
         };
@@ -335,7 +339,13 @@ impl Call {
 
     /// Waits until the effect is complete, has failed, or the time limit. Returns it with the last event of the state that
     /// it was seen on.
-    async fn wait<S: Show>(&self, wait: Duration, since: Seq, show: &S, events: &[Envelope]) -> (Shown, Seq) {
+    async fn wait<S: Show>(
+        &self,
+        wait: Duration,
+        since: Seq,
+        show: &S,
+        events: &[Envelope],
+    ) -> (Effect, Seq) {
         let deadline = tokio::time::sleep(wait);
         tokio::pin!(deadline);
         let mut states = self.api.journal.watch();
@@ -343,7 +353,7 @@ impl Call {
             let cluster = states.borrow_and_update().clone();
             let seq = cluster.seq().max(since);
             let shown = show.show(&cluster, events);
-            if shown.progress != Progress::Going {
+            if shown.progress != Progress::Pending {
                 return (shown, seq);
             }
             let is_over = tokio::select! {
@@ -366,13 +376,16 @@ impl Call {
         let Some(actual) = R::by_id(cluster, id).map(|item| R::seq(item)) else { return Ok(None) };
         match expected.iter().find(|seq| **seq == actual).or(expected.first()) {
             Some(seq) => Ok(Some(Precondition { subject: R::subject(id), seq: *seq })),
-            // Only tags that no version of it ever had.
-            None => Err(Problem::new(Sort::Changed, format!("its entity tag is \"{actual}\""))),
+            // None of the tags has the form of a version.
+            None => {
+                let detail = format!("the current entity tag is \"{actual}\"; reload and retry");
+                Err(Problem::new(Sort::Changed, detail))
+            }
         }
     }
 }
 
-/// The versions that `If-Match` names. `None` when any will do; weak tags match nothing (RFC 9110, 13.1.1).
+/// The versions in `If-Match`; `None` if any version matches. Weak tags match nothing (RFC 9110, section 13.1.1).
 fn if_match(headers: &HeaderMap) -> Result<Option<Vec<Seq>>, Problem> {
     let mut seqs = Vec::new();
     let mut is_there = false;
@@ -384,8 +397,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<Vec<Seq>>, Problem> {
             }
             let strong = tag.strip_prefix("W/").unwrap_or(tag);
             if strong.len() < 2 || !strong.starts_with('"') || !strong.ends_with('"') {
-                let detail =
-                    format!("If-Match: `{text}` is not an entity tag; send back an ETag, as in \"7\"");
+                let detail = format!("If-Match: expected an entity tag such as \"7\", got `{text}`");
                 return Err(Problem::new(Sort::Malformed, detail));
             }
             is_there = true;
@@ -395,7 +407,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<Vec<Seq>>, Problem> {
     Ok(is_there.then_some(seqs))
 }
 
-/// The longest `Idempotency-Key`, in characters.
+/// Maximum length of an `Idempotency-Key`, in characters.
 const KEY_LIMIT: usize = 255;
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
@@ -404,7 +416,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         Ok(key) if (1..=KEY_LIMIT).contains(&key.trim().len()) => Ok(Some(key.trim().to_owned())),
         _ => Err(Problem::invalid(
             "Idempotency-Key",
-            format!("a key is printable ASCII text of 1 to {KEY_LIMIT} characters"),
+            format!("a key must have 1 to {KEY_LIMIT} printable ASCII characters"),
         )),
     }
 }

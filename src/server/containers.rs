@@ -3,12 +3,13 @@
 use super::command::{Call, CommandQuery, Created, Progress, settled};
 use super::input::{Fields, Input, Known, Query, QueryFields, Which};
 use super::lenient::{
-    LenientBalance, LenientBool, LenientEnvironment, LenientInteger, LenientText, Tail, TimeRef, edited_text,
-    filled, nullable, optional_text,
+    LenientBalance, LenientBool, LenientEnvironment, LenientInteger, LenientTail, LenientText, TimeRef,
+    edited_text, filled, nullable, optional_text,
 };
 use super::problem::{Problem, Sort};
-use super::resource::{Containers, ListQuery, PageQuery, ReadQuery, answer, get, json, list, resolve, state};
-use super::{Answered, Api, Routes, SEQ_HEADER};
+use super::resource::{ContainerResource, ListQuery, PageQuery, ReadQuery, answer, get, json, list};
+use super::when::state;
+use super::{Api, HandlerResult, Routes, SEQ_HEADER};
 use crate::engine::{Engine, Identity, LogRequest, Pulling, Stats};
 use crate::says::{self, Names};
 use axum::body::Body;
@@ -42,25 +43,25 @@ pub(super) fn routes() -> Routes {
     ]
 }
 
-/// A container record, as it is made or edited.
+/// A container record to create, or the fields of one to update.
 #[derive(Debug, Deserialize, ToSchema)]
 struct ContainerInput {
-    /// Its name; made from its application's when there is none.
+    /// Name, unique among containers; derived from the application's if absent.
     name: Option<String>,
-    /// Whom it belongs to.
+    /// Owner, any text.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LenientText>)]
     user_id: Option<Option<LenientText>>,
-    /// The id or the name of its application.
+    /// Id or name of the application.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     application_id: Option<Option<LenientText>>,
-    /// Environment variables on top of its application's: `A=1,B=2`, `["A=1"]` or `{"A":"1"}`.
+    /// Environment variables in addition to the application's: `A=1,B=2`, `["A=1"]` or `{"A":"1"}`.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LenientEnvironment>)]
     env_variables: Option<Option<LenientEnvironment>>,
-    /// Whether the rebalancer may move it for the sake of balance: `false` pins it to its node. A number, as
-    /// clients of 0.0 send it (`0`, `0.5`), has no meaning for placement: any number is `true`.
+    /// `true` if the rebalancer may move the container; `false` pins it to its node. Any number, as sent by clients of 0.0
+    /// (`0`, `0.5`), is read as `true`.
     balance: Option<LenientBalance>,
 }
 
@@ -71,10 +72,10 @@ impl Fields for ContainerInput {
     }
 }
 
-/// Makes a container record
+/// Create a container record
 #[utoipa::path(post, path = "/containers/create", tag = "containers", params(CommandQuery), request_body = ContainerInput,
-    responses((status = 201, description = "It is made", body = ContainerRow), (status = 200, description = "What a dry run would append", body = DryRun)))]
-async fn create(call: Call, input: Input<ContainerInput>) -> Answered {
+    responses((status = 201, description = "Created", body = ContainerRow), (status = 200, description = "Dry run: events that would be appended", body = DryRun)))]
+async fn create(call: Call, input: Input<ContainerInput>) -> HandlerResult {
     let Input { value: body, digest } = input;
     let create = CreateContainer {
         name: filled(body.name),
@@ -83,55 +84,60 @@ async fn create(call: Call, input: Input<ContainerInput>) -> Answered {
         env_variables: body.env_variables.flatten().unwrap_or_default().0,
         balance: body.balance.is_none_or(|flag| flag.0),
     };
-    call.run(Command::CreateContainer(create), None, Created::<Containers>::new(), Some(digest)).await
+    call.run(Command::CreateContainer(create), None, Created::<ContainerResource>::new(), Some(digest)).await
 }
 
-/// Places and launches a container
+/// Launch a container
+///
+/// Places the container on a node, if it is not placed yet, and starts it there.
 #[utoipa::path(post, path = "/containers/launch/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
-    responses((status = 200, description = "It is UP", body = ContainerRow), (status = 202, description = "It is being launched", body = ContainerRow)))]
-async fn launch(call: Call, Which(which): Which) -> Answered {
-    run(call, &which, Command::LaunchContainer, launched).await
+    responses((status = 200, description = "UP", body = ContainerRow), (status = 202, description = "Launching", body = ContainerRow)))]
+async fn launch(call: Call, Which(which): Which) -> HandlerResult {
+    call.run_on::<ContainerResource>(&which, Command::LaunchContainer, launched, None).await
 }
 
-/// Places and launches a container (another spelling)
+/// Launch a container (alias of `/containers/launch/{id}`)
 #[utoipa::path(post, path = "/container/launch/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
-    responses((status = 200, description = "It is UP", body = ContainerRow), (status = 202, description = "It is being launched", body = ContainerRow)))]
-async fn launch_one(call: Call, which: Which) -> Answered {
+    responses((status = 200, description = "UP", body = ContainerRow), (status = 202, description = "Launching", body = ContainerRow)))]
+async fn launch_one(call: Call, which: Which) -> HandlerResult {
     launch(call, which).await
 }
 
-/// Stops a container
+/// Stop a container
 #[utoipa::path(post, path = "/containers/stop/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
-    responses((status = 200, description = "It is DOWN", body = ContainerRow), (status = 202, description = "It is being stopped", body = ContainerRow)))]
-async fn stop(call: Call, Which(which): Which) -> Answered {
-    run(call, &which, Command::StopContainer, stopped).await
+    responses((status = 200, description = "DOWN", body = ContainerRow), (status = 202, description = "Stopping", body = ContainerRow)))]
+async fn stop(call: Call, Which(which): Which) -> HandlerResult {
+    call.run_on::<ContainerResource>(&which, Command::StopContainer, stopped, None).await
 }
 
-/// Edits a container record
+/// Update a container record
 #[utoipa::path(patch, path = "/containers/update/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = ContainerInput,
-    responses((status = 200, description = "It is so now", body = ContainerRow)))]
-async fn update(call: Call, Which(which): Which, input: Input<ContainerInput>) -> Answered {
+    responses((status = 200, description = "Updated", body = ContainerRow)))]
+async fn update(call: Call, Which(which): Which, input: Input<ContainerInput>) -> HandlerResult {
     let Input { value: body, digest } = input;
-    let id = resolve::<Containers>(&call.api.journal.cluster(), &which)?;
-    let update = UpdateContainer {
-        container_id: ContainerId(id),
-        name: filled(body.name),
-        user_id: optional_text(body.user_id),
-        application: edited_text(body.application_id),
-        env_variables: body.env_variables.map(|variables| variables.unwrap_or_default().0),
-        balance: body.balance.map(|flag| flag.0),
+    let update = |container_id| {
+        Command::UpdateContainer(UpdateContainer {
+            container_id,
+            name: filled(body.name),
+            user_id: optional_text(body.user_id),
+            application: edited_text(body.application_id),
+            env_variables: body.env_variables.map(|variables| variables.unwrap_or_default().0),
+            balance: body.balance.map(|flag| flag.0),
+        })
     };
-    call.run_on::<Containers>(id, Command::UpdateContainer(update), settled, Some(digest)).await
+    call.run_on::<ContainerResource>(&which, update, settled, Some(digest)).await
 }
 
-/// Removes a container from its node and deletes it
+/// Delete a container
+///
+/// Removes the container from its node, then deletes its record.
 #[utoipa::path(delete, path = "/containers/delete/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
-    responses((status = 200, description = "It is gone", body = ContainerRow), (status = 202, description = "It is being removed", body = ContainerRow)))]
-async fn delete(call: Call, Which(which): Which) -> Answered {
-    run(call, &which, Command::DeleteContainer, deleted).await
+    responses((status = 200, description = "Deleted", body = ContainerRow), (status = 202, description = "Deleting", body = ContainerRow)))]
+async fn delete(call: Call, Which(which): Which) -> HandlerResult {
+    call.run_on::<ContainerResource>(&which, Command::DeleteContainer, deleted, None).await
 }
 
-/// One container
+/// Get a container
 #[utoipa::path(get, path = "/containers/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), ReadQuery),
     responses((status = 200, description = "The container", body = ContainerRow)))]
 async fn one(
@@ -139,43 +145,35 @@ async fn one(
     Which(which): Which,
     Query(query): Query<ReadQuery>,
     headers: HeaderMap,
-) -> Answered {
-    get::<Containers>(&api, &which, &query, &headers).await
+) -> HandlerResult {
+    get::<ContainerResource>(&api, &which, &query, &headers).await
 }
 
-/// All containers
+/// List containers
 ///
-/// Every scalar field of a container is a filter (`?status=UP&node_id=node-1`; ids or names).
+/// Filters are the scalar fields of a container (`?status=UP&node_id=node-1`); references take ids or names.
 #[utoipa::path(get, path = "/containers", tag = "containers", params(PageQuery),
-    responses((status = 200, description = "The containers, by id", body = [ContainerRow])))]
-async fn all(State(api): State<Api>, query: ListQuery) -> Answered {
-    list::<Containers>(&api, query).await
-}
-
-async fn run(
-    call: Call,
-    which: &str,
-    command: fn(ContainerId) -> Command,
-    judge: fn(&Cluster, Uuid) -> Progress,
-) -> Answered {
-    let id = resolve::<Containers>(&call.api.journal.cluster(), which)?;
-    call.run_on::<Containers>(id, command(ContainerId(id)), judge, None).await
+    responses((status = 200, description = "The containers, ordered by id", body = [ContainerRow])))]
+async fn all(State(api): State<Api>, query: ListQuery) -> HandlerResult {
+    list::<ContainerResource>(&api, query).await
 }
 
 fn launched(cluster: &Cluster, id: Uuid) -> Progress {
     let Some(container) = cluster.container(ContainerId(id)) else {
-        return Progress::Failed("it was deleted meanwhile".to_owned());
+        return Progress::Failed("the container was deleted in the meantime".to_owned());
     };
     let reason = |otherwise: &str| {
         says::container_reason(Names::of(&[cluster]), container).unwrap_or_else(|| otherwise.to_owned())
     };
     match container.phase.kind() {
-        PhaseKind::Failed => Progress::Failed(reason("its launch failed")),
-        PhaseKind::Deleting => Progress::Failed("it is being deleted".to_owned()),
-        PhaseKind::Down | PhaseKind::Created => Progress::Failed(reason("it was stopped meanwhile")),
-        PhaseKind::Stopping => Progress::Failed("it is being stopped".to_owned()),
+        PhaseKind::Failed => Progress::Failed(reason("the launch failed")),
+        PhaseKind::Deleting => Progress::Failed("the container is being deleted".to_owned()),
+        PhaseKind::Down | PhaseKind::Created => {
+            Progress::Failed(reason("the container was stopped in the meantime"))
+        }
+        PhaseKind::Stopping => Progress::Failed("the container is being stopped".to_owned()),
         PhaseKind::Up if !container.lost && container.migrating.is_none() => Progress::Done,
-        PhaseKind::Up | PhaseKind::Waiting | PhaseKind::Placed | PhaseKind::Restarting => Progress::Going,
+        PhaseKind::Up | PhaseKind::Waiting | PhaseKind::Placed | PhaseKind::Restarting => Progress::Pending,
     }
 }
 
@@ -183,36 +181,36 @@ fn stopped(cluster: &Cluster, id: Uuid) -> Progress {
     match cluster.container(ContainerId(id)) {
         None => Progress::Done,
         Some(container) if container.desired == Desired::Running => {
-            Progress::Failed("it was launched again meanwhile".to_owned())
+            Progress::Failed("the container was launched again in the meantime".to_owned())
         }
         Some(container) if matches!(container.phase.kind(), PhaseKind::Down | PhaseKind::Created) => {
             Progress::Done
         }
-        Some(_) => Progress::Going,
+        Some(_) => Progress::Pending,
     }
 }
 
 fn deleted(cluster: &Cluster, id: Uuid) -> Progress {
     match cluster.container(ContainerId(id)) {
         None => Progress::Done,
-        Some(_) => Progress::Going,
+        Some(_) => Progress::Pending,
     }
 }
 
-/// Which part of a container's output to read.
+/// Selection from a container's output.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct LogQuery {
-    /// Goes on as new output comes.
+    /// `true` to keep the response open and send new output as it is written.
     #[param(value_type = Option<bool>)]
     follow: Option<LenientBool>,
-    /// Only the last so many lines; `all` is everything, as without it.
+    /// Number of last lines; `all` by default.
     #[param(value_type = Option<String>)]
-    tail: Option<Tail>,
-    /// Only what was written since then (RFC 3339, or a Unix time in seconds), or in the last `10m`.
+    tail: Option<LenientTail>,
+    /// Only output since this time: RFC 3339, a Unix time in seconds, or a duration before now (`10m`).
     #[param(value_type = Option<String>)]
     since: Option<TimeRef>,
-    /// Waits for a state that includes this event.
+    /// Seq of an event to wait for: the state includes it.
     #[param(value_type = Option<u64>)]
     min_seq: Option<LenientInteger>,
 }
@@ -224,20 +222,20 @@ impl LogQuery {
         LogRequest {
             follow: self.follow == Some(LenientBool(true)),
             tail: self.tail.and_then(|tail| match tail {
-                Tail::All => None,
-                Tail::Last(lines) => Some(lines),
+                LenientTail::All => None,
+                LenientTail::Last(lines) => Some(lines),
             }),
             since: self.since.map(|since| since.moment(api.journal.now())),
         }
     }
 }
 
-/// A container's output
+/// Get a container's output
 ///
 /// Standard output and standard error, in the order in which they were written.
 #[utoipa::path(get, path = "/containers/{id}/logs", tag = "containers", params(("id" = String, Path, description = "Id or name"), LogQuery),
     responses((status = 200, description = "The output", body = String, content_type = "text/plain")))]
-async fn logs(State(api): State<Api>, Which(which): Which, Query(query): Query<LogQuery>) -> Answered {
+async fn logs(State(api): State<Api>, Which(which): Which, Query(query): Query<LogQuery>) -> HandlerResult {
     let request = query.request(&api);
     let (engine, identity, seq) = serving(&*state(&api, query.min_seq).await?, &api, &which)?;
     let output = engine.logs(identity, request).await?;
@@ -262,10 +260,10 @@ impl From<Stats> for ContainerStats {
     }
 }
 
-/// A container's use of its machine
+/// Get a container's resource usage
 #[utoipa::path(get, path = "/containers/{id}/stats", tag = "containers", params(("id" = String, Path, description = "Id or name"), NowQuery),
-    responses((status = 200, description = "Now", body = ContainerStats)))]
-async fn stats(State(api): State<Api>, Which(which): Which, Query(query): Query<NowQuery>) -> Answered {
+    responses((status = 200, description = "Current usage", body = ContainerStats)))]
+async fn stats(State(api): State<Api>, Which(which): Which, Query(query): Query<NowQuery>) -> HandlerResult {
     let (engine, identity, seq) = serving(&*state(&api, query.min_seq).await?, &api, &which)?;
     let stats = engine.stats(identity).await?;
     Ok(answer(StatusCode::OK, seq, json(&ContainerStats::from(stats))))
@@ -281,13 +279,17 @@ fn launch_progress(step: LaunchStep, pulling: Option<Pulling>) -> LaunchProgress
     }
 }
 
-/// How far a container's launch is
+/// Get the progress of a container's launch
 ///
-/// While its image is pulled, how much of it has come. This is seen and not recorded: it can be asked for now alone, and on a
-/// cluster of several daemons the one that leads knows it (the others answer the step `unknown`).
+/// Includes the share of the image that was pulled. Progress is observed and never recorded, so it has no past. Of several
+/// daemons the leader knows it; the others answer the step `unknown`.
 #[utoipa::path(get, path = "/containers/{id}/progress", tag = "containers", params(("id" = String, Path, description = "Id or name"), NowQuery),
-    responses((status = 200, description = "Now", body = LaunchProgress)))]
-async fn progress(State(api): State<Api>, Which(which): Which, Query(query): Query<NowQuery>) -> Answered {
+    responses((status = 200, description = "Current progress", body = LaunchProgress)))]
+async fn progress(
+    State(api): State<Api>,
+    Which(which): Which,
+    Query(query): Query<NowQuery>,
+) -> HandlerResult {
     let cluster = state(&api, query.min_seq).await?;
     let container = cluster.find_container(&which).ok_or_else(|| Problem::not_found("container", &which))?;
     let progress = match (container.phase.kind(), &container.placement) {
@@ -313,18 +315,18 @@ async fn progress(State(api): State<Api>, Which(which): Which, Query(query): Que
     Ok(answer(StatusCode::OK, cluster.seq(), json(&progress)))
 }
 
-/// What a reading of the present alone takes.
+/// Parameters of a read that has no past.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct NowQuery {
-    /// Waits for a state that includes this event.
+    /// Seq of an event to wait for: the state includes it.
     #[param(value_type = Option<u64>)]
     min_seq: Option<LenientInteger>,
 }
 
 impl QueryFields for NowQuery {}
 
-/// The engine that has the container that people can reach, and which one it is there.
+/// The engine that runs the container's serving placement, and the identity of the container on it.
 fn serving(cluster: &Cluster, api: &Api, which: &str) -> Result<(Arc<dyn Engine>, Identity, Seq), Problem> {
     let container = cluster.find_container(which).ok_or_else(|| Problem::not_found("container", which))?;
     let nowhere = || Problem::conflict(format!("container `{}` is on no node", container.name));

@@ -1,4 +1,4 @@
-//! The routes of the log.
+//! The routes that read events from the log.
 
 mod lines;
 
@@ -6,8 +6,9 @@ use super::accept::{Form, negotiate};
 use super::input::{Query, QueryFields, Which};
 use super::lenient::{CommaSeparated, LenientInteger, LenientText, TimeRef};
 use super::problem::{Problem, Sort};
-use super::resource::{answer, page_size, state};
-use super::{Answered, Api, Routes};
+use super::resource::{answer, page_size};
+use super::when::state;
+use super::{Api, HandlerResult, Routes};
 use crate::says::{self, Names};
 use crate::store::{EventQuery, EventText};
 use axum::extract::State;
@@ -26,44 +27,44 @@ pub(super) fn routes() -> Routes {
     vec![routes!(page), routes!(one)]
 }
 
-/// How many events a page has when nobody says.
+/// Default number of events on a page.
 const DEFAULT_PAGE: usize = 100;
 
-/// Which events to answer.
+/// Selection of events.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct PageQuery {
-    /// Only those behind this one.
+struct EventPageQuery {
+    /// Only events after this seq.
     #[param(value_type = Option<u64>)]
     after: Option<LenientInteger>,
-    /// At most so many. As a JSON page 1 to 10,000, and 100 without it; as lines any number, and all of them without it.
+    /// Maximum number of events. On a JSON page 1 to 10,000, by default 100; as lines any number, by default all.
     #[param(value_type = Option<u64>)]
     limit: Option<LenientInteger>,
-    /// Only these kinds: several are separated by commas, or the parameter is repeated.
+    /// Only events of these kinds, comma separated, or with the parameter repeated.
     #[serde(default, deserialize_with = "kinds")]
     #[param(value_type = Option<String>)]
     kind: Vec<Kind>,
-    /// Only those about this thing: an id, also of something that is gone, or a name.
+    /// Only events about this resource: an id, which may be that of a deleted one, or a current name.
     subject: Option<String>,
-    /// Only those of this actor, by name.
+    /// Only events caused by the actor of this name.
     #[param(value_type = Option<String>)]
     actor: Option<LenientText>,
-    /// Only those recorded then or later: RFC 3339, a Unix time in seconds, or how long ago (`10m`).
+    /// Only events recorded at or after this time: RFC 3339, a Unix time in seconds, or a duration before now (`10m`).
     #[param(value_type = Option<String>)]
     since: Option<TimeRef>,
-    /// Only those recorded before; written as `since`.
+    /// Only events recorded before this time, in the form of `since`.
     #[param(value_type = Option<String>)]
     until: Option<TimeRef>,
-    /// Waits for a log that includes this event.
+    /// Seq of an event to wait for: the log includes it.
     #[param(value_type = Option<u64>)]
     min_seq: Option<LenientInteger>,
 }
 
-impl QueryFields for PageQuery {
+impl QueryFields for EventPageQuery {
     const REPEATABLE: &'static [&'static str] = &["kind"];
 }
 
-/// Reads kinds of event; of an unknown one the nearest known one is named.
+/// Deserializes event kinds; the error of an unknown one suggests the most similar known one.
 pub(super) fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Kind>, D::Error> {
     let CommaSeparated(names) = CommaSeparated::<String>::deserialize(deserializer)?;
     let kind = |name: String| {
@@ -78,7 +79,7 @@ pub(super) fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Ki
     names.into_iter().map(kind).collect()
 }
 
-/// The id of the thing that a `subject` means.
+/// Resolves a `subject` to an id.
 pub(super) fn subject(cluster: &Cluster, text: &str) -> Result<Uuid, Problem> {
     let node = || cluster.find_node(text).map(|node| node.id.0);
     let application = || cluster.find_application(text).map(|application| application.id.0);
@@ -92,35 +93,39 @@ pub(super) fn subject(cluster: &Cluster, text: &str) -> Result<Uuid, Problem> {
     }
 }
 
-/// The JSON of a stored event with its sentence.
-pub(super) fn beside(names: Names<'_>, event: &EventText) -> Result<String, Problem> {
+/// The JSON of a stored event with the additional field `says`.
+pub(super) fn with_sentence(names: Names<'_>, event: &EventText) -> Result<String, Problem> {
     says::beside(names, &event.json)
         .map_err(|error| Problem::new(Sort::Internal, format!("event {}: {error}", event.seq)))
 }
 
-/// The JSON of stored events, each with its sentence.
+/// The JSON of stored events, each with the additional field `says`.
 fn raw(names: Names<'_>, events: &[EventText]) -> Result<Vec<Box<RawValue>>, Problem> {
     let raw = |event: &EventText| {
-        RawValue::from_string(beside(names, event)?)
+        RawValue::from_string(with_sentence(names, event)?)
             .map_err(|error| Problem::new(Sort::Internal, format!("event {}: {error}", event.seq)))
     };
     events.iter().map(raw).collect()
 }
 
-/// The log
+/// List events
 ///
-/// By `Accept`: `application/json`, a page; `application/x-ndjson`, one event a line; `text/csv`, with a header row (columns
-/// `seq,id,at,actor_type,actor,request_id,cause,kind,v,data,says`; an `actor` or `request_id` that a spreadsheet would take for a
-/// formula begins with `'`). Lines are streamed, up to the event that was the last one when they were asked for (it is in
-/// X-KDaemon-Seq); the seq of the last line is the `after` to go on from. An answer that breaks off means that the log could
-/// not be read on.
-#[utoipa::path(get, path = "/events", tag = "events", params(PageQuery),
-    responses((status = 200, description = "A page of it, or lines", content((EventPage = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")))))]
-async fn page(State(api): State<Api>, Query(query): Query<PageQuery>, headers: HeaderMap) -> Answered {
+/// The form is selected by `Accept`: `application/json` is a page; `application/x-ndjson` has one event per line; `text/csv`
+/// begins with a header row (columns `seq,id,at,actor_type,actor,request_id,cause,kind,v,data,says`; a text from a client that a
+/// spreadsheet would evaluate as a formula is prefixed with `'`). Lines are streamed up to the last event at the time of the
+/// request, whose seq is in X-KDaemon-Seq; the seq of the last line is the `after` of the next request. A response that breaks
+/// off means that reading the log failed.
+#[utoipa::path(get, path = "/events", tag = "events", params(EventPageQuery),
+    responses((status = 200, description = "Page of events, or lines", content((EventPage = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")))))]
+async fn page(
+    State(api): State<Api>,
+    Query(query): Query<EventPageQuery>,
+    headers: HeaderMap,
+) -> HandlerResult {
     let form = negotiate(&headers, &[Form::Json, Form::Ndjson, Form::Csv])?;
     let limit = match (form, query.limit) {
         (Form::Json, limit) => limit.map_or(Ok(DEFAULT_PAGE), page_size)?,
-        (_, Some(LenientInteger(0))) => return Err(Problem::invalid("limit", "`limit` is at least 1")),
+        (_, Some(LenientInteger(0))) => return Err(Problem::invalid("limit", "`limit` must be at least 1")),
         (_, limit) => limit.map_or(usize::MAX, |limit| usize::try_from(limit.0).unwrap_or(usize::MAX)),
     };
     let cluster = state(&api, query.min_seq).await?;
@@ -139,35 +144,36 @@ async fn page(State(api): State<Api>, Query(query): Query<PageQuery>, headers: H
         let store = Arc::clone(api.journal.store());
         return lines::answer(store, asked, cluster, form).await;
     }
-    let asked = EventQuery { limit: limit + 1, ..asked }; // one more tells whether there is another page
+    let asked = EventQuery { limit: limit + 1, ..asked }; // one more, to detect the last page
     let mut events = api.journal.store().query(asked).await?;
     let has_more = events.len() > limit;
     events.truncate(limit);
     let last = events.last().map(|event| event.seq);
-    // What was appended since the state was taken may be on the page already.
+    // The page may include events that were appended after the state was read.
     let head = last.unwrap_or_default().max(cluster.seq());
     let next = last.filter(|_| has_more).map(|seq| seq.0);
     let page = EventPage { events: raw(Names::of(&[&cluster]), &events)?, next, head: head.0 };
     Ok(answer(StatusCode::OK, head, super::resource::json(&page)))
 }
 
-/// What the reading of one event takes.
+/// Parameters of the read of one event.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct OneQuery {
-    /// Waits for a log that includes this event.
+    /// Seq of an event to wait for: the log includes it.
     #[param(value_type = Option<u64>)]
     min_seq: Option<LenientInteger>,
 }
 
 impl QueryFields for OneQuery {}
 
-/// One event
-#[utoipa::path(get, path = "/events/{seq}", tag = "events", params(("seq" = u64, Path, description = "Its place in the log"), OneQuery),
+/// Get an event
+#[utoipa::path(get, path = "/events/{seq}", tag = "events", params(("seq" = u64, Path, description = "Position in the log"), OneQuery),
     responses((status = 200, description = "The event", body = EventRow)))]
-async fn one(State(api): State<Api>, Which(which): Which, Query(query): Query<OneQuery>) -> Answered {
-    let seq: u64 =
-        which.parse().map_err(|_| Problem::invalid("seq", format!("`{which}` is not a number")))?;
+async fn one(State(api): State<Api>, Which(which): Which, Query(query): Query<OneQuery>) -> HandlerResult {
+    let seq: u64 = which
+        .parse()
+        .map_err(|_| Problem::invalid("seq", format!("expected the seq of an event, got `{which}`")))?;
     let cluster = state(&api, query.min_seq).await?;
     let found = match seq.checked_sub(1).filter(|before| i64::try_from(*before).is_ok()) {
         Some(before) => api.journal.store().read(Seq(before), 1).await?,
@@ -175,18 +181,16 @@ async fn one(State(api): State<Api>, Which(which): Which, Query(query): Query<On
     };
     match found.into_iter().next().filter(|event| event.seq.0 == seq) {
         Some(event) => {
-            let text = beside(Names::of(&[&cluster]), &event)?;
+            let text = with_sentence(Names::of(&[&cluster]), &event)?;
             Ok(answer(StatusCode::OK, cluster.seq(), text))
         }
         None if api.journal.store().pruned(Seq(seq), Seq(seq)).await? > 0 => Err(Problem::new(
             Sort::Gone,
-            format!(
-                "event {seq} was an observation, and was pruned when it was older than observation_retention"
-            ),
+            format!("event {seq} was an observation and has been pruned (observation_retention)"),
         )),
         None => {
             let head = cluster.seq();
-            Err(Problem::new(Sort::NotFound, format!("there is no event {seq}: the log ends at {head}")))
+            Err(Problem::new(Sort::NotFound, format!("no event {seq}: the log ends at event {head}")))
         }
     }
 }

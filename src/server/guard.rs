@@ -1,42 +1,32 @@
-//! What every request passes: its id, who may ask from where, how long it may take, and the form of its answer.
+//! Checks of every request (host and origin), its id and its timeout, and the headers and problems of every response.
 
 use super::command::WAIT_LIMIT;
 use super::lenient::LenientDuration;
 use super::problem::{MEDIA_TYPE, Problem, Sort};
-use super::{Api, REQUEST_ID_HEADER, SEQ_HEADER, STALE_HEADER};
+use super::{Api, REQUEST_ID_HEADER, SEQ_HEADER, STALE_HEADER, request_id};
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName};
-use axum::http::{Extensions, HeaderValue, Method, StatusCode, Uri, Version};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
-use kdaemon_events::RequestId;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tower_http::cors::CorsLayer;
-use uuid::Uuid;
 
-/// The connection that a request came over.
+/// The connection of a request.
 #[derive(Clone)]
 pub(super) struct Connection {
-    /// Our end of it.
+    /// The daemon's address.
     pub(super) local: SocketAddr,
-    /// What it takes of `max_connections`, for as long as anybody holds this.
+    /// The permit of `max_connections`, released with the last clone.
     pub(super) _permit: Arc<tokio::sync::OwnedSemaphorePermit>,
 }
 
-/// The longest request id that is taken over, in characters.
-const REQUEST_ID_LIMIT: usize = 128;
-
-/// The id of a request.
-pub(super) fn request_id(extensions: &Extensions) -> RequestId {
-    extensions.get::<RequestId>().cloned().unwrap_or_else(|| RequestId(Uuid::new_v4().to_string()))
-}
-
-/// A trailing slash means nothing: `/nodes/` is `/nodes`. Runs before routing.
+/// Removes trailing slashes from the path (`/nodes/` is `/nodes`). Runs before routing.
 pub(super) fn without_trailing_slash(mut request: Request) -> Request {
     let path = request.uri().path();
     let trimmed = path.trim_end_matches('/');
@@ -54,34 +44,34 @@ pub(super) fn without_trailing_slash(mut request: Request) -> Request {
     request
 }
 
-/// All that stands around a handler where no pages of other origins may call. (In one piece, for each layer around a
-/// handler is made anew for each request.)
+/// The layer around all handlers where CORS is off. It is a single layer, because axum creates every layer again for each
+/// request.
 pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let seen = Seen::of(&mut request);
+    let facts = RequestFacts::of(&mut request);
     let response = match refuse(&api, &request) {
         Some(problem) => problem.into_response(),
         None => bound(&api, request, next).await,
     };
-    seen.dress(&api, response).await
+    facts.complete(&api, response).await
 }
 
-/// The outer part of [`guard`], for CORS to stand between.
+/// The part of [`guard`] outside of the CORS layer.
 pub(super) async fn outer(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let seen = Seen::of(&mut request);
+    let facts = RequestFacts::of(&mut request);
     let response = match refuse(&api, &request) {
         Some(problem) => problem.into_response(),
         None => next.run(request).await,
     };
-    seen.dress(&api, response).await
+    facts.complete(&api, response).await
 }
 
-/// The inner part of [`guard`], for CORS to stand between.
+/// The part of [`guard`] inside of the CORS layer.
 pub(super) async fn inner(State(api): State<Api>, request: Request, next: Next) -> Response {
     bound(&api, request, next).await
 }
 
-/// A request, as it came in.
-struct Seen {
+/// The facts about a request that its response needs.
+struct RequestFacts {
     started: Instant,
     id: String,
     uri: Uri,
@@ -89,28 +79,25 @@ struct Seen {
     route: Option<MatchedPath>,
 }
 
-impl Seen {
-    /// Gives the request its id.
+impl RequestFacts {
+    /// Collects the facts, and gives the request its id.
     fn of(request: &mut Request) -> Self {
         let started = Instant::now();
-        let given = request.headers().get(&REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
-        let sane = given.filter(|id| (1..=REQUEST_ID_LIMIT).contains(&id.len()) && !id.contains('\t'));
-        let id = sane.map_or_else(|| Uuid::new_v4().to_string(), ToOwned::to_owned);
+        let id = request_id::assign(request);
         let uri = request.uri().clone();
         let method = request.method().clone();
         let route = request.extensions().get::<MatchedPath>().cloned();
-        request.extensions_mut().insert(RequestId(id.clone()));
         Self { started, id, uri, method, route }
     }
 
-    /// Gives the answer its headers and, if it is an error, its body.
-    async fn dress(self, api: &Api, response: Response) -> Response {
-        // The Allow header is written outside of all layers: the methods have to come from elsewhere.
+    /// Adds the headers to a response and, if it is an error, its body.
+    async fn complete(self, api: &Api, response: Response) -> Response {
+        // The router adds the Allow header outside of all layers, so the methods are looked up here.
         let allowed = self.route.as_ref().and_then(|route| api.methods.get()?.get(route.as_str()));
         let allowed = allowed.map(String::as_str);
         let mut response = as_problem(response, self.uri.path(), &self.id, allowed).await;
         let headers = response.headers_mut();
-        headers.reserve(8); // those that follow, at once
+        headers.reserve(8); // for the headers below, in one allocation
         headers.entry(&SEQ_HEADER).or_insert_with(|| HeaderValue::from(api.journal.cluster().seq().0));
         let trouble = api.journal.trouble().and_then(|trouble| HeaderValue::try_from(trouble).ok());
         headers.extend(trouble.map(|trouble| (STALE_HEADER, trouble)));
@@ -122,7 +109,7 @@ impl Seen {
     }
 }
 
-/// Answers are data: no browser is to guess at them, show them in a frame or keep them.
+/// Adds security headers: responses are data, which browsers must not sniff, frame or cache.
 fn harden(headers: &mut HeaderMap) {
     const DEFAULTS: [(HeaderName, &str); 5] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -136,7 +123,7 @@ fn harden(headers: &mut HeaderMap) {
     }
 }
 
-/// Writes out a problem; makes one of an error that has none, as layers below us answer them.
+/// Writes the body of a problem; converts an error response of a library into one.
 async fn as_problem(mut response: Response, path: &str, id: &str, allowed: Option<&str>) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
@@ -154,7 +141,7 @@ async fn as_problem(mut response: Response, path: &str, id: &str, allowed: Optio
         }
     };
     if status.is_server_error() {
-        tracing::warn!(request_id = id, path, %status, ?problem, "not answered as asked");
+        tracing::warn!(request_id = id, path, %status, ?problem, "request failed");
     }
     *response.body_mut() = Body::from(problem.json(path, id));
     let headers = response.headers_mut();
@@ -163,26 +150,26 @@ async fn as_problem(mut response: Response, path: &str, id: &str, allowed: Optio
     response
 }
 
-/// Only names of this daemon are answered to: a web page that has its own name resolve to this address (DNS
-/// rebinding) does not get through. And only its own pages, or those that `cors_origins` names, may command.
+/// Rejects requests to foreign host names, which stops DNS rebinding, and commands from web pages of foreign origins that
+/// `cors_origins` does not list.
 fn refuse(api: &Api, request: &Request) -> Option<Problem> {
     let detail = match foreign_host(api, request) {
-        Some(host) => Some(format!("`{host}` is not a name of this daemon; server_names may add it")),
+        Some(host) => Some(format!("`{host}` is not a name of this daemon; add it to server_names to allow it")),
         None if is_plain_read(request) => None,
         None => foreign_origin(api, request.headers()).map(|origin| {
-            format!("pages of {origin} may not command this daemon; cors_origins may allow it")
+            format!("requests from pages of {origin} are not allowed; add the origin to cors_origins to allow them")
         }),
     };
     detail.map(|detail| Problem::new(Sort::Forbidden, detail))
 }
 
-/// A reading whose answer a page of another origin never sees: browsers keep it from them.
+/// `true` for a read, whose response browsers hide from pages of other origins.
 fn is_plain_read(request: &Request) -> bool {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     reads && !request.headers().contains_key(header::UPGRADE)
 }
 
-/// The host that was asked for, if it is none of ours.
+/// The requested host, if it is not a name or address of this daemon.
 fn foreign_host(api: &Api, request: &Request) -> Option<String> {
     let mut hosts: Vec<String> = request
         .headers()
@@ -217,7 +204,7 @@ fn is_own(api: &Api, host: &str, local: Option<IpAddr>) -> bool {
         || api.config.server_names.iter().any(|name| name.trim_end_matches('.').eq_ignore_ascii_case(host))
 }
 
-/// The origin of the page that asks, if it is neither ours nor one of `cors_origins`.
+/// The origin of the request, if it is neither this daemon nor listed in `cors_origins`.
 fn foreign_origin(api: &Api, headers: &HeaderMap) -> Option<String> {
     let origin = String::from_utf8_lossy(headers.get(header::ORIGIN)?.as_bytes()).into_owned();
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -227,7 +214,7 @@ fn foreign_origin(api: &Api, headers: &HeaderMap) -> Option<String> {
     (!own && !allowed).then_some(origin)
 }
 
-/// The layer that tells browsers which other pages may call; `None` when there are none.
+/// The CORS layer; `None` if `cors_origins` is empty.
 pub(super) fn cors(api: &Api) -> Option<CorsLayer> {
     let origins: Vec<HeaderValue> =
         api.config.cors_origins.iter().filter_map(|origin| HeaderValue::try_from(origin).ok()).collect();
@@ -262,30 +249,26 @@ pub(super) fn cors(api: &Api) -> Option<CorsLayer> {
     )
 }
 
-/// What is worked out of any length of the log takes as long as that is. Whoever goes away ends it, and of each only a few
-/// go on at one time.
+/// Suffixes of the routes without a timeout: their work grows with the log. They end when the client disconnects, and are
+/// limited in number.
 const LONG: [&str; 3] = ["/diff", "/rebuild", "/replay"];
 
-/// Bounds how long an answer may take to begin (what a `?wait=` asks for comes on top), and holds a panic.
+/// Runs a request with a timeout until its response begins (`request_timeout` plus `?wait=`), and catches panics.
 async fn bound(api: &Api, request: Request, next: Next) -> Response {
     let limit = api.config.request_timeout + wait_of(request.uri());
     let route = request.extensions().get::<MatchedPath>();
     let is_long = route.is_some_and(|route| LONG.iter().any(|long| route.as_str().ends_with(long)));
-    // Nothing of the request is used after a panic, and what it shares with others is changed whole or not at all.
+    // Nothing of the request is used after a panic, and shared state is replaced as a whole or not at all.
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
     let outcome = if is_long { Ok(answer.await) } else { tokio::time::timeout(limit, answer).await };
     match outcome {
         Ok(Ok(response)) => response,
         Ok(Err(_panic)) => {
-            Problem::new(Sort::Internal, "the request was ended by a fault of the daemon; its log says more")
-                .into_response()
+            Problem::new(Sort::Internal, "the handler panicked; see the log of the daemon").into_response()
         }
         Err(_) => Problem::new(
             Sort::Timeout,
-            format!(
-                "there was no answer within {}ms; what was asked for may still be done",
-                limit.as_millis()
-            ),
+            format!("timed out after {} ms; the request may still take effect", limit.as_millis()),
         )
         .into_response(),
     }

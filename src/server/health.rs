@@ -1,8 +1,8 @@
-//! Whether the daemon lives, whether it is ready, and its numbers for Prometheus.
+//! Liveness, readiness, and metrics for Prometheus.
 
 use super::problem::{Problem, Sort};
 use super::resource::{answer, json};
-use super::{Answered, Api, Routes};
+use super::{Api, HandlerResult, Routes};
 use crate::reactors::Deliveries;
 use crate::store::StoreError;
 use axum::extract::State;
@@ -25,25 +25,27 @@ pub(super) fn routes() -> Routes {
     vec![routes!(healthz), routes!(readyz), routes!(metrics)]
 }
 
-/// Whether the daemon lives
-#[utoipa::path(get, path = "/healthz", tag = "daemon", responses((status = 200, description = "It lives", body = Liveness)))]
+/// Check liveness
+#[utoipa::path(get, path = "/healthz", tag = "daemon", responses((status = 200, description = "Alive", body = Liveness)))]
 async fn healthz(State(api): State<Api>) -> Response {
     let seq = api.journal.cluster().seq();
     answer(StatusCode::OK, seq, json(&Liveness { status: "ok".to_owned(), seq: seq.0 }))
 }
 
-/// Whether the daemon takes commands
-#[utoipa::path(get, path = "/readyz", tag = "daemon", responses((status = 200, description = "It does", body = Readiness)))]
-async fn readyz(State(api): State<Api>) -> Answered {
+/// Check readiness
+///
+/// Answers 503 while the daemon cannot accept commands.
+#[utoipa::path(get, path = "/readyz", tag = "daemon", responses((status = 200, description = "Ready", body = Readiness)))]
+async fn readyz(State(api): State<Api>) -> HandlerResult {
     let cluster = api.journal.cluster();
     if api.shutdown.is_cancelled() {
         return Err(Problem::new(Sort::Unavailable, "the daemon is stopping"));
     }
     if let Some(trouble) = api.journal.trouble() {
-        return Err(Problem::new(Sort::Unavailable, format!("the log cannot be written: {trouble}")));
+        return Err(Problem::new(Sort::Unavailable, format!("the log is not writable: {trouble}")));
     }
     if cluster.id().is_none() {
-        return Err(Problem::new(Sort::Unavailable, "the daemon is starting: there is no cluster yet"));
+        return Err(Problem::new(Sort::Unavailable, "the daemon is starting: the log has no cluster yet"));
     }
     let (seq, role) = (cluster.seq(), api.role.borrow().clone());
     let readiness = Readiness {
@@ -57,32 +59,34 @@ async fn readyz(State(api): State<Api>) -> Answered {
     Ok(answer(StatusCode::OK, seq, json(&readiness)))
 }
 
-/// How long a store may take to say where its log ends.
+/// Timeout of reading the head of the log from the store.
 const HEAD_LIMIT: Duration = Duration::from_secs(2);
 
-/// How many events the log has that this daemon does not know yet.
+/// Number of events of the log that this daemon does not know yet.
 async fn lag(api: &Api) -> Result<u64, Problem> {
     let head = tokio::time::timeout(HEAD_LIMIT, api.journal.store().head()).await;
-    let head = head.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))?;
+    let head = head.unwrap_or_else(|_| {
+        Err(StoreError::Unavailable("timed out reading the head of the log".to_owned()))
+    })?;
     Ok(head.seq.0.saturating_sub(api.journal.cluster().seq().0))
 }
 
-/// The daemon's numbers, for Prometheus
+/// Get metrics for Prometheus
 #[utoipa::path(get, path = "/metrics", tag = "daemon",
-    responses((status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text")))]
-async fn metrics(State(api): State<Api>) -> Answered {
+    responses((status = 200, description = "Metrics in the OpenMetrics format", body = String, content_type = "application/openmetrics-text")))]
+async fn metrics(State(api): State<Api>) -> HandlerResult {
     let cluster = api.journal.cluster();
     if let Some(deliveries) = api.deliveries.get() {
         api.metrics.take_deliveries(cluster.seq(), deliveries);
     }
     let lag = lag(&api).await.ok();
-    let moment = Moment {
+    let sample = Sample {
         waiting: api.journal.waiting(),
         writable: api.journal.trouble().is_none(),
         leads: api.role.borrow().leads,
         lag,
     };
-    let text = api.metrics.text(&cluster, &moment)?;
+    let text = api.metrics.text(&cluster, &sample)?;
     let mut response = answer(StatusCode::OK, cluster.seq(), text);
     let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, media);
@@ -122,21 +126,21 @@ struct Latencies;
 
 impl MetricConstructor<Histogram> for Latencies {
     fn new_metric(&self) -> Histogram {
-        // From reads out of memory to answers that wait for something.
+        // In seconds: from reads of memory to requests that wait.
         Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0])
     }
 }
 
-/// What the numbers show besides the state.
-struct Moment {
+/// Values for the metrics that are not part of the cluster's state.
+struct Sample {
     waiting: usize,
     writable: bool,
     leads: bool,
-    /// `None`: the store does not say.
+    /// `None` if the store is unavailable.
     lag: Option<u64>,
 }
 
-/// The daemon's numbers.
+/// The daemon's metrics.
 pub(super) struct Metrics {
     registry: Registry,
     nodes: Family<StateLabel, Gauge>,
@@ -175,37 +179,37 @@ impl Metrics {
         let registry = &mut metrics.registry;
         registry.register("nodes", "Mounted nodes by state", metrics.nodes.clone());
         registry.register("containers", "Containers by status", metrics.containers.clone());
-        registry.register("applications", "Applications of the library", metrics.applications.clone());
-        registry.register("journal_seq", "The seq of the last event of the log", metrics.events.clone());
-        registry.register("commands_waiting", "Commands that wait for the journal", metrics.waiting.clone());
-        registry.register("journal_writable", "1 while the log can be written", metrics.writable.clone());
-        registry.register("leader", "1 while this daemon leads", metrics.leads.clone());
-        registry.register("term", "The present term of leadership", metrics.term.clone());
+        registry.register("applications", "Applications", metrics.applications.clone());
+        registry.register("journal_seq", "Seq of the last event of the log", metrics.events.clone());
+        registry.register("commands_waiting", "Commands queued for the journal", metrics.waiting.clone());
+        registry.register("journal_writable", "1 if the log is writable", metrics.writable.clone());
+        registry.register("leader", "1 if this daemon is the leader", metrics.leads.clone());
+        registry.register("term", "Current leader term", metrics.term.clone());
         registry.register(
             "journal_lag",
-            "Events of the log that this daemon does not know yet; as before while the store is away",
+            "Events of the log that this daemon does not know yet; keeps its last value while the store is unavailable",
             metrics.lag.clone(),
         );
-        registry.register("http_requests", "Requests that were answered", metrics.requests.clone());
+        registry.register("http_requests", "HandlerResult requests", metrics.requests.clone());
         registry.register(
             "http_request_duration_seconds",
-            "Time until an answer began",
+            "Time until the response began",
             metrics.latencies.clone(),
         );
         registry.register(
             "webhook_lag_events",
-            "Events of the log that the webhook was not told yet or has to pass over; 0 without a webhook",
+            "Events of the log after the position of the webhook; 0 without a webhook",
             metrics.webhook_lag.clone(),
         );
         registry.register(
             "webhook_deliveries",
-            "Attempts to send an event by how they ended",
+            "Attempts to deliver an event, by outcome",
             metrics.webhook_deliveries.clone(),
         );
         metrics
     }
 
-    /// Takes over what became of the events that are sent.
+    /// Updates the metrics of the webhook's deliveries.
     fn take_deliveries(&self, head: Seq, deliveries: &Deliveries) {
         let lag = head.0.saturating_sub(deliveries.position().0);
         self.webhook_lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
@@ -215,7 +219,7 @@ impl Metrics {
         }
     }
 
-    /// Counts an answer.
+    /// Counts a response that began after the duration `after`.
     pub(super) fn answered(&self, route: &str, method: &Method, status: StatusCode, after: Duration) {
         let method = known_method(method);
         let route = route.to_owned();
@@ -224,7 +228,7 @@ impl Metrics {
         self.latencies.get_or_create(&RouteLabels { route, method }).observe(after.as_secs_f64());
     }
 
-    fn text(&self, cluster: &Cluster, moment: &Moment) -> Result<String, Problem> {
+    fn text(&self, cluster: &Cluster, sample: &Sample) -> Result<String, Problem> {
         for state in [Health::Unknown, Health::Up, Health::Down] {
             let count = cluster.nodes().filter(|node| node.health == state).count();
             self.nodes.get_or_create(&StateLabel { state: state.as_str() }).set(gauge(count));
@@ -241,16 +245,17 @@ impl Metrics {
         }
         self.applications.set(gauge(cluster.applications().len()));
         self.events.set(i64::try_from(cluster.seq().0).unwrap_or(i64::MAX));
-        self.waiting.set(gauge(moment.waiting));
-        self.writable.set(i64::from(moment.writable));
-        self.leads.set(i64::from(moment.leads));
+        self.waiting.set(gauge(sample.waiting));
+        self.writable.set(i64::from(sample.writable));
+        self.leads.set(i64::from(sample.leads));
         self.term.set(i64::try_from(cluster.term().0).unwrap_or(i64::MAX));
-        if let Some(lag) = moment.lag {
+        if let Some(lag) = sample.lag {
             self.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
         }
         let mut text = String::new();
-        encode(&mut text, &self.registry)
-            .map_err(|error| Problem::new(Sort::Internal, format!("the metrics: {error}")))?;
+        encode(&mut text, &self.registry).map_err(|error| {
+            Problem::new(Sort::Internal, format!("failed to encode the metrics: {error}"))
+        })?;
         Ok(text)
     }
 }
@@ -269,7 +274,7 @@ fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Clients can invent methods; each would be a time series of its own.
+/// The label of a method. Clients can invent methods, so unknown ones share a time series.
 fn known_method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

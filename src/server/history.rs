@@ -1,16 +1,17 @@
-//! The history of one thing: its events, and what each of them changed about it.
+//! The history of one resource: its events, and the fields that each of them changed.
 //!
-//! The events that bear on the thing are folded into a small cluster of their own; its row before and after
-//! each event tells the changes. A thing is found by its id, or by any name that it ever had.
+//! The events that affect the resource are folded into a small cluster of their own; the changes are the differences between
+//! its row before and after each event. A resource is found by its id, or by any name that it ever had.
 
-use super::events::beside;
+use super::events::with_sentence;
 use super::input::{Query, QueryFields, Which};
 use super::lenient::{LenientBool, LenientInteger};
 use super::problem::{Problem, Sort};
 use super::resource::{
-    Applications, Containers, Nodes, PAGE_LIMIT, Resource, answer, json, page_size, state,
+    ApplicationResource, ContainerResource, NodeResource, PAGE_LIMIT, Resource, answer, json, page_size,
 };
-use super::{Answered, Api, Routes};
+use super::when::state;
+use super::{Api, HandlerResult, Routes};
 use crate::says::Names;
 use crate::store::{EventQuery, EventText};
 use axum::extract::State;
@@ -31,56 +32,60 @@ pub(super) fn routes() -> Routes {
     vec![routes!(of_node), routes!(of_application), routes!(of_container)]
 }
 
-/// Which part of a history to answer.
+/// Selection from a history.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct HistoryQuery {
-    /// Also the raw observations that changed nothing.
+    /// `true` to include raw observations that changed nothing.
     #[param(value_type = Option<bool>)]
     observations: Option<LenientBool>,
-    /// Only events behind this one.
+    /// Only events after this seq.
     #[param(value_type = Option<u64>)]
     after: Option<LenientInteger>,
-    /// At most so many: 1 to 10,000, which it is without it.
+    /// Maximum number of events (1 to 10,000); 10,000 by default.
     #[param(value_type = Option<u64>)]
     limit: Option<LenientInteger>,
-    /// Waits for a log that includes this event.
+    /// Seq of an event to wait for: the log includes it.
     #[param(value_type = Option<u64>)]
     min_seq: Option<LenientInteger>,
 }
 
 impl QueryFields for HistoryQuery {}
 
-/// The history of a node
+/// Get the history of a node
 #[utoipa::path(get, path = "/history/nodes/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), HistoryQuery),
-    responses((status = 200, description = "From its mounting on", body = History)))]
-async fn of_node(State(api): State<Api>, Which(which): Which, Query(query): Query<HistoryQuery>) -> Answered {
-    history::<Nodes>(&api, &which, query).await
+    responses((status = 200, description = "Events from mounting on", body = History)))]
+async fn of_node(
+    State(api): State<Api>,
+    Which(which): Which,
+    Query(query): Query<HistoryQuery>,
+) -> HandlerResult {
+    history::<NodeResource>(&api, &which, query).await
 }
 
-/// The history of an application
+/// Get the history of an application
 #[utoipa::path(get, path = "/history/applications/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), HistoryQuery),
-    responses((status = 200, description = "From its creation on", body = History)))]
+    responses((status = 200, description = "Events from creation on", body = History)))]
 async fn of_application(
     State(api): State<Api>,
     Which(which): Which,
     Query(query): Query<HistoryQuery>,
-) -> Answered {
-    history::<Applications>(&api, &which, query).await
+) -> HandlerResult {
+    history::<ApplicationResource>(&api, &which, query).await
 }
 
-/// The history of a container
+/// Get the history of a container
 #[utoipa::path(get, path = "/history/containers/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), HistoryQuery),
-    responses((status = 200, description = "From its creation on", body = History)))]
+    responses((status = 200, description = "Events from creation on", body = History)))]
 async fn of_container(
     State(api): State<Api>,
     Which(which): Which,
     Query(query): Query<HistoryQuery>,
-) -> Answered {
-    history::<Containers>(&api, &which, query).await
+) -> HandlerResult {
+    history::<ContainerResource>(&api, &which, query).await
 }
 
-async fn history<R: Resource>(api: &Api, which: &str, query: HistoryQuery) -> Answered {
+async fn history<R: Resource>(api: &Api, which: &str, query: HistoryQuery) -> HandlerResult {
     let limit = query.limit.map_or(page_size(LenientInteger(PAGE_LIMIT)), page_size)?;
     let observations = query.observations == Some(LenientBool(true));
     let cluster = state(api, query.min_seq).await?;
@@ -90,15 +95,16 @@ async fn history<R: Resource>(api: &Api, which: &str, query: HistoryQuery) -> An
     if !record.events.values().any(|event| is_birth_of(&event.envelope.event, R::subject(id))) {
         return Err(Problem::not_found(R::KIND, which));
     }
-    let Told { name, mut events } =
-        tell::<R>(record, &cluster, id, query.after.map_or(Seq(0), |after| Seq(after.0)))?;
+    let FoldedHistory { name, mut events } =
+        fold::<R>(record, &cluster, id, query.after.map_or(Seq(0), |after| Seq(after.0)))?;
     let next = (events.len() > limit).then(|| events[limit - 1].0.0);
     events.truncate(limit);
     let events = events.into_iter().map(|(_, text)| text).collect();
     Ok(answer(StatusCode::OK, cluster.seq(), json(&History { id, name, events, next, others })))
 }
 
-/// The thing that is meant, and others that might be: who has the name, or else who had it last, also when it is gone.
+/// Finds a resource by id or name, and other resources that had the name. The current holder of the name comes first, then
+/// the latest former one; both may be deleted.
 async fn find<R: Resource>(
     api: &Api,
     cluster: &Cluster,
@@ -126,7 +132,7 @@ async fn find<R: Resource>(
     }
 }
 
-/// Goes through the events of a kind that gave a name.
+/// Calls `found` for every event of a kind that gave the name to a resource.
 async fn each_named(
     api: &Api,
     kind: Kind,
@@ -140,7 +146,7 @@ async fn each_named(
         let query = EventQuery { after, limit: PAGE, kinds: vec![kind], ..EventQuery::default() };
         let page = api.journal.store().query(query).await?;
         after = page.last().filter(|_| page.len() == PAGE).map_or(until, |text| text.seq);
-        // A look at the text spares reading it.
+        // Searching the text avoids decoding most events.
         for text in page.iter().filter(|text| text.seq <= until && text.json.contains(&written)) {
             let envelope = decode(text)?;
             if let (true, Some(subject)) =
@@ -176,25 +182,25 @@ fn is_birth_of(event: &Event, subject: Subject) -> bool {
         && event.subjects().first() == Some(&subject)
 }
 
-/// An event with its text as it was written.
-struct Recorded {
+/// An event with its recorded text.
+struct RecordedEvent {
     text: EventText,
     envelope: Envelope,
 }
 
-/// The events that bear on one thing.
+/// The events that affect one resource, and the selection from them.
 struct Record<'a> {
     api: &'a Api,
     until: Seq,
     observations: bool,
-    events: BTreeMap<Seq, Recorded>,
+    events: BTreeMap<Seq, RecordedEvent>,
 }
 
-/// How many events are read at a time.
+/// Number of events read from the store at once.
 const PAGE: usize = 10_000;
 
 impl Record<'_> {
-    /// Gathers the events of a thing, and those of others that its row shows something of.
+    /// Collects the events of a resource, and the events of other resources that can change its row.
     async fn gather(&mut self, subject: Subject) -> Result<(), Problem> {
         self.read(subject.uuid(), &[]).await?;
         let mentioned: BTreeSet<Subject> =
@@ -202,10 +208,10 @@ impl Record<'_> {
         for other in mentioned {
             match (subject, other) {
                 (own, other) if own == other => {}
-                // A node shows how many containers it has, which all of their events can change.
+                // A node's row counts its containers, which any of their events can change.
                 (Subject::Node(_), Subject::Container(id)) => self.read(id.0, &[]).await?,
-                // A container is made from its application, and is lost with its node; an application shows
-                // the names of others.
+                // A container inherits from its application and is lost with its node; an application's row has the names
+                // of others.
                 (Subject::Container(_) | Subject::Application(_), Subject::Application(id)) => {
                     self.read(id.0, APPLICATION_KINDS).await?;
                 }
@@ -230,13 +236,13 @@ impl Record<'_> {
             let is_last = page.len() < PAGE;
             for text in page {
                 after = text.seq;
-                // Most observations change nothing, and there are many of them.
+                // Observations are frequent, and most change nothing.
                 let is_noise = !self.observations && is_bare_observation(&text.json);
                 if is_noise || text.seq > self.until || self.events.contains_key(&text.seq) {
                     continue;
                 }
                 let envelope = decode(&text)?;
-                self.events.insert(text.seq, Recorded { text, envelope });
+                self.events.insert(text.seq, RecordedEvent { text, envelope });
             }
             if is_last {
                 return Ok(());
@@ -245,19 +251,19 @@ impl Record<'_> {
     }
 }
 
-/// What a container's application and an application's dependencies bring about.
+/// Kinds of an application's events that can change the rows of its containers and dependents.
 const APPLICATION_KINDS: &[Kind] =
     &[Kind::ApplicationCreated, Kind::ApplicationUpdated, Kind::ApplicationDeleted];
-/// What a node brings about in its containers.
+/// Kinds of a node's events that can change the rows of its containers.
 const NODE_KINDS: &[Kind] =
     &[Kind::NodeMounted, Kind::NodeUpdated, Kind::NodeHealthy, Kind::NodeUnhealthy, Kind::NodeUnmounted];
 
-/// An observation that says nothing new about the engine. A look at the text spares reading it.
+/// `true` for an observation without news about the engine. Searching the text avoids decoding it.
 fn is_bare_observation(json: &str) -> bool {
     json.contains("\"kind\":\"NodeObserved\"") && !json.contains("\"engine\":{")
 }
 
-/// All that an event speaks of.
+/// The subjects of an event, and all other resources that it mentions.
 fn mentions(event: &Event) -> Vec<Subject> {
     let mut subjects = event.subjects();
     let applications = match event {
@@ -270,44 +276,51 @@ fn mentions(event: &Event) -> Vec<Subject> {
     subjects
 }
 
-/// A history as it is told.
-struct Told {
+/// The result of folding a history.
+struct FoldedHistory {
+    /// Last name of the resource.
     name: String,
     events: Vec<(Seq, Box<RawValue>)>,
 }
 
-/// Folds the events, and tells those that are about the thing or changed it.
-fn tell<R: Resource>(record: Record<'_>, present: &Cluster, id: Uuid, after: Seq) -> Result<Told, Problem> {
+/// Folds the events, and selects the ones that are about the resource or changed its row.
+fn fold<R: Resource>(
+    record: Record<'_>,
+    present: &Cluster,
+    id: Uuid,
+    after: Seq,
+) -> Result<FoldedHistory, Problem> {
     let mut cluster = Cluster::default();
     let mut touched = Touched::default();
     let mut before = None;
-    let mut told = Told { name: String::new(), events: Vec::new() };
-    for (seq, Recorded { text, envelope }) in record.events {
+    let mut folded = FoldedHistory { name: String::new(), events: Vec::new() };
+    for (seq, RecordedEvent { text, envelope }) in record.events {
         cluster.apply(&envelope, &mut touched);
         let row = R::by_id(&cluster, id)
             .map(|item| fields(&R::row(Names::of(&[&cluster, present]), &cluster, item)));
         if let Some(name) = row.as_ref().and_then(|row| row.get("name")).and_then(Value::as_str) {
-            name.clone_into(&mut told.name);
+            name.clone_into(&mut folded.name);
         }
         let changes = changes(before.as_ref(), row.as_ref());
         before = row;
         let is_own = envelope.event.subjects().iter().any(|subject| subject.uuid() == id);
         if seq > after && (is_own || !changes.is_empty()) {
-            told.events
+            folded
+                .events
                 .push((seq, with_changes(Names::of(&[&cluster, present]), text, &field_changes(changes))?));
         }
     }
-    Ok(told)
+    Ok(folded)
 }
 
-/// Changes as the API answers them.
+/// Converts changes into their wire type.
 pub(super) fn field_changes(changes: Changes) -> FieldChanges {
     changes.into_iter().map(|(field, Change { from, to })| (field, FieldChange { from, to })).collect()
 }
 
-/// The event as it was written, with `says` and `changes` after its own fields.
+/// The recorded text of an event, with `says` and `changes` after its own fields.
 fn with_changes(names: Names<'_>, text: EventText, changes: &FieldChanges) -> Result<Box<RawValue>, Problem> {
-    let mut written = beside(names, &text)?;
+    let mut written = with_sentence(names, &text)?;
     written.pop(); // the closing brace
     written.push_str(",\"changes\":");
     written.push_str(&json(changes));

@@ -1,8 +1,7 @@
-//! Reading requests: bodies and query strings become typed values, or a problem that names the field.
+//! Request parsing: bodies and query strings become typed values, or a problem that names the field.
 //!
-//! One way for both: the names are held against those that the type's own schema declares (so what
-//! `/openapi.json` says is what is accepted), then serde reads the values. The forms that values may have
-//! are in [`super::lenient`].
+//! Both work alike: names are compared with the ones that the type's schema declares (so `/openapi.json` describes exactly
+//! what is accepted), then serde deserializes the values. [`super::lenient`] has the forms that values may take.
 
 use super::Api;
 use super::problem::{Problem, Sort};
@@ -13,21 +12,23 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use mediatype::names::{APPLICATION, CHARSET, JSON, TEXT, x_};
+use mediatype::{MediaType, ReadParams as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use utoipa::openapi::path::ParameterIn;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema};
 
-/// The names that a request may use.
+/// The field names that a request may use.
 pub(super) struct Known {
     settable: Vec<String>,
-    /// Set by the daemon alone: ignored, so that a row that was read can be sent back.
+    /// Read-only names, set by the daemon: ignored, so that a client can send back a row that it has read.
     ignored: Vec<String>,
 }
 
 impl Known {
-    /// The fields of a body; those that its row has besides are ignored.
+    /// The fields of the body `B`; further fields of its row `R` are ignored.
     pub(super) fn of<B: PartialSchema, R: PartialSchema>() -> Self {
         let settable = properties(B::schema());
         let ignored = properties(R::schema()).into_iter().filter(|name| !settable.contains(name)).collect();
@@ -62,7 +63,7 @@ pub(super) fn properties(schema: RefOr<Schema>) -> Vec<String> {
     }
 }
 
-/// The problem of a name that nobody knows: names the known one that is most like it.
+/// Creates the problem of an unknown name; it suggests the most similar known one.
 pub(super) fn unknown<'a>(name: &str, noun: &str, known: impl Iterator<Item = &'a str>) -> Problem {
     let likeness = |candidate: &str| strsim::normalized_damerau_levenshtein(name, candidate);
     let nearest = known.fold(None, |best: Option<&str>, candidate| match best {
@@ -88,14 +89,15 @@ fn read<T: DeserializeOwned>(value: Map<String, Value>) -> Result<T, Problem> {
     })
 }
 
-/// A body that knows the names of its fields.
+/// A request body with a known set of fields.
 pub(super) trait Fields: DeserializeOwned + 'static {
     fn known() -> &'static Known;
 }
 
-/// A request's body, read; and a digest of its bytes.
+/// A parsed request body.
 pub(super) struct Input<T> {
     pub(super) value: T,
+    /// Digest of the body's bytes, part of what an `Idempotency-Key` stands for.
     pub(super) digest: blake3::Hash,
 }
 
@@ -108,18 +110,18 @@ impl<T: Fields> FromRequest<Api> for Input<T> {
         let media = Media::of(&parts.headers)?;
         let bytes = bounded(&parts.headers, body, limit).await?;
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| match media {
-            // `curl -d` says that it is a form; users of 0.0 send JSON with it.
+            // `curl -d` labels its body as a form; users of 0.0 send JSON with it.
             Media::Form => Problem::new(
                 Sort::UnsupportedMediaType,
                 "the body is not JSON; send JSON with Content-Type: application/json",
             ),
             Media::Json if bytes.is_empty() => {
-                Problem::new(Sort::Malformed, "the body is empty; a JSON object is expected")
+                Problem::new(Sort::Malformed, "expected a JSON object, got an empty body")
             }
             Media::Json => Problem::new(Sort::Malformed, format!("the body is not JSON: {error}")),
         })?;
         let Value::Object(map) = value else {
-            return Err(Problem::new(Sort::Invalid, "the body is JSON, but not an object"));
+            return Err(Problem::new(Sort::Invalid, "the body must be a JSON object"));
         };
         for name in map.keys() {
             T::known().check(name, "field")?;
@@ -128,7 +130,7 @@ impl<T: Fields> FromRequest<Api> for Input<T> {
     }
 }
 
-/// What a body claims to be.
+/// The media type of a body, by its `Content-Type`.
 enum Media {
     Json,
     Form,
@@ -136,30 +138,35 @@ enum Media {
 
 impl Media {
     fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Self::Json) };
-        let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
-        let mut parts = text.split(';').map(str::trim);
-        let essence = parts.next().unwrap_or_default();
-        let foreign_charset = parts
-            .filter_map(|parameter| parameter.strip_prefix("charset="))
-            .any(|charset| !matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii"));
-        match essence {
-            _ if foreign_charset => {}
-            "application/x-www-form-urlencoded" => return Ok(Self::Form),
-            "application/json" | "text/json" | "" => return Ok(Self::Json),
-            other if other.starts_with("application/") && other.ends_with("+json") => return Ok(Self::Json),
-            _ => {}
+        let Some(value) = headers.get(CONTENT_TYPE).filter(|value| !value.is_empty()) else {
+            return Ok(Self::Json);
+        };
+        let text = value.to_str().unwrap_or_default();
+        let unsupported = || {
+            let advice = "send JSON in UTF-8 with Content-Type: application/json";
+            Problem::new(Sort::UnsupportedMediaType, format!("unsupported media type `{text}`; {advice}"))
+        };
+        let media = MediaType::parse(text).map_err(|_| unsupported())?;
+        let charset = media.get_param(CHARSET);
+        let is_utf8 = charset.is_none_or(|charset| {
+            let charset = charset.unquoted_str();
+            ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
+        });
+        let is_application = media.ty == APPLICATION;
+        match media.suffix {
+            _ if !is_utf8 => Err(unsupported()),
+            None if is_application && media.subty == x_::WWW_FORM_URLENCODED => Ok(Self::Form),
+            None if (is_application || media.ty == TEXT) && media.subty == JSON => Ok(Self::Json),
+            Some(suffix) if is_application && suffix == JSON => Ok(Self::Json),
+            _ => Err(unsupported()),
         }
-        Err(Problem::new(
-            Sort::UnsupportedMediaType,
-            format!("`{text}` is not read here; send JSON in UTF-8 with Content-Type: application/json"),
-        ))
     }
 }
 
 async fn bounded(headers: &HeaderMap, body: Body, limit: usize) -> Result<bytes::Bytes, Problem> {
-    let too_large =
-        || Problem::new(Sort::TooLarge, format!("at most {limit} bytes are read (max_body_bytes)"));
+    let too_large = || {
+        Problem::new(Sort::TooLarge, format!("the body exceeds the limit of {limit} bytes (max_body_bytes)"))
+    };
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large());
@@ -171,7 +178,7 @@ async fn bounded(headers: &HeaderMap, body: Body, limit: usize) -> Result<bytes:
     }
 }
 
-/// The pairs of a query string, in order.
+/// The name-value pairs of a query string, in order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pairs(pub(super) Vec<(String, String)>);
 
@@ -179,15 +186,15 @@ impl Pairs {
     pub(super) fn of(parts: &Parts) -> Result<Self, Problem> {
         axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map(|query| Self(query.0))
-            .map_err(|error| Problem::new(Sort::Malformed, format!("the query string: {error}")))
+            .map_err(|error| Problem::new(Sort::Malformed, format!("malformed query string: {error}")))
     }
 
-    /// Reads those that `Q` knows; the others are handed back.
+    /// Parses the parameters of `Q` and returns all other pairs unparsed.
     pub(super) fn read<Q: QueryFields>(self) -> Result<(Q, Vec<(String, String)>), Problem> {
         let mut values = Map::new();
         let mut rest = Vec::new();
         if self.0.is_empty() {
-            return Ok((read(values)?, rest)); // as it mostly is
+            return Ok((read(values)?, rest)); // the common case, without building a schema
         }
         let known = Known::of_query::<Q>();
         for (name, value) in self.0 {
@@ -203,7 +210,7 @@ impl Pairs {
                     earlier.push(',');
                     earlier.push_str(&value);
                 }
-                Some(_) => return Err(Problem::invalid(&name, format!("`{name}` is given twice"))),
+                Some(_) => return Err(Problem::invalid(&name, format!("`{name}` is given more than once"))),
             }
         }
         Ok((read(values)?, rest))
@@ -212,11 +219,11 @@ impl Pairs {
 
 /// The parameters of a query string.
 pub(super) trait QueryFields: DeserializeOwned + IntoParams {
-    /// Those that may be given several times: they are taken as a comma-separated list.
+    /// Parameters that may be repeated: `a=1&a=2` is read as `a=1,2`.
     const REPEATABLE: &'static [&'static str] = &[];
 }
 
-/// A query string, read. What is in it and not known is refused: a misspelt `dry_run` must not do it.
+/// A parsed query string. Unknown parameters are rejected, because a misspelt `dry_run` must not run the command.
 pub(super) struct Query<Q>(pub(super) Q);
 
 impl<Q: QueryFields> FromRequestParts<Api> for Query<Q> {
@@ -231,21 +238,22 @@ impl<Q: QueryFields> FromRequestParts<Api> for Query<Q> {
     }
 }
 
-/// The problem of a query parameter that is not known here.
+/// Creates the problem of an unknown query parameter.
 pub(super) fn unknown_parameter(name: &str, known: &[String]) -> Problem {
     if (name == "seq" || name == "at") && !known.iter().any(|known| known == name) {
-        let detail = format!("`{name}` (another time) is for readings of nodes, applications and containers");
+        let detail = format!(
+            "this route has no past: `{name}` is a parameter of reads of nodes, applications and containers"
+        );
         return Problem::invalid(name, detail);
     }
     unknown(name, "parameter", known.iter().map(String::as_str))
 }
 
-/// The names of the parameters of `Q`.
 pub(super) fn parameter_names<Q: IntoParams>() -> Vec<String> {
     Known::of_query::<Q>().settable
 }
 
-/// The part of the path that says which one: an id or a name, percent-decoded.
+/// The id or name of a resource from the path, percent-decoded.
 pub(super) struct Which(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Which {

@@ -1,5 +1,5 @@
-//! Lenient types: each accepts the forms in which clients of kDaemon 0.0 wrote a value, and those in which people write it
-//! today. Its schema lists them, with a hint (`x-kdaemon-input`) for forms that people fill in.
+//! Lenient input types: each accepts a value in the forms that clients of kDaemon 0.0 send, and in the forms that people
+//! write today. Its schema lists them, with a hint (`x-kdaemon-input`) for the forms of the web UI.
 
 mod environment;
 mod numbers;
@@ -11,7 +11,7 @@ mod time;
 pub(super) use environment::LenientEnvironment;
 pub(super) use numbers::{LenientBalance, LenientCount};
 pub(super) use shell_words::ShellWords;
-pub(super) use time::{LenientDuration, Tail, TimeRef};
+pub(super) use time::{LenientDuration, LenientTail, TimeRef};
 
 use super::value::ValueDeserializer;
 use kdaemon_events::{Constraint, HealthCheck, Kind, MilliCpus, PortSpec, Resources, Volume};
@@ -26,7 +26,7 @@ use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-/// Keeps `null` (reset) apart from an absent field (leave as it is).
+/// Distinguishes `null` (reset the field) from an absent field (keep its value).
 pub(super) fn nullable<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -35,14 +35,14 @@ where
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
-/// How a form should let people enter a value, as `x-kdaemon-input` says it.
+/// The control with which a form should edit a value: the extension `x-kdaemon-input` of its schema.
 #[derive(Clone, Copy)]
-enum Entry {
+enum InputHint {
     /// One line of text.
     Text,
     /// A switch.
     Boolean,
-    /// Words separated by blanks, quoted as in a shell; or a JSON list.
+    /// Words separated by spaces, quoted as in a shell; or a JSON list.
     ShellWords,
     /// Items separated by commas; or a JSON list.
     CommaSeparated,
@@ -50,7 +50,7 @@ enum Entry {
     Map,
 }
 
-impl Entry {
+impl InputHint {
     const KEY: &'static str = "x-kdaemon-input";
 
     fn as_str(self) -> &'static str {
@@ -64,55 +64,55 @@ impl Entry {
     }
 }
 
-fn any_of(types: &[Type], entry: Entry) -> RefOr<Schema> {
+fn any_of(types: &[Type], hint: InputHint) -> RefOr<Schema> {
     let schema = types.iter().fold(AnyOfBuilder::new(), |schema, one| match one {
         Type::Array => schema
             .item(ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String).build()).build()),
         other => schema.item(ObjectBuilder::new().schema_type(other.clone()).build()),
     });
-    let hint = Extensions::from_iter([(Entry::KEY, entry.as_str())]);
-    RefOr::T(Schema::AnyOf(schema.extensions(Some(hint)).build()))
+    let extensions = Extensions::from_iter([(InputHint::KEY, hint.as_str())]);
+    RefOr::T(Schema::AnyOf(schema.extensions(Some(extensions)).build()))
 }
 
 macro_rules! schema {
-    ($($type:ident $(<$generic:ident>)? as $name:literal: $($one:ident)|+, $entry:ident;)+) => {$(
+    ($($type:ident $(<$generic:ident>)?: $($one:ident)|+, $hint:ident;)+) => {$(
         impl $(<$generic>)? PartialSchema for $type $(<$generic>)? {
             fn schema() -> RefOr<Schema> {
-                any_of(&[$(Type::$one),+], Entry::$entry)
+                any_of(&[$(Type::$one),+], InputHint::$hint)
             }
         }
         impl $(<$generic>)? ToSchema for $type $(<$generic>)? {
             fn name() -> Cow<'static, str> {
-                Cow::Borrowed($name)
+                Cow::Borrowed(stringify!($type))
             }
         }
     )+};
 }
 
 schema! {
-    LenientText as "Text": String | Number, Text;
-    LenientBool as "Flag": Boolean | String | Integer, Boolean;
-    LenientInteger as "Whole": Integer | String, Text;
-    LenientCount as "Count": Integer | String, Text;
-    LenientBalance as "Balance": Boolean | Number | String, Boolean;
-    LenientDuration as "Span": String | Integer, Text;
-    CommaSeparated<T> as "List": String | Array, CommaSeparated;
-    LenientEnvironment as "Variables": String | Array | Object, Map;
-    ShellWords as "Words": String | Array, ShellWords;
-    LenientBytes as "Bytes": Integer | String, Text;
+    LenientText: String | Number, Text;
+    LenientBool: Boolean | String | Integer, Boolean;
+    LenientInteger: Integer | String, Text;
+    LenientCount: Integer | String, Text;
+    LenientBalance: Boolean | Number | String, Boolean;
+    LenientDuration: String | Integer, Text;
+    CommaSeparated<T>: String | Array, CommaSeparated;
+    LenientEnvironment: String | Array | Object, Map;
+    ShellWords: String | Array, ShellWords;
+    LenientBytes: Integer | String, Text;
 }
 
-/// Text; a number is taken as its digits.
+/// A string, or a number, which is read as its digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LenientText(pub(super) String);
 
 impl<'de> Deserialize<'de> for LenientText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
+        struct TextVisitor;
+        impl Visitor<'_> for TextVisitor {
             type Value = LenientText;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text or a number")
+                f.write_str("a string or a number")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<LenientText, E> {
                 Ok(LenientText(text.to_owned()))
@@ -127,27 +127,27 @@ impl<'de> Deserialize<'de> for LenientText {
                 Ok(LenientText(number.to_string()))
             }
         }
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(TextVisitor)
     }
 }
 
-/// An optional text: clients of 0.0 send an empty one for none.
+/// Reads an optional string, where clients of 0.0 send an empty one for null.
 pub(super) fn optional_text(text: Option<Option<LenientText>>) -> Option<Option<String>> {
     text.map(|text| text.map(|text| text.0).filter(|text| !text.is_empty()))
 }
 
-/// An optional text of which an empty one means that it is not there.
+/// Treats an empty string as absent.
 pub(super) fn filled(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-/// The edit of an optional text: clients of 0.0 send an empty one for what stays as it is; `null` resets.
+/// Reads an update of an optional string: clients of 0.0 send an empty one to keep the value; `null` resets it.
 pub(super) fn edited_text(text: Option<Option<LenientText>>) -> Option<Option<String>> {
     text.filter(|text| text.as_ref().is_none_or(|text| !text.0.is_empty()))
         .map(|text| text.map(|text| text.0))
 }
 
-/// Reads a value of which an empty text means that it is not there.
+/// Deserializes a value, treating an empty string as absent.
 pub(super) fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -160,14 +160,14 @@ where
     Option::<T>::deserialize(ValueDeserializer(value)).map_err(de::Error::custom)
 }
 
-/// Yes or no: `true`, `"true"`, `1`.
+/// A boolean: `true`, `"true"`, `1`; also `yes`, `no`, `on` and `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LenientBool(pub(super) bool);
 
 impl<'de> Deserialize<'de> for LenientBool {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
+        struct BoolVisitor;
+        impl Visitor<'_> for BoolVisitor {
             type Value = LenientBool;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("true or false")
@@ -177,7 +177,7 @@ impl<'de> Deserialize<'de> for LenientBool {
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<LenientBool, E> {
                 match text.to_ascii_lowercase().as_str() {
-                    // Without a value, as in `?follow`, it is named to be set.
+                    // A parameter without a value, as in `?follow`, is set.
                     "true" | "1" | "yes" | "on" | "" => Ok(LenientBool(true)),
                     "false" | "0" | "no" | "off" => Ok(LenientBool(false)),
                     _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
@@ -191,18 +191,18 @@ impl<'de> Deserialize<'de> for LenientBool {
                 }
             }
         }
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(BoolVisitor)
     }
 }
 
-/// A whole number: `3` or `"3"`.
+/// A whole number from 0 to 2^64 - 1: `3` or `"3"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LenientInteger(pub(super) u64);
 
 impl<'de> Deserialize<'de> for LenientInteger {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
+        struct IntegerVisitor;
+        impl Visitor<'_> for IntegerVisitor {
             type Value = LenientInteger;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a whole number")
@@ -218,20 +218,20 @@ impl<'de> Deserialize<'de> for LenientInteger {
                 }
             }
         }
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(IntegerVisitor)
     }
 }
 
-/// What can stand in a [`CommaSeparated`].
+/// The type of an item of a [`CommaSeparated`].
 pub(super) trait Element: FromStr<Err: Display> {
-    /// In words.
+    /// The expected value, as errors name it.
     const EXPECTED: &'static str;
-    /// Whether a number is taken as its digits.
+    /// `true` if a number is read as its digits.
     const NUMBERS: bool = false;
 }
 
 impl Element for String {
-    const EXPECTED: &'static str = "a list of texts, or one text with commas between them";
+    const EXPECTED: &'static str = "a list of strings, or one comma-separated string";
 }
 impl Element for PortSpec {
     const EXPECTED: &'static str = "ports, as in \"2368,53/udp,8080:80\", or a list of them";
@@ -244,14 +244,14 @@ impl Element for Constraint {
     const EXPECTED: &'static str = "constraints, as in \"zone==a\", or a list of them";
 }
 impl Element for Kind {
-    const EXPECTED: &'static str = "kinds of event, with commas between them";
+    const EXPECTED: &'static str = "event kinds, comma separated";
 }
 
-/// Several: a list, or a text with commas between them.
+/// Several values: a list, or a comma-separated string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CommaSeparated<T>(pub(super) Vec<T>);
 
-/// A list of texts: as schemas refer to lists of any type.
+/// The type that schemas refer to for lists of any item type.
 pub(super) type List = CommaSeparated<String>;
 
 impl<T> Default for CommaSeparated<T> {
@@ -264,8 +264,8 @@ struct One<T>(T);
 
 impl<'de, T: Element> Deserialize<'de> for One<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader<T>(PhantomData<T>);
-        impl<T: Element> Visitor<'_> for Reader<T> {
+        struct ItemVisitor<T>(PhantomData<T>);
+        impl<T: Element> Visitor<'_> for ItemVisitor<T> {
             type Value = One<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(T::EXPECTED)
@@ -280,14 +280,14 @@ impl<'de, T: Element> Deserialize<'de> for One<T> {
                 self.visit_str(&number.to_string())
             }
         }
-        deserializer.deserialize_any(Reader(PhantomData))
+        deserializer.deserialize_any(ItemVisitor(PhantomData))
     }
 }
 
 impl<'de, T: Element> Deserialize<'de> for CommaSeparated<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader<T>(PhantomData<T>);
-        impl<'de, T: Element> Visitor<'de> for Reader<T> {
+        struct CommaSeparatedVisitor<T>(PhantomData<T>);
+        impl<'de, T: Element> Visitor<'de> for CommaSeparatedVisitor<T> {
             type Value = CommaSeparated<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(T::EXPECTED)
@@ -310,11 +310,11 @@ impl<'de, T: Element> Deserialize<'de> for CommaSeparated<T> {
                 Ok(CommaSeparated(items))
             }
         }
-        deserializer.deserialize_any(Reader(PhantomData))
+        deserializer.deserialize_any(CommaSeparatedVisitor(PhantomData))
     }
 }
 
-/// A number of bytes: `67108864` or `"64MiB"`. Units are powers of 1024, as Docker's `-m` has them.
+/// A number of bytes: `67108864` or `"64MiB"`. Units are powers of 1024, as in `docker run -m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LenientBytes(u64);
 
@@ -332,21 +332,21 @@ impl<'de> Deserialize<'de> for LenientBytes {
         };
         let bytes = shift.and_then(|shift| digits.parse::<u64>().ok()?.checked_mul(1 << shift));
         bytes.map(Self).ok_or_else(|| {
-            de::Error::custom(format!("`{text}` is not a number of bytes; write 67108864 or 64MiB"))
+            de::Error::custom(format!("expected a number of bytes such as 67108864 or 64MiB, got `{text}`"))
         })
     }
 }
 
-/// Limits of a container.
+/// Resource limits of a container.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResourcesInput {
-    /// Processors: 0.5 is half of one.
+    /// Processors, such as 0.5.
     #[schema(value_type = Option<f64>)]
     cpus: Option<MilliCpus>,
-    /// Memory, in bytes.
+    /// Memory in bytes.
     memory_bytes: Option<LenientBytes>,
-    /// Memory, as in `64MiB`, instead of `memory_bytes`.
+    /// Memory such as `64MiB`, instead of `memory_bytes`.
     memory: Option<LenientBytes>,
 }
 
@@ -357,23 +357,23 @@ impl From<ResourcesInput> for Resources {
     }
 }
 
-/// How an engine finds out whether a container works.
+/// Health check that the engine runs in a container.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HealthCheckInput {
-    /// The command: a list of words, or one text for the container's shell.
+    /// Command: a list of words, or one string for the container's shell.
     #[serde(deserialize_with = "shell_words::shell_command")]
     #[schema(value_type = ShellWords)]
     command: Vec<String>,
-    /// Time between two checks, in milliseconds, or as in `30s`.
+    /// Interval between two checks in milliseconds, or with a unit (`30s`); 30 s by default.
     #[serde(alias = "interval")]
     interval_ms: Option<LenientDuration>,
-    /// How long one check may take, in milliseconds, or as in `5s`.
+    /// Timeout of one check in milliseconds, or with a unit (`5s`); 30 s by default.
     #[serde(alias = "timeout")]
     timeout_ms: Option<LenientDuration>,
-    /// Failed checks in a row that make the container unhealthy.
+    /// Consecutive failed checks after which the container is unhealthy; 3 by default.
     retries: Option<u32>,
-    /// Time after the start in which failed checks do not count, in milliseconds, or as in `1m`.
+    /// Time after the start during which failed checks do not count, in milliseconds, or with a unit (`1m`); 0 by default.
     #[serde(alias = "start_period")]
     start_period_ms: Option<LenientDuration>,
 }

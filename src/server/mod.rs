@@ -1,11 +1,11 @@
 //! The HTTP API: the contract with people, scripts and the command line.
 //!
-//! One file per resource. Around the handlers: `guard` (what every request passes), `input` and `lenient`
-//! (reading requests), `resource` (finding, reading, listing), `command` (how commands are answered),
-//! `problem` (errors). A handler reads its request, names a command or a question, and leaves the rest to them.
+//! There is one file per resource. The handlers share `guard` (checks of every request), `input` and `lenient` (request
+//! parsing), `resource` (lookup, reads, lists), `command` (responses to commands) and `problem` (errors). A handler parses its
+//! request, names a command or a query, and leaves the rest to them.
 //!
-//! Architecture Invariant: the API decides nothing. Whether a command may happen is said by `commands`, and
-//! what there is to see by the projections.
+//! Architecture Invariant: the API decides nothing. Commands are decided by `kdaemon_control::commands`, and reads are answered
+//! from the projections.
 
 mod accept;
 mod applications;
@@ -26,6 +26,7 @@ mod problem;
 mod proof;
 mod rebalance;
 mod replay;
+mod request_id;
 mod resource;
 mod serve;
 mod state;
@@ -57,46 +58,46 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-/// The seq of the state that an answer shows, or of a command's last event.
+/// Seq of the state that a response reflects, or of a command's last event.
 const SEQ_HEADER: HeaderName = HeaderName::from_static("x-kdaemon-seq");
-/// Why what is answered may be out of date: the store cannot be reached.
+/// Set while the store is unavailable: the reason why a response may be out of date.
 const STALE_HEADER: HeaderName = HeaderName::from_static("x-kdaemon-stale");
-/// The request's id.
+/// Id of the request.
 const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What a handler answers.
-type Answered = Result<Response, Problem>;
+/// The result of a handler.
+type HandlerResult = Result<Response, Problem>;
 
-/// What the handlers work with. Cheap to clone, for every layer around a handler has its own.
+/// The shared state of the handlers. Cheap to clone, because every layer around a handler holds a clone.
 #[derive(Clone)]
 pub struct Api(Arc<Shared>);
 
-/// What all clones of an [`Api`] share.
+/// The state of an [`Api`].
 pub struct Shared {
     journal: Journal,
     past: Past,
-    /// A permit for each replay that may run.
+    /// Permits for concurrent replays.
     replays: Arc<Semaphore>,
     engines: Arc<dyn Engines>,
     config: Arc<Config>,
-    /// Cancelled when the daemon stops: streams end, waiting commands are answered.
+    /// Cancelled when the daemon stops: streams end, and waiting commands are answered.
     shutdown: CancellationToken,
-    /// Whether this daemon leads.
+    /// Role of this daemon.
     role: watch::Receiver<Role>,
     metrics: health::Metrics,
-    /// Places for verifications.
+    /// Permits for concurrent verifications.
     audits: Arc<Semaphore>,
-    /// The place for a backup.
+    /// The permit for a backup.
     backups: Arc<Semaphore>,
-    /// The place for an export.
+    /// The permit for an export.
     exports: Arc<Semaphore>,
-    /// Where it is asked for that the tables are made anew.
+    /// Requests to rebuild the tables.
     rebuilds: Rebuilds,
-    /// What became of the events that are sent, where they are.
+    /// Counts of the webhook's deliveries, if there is a webhook.
     deliveries: OnceLock<Arc<Deliveries>>,
-    /// The answer of `/openapi.json`, once the router is built.
+    /// The body of `/openapi.json`, once the router is built.
     document: OnceLock<bytes::Bytes>,
-    /// The methods of each route, as an error names them, once the router is built.
+    /// The methods of each route, as errors list them, once the router is built.
     methods: OnceLock<BTreeMap<String, String>>,
 }
 
@@ -108,7 +109,7 @@ impl std::ops::Deref for Api {
 }
 
 impl Api {
-    /// The API of a daemon, which ends when `shutdown` is cancelled.
+    /// Creates the API of a daemon, which ends when `shutdown` is cancelled.
     #[must_use]
     pub fn new(
         journal: Journal,
@@ -123,7 +124,7 @@ impl Api {
         let (backups, exports) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
         let (document, methods) = (OnceLock::new(), OnceLock::new());
         let past = Past::new(journal.clone());
-        let replays = Arc::new(Semaphore::new(replay::TOGETHER));
+        let replays = Arc::new(Semaphore::new(replay::AT_ONCE));
         Self(Arc::new(Shared {
             journal,
             past,
@@ -143,22 +144,22 @@ impl Api {
         }))
     }
 
-    /// Has `/metrics` tell what becomes of the events that are sent.
+    /// Adds the counts of the webhook's deliveries to `/metrics`.
     pub fn count_deliveries(&self, deliveries: Arc<Deliveries>) {
-        let _ = self.deliveries.set(deliveries); // by the one daemon that there is
+        let _ = self.deliveries.set(deliveries); // set once, by the one daemon of this process
     }
 }
 
 /// The routes of a resource.
 type Routes = Vec<UtoipaMethodRouter<Api>>;
 
-/// A route with the version before its path. (A router that is nested in another does it too, but for each request.)
+/// Prefixes the path of a route with the version. A nested router would do the same work for every request.
 fn under(version: &str, (schemas, mut paths, handlers): UtoipaMethodRouter<Api>) -> UtoipaMethodRouter<Api> {
     paths.paths = paths.paths.into_iter().map(|(path, item)| (format!("/{version}{path}"), item)).collect();
     (schemas, paths, handlers)
 }
 
-/// All routes with their descriptions; `version` prefixes the paths of all but a few.
+/// All routes with their descriptions. `version` prefixes the paths of the versioned ones.
 fn routes(version: &str) -> OpenApiRouter<Api> {
     let versioned = [
         nodes::routes(),
@@ -181,7 +182,7 @@ fn routes(version: &str) -> OpenApiRouter<Api> {
     unversioned.chain(versioned).fold(ui::routes(), OpenApiRouter::routes)
 }
 
-/// The OpenAPI description of the API as indented JSON: what `openapi/kdaemon.json` holds.
+/// The OpenAPI description of the API as indented JSON, the content of `openapi/kdaemon.json`.
 #[must_use]
 pub fn description(version: &str) -> String {
     let (_, document) = routes(version).split_for_parts();
@@ -191,10 +192,10 @@ pub fn description(version: &str) -> String {
     text
 }
 
-/// All routes with the layers around them.
+/// Creates the router: all routes and the layers around them.
 pub fn router(api: Api) -> Router {
     let (router, document) = routes(&api.config.api_version).split_for_parts();
-    // Both are set here alone, and a router is built once.
+    // Set only here, and a router is built once.
     let _ = api.methods.set(openapi::methods(&document));
     let _ = api.document.set(resource::json(&openapi::complete(document)).into());
     let router = router.fallback(no_such_route);
@@ -210,5 +211,5 @@ pub fn router(api: Api) -> Router {
 
 async fn no_such_route(request: Request) -> Problem {
     let path = request.uri().path();
-    Problem::new(Sort::NoSuchRoute, format!("there is no route `{path}`; /openapi.json has them all"))
+    Problem::new(Sort::NoSuchRoute, format!("no route `{path}`; see /openapi.json for all routes"))
 }

@@ -6,8 +6,8 @@ use super::lenient::{
     LenientCount, LenientInteger, LenientText, filled, nullable, optional_text, unless_empty,
 };
 use super::problem::Problem;
-use super::resource::{ListQuery, Nodes, PageQuery, ReadQuery, get, list, resolve};
-use super::{Answered, Api, Routes};
+use super::resource::{ListQuery, NodeResource, PageQuery, ReadQuery, get, list, resolve};
+use super::{Api, HandlerResult, Routes};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use kdaemon_api::{DryRun, NodeRow};
@@ -36,35 +36,35 @@ pub(super) fn routes() -> Routes {
     ]
 }
 
-/// A node, as it is mounted or edited. `name`, and one of `d_ipaddr` with `d_port` or `endpoint`.
+/// A node to mount, or the fields of a node to update. Mounting requires `endpoint`, or `d_ipaddr` and `d_port`.
 #[derive(Debug, Deserialize, ToSchema)]
 struct NodeInput {
-    /// Its name; made from its address when there is none.
+    /// Name; derived from the address if absent.
     name: Option<String>,
-    /// Whom it belongs to.
+    /// Owner, any text.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LenientText>)]
     user_id: Option<Option<LenientText>>,
-    /// The host of its engine: an IPv4 or IPv6 address, or a name.
+    /// Host of the engine: an IPv4 or IPv6 address, or a name.
     d_ipaddr: Option<String>,
-    /// The port of its engine.
+    /// Port of the engine.
     #[serde(default, deserialize_with = "unless_empty")]
     #[schema(value_type = Option<LenientInteger>)]
     d_port: Option<LenientInteger>,
-    /// Where its engine answers, instead of `d_ipaddr` and `d_port`: `tcp://HOST:PORT` or `unix:///PATH`.
+    /// Address of the engine, instead of `d_ipaddr` and `d_port`: `tcp://HOST:PORT` or `unix:///PATH`.
     endpoint: Option<String>,
-    /// Not available in this version: only null.
+    /// Not supported in this version: must be null.
     #[schema(value_type = Option<Object>)]
     tls: Option<Value>,
-    /// Labels for constraints; null clears them.
+    /// Labels that constraints refer to; null clears them.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     labels: Option<Option<BTreeMap<String, String>>>,
-    /// How many containers it takes at most; null for no such limit.
+    /// Maximum number of containers; null for no limit.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LenientCount>)]
     capacity: Option<Option<LenientCount>>,
-    /// Whether it takes containers, as the routes `cordon`, `uncordon` and `drain` set it; `active` for a new one.
+    /// Availability for placement, as set by the routes `cordon`, `uncordon` and `drain`; `active` for a new node.
     #[schema(value_type = Option<String>)]
     availability: Option<Availability>,
 }
@@ -77,22 +77,22 @@ impl Fields for NodeInput {
 }
 
 impl NodeInput {
-    /// The endpoint that it names, if it is another than `current`.
+    /// The endpoint in the input, if it differs from `current`.
     fn endpoint(&self, current: Option<&Endpoint>) -> Result<Option<Endpoint>, Problem> {
         if self.tls.is_some() {
-            return Err(Problem::invalid("tls", "tls is not available in this version"));
+            return Err(Problem::invalid("tls", "tls is not supported in this version; leave it out"));
         }
         let whole = filled(self.endpoint.clone());
         let whole = whole.map(|text| text.parse::<Endpoint>()).transpose();
         let whole = whole.map_err(|error| Problem::invalid("endpoint", error.to_string()))?;
         let parts = self.host_and_port(current)?;
-        // A row has both forms: the one that was not edited says nothing.
+        // A row has both forms: a client that sends it back edits one of them, the other one is the current endpoint.
         let whole = whole.filter(|endpoint| Some(endpoint) != current);
         let parts = parts.filter(|endpoint| Some(endpoint) != current);
         match (whole, parts) {
             (Some(whole), Some(parts)) if whole != parts => Err(Problem::invalid(
                 "endpoint",
-                format!("{whole} and d_ipaddr with d_port ({parts}) are different; give one of them"),
+                format!("endpoint ({whole}) and d_ipaddr with d_port ({parts}) differ; set one of them"),
             )),
             (whole, parts) => Ok(whole.or(parts)),
         }
@@ -109,7 +109,7 @@ impl NodeInput {
             return Ok(None);
         }
         if port == Some(0) {
-            return Err(Problem::invalid("d_port", "a port is a number from 1 to 65535"));
+            return Err(Problem::invalid("d_port", "a port must be a number from 1 to 65535"));
         }
         let host = host.or(old_host).ok_or_else(|| Problem::invalid("d_ipaddr", "d_ipaddr is missing"))?;
         let port = port.or(old_port).ok_or_else(|| Problem::invalid("d_port", "d_port is missing"))?;
@@ -117,13 +117,13 @@ impl NodeInput {
     }
 }
 
-/// Mounts a node
+/// Mount a node
 #[utoipa::path(post, path = "/nodes/create", tag = "nodes", params(CommandQuery), request_body = NodeInput,
-    responses((status = 201, description = "It is mounted", body = NodeRow), (status = 200, description = "What a dry run would append", body = DryRun)))]
-async fn create(call: Call, input: Input<NodeInput>) -> Answered {
+    responses((status = 201, description = "Mounted", body = NodeRow), (status = 200, description = "Dry run: events that would be appended", body = DryRun)))]
+async fn create(call: Call, input: Input<NodeInput>) -> HandlerResult {
     let Input { value: body, digest } = input;
     let missing = || {
-        let detail = "a node needs the address of its engine: d_ipaddr and d_port, or endpoint";
+        let detail = "a node requires the address of its engine: d_ipaddr and d_port, or endpoint";
         Problem::invalid("d_ipaddr", detail)
     };
     let mount = MountNode {
@@ -134,16 +134,16 @@ async fn create(call: Call, input: Input<NodeInput>) -> Answered {
         labels: body.labels.flatten().unwrap_or_default(),
         capacity: body.capacity.flatten().map(|capacity| capacity.0),
     };
-    call.run(Command::MountNode(mount), None, Created::<Nodes>::new(), Some(digest)).await
+    call.run(Command::MountNode(mount), None, Created::<NodeResource>::new(), Some(digest)).await
 }
 
-/// Edits a node
+/// Update a node
 #[utoipa::path(patch, path = "/nodes/update/{id}", tag = "nodes", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = NodeInput,
-    responses((status = 200, description = "It is so now", body = NodeRow)))]
-async fn update(call: Call, Which(which): Which, input: Input<NodeInput>) -> Answered {
+    responses((status = 200, description = "Updated", body = NodeRow)))]
+async fn update(call: Call, Which(which): Which, input: Input<NodeInput>) -> HandlerResult {
     let Input { value: body, digest } = input;
     let cluster = call.api.journal.cluster();
-    let id = resolve::<Nodes>(&cluster, &which)?;
+    let id = resolve::<NodeResource>(&cluster, &which)?;
     let update = UpdateNode {
         node_id: NodeId(id),
         endpoint: body.endpoint(cluster.node(NodeId(id)).map(|node| &node.endpoint))?,
@@ -153,20 +153,21 @@ async fn update(call: Call, Which(which): Which, input: Input<NodeInput>) -> Ans
         capacity: body.capacity.map(|capacity| capacity.map(|capacity| capacity.0)),
         availability: body.availability,
     };
-    call.run_on::<Nodes>(id, Command::UpdateNode(update), settled, Some(digest)).await
+    call.run_on::<NodeResource>(&which, |_| Command::UpdateNode(update), settled, Some(digest)).await
 }
 
-/// Unmounts a node
+/// Unmount a node
 ///
-/// Refused with 409 while containers are placed there, unless `force` is true: they migrate.
+/// Answers 409 while containers are placed on the node, unless `force` is true: then they migrate to other nodes.
 #[utoipa::path(delete, path = "/nodes/delete/{id}", tag = "nodes", params(("id" = String, Path, description = "Id or name"), CommandQuery),
-    responses((status = 200, description = "It is unmounted", body = NodeRow), (status = 202, description = "It is being emptied", body = NodeRow)))]
-async fn delete(call: Call, Which(which): Which) -> Answered {
+    responses((status = 200, description = "Unmounted", body = NodeRow), (status = 202, description = "Draining", body = NodeRow)))]
+async fn delete(call: Call, Which(which): Which) -> HandlerResult {
     let force = call.force();
-    run(call, &which, |node_id| Command::UnmountNode { node_id, force }, unmounted).await
+    let unmount = |node_id| Command::UnmountNode { node_id, force };
+    call.run_on::<NodeResource>(&which, unmount, unmounted, None).await
 }
 
-/// One node
+/// Get a node
 #[utoipa::path(get, path = "/nodes/{id}", tag = "nodes", params(("id" = String, Path, description = "Id or name"), ReadQuery),
     responses((status = 200, description = "The node", body = NodeRow)))]
 async fn one(
@@ -174,67 +175,59 @@ async fn one(
     Which(which): Which,
     Query(query): Query<ReadQuery>,
     headers: HeaderMap,
-) -> Answered {
-    get::<Nodes>(&api, &which, &query, &headers).await
+) -> HandlerResult {
+    get::<NodeResource>(&api, &which, &query, &headers).await
 }
 
-/// All nodes
+/// List nodes
 ///
-/// Every scalar field of a node is a filter (`?state=UP`), and so are labels (`?label=zone=a`).
+/// Filters are the scalar fields of a node (`?state=UP`) and labels (`?label=zone=a`).
 #[utoipa::path(get, path = "/nodes", tag = "nodes", params(PageQuery),
-    responses((status = 200, description = "The nodes, by id", body = [NodeRow])))]
-async fn all(State(api): State<Api>, query: ListQuery) -> Answered {
-    list::<Nodes>(&api, query).await
+    responses((status = 200, description = "The nodes, ordered by id", body = [NodeRow])))]
+async fn all(State(api): State<Api>, query: ListQuery) -> HandlerResult {
+    list::<NodeResource>(&api, query).await
 }
 
-/// Takes a node out of placement
+/// Cordon a node: place no further containers on it
 #[utoipa::path(post, path = "/nodes/cordon/{id}", tag = "nodes", params(("id" = String, Path, description = "Id or name"), CommandQuery),
-    responses((status = 200, description = "It takes nothing new", body = NodeRow)))]
-async fn cordon(call: Call, Which(which): Which) -> Answered {
-    run(call, &which, Command::CordonNode, settled).await
+    responses((status = 200, description = "Cordoned", body = NodeRow)))]
+async fn cordon(call: Call, Which(which): Which) -> HandlerResult {
+    call.run_on::<NodeResource>(&which, Command::CordonNode, settled, None).await
 }
 
-/// Takes a node into placement again
+/// Uncordon a node: place containers on it again
 #[utoipa::path(post, path = "/nodes/uncordon/{id}", tag = "nodes", params(("id" = String, Path, description = "Id or name"), CommandQuery),
-    responses((status = 200, description = "It takes containers", body = NodeRow)))]
-async fn uncordon(call: Call, Which(which): Which) -> Answered {
-    run(call, &which, Command::UncordonNode, settled).await
+    responses((status = 200, description = "Active", body = NodeRow)))]
+async fn uncordon(call: Call, Which(which): Which) -> HandlerResult {
+    call.run_on::<NodeResource>(&which, Command::UncordonNode, settled, None).await
 }
 
-/// Empties a node
+/// Drain a node: move its containers to other nodes
 #[utoipa::path(post, path = "/nodes/drain/{id}", tag = "nodes", params(("id" = String, Path, description = "Id or name"), CommandQuery),
-    responses((status = 200, description = "It is empty", body = NodeRow), (status = 202, description = "It is being emptied", body = NodeRow)))]
-async fn drain(call: Call, Which(which): Which) -> Answered {
-    run(call, &which, Command::DrainNode, drained).await
-}
-
-async fn run(
-    call: Call,
-    which: &str,
-    command: impl FnOnce(NodeId) -> Command,
-    judge: fn(&Cluster, Uuid) -> Progress,
-) -> Answered {
-    let id = resolve::<Nodes>(&call.api.journal.cluster(), which)?;
-    call.run_on::<Nodes>(id, command(NodeId(id)), judge, None).await
+    responses((status = 200, description = "Drained", body = NodeRow), (status = 202, description = "Draining", body = NodeRow)))]
+async fn drain(call: Call, Which(which): Which) -> HandlerResult {
+    call.run_on::<NodeResource>(&which, Command::DrainNode, drained, None).await
 }
 
 fn drained(cluster: &Cluster, id: Uuid) -> Progress {
     match cluster.node(NodeId(id)) {
         None => Progress::Done,
-        Some(node) if node.availability != Availability::Draining => {
-            Progress::Failed(format!("the drain of node `{}` was ended before it was empty", node.name))
-        }
+        Some(node) if node.availability != Availability::Draining => Progress::Failed(format!(
+            "the drain of node `{}` was cancelled before the node was empty",
+            node.name
+        )),
         Some(node) if node.drained => Progress::Done,
-        Some(_) => Progress::Going,
+        Some(_) => Progress::Pending,
     }
 }
 
 fn unmounted(cluster: &Cluster, id: Uuid) -> Progress {
     match cluster.node(NodeId(id)) {
         None => Progress::Done,
-        Some(node) if !node.then_unmount => {
-            Progress::Failed(format!("node `{}` was uncordoned before it was empty and stays", node.name))
-        }
-        Some(_) => Progress::Going,
+        Some(node) if !node.then_unmount => Progress::Failed(format!(
+            "node `{}` was uncordoned before it was empty and stays mounted",
+            node.name
+        )),
+        Some(_) => Progress::Pending,
     }
 }

@@ -1,7 +1,7 @@
-//! The description of the API: OpenAPI 3.1, made from the handlers themselves.
+//! The description of the API in OpenAPI 3.1, generated from the handlers.
 
 use super::problem::MEDIA_TYPE;
-use super::resource::{Applications, Containers, Nodes, Resource, answer, filters};
+use super::resource::{ApplicationResource, ContainerResource, NodeResource, Resource, answer, filters};
 use super::{Api, Routes};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -20,21 +20,21 @@ pub(super) fn routes() -> Routes {
     vec![routes!(document)]
 }
 
-/// The description of this API
+/// Get the description of this API
 #[utoipa::path(get, path = "/openapi.json", tag = "daemon",
-    responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
+    responses((status = 200, description = "OpenAPI 3.1 document", body = Object)))]
 async fn document(State(api): State<Api>) -> Response {
     answer(StatusCode::OK, api.journal.cluster().seq(), api.document.get().cloned().unwrap_or_default())
 }
 
-/// Completes the document: who we are, a name for each operation, and what all of them have in common.
+/// Completes the generated document: general information, operation ids, and the common parameters and responses.
 pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     document.info = InfoBuilder::new()
         .title("kDaemon")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(
-            "Containers over plain Docker engines, from one daemon whose log is the cluster. Every answer carries \
-             X-KDaemon-Seq and X-Request-Id; commands take If-Match and Idempotency-Key.",
+            "Manages containers on plain Docker engines from one event-sourced daemon. Every response has X-KDaemon-Seq and \
+             X-Request-Id; commands accept If-Match and Idempotency-Key.",
         ))
         .build();
     let components = document.components.get_or_insert_default();
@@ -49,11 +49,11 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
             }
             let problem = RefOr::Ref(Ref::from_schema_name(ProblemDetails::name()));
             let response = ResponseBuilder::new()
-                .description("What was wrong (RFC 9457)")
+                .description("Problem (RFC 9457)")
                 .content(MEDIA_TYPE, ContentBuilder::new().schema(Some(problem)).build())
                 .build();
             operation.responses.responses.insert("default".to_owned(), RefOr::T(response));
-            tell_headers(operation);
+            describe_headers(operation);
             // Handlers are named within their resource: `create` of nodes is `nodes_create`.
             let tag = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
             operation.operation_id = operation.operation_id.take().map(|name| format!("{tag}_{name}"));
@@ -65,7 +65,7 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     document
 }
 
-/// The methods of each route, in words.
+/// The methods of each route, comma separated.
 pub(super) fn methods(document: &OpenApi) -> BTreeMap<String, String> {
     let of = |item: &PathItem| {
         let known = [
@@ -92,7 +92,7 @@ fn has_parameter(operation: &Operation, name: &str) -> bool {
     operation.parameters.iter().flatten().any(is_it)
 }
 
-/// What holds for every command: its headers, and that a dry run answers 200 with the events.
+/// Adds what all commands have in common: their headers, and the response to a dry run.
 fn complete_command(operation: &mut Operation) {
     let about_one = has_parameter(operation, "id");
     let header = |name: &str, description: &str| {
@@ -102,17 +102,18 @@ fn complete_command(operation: &mut Operation) {
     let parameters = operation.parameters.get_or_insert_default();
     parameters.push(header(
         "Idempotency-Key",
-        "The same key within 24 hours answers as the first time and does nothing again.",
+        "Key of the request. A repeated request with the key of an earlier one (within 24 hours) has no effect and gets the \
+         same response.",
     ));
     if about_one {
         parameters.push(header(
             "If-Match",
-            "The ETag of the version that is meant: 412 when it has changed since.",
+            "ETag of the expected version; 412 if the resource has been modified since.",
         ));
     }
     let dry_run = || RefOr::Ref(Ref::from_schema_name(<DryRun>::name()));
     let done = operation.responses.responses.entry("200".to_owned()).or_insert_with(|| {
-        RefOr::T(ResponseBuilder::new().description("What a dry run would append").build())
+        RefOr::T(ResponseBuilder::new().description("Dry run: events that would be appended").build())
     });
     let RefOr::T(done) = done else { return };
     let content = done.content.entry("application/json".to_owned());
@@ -121,19 +122,23 @@ fn complete_command(operation: &mut Operation) {
     };
     content.schema = Some(match content.schema.take() {
         Some(row) if row != dry_run() => {
-            done.description.push_str("; of a dry run: what it would append");
+            done.description.push_str("; for a dry run, the events that would be appended");
             RefOr::T(OneOfBuilder::new().item(row).item(dry_run()).into())
         }
         _ => dry_run(),
     });
 }
 
-/// Every answer has these headers.
-fn tell_headers(operation: &mut Operation) {
-    let seq = "The seq of the state that this shows; of a command, that of its last event.";
+/// Adds the headers that every response has.
+fn describe_headers(operation: &mut Operation) {
+    let seq = "Seq of the state that the response reflects; for a command, of its last event.";
     let headers = [
         ("X-KDaemon-Seq", Type::Integer, seq),
-        ("X-Request-Id", Type::String, "The request's id: that of the request's own header, or a new one."),
+        (
+            "X-Request-Id",
+            Type::String,
+            "Id of the request: the one in its own X-Request-Id header, or a generated one.",
+        ),
     ];
     for response in operation.responses.responses.values_mut() {
         let RefOr::T(response) = response else { continue };
@@ -145,13 +150,13 @@ fn tell_headers(operation: &mut Operation) {
     }
 }
 
-/// The filters of a list, which are its rows' fields.
+/// The parameter that describes the filters of a list.
 fn filter_of(path: &str) -> Option<Parameter> {
     fn filter<R: Resource>(has_labels: bool) -> Parameter {
-        let labels = if has_labels { "; and `label`, as in `?label=zone=a` or `?label=gpu`" } else { "" };
+        let labels = if has_labels { ", and `label` (`?label=zone=a`, `?label=gpu`)" } else { "" };
         let description = format!(
-            "Filters, each a query parameter of its own; several values of one mean any of them, several filters \
-             all of them: `{}`{labels}.",
+            "Filters, each of which is a query parameter: `{}`{labels}. A row matches if it has any of the values of a \
+             repeated parameter, for all parameters.",
             filters::<R>().into_keys().collect::<Vec<_>>().join("`, `")
         );
         let schema =
@@ -166,9 +171,9 @@ fn filter_of(path: &str) -> Option<Parameter> {
             .build()
     }
     match path.rsplit('/').next() {
-        Some(Nodes::PLURAL) => Some(filter::<Nodes>(true)),
-        Some(Applications::PLURAL) => Some(filter::<Applications>(true)),
-        Some(Containers::PLURAL) => Some(filter::<Containers>(false)),
+        Some(NodeResource::PLURAL) => Some(filter::<NodeResource>(true)),
+        Some(ApplicationResource::PLURAL) => Some(filter::<ApplicationResource>(true)),
+        Some(ContainerResource::PLURAL) => Some(filter::<ContainerResource>(false)),
         _ => None,
     }
 }

@@ -1,7 +1,7 @@
-//! Problems: what the API answers when it does not do what was asked (RFC 9457).
+//! Problems: the error responses of the API (RFC 9457).
 //!
-//! A handler returns a [`Problem`]; [`super::guard`] completes it with the request's path and id and
-//! writes it out, so that every error of every layer has the same shape.
+//! A handler returns a [`Problem`]; [`super::guard`] adds the request's path and id and writes the body, so that errors of
+//! all layers have the same shape.
 
 use crate::engine::EngineError;
 use crate::journal::SubmitError;
@@ -9,14 +9,15 @@ use crate::says::{self, Names, Tense};
 use crate::store::StoreError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use kdaemon_api::{NodeRejection, ProblemDetails};
+use kdaemon_api::{ProblemDetails, RejectedNode};
 use kdaemon_control::commands::Refusal;
+use kdaemon_events::scheduling::NodeRejection;
 use kdaemon_projections::Cluster;
 
 /// The media type of problems.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
-/// The sorts of problem. Each has a stable name (its `type`), a title and a status.
+/// The kind of a problem: a stable name (its `type`), a title and a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sort {
     Malformed,
@@ -45,36 +46,30 @@ impl Sort {
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
-            Self::Malformed => (S::BAD_REQUEST, "malformed", "The request is malformed"),
-            Self::Forbidden => (S::FORBIDDEN, "forbidden", "This is not allowed"),
-            Self::NotFound => (S::NOT_FOUND, "not-found", "There is no such thing"),
-            Self::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "There is no such route"),
-            Self::MethodNotAllowed => {
-                (S::METHOD_NOT_ALLOWED, "method-not-allowed", "The route has no such method")
-            }
-            Self::Gone => (S::GONE, "gone", "It was there, and is not kept any more"),
-            Self::NotAcceptable => {
-                (S::NOT_ACCEPTABLE, "not-acceptable", "There is no answer of a kind that is accepted")
-            }
-            Self::Conflict => (S::CONFLICT, "conflict", "It conflicts with the state of the cluster"),
-            Self::Changed => (S::PRECONDITION_FAILED, "changed", "It has changed since it was read"),
-            Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
+            Self::Malformed => (S::BAD_REQUEST, "malformed", "Malformed request"),
+            Self::Forbidden => (S::FORBIDDEN, "forbidden", "Forbidden"),
+            Self::NotFound => (S::NOT_FOUND, "not-found", "Not found"),
+            Self::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "No such route"),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
+            Self::Gone => (S::GONE, "gone", "No longer available"),
+            Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable"),
+            Self::Conflict => (S::CONFLICT, "conflict", "Conflict with the state of the cluster"),
+            Self::Changed => (S::PRECONDITION_FAILED, "changed", "Resource was modified"),
+            Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::UnsupportedMediaType => {
-                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is not JSON")
+                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type")
             }
-            Self::Invalid => (S::UNPROCESSABLE_ENTITY, "invalid", "A value cannot be so"),
+            Self::Invalid => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid value"),
             Self::KeyReused => {
-                (S::UNPROCESSABLE_ENTITY, "key-reused", "The Idempotency-Key was used for another request")
+                (S::UNPROCESSABLE_ENTITY, "key-reused", "Idempotency-Key reused for another request")
             }
-            Self::UpgradeRequired => {
-                (S::UPGRADE_REQUIRED, "upgrade-required", "This route speaks WebSocket alone")
-            }
-            Self::Overloaded => (S::TOO_MANY_REQUESTS, "overloaded", "Too much is asked at once"),
-            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "The daemon made a mistake"),
-            Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "The log cannot be reached"),
-            Self::Timeout => (S::SERVICE_UNAVAILABLE, "timeout", "It took too long"),
-            Self::NodeUnreachable => (S::SERVICE_UNAVAILABLE, "node-unreachable", "The node does not answer"),
-            Self::Other(status) => (status, "other", status.canonical_reason().unwrap_or("Not done")),
+            Self::UpgradeRequired => (S::UPGRADE_REQUIRED, "upgrade-required", "WebSocket upgrade required"),
+            Self::Overloaded => (S::TOO_MANY_REQUESTS, "overloaded", "Too many requests"),
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+            Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Service unavailable"),
+            Self::Timeout => (S::SERVICE_UNAVAILABLE, "timeout", "Timeout"),
+            Self::NodeUnreachable => (S::SERVICE_UNAVAILABLE, "node-unreachable", "Node unreachable"),
+            Self::Other(status) => (status, "other", status.canonical_reason().unwrap_or("Error")),
         }
     }
 
@@ -93,13 +88,13 @@ impl Sort {
     }
 }
 
-/// What was not done, and why.
+/// An error response: what failed, and why.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
     sort: Sort,
     detail: String,
     field: Option<String>,
-    reasons: Vec<NodeRejection>,
+    reasons: Vec<RejectedNode>,
 }
 
 impl Problem {
@@ -107,12 +102,12 @@ impl Problem {
         Self { sort, detail: detail.into(), field: None, reasons: Vec::new() }
     }
 
-    /// A field has a value that it cannot have.
+    /// Creates the problem of a field with an invalid value (422).
     pub(super) fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..Self::new(Sort::Invalid, detail) }
     }
 
-    /// A parameter cannot be read.
+    /// Creates the problem of a parameter that cannot be parsed (400).
     pub(super) fn malformed(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..Self::new(Sort::Malformed, detail) }
     }
@@ -121,16 +116,16 @@ impl Problem {
         Self::new(Sort::NotFound, format!("there is no {kind} `{name}`"))
     }
 
-    /// The route has other methods: these, with commas between them.
+    /// Creates the problem of a method that the route does not have; `methods` lists the ones it has, comma separated.
     pub(super) fn method_not_allowed(methods: &str) -> Self {
-        Self::new(Sort::MethodNotAllowed, format!("this route has {methods} alone"))
+        Self::new(Sort::MethodNotAllowed, format!("this route supports {methods} only"))
     }
 
     pub(super) fn conflict(detail: impl Into<String>) -> Self {
         Self::new(Sort::Conflict, detail)
     }
 
-    /// An error that a layer below the handlers answered with a text of its own, or with nothing.
+    /// Creates the problem of an error response by a library below the handlers, which has a plain body or none.
     pub(super) fn from_plain(status: StatusCode, text: String) -> Self {
         let sort = Sort::of_status(status);
         let detail = match sort {
@@ -144,7 +139,7 @@ impl Problem {
         self.sort.parts().0
     }
 
-    /// It as JSON text.
+    /// The body as JSON text.
     pub(super) fn json(&self, path: &str, request_id: &str) -> String {
         let (status, name, title) = self.sort.parts();
         let body = ProblemDetails {
@@ -166,7 +161,7 @@ impl Problem {
 }
 
 impl IntoResponse for Problem {
-    /// The status and the headers alone; the body is written by [`super::guard`].
+    /// Creates a response without a body, which [`super::guard`] writes.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         if self.is_worth_a_retry() {
@@ -178,7 +173,7 @@ impl IntoResponse for Problem {
 }
 
 impl Problem {
-    /// A command was refused on this state.
+    /// Creates the problem of a command that was refused; `cluster` resolves the names in reasons.
     pub(super) fn refused(refusal: Refusal, cluster: &Cluster) -> Self {
         let detail = refusal.to_string();
         match refusal {
@@ -187,7 +182,7 @@ impl Problem {
             Refusal::NoNodeFits(nodes) => {
                 let states = [cluster];
                 let names = Names::of(&states);
-                let reason = |node: &kdaemon_events::scheduling::NodeRejection| NodeRejection {
+                let reason = |node: &NodeRejection| RejectedNode {
                     node: names.node(node.node_id),
                     reason: says::rejection(names, &node.rejection, Tense::Present),
                 };
@@ -200,7 +195,7 @@ impl Problem {
         }
     }
 
-    /// A command was not carried out.
+    /// Creates the problem of a command that was not committed; `cluster` resolves the names in reasons.
     pub(super) fn not_submitted(error: SubmitError, cluster: &Cluster) -> Self {
         match error {
             SubmitError::Refused(refusal) => Self::refused(refusal, cluster),

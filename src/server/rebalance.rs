@@ -1,9 +1,9 @@
-//! The route that evens the counts of containers.
+//! The route that rebalances the cluster.
 
-use super::command::{Call, CommandQuery, Progress, Show, Shown};
+use super::command::{Call, CommandQuery, Effect, Progress, Show};
 use super::problem::Problem;
 use super::resource::json;
-use super::{Answered, Routes};
+use super::{HandlerResult, Routes};
 use crate::says;
 use axum::http::StatusCode;
 use kdaemon_api::Rebalance;
@@ -16,10 +16,10 @@ pub(super) fn routes() -> Routes {
     vec![routes!(rebalance)]
 }
 
-/// Plans and starts a rebalance now
+/// Plan and start a rebalance
 #[utoipa::path(post, path = "/rebalance", tag = "cluster", params(CommandQuery),
-    responses((status = 200, description = "There is nothing to move", body = Rebalance), (status = 202, description = "These move", body = Rebalance)))]
-async fn rebalance(call: Call) -> Answered {
+    responses((status = 200, description = "No containers to move", body = Rebalance), (status = 202, description = "Moving", body = Rebalance)))]
+async fn rebalance(call: Call) -> HandlerResult {
     if let Some(pause) = call.api.journal.cluster().paused() {
         return Err(Problem::conflict(format!("migrations are paused: {}", says::pause(pause))));
     }
@@ -27,14 +27,14 @@ async fn rebalance(call: Call) -> Answered {
     call.run(Command::Rebalance, None, moves, None).await
 }
 
-/// Shows the moves of a rebalance.
+/// Responds with the moves of a rebalance.
 #[derive(Clone)]
 struct Moves(Strategy);
 
 impl Show for Moves {
     const DONE: StatusCode = StatusCode::OK;
 
-    fn show(&self, cluster: &Cluster, events: &[Envelope]) -> Shown {
+    fn show(&self, cluster: &Cluster, events: &[Envelope]) -> Effect {
         let planned = events.iter().find_map(|envelope| match &envelope.event {
             Event::RebalancePlanned(planned) => Some(planned),
             _ => None,
@@ -50,8 +50,8 @@ impl Show for Moves {
         let is_moving = rebalance.moves.iter().any(|step| {
             cluster.container(step.container_id).is_some_and(|container| container.migrating.is_some())
         });
-        let progress = if is_moving { Progress::Going } else { Progress::Done };
-        Shown { progress, body: json(&rebalance), tag: None }
+        let progress = if is_moving { Progress::Pending } else { Progress::Done };
+        Effect { progress, body: json(&rebalance), tag: None }
     }
 }
 

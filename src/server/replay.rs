@@ -1,12 +1,12 @@
-//! What-if: what recorded history would have been under another policy.
+//! The route that replays recorded history under another policy.
 
 use super::input::{Fields, Input, Known, unknown};
 use super::lenient::LenientText;
 use super::problem::{Problem, Sort};
-use super::resource::{answer, json, state};
+use super::resource::{answer, json};
 use super::state::moment;
-use super::when::stretch;
-use super::{Answered, Api, Routes};
+use super::when::{range, state};
+use super::{Api, HandlerResult, Routes};
 use crate::config::{Config, SETTINGS};
 use crate::journal::{follower, off_thread, walk_page};
 use crate::reactors::Settings;
@@ -23,15 +23,15 @@ use kdaemon_events::{Envelope, Event, Kind, Seq};
 use kdaemon_projections::Cluster;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-/// How many replays run at one time.
-pub(super) const TOGETHER: usize = 2;
-/// The settings that are the policy.
+/// Maximum number of concurrent replays.
+pub(super) const AT_ONCE: usize = 2;
+/// The settings that make up the policy.
 const POLICY: [&str; 6] = [
     "strategy",
     "unhealthy_after",
@@ -40,77 +40,77 @@ const POLICY: [&str; 6] = [
     "restart_pause_max",
     "max_migrations",
 ];
-/// How many notes of pruning are read at a time.
+/// Number of `ObservationsPruned` events read from the store at once.
 const PAGE: usize = 1_000;
 
 pub(super) fn routes() -> Routes {
     vec![routes!(replay)]
 }
 
-/// Which stretch is replayed, and under which policy.
+/// The range to replay, and the policy.
 #[derive(Debug, Deserialize, ToSchema)]
-struct ReplayRequest {
-    /// Where it begins: the seq of an event, or a time (RFC 3339, with its zone); as early as can be without it.
+struct ReplayInput {
+    /// Start of the range: the seq of an event, or a time (RFC 3339 with a time zone); by default as early as possible.
     #[schema(value_type = Option<LenientText>)]
     from: Option<LenientText>,
-    /// Where it ends, written as `from`; now without it.
+    /// End of the range, in the form of `from`; now by default.
     #[schema(value_type = Option<LenientText>)]
     to: Option<LenientText>,
-    /// Settings as in `config/app.conf`, any of `strategy`, `unhealthy_after`, `healthy_after`, `launch_attempts`,
-    /// `restart_pause_max`, `max_migrations`; the others are as the daemon has them now.
+    /// Settings to change, in the form of `config/app.conf`: `strategy`, `unhealthy_after`, `healthy_after`,
+    /// `launch_attempts`, `restart_pause_max`, `max_migrations`; the daemon's current values by default.
     #[schema(value_type = Option<Object>)]
     policy: Option<Map<String, Value>>,
 }
 
-impl Fields for ReplayRequest {
+impl Fields for ReplayInput {
     fn known() -> &'static Known {
-        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of_body::<ReplayRequest>);
+        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of_body::<ReplayInput>);
         &KNOWN
     }
 }
 
-/// What recorded history would have been under another policy
+/// Replay history under another policy
 ///
-/// What people and machines did in that stretch is taken as it was recorded: nodes that came, failed and returned,
-/// containers that were launched, stopped and ended. What the daemon decided is decided anew, in virtual time, on
-/// simulated engines where nothing is recorded. Nothing is changed. The policy that the stretch was recorded under is not
-/// in the log: `recorded` is what happened under whichever it was.
-#[utoipa::path(post, path = "/replay", tag = "history", request_body = ReplayRequest,
-    responses((status = 200, description = "What happened, what would have, and how they differ", body = ReplayReport),
-        (status = 429, description = "Two replays run already")))]
-async fn replay(State(api): State<Api>, input: Input<ReplayRequest>) -> Answered {
-    let ReplayRequest { from, to, policy } = input.value;
+/// Actions of people and machines are taken from the log: nodes that were mounted, failed and recovered, containers that were
+/// launched, stopped and exited. Decisions of the daemon are made again, in virtual time, on simulated engines where nothing
+/// is recorded. The cluster is not changed. The log does not contain the policy of that time: `recorded` is the result of the
+/// policy that was in effect.
+#[utoipa::path(post, path = "/replay", tag = "history", request_body = ReplayInput,
+    responses((status = 200, description = "Recorded and replayed figures, and the decisions that differ", body = ReplayReport),
+        (status = 429, description = "Two replays are running")))]
+async fn replay(State(api): State<Api>, input: Input<ReplayInput>) -> HandlerResult {
+    let ReplayInput { from, to, policy } = input.value;
     let policy = policy_of(api.journal.policy(), &policy.unwrap_or_default())?;
     let present = state(&api, None).await?;
     let store = api.journal.store().as_ref();
     let pruned = pruned_up_to(store).await?;
     let text = |point: &Option<LenientText>| point.as_ref().map(|point| point.0.clone());
     let from = text(&from).unwrap_or_else(|| pruned.max(Seq(1)).to_string());
-    let (from, to) = stretch(&api, &present, &from, text(&to).as_deref()).await?;
+    let (from, to) = range(&api, &present, &from, text(&to).as_deref()).await?;
     if store.pruned(from.next(), to).await? > 0 {
         let detail = format!(
-            "probes up to event {pruned} were pruned, from which it would be decided what follows; a replay can begin with event {pruned} or later"
+            "probes up to event {pruned} are needed for the replay and were pruned; start at event {pruned} or later"
         );
         return Err(Problem::invalid("from", detail));
     }
     let permit = Arc::clone(&api.replays).try_acquire_owned().map_err(|_| {
-        let detail =
-            format!("{TOGETHER} replays run already, and no more at one time; try again when one is done");
+        let detail = format!("{AT_ONCE} replays are running, which is the limit; try again later");
         Problem::new(Sort::Overloaded, detail)
     })?;
     let before = api.past.state(from).await?;
     let settings = Settings::default();
     let row = policy_row(&policy);
     let pacing = settings.pacing();
-    let gone = Gone::default();
-    let mut run =
-        Run { replay: Replay::new(&before, policy, pacing), gone: Arc::clone(&gone.0), _permit: permit };
+    let cancelled = CancellationToken::new();
+    let replay = Replay::new(&before, policy, pacing);
+    let mut run = Run { replay, cancelled: cancelled.clone(), _permit: permit };
+    let _guard = cancelled.drop_guard(); // cancels the work when the client disconnects
     let first = moment(&before);
     drop(before);
     let mut reached = run.replay.recorded().seq();
     while reached < to {
-        (run, reached) = walk_page(store, reached, to, run, Run::go_on).await?;
-        tokio::task::yield_now().await; // a store in memory and a runtime of one thread leave no other time to others
+        (run, reached) = walk_page(store, reached, to, run, Run::step).await?;
+        tokio::task::yield_now().await; // for other requests, on a runtime of one thread with a store in memory
     }
     let last = moment(run.replay.recorded());
     let text = off_thread(move || {
@@ -120,27 +120,18 @@ async fn replay(State(api): State<Api>, input: Input<ReplayRequest>) -> Answered
     Ok(answer(StatusCode::OK, to, text.await?))
 }
 
-/// Tells the work beside the handler that nobody waits for it any more.
-#[derive(Default)]
-struct Gone(Arc<AtomicBool>);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// A replay on its way. It counts as one until its work has really ended, also when its client is gone.
+/// A running replay. It holds its permit until the work has ended, even if its client has disconnected.
 struct Run {
     replay: Replay,
-    gone: Arc<AtomicBool>,
+    /// Cancelled when the client disconnects.
+    cancelled: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Run {
-    fn go_on(&mut self, seq: Seq, json: &str) -> Result<(), StoreError> {
-        if self.gone.load(Ordering::Relaxed) {
-            return Err(StoreError::Unavailable("nobody waits for this replay any more".to_owned()));
+    fn step(&mut self, seq: Seq, json: &str) -> Result<(), StoreError> {
+        if self.cancelled.is_cancelled() {
+            return Err(StoreError::Unavailable("the client of the replay has disconnected".to_owned()));
         }
         let envelope = follower(self.replay.recorded(), seq, json)?;
         self.replay.step(&envelope);
@@ -148,7 +139,7 @@ impl Run {
     }
 }
 
-/// Up to which event probes were pruned; 0: none were.
+/// Seq of the last pruned probe; 0 if none was pruned.
 async fn pruned_up_to(store: &dyn EventLog) -> Result<Seq, StoreError> {
     let kinds = vec![Kind::ObservationsPruned];
     let (mut after, mut pruned) = (Seq(0), Seq(0));
@@ -171,8 +162,8 @@ async fn pruned_up_to(store: &dyn EventLog) -> Result<Seq, StoreError> {
     }
 }
 
-/// The present policy with what is asked to be otherwise, read as the daemon's configuration is.
-fn policy_of(present: &Policy, asked: &Map<String, Value>) -> Result<Policy, Problem> {
+/// The current policy with changed settings, which are parsed as in the configuration file.
+fn policy_of(present: &Policy, changed: &Map<String, Value>) -> Result<Policy, Problem> {
     let mut config = Config {
         strategy: present.strategy,
         unhealthy_after: present.unhealthy_after,
@@ -182,7 +173,7 @@ fn policy_of(present: &Policy, asked: &Map<String, Value>) -> Result<Policy, Pro
         max_migrations: present.max_migrations,
         ..Config::default()
     };
-    for (name, value) in asked {
+    for (name, value) in changed {
         let field = format!("policy.{name}");
         let setting = SETTINGS.iter().find(|setting| setting.name == name && POLICY.contains(&setting.name));
         let Some(setting) = setting else {
@@ -192,7 +183,7 @@ fn policy_of(present: &Policy, asked: &Map<String, Value>) -> Result<Policy, Pro
         let text = match value {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),
-            _ => return Err(Problem::invalid(field, "write it as in config/app.conf: as text or a number")),
+            _ => return Err(Problem::invalid(field, "expected a string or a number, as in config/app.conf")),
         };
         (setting.set)(&mut config, &text).map_err(|problem| Problem::invalid(field, problem.to_string()))?;
     }

@@ -1,9 +1,8 @@
-//! What nodes, applications and containers have in common: they are found by id or name, read one by one, and
-//! listed.
+//! The common part of nodes, applications and containers: lookup by id or name, reads, lists and filters.
 
 use super::input::{Pairs, QueryFields, parameter_names, unknown};
 use super::lenient::LenientInteger;
-use super::problem::{Problem, Sort};
+use super::problem::Problem;
 use super::when::state_of;
 use super::{Api, SEQ_HEADER};
 use crate::rows;
@@ -25,42 +24,44 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 use utoipa::openapi::schema::{ArrayItems, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema as _, ToSchema};
 use uuid::Uuid;
 
-/// Nodes, applications or containers.
+/// A kind of resource: nodes, applications or containers.
 pub(super) trait Resource: Send + Sync + 'static {
+    type Id;
     type Item: Send + Sync;
     type Row: Serialize + ToSchema + Clone + Send + Sync + 'static;
-    /// One of them, in words and in routes.
+    /// Singular name, in messages.
     const KIND: &'static str;
-    /// All of them, in words and in routes.
+    /// Plural name, in routes and messages.
     const PLURAL: &'static str;
-    /// The kinds of event that give one its name: at first, and another one.
+    /// Kinds of the events that name and rename a resource.
     const NAMED_BY: [Kind; 2];
 
     fn find<'a>(cluster: &'a Cluster, text: &str) -> Option<&'a Arc<Self::Item>>;
     fn by_id(cluster: &Cluster, id: Uuid) -> Option<&Arc<Self::Item>>;
-    /// Those with a higher id, by id.
+    /// Resources with a higher id, ordered by id.
     fn after(cluster: &Cluster, id: Option<Uuid>) -> impl Iterator<Item = &Arc<Self::Item>>;
-    /// The row, as of the state; `names` resolves the ids that its reason mentions.
+    /// The row of an item of `cluster`; `names` resolves the ids in its reason.
     fn row(names: Names<'_>, cluster: &Cluster, item: &Self::Item) -> Self::Row;
     fn id(item: &Self::Item) -> Uuid;
+    fn typed(id: Uuid) -> Self::Id;
     fn seq(item: &Self::Item) -> Seq;
     fn labels(item: &Self::Item) -> Option<&BTreeMap<String, String>>;
     fn subject(id: Uuid) -> Subject;
-    /// Shows in the last row of one that is gone that it is.
+    /// Marks the last row of a deleted resource as deleted.
     fn mark_deleted(_row: &mut Self::Row) {}
 }
 
-pub(super) struct Nodes;
-pub(super) struct Applications;
-pub(super) struct Containers;
+pub(super) struct NodeResource;
+pub(super) struct ApplicationResource;
+pub(super) struct ContainerResource;
 
-impl Resource for Nodes {
+impl Resource for NodeResource {
+    type Id = NodeId;
     type Item = Node;
     type Row = NodeRow;
     const KIND: &'static str = "node";
@@ -82,6 +83,9 @@ impl Resource for Nodes {
     fn id(node: &Node) -> Uuid {
         node.id.0
     }
+    fn typed(id: Uuid) -> NodeId {
+        NodeId(id)
+    }
     fn seq(node: &Node) -> Seq {
         node.seq
     }
@@ -93,7 +97,8 @@ impl Resource for Nodes {
     }
 }
 
-impl Resource for Applications {
+impl Resource for ApplicationResource {
+    type Id = ApplicationId;
     type Item = Application;
     type Row = ApplicationRow;
     const KIND: &'static str = "application";
@@ -115,6 +120,9 @@ impl Resource for Applications {
     fn id(application: &Application) -> Uuid {
         application.id.0
     }
+    fn typed(id: Uuid) -> ApplicationId {
+        ApplicationId(id)
+    }
     fn seq(application: &Application) -> Seq {
         application.seq
     }
@@ -126,7 +134,8 @@ impl Resource for Applications {
     }
 }
 
-impl Resource for Containers {
+impl Resource for ContainerResource {
+    type Id = ContainerId;
     type Item = Container;
     type Row = ContainerRow;
     const KIND: &'static str = "container";
@@ -148,6 +157,9 @@ impl Resource for Containers {
     fn id(container: &Container) -> Uuid {
         container.id.0
     }
+    fn typed(id: Uuid) -> ContainerId {
+        ContainerId(id)
+    }
     fn seq(container: &Container) -> Seq {
         container.seq
     }
@@ -163,7 +175,7 @@ impl Resource for Containers {
     }
 }
 
-/// The id that a text stands for: that of the thing with this id or name, or the text itself when it is an id.
+/// Resolves an id or a name. An id without a resource is returned as it is, so that commands can answer for it.
 pub(super) fn resolve<R: Resource>(cluster: &Cluster, text: &str) -> Result<Uuid, Problem> {
     match R::find(cluster, text) {
         Some(item) => Ok(R::id(item)),
@@ -171,82 +183,46 @@ pub(super) fn resolve<R: Resource>(cluster: &Cluster, text: &str) -> Result<Uuid
     }
 }
 
-/// The JSON text of a row.
+/// Serializes a response body as JSON text.
 pub(super) fn json(row: &impl Serialize) -> String {
-    let mut text = Vec::with_capacity(1_024); // most are shorter: to grow is to copy
+    let mut text = Vec::with_capacity(1_024); // most rows are shorter, so the buffer does not grow
     let _ = serde_json::to_writer(&mut text, row); // into memory, and text keys: cannot fail
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// An answer in JSON that shows the state at `seq`.
+/// Creates a JSON response that reflects the state at `seq`.
 pub(super) fn answer(status: StatusCode, seq: Seq, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.reserve(12); // with those that `guard` adds: to grow is to hash all of them again
+    headers.reserve(12); // including the ones that `guard` adds, because growing rehashes all headers
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(SEQ_HEADER, HeaderValue::from(seq.0));
     response
 }
 
-/// The entity tag of a thing whose last change was `seq`.
+/// The entity tag of a resource whose last change was `seq`.
 pub(super) fn etag(seq: Seq) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("\"{seq}\"")).ok()
 }
 
-/// How far beyond the end of the log a `min_seq` may be: more is a mistake, not a race.
-const MIN_SEQ_AHEAD: u64 = 100_000;
-
-/// The present state, or as soon as it is there the one that includes `min_seq`.
-pub(super) async fn state(api: &Api, min_seq: Option<LenientInteger>) -> Result<Arc<Cluster>, Problem> {
-    state_at(api, min_seq, "min_seq").await
-}
-
-/// As [`state`], for an event that the parameter `field` names.
-pub(super) async fn state_at(
-    api: &Api,
-    seq: Option<LenientInteger>,
-    field: &str,
-) -> Result<Arc<Cluster>, Problem> {
-    let cluster = api.journal.cluster();
-    let Some(LenientInteger(wanted)) = seq.filter(|wanted| wanted.0 > cluster.seq().0) else {
-        return Ok(cluster);
-    };
-    if wanted > cluster.seq().0.saturating_add(MIN_SEQ_AHEAD) {
-        let detail = format!("{wanted} is far beyond the end of the log, which is {}", cluster.seq());
-        return Err(Problem::invalid(field, detail));
-    }
-    // A little less than the whole request may take.
-    let patience = api.config.request_timeout.mul_f64(0.9).min(Duration::from_secs(30));
-    match tokio::time::timeout(patience, api.journal.reached(Seq(wanted))).await {
-        Ok(cluster) if cluster.seq().0 >= wanted => Ok(cluster),
-        _ => Err(Problem::new(
-            Sort::Timeout,
-            format!(
-                "the state of event {wanted} is not there yet; the log ends at {}",
-                api.journal.cluster().seq()
-            ),
-        )),
-    }
-}
-
-/// What every reading of the state takes.
+/// Parameters of every read of the state.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReadQuery {
-    /// The state after this event, in the place of the present one.
+    /// Seq of an event: read the state after it instead of the current one.
     #[param(value_type = Option<u64>)]
     pub(super) seq: Option<String>,
-    /// The state at this time (RFC 3339, with its zone): after the last event recorded at or before it.
+    /// Time (RFC 3339 with a time zone): read the state at that time, after the last event recorded at or before it.
     pub(super) at: Option<String>,
-    /// Waits for a state that includes this event.
+    /// Seq of an event to wait for: the state includes it.
     #[param(value_type = Option<u64>)]
     pub(super) min_seq: Option<LenientInteger>,
 }
 
 impl QueryFields for ReadQuery {}
 
-/// Answers one thing.
+/// Answers a read of one resource.
 pub(super) async fn get<R: Resource>(
     api: &Api,
     which: &str,
@@ -274,42 +250,42 @@ pub(super) async fn get<R: Resource>(
     Ok(response)
 }
 
-/// What every list takes; besides, every field of a row is a filter.
+/// Parameters of every list. In addition, every scalar field of a row is a filter.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PageQuery {
-    /// At most so many (1 to 10,000); all of them without it. The `Link` header has the address of the next page.
+    /// Maximum number of rows (1 to 10,000); all rows by default. The `Link` header has the address of the next page.
     #[param(value_type = Option<u64>)]
     limit: Option<LenientInteger>,
-    /// Only those behind this one, by id: where the page before ended.
+    /// Id or name of the last row of the previous page: rows with a higher id follow.
     after: Option<String>,
-    /// The state after this event, in the place of the present one.
+    /// Seq of an event: read the state after it instead of the current one.
     #[param(value_type = Option<u64>)]
     seq: Option<String>,
-    /// The state at this time (RFC 3339, with its zone): after the last event recorded at or before it.
+    /// Time (RFC 3339 with a time zone): read the state at that time, after the last event recorded at or before it.
     at: Option<String>,
-    /// Waits for a state that includes this event.
+    /// Seq of an event to wait for: the state includes it.
     #[param(value_type = Option<u64>)]
     min_seq: Option<LenientInteger>,
 }
 
 impl QueryFields for PageQuery {}
 
-/// The most that a page holds.
+/// Maximum number of rows or events on a page.
 pub(super) const PAGE_LIMIT: u64 = 10_000;
 
-/// Checks the size of a page.
+/// Validates the size of a page.
 pub(super) fn page_size(limit: LenientInteger) -> Result<usize, Problem> {
     match usize::try_from(limit.0) {
         Ok(size) if (1..=PAGE_LIMIT).contains(&limit.0) => Ok(size),
-        _ => Err(Problem::invalid("limit", format!("a limit is a number from 1 to {PAGE_LIMIT}"))),
+        _ => Err(Problem::invalid("limit", format!("a limit must be a number from 1 to {PAGE_LIMIT}"))),
     }
 }
 
-/// A list's query string, read.
+/// A list's parsed query string.
 pub(super) struct ListQuery {
     page: PageQuery,
-    /// Field and value.
+    /// Pairs of field and value.
     filters: Vec<(String, String)>,
     path: String,
 }
@@ -323,8 +299,8 @@ impl FromRequestParts<Api> for ListQuery {
     }
 }
 
-/// The fields by which a list is filtered, with the values that they may have if these are few: the fields of its rows that
-/// are a value or a list of texts.
+/// The fields by which a list can be filtered (scalars and lists of scalars), with their possible values if these are
+/// enumerated.
 pub(super) fn filters<R: Resource>() -> BTreeMap<String, Vec<String>> {
     let mut referenced = Vec::new();
     R::Row::schemas(&mut referenced);
@@ -337,7 +313,7 @@ pub(super) fn filters<R: Resource>() -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
-/// The values of a field that can be filtered by: none means any; `None`: it cannot.
+/// The possible values of a field, empty if any value is possible; `None` if the field is no filter.
 fn choices(schema: &RefOr<Schema>, referenced: &BTreeMap<String, RefOr<Schema>>) -> Option<Vec<String>> {
     let object = match schema {
         RefOr::Ref(reference) => {
@@ -366,17 +342,17 @@ fn choices(schema: &RefOr<Schema>, referenced: &BTreeMap<String, RefOr<Schema>>)
     Some(values.map(str::to_owned).collect())
 }
 
-/// Which rows are wanted.
+/// A filter of rows.
 struct Filter {
     fields: BTreeMap<String, Vec<Value>>,
-    /// A label, and its value if one is asked for.
+    /// Labels to match, with a value or any value.
     labels: Vec<(String, Option<String>)>,
 }
 
 impl Filter {
     fn new<R: Resource>(cluster: &Cluster, pairs: &[(String, String)]) -> Result<Self, Problem> {
         let mut filter = Self { fields: BTreeMap::new(), labels: Vec::new() };
-        let has_labels = R::PLURAL != Containers::PLURAL;
+        let has_labels = R::PLURAL != ContainerResource::PLURAL;
         let known = if pairs.is_empty() { BTreeMap::new() } else { filters::<R>() };
         let known = &known;
         for (name, text) in pairs {
@@ -424,7 +400,7 @@ impl Filter {
     }
 }
 
-/// The value that a filter asks for; of a field that is a list, any of its items. References take an id or a name.
+/// Parses the value of a filter. A list matches if one of its items does; references take an id or a name.
 fn wanted<R: Resource>(
     cluster: &Cluster,
     field: &str,
@@ -451,15 +427,15 @@ fn wanted<R: Resource>(
     Ok(Value::String(id.unwrap_or_else(|| text.to_owned())))
 }
 
-/// Answers a list: a page of it, or the whole of it in pieces as the client takes them.
+/// Answers a list: one page, or the whole list streamed in chunks.
 pub(super) async fn list<R: Resource>(api: &Api, query: ListQuery) -> Result<Response, Problem> {
     let PageQuery { seq, at, min_seq, .. } = &query.page;
     let cluster = state_of(api, *min_seq, seq.as_deref(), at.as_deref()).await?;
     let is_past = seq.is_some() || at.is_some();
     let filter = Filter::new::<R>(&cluster, &query.filters)?;
     let after = query.page.after.as_deref().map(|text| resolve::<R>(&cluster, text)).transpose();
-    let after =
-        after.map_err(|_| Problem::invalid("after", format!("`after` is the id of a {}", R::KIND)))?;
+    let after = after
+        .map_err(|_| Problem::invalid("after", format!("`after` must be the id or name of a {}", R::KIND)))?;
     let seq = cluster.seq();
     let mut listing =
         Listing::<R> { resource: PhantomData, cluster, filter, last: after, begun: false, done: false };
@@ -482,7 +458,7 @@ pub(super) async fn list<R: Resource>(api: &Api, query: ListQuery) -> Result<Res
         return Ok(answer(StatusCode::OK, seq, Body::from_stream(pieces)));
     };
     let size = page_size(limit)?;
-    // A filter that admits few has everything looked at.
+    // With a selective filter this visits every row, so it does not run on an I/O thread.
     let (body, next) = crate::journal::off_thread(move || Ok(listing.page(size))).await?;
     let mut response = answer(StatusCode::OK, seq, body);
     if let Some(next) = next {
@@ -504,7 +480,7 @@ pub(super) async fn list<R: Resource>(api: &Api, query: ListQuery) -> Result<Res
     Ok(response)
 }
 
-/// A list on its way out.
+/// A list that is being streamed.
 struct Listing<R> {
     resource: PhantomData<R>,
     cluster: Arc<Cluster>,
@@ -514,13 +490,13 @@ struct Listing<R> {
     done: bool,
 }
 
-/// A piece of a streamed list is about so long, in bytes.
+/// Approximate size of a chunk of a streamed list, in bytes.
 const PIECE: usize = 64 * 1024;
-/// So many rows are looked at for one piece at most: a list is long work, and others want to be answered too.
+/// Maximum number of rows visited per chunk, so that a long list does not delay other requests.
 const PIECE_ROWS: usize = 2_000;
 
 impl<R: Resource> Listing<R> {
-    /// The next piece of the array. The last one closes it.
+    /// Returns the next chunk of the array. The last chunk closes it.
     fn piece(&mut self) -> Bytes {
         let mut text = Vec::with_capacity(PIECE + 4096);
         if !self.begun {
@@ -546,12 +522,12 @@ impl<R: Resource> Listing<R> {
         if self.done {
             text.push(b']');
         } else if !self.begun {
-            text.clear(); // nothing matched yet: the array opens with its first row
+            text.clear(); // no match yet: the array opens with its first row
         }
         text.into()
     }
 
-    /// At most `limit` rows, and after which one the next page begins.
+    /// Returns at most `limit` rows, and the `after` of the next page.
     fn page(&mut self, limit: usize) -> (Bytes, Option<Uuid>) {
         let mut rows = Vec::new();
         let mut next = None;

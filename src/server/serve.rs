@@ -1,4 +1,4 @@
-//! Listening: connections are counted, bounded in their idleness, and ended in an orderly way.
+//! The listener: limits the number of connections and their idle time, and shuts down gracefully.
 
 use super::guard::{self, Connection};
 use super::{Api, router};
@@ -17,19 +17,19 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-/// What requests under way get to end by themselves when the daemon stops.
+/// Time for requests in progress to complete when the daemon stops.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long the head of a request may take, and how long a connection may idle.
+/// Timeout of reading the head of a request, and of an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// A peer that gives no sign of life for so long is dead.
+/// A peer that acknowledges nothing for this duration is considered dead.
 const DEAD_AFTER: Duration = Duration::from_secs(60);
-/// The pause after a connection could not be accepted (too many open files, most likely).
+/// Backoff after accepting a connection failed, usually because of too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves the API until the shutdown token is cancelled; then answers what is under way, and returns.
+/// Serves the API until the shutdown token is cancelled, then waits for requests in progress and returns.
 ///
 /// # Errors
-/// When the listener's own address cannot be told.
+/// When the listener has no local address.
 pub async fn serve(listener: TcpListener, api: Api) -> io::Result<()> {
     listener.local_addr()?;
     let shutdown = api.shutdown.clone();
@@ -37,7 +37,7 @@ pub async fn serve(listener: TcpListener, api: Api) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(max_connections));
     let router = router(api);
     loop {
-        // A connection that has no place is not accepted yet: it waits in the listener's backlog.
+        // At the limit no connection is accepted: further ones wait in the listener's backlog.
         let permit = tokio::select! {
             permit = Arc::clone(&places).acquire_owned() => permit,
             () = shutdown.cancelled() => break,
@@ -47,7 +47,7 @@ pub async fn serve(listener: TcpListener, api: Api) -> io::Result<()> {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    tracing::warn!(%error, "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -57,20 +57,20 @@ pub async fn serve(listener: TcpListener, api: Api) -> io::Result<()> {
         let Ok(local) = stream.local_addr() else { continue };
         let connection = Connection { local, _permit: Arc::new(permit) };
         let shutdown = shutdown.clone();
-        tokio::spawn(converse(stream, connection, router.clone(), shutdown));
+        tokio::spawn(serve_connection(stream, connection, router.clone(), shutdown));
     }
     drop(listener);
-    // All places are free again when every connection has ended, those that became WebSockets too.
+    // All permits are free when every connection has ended, including WebSockets.
     let all = u32::try_from(max_connections).unwrap_or(u32::MAX);
     if tokio::time::timeout(GRACE, places.acquire_many(all)).await.is_err() {
         let left = max_connections - places.available_permits();
-        tracing::warn!(left, "connections were cut off: they did not end in time");
+        tracing::warn!(connections = left, "closed connections that did not end within the grace period");
     }
     Ok(())
 }
 
-/// A peer that is gone without a word, or takes nothing of what is sent to it any more, is noticed after a while, also where
-/// nothing is to be sent (logs that are followed, say): what its connection holds is wanted by others.
+/// Sets the socket's timeouts so that a dead peer is detected even while nothing is sent (as on followed logs), because its
+/// connection counts towards `max_connections`.
 fn end_when_dead(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     let keepalive =
@@ -79,33 +79,33 @@ fn end_when_dead(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(DEAD_AFTER))
 }
 
-async fn converse(
+async fn serve_connection(
     stream: TcpStream,
     connection: Connection,
     router: axum::Router,
     shutdown: CancellationToken,
 ) {
-    let _ = stream.set_nodelay(true); // slower without, not wrong
-    let _ = end_when_dead(&stream); // it is kept longer without
+    let _ = stream.set_nodelay(true); // only slower without it
+    let _ = end_when_dead(&stream); // only detected later without it
     let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
-        // Routing happens before a router's own layers: what changes the path has to stand around it.
+        // A router's layers run after routing, so the path is changed outside of the router.
         guard::without_trailing_slash(request.map(axum::body::Body::new))
     });
-    let conversation = http1::Builder::new()
+    let exchange = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .with_upgrades();
-    let mut conversation = pin!(conversation);
+    let mut exchange = pin!(exchange);
     let ended = tokio::select! {
-        ended = conversation.as_mut() => ended,
+        ended = exchange.as_mut() => ended,
         () = shutdown.cancelled() => {
-            conversation.as_mut().graceful_shutdown();
-            conversation.await
+            exchange.as_mut().graceful_shutdown();
+            exchange.await
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended badly");
+        tracing::debug!(%error, "connection failed");
     }
 }

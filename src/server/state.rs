@@ -1,18 +1,19 @@
-//! The whole cluster at once, now or at any moment, and what differs between two.
+//! The state of the whole cluster, now or in the past, and the difference between two moments.
 
 use super::history::field_changes;
 use super::input::{Query, QueryFields};
-use super::resource::state;
-use super::resource::{Applications, Containers, Nodes, ReadQuery, Resource, answer, json};
-use super::when::{state_of, stretch};
-use super::{Answered, Api, Routes};
+use super::resource::{
+    ApplicationResource, ContainerResource, NodeResource, ReadQuery, Resource, answer, json,
+};
+use super::when::{range, state, state_of};
+use super::{Api, HandlerResult, Routes};
 use crate::journal::follower;
 use crate::rows::ApiRows;
 use crate::says::Names;
 use crate::store::StoreError;
 use axum::extract::State;
 use axum::http::StatusCode;
-use kdaemon_api::{AddedOrRemoved, Changed, ClusterState, DiffReport, KindDiff, Moment, Row};
+use kdaemon_api::{AddedOrRemovedRow, AnyRow, ChangedRow, ClusterState, DiffReport, KindDiff, Moment};
 use kdaemon_control::history::{Comparison, Diff, Differences, Edited, Entry};
 use kdaemon_events::Seq;
 use kdaemon_projections::Cluster;
@@ -25,7 +26,7 @@ pub(super) fn routes() -> Routes {
     vec![routes!(whole), routes!(diff)]
 }
 
-/// All rows of one resource, made while they are written.
+/// All rows of one kind of resource, created during serialization.
 struct Rows<'a, R>(&'a Cluster, PhantomData<R>);
 
 impl<R: Resource> Serialize for Rows<'_, R> {
@@ -34,47 +35,47 @@ impl<R: Resource> Serialize for Rows<'_, R> {
     }
 }
 
-/// The whole cluster
+/// Get the state of the whole cluster
 ///
-/// Now, or as it was after the event `seq`, or at a time.
+/// The current state, or the state after the event `seq` or at the time `at`.
 #[utoipa::path(get, path = "/state", tag = "history", params(ReadQuery),
     responses((status = 200, description = "All nodes, applications and containers", body = ClusterState)))]
-async fn whole(State(api): State<Api>, Query(query): Query<ReadQuery>) -> Answered {
+async fn whole(State(api): State<Api>, Query(query): Query<ReadQuery>) -> HandlerResult {
     let cluster = state_of(&api, query.min_seq, query.seq.as_deref(), query.at.as_deref()).await?;
     let seq = cluster.seq();
     let text = crate::journal::off_thread(move || {
         Ok(json(&ClusterState {
             seq: cluster.seq().0,
             at: cluster.at(),
-            nodes: Rows::<Nodes>(&cluster, PhantomData),
-            applications: Rows::<Applications>(&cluster, PhantomData),
-            containers: Rows::<Containers>(&cluster, PhantomData),
+            nodes: Rows::<NodeResource>(&cluster, PhantomData),
+            applications: Rows::<ApplicationResource>(&cluster, PhantomData),
+            containers: Rows::<ContainerResource>(&cluster, PhantomData),
         }))
     });
     Ok(answer(StatusCode::OK, seq, text.await?))
 }
 
-/// Which moments are compared.
+/// The moments to compare.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct DiffQuery {
-    /// The earlier moment: the seq of an event, or a time (RFC 3339, with its zone).
+    /// Earlier moment: the seq of an event, or a time (RFC 3339 with a time zone).
     from: String,
-    /// The later moment, written as `from`; now without it.
+    /// Later moment, in the form of `from`; now by default.
     to: Option<String>,
-    /// Waits for a log that includes this event.
+    /// Seq of an event to wait for: the log includes it.
     #[param(value_type = Option<u64>)]
     min_seq: Option<super::lenient::LenientInteger>,
 }
 
 impl QueryFields for DiffQuery {}
 
-/// What differs between two moments
+/// Compare two moments
 #[utoipa::path(get, path = "/diff", tag = "history", params(DiffQuery),
-    responses((status = 200, description = "What was added, removed and changed, and by which events", body = DiffReport)))]
-async fn diff(State(api): State<Api>, Query(query): Query<DiffQuery>) -> Answered {
+    responses((status = 200, description = "Added, removed and changed rows, and the events that changed them", body = DiffReport)))]
+async fn diff(State(api): State<Api>, Query(query): Query<DiffQuery>) -> HandlerResult {
     let present = state(&api, query.min_seq).await?;
-    let (from, to) = stretch(&api, &present, &query.from, query.to.as_deref()).await?;
+    let (from, to) = range(&api, &present, &query.from, query.to.as_deref()).await?;
     let (before, after) = (api.past.state(from).await?, api.past.state(to).await?);
     let (first, last) = (moment(&before), moment(&after));
     let comparison =
@@ -87,12 +88,12 @@ async fn diff(State(api): State<Api>, Query(query): Query<DiffQuery>) -> Answere
     Ok(answer(StatusCode::OK, to, text.await?))
 }
 
-/// The moment that a state shows.
+/// The moment of a state.
 pub(super) fn moment(cluster: &Cluster) -> Moment {
     Moment { seq: cluster.seq().0, at: cluster.at() }
 }
 
-fn report(from: Moment, to: Moment, diff: Diff<Row>) -> DiffReport {
+fn report(from: Moment, to: Moment, diff: Diff<AnyRow>) -> DiffReport {
     let Diff { nodes, applications, containers } = diff;
     DiffReport {
         from,
@@ -103,9 +104,10 @@ fn report(from: Moment, to: Moment, diff: Diff<Row>) -> DiffReport {
     }
 }
 
-fn of_kind(differences: Differences<Row>) -> KindDiff {
-    let one_sided = |Entry { id, name, row, events }: Entry<Row>| AddedOrRemoved { id, name, row, events };
-    let both = |Edited { id, name, fields, events }: Edited| Changed {
+fn of_kind(differences: Differences<AnyRow>) -> KindDiff {
+    let one_sided =
+        |Entry { id, name, row, events }: Entry<AnyRow>| AddedOrRemovedRow { id, name, row, events };
+    let both = |Edited { id, name, fields, events }: Edited| ChangedRow {
         id,
         name,
         fields: field_changes(fields),

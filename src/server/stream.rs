@@ -1,11 +1,11 @@
-//! The log as it grows: Server-Sent Events.
+//! The route that streams new events as Server-Sent Events.
 
 use super::events::{kinds, subject};
 use super::input::{Query, QueryFields};
 use super::lenient::LenientInteger;
 use super::problem::Problem;
-use super::resource::{state, state_at};
-use super::{Answered, Api, Routes, SEQ_HEADER};
+use super::when::{state, state_at};
+use super::{Api, HandlerResult, Routes, SEQ_HEADER};
 use crate::journal::{Committed, Lagged, Subscription};
 use crate::says::{self, Names};
 use crate::store::{EventQuery, EventText, StoreError};
@@ -26,25 +26,25 @@ pub(super) fn routes() -> Routes {
     vec![routes!(stream_events)]
 }
 
-/// How often something is sent at least, so that a dead connection is noticed.
+/// Interval of keep-alive comments, which let both sides detect a dead connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How many events are read from the store at a time.
+/// Number of events read from the store at once.
 const PAGE: usize = 1_000;
 
-/// Which events to follow.
+/// Selection of events to stream.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct StreamQuery {
-    /// Begins behind this one; without it, with the next one that happens. `Last-Event-ID` goes before it.
+    /// Stream events after this seq; by default only new events. `Last-Event-ID` takes precedence.
     #[param(value_type = Option<u64>)]
     after: Option<LenientInteger>,
-    /// Only these kinds: several are separated by commas, or the parameter is repeated.
+    /// Only events of these kinds, comma separated, or with the parameter repeated.
     #[serde(default, deserialize_with = "kinds")]
     #[param(value_type = Option<String>)]
     kind: Vec<Kind>,
-    /// Only those about this thing: an id or a name.
+    /// Only events about this resource: an id or a current name.
     subject: Option<String>,
-    /// Waits for a log that includes this event.
+    /// Seq of an event to wait for: the log includes it.
     #[param(value_type = Option<u64>)]
     min_seq: Option<LenientInteger>,
 }
@@ -53,32 +53,32 @@ impl QueryFields for StreamQuery {
     const REPEATABLE: &'static [&'static str] = &["kind"];
 }
 
-/// The log as it grows
+/// Stream events
 ///
-/// Server-Sent Events: `id` is the seq, `data` the event. Resumes by `Last-Event-ID`.
+/// Server-Sent Events: `id` is the seq, `data` the event. A client resumes with `Last-Event-ID`.
 #[utoipa::path(get, path = "/events/stream", tag = "events", params(StreamQuery),
-    responses((status = 200, description = "Events, without end", body = String, content_type = "text/event-stream")))]
+    responses((status = 200, description = "Endless stream of events", body = String, content_type = "text/event-stream")))]
 async fn stream_events(
     State(api): State<Api>,
     Query(query): Query<StreamQuery>,
     headers: HeaderMap,
-) -> Answered {
+) -> HandlerResult {
     let (after, field) = match headers.get("last-event-id").filter(|value| !value.is_empty()) {
         Some(value) => (Some(last_event_id(value)?), "Last-Event-ID"),
         None => (query.after, "after"),
     };
-    // Whoever has seen an event that we do not have yet is not to be told older ones again.
+    // A client may know an event that this daemon does not have yet: wait for it, or older events would be sent again.
     state_at(&api, after, field).await?;
     let cluster = state(&api, query.min_seq).await?;
     let subject = query.subject.as_deref().map(|text| subject(&cluster, text)).transpose()?;
     let subscription = api.journal.subscribe();
     let position = after.map_or(subscription.cluster.seq(), |after| Seq(after.0));
     let follower = Follower::new(api.clone(), subscription, position, query.kind, subject);
-    // Without a name of their own, so that a browser's `onmessage` gets them all.
+    // The messages have no event name, so that a browser's `onmessage` receives all of them.
     let journal = api.journal.clone();
     let messages = follower.into_stream().map(move |event| {
         let cluster = journal.cluster();
-        // An event that this program does not know has no sentence.
+        // An event of a kind that this version does not know has no sentence.
         let data = says::beside(Names::of(&[&cluster]), &event.json).unwrap_or(event.json);
         Ok::<_, std::convert::Infallible>(Message::default().id(event.seq.to_string()).data(data))
     });
@@ -92,15 +92,15 @@ async fn stream_events(
 fn last_event_id(value: &HeaderValue) -> Result<LenientInteger, Problem> {
     let seq = value.to_str().ok().and_then(|text| text.parse().ok());
     seq.map(LenientInteger)
-        .ok_or_else(|| Problem::invalid("Last-Event-ID", "it is the seq of an event, a number"))
+        .ok_or_else(|| Problem::invalid("Last-Event-ID", "expected the seq of an event as a number"))
 }
 
-/// Follows the log from a position on: reads the store until it meets the live feed, and goes back to the
-/// store whenever it missed something there.
+/// Follows the log from a position: reads the store until it has caught up with the live feed, and reads the store again
+/// whenever the feed has dropped events.
 struct Follower {
     api: Api,
     subscription: Subscription,
-    /// Everything up to here was handed on, or was not asked for.
+    /// Seq of the last event that was delivered or filtered out.
     position: Seq,
     kinds: Vec<Kind>,
     subject: Option<Uuid>,
@@ -123,8 +123,8 @@ impl Follower {
             match follower.next().await {
                 Ok(event) => event.map(|event| (event, follower)),
                 Err(error) => {
-                    // The client resumes where it was; until then there is nothing to tell it.
-                    tracing::warn!(%error, "an event stream ended");
+                    // The client reconnects and resumes after its last event.
+                    tracing::warn!(%error, "event stream failed");
                     None
                 }
             }
@@ -149,7 +149,7 @@ impl Follower {
         }
     }
 
-    /// Takes what was committed, unless something before it is missing: then the store is read.
+    /// Takes the events of a commit, unless events before it are missing: then the store is read.
     fn take(&mut self, committed: &Committed) {
         let follows = committed.events.first().is_some_and(|first| first.seq == self.position.next());
         if !follows {
@@ -171,7 +171,7 @@ impl Follower {
             && self.subject.is_none_or(|wanted| subjects.iter().any(|subject| subject.uuid() == wanted))
     }
 
-    /// Reads the next page of the store, of which the log goes at least up to `known`.
+    /// Reads the next page of the store, whose log has at least the events up to `known`.
     async fn read_store(&mut self, known: Seq) -> Result<(), StoreError> {
         let query = EventQuery {
             after: self.position,

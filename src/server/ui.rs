@@ -8,7 +8,7 @@
 //! two, which serve files.
 
 use super::problem::Problem;
-use super::{Answered, Api, SEQ_HEADER};
+use super::{Api, HandlerResult, SEQ_HEADER};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -32,11 +32,11 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// The content security policy: the page may load its own files, call the API, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
-/// Caching of what never changes under its address.
+/// `Cache-Control` of files whose address contains the digest.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
-/// Caching of what is revalidated each time.
+/// `Cache-Control` of all other responses.
 const REVALIDATE: &str = "no-cache";
-/// The page's file.
+/// The file of the page.
 const PAGE: &str = "index.html";
 /// The one script that is not a module.
 const CLASSIC_SCRIPT: &str = "again.js";
@@ -133,12 +133,12 @@ impl Site {
     }
 }
 
-/// The web UI
+/// Get the web UI
 ///
 /// A page to watch and operate the cluster in a browser.
 #[utoipa::path(get, path = "/", tag = "daemon",
-    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
-async fn page(State(api): State<Api>, headers: HeaderMap) -> Answered {
+    responses((status = 200, description = "Page", body = String, content_type = "text/html")))]
+async fn page(State(api): State<Api>, headers: HeaderMap) -> HandlerResult {
     let file = Site::now().page(&api.config.api_version);
     let file = file.ok_or_else(|| Problem::not_found("file", PAGE))?;
     Ok(send(&api, &file, &headers, REVALIDATE))
@@ -148,16 +148,16 @@ async fn file(
     State(api): State<Api>,
     Path((digest, path)): Path<(String, String)>,
     headers: HeaderMap,
-) -> Answered {
+) -> HandlerResult {
     let site = Site::now();
     let file = site.files.get(&path).filter(|_| path != PAGE);
     let file = file.ok_or_else(|| Problem::not_found("file of the web UI", &path))?;
-    // A page of another version gets the present file, and must not cache it under the old address.
+    // A page of another version gets the current file, and must not cache it under the old address.
     let caching = if digest == site.digest { IMMUTABLE } else { REVALIDATE };
     Ok(send(&api, file, &headers, caching))
 }
 
-/// Sends a file: compressed for clients that accept it, and 304 for those that have it.
+/// Sends a file: compressed for clients that accept it, and 304 for clients that have it.
 fn send(api: &Api, file: &File, asked: &HeaderMap, caching: &'static str) -> Response {
     let has_gzip = accepts_gzip(asked) && !file.gzip().is_empty();
     let body = if has_gzip { file.gzip() } else { &file.plain };
@@ -188,7 +188,7 @@ fn send(api: &Api, file: &File, asked: &HeaderMap, caching: &'static str) -> Res
     response
 }
 
-/// Whether the client accepts gzip: `accept-encoding` lists it, and not with `q=0`.
+/// `true` if `accept-encoding` lists gzip with a weight above 0.
 fn accepts_gzip(asked: &HeaderMap) -> bool {
     let values = asked.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|one| {

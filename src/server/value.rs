@@ -1,7 +1,7 @@
-//! Deserializes JSON values of requests with errors that a person can act on: `expected a string, got 5`.
+//! A deserializer of JSON values of requests, with errors that a person can act on: `expected a string, got 5`.
 //!
-//! serde_json's errors are texts for programmers. This deserializer knows what was asked for (`deserialize_u32` wants a
-//! number) and what was given, so it says both without parsing a message.
+//! serde_json's errors are written for programmers. This deserializer knows the expected type (`deserialize_u32`) and the
+//! actual value, so it reports both without parsing a message.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{
@@ -50,7 +50,7 @@ impl ValueError {
     }
 }
 
-/// A text as errors quote it.
+/// Quotes a text for an error.
 fn quoted(text: &str) -> String {
     if text.is_empty() { "an empty string".to_owned() } else { format!("`{text}`") }
 }
@@ -219,7 +219,7 @@ impl<'de> Deserializer<'de> for ValueDeserializer {
     }
 }
 
-/// The name of a variant that holds nothing: requests have no others.
+/// The name of a unit variant, the only kind of variant in requests.
 struct Variant(String);
 
 impl<'de> EnumAccess<'de> for Variant {

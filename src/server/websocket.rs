@@ -1,9 +1,9 @@
-//! The WebSocket of kDaemon 0.0: whoever subscribes to nodes, applications or containers is sent one `add` for
-//! each that there is, then every change.
+//! The WebSocket of kDaemon 0.0: a client that subscribes to nodes, applications or containers receives one `add` per
+//! existing resource, then every change.
 
 use super::problem::{Problem, Sort};
-use super::resource::{Applications, Containers, Nodes, Resource, json};
-use super::{Api, Routes, guard};
+use super::resource::{ApplicationResource, ContainerResource, NodeResource, Resource, json};
+use super::{Api, Routes, guard, request_id};
 use crate::journal::{Committed, Lagged};
 use crate::says::Names;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -22,36 +22,36 @@ pub(super) fn routes() -> Routes {
     vec![routes!(upgrade)]
 }
 
-/// The largest message that is read, in bytes.
+/// Maximum size of a message from a client, in bytes.
 const MESSAGE_LIMIT: usize = 64 * 1024;
-/// How often a client is asked whether it is still there; one that says nothing for two of these is gone.
+/// Interval between pings. A client that sends nothing for two intervals is disconnected.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// How long one message may take to get out: a client that is slower is let go.
+/// Timeout of sending one message. A slower client is disconnected.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Changes as they happen, over a WebSocket
+/// Subscribe to changes over a WebSocket
 ///
-/// `{"name":"nodes subscribe"}` (also applications, containers; unsubscribe) is answered with
-/// `{"name":"nodes add","data":{…}}` for each node that there is, then `add`, `edit` and `remove` for each change. With
-/// `"changes_only":true` the answer is one `{"name":"nodes subscribed","data":{"seq":N}}`, then each change after event N:
-/// a list that is read from then on misses nothing.
-#[utoipa::path(get, path = "/ws", tag = "events", responses((status = 101, description = "The WebSocket begins")))]
+/// `{"name":"nodes subscribe"}` (also `applications`, `containers`; `unsubscribe`) is answered with
+/// `{"name":"nodes add","data":{…}}` per existing node, then with `add`, `edit` and `remove` as nodes change. With
+/// `"changes_only":true` the answer is one `{"name":"nodes subscribed","data":{"seq":N}}`, then every change after event N,
+/// so that a client that reads the list after it misses no change.
+#[utoipa::path(get, path = "/ws", tag = "events", responses((status = 101, description = "Switching to WebSocket")))]
 async fn upgrade(State(api): State<Api>, upgrade: WebSocketUpgrade, request: Request) -> Response {
-    let id = guard::request_id(request.extensions()).0;
-    // Held while the socket is open: it is one of `max_connections`.
+    let id = request_id::request_id(request.extensions()).0;
+    // Held while the socket is open, because it counts towards `max_connections`.
     let connection = request.extensions().get::<guard::Connection>().cloned();
     upgrade.max_message_size(MESSAGE_LIMIT).max_frame_size(MESSAGE_LIMIT).on_upgrade(async move |socket| {
         let _connection = connection;
-        if let Err(Gone) = Session::new(&api, socket, id).run().await {
-            tracing::debug!("a WebSocket client is gone");
+        if let Err(Disconnected) = Session::new(&api, socket, id.clone()).run().await {
+            tracing::debug!(request_id = id, "WebSocket client disconnected");
         }
     })
 }
 
-/// The client does not listen any more.
-struct Gone;
+/// The error of a client that has disconnected or stopped responding.
+struct Disconnected;
 
-/// What a client can subscribe to.
+/// A subject of subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Topic {
     Nodes,
@@ -64,13 +64,14 @@ impl Topic {
 
     fn name(self) -> &'static str {
         match self {
-            Self::Nodes => Nodes::PLURAL,
-            Self::Applications => Applications::PLURAL,
-            Self::Containers => Containers::PLURAL,
+            Self::Nodes => NodeResource::PLURAL,
+            Self::Applications => ApplicationResource::PLURAL,
+            Self::Containers => ContainerResource::PLURAL,
         }
     }
 
-    /// The messages that bring a client from `old` to `new`; `touched` tells what can be different.
+    /// Messages that bring a client from `old` to `new`. Only resources in `touched` are compared, or all of them if it is
+    /// `None`.
     fn changes(self, old: &Cluster, new: &Cluster, touched: Option<&Touched>) -> Vec<String> {
         let ids = |touched: &Touched| -> Vec<Uuid> {
             match self {
@@ -81,21 +82,22 @@ impl Topic {
         };
         let touched = touched.map(ids);
         match self {
-            Self::Nodes => changes::<Nodes>(old, new, touched),
-            Self::Applications => changes::<Applications>(old, new, touched),
-            Self::Containers => changes::<Containers>(old, new, touched),
+            Self::Nodes => changes::<NodeResource>(old, new, touched),
+            Self::Applications => changes::<ApplicationResource>(old, new, touched),
+            Self::Containers => changes::<ContainerResource>(old, new, touched),
         }
     }
 }
 
-/// The differences between two states; of all things when `touched` does not name those that can differ.
+/// Messages for the differences between two states, among the resources in `touched` or all of them.
 fn changes<R: Resource>(old: &Cluster, new: &Cluster, touched: Option<Vec<Uuid>>) -> Vec<String> {
     let ids = touched.unwrap_or_else(|| {
         let gone = R::after(old, None).map(|item| R::id(item)).filter(|id| R::by_id(new, *id).is_none());
         gone.chain(R::after(new, None).map(|item| R::id(item))).collect()
     });
-    let message =
-        |change: &str, row: R::Row| json(&Told { name: &format!("{} {change}", R::PLURAL), data: row });
+    let message = |change: &str, row: R::Row| {
+        json(&ServerMessage { name: &format!("{} {change}", R::PLURAL), data: row })
+    };
     let change = |id: Uuid| match (R::by_id(old, id), R::by_id(new, id)) {
         (None, Some(item)) => Some(message("add", R::row(Names::of(&[new]), new, item))),
         (Some(before), Some(item)) if R::seq(before) != R::seq(item) => {
@@ -113,23 +115,24 @@ fn changes<R: Resource>(old: &Cluster, new: &Cluster, touched: Option<Vec<Uuid>>
 
 /// A message to a client.
 #[derive(Serialize)]
-struct Told<'a, T> {
+struct ServerMessage<'a, T> {
     name: &'a str,
     data: T,
 }
 
-/// A message of a client. What else stands in it is ignored, as 0.0 did.
+/// A message from a client. Unknown fields are ignored, as by kDaemon 0.0.
 #[derive(Deserialize)]
-struct Asked {
+struct ClientMessage {
     name: String,
-    /// Who reads the lists anyway is spared a message for each thing that there is.
+    /// `true` for a client that reads the list by itself and needs no `add` per existing resource.
     #[serde(default)]
     changes_only: bool,
 }
 
-/// From which state on changes are told.
+/// Acknowledgement of a subscription to changes.
 #[derive(Serialize)]
-struct Since {
+struct SubscribedAt {
+    /// Seq of the last event before the first change that is sent.
     seq: Seq,
 }
 
@@ -138,7 +141,7 @@ struct Session<'a> {
     socket: WebSocket,
     request_id: String,
     topics: Vec<Topic>,
-    /// What the client was told so far.
+    /// The state that the client has received.
     shown: Arc<Cluster>,
 }
 
@@ -147,7 +150,7 @@ impl<'a> Session<'a> {
         Self { api, socket, request_id, topics: Vec::new(), shown: api.journal.cluster() }
     }
 
-    async fn run(mut self) -> Result<(), Gone> {
+    async fn run(mut self) -> Result<(), Disconnected> {
         let mut subscription = self.api.journal.subscribe();
         self.shown = Arc::clone(&subscription.cluster);
         let mut ping = tokio::time::interval(PING_INTERVAL);
@@ -158,9 +161,9 @@ impl<'a> Session<'a> {
                 message = self.socket.recv() => {
                     heard = Instant::now();
                     match message {
-                        Some(Ok(Message::Text(text))) => self.asked(text.as_str()).await?,
-                        Some(Ok(Message::Binary(_))) => self.refuse("messages are JSON text").await?,
-                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => {} // answered below us
+                        Some(Ok(Message::Text(text))) => self.receive(text.as_str()).await?,
+                        Some(Ok(Message::Binary(_))) => self.refuse("expected JSON text, got binary").await?,
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => {} // answered by the library
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(()),
                     }
                 }
@@ -168,7 +171,7 @@ impl<'a> Session<'a> {
                     Ok(Some(committed)) => self.committed(&committed).await?,
                     Ok(None) => break,
                     Err(Lagged) => {
-                        // Too much at once: from what was told to what is, in one step.
+                        // The feed has dropped changes: send the difference to the current state instead.
                         subscription = self.api.journal.subscribe();
                         let now = Arc::clone(&subscription.cluster);
                         self.advance(&now, None).await?;
@@ -176,7 +179,7 @@ impl<'a> Session<'a> {
                 },
                 _ = ping.tick() => {
                     if heard.elapsed() > PING_INTERVAL * 2 {
-                        return Err(Gone);
+                        return Err(Disconnected);
                     }
                     self.send(Message::Ping(bytes::Bytes::new())).await?;
                 }
@@ -185,63 +188,64 @@ impl<'a> Session<'a> {
         self.send(Message::Close(None)).await
     }
 
-    async fn committed(&mut self, committed: &Committed) -> Result<(), Gone> {
+    async fn committed(&mut self, committed: &Committed) -> Result<(), Disconnected> {
         self.advance(&committed.cluster, Some(&committed.touched)).await
     }
 
-    async fn advance(&mut self, now: &Arc<Cluster>, touched: Option<&Touched>) -> Result<(), Gone> {
+    async fn advance(&mut self, now: &Arc<Cluster>, touched: Option<&Touched>) -> Result<(), Disconnected> {
         let old = std::mem::replace(&mut self.shown, Arc::clone(now));
         for topic in self.topics.clone() {
-            self.tell(topic.changes(&old, now, touched)).await?;
+            self.send_all(topic.changes(&old, now, touched)).await?;
         }
         Ok(())
     }
 
-    async fn asked(&mut self, text: &str) -> Result<(), Gone> {
-        let asked = match serde_json::from_str::<Asked>(text) {
-            Ok(asked) => asked,
-            Err(error) => return self.refuse(&format!("the message is not understood: {error}")).await,
+    async fn receive(&mut self, text: &str) -> Result<(), Disconnected> {
+        let message = match serde_json::from_str::<ClientMessage>(text) {
+            Ok(message) => message,
+            Err(error) => return self.refuse(&format!("invalid message: {error}")).await,
         };
-        let mut words = asked.name.split_whitespace();
+        let mut words = message.name.split_whitespace();
         let topic = words.next().and_then(|word| Topic::ALL.into_iter().find(|topic| topic.name() == word));
         match (topic, words.next(), words.next()) {
             (Some(topic), Some("subscribe"), None) => {
                 self.topics.retain(|other| *other != topic);
                 self.topics.push(topic);
-                if asked.changes_only {
+                if message.changes_only {
                     let (name, data) =
-                        (format!("{} subscribed", topic.name()), Since { seq: self.shown.seq() });
-                    return self.tell(vec![json(&Told { name: &name, data })]).await;
+                        (format!("{} subscribed", topic.name()), SubscribedAt { seq: self.shown.seq() });
+                    return self.send_all(vec![json(&ServerMessage { name: &name, data })]).await;
                 }
-                self.tell(topic.changes(&Cluster::default(), &Arc::clone(&self.shown), None)).await
+                self.send_all(topic.changes(&Cluster::default(), &Arc::clone(&self.shown), None)).await
             }
             (Some(topic), Some("unsubscribe"), None) => {
                 self.topics.retain(|other| *other != topic);
                 Ok(())
             }
             _ => {
-                let known = "`nodes subscribe`, `nodes unsubscribe`, also with applications or containers";
-                self.refuse(&format!("`{}` is not known; there are {known}", asked.name)).await
+                let topics = "with a topic of nodes, applications or containers";
+                let expected = format!("expected `TOPIC subscribe` or `TOPIC unsubscribe`, {topics}");
+                self.refuse(&format!("unknown message `{}`; {expected}", message.name)).await
             }
         }
     }
 
-    async fn refuse(&mut self, detail: &str) -> Result<(), Gone> {
+    async fn refuse(&mut self, detail: &str) -> Result<(), Disconnected> {
         let problem = Problem::new(Sort::Malformed, detail).json("/ws", &self.request_id);
-        self.tell(vec![format!("{{\"name\":\"error\",\"data\":{problem}}}")]).await
+        self.send_all(vec![format!("{{\"name\":\"error\",\"data\":{problem}}}")]).await
     }
 
-    async fn tell(&mut self, messages: Vec<String>) -> Result<(), Gone> {
+    async fn send_all(&mut self, messages: Vec<String>) -> Result<(), Disconnected> {
         for message in messages {
             self.send(Message::Text(message.into())).await?;
         }
         Ok(())
     }
 
-    async fn send(&mut self, message: Message) -> Result<(), Gone> {
+    async fn send(&mut self, message: Message) -> Result<(), Disconnected> {
         match tokio::time::timeout(SEND_TIMEOUT, self.socket.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Gone),
+            Ok(Err(_)) | Err(_) => Err(Disconnected),
         }
     }
 }

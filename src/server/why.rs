@@ -1,10 +1,10 @@
-//! Why a node or a container is as it is.
+//! The routes that explain the state of a node or a container.
 
 use super::input::{Query, Which};
 use super::problem::Problem;
-use super::resource::{Containers, Nodes, ReadQuery, Resource, answer, json};
+use super::resource::{ContainerResource, NodeResource, ReadQuery, Resource, answer, json};
 use super::when::state_of;
-use super::{Answered, Api, Routes};
+use super::{Api, HandlerResult, Routes};
 use crate::says::{self, Names};
 use crate::store::{EventLog, EventQuery, StoreError};
 use axum::extract::State;
@@ -18,25 +18,29 @@ pub(super) fn routes() -> Routes {
     vec![routes!(why_node), routes!(why_container)]
 }
 
-/// Why a node is in its state
+/// Explain the state of a node
 #[utoipa::path(get, path = "/why/nodes/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), ReadQuery),
-    responses((status = 200, description = "The chain of causes, as sentences and as data", body = WhyReport)))]
-async fn why_node(State(api): State<Api>, Which(which): Which, Query(query): Query<ReadQuery>) -> Answered {
-    why::<Nodes>(&api, &which, &query).await
+    responses((status = 200, description = "Chain of causes, as sentences and as data", body = WhyReport)))]
+async fn why_node(
+    State(api): State<Api>,
+    Which(which): Which,
+    Query(query): Query<ReadQuery>,
+) -> HandlerResult {
+    why::<NodeResource>(&api, &which, &query).await
 }
 
-/// Why a container is in its status, and where it is
+/// Explain the status and the placement of a container
 #[utoipa::path(get, path = "/why/containers/{id}", tag = "history", params(("id" = String, Path, description = "Id or name"), ReadQuery),
-    responses((status = 200, description = "The chain of causes, as sentences and as data", body = WhyReport)))]
+    responses((status = 200, description = "Chain of causes, as sentences and as data", body = WhyReport)))]
 async fn why_container(
     State(api): State<Api>,
     Which(which): Which,
     Query(query): Query<ReadQuery>,
-) -> Answered {
-    why::<Containers>(&api, &which, &query).await
+) -> HandlerResult {
+    why::<ContainerResource>(&api, &which, &query).await
 }
 
-async fn why<R: Resource>(api: &Api, which: &str, query: &ReadQuery) -> Answered {
+async fn why<R: Resource>(api: &Api, which: &str, query: &ReadQuery) -> HandlerResult {
     let cluster = state_of(api, query.min_seq, query.seq.as_deref(), query.at.as_deref()).await?;
     let seq = cluster.seq();
     let id = R::find(&cluster, which).map(|item| R::id(item));
@@ -79,7 +83,7 @@ fn report(inquiry: &Inquiry) -> WhyReport {
     }
 }
 
-/// Reads what an inquiry wants to see.
+/// Reads the events that an inquiry needs next.
 async fn read(store: &dyn EventLog, want: Want) -> Result<Vec<Envelope>, StoreError> {
     match want {
         Want::Event(seq) => {
@@ -104,12 +108,12 @@ async fn read(store: &dyn EventLog, want: Want) -> Result<Vec<Envelope>, StoreEr
     }
 }
 
-/// How far back is looked at first, in events; then ever farther.
+/// Number of events searched first; the range grows eightfold until enough are found.
 const LOOK_BACK: u64 = 2_000;
-/// How many events are read at a time.
+/// Number of events read from the store at once.
 const PAGE: usize = 10_000;
 
-/// The last events up to `until` that a query finds and that are wanted, in order.
+/// The last `count` events up to `until` that match the query and the predicate, in order.
 async fn last(
     store: &dyn EventLog,
     query: EventQuery,
@@ -119,10 +123,10 @@ async fn last(
 ) -> Result<Vec<Envelope>, StoreError> {
     let mut found: Vec<Envelope> = Vec::new();
     let (mut distance, mut end) = (LOOK_BACK, until);
-    // Stretch after stretch backwards, each read forwards.
+    // Ranges are visited backwards, and each is read forwards.
     while end > Seq(0) && found.len() < count {
         let begin = Seq(until.0.saturating_sub(distance));
-        let mut stretch = Vec::new();
+        let mut range = Vec::new();
         let mut after = begin;
         while after < end {
             let page = store.query(EventQuery { after, limit: PAGE, ..query.clone() }).await?;
@@ -130,13 +134,13 @@ async fn last(
             for text in page.iter().take_while(|text| text.seq <= end) {
                 let event = decode(&text.json)?;
                 if is_wanted(&event) {
-                    stretch.push(event);
+                    range.push(event);
                 }
             }
             after = page.last().filter(|_| !is_last).map_or(end, |text| text.seq);
         }
-        stretch.append(&mut found);
-        found = stretch.split_off(stretch.len().saturating_sub(count));
+        range.append(&mut found);
+        found = range.split_off(range.len().saturating_sub(count));
         (end, distance) = (begin, distance.saturating_mul(8));
     }
     Ok(found)

@@ -143,7 +143,7 @@ async fn repeated_request_without_effect_gets_the_first_answer() {
     let head = world.head();
     let second = send("/nodes/uncordon/n1").await;
     assert_eq!((second.expect(200), second.seq()), (first.json(), first.seq()));
-    assert_eq!(world.head(), head, "it does nothing again");
+    assert_eq!(world.head(), head, "the repeated request has no effect");
     assert_eq!(world.get("/nodes/n1").await.expect(200)["availability"], "cordoned");
     assert_eq!(send("/nodes/cordon/n1").await.expect(422)["type"], "/problems/key-reused");
 }
@@ -180,7 +180,7 @@ async fn repeated_launch_gets_the_first_answer() {
     assert_eq!(world.head(), head, "it was not launched again");
     world.command("DELETE", "/containers/delete/w1").await;
     world.remove_retired(id).await;
-    assert_eq!(send().await.expect(202), first.json(), "though it is gone");
+    assert_eq!(send().await.expect(202), first.json(), "although the container is deleted");
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn container_goes_through_its_life() {
     });
     let last = Answer::of(answer.unwrap()).await.expect(200);
     assert_eq!((&last["name"], &last["desired"]), (&json!("w1"), &json!("deleted")));
-    assert_eq!(last["status"], "DOWN", "it stops no more");
+    assert_eq!(last["status"], "DOWN", "a deleted container is DOWN");
     world.get("/containers/w1").await.expect(404);
 }
 
@@ -233,15 +233,19 @@ async fn launch_progress_can_be_read() {
     };
     let progress = tokio::select! {
         _ = launch => panic!("the launch ended before its pull"),
-        seen = tokio::time::timeout(DEADLINE, seen) => seen.expect("it is seen in time"),
+        seen = tokio::time::timeout(DEADLINE, seen) => seen.expect("the pull is visible in time"),
     };
     assert_eq!(
         (&progress["image"], &progress["of"], &progress["percent"]),
         (&json!("busybox"), &json!(6_000_000_000_u64), &json!(0)),
         "{progress}"
     );
-    assert_eq!(world.get("/containers/w1").await.text, recorded, "it is no part of what is recorded");
-    assert_eq!(world.get("/containers/w1/progress").await.expect(200)["step"], "starting", "it was given up");
+    assert_eq!(world.get("/containers/w1").await.text, recorded, "progress is not recorded");
+    assert_eq!(
+        world.get("/containers/w1/progress").await.expect(200)["step"],
+        "starting",
+        "the launch was abandoned"
+    );
     world.leading.send_modify(|role| role.leads = false);
     let elsewhere = world.get("/containers/w1/progress").await.expect(200);
     assert_eq!(elsewhere["step"], "unknown", "the daemon that leads knows it");

@@ -150,7 +150,7 @@ async fn container_history_has_the_changes_of_each_event() {
     let by_name = world.get("/history/containers/w1").await;
     let whole = world.get(&format!("/history/containers/{id}")).await.expect(200);
     assert_eq!((&whole["name"], *kinds(&whole).last().unwrap()), (&json!("w1"), "ContainerDeleted"));
-    assert_eq!(by_name.expect(200), whole, "also by the name that it had");
+    assert_eq!(by_name.expect(200), whole, "found by its former name");
     let last = whole["events"].as_array().unwrap().last().unwrap();
     assert_eq!(last["changes"]["name"], json!({"from": "w1", "to": null}));
     let page = world.get(&format!("/history/containers/{id}?limit=2")).await.expect(200);
@@ -228,13 +228,13 @@ async fn history_is_found_by_any_former_name() {
     let named = world.head();
     world.command("DELETE", "/containers/delete/w1").await.expect(200);
     let of_second = world.get("/history/containers/w1").await.expect(200);
-    assert_eq!(of_second["id"], second.to_string(), "who had it last");
+    assert_eq!(of_second["id"], second.to_string(), "the last holder of the name");
     assert_eq!(of_second["others"], json!([{"id": first.to_string(), "seq": 3}]));
     assert_eq!(*kinds(&of_second).last().unwrap(), "ContainerDeleted");
     let third = world.container("w1", "web").await;
     world.patch(&format!("/containers/update/{first}"), json!({"name": "w9"})).await.expect(200);
     let of_third = world.get("/history/containers/w1").await.expect(200);
-    assert_eq!(of_third["id"], third.to_string(), "who has it");
+    assert_eq!(of_third["id"], third.to_string(), "the current holder of the name");
     let others = json!([{"id": second.to_string(), "seq": named}, {"id": first.to_string(), "seq": 3}]);
     assert_eq!(of_third["others"], others);
     let by_id = world.get(&format!("/history/containers/{second}")).await.expect(200);
@@ -343,6 +343,7 @@ async fn accept_selects_the_form_of_the_log() {
         ("text/csv;q=0.5, application/json;q=0.4, application/x-ndjson;q=0.9", "application/x-ndjson"),
         ("application/json;q=0, */*", "application/x-ndjson"),
         ("text/html, */*;q=0.1", "application/json"),
+        ("text/csv;profile=\"a, application/json\", */*;q=0.1", "text/csv; charset=utf-8; header=present"),
     ] {
         assert_eq!(accepting(&world, "/events", accept).await.header("content-type"), form, "{accept}");
     }

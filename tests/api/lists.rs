@@ -23,7 +23,7 @@ async fn unlimited_list_is_complete_and_limited_list_links_on() {
     let all = world.get("/nodes").await;
     assert_eq!(names(&all.expect(200)), ["n1", "n2", "n3", "n4", "n5"]);
     assert!(!all.headers.contains_key("link"));
-    assert_eq!(names(&world.get("/nodes/").await.expect(200)).len(), 5, "a trailing slash means nothing");
+    assert_eq!(names(&world.get("/nodes/").await.expect(200)).len(), 5, "a trailing slash is ignored");
 
     let mut seen = Vec::new();
     let mut path = "/0.0/nodes?limit=2&label=zone=a".to_owned();

@@ -70,7 +70,7 @@ async fn openapi_has_exactly_the_routes() {
         for operation in operations.values() {
             assert!(operation["summary"].is_string() && operation["operationId"].is_string(), "{path}");
             let problem = &operation["responses"]["default"]["content"]["application/problem+json"]["schema"];
-            assert_eq!(problem["$ref"], "#/components/schemas/Problem", "{path}");
+            assert_eq!(problem["$ref"], "#/components/schemas/ProblemDetails", "{path}");
             let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
             for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
                 assert!(parameters.iter().any(|parameter| parameter["name"] == name), "{path}: {name}");
@@ -111,7 +111,7 @@ async fn openapi_references_resolve() {
     }
     let schemas = &document["components"]["schemas"];
     for (schema, field) in
-        [("Node", "container_count"), ("ContainerInput", "application_id"), ("Problem", "reasons")]
+        [("NodeRow", "container_count"), ("ContainerInput", "application_id"), ("ProblemDetails", "reasons")]
     {
         assert!(schemas[schema]["properties"][field].is_object(), "{schema}.{field}");
     }
@@ -215,7 +215,7 @@ fn openapi_file_matches_the_handlers() {
     }
 }
 
-/// What the UI builds its forms from.
+/// The UI builds its forms from these schemas.
 #[test]
 fn input_schemas_say_how_a_form_should_offer_them() {
     let document: Value = serde_json::from_str(&kdaemon::server::description("0.0")).unwrap();

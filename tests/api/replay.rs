@@ -212,7 +212,7 @@ async fn replay_refuses_a_pruned_range() {
         let with = if path.contains('?') { "&" } else { "?" };
         let problem = world.get(&format!("{path}{with}seq={last}")).await.expect(410);
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains("is pruned") && detail.contains(&format!("is {kept}:")), "{problem}");
+        assert!(detail.contains("has been pruned") && detail.contains(&format!("is {kept}:")), "{problem}");
         world.get(&format!("{path}{with}seq={kept}")).await.expect(200);
     }
     let problem = world.post("/replay", json!({"from": 1})).await.expect(422);

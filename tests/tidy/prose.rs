@@ -9,6 +9,7 @@ const CHECKED: &[&str] = &[
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
+    "api/src",
     "benches",
     "config",
     "control/src",
@@ -28,7 +29,9 @@ const CHECKED: &[&str] = &[
     "src/main.rs",
     "src/past.rs",
     "src/reactors",
+    "src/server",
     "testing/src",
+    "tests/api",
     "tests/cluster",
     "tests/daemons",
     "tests/engine",
@@ -169,6 +172,7 @@ fn files(below: &Path) -> Vec<std::path::PathBuf> {
 fn texts() -> Vec<(String, Vec<(usize, String)>)> {
     let mut found = Vec::new();
     for path in CHECKED.iter().flat_map(|checked| files(&root().join(checked))) {
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
         if path.extension().is_some_and(|extension| extension == "patch") {
             continue; // its context is a copy of sources
         }
@@ -177,7 +181,7 @@ fn texts() -> Vec<(String, Vec<(usize, String)>)> {
             true => texts_of_source(&content),
             false => content.lines().enumerate().map(|(at, line)| (at + 1, line.to_owned())).collect(),
         };
-        found.push((path.strip_prefix(root()).unwrap().display().to_string(), texts));
+        found.push((name, texts));
     }
     found
 }

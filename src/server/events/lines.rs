@@ -1,12 +1,13 @@
-//! The log as lines, for other programs: NDJSON and CSV (RFC 4180), streamed page by page and never held as a whole.
+//! Events as lines for other programs: NDJSON and CSV (RFC 4180), streamed page by page in bounded memory.
 
 use crate::says::{self, Names};
-use crate::server::Answered;
+use crate::server::HandlerResult;
 use crate::server::accept::Form;
 use crate::store::{EventLog, EventQuery, EventText, StoreError};
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use bytes::Bytes;
+use csv::Terminator;
 use futures_util::stream;
 use kdaemon_events::{Actor, Envelope, Seq};
 use kdaemon_projections::Cluster;
@@ -15,21 +16,21 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// How many events are read at a time.
+/// Number of events read from the store at once.
 const PAGE: usize = 1_000;
-/// The columns of CSV. New ones come behind these.
+/// The header row of CSV. New columns are added at the end.
 const HEADER: &str = "seq,id,at,actor_type,actor,request_id,cause,kind,v,data,says\r\n";
 
-/// Answers the events that are asked for, up to `head`.
+/// Streams the events of a query, up to the seq of `cluster`.
 pub(super) async fn answer(
     store: Arc<dyn EventLog>,
     asked: EventQuery,
     cluster: Arc<Cluster>,
     form: Form,
-) -> Answered {
+) -> HandlerResult {
     let (left, head) = (asked.limit, cluster.seq());
-    let mut lines = Lines { store, asked, left, cluster, head, form, done: false };
-    // What is wrong at once is told with a status.
+    let mut lines = EventLines { store, asked, left, cluster, head, form, done: false };
+    // A failure of the first page is still reported with a status.
     let mut first = lines.piece().await?;
     if form == Form::Csv {
         first = [HEADER.as_bytes(), &first].concat().into();
@@ -43,7 +44,7 @@ pub(super) async fn answer(
         }
         let piece = lines.piece().await;
         if let Err(error) = &piece {
-            tracing::warn!(%error, "an answer of events broke off");
+            tracing::warn!(%error, "event lines: reading the log failed");
             lines.done = true;
         }
         Some((piece, (None, lines)))
@@ -53,12 +54,12 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-/// Lines on their way out.
-struct Lines {
+/// Event lines that are being streamed.
+struct EventLines {
     store: Arc<dyn EventLog>,
-    /// What is asked for, behind what was sent.
+    /// The query, whose `after` is the last event sent.
     asked: EventQuery,
-    /// How many more at most.
+    /// Maximum number of events left to send.
     left: usize,
     /// Resolves the names in sentences.
     cluster: Arc<Cluster>,
@@ -67,7 +68,7 @@ struct Lines {
     done: bool,
 }
 
-impl Lines {
+impl EventLines {
     async fn piece(&mut self) -> Result<Bytes, StoreError> {
         let limit = PAGE.min(self.left);
         let mut page = self.store.query(EventQuery { limit, ..self.asked.clone() }).await?;
@@ -81,10 +82,13 @@ impl Lines {
         let states = [&*self.cluster];
         let names = Names::of(&states);
         let mut text = Vec::new();
-        for event in &page {
-            match self.form {
-                Form::Csv => write_row(&mut text, names, event)?,
-                Form::Json | Form::Ndjson => {
+        match self.form {
+            Form::Csv => {
+                let mut table = csv::WriterBuilder::new().terminator(Terminator::CRLF).from_writer(&mut text);
+                page.iter().try_for_each(|event| write_row(&mut table, names, event))?;
+            }
+            Form::Json | Form::Ndjson => {
+                for event in &page {
                     let line = says::beside(names, &event.json).map_err(|error| damaged(event, &error))?;
                     text.extend_from_slice(line.as_bytes());
                     text.push(b'\n');
@@ -95,9 +99,9 @@ impl Lines {
     }
 }
 
-/// An event, taken apart into columns.
+/// The fields of an event that are columns of CSV.
 #[derive(Deserialize)]
-struct Row<'a> {
+struct EventColumns<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
     #[serde(borrow)]
@@ -117,8 +121,12 @@ fn damaged(event: &EventText, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Damaged(format!("event {}: {error}", event.seq))
 }
 
-fn write_row(text: &mut Vec<u8>, names: Names<'_>, event: &EventText) -> Result<(), StoreError> {
-    let row: Row<'_> = serde_json::from_str(&event.json).map_err(|error| damaged(event, &error))?;
+fn write_row(
+    table: &mut csv::Writer<&mut Vec<u8>>,
+    names: Names<'_>,
+    event: &EventText,
+) -> Result<(), StoreError> {
+    let row: EventColumns<'_> = serde_json::from_str(&event.json).map_err(|error| damaged(event, &error))?;
     let envelope = Envelope::decode(&event.json).map_err(|error| damaged(event, &error))?;
     let says = says::event(names, &envelope);
     let actor_type = match &row.actor {
@@ -139,34 +147,17 @@ fn write_row(text: &mut Vec<u8>, names: Names<'_>, event: &EventText) -> Result<
         cause.into(),
         row.kind,
         version.into(),
-        row.data.get().into(), // an object: it begins with a brace
+        row.data.get().into(), // no formula: it begins with a brace
         inert(&says),
     ];
-    for (number, column) in columns.iter().enumerate() {
-        if number > 0 {
-            text.push(b',');
-        }
-        write_column(text, column);
-    }
-    text.extend_from_slice(b"\r\n");
-    Ok(())
+    table.write_record(columns.iter().map(|column| column.as_bytes())).map_err(|error| damaged(event, &error))
 }
 
-/// A text that others chose, so that no spreadsheet takes it for a formula
+/// Prefixes a text that was chosen by a client, if a spreadsheet would evaluate it as a formula
 /// (<https://owasp.org/www-community/attacks/CSV_Injection>).
 fn inert(text: &str) -> Cow<'_, str> {
     match text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) {
         true => format!("'{text}").into(),
         false => text.into(),
-    }
-}
-
-fn write_column(text: &mut Vec<u8>, column: &str) {
-    if column.contains([',', '"', '\r', '\n']) {
-        text.push(b'"');
-        text.extend_from_slice(column.replace('"', "\"\"").as_bytes());
-        text.push(b'"');
-    } else {
-        text.extend_from_slice(column.as_bytes());
     }
 }

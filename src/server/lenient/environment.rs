@@ -1,4 +1,4 @@
-//! Environment variables as people write them.
+//! Environment variables in the forms in which people write them.
 
 use kdaemon_events::Environment;
 use serde::Deserialize;
@@ -11,8 +11,8 @@ pub(in crate::server) struct LenientEnvironment(pub(in crate::server) Environmen
 
 impl<'de> Deserialize<'de> for LenientEnvironment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
+        struct EnvironmentVisitor;
+        impl<'de> Visitor<'de> for EnvironmentVisitor {
             type Value = LenientEnvironment;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("environment variables: \"A=1,B=2\", [\"A=1\"] or {\"A\":\"1\"}")
@@ -40,7 +40,7 @@ impl<'de> Deserialize<'de> for LenientEnvironment {
                 Ok(LenientEnvironment(variables))
             }
         }
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(EnvironmentVisitor)
     }
 }
 
@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for Pair {
     }
 }
 
-/// The value of a variable: text, a number, `true` or `false`.
+/// The value of a variable: a string, a number, `true` or `false`.
 struct Scalar(String);
 
 impl<'de> Deserialize<'de> for Scalar {
@@ -62,7 +62,9 @@ impl<'de> Deserialize<'de> for Scalar {
             serde_json::Value::String(text) => Ok(Self(text)),
             serde_json::Value::Number(number) => Ok(Self(number.to_string())),
             serde_json::Value::Bool(flag) => Ok(Self(flag.to_string())),
-            _ => Err(de::Error::custom("the value of a variable is text, a number, true or false")),
+            _ => Err(de::Error::custom(
+                "expected a string, a number, true or false as the value of a variable",
+            )),
         }
     }
 }
@@ -70,12 +72,12 @@ impl<'de> Deserialize<'de> for Scalar {
 fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) => Ok((name.trim().to_owned(), value.to_owned())),
-        None => Err(format!("`{text}` is not a variable; write NAME=value")),
+        None => Err(format!("expected a variable as NAME=value, got `{text}`")),
     }
 }
 
-/// Splits `A=1,B=2` at the commas behind which a name and a `=` follow; all other commas belong to the value
-/// that they stand in. Behind a backslash a comma and a backslash are only themselves.
+/// Splits `A=1,B=2` at every comma that is followed by a name and a `=`; all other commas are part of a value. A backslash
+/// escapes a comma and a backslash.
 fn split_variables(text: &str) -> Vec<String> {
     let mut pairs = Vec::new();
     let mut pair = String::new();
@@ -93,7 +95,7 @@ fn split_variables(text: &str) -> Vec<String> {
     pairs
 }
 
-/// Whether a name and a `=` come next, or nothing at all.
+/// `true` if the text is empty or begins with a name and a `=`.
 fn begins_with_name(text: &str) -> bool {
     let text = text.trim_start();
     let name = text.split(['=', ',', '\\']).next().unwrap_or_default();

@@ -1,27 +1,27 @@
-//! Numbers as people write them: `3`, `"3"`, and those of kDaemon 0.0 that mean something else.
+//! Counts as people write them (`3`, `"3"`), and the field `balance`, a number in kDaemon 0.0.
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use std::fmt;
 
-/// In words, what a count is.
+/// The expected value of a count, as errors name it.
 const COUNT: &str = "a whole number from 0 up";
 
-/// A number of things: `3` or `"3"`.
+/// A count from 0 to 2^32 - 1: `3` or `"3"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) struct LenientCount(pub(in crate::server) u32);
 
 impl<'de> Deserialize<'de> for LenientCount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
+        struct CountVisitor;
+        impl Visitor<'_> for CountVisitor {
             type Value = LenientCount;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(COUNT)
             }
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<LenientCount, E> {
                 let count = u32::try_from(number).map(LenientCount);
-                count.map_err(|_| E::custom(format!("{number} is too many; {} is the most", u32::MAX)))
+                count.map_err(|_| E::custom(format!("{number} exceeds the maximum of {}", u32::MAX)))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<LenientCount, E> {
                 match digits(text) {
@@ -30,27 +30,27 @@ impl<'de> Deserialize<'de> for LenientCount {
                 }
             }
         }
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(CountVisitor)
     }
 }
 
-/// The number that a text of digits alone is.
+/// Parses a text that consists of digits only.
 pub(super) fn digits(text: &str) -> Option<u64> {
     let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_plain)
 }
 
-/// Whether a container may be moved: only `false` (or `"false"`) pins it to its node.
+/// `false` (or `"false"`) if a container is pinned to its node.
 ///
-/// In kDaemon 0.0 it is a number without any meaning for placement, and its clients send one with every
-/// request: any number means that it may be moved.
+/// In kDaemon 0.0 the field is a number without a meaning for placement, which its clients send with every request: any
+/// number is read as `true`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) struct LenientBalance(pub(in crate::server) bool);
 
 impl<'de> Deserialize<'de> for LenientBalance {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
+        struct BalanceVisitor;
+        impl Visitor<'_> for BalanceVisitor {
             type Value = LenientBalance;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("true, false, or a number (which means true)")
@@ -76,6 +76,6 @@ impl<'de> Deserialize<'de> for LenientBalance {
                 }
             }
         }
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(BalanceVisitor)
     }
 }

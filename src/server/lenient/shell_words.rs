@@ -1,54 +1,57 @@
-//! Commands as people write them.
+//! Command lines in the forms in which people write them.
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use std::fmt;
 
-/// A command: a list of words, or one text that is split into words as a shell does.
+/// A command line: a list of words, or one string that is split into words as a shell does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::server) struct ShellWords(pub(in crate::server) Vec<String>);
 
 impl<'de> Deserialize<'de> for ShellWords {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let words = Command::deserialize(deserializer)?;
+        let words = CommandLine::deserialize(deserializer)?;
         Ok(Self(match words {
-            Command::List(words) => words,
-            Command::Line(line) => split_words(&line).map_err(de::Error::custom)?,
+            CommandLine::List(words) => words,
+            CommandLine::Text(line) => split_words(&line).map_err(de::Error::custom)?,
         }))
     }
 }
 
-/// A command as it was written.
-enum Command {
+/// A command line before it is split.
+enum CommandLine {
     List(Vec<String>),
-    Line(String),
+    Text(String),
 }
 
-impl<'de> Deserialize<'de> for Command {
+impl<'de> Deserialize<'de> for CommandLine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Command;
+        struct CommandLineVisitor;
+        impl<'de> Visitor<'de> for CommandLineVisitor {
+            type Value = CommandLine;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a command: a list of words, or one text")
+                f.write_str("a command: a list of words, or one string")
             }
-            fn visit_str<E: de::Error>(self, line: &str) -> Result<Command, E> {
-                Ok(Command::Line(line.to_owned()))
+            fn visit_str<E: de::Error>(self, line: &str) -> Result<CommandLine, E> {
+                Ok(CommandLine::Text(line.to_owned()))
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Command, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<CommandLine, A::Error> {
                 let mut words = Vec::new();
                 while let Some(word) = list.next_element()? {
                     words.push(word);
                 }
-                Ok(Command::List(words))
+                Ok(CommandLine::List(words))
             }
         }
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(CommandLineVisitor)
     }
 }
 
-/// Splits a line into words as a POSIX shell does, without its expansions: blanks separate, `'…'` is taken as
-/// it stands, in `"…"` a backslash quotes `"` and `\`, elsewhere any character.
+/// Splits a line into words as a POSIX shell does, without expansions: white space separates words, `'…'` is literal, a
+/// backslash escapes `"` and `\` inside of `"…"`, and any character elsewhere.
+///
+/// # Errors
+/// When a quote is not closed, or the line ends with a backslash.
 pub(super) fn split_words(line: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -57,21 +60,21 @@ pub(super) fn split_words(line: &str) -> Result<Vec<String>, String> {
         match c {
             c if c.is_whitespace() => words.extend(word.take()),
             '\'' => {
-                let (quoted, after) = rest.as_str().split_once('\'').ok_or("a ' is not closed")?;
+                let (quoted, after) = rest.as_str().split_once('\'').ok_or("unclosed '")?;
                 word.get_or_insert_default().push_str(quoted);
                 rest = after.chars();
             }
             '"' => {
                 let word = word.get_or_insert_default();
                 loop {
-                    match rest.next().ok_or("a \" is not closed")? {
+                    match rest.next().ok_or("unclosed \"")? {
                         '"' => break,
                         '\\' if rest.as_str().starts_with(['"', '\\']) => word.extend(rest.next()),
                         c => word.push(c),
                     }
                 }
             }
-            '\\' => word.get_or_insert_default().push(rest.next().ok_or("a \\ stands at the end")?),
+            '\\' => word.get_or_insert_default().push(rest.next().ok_or("trailing \\")?),
             c => word.get_or_insert_default().push(c),
         }
     }
@@ -79,11 +82,12 @@ pub(super) fn split_words(line: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// One text runs in the shell; Docker's own `["CMD", …]` and `["CMD-SHELL", …]` are understood.
+/// Deserializes the command of a health check: a string runs in the container's shell; the first word of Docker's
+/// `["CMD", …]` and `["CMD-SHELL", …]` is removed.
 pub(super) fn shell_command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    Ok(match Command::deserialize(deserializer)? {
-        Command::Line(line) => vec![line],
-        Command::List(mut words) => {
+    Ok(match CommandLine::deserialize(deserializer)? {
+        CommandLine::Text(line) => vec![line],
+        CommandLine::List(mut words) => {
             if words.len() > 1 && matches!(words[0].as_str(), "CMD" | "CMD-SHELL") {
                 words.remove(0);
             }

@@ -28,7 +28,7 @@ fn variables_are_split_at_commas_before_a_name() {
 }
 
 #[test]
-fn the_text_of_variables_reads_back_as_the_same() {
+fn text_of_variables_reads_back_unchanged() {
     for value in ["", ",", "\\", "a,B=2", "\\,", "a\\", "x\\\\,y=", " , =", "é,ü=1", ",,,"] {
         let environment = Environment::from([
             ("A".to_owned(), value.to_owned()),
@@ -41,7 +41,7 @@ fn the_text_of_variables_reads_back_as_the_same() {
 }
 
 #[test]
-fn variables_are_lists_and_objects_too() {
+fn variables_may_be_lists_and_objects() {
     let LenientEnvironment(list) = from_value(json!(["A=1", "B=x,y=z"])).unwrap();
     assert_eq!(list.into_iter().collect::<Vec<_>>(), pairs(&[("A", "1"), ("B", "x,y=z")]));
     let LenientEnvironment(object) = from_value(json!({"A": 1, "B": true, "C": "x"})).unwrap();
@@ -52,7 +52,7 @@ fn variables_are_lists_and_objects_too() {
 }
 
 #[test]
-fn a_line_is_split_into_words_as_a_shell_does() {
+fn line_is_split_into_words_as_by_a_shell() {
     let words = |line: &str| split_words(line);
     assert_eq!(words("sleep  100").unwrap(), ["sleep", "100"]);
     assert_eq!(words(r#"sh -c 'echo "a b"' """#).unwrap(), ["sh", "-c", r#"echo "a b""#, ""]);
@@ -76,7 +76,7 @@ fn bytes_have_units() {
 }
 
 #[test]
-fn many_are_a_list_or_a_text_with_commas() {
+fn comma_separated_values_may_be_a_list() {
     let ports = |value: Value| {
         from_value::<CommaSeparated<PortSpec>>(value)
             .map(|many| many.0.iter().map(ToString::to_string).collect::<Vec<_>>())

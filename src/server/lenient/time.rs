@@ -1,4 +1,4 @@
-//! Times and durations, and how much of what was written since then.
+//! Times, durations, and the number of lines of a log, in the forms in which people write them.
 
 use super::numbers::digits;
 use crate::config::parse_duration;
@@ -8,18 +8,18 @@ use serde::de::{self, Deserializer, IntoDeserializer, Visitor, value::StringDese
 use std::fmt;
 use std::time::Duration;
 
-/// A time: a moment (RFC 3339), a Unix time in seconds, or how long ago, as in `10m`.
+/// A time: RFC 3339, a Unix time in seconds, or a duration before now (`10m`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum TimeRef {
     At(DateTime<Utc>),
     Ago(TimeDelta),
 }
 
-/// A number from here on is a Unix time (of 2001 or later), as Docker takes it; a smaller one is seconds ago.
+/// Numbers from here on are Unix times (2001 or later), as in Docker's API; smaller ones are seconds before now.
 const FIRST_UNIX_TIME: i64 = 1_000_000_000;
 
 impl TimeRef {
-    /// The moment that it is.
+    /// Resolves the time against the clock.
     pub(in crate::server) fn moment(self, now: DateTime<Utc>) -> DateTime<Utc> {
         match self {
             Self::At(moment) => moment,
@@ -47,32 +47,32 @@ impl<'de> Deserialize<'de> for TimeRef {
         let text = String::deserialize(deserializer)?;
         Self::read(&text).ok_or_else(|| {
             de::Error::custom(format!(
-                "`{text}` is no time; write a moment (2026-01-31T12:00:00Z), a Unix time in seconds, or how long \
-                 ago (10m)"
+                "expected a time (2026-01-31T12:00:00Z, a Unix time in seconds, or a duration before now such as 10m), got \
+                 `{text}`"
             ))
         })
     }
 }
 
-/// The last lines: so many, or `all`.
+/// The number of last lines of a log to read, or `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) enum Tail {
+pub(in crate::server) enum LenientTail {
     All,
     Last(u32),
 }
 
-impl<'de> Deserialize<'de> for Tail {
+impl<'de> Deserialize<'de> for LenientTail {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         match digits(&text) {
             _ if text.eq_ignore_ascii_case("all") => Ok(Self::All),
             Some(lines) => Ok(Self::Last(u32::try_from(lines).unwrap_or(u32::MAX))),
-            None => Err(de::Error::custom(format!("`{text}` is neither a number of lines nor `all`"))),
+            None => Err(de::Error::custom(format!("expected a number of lines or `all`, got `{text}`"))),
         }
     }
 }
 
-/// A stretch of time: `"30s"`, `"500ms"`; a plain number counts in the unit that the field's name says.
+/// A duration: `"30s"`, `"500ms"`; a plain number is in the unit of the field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum LenientDuration {
     Plain(u64),
@@ -97,8 +97,8 @@ impl LenientDuration {
 
 impl<'de> Deserialize<'de> for LenientDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
+        struct DurationVisitor;
+        impl Visitor<'_> for DurationVisitor {
             type Value = LenientDuration;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a duration such as \"30s\"")
@@ -113,11 +113,11 @@ impl<'de> Deserialize<'de> for LenientDuration {
                 }
             }
         }
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(DurationVisitor)
     }
 }
 
-/// A moment (RFC 3339).
+/// An RFC 3339 time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Timestamp(DateTime<Utc>);
 
@@ -128,7 +128,7 @@ impl<'de> Deserialize<'de> for Timestamp {
         DateTime::parse_from_rfc3339(&text.replace(' ', "+")).map(|moment| Self(moment.to_utc())).map_err(
             |_| {
                 de::Error::custom(format!(
-                    "`{text}` is not a moment; write it as in 2026-01-31T12:00:00Z (RFC 3339)"
+                    "expected a time (RFC 3339) such as 2026-01-31T12:00:00Z, got `{text}`"
                 ))
             },
         )
