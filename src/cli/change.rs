@@ -1,4 +1,4 @@
-//! How every command that changes something is sent, and how what became of it is told.
+//! Commands that change something: how they are sent, and how their outcome is reported.
 
 use super::client::{Answer, Request};
 use super::failure::Failure;
@@ -10,30 +10,30 @@ use super::{Context, events};
 use crate::config::parse_duration;
 use std::time::Duration;
 
-/// What every command that changes something takes.
+/// Options of every command that changes something.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct ChangeArgs {
-    /// Shows the events that it would append, and changes nothing.
+    /// Only show the events that the command would append
     #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
-    /// Waits until it is done, has failed (exit code 3), or the time is over (exit code 1); 1m without a time.
+    /// Block until the command took effect; fails if it cannot (exit code 3) or times out (exit code 1) [default without TIME: 1m]
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "1m",
           value_parser = wait_time)]
     wait: Option<Duration>,
 }
 
-/// Reads how long to wait.
+/// Parses the duration of `--wait`.
 pub(super) fn wait_time(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
 impl ChangeArgs {
-    /// Nothing but waiting.
+    /// Options that only wait.
     pub(super) fn waiting(wait: Duration) -> Self {
         Self { dry_run: false, wait: Some(wait) }
     }
 
-    /// How long to wait, if at all.
+    /// How long to wait; `None`: not at all.
     pub(super) fn wait(&self) -> Option<Duration> {
         self.wait
     }
@@ -43,23 +43,23 @@ impl ChangeArgs {
     }
 }
 
-/// What a command is about, in words and for whoever waits.
+/// The subject of a command, for messages and progress.
 #[derive(Debug, Clone)]
 pub(super) struct About {
-    /// What sort of thing it is: `node`.
+    /// Kind of the subject: `node`.
     pub(super) thing: &'static str,
-    /// Its name, as far as it is known before the daemon answers.
+    /// Name of the subject, or what stands for it until the daemon responds.
     pub(super) name: String,
-    /// What happened when it is done: `cordoned`.
+    /// State after the command took effect: `drained`, `is UP`.
     pub(super) done: &'static str,
-    /// What goes on when it is not done yet: `being emptied`.
+    /// Activity until then: `draining`.
     pub(super) going: &'static str,
-    /// Where to look how far it is.
+    /// Resource whose progress is shown.
     pub(super) watching: Watching,
 }
 
 impl About {
-    /// How it is called in messages: a name that the daemon gave goes before what was asked for.
+    /// The subject in messages. The name in the response takes precedence over the requested one.
     pub(super) fn title(&self, row: Option<&Json>) -> String {
         let name = row.and_then(|row| row.text("name")).unwrap_or(&self.name);
         format!("{} `{}`", self.thing, plain(name))
@@ -67,9 +67,7 @@ impl About {
 }
 
 impl Context {
-    /// Sends a command, waits for it if that was asked for, and tells what became of it.
-    ///
-    /// The answer, unless it was a dry run.
+    /// Sends a command, waits for it if requested, and reports the outcome. Returns `None` after a dry run.
     pub(super) async fn change(
         &self,
         request: Request,
@@ -96,17 +94,21 @@ impl Context {
                 self.show(&answer.json)?;
                 let seconds = wait.as_secs();
                 return Err(Failure::Other(format!(
-                    "{name} is still {going} after {seconds}s; that goes on"
+                    "timed out after {seconds}s: still {going} {name}; the daemon continues"
                 )));
             }
-            (202, None) => say(format_args!("{name} is {going}{seq}; --wait waits for it")),
+            (202, None) => {
+                let goal = done.trim_start_matches("is ");
+                let seq = answer.seq.map(|seq| format!("event {seq}; ")).unwrap_or_default();
+                say(format_args!("{going} {name} ({seq}use --wait to block until it is {goal})"));
+            }
             _ => say(format_args!("{name} {done}{seq}")),
         }
         self.show(&answer.json)?;
         Ok(Some(answer))
     }
 
-    /// Prints the row of an answer, where a form was asked for: else the message says it all.
+    /// Prints the row of a response if a format was requested; the message suffices otherwise.
     fn show(&self, row: &Json) -> Result<(), Failure> {
         match self.output {
             None => Ok(()),
@@ -125,17 +127,17 @@ impl Context {
             format => {
                 let events = answer.list("events");
                 if events.is_empty() {
-                    say("nothing would change");
+                    say("dry run: no changes");
                     return Ok(());
                 }
-                say("nothing was changed; these events would be appended:");
+                say("dry run: these events would be appended");
                 print(&events::table(self, events, format == Format::Wide).await?)
             }
         }
     }
 }
 
-/// Goes on with the others when one fails; the first failure is the command's.
+/// Runs `one` for each name and continues after failures. The exit code is that of the first failure.
 pub(super) async fn each(
     names: &[String],
     mut one: impl AsyncFnMut(&str) -> Result<(), Failure>,

@@ -1,4 +1,4 @@
-//! `kdaemon containers`.
+//! `kdaemon containers`: the containers of the cluster.
 
 use super::applications::merged_env;
 use super::change::{About, ChangeArgs, each};
@@ -20,24 +20,24 @@ use http::Method;
 use kdaemon_api::ContainerStats;
 use serde_json::{Map, Value, json};
 
-/// What can be done with containers.
+/// Subcommands of `kdaemon containers`.
 #[derive(Debug, Subcommand)]
 pub(super) enum ContainersCommand {
-    /// Lists the containers
+    /// List containers
     #[command(visible_aliases = ["list", "ps"], after_help = "\
 Examples:
   kdaemon containers ls
   kdaemon containers ls -f status=FAILED -f status=LOST -o wide
   kdaemon containers ls -f application_id=web -o name | xargs -d '\\n' kdaemon containers stop")]
     Ls(ListArgs),
-    /// Shows containers, field by field
+    /// Show all fields of containers
     #[command(visible_alias = "show", after_help = "Example:\n  kdaemon containers get web-1")]
     Get {
         /// Names or ids
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Makes a container of an application
+    /// Create a container of an application
     #[command(
         visible_alias = "create",
         after_help = "\
@@ -46,17 +46,17 @@ Examples:
   kdaemon containers add special --app web --env LEVEL=debug --pin"
     )]
     Add {
-        /// Its name; made from its application's when there is none
+        /// Name of the container [default: derived from the application]
         name: Option<String>,
         #[command(flatten)]
         fields: ContainerFields,
-        /// Launches it at once
+        /// Launch the container at once
         #[arg(long)]
         launch: bool,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Edits a container: what is not named stays as it is
+    /// Edit a container; fields that are not given stay as they are
     #[command(
         visible_alias = "update",
         after_help = "\
@@ -67,36 +67,36 @@ Examples:
     Edit {
         /// Name or id
         container: String,
-        /// Its new name
+        /// New name
         #[arg(long = "name", value_name = "NAME")]
         new_name: Option<String>,
         #[command(flatten)]
         fields: ContainerFields,
-        /// Takes an environment variable away
+        /// Remove an environment variable
         #[arg(long = "env-rm", value_name = "NAME")]
         remove_env: Vec<String>,
-        /// Sets a field back: env_variables, application_id or user_id
+        /// Reset a field: env_variables, application_id or user_id
         #[arg(long = "clear", value_name = "FIELD", value_delimiter = ',')]
         clear: Vec<String>,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Removes containers from their nodes and deletes them
+    /// Remove containers from their nodes and delete them
     #[command(visible_alias = "delete", after_help = "Example:\n  kdaemon containers rm web-1 web-2 --wait")]
     Rm(Named),
-    /// Places and launches containers
+    /// Place and launch containers
     #[command(
         visible_alias = "start",
         after_help = "\
 Examples:
   kdaemon containers launch web-1 --wait
-  kdaemon containers launch web-1 --dry-run     where it would go, and why"
+  kdaemon containers launch web-1 --dry-run     # shows where it would run"
     )]
     Launch(Named),
-    /// Stops containers
+    /// Stop containers
     #[command(after_help = "Example:\n  kdaemon containers stop web-1 --wait=30s")]
     Stop(Named),
-    /// Shows what a container wrote
+    /// Show the output of a container
     #[command(after_help = "\
 Examples:
   kdaemon containers logs web-1
@@ -105,24 +105,24 @@ Examples:
     Logs {
         /// Name or id
         name: String,
-        /// Goes on with what it writes next, until ctrl-c
+        /// Continue with new output, until Ctrl-C
         #[arg(short, long)]
         follow: bool,
-        /// Only the last so many lines; `all` is every one
+        /// Number of last lines to show, or `all`
         #[arg(short = 'n', long, value_name = "N")]
         tail: Option<String>,
-        /// Only what was written from this time on
+        /// Only output from this time on
         #[arg(long, value_name = "TIME", value_parser = parse_moment)]
         since: Option<DateTime<Utc>>,
     },
-    /// Shows what containers take of their nodes, now
+    /// Show the present resource usage of containers
     #[command(after_help = "Example:\n  kdaemon containers stats web-1 web-2")]
     Stats {
         /// Names or ids
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Tells why a container is as it is
+    /// Explain the state of a container
     #[command(after_help = "\
 Examples:
   kdaemon containers why web-1
@@ -131,12 +131,12 @@ Examples:
         /// Name or id
         name: String,
     },
-    /// Tells what happened to a container, and what each event changed
+    /// Show the events of a container, and what each of them changed
     #[command(after_help = "Example:\n  kdaemon containers history web-1")]
     History(HistoryArgs),
 }
 
-/// Some containers, and how to change them.
+/// Containers to change, and how.
 #[derive(Debug, clap::Args)]
 pub(super) struct Named {
     /// Names or ids
@@ -146,18 +146,18 @@ pub(super) struct Named {
     change: ChangeArgs,
 }
 
-/// The fields of a container.
+/// Options for the fields of a container.
 #[derive(Debug, clap::Args)]
 pub(super) struct ContainerFields {
-    /// The application that it is made from
+    /// Application of the container
     #[arg(short, long = "app", value_name = "APPLICATION")]
     application: Option<String>,
     #[command(flatten)]
     env: EnvArgs,
-    /// Keeps it where it is: it is not moved for the sake of balance
+    /// Exclude the container from rebalancing
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pin: Option<bool>,
-    /// Whom it belongs to
+    /// Owner
     #[arg(long, value_name = "USER")]
     user_id: Option<String>,
 }
@@ -182,7 +182,7 @@ pub(super) fn about(name: &str, done: &'static str, going: &'static str) -> Abou
     }
 }
 
-/// Does it.
+/// Runs a subcommand.
 pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), Failure> {
     let kind = Kind::Containers;
     match command {
@@ -200,10 +200,10 @@ pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), 
             let shown = name.or(fields.application).unwrap_or_default();
             let quiet =
                 Context { output: cx.output.filter(|_| !launch || change.is_dry_run()), ..cx.clone() };
-            let made = quiet.change(request, &change, &about(&shown, "is made", "being made")).await?;
+            let made = quiet.change(request, &change, &about(&shown, "created", "creating")).await?;
             match made.as_ref().and_then(|made| made.json.text("name")) {
                 Some(name) if launch => {
-                    post(cx, name, "launch", &change, &about(name, "is UP", "being launched")).await
+                    post(cx, name, "launch", &change, &about(name, "is UP", "launching")).await
                 }
                 _ => Ok(()),
             }
@@ -220,25 +220,25 @@ pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), 
             }
             clear(&mut body, &cleared)?;
             nonempty(&body)?;
-            let about = about(&container, "is edited", "being edited");
+            let about = about(&container, "edited", "editing");
             cx.change(request.body(Value::Object(body)), &change, &about).await.map(drop)
         }
         ContainersCommand::Rm(named) => {
             each(&named.names, async |name| {
                 let request = Request::new(Method::DELETE, &["containers", "delete", name])?;
-                cx.change(request, &named.change, &about(name, "is deleted", "being deleted")).await.map(drop)
+                cx.change(request, &named.change, &about(name, "deleted", "deleting")).await.map(drop)
             })
             .await
         }
         ContainersCommand::Launch(named) => {
             each(&named.names, async |name| {
-                post(cx, name, "launch", &named.change, &about(name, "is UP", "being launched")).await
+                post(cx, name, "launch", &named.change, &about(name, "is UP", "launching")).await
             })
             .await
         }
         ContainersCommand::Stop(named) => {
             each(&named.names, async |name| {
-                post(cx, name, "stop", &named.change, &about(name, "is stopped", "being stopped")).await
+                post(cx, name, "stop", &named.change, &about(name, "stopped", "stopping")).await
             })
             .await
         }
@@ -248,7 +248,7 @@ pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), 
                 .maybe("tail", tail)
                 .maybe("since", since.map(rfc3339));
             let mut output = cx.client.open(request, None).await?;
-            // A container may be silent for as long as it likes.
+            // No timeout: a container may write nothing for any length of time.
             while let Some(piece) = cx.client.piece(&mut output, None).await? {
                 print_bytes(&piece)?;
             }
@@ -295,7 +295,9 @@ async fn stats(cx: &Context, names: &[String]) -> Result<(), Failure> {
         Format::Json => print(&super::output::json(&all)?)?,
         Format::Yaml => print(&super::output::yaml(&all)?)?,
         Format::Name => {
-            return Err(Failure::Usage("-o name says nothing of what containers take".to_owned()));
+            return Err(Failure::Usage(
+                "-o name does not apply to stats; use json, yaml or table".to_owned(),
+            ));
         }
         _ if table.is_empty() => {}
         _ => print(&table.text())?,

@@ -1,4 +1,4 @@
-//! The log: the latest events, and the next ones as they happen.
+//! `kdaemon events`: the latest events of the log, and new ones as they happen.
 
 use super::client::Request;
 use super::failure::Failure;
@@ -12,39 +12,39 @@ use super::{Context, when};
 use chrono::{DateTime, Utc};
 use kdaemon_events::Kind;
 
-/// Which events.
+/// Options that select events.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct EventsArgs {
-    /// Goes on with what happens next, until ctrl-c
+    /// Continue with new events as they happen, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
-    /// The last so many events; `all` shows every one [default: 100, or 10 with -f]
+    /// Number of latest events to show, or `all` [default: 100, or 10 with -f]
     #[arg(short = 'n', long, value_name = "N", value_parser = tail)]
     tail: Option<Tail>,
-    /// Only these kinds, as in ContainerMigrationCommanded; several with commas or given several times
+    /// Only events of this kind, such as ContainerMigrationCommanded; may be repeated or comma-separated
     #[arg(short, long = "kind", value_name = "KIND", value_delimiter = ',')]
     kinds: Vec<String>,
-    /// Only those about this node, application or container (a name, or an id, also of what is gone)
-    #[arg(short, long, value_name = "THING")]
+    /// Only events of this node, application or container (name or id; deleted ones too)
+    #[arg(short, long, value_name = "NAME")]
     subject: Option<String>,
-    /// Only those of this actor: a token's name, `anonymous`, or a reactor such as `rebalancer`
+    /// Only events by this actor: the name of a token, `anonymous`, or a reactor such as `rebalancer`
     #[arg(short, long, value_name = "NAME", conflicts_with = "follow")]
     actor: Option<String>,
-    /// Only those from this time on
+    /// Only events at or after this time
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     since: Option<DateTime<Utc>>,
-    /// Only those before this time
+    /// Only events before this time
     #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "follow")]
     until: Option<DateTime<Utc>>,
-    /// Only those behind this event
+    /// Only events after this one
     #[arg(long, value_name = "SEQ", conflicts_with = "since")]
     after: Option<u64>,
-    /// Also the raw observations, of which every probe makes one
+    /// Include raw observations, such as the results of single probes
     #[arg(long)]
     observations: bool,
 }
 
-/// How many of the last events.
+/// Number of latest events.
 #[derive(Debug, Clone, Copy)]
 enum Tail {
     All,
@@ -55,22 +55,22 @@ fn tail(text: &str) -> Result<Tail, String> {
     match text {
         "all" => Ok(Tail::All),
         number => {
-            number.parse().map(Tail::Last).map_err(|_| format!("`{text}` is neither a number nor `all`"))
+            number.parse().map(Tail::Last).map_err(|_| format!("expected a number or `all`, got `{text}`"))
         }
     }
 }
 
-/// All kinds but the raw observations, as the API takes them.
+/// All kinds but raw observations, comma-separated as the API accepts them.
 pub(super) fn facts() -> String {
     let facts = Kind::ALL.iter().filter(|kind| !kind.is_observation());
     facts.map(|kind| kind.as_str()).collect::<Vec<_>>().join(",")
 }
 
-/// How many events are asked for at a time.
+/// Number of events per request.
 const PAGE: usize = 10_000;
 
 impl EventsArgs {
-    /// The kinds to ask for; none means all of them.
+    /// The kinds to request; `None`: all.
     fn wanted_kinds(&self) -> Option<String> {
         if !self.kinds.is_empty() {
             return Some(self.kinds.join(","));
@@ -93,7 +93,7 @@ impl EventsArgs {
     }
 }
 
-/// Shows events.
+/// Shows the selected events.
 pub(super) async fn run(cx: &Context, args: &EventsArgs) -> Result<(), Failure> {
     let is_bounded = args.since.is_some() || args.after.is_some();
     let tail = args.tail.unwrap_or(match (is_bounded, args.follow) {
@@ -123,7 +123,7 @@ pub(super) async fn run(cx: &Context, args: &EventsArgs) -> Result<(), Failure> 
     }
 }
 
-/// Shows every event that is wanted, page by page; the head of the log behind them.
+/// Shows all selected events page by page, and returns the head of the log.
 async fn all(args: &EventsArgs, shown: &mut Shown<'_>) -> Result<u64, Failure> {
     let mut after = args.after.unwrap_or(0);
     loop {
@@ -136,8 +136,8 @@ async fn all(args: &EventsArgs, shown: &mut Shown<'_>) -> Result<u64, Failure> {
     }
 }
 
-/// The last events that are wanted, and the head of the log. Pages go forwards only: longer and longer ends of the log are
-/// read until one has enough.
+/// The last `count` selected events, and the head of the log. The API pages forwards only, so longer and longer tails of
+/// the log are read until one has enough.
 async fn last(cx: &Context, args: &EventsArgs, count: usize) -> Result<(Vec<Json>, u64), Failure> {
     let first = args.after.unwrap_or(0);
     let head =
@@ -167,7 +167,7 @@ async fn last(cx: &Context, args: &EventsArgs, count: usize) -> Result<(Vec<Json
     }
 }
 
-/// Events on their way to stdout.
+/// A printer of events, which prints the table's header once.
 struct Shown<'a> {
     cx: &'a Context,
     names: Names,
@@ -175,7 +175,7 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// Shows some. What follows is shown line by line, with the time of day.
+    /// Prints events; followed ones one by one, with the time of day.
     async fn events(&mut self, events: &[Json], follow: bool) -> Result<(), Failure> {
         if events.is_empty() {
             return Ok(());
@@ -211,7 +211,7 @@ impl Shown<'_> {
             Format::Table | Format::Wide => {
                 let table = rows(self.cx, events, &mut self.names, format == Format::Wide).await;
                 let whole = table.text();
-                // The head stands over the first page alone.
+                // Only the first page has a header.
                 text.push_str(if self.begun {
                     whole.split_once('\n').map_or("", |(_, rest)| rest)
                 } else {
@@ -225,13 +225,13 @@ impl Shown<'_> {
 
     fn end(&self) -> Result<(), Failure> {
         if !self.begun {
-            say("there are no such events");
+            say("no events match");
         }
         Ok(())
     }
 }
 
-/// An event in one line, as it is followed.
+/// A followed event in one line.
 pub(super) fn line(event: &Json, names: &Names) -> String {
     let time = event.text("at").and_then(read).map(time_of_day).unwrap_or_default();
     let kind = plain(event.text("kind").unwrap_or_default());
@@ -276,18 +276,18 @@ async fn rows(cx: &Context, events: &[Json], names: &mut Names, wide: bool) -> T
     table
 }
 
-/// Who did it.
+/// The name of an actor.
 pub(super) fn actor(actor: &Json) -> String {
     plain(actor.text("name").or(actor.text("type")).unwrap_or_default())
 }
 
-/// What an event is about, by name.
+/// The name of an event's subject.
 fn subject(event: &Json, names: &Names) -> String {
     let Some(data) = event.get("data") else { return String::new() };
     ids(data).first().map(|id| names.known(id)).unwrap_or_default()
 }
 
-/// What an event says besides, in a few words.
+/// The other fields of an event that matter at first sight.
 fn detail(event: &Json, names: &Names) -> String {
     let Some(data) = event.get("data") else { return String::new() };
     let node = data.text("node_id").map(|id| names.known(id));
@@ -318,7 +318,7 @@ fn detail(event: &Json, names: &Names) -> String {
     parts.join("; ")
 }
 
-/// One event, whole.
+/// Shows one event with all its fields.
 pub(super) async fn one(cx: &Context, seq: u64) -> Result<(), Failure> {
     let event = cx.client.ask(Request::get(&["events", &seq.to_string()])?).await?.json;
     match cx.output.unwrap_or(Format::Yaml) {

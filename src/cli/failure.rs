@@ -1,30 +1,30 @@
-//! Why a command failed: the message that people read, and the exit code that scripts read.
+//! Errors of the command line: the message is for people, the exit code for scripts.
 
 use super::table::Table;
 use kdaemon_api::ProblemDetails;
 
-/// Why a command failed. Each sort has an exit code of its own.
+/// Why a command failed. The variant decides the exit code.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// The command line is wrong.
+    /// The command line is invalid.
     #[error("{0}")]
     Usage(String),
-    /// The daemon refused it.
+    /// The daemon refused the command.
     #[error("{0}")]
     Refused(Box<Refusal>),
-    /// What was asked for, or a file, cannot be so.
+    /// A value or a file is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// There is no such thing.
+    /// No node, application, container, event or log has this name.
     #[error("{0}")]
     NotFound(String),
     /// The daemon, its log or a node does not answer, or is busy.
     #[error("{0}")]
     Unreachable(String),
-    /// Whoever read our output is gone: nothing is wrong.
+    /// The reader of stdout closed it, such as `head`: not an error.
     #[error("the output was closed")]
     Closed,
-    /// It was said already; only the exit code is still to be given.
+    /// Already reported; only the exit code remains.
     #[error("")]
     Said(u8),
     /// Anything else.
@@ -33,7 +33,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// The exit code.
+    /// The exit code of the process.
     pub(super) fn code(&self) -> u8 {
         match self {
             Self::Closed => 0,
@@ -46,7 +46,7 @@ impl Failure {
         }
     }
 
-    /// Whether there is still something to say about it.
+    /// Whether no message remains to be printed.
     pub(super) fn is_silent(&self) -> bool {
         matches!(self, Self::Closed | Self::Said(_))
     }
@@ -61,20 +61,22 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// A problem as people read it.
+/// A refusal of the daemon; `Display` renders the rejections per node as a table.
 #[derive(Debug)]
 pub(super) struct Refusal(ProblemDetails);
 
-/// The failure that a response with this status and body is.
+/// The failure for a response with this status and body.
 pub(super) fn of_response(status: u16, body: &[u8]) -> Failure {
     let Ok(problem) = serde_json::from_slice::<ProblemDetails>(body) else {
         let text = String::from_utf8_lossy(body);
         let start: String = text.chars().take(200).collect();
-        return Failure::Other(format!("unexpected answer with status {status}; is it a kDaemon?: {start}"));
+        return Failure::Other(format!(
+            "unexpected response with status {status} (is this a kDaemon?): {start}"
+        ));
     };
     match (status, problem.kind.as_str()) {
         (404, "/problems/no-such-route") => Failure::Other(format!(
-            "{}; is the daemon older than this program, or its api_version different? (set --server URL/VERSION)",
+            "{}; the daemon may be older than this program, or have another api_version (set --server URL/VERSION)",
             problem.detail
         )),
         (404, _) => Failure::NotFound(problem.detail),
@@ -87,7 +89,7 @@ pub(super) fn of_response(status: u16, body: &[u8]) -> Failure {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self(ProblemDetails { detail, field, reasons, .. }) = self;
-        // With reasons the table says what the sentence would repeat.
+        // The table repeats what the sentence lists after its colon.
         let is_repeated = |rest: &str| reasons.iter().all(|reason| rest.contains(&reason.node));
         let detail = match detail.split_once(": ") {
             Some((head, rest)) if !reasons.is_empty() && is_repeated(rest) => head,
@@ -98,7 +100,7 @@ impl std::fmt::Display for Refusal {
             write!(f, " (field {field})")?;
         }
         if !reasons.is_empty() {
-            let mut table = Table::new(&["NODE", "WHY NOT"]);
+            let mut table = Table::new(&["NODE", "REASON"]);
             for reason in reasons {
                 table.row([reason.node.clone(), reason.reason.clone()]);
             }
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn every_status_has_its_exit_code() {
+    fn each_status_maps_to_its_exit_code() {
         let code = |status, kind: &str| of_response(status, problem(kind, "x", &[]).as_bytes()).code();
         for (status, kind, expected) in [
             (400, "malformed", 3),
@@ -153,10 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn the_reasons_per_node_are_a_table_and_not_said_twice() {
+    fn rejections_are_printed_once_as_a_table() {
         let reasons = [("a", "is cordoned"), ("bb", "is DOWN")];
         let body = problem("conflict", "no node fits: a is cordoned; bb is DOWN", &reasons);
         let text = of_response(409, body.as_bytes()).to_string();
-        assert_eq!(text, "no node fits\nNODE  WHY NOT\na     is cordoned\nbb    is DOWN");
+        assert_eq!(text, "no node fits\nNODE  REASON\na     is cordoned\nbb    is DOWN");
     }
 }

@@ -1,4 +1,4 @@
-//! Reading nodes, applications and containers: all of them, and one.
+//! `ls` and `get` of nodes, applications and containers.
 
 use super::Context;
 use super::client::Request;
@@ -13,7 +13,7 @@ use kdaemon_events::MilliCpus;
 use std::fmt::Display;
 use uuid::Uuid;
 
-/// Nodes, applications or containers.
+/// A kind of resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Nodes,
@@ -22,7 +22,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// As in the API's paths.
+    /// The segment in the paths of the API.
     pub(super) fn path(self) -> &'static str {
         match self {
             Self::Nodes => "nodes",
@@ -31,7 +31,7 @@ impl Kind {
         }
     }
 
-    /// One of them, in words.
+    /// The singular, for messages.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Nodes => "node",
@@ -41,22 +41,22 @@ impl Kind {
     }
 }
 
-/// Which ones to list.
+/// Options that select rows.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct ListArgs {
-    /// Only those whose field has this value, as in state=UP; given twice, one of the values
+    /// Only rows whose field has this value, such as state=UP; repeat it to allow several values
     #[arg(short, long = "filter", value_name = "FIELD=VALUE", value_parser = pair)]
     filters: Vec<(String, String)>,
-    /// Only those with this label, as in zone=a or gpu
+    /// Only rows with this label, such as zone=a or gpu
     #[arg(short, long = "label", value_name = "LABEL[=VALUE]")]
     labels: Vec<String>,
 }
 
-/// Reads `NAME=VALUE`.
+/// Parses `NAME=VALUE`.
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
-        _ => Err(format!("`{text}` is not NAME=VALUE")),
+        _ => Err(format!("expected NAME=VALUE, got `{text}`")),
     }
 }
 
@@ -73,7 +73,7 @@ impl ListArgs {
     }
 }
 
-/// Lists them.
+/// Lists the selected rows.
 pub(super) async fn list(cx: &Context, kind: Kind, args: &ListArgs) -> Result<(), Failure> {
     let request = args.request(kind)?;
     let format = cx.output.unwrap_or(Format::Table);
@@ -128,7 +128,7 @@ pub(super) async fn list(cx: &Context, kind: Kind, args: &ListArgs) -> Result<()
             let (table, seq) = table(cx, kind, request, format == Format::Wide).await?;
             tell(cx, seq);
             if table.is_empty() {
-                say(format_args!("there are no {}", kind.path()));
+                say(format_args!("no {} found", kind.path()));
             } else {
                 print(&table.text())?;
             }
@@ -137,7 +137,7 @@ pub(super) async fn list(cx: &Context, kind: Kind, args: &ListArgs) -> Result<()
     Ok(())
 }
 
-/// Text is written in large pieces.
+/// Writes the text to stdout once a large piece has accumulated.
 fn flush(text: &mut Vec<u8>) -> Result<(), Failure> {
     if text.len() >= 64 * 1024 {
         print_bytes(text)?;
@@ -146,7 +146,7 @@ fn flush(text: &mut Vec<u8>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says which time is shown, when it is not now.
+/// Reports which point in history is shown, unless it is now.
 pub(super) fn tell(cx: &Context, seq: Option<u64>) {
     if let Some(point) = cx.client.point() {
         let seq = seq.map(|seq| format!(" (event {seq})")).unwrap_or_default();
@@ -156,7 +156,7 @@ pub(super) fn tell(cx: &Context, seq: Option<u64>) {
     }
 }
 
-/// The rows as a table, sorted by name; and the seq of the state that it shows.
+/// The rows as a table sorted by name, and the seq of the state that it shows.
 pub(super) async fn table(
     cx: &Context,
     kind: Kind,
@@ -234,7 +234,7 @@ pub(super) async fn table(
     Ok((table, seq))
 }
 
-/// A value that may be absent as a cell.
+/// The cell of a value that may be absent.
 fn cell(value: Option<&str>) -> String {
     value.map(plain).unwrap_or_default()
 }
@@ -247,7 +247,7 @@ fn cpus(cpus: MilliCpus) -> String {
     serde_json::json!(cpus).to_string().trim_end_matches(".0").to_owned()
 }
 
-/// The cells of a node, those of a wide table last.
+/// The cells of a node; a wide table has all of them.
 fn node_cells(row: &NodeRow) -> Vec<String> {
     let engine = row.engine.as_ref();
     let labels = row.labels.iter().map(|(label, value)| format!("{label}={}", shown(value)));
@@ -270,12 +270,12 @@ fn node_cells(row: &NodeRow) -> Vec<String> {
     ]
 }
 
-/// A label's value; an empty one is shown as such.
+/// A label's value; an empty one as `""`.
 fn shown(value: &str) -> String {
     if value.is_empty() { "\"\"".to_owned() } else { plain(value) }
 }
 
-/// The cells of an application, those of a wide table last.
+/// The cells of an application; a wide table has all of them.
 fn application_cells(row: &ApplicationRow) -> Vec<String> {
     let limits = [
         row.resources.cpus.map(|limit| format!("{} cpus", serde_json::json!(limit))),
@@ -297,7 +297,7 @@ fn application_cells(row: &ApplicationRow) -> Vec<String> {
     ]
 }
 
-/// The cells of a container, those of a wide table last.
+/// The cells of a container; a wide table has all of them.
 fn container_cells(row: &ContainerRow, names: &Names) -> Vec<String> {
     let name = |id: Option<Uuid>| id.map(|id| names.known(&id.to_string())).unwrap_or_default();
     let ports = row.ports.iter().map(|port| published(port.host, port.container, &port.protocol));
@@ -317,7 +317,7 @@ fn container_cells(row: &ContainerRow, names: &Names) -> Vec<String> {
     ]
 }
 
-/// Published ports, as Docker writes them.
+/// Published ports, in the form `HOST:CONTAINER`, followed by `/PROTOCOL` unless it is TCP.
 pub(super) fn ports(ports: &[Json]) -> String {
     ports.iter().map(port).collect::<Vec<_>>().join(", ")
 }
@@ -335,7 +335,7 @@ fn published(host: impl Display, container: impl Display, protocol: &str) -> Str
     format!("{host}:{container}{protocol}")
 }
 
-/// Shows some of them, one after another.
+/// Shows the named rows one after another.
 pub(super) async fn get(cx: &Context, kind: Kind, names: &[String]) -> Result<(), Failure> {
     super::change::each(names, async |name| {
         let answer = cx.client.read(Request::get(&[kind.path(), name])?).await?;
@@ -355,7 +355,7 @@ pub(super) async fn get(cx: &Context, kind: Kind, names: &[String]) -> Result<()
         thing(row, format, |_| {
             let mut text = text(row, &|id| known.lookup(id));
             for (label, value) in [
-                ("made", row.text("id").and_then(|id| id.parse().ok()).and_then(made_at).map(ago)),
+                ("created", row.text("id").and_then(|id| id.parse().ok()).and_then(made_at).map(ago)),
                 ("changed", changed),
             ] {
                 if let Some(value) = value {
@@ -368,16 +368,16 @@ pub(super) async fn get(cx: &Context, kind: Kind, names: &[String]) -> Result<()
     .await
 }
 
-/// When a thing changed last, by whom, and how.
+/// When a row changed last, by which event and by whom.
 async fn last_change(cx: &Context, row: &Json) -> Option<String> {
     let seq = row.whole("seq")?.to_string();
-    // It may be pruned: then the seq alone is known, and it is among the fields.
+    // A pruned event has only its seq, which is a field of the row anyway.
     let event: EventRow = cx.client.typed(Request::get(&["events", &seq]).ok()?).await.ok()?;
     let (at, actor) = (ago(event.at), plain(event.actor.name()));
     Some(format!("{at}, {} by {actor} (event {seq})", plain(&event.kind)))
 }
 
-/// A row, field by field; `name` gives ids of other things their names.
+/// A row with one line per field. `name` looks up the names of nodes and applications by id.
 pub(super) fn text(row: &Json, name: &dyn Fn(&str) -> Option<String>) -> String {
     let Json::Object(fields) = row else { return format!("{}\n", row.plain()) };
     let mut text = String::new();
@@ -400,7 +400,7 @@ fn line(label: &str, value: &str) -> String {
     format!("{:<18}{value}\n", format!("{label}:"))
 }
 
-/// One thing or several as JSON or YAML, or whatever `table` makes of it.
+/// Prints a document as JSON or YAML, or rendered for people by `table` (`true`: with more columns).
 pub(super) fn document(
     cx: &Context,
     value: &Json,
@@ -409,7 +409,9 @@ pub(super) fn document(
     match cx.output.unwrap_or(Format::Table) {
         Format::Json => print(&json(value)?),
         Format::Yaml => print(&yaml(value)?),
-        Format::Name => Err(Failure::Usage("-o name is for lists of things".to_owned())),
+        Format::Name => {
+            Err(Failure::Usage("-o name applies to lists only; use json, yaml or table".to_owned()))
+        }
         format => print(&table(format == Format::Wide)),
     }
 }

@@ -1,4 +1,4 @@
-//! What happened to one thing, and what differs between two points of the history.
+//! `history` of one resource, and `kdaemon diff` between two points in history.
 
 use super::Context;
 use super::client::Request;
@@ -13,23 +13,23 @@ use kdaemon_api::{DiffReport, Moment};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// Which history.
+/// Options that select a history.
 #[derive(Debug, clap::Args)]
 pub(super) struct HistoryArgs {
-    /// Name (also one that it had) or id
+    /// Name, present or former, or id
     name: String,
-    /// Only events behind this one
+    /// Only events after this one
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
-    /// At most so many events: 1 to 10,000
+    /// Maximum number of events, from 1 to 10,000
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// Also the raw observations that changed nothing
+    /// Include raw observations that changed nothing
     #[arg(long)]
     observations: bool,
 }
 
-/// Shows the history of one thing.
+/// Shows the history of one resource.
 pub(super) async fn run(cx: &Context, kind: Kind, args: &HistoryArgs) -> Result<(), Failure> {
     let request = Request::get(&["history", kind.path(), &args.name])?
         .maybe("after", args.after.map(|after| after.to_string()))
@@ -72,12 +72,12 @@ pub(super) async fn run(cx: &Context, kind: Kind, args: &HistoryArgs) -> Result<
         table.text()
     })?;
     if let Some(next) = history.whole("next") {
-        say(format_args!("there is more: --after {next}"));
+        say(format_args!("more events follow; continue with --after {next}"));
     }
     Ok(())
 }
 
-/// Whether a change is worth a look at first sight: at its birth a thing has many fields that are empty or as always.
+/// Whether a change belongs in the short table: creation sets many fields to empty values.
 fn tells(field: &str, change: &Json) -> bool {
     let is_detail = matches!(field, "id" | "generation" | "container_id" | "user_id");
     let is_empty = |side| change.get(side).is_none_or(Json::is_empty);
@@ -85,12 +85,12 @@ fn tells(field: &str, change: &Json) -> bool {
     !is_detail && !is_nothing
 }
 
-/// Whether a field names another thing by its id. (A `container_id` in a row is the engine's.)
+/// Whether a field has the id of another resource. (The `container_id` of a row is the engine's.)
 fn is_reference(field: &str) -> bool {
     matches!(field, "node_id" | "application_id")
 }
 
-/// A change of a field, in words.
+/// The change of a field, for people.
 fn changed(field: &str, change: &Json, names: &Names) -> String {
     let side = |side| match change.get(side) {
         Some(Json::Text(id)) if is_reference(field) => names.known(id),
@@ -105,7 +105,7 @@ fn changed(field: &str, change: &Json, names: &Names) -> String {
     }
 }
 
-/// Two points of the history.
+/// Two points in history.
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::with_times!("\
 Examples:
@@ -113,15 +113,15 @@ Examples:
   kdaemon diff \"yesterday 14:00\" \"yesterday 15:00\"
   kdaemon diff 812 820 -o json"))]
 pub(super) struct DiffArgs {
-    /// The earlier point
+    /// Earlier point
     #[arg(value_parser = Point::parse)]
     from: Point,
-    /// The later point; now without it
+    /// Later point [default: now]
     #[arg(value_parser = Point::parse)]
     to: Option<Point>,
 }
 
-/// Shows what was added, removed and changed between two points.
+/// Shows what was added, removed and changed between two points in history.
 pub(super) async fn diff(cx: &Context, args: &DiffArgs) -> Result<(), Failure> {
     let request =
         Request::get(&["diff"])?.query("from", args.from.written()).maybe("to", args.to.map(Point::written));
@@ -165,18 +165,18 @@ pub(super) async fn diff(cx: &Context, args: &DiffArgs) -> Result<(), Failure> {
         text
     })?;
     if is_empty && !cx.is_for_scripts() {
-        say("nothing differs");
+        say("no differences");
         print("")?;
     }
     Ok(())
 }
 
-/// A moment as people read it.
+/// A moment for people: seq and local time.
 pub(super) fn end(moment: &Moment) -> String {
     format!("event {} ({})", moment.seq, moment.at.map(local).unwrap_or_default())
 }
 
-/// The ids of other things that stand in changed fields.
+/// The ids of other resources in the changed fields.
 fn mentioned(diff: &Json) -> BTreeSet<String> {
     let parts = [Kind::Nodes, Kind::Applications, Kind::Containers];
     parts

@@ -1,10 +1,10 @@
-//! JSON values that keep the order of their fields, as the daemon wrote them.
+//! JSON values that keep the order of fields in which the daemon wrote them.
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use std::fmt;
 
-/// A value.
+/// A JSON value with ordered fields.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Json {
     Null,
@@ -56,7 +56,7 @@ impl Json {
         }
     }
 
-    /// It in one line, as people read it.
+    /// The value in one line, for people.
     pub(super) fn plain(&self) -> String {
         match self {
             Self::Null => "-".to_owned(),
@@ -73,7 +73,7 @@ impl Json {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// Whether this is null or an empty text, list or object.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Null => true,
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_stay_in_their_order() {
+    fn order_of_fields_survives_a_round_trip() {
         let text = r#"{"z":1,"a":[-1,2.5,null,true],"m":{"y":"","b":"x"}}"#;
         let json: Json = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&json).unwrap(), text);

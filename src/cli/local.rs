@@ -1,4 +1,4 @@
-//! The commands that are the daemon itself, or work on a log: its own, or a copy.
+//! `serve`, and the commands that open a log directly: the daemon's or a copy.
 
 mod backup;
 mod failure;
@@ -26,19 +26,19 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Where the log is.
+/// Options that locate a log.
 #[derive(Debug, clap::Args)]
 pub(super) struct StoreArgs {
-    /// The configuration file of the daemon.
+    /// Configuration file of the daemon
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// The data folder of the daemon.
+    /// Data folder of the daemon
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
 
 impl StoreArgs {
-    /// The daemon that is meant, if it is one: a log that is named here is meant also where KDAEMON_SERVER is set.
+    /// The daemon to ask, unless a log is given here: these options take precedence over KDAEMON_SERVER.
     fn server(&self, server: Option<String>) -> Option<String> {
         let is_named = self.config.is_some() || self.data_dir.is_some();
         server.filter(|server| !is_named && !server.is_empty())
@@ -50,7 +50,7 @@ impl StoreArgs {
     }
 }
 
-/// Folds the tables anew, or has the daemon do it.
+/// Rebuilds the tables, or has the daemon rebuild them.
 pub(super) async fn rebuild(args: StoreArgs, server: Option<String>) -> Result<(), Failure> {
     let RebuiltTables { rows, events } = match args.server(server) {
         Some(server) => ask_to_rebuild(&Client::new(&server)?).await?,
@@ -65,7 +65,7 @@ pub(super) async fn rebuild(args: StoreArgs, server: Option<String>) -> Result<(
     Ok(())
 }
 
-/// The longest time that a daemon may take to rebuild its tables.
+/// Timeout for a daemon to rebuild its tables.
 const REBUILD_LIMIT: Duration = Duration::from_secs(3_600);
 
 async fn ask_to_rebuild(client: &Client) -> Result<RebuiltTables, Failure> {
@@ -73,17 +73,17 @@ async fn ask_to_rebuild(client: &Client) -> Result<RebuiltTables, Failure> {
     client.typed(request).await
 }
 
-/// A log in a file, and the store that it comes from or goes to.
+/// A file with an exported log, and the store.
 #[derive(Debug, clap::Args)]
 pub(super) struct ArchiveArgs {
-    /// The file; - for standard input or output.
+    /// File with the log; - for standard input or output
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// Writes the log into a file: its own, or a daemon's.
+/// Writes the log of a store or of a daemon to a file.
 pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> Result<(), Failure> {
     let (seq, commits, root) = match args.store.server(server) {
         Some(server) => {
@@ -103,7 +103,7 @@ pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> Result<
     Ok(())
 }
 
-/// Has a daemon write its log, and keeps what it writes.
+/// Downloads the log of a daemon into a file.
 async fn export_of(client: &Client, file: &Path) -> Result<Header, Failure> {
     let mut kept = NewFile::at(file)?;
     let request = Request::get(&["export"])?.accept("application/x-ndjson");
@@ -114,7 +114,7 @@ async fn export_of(client: &Client, file: &Path) -> Result<Header, Failure> {
         kept.out().write_all(&piece)?;
         commits += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
         match &header {
-            // The events are spread over the commits about evenly: enough for a bar.
+            // Exact enough for a progress bar: commits have similar numbers of events.
             Some(header) => bar.show(header, Seq(header.events.0 * (commits - 1) / header.commits.max(1))),
             None => {
                 first.extend_from_slice(&piece);
@@ -134,22 +134,24 @@ async fn export_of(client: &Client, file: &Path) -> Result<Header, Failure> {
     }
 }
 
-/// The failure of a download that began and did not end.
+/// The failure of an incomplete download.
 fn broke_off(failure: Failure) -> Failure {
-    Failure::Other(format!("the response broke off ({failure}) and nothing was kept; see the daemon's log"))
+    Failure::Other(format!(
+        "the response is incomplete ({failure}) and no file was written; see the daemon's log"
+    ))
 }
 
-/// A file with a log, the store that it goes to, and the head that it must have.
+/// A file with an exported log, the store, and the expected head.
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
     #[command(flatten)]
     archive: ArchiveArgs,
-    /// The head that was printed when the log was exported or verified; the import stops where the file has another one
+    /// Head that was printed when the log was exported or verified; the import fails if the file has another one
     #[arg(long, value_name = "SEQ:ROOT")]
     expect: Option<Expectation>,
 }
 
-/// Fills an empty store from a file.
+/// Imports a file into an empty store.
 pub(super) async fn import(args: ImportArgs) -> Result<(), Failure> {
     let ImportArgs { archive: ArchiveArgs { file, store }, expect } = args;
     let store = open_store(&store.load()?).await?;
@@ -168,18 +170,18 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     stop_on_signals(&shutdown)?;
     let ready = |address| {
         use std::io::Write as _;
-        // Nobody may read it; the daemon goes on all the same.
+        // A closed stdout does not stop the daemon.
         let _ = writeln!(std::io::stdout(), "kdaemon listens on http://{address}");
     };
     run(config, shutdown, ready).await?;
     Ok(())
 }
 
-/// Messages go to stderr; stdout is for what was asked for.
+/// Sends log lines to stderr: stdout is for data.
 fn start_logging(config: &Config) -> Result<(), Failure> {
     let filter: Targets =
         config.log_level.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
-            Failure::Usage(format!("log_level: `{}` is not a filter: {error}", config.log_level))
+            Failure::Usage(format!("log_level: `{}` is not a valid filter: {error}", config.log_level))
         })?;
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
@@ -206,7 +208,7 @@ fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A bar on the terminal, or nothing where there is none.
+/// A progress bar on stderr; hidden if stderr is not a terminal.
 fn progress_bar(unit: &str) -> indicatif::ProgressBar {
     use std::io::IsTerminal as _;
     if !std::io::stderr().is_terminal() {
@@ -223,7 +225,7 @@ fn progress_bar(unit: &str) -> indicatif::ProgressBar {
     bar
 }
 
-/// Tells how many events were checked, of how many as far as is known.
+/// Shows the number of checked events; the total may still grow.
 fn tell(bar: &indicatif::ProgressBar, checked: u64, of: u64) {
     bar.set_length(of.max(checked));
     bar.set_position(checked);

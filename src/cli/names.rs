@@ -1,4 +1,4 @@
-//! What things are called: events and rows name each other by id, people by name.
+//! Names of nodes, applications and containers, which events and rows refer to by id.
 
 use super::client::{Client, Request};
 use super::failure::Failure;
@@ -8,24 +8,24 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// How many names are kept before the oldest knowledge is dropped.
+/// How many names are kept; when the limit is reached all are dropped and learned again.
 const LIMIT: usize = 100_000;
 
-/// What rows of all kinds have.
+/// The fields that rows of all kinds have.
 #[derive(Debug, Deserialize)]
 struct Named {
     id: Uuid,
     name: String,
 }
 
-/// The names of ids.
+/// Names by id.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     names: HashMap<String, String>,
 }
 
 impl Names {
-    /// The names of all nodes and applications, at the time that the client is about.
+    /// The names of all nodes and applications at the point in history of the client.
     pub(super) async fn of_state(client: &Client) -> Result<Self, Failure> {
         let mut names = HashMap::new();
         for kind in ["nodes", "applications"] {
@@ -50,7 +50,7 @@ impl Names {
         self.lookup(id).unwrap_or_else(|| plain(id))
     }
 
-    /// Notes a name that was met.
+    /// Remembers a name.
     pub(super) fn note(&mut self, id: &str, name: &str) {
         if self.names.len() >= LIMIT {
             self.names.clear();
@@ -58,8 +58,7 @@ impl Names {
         self.names.insert(id.to_owned(), plain(name));
     }
 
-    /// Asks for the name of an id that is not known: what is there now, or what its first event says of it. Whatever
-    /// cannot be found out stays an id.
+    /// Looks up the name of an unknown id: its present name, else the one in its first event, else the id itself.
     pub(super) async fn learn(&mut self, client: &Client, id: &str) {
         if self.names.contains_key(id) {
             return;
@@ -71,7 +70,7 @@ impl Names {
         self.note(id, &name);
     }
 
-    /// Notes all names that an event says, and asks for those that it leaves out.
+    /// Remembers the name in an event, and looks up the names of all ids in it.
     pub(super) async fn learn_event(&mut self, client: &Client, event: &Json) {
         let Some(data) = event.get("data") else { return };
         self.note_event(event);
@@ -80,7 +79,7 @@ impl Names {
         }
     }
 
-    /// Notes the name that an event says its subject has.
+    /// Remembers the name that an event gives its subject.
     pub(super) fn note_event(&mut self, event: &Json) {
         let Some(data) = event.get("data") else { return };
         if let (Some(id), Some(name)) = (ids(data).first(), data.text("name")) {
@@ -89,7 +88,7 @@ impl Names {
     }
 }
 
-/// The ids of things in an event's data: the subject of an event of a container is the container.
+/// The ids in an event's data, the event's subject first.
 pub(super) fn ids(data: &Json) -> Vec<&str> {
     ["container_id", "application_id", "from_node_id", "node_id"]
         .iter()
@@ -104,7 +103,7 @@ async fn first_name(client: &Client, id: &str) -> Option<String> {
             return name(&answer.json);
         }
     }
-    // It is gone. Its first event told its name.
+    // Deleted: its first event has a name.
     let request = Request::get(&["events"]).ok()?.query("subject", id).query("limit", "1");
     let request = request.query("kind", "ContainerCreated,NodeMounted,ApplicationCreated");
     let page = client.ask(request).await.ok()?.json;

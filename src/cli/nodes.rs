@@ -1,4 +1,4 @@
-//! `kdaemon nodes`.
+//! `kdaemon nodes`: the engines that the daemon manages.
 
 use super::change::{About, ChangeArgs, each};
 use super::client::Request;
@@ -11,10 +11,10 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-/// What can be done with nodes.
+/// Subcommands of `kdaemon nodes`.
 #[derive(Debug, Subcommand)]
 pub(super) enum NodesCommand {
-    /// Lists the nodes
+    /// List nodes
     #[command(
         visible_alias = "list",
         after_help = "\
@@ -24,7 +24,7 @@ Examples:
   kdaemon nodes ls -o json | jq -r '.[].endpoint'"
     )]
     Ls(ListArgs),
-    /// Shows nodes, field by field
+    /// Show all fields of nodes
     #[command(
         visible_alias = "show",
         after_help = "\
@@ -37,7 +37,7 @@ Examples:
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Mounts a node: an engine that the daemon can reach
+    /// Mount an engine that the daemon can reach as a node
     #[command(
         visible_alias = "mount",
         after_help = "\
@@ -47,14 +47,14 @@ Examples:
   kdaemon nodes add 10.0.0.5:2375 --dry-run"
     )]
     Add {
-        /// Where its engine answers: tcp://HOST:PORT (or HOST:PORT) or unix:///PATH (or /PATH)
+        /// Address of the engine: tcp://HOST:PORT (or HOST:PORT) or unix:///PATH (or /PATH)
         endpoint: String,
         #[command(flatten)]
         fields: NodeFields,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Edits a node: what is not named stays as it is
+    /// Edit a node; fields that are not given stay as they are
     #[command(
         visible_alias = "update",
         after_help = "\
@@ -66,23 +66,23 @@ Examples:
     Edit {
         /// Name or id
         node: String,
-        /// Where its engine answers from now on
+        /// New address of the engine
         #[arg(long, value_name = "ENDPOINT")]
         endpoint: Option<String>,
         #[command(flatten)]
         fields: NodeFields,
-        /// Takes a label away
+        /// Remove a label
         #[arg(long = "label-rm", value_name = "LABEL")]
         remove_labels: Vec<String>,
-        /// Sets a field back: labels, capacity or user_id
+        /// Reset a field: labels, capacity or user_id
         #[arg(long = "clear", value_name = "FIELD", value_delimiter = ',')]
         clear: Vec<String>,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Unmounts nodes
+    /// Unmount nodes
     ///
-    /// Refused while containers are there, unless --force is given: then they move to other nodes first.
+    /// A node with containers is refused, unless --force is given: then the containers move to other nodes first.
     #[command(visible_aliases = ["unmount", "delete"], after_help = "\
 Examples:
   kdaemon nodes rm b
@@ -91,33 +91,33 @@ Examples:
         /// Names or ids
         #[arg(required = true)]
         names: Vec<String>,
-        /// Also when they have containers: they move away first
+        /// Unmount nodes with containers, too: these move to other nodes first
         #[arg(long)]
         force: bool,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Takes nodes out of placement: they keep what they have and get nothing new
+    /// Cordon nodes: they receive no new containers and keep those they have
     #[command(after_help = "Example:\n  kdaemon nodes cordon b c")]
     Cordon(Named),
-    /// Takes nodes into placement again
+    /// Uncordon nodes: they receive new containers again
     #[command(after_help = "Example:\n  kdaemon nodes uncordon b c")]
     Uncordon(Named),
-    /// Empties nodes: they get nothing new, and what they have moves away
+    /// Drain nodes: they receive no new containers, and theirs move to other nodes
     #[command(after_help = "Examples:\n  kdaemon nodes drain b --wait=5m\n  kdaemon nodes drain b --dry-run")]
     Drain(Named),
-    /// Tells why a node is as it is
+    /// Explain the state of a node
     #[command(after_help = "Examples:\n  kdaemon nodes why b\n  kdaemon at \"10m ago\" nodes why b")]
     Why {
         /// Name or id
         name: String,
     },
-    /// Tells what happened to a node, and what each event changed
+    /// Show the events of a node, and what each of them changed
     #[command(after_help = "Example:\n  kdaemon nodes history b")]
     History(HistoryArgs),
 }
 
-/// Some nodes, and how to change them.
+/// Nodes to change, and how.
 #[derive(Debug, clap::Args)]
 pub(super) struct Named {
     /// Names or ids
@@ -127,19 +127,19 @@ pub(super) struct Named {
     change: ChangeArgs,
 }
 
-/// The fields of a node.
+/// Options for the fields of a node.
 #[derive(Debug, clap::Args)]
 pub(super) struct NodeFields {
-    /// Its name; made from its address when there is none
+    /// Name of the node [default: derived from the address]
     #[arg(long)]
     name: Option<String>,
-    /// A label, for constraints
+    /// Label, for constraints
     #[arg(short, long = "label", value_name = "LABEL=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
-    /// How many containers it takes at most
+    /// Maximum number of containers
     #[arg(long, value_name = "N")]
     capacity: Option<u32>,
-    /// Whom it belongs to
+    /// Owner
     #[arg(long, value_name = "USER")]
     user_id: Option<String>,
 }
@@ -154,19 +154,19 @@ impl NodeFields {
     }
 }
 
-/// Sets a field that was given.
+/// Inserts a field if it has a value.
 pub(super) fn put(body: &mut Map<String, Value>, field: &str, value: Option<impl Into<Value>>) {
     if let Some(value) = value {
         body.insert(field.to_owned(), value.into());
     }
 }
 
-/// Sets the fields back that are to be cleared.
+/// Inserts null for each field to reset.
 pub(super) fn clear(body: &mut Map<String, Value>, fields: &[String]) -> Result<(), Failure> {
     for field in fields {
         let field = field.replace('-', "_");
         if body.insert(field.clone(), Value::Null).is_some() {
-            return Err(Failure::Usage(format!("{field} cannot be set and cleared at once")));
+            return Err(Failure::Usage(format!("cannot set and clear {field} at the same time")));
         }
     }
     Ok(())
@@ -184,7 +184,7 @@ fn about(name: &str, done: &'static str, going: &'static str, watching: Watching
     About { thing: "node", name: name.to_owned(), done, going, watching }
 }
 
-/// Does it.
+/// Runs a subcommand.
 pub(super) async fn run(cx: &Context, command: NodesCommand) -> Result<(), Failure> {
     let kind = Kind::Nodes;
     match command {
@@ -203,8 +203,7 @@ pub(super) async fn run(cx: &Context, command: NodesCommand) -> Result<(), Failu
             }
             let request = Request::new(Method::POST, &["nodes", "create"])?.body(Value::Object(body));
             let name = fields.name.unwrap_or(address);
-            cx.change(request, &change, &about(&name, "is mounted", "being mounted", Watching::Nothing))
-                .await?;
+            cx.change(request, &change, &about(&name, "mounted", "mounting", Watching::Nothing)).await?;
             Ok(())
         }
         NodesCommand::Edit { node, endpoint: address, fields, remove_labels, clear: cleared, change } => {
@@ -218,7 +217,7 @@ pub(super) async fn run(cx: &Context, command: NodesCommand) -> Result<(), Failu
             }
             clear(&mut body, &cleared)?;
             nonempty(&body)?;
-            let about = about(&node, "is edited", "being edited", Watching::Nothing);
+            let about = about(&node, "edited", "editing", Watching::Nothing);
             cx.change(request.body(Value::Object(body)), &change, &about).await?;
             Ok(())
         }
@@ -226,16 +225,14 @@ pub(super) async fn run(cx: &Context, command: NodesCommand) -> Result<(), Failu
             each(&names, async |name| {
                 let request = Request::new(Method::DELETE, &["nodes", "delete", name])?;
                 let request = if force { request.query("force", "true") } else { request };
-                let about = about(name, "is unmounted", "being emptied", Watching::Node(name.to_owned()));
+                let about = about(name, "unmounted", "unmounting", Watching::Node(name.to_owned()));
                 cx.change(request, &change, &about).await.map(drop)
             })
             .await
         }
-        NodesCommand::Cordon(named) => verb(cx, &named, "cordon", "is cordoned", "being cordoned").await,
-        NodesCommand::Uncordon(named) => {
-            verb(cx, &named, "uncordon", "takes containers", "being uncordoned").await
-        }
-        NodesCommand::Drain(named) => verb(cx, &named, "drain", "is empty", "being emptied").await,
+        NodesCommand::Cordon(named) => verb(cx, &named, "cordon", "cordoned", "cordoning").await,
+        NodesCommand::Uncordon(named) => verb(cx, &named, "uncordon", "uncordoned", "uncordoning").await,
+        NodesCommand::Drain(named) => verb(cx, &named, "drain", "drained", "draining").await,
     }
 }
 
@@ -254,7 +251,7 @@ async fn verb(
     .await
 }
 
-/// The labels of a row with some set and some taken away.
+/// The labels of a row, with `set` added and `removed` removed.
 pub(super) fn merged_labels(
     row: &super::json::Json,
     set: Vec<(String, String)>,
@@ -264,19 +261,17 @@ pub(super) fn merged_labels(
         row.object("labels").iter().map(|(label, value)| (label.clone(), json!(value.plain()))).collect();
     for label in removed {
         if labels.remove(label).is_none() {
-            return Err(Failure::Invalid(format!("there is no label `{label}` to take away")));
+            return Err(Failure::Invalid(format!("cannot remove label `{label}`: it is not set")));
         }
     }
     labels.extend(set.into_iter().map(|(label, value)| (label, json!(value))));
     Ok(Value::Object(labels))
 }
 
-/// An edit has to say something.
+/// Refuses an edit without any field.
 pub(super) fn nonempty(body: &Map<String, Value>) -> Result<(), Failure> {
     if body.is_empty() {
-        return Err(Failure::Usage(
-            "nothing is said that should change; see --help for the fields".to_owned(),
-        ));
+        return Err(Failure::Usage("no field to change; see --help for the fields".to_owned()));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is written: data on stdout in the form that was asked for, messages on stderr.
+//! Output: data on stdout in the requested format, messages on stderr.
 
 use super::failure::Failure;
 use super::json::Json;
@@ -6,22 +6,22 @@ use clap::ValueEnum;
 use serde::Serialize;
 use std::io::Write as _;
 
-/// The form of the data on stdout.
+/// Format of the data on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// A table for people.
+    /// Table for people
     Table,
-    /// The same with more columns.
+    /// Table with more columns
     Wide,
-    /// JSON, as the API answers it.
+    /// JSON as the API sends it
     Json,
-    /// The same as YAML.
+    /// The same as YAML
     Yaml,
-    /// Names alone, one per line.
+    /// Only names, one per line
     Name,
 }
 
-/// Writes to stdout. A reader that has gone away ends the command, silently.
+/// Writes to stdout. When the reader has closed it, the command ends silently.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
@@ -29,7 +29,7 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes to stdout without caring whether it is text.
+/// Writes bytes to stdout, which need not be text.
 pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(bytes)?;
@@ -37,12 +37,12 @@ pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says something on stderr. When nobody hears it, that changes nothing.
+/// Writes a message to stderr. A closed stderr is not an error.
 pub(super) fn say(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// A value as indented JSON, with a line's end behind it.
+/// A value as indented JSON with a final newline.
 pub(super) fn json(value: &impl Serialize) -> Result<String, Failure> {
     let mut text = serde_json::to_string_pretty(value).map_err(|error| Failure::Other(error.to_string()))?;
     text.push('\n');
@@ -54,7 +54,7 @@ pub(super) fn yaml(value: &impl Serialize) -> Result<String, Failure> {
     serde_saphyr::to_string(value).map_err(|error| Failure::Other(error.to_string()))
 }
 
-/// Prints one thing; `table` makes the form for people (`true`: the wide one).
+/// Prints one row; `table` renders it for people (`true`: with more columns).
 pub(super) fn thing(value: &Json, format: Format, table: impl FnOnce(bool) -> String) -> Result<(), Failure> {
     match format {
         Format::Json => print(&json(value)?),

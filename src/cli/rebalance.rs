@@ -1,4 +1,4 @@
-//! `kdaemon rebalance`: evens the counts of containers now.
+//! `kdaemon rebalance`: starts a rebalancing round now.
 
 use super::Context;
 use super::change::ChangeArgs;
@@ -11,7 +11,7 @@ use super::table::Table;
 use http::Method;
 use kdaemon_api::Rebalance;
 
-/// How to rebalance.
+/// Options of `kdaemon rebalance`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kdaemon rebalance --dry-run\n  kdaemon rebalance --wait=5m")]
 pub(super) struct RebalanceArgs {
@@ -19,15 +19,15 @@ pub(super) struct RebalanceArgs {
     change: ChangeArgs,
 }
 
-/// Plans and starts it.
+/// Starts a rebalancing round, or shows what it would do.
 pub(super) async fn run(cx: &Context, args: &RebalanceArgs) -> Result<(), Failure> {
     let request = Request::new(Method::POST, &["rebalance"])?;
     if args.change.is_dry_run() {
         let about = super::change::About {
             thing: "cluster",
             name: String::new(),
-            done: "is even",
-            going: "being evened",
+            done: "rebalanced",
+            going: "rebalancing",
             watching: super::progress::Watching::Nothing,
         };
         return cx.change(request, &args.change, &about).await.map(drop);
@@ -60,12 +60,15 @@ pub(super) async fn run(cx: &Context, args: &RebalanceArgs) -> Result<(), Failur
     }
     say(&plan.why);
     if plan.remaining > 0 {
-        say(format_args!("{} more moves are needed afterwards", plan.remaining));
+        say(format_args!("{} more moves are needed after these", plan.remaining));
     }
     if answer.status == 202
         && let Some(wait) = args.change.wait()
     {
-        return Err(Failure::Other(format!("they still move after {}s; that goes on", wait.as_secs())));
+        return Err(Failure::Other(format!(
+            "timed out after {}s: containers are still moving; the daemon continues",
+            wait.as_secs()
+        )));
     }
     Ok(())
 }

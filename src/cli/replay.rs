@@ -1,4 +1,4 @@
-//! What-if: recorded history under another placement policy.
+//! `kdaemon replay`: recorded history under another placement policy.
 
 use super::Context;
 use super::client::Request;
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Which stretch of the history, and the other policy.
+/// The period to replay, and the policy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::with_times!("\
 Examples:
@@ -23,21 +23,21 @@ Examples:
   kdaemon replay --from \"2d ago\" --set unhealthy_after=5 --set max_migrations=2
   kdaemon replay --from 1 --to 5000 --strategy resources -o json"))]
 pub(super) struct ReplayArgs {
-    /// Where it begins; the beginning of the log without it
+    /// Begin of the period [default: the beginning of the log]
     #[arg(long, value_name = "TIME", value_parser = Point::parse)]
     from: Option<Point>,
-    /// Where it ends; now without it
+    /// End of the period [default: now]
     #[arg(long, value_name = "TIME", value_parser = Point::parse)]
     to: Option<Point>,
-    /// How nodes are chosen: spread, binpack, resources
+    /// Placement strategy: spread, binpack, resources
     #[arg(long, value_name = "STRATEGY")]
     strategy: Option<String>,
-    /// Another setting of the policy, by its name in the configuration
+    /// Another setting of the policy, by its name in the configuration file
     #[arg(long = "set", value_name = "SETTING=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
 }
 
-/// As the API takes a point here: a number or a text.
+/// A point in history as the request body has it: a number or a text.
 fn point(point: Point) -> Value {
     match point {
         Point::Seq(seq) => json!(seq),
@@ -45,11 +45,11 @@ fn point(point: Point) -> Value {
     }
 }
 
-/// Replays it.
+/// Replays the period and compares the outcomes.
 pub(super) async fn run(cx: &Context, args: &ReplayArgs) -> Result<(), Failure> {
     let mut policy = Map::new();
     for (name, value) in &args.set {
-        // A number is sent as one; all else as text.
+        // Numbers are sent as numbers, other values as text.
         let value = value.parse::<u64>().map_or_else(|_| json!(value), |number| json!(number));
         policy.insert(name.replace('-', "_"), value);
     }
@@ -68,7 +68,7 @@ pub(super) async fn run(cx: &Context, args: &ReplayArgs) -> Result<(), Failure> 
     document(cx, &answer.json, |wide| table(&replay, wide))
 }
 
-/// How many differences are shown where not all are.
+/// How many differences are shown without `-o wide`.
 const DIFFERENCES: usize = 20;
 
 fn table(replay: &ReplayReport, wide: bool) -> String {

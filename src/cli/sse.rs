@@ -1,4 +1,4 @@
-//! The log as it grows, over Server-Sent Events: whatever happens to the connection, no event is missed or told twice.
+//! The event stream (Server-Sent Events). It reconnects, and delivers every event exactly once and in order.
 
 use super::client::{Client, Request};
 use super::failure::Failure;
@@ -7,25 +7,25 @@ use super::output::say;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The daemon sends something every 15 seconds: a connection that is silent for longer is dead.
+/// Timeout of a silent connection. The daemon sends a comment every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(45);
-/// The longest pause between two attempts to connect.
+/// The longest backoff between two attempts to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest line that is read.
+/// The longest accepted line, in bytes.
 const LINE_LIMIT: usize = 4 * 1024 * 1024;
 
-/// The events behind one, without end.
+/// The events after a given one, indefinitely.
 pub(super) struct Stream {
     client: Client,
     request: Request,
-    /// The last event that was handed on.
+    /// Seq of the last delivered event, from which a new connection resumes.
     last: u64,
     connection: Option<http::Response<hyper::body::Incoming>>,
     lines: Lines,
     ready: VecDeque<(u64, String)>,
-    /// Whether there was a connection: what never answered is told at once.
+    /// Whether a connection was established before. The first attempt is not repeated.
     was_connected: bool,
-    /// Whether nothing is said of connections that come and go.
+    /// Whether lost and restored connections are not reported.
     quiet: bool,
     pause: Duration,
 }
@@ -45,7 +45,7 @@ impl Stream {
         }
     }
 
-    /// One that says nothing of connections that come and go.
+    /// The same stream without reports of lost and restored connections.
     pub(super) fn quiet(self) -> Self {
         Self { quiet: true, ..self }
     }
@@ -56,12 +56,12 @@ impl Stream {
         }
     }
 
-    /// Whether there is a connection at the moment.
+    /// Whether a connection is established.
     pub(super) fn is_connected(&self) -> bool {
         self.connection.is_some()
     }
 
-    /// Waits for the next event, over as many connections as it takes.
+    /// Waits for the next event, reconnecting as often as needed.
     pub(super) async fn next(&mut self) -> Result<Json, Failure> {
         loop {
             if let Some(event) = self.step().await? {
@@ -70,7 +70,7 @@ impl Stream {
         }
     }
 
-    /// Comes one step further: `None` when a connection was made, lost or tried for, and nothing was received.
+    /// Advances by one step; `None` when no event was complete, which includes a connection being made or lost.
     pub(super) async fn step(&mut self) -> Result<Option<Json>, Failure> {
         if let Some((seq, text)) = self.ready.pop_front() {
             self.last = self.last.max(seq);
@@ -89,7 +89,7 @@ impl Stream {
             Ok(None) | Err(Failure::Unreachable(_)) => {
                 self.connection = None;
                 self.lines = Lines::default();
-                self.say(format_args!("{} is gone; waiting until it is back", self.client.origin()));
+                self.say(format_args!("lost the connection to {}; reconnecting", self.client.origin()));
             }
             Err(failure) => return Err(failure),
         }
@@ -102,7 +102,7 @@ impl Stream {
         match self.client.open(self.request.clone(), Some(self.last)).await {
             Ok(connection) => {
                 if self.was_connected {
-                    self.say(format_args!("it is back"));
+                    self.say(format_args!("reconnected"));
                 }
                 self.was_connected = true;
                 self.connection = Some(connection);
@@ -114,7 +114,7 @@ impl Stream {
     }
 }
 
-/// The lines of an event stream (WHATWG HTML, "Interpreting an event stream"), as far as the daemon uses them.
+/// A parser of event streams (WHATWG HTML, "Interpreting an event stream"), limited to the fields the daemon sends.
 #[derive(Default)]
 struct Lines {
     line: Vec<u8>,
@@ -132,7 +132,7 @@ impl Lines {
                 }
                 b'\r' => {}
                 _ if self.line.len() >= LINE_LIMIT => {
-                    return Err(Failure::Other("the event stream has a line without end".to_owned()));
+                    return Err(Failure::Other("a line of the event stream exceeds 4 MiB".to_owned()));
                 }
                 byte => self.line.push(*byte),
             }
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_read_however_the_stream_is_cut() {
+    fn events_are_the_same_for_any_split_into_pieces() {
         let text =
             ": keep-alive\n\nid: 7\ndata: {\"a\":1}\n\nid: 8\r\ndata: [1,\ndata: 2]\r\n\r\nid: 9\ndata: cut";
         for size in 1..text.len() {

@@ -14,22 +14,22 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use uuid::Uuid;
 
-/// What one screen says of a cluster.
+/// The state of a cluster on one screen.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Status {
-    /// The daemon that was asked.
+    /// Address of the daemon.
     server: String,
-    /// The last event of the state that is shown.
+    /// Seq of the state that is shown.
     seq: Option<u64>,
-    /// `leader` or `follower`, where several daemons share a log.
+    /// `leader` or `follower`, if several daemons share a log.
     role: Option<String>,
-    /// Why the daemon takes no commands, if it takes none.
+    /// Why the daemon accepts no commands, if so.
     not_ready: Option<String>,
     nodes: Vec<NodeLine>,
     applications: Vec<ApplicationLine>,
-    /// How many containers are in each status.
+    /// Number of containers by status.
     containers: BTreeMap<String, u64>,
-    /// Containers that are to run and do not.
+    /// Containers that should be UP and are not.
     troubles: Vec<Trouble>,
 }
 
@@ -59,11 +59,11 @@ struct Trouble {
     reason: Option<String>,
 }
 
-/// How many containers in trouble are kept.
+/// Maximum number of containers in `troubles`.
 const TROUBLES: usize = 1_000;
 
 impl Status {
-    /// Asks the daemon for it.
+    /// Reads the state from the daemon.
     pub(super) async fn ask(cx: &Context) -> Result<Self, Failure> {
         let mut status = Self { server: cx.client.origin().to_owned(), ..Self::default() };
         let all = ListArgs::default();
@@ -130,12 +130,12 @@ impl Status {
         Ok(status)
     }
 
-    /// The last event of the state that is shown.
+    /// Seq of the state that is shown.
     pub(super) fn seq(&self) -> Option<u64> {
         self.seq
     }
 
-    /// What needs a look stands first, then all go by name.
+    /// Sorts what needs attention first, then by name.
     fn order(&mut self) {
         let is_well =
             |node: &NodeLine| node.state == NodeState::Up && node.availability == Availability::Active;
@@ -152,14 +152,14 @@ impl Status {
     async fn readiness(&mut self, cx: &Context) -> Result<(), Failure> {
         match cx.client.ask(Request::get(&["readyz"])?).await {
             Ok(answer) => self.role = answer.json.text("role").map(str::to_owned),
-            // It was reached a moment ago: this is what it says of itself.
+            // The daemon just responded, so this is its own report.
             Err(Failure::Unreachable(why)) => self.not_ready = Some(why),
             Err(failure) => return Err(failure),
         }
         Ok(())
     }
 
-    /// It as text of at most `lines` lines.
+    /// Renders the state in at most `lines` lines, if possible.
     pub(super) fn text(&self, lines: usize) -> String {
         let mut text = String::new();
         let seq = self.seq.map(|seq| format!("  event {seq}")).unwrap_or_default();
@@ -208,8 +208,8 @@ impl Status {
         let count = tables.len();
         let mut shown = Vec::new();
         for (number, mut table) in tables.into_iter().enumerate().filter(|(_, table)| !table.is_empty()) {
-            // Each gets a fair share of what is left, the shorter ones first. Besides rows: a blank line, the head, and
-            // maybe the line that says how many more there are.
+            // Each table gets a fair share of the remaining lines, shorter tables first. Three lines go to a blank line, the
+            // header, and possibly the number of omitted rows.
             let share = (left / (count - number)).saturating_sub(3).max(1);
             let (all, head) = (table.len(), table.text().chars().next());
             table.truncate(share);
@@ -221,7 +221,7 @@ impl Status {
             left = left.saturating_sub(piece.lines().count());
             shown.push((head, piece));
         }
-        // As people look for them: what is wrong, then nodes, then applications.
+        // Order of importance: troubles, nodes, applications.
         shown.sort_by_key(|(head, _)| !matches!(head, Some('N')));
         for (_, piece) in shown {
             text.push_str(&piece);
@@ -230,14 +230,16 @@ impl Status {
     }
 }
 
-/// Shows it.
+/// Shows the state once.
 pub(super) async fn run(cx: &Context) -> Result<(), Failure> {
     let status = Status::ask(cx).await?;
     tell(cx, status.seq);
     match cx.output.unwrap_or(Format::Table) {
         Format::Json => print(&json(&status)?),
         Format::Yaml => print(&yaml(&status)?),
-        Format::Name => Err(Failure::Usage("-o name is for lists of things".to_owned())),
+        Format::Name => {
+            Err(Failure::Usage("-o name applies to lists only; use json, yaml or table".to_owned()))
+        }
         Format::Wide => print(&status.text(usize::MAX)),
         Format::Table => {
             let terminal = console::Term::stdout();

@@ -1,4 +1,4 @@
-//! Why a node or a container is as it is: the daemon's own sentences, and the events behind them.
+//! `why`: the state of a node or a container as the daemon explains it, with the events that led to it.
 
 use super::Context;
 use super::client::Request;
@@ -9,7 +9,7 @@ use super::when::{ago, local};
 use kdaemon_api::WhyReport;
 use std::fmt::Write as _;
 
-/// Tells it.
+/// Shows the explanation.
 pub(super) async fn run(cx: &Context, kind: Kind, name: &str) -> Result<(), Failure> {
     let answer = cx.client.read(Request::get(&["why", kind.path(), name])?).await?;
     tell(cx, answer.seq);

@@ -1,4 +1,4 @@
-//! Doing what a plan says, step by step.
+//! Execution of a plan, step by step.
 
 use super::plan::{Action, Plan, Step};
 use crate::cli::Context;
@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether containers were replaced.
+/// How often the replacement of containers is polled.
 const PERIOD: Duration = Duration::from_millis(300);
-/// How long containers may take to go where nobody said how long to wait.
+/// Timeout for the removal of containers under `--no-wait`.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(300);
 
-/// Does it all, and waits for the containers if that is wanted.
+/// Carries out all steps; with `wait`, each step waits for its containers.
 pub(super) async fn run(cx: &Context, plan: &Plan, wait: Option<Duration>) -> Result<(), Failure> {
-    // The plan was shown in the form that was asked for: the steps are only told.
+    // The plan was printed in the requested format; the steps print messages only.
     let cx = &Context { output: None, ..cx.clone() };
     for step in &plan.steps {
         let name = step.application.as_str();
@@ -35,7 +35,7 @@ pub(super) async fn run(cx: &Context, plan: &Plan, wait: Option<Duration>) -> Re
             let request = Request::new(Method::POST, &["applications", "scale", name])?;
             let request = request.body(json!({"replicas": step.replicas}));
             if step.action != Action::Unchanged {
-                let about = about(name, "is as the file says", "being launched");
+                let about = about(name, "is up to date", "updating");
                 cx.change(request, &ChangeArgs::waiting(wait), &about).await?;
             }
         }
@@ -44,7 +44,7 @@ pub(super) async fn run(cx: &Context, plan: &Plan, wait: Option<Duration>) -> Re
         for name in &plan.vanished {
             delete_containers(cx, name, wait.unwrap_or(REMOVAL_LIMIT)).await?;
             let request = Request::new(Method::DELETE, &["applications", "delete", name])?;
-            cx.change(request, &ChangeArgs::default(), &about(name, "is removed", "being removed")).await?;
+            cx.change(request, &ChangeArgs::default(), &about(name, "removed", "removing")).await?;
         }
     }
     Ok(())
@@ -62,18 +62,18 @@ async fn carry_out(cx: &Context, step: &Step) -> Result<(), Failure> {
         Action::Unchanged => {}
         Action::Create => {
             let request = Request::new(Method::POST, &["applications", "create"])?.body(body);
-            cx.change(request, &ChangeArgs::default(), &about(name, "is created", "being created")).await?;
+            cx.change(request, &ChangeArgs::default(), &about(name, "created", "creating")).await?;
         }
         Action::Change => {
             let mut request = Request::new(Method::PATCH, &["applications", "update", name])?.body(body);
             request.if_match = step.seq;
-            cx.change(request, &ChangeArgs::default(), &about(name, "is changed", "being changed")).await?;
+            cx.change(request, &ChangeArgs::default(), &about(name, "updated", "updating")).await?;
         }
     }
     Ok(())
 }
 
-/// How often each of an application's running containers was placed, by id.
+/// The generations of an application's running containers, by id.
 async fn generations(cx: &Context, application: &str) -> Result<BTreeMap<String, u64>, Failure> {
     let mut generations = BTreeMap::new();
     let request = Request::get(&["containers"])?.query("application_id", application);
@@ -90,7 +90,7 @@ async fn generations(cx: &Context, application: &str) -> Result<BTreeMap<String,
     Ok(generations)
 }
 
-/// Waits until every container that ran before the change was placed again, or is gone.
+/// Waits until every container that ran before the change has a new generation or is gone.
 async fn replaced(
     cx: &Context,
     application: &str,
@@ -114,7 +114,8 @@ async fn replaced(
         if begun.elapsed() > wait {
             let seconds = wait.as_secs();
             break Err(Failure::Other(format!(
-                "application `{application}`: {old} containers are still as before after {seconds}s; that goes on"
+                "timed out after {seconds}s: {old} containers of application `{application}` are not replaced yet; the \
+                 daemon continues"
             )));
         }
         if !bar.is_hidden()
@@ -126,7 +127,7 @@ async fn replaced(
     };
     bar.finish_and_clear();
     if result.is_ok() {
-        say(format_args!("application `{application}`: its containers are replaced"));
+        say(format_args!("application `{application}`: containers replaced"));
     }
     result
 }

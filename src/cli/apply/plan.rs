@@ -1,5 +1,5 @@
-//! What has to be done so that the cluster is as a file says. The daemon itself says what would change: a dry run of each
-//! edit, so that what it takes for the same is the same here.
+//! The plan of `kdaemon apply`: the steps that bring the cluster in line with a file. A dry run of each edit tells what
+//! would change, so that the daemon alone decides which values are equal.
 
 use super::compose::Stack;
 use super::service::Service;
@@ -15,22 +15,22 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-/// The label by which applications know the stack that they were applied with.
+/// The label with the name of the stack that an application belongs to.
 pub(super) const STACK_LABEL: &str = "kdaemon.stack";
 
-/// What is to be done with one application.
+/// The step for one application.
 #[derive(Debug, Serialize)]
 pub(super) struct Step {
     pub(super) application: String,
     pub(super) action: Action,
-    /// Field by field, in words.
+    /// The changes of each field, for people.
     changes: Vec<String>,
-    /// All of its fields, as they are sent.
+    /// The request body with all fields.
     #[serde(skip)]
     pub(super) body: Map<String, Value>,
     #[serde(skip)]
     pub(super) replicas: u32,
-    /// The change that it is based on: an edit of anybody else in the meantime is not overwritten.
+    /// Seq of the row that the plan is based on, so that a concurrent edit is not overwritten.
     #[serde(skip)]
     pub(super) seq: Option<u64>,
     /// Whether running containers are replaced.
@@ -38,7 +38,7 @@ pub(super) struct Step {
     pub(super) replaces: bool,
 }
 
-/// What is done.
+/// The kind of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Action {
@@ -47,17 +47,17 @@ pub(super) enum Action {
     Unchanged,
 }
 
-/// All that is to be done.
+/// The steps for a whole file.
 #[derive(Debug, Serialize)]
 pub(super) struct Plan {
     pub(super) stack: String,
-    /// In the order in which it is done.
+    /// Steps in the order of execution.
     pub(super) steps: Vec<Step>,
-    /// Applications of the stack that the file does not have any more.
+    /// Applications of the stack that are no longer in the file.
     pub(super) vanished: Vec<String>,
-    /// Whether those are removed.
+    /// Whether vanished applications are removed.
     pub(super) prune: bool,
-    /// What the file says and kDaemon does not do.
+    /// Unsupported parts of the file, with lines.
     left_out: Vec<String>,
 }
 
@@ -97,19 +97,19 @@ impl Plan {
         self.prune && !self.vanished.is_empty()
     }
 
-    /// What the file says and kDaemon does not do, for people.
+    /// The unsupported parts of the file, for people.
     pub(super) fn warnings(&self) -> String {
         if self.left_out.is_empty() {
             return String::new();
         }
-        let mut text = "kDaemon does not do this part of the file:\n".to_owned();
+        let mut text = "these parts of the file are not supported and were ignored:\n".to_owned();
         for line in &self.left_out {
             let _ = writeln!(text, "  {}", plain(line));
         }
         text
     }
 
-    /// It for people.
+    /// The plan for people.
     pub(super) fn text(&self) -> String {
         let mut text = format!("stack {}:\n", self.stack);
         for step in &self.steps {
@@ -128,25 +128,25 @@ impl Plan {
             let _ = if self.prune {
                 writeln!(text, "- remove {application} and its containers")
             } else {
-                writeln!(text, "? {application} is not in the file any more; --prune removes it")
+                writeln!(text, "? {application} is no longer in the file (use --prune to remove it)")
             };
         }
         text
     }
 }
 
-/// The stack that an application was applied with.
+/// The name of the stack that an application belongs to.
 fn owner(row: &Json) -> Option<&str> {
     row.get("labels").and_then(|labels| labels.text(STACK_LABEL))
 }
 
-/// So that each stands before those that it depends on.
+/// Names of applications, each before its dependencies.
 fn dependents_first(mut left: BTreeMap<String, Json>) -> Vec<String> {
     let mut ordered = Vec::new();
     while !left.is_empty() {
         let needed: BTreeSet<String> =
             left.values().flat_map(|row| row.list("dependencies")).map(Json::plain).collect();
-        // A circle cannot be: the daemon refuses it.
+        // The daemon refuses cycles.
         let next = left.keys().find(|name| !needed.contains(*name)).or_else(|| left.keys().next()).cloned();
         if let Some(next) = next {
             left.remove(&next);
@@ -166,7 +166,7 @@ async fn step(
     if let Some(Value::Object(labels)) = body.get_mut("labels") {
         labels.insert(STACK_LABEL.to_owned(), json!(stack));
     }
-    // What is not there yet cannot be named in a dry run.
+    // A dry run cannot refer to applications that do not exist yet.
     let mut tried = body.clone();
     let dependencies = tried.get_mut("dependencies").and_then(Value::as_array_mut);
     let mut new_dependencies = Vec::new();
@@ -195,8 +195,8 @@ async fn step(
     };
     if let Some(other) = owner(row).filter(|other| *other != stack) {
         return Err(Failure::Invalid(format!(
-            "application `{name}` belongs to the stack `{other}`: rename the service, or take the label \
-             {STACK_LABEL} away from it"
+            "application `{name}` belongs to the stack `{other}`; rename the service, or remove the label \
+             {STACK_LABEL} from the application"
         )));
     }
     let request = Request::new(Method::PATCH, &["applications", "update", &name])?.body(Value::Object(tried));
@@ -207,7 +207,7 @@ async fn step(
     Ok(Step { application: name, action, changes, body, replicas, seq: row.whole("seq"), replaces })
 }
 
-/// What a new application is, in a few lines.
+/// The main fields of a new application, one per line.
 fn summary(body: &Map<String, Value>) -> Vec<String> {
     let plain = |value: &Value| serde_json::from_value::<Json>(value.clone()).map(|json| json.plain());
     let mut lines = Vec::new();
@@ -222,13 +222,13 @@ fn summary(body: &Map<String, Value>) -> Vec<String> {
     lines
 }
 
-/// What an edit changes.
+/// The effect of an edit.
 struct Changes {
     changes: Vec<String>,
     replaces: bool,
 }
 
-/// The parts of a specification; whether containers have to be replaced for a new one.
+/// The fields of a specification, and whether a change replaces running containers.
 const PARTS: [(&str, bool); 19] = [
     ("docker_image", true),
     ("exposed_ports", true),
@@ -251,7 +251,7 @@ const PARTS: [(&str, bool); 19] = [
     ("disruption_limit", false),
 ];
 
-/// Reads what the events of a dry run would change about a row, field by field.
+/// Compares a row with the events of a dry run, field by field.
 fn changes(row: &Json, events: &[Json], body: &Map<String, Value>) -> Changes {
     let mut found = Changes { changes: Vec::new(), replaces: false };
     let of_kind = |kind: &str| events.iter().find(|event| event.text("kind") == Some(kind))?.get("data");
@@ -290,7 +290,7 @@ fn changes(row: &Json, events: &[Json], body: &Map<String, Value>) -> Changes {
     found
 }
 
-/// A part of a row, in the form that it has in a specification.
+/// A field of a row in the form it has in a specification.
 fn part_of_row(row: &Json, field: &str) -> Json {
     let texts = |text: &str| {
         text.split(',').filter(|part| !part.is_empty()).map(|part| Json::Text(part.to_owned())).collect()
@@ -300,7 +300,7 @@ fn part_of_row(row: &Json, field: &str) -> Json {
         ("env_variables", Some(Json::Text(text))) => {
             Json::Object(of_row(text).into_iter().map(|(name, value)| (name, Json::Text(value))).collect())
         }
-        // Names here, ids there: nothing that a file says.
+        // Rows have names and specifications ids; Compose files cannot set it.
         ("affinity", _) => Json::Null,
         (_, value) => value.cloned().unwrap_or(Json::Null),
     };
@@ -314,7 +314,7 @@ fn part_of_spec(spec: &Json, field: &str) -> Json {
     }
 }
 
-/// What is empty, false or not there is all the same; the order of fields says nothing.
+/// Normalizes a value for comparison: empty, false and absent are equal, and so are objects with reordered fields.
 fn normal(value: Json) -> Json {
     match value {
         value if value.is_empty() => Json::Null,
@@ -328,7 +328,7 @@ fn normal(value: Json) -> Json {
     }
 }
 
-/// How a part differs, in words. Of variables the names alone are shown: their values may be secrets.
+/// The changes of a field, for people. Values of environment variables are not shown, because they may be secrets.
 fn differences(field: &str, before: &Json, after: &Json) -> Vec<String> {
     let entries = |value: &Json| match value {
         Json::Object(fields) => Some(fields.clone()),

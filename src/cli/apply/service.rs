@@ -1,4 +1,4 @@
-//! One service of a Compose file, as the body of an application.
+//! Conversion of one service of a Compose file to the request body of an application.
 
 use super::compose::Declared;
 use super::values::{duration_ms, port, ports_of_text};
@@ -8,19 +8,19 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A service, read.
+/// A service as an application.
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) name: String,
-    /// The application's fields, all that a file can say: what it does not say is as by default.
+    /// All fields of the application that a file can set; the ones it does not set have their default.
     pub(super) body: Map<String, Value>,
-    /// The services that it needs, with the lines that say so.
+    /// Dependencies, with their lines.
     pub(super) depends_on: BTreeMap<String, u64>,
     pub(super) profiles: Vec<String>,
     pub(super) replicas: u32,
 }
 
-/// Reads a file, and gathers what is wrong with it.
+/// Reads a file and collects its errors and unsupported parts.
 pub(super) struct Reader<'a> {
     /// The folder that paths in the file are relative to.
     folder: &'a Path,
@@ -43,49 +43,49 @@ impl<'a> Reader<'a> {
         Self { folder, volumes, networks, errors: Vec::new(), left_out: Vec::new() }
     }
 
-    /// Something cannot be so.
+    /// Records an error.
     pub(super) fn error(&mut self, node: &Node, path: &str, why: &str) {
         self.errors.push(format!("{}: {why}", at(node, path)));
     }
 
-    /// Something is not done here, and the rest is.
+    /// Records an unsupported part; the rest of the file is applied.
     pub(super) fn leave_out(&mut self, node: &Node, path: &str, why: &str) {
         let why = if why.is_empty() { String::new() } else { format!(": {why}") };
         self.left_out.push(format!("{}{why}", at(node, path)));
     }
 
-    /// The entries of a map; none, and an error, when it is no map.
+    /// The entries of a map; records an error if the node is not a map.
     pub(super) fn map<'n>(&mut self, path: &str, node: &'n Node) -> &'n [(String, Node)] {
         match &node.value {
             Yaml::Map(entries) => entries,
             Yaml::Null => &[],
             _ => {
-                self.error(node, path, &format!("a map is expected, and it is {}", node.kind()));
+                self.error(node, path, &format!("expected a map, got {}", node.kind()));
                 &[]
             }
         }
     }
 
-    /// A single value.
+    /// A scalar as text; records an error if the node is not a scalar.
     pub(super) fn text(&mut self, path: &str, node: &Node) -> Option<String> {
         match &node.value {
             Yaml::Scalar(text) => Some(text.clone()),
             Yaml::Null => None,
             _ => {
-                self.error(node, path, &format!("a single value is expected, and it is {}", node.kind()));
+                self.error(node, path, &format!("expected a single value, got {}", node.kind()));
                 None
             }
         }
     }
 
-    /// The items of a list, or a single value as the only one.
+    /// The items of a list; a scalar counts as a list of one.
     pub(super) fn items<'n>(&mut self, path: &str, node: &'n Node) -> &'n [Node] {
         match &node.value {
             Yaml::List(items) => items,
             Yaml::Scalar(_) => std::slice::from_ref(node),
             Yaml::Null => &[],
             Yaml::Map(_) => {
-                self.error(node, path, "a list is expected, and it is a map");
+                self.error(node, path, "expected a list, got a map");
                 &[]
             }
         }
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
         self.items(path, node).iter().filter_map(|item| self.text(path, item)).collect()
     }
 
-    /// A single value that has to be of a type.
+    /// A scalar of type `T`; `expected` names the type in the error.
     pub(super) fn parsed<T: std::str::FromStr>(
         &mut self,
         path: &str,
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
         let text = self.text(path, node)?;
         let parsed = text.parse().ok();
         if parsed.is_none() {
-            self.error(node, path, &format!("`{text}` is not {expected}"));
+            self.error(node, path, &format!("expected {expected}, got `{text}`"));
         }
         parsed
     }
@@ -121,7 +121,7 @@ impl<'a> Reader<'a> {
             replicas: 1,
         };
         let mut spec = Spec::default();
-        // What `deploy` says goes over the older keys that say the same.
+        // `deploy` takes precedence over the older keys with the same meaning.
         let (deploy, others): (Vec<_>, Vec<_>) =
             self.map(&root, node).iter().partition(|(key, _)| key == "deploy");
         for (key, node) in others.into_iter().chain(deploy) {
@@ -157,16 +157,16 @@ impl<'a> Reader<'a> {
                 "cpus" => spec.cpus = self.parsed(path, node, "a number of processors"),
                 "mem_limit" => spec.memory = self.text(path, node),
                 "profiles" => service.profiles = self.texts(path, node),
-                "build" => self.leave_out(node, path, "images are not built here"),
+                "build" => self.leave_out(node, path, "kDaemon does not build images"),
                 "extends" => {
-                    self.error(node, path, "services of other files are not read: write it out here");
+                    self.error(node, path, "extends is not supported; copy the fields into this service");
                 }
                 key if key.starts_with("x-") => {}
                 _ => self.leave_out(node, path, ""),
             }
         }
         if spec.image.is_none() {
-            self.error(node, &root, "it has no image");
+            self.error(node, &root, "the service has no image");
             return None;
         }
         service.body = spec.body(&service);
@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
                         "name" => {}
                         field if field.starts_with("x-") => {}
                         "host_ip" => {
-                            self.error(node, &path, "ports are published on all addresses of a node");
+                            self.error(node, &path, "ports are always published on all addresses of a node");
                         }
                         _ => self.leave_out(node, &path, ""),
                     }
@@ -197,7 +197,7 @@ impl<'a> Reader<'a> {
                 port(get("published"), get("target").unwrap_or_default(), get("protocol"))
                     .map(|port| vec![port])
             }
-            _ => Err(format!("a port is expected, and it is {}", node.kind())),
+            _ => Err(format!("expected a port, got {}", node.kind())),
         };
         match result {
             Ok(read) => ports.extend(read),
@@ -205,7 +205,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Variables: a map, or a list of `NAME=VALUE`. A name alone takes the value of this process, or is left out.
+    /// Environment variables: a map, or a list of `NAME=VALUE`. A name alone takes the value of this process; if it is not
+    /// set there, the variable is skipped.
     fn environment(&mut self, path: &str, node: &Node) -> BTreeMap<String, String> {
         let mut variables = BTreeMap::new();
         let mut take = |name: &str, value: Option<String>| {
@@ -274,7 +275,7 @@ impl<'a> Reader<'a> {
                     self.error(
                         node,
                         path,
-                        &format!("`{text}` has no source; write a volume's name before it"),
+                        &format!("`{text}` has no source; put the name of a volume in front of it"),
                     );
                     return None;
                 };
@@ -297,7 +298,7 @@ impl<'a> Reader<'a> {
                     self.error(
                         node,
                         path,
-                        &format!("mounts of the type {kind} are not available: volume or bind"),
+                        &format!("mounts of type {kind} are not supported; use volume or bind"),
                     );
                     return None;
                 }
@@ -309,7 +310,7 @@ impl<'a> Reader<'a> {
                 (source.clone(), target.clone(), mode)
             }
             _ => {
-                self.error(node, path, &format!("a mount is expected, and it is {}", node.kind()));
+                self.error(node, path, &format!("expected a mount, got {}", node.kind()));
                 return None;
             }
         };
@@ -317,14 +318,14 @@ impl<'a> Reader<'a> {
             source
         } else if source.starts_with(['.', '~']) || source.contains('/') {
             let why = format!(
-                "`{source}` is a path of this machine; write an absolute path of the nodes, or a volume"
+                "`{source}` is a path on this machine; use an absolute path on the nodes, or a volume"
             );
             self.error(node, path, &why);
             return None;
         } else if let Some(name) = self.volumes.get(&source) {
             name.clone()
         } else {
-            self.error(node, path, &format!("`{source}` is not declared under the file's `volumes`"));
+            self.error(node, path, &format!("`{source}` is not declared in `volumes`"));
             return None;
         };
         let mut read_only = false;
@@ -332,7 +333,7 @@ impl<'a> Reader<'a> {
             match word {
                 "ro" => read_only = true,
                 "rw" | "" => {}
-                // Labels for SELinux, which the engines of nodes may or may not use.
+                // SELinux labels, among others.
                 other => self.leave_out(node, &format!("{path} ({source}:{target}:{other})"), ""),
             }
         }
@@ -342,7 +343,7 @@ impl<'a> Reader<'a> {
     fn command(&mut self, path: &str, node: &Node) -> Value {
         match &node.value {
             Yaml::Null => Value::Null,
-            // One text is split into words as a shell does, by the daemon.
+            // The daemon splits a text into words like a shell does.
             Yaml::Scalar(line) => json!(line),
             _ => json!(self.texts(path, node)),
         }
@@ -383,10 +384,10 @@ impl<'a> Reader<'a> {
                 match (field.as_str(), self.text(&path, value).as_deref()) {
                     ("condition", Some("service_started")) | ("required", Some("true")) => {}
                     ("condition", Some("service_healthy")) => {
-                        self.leave_out(value, &path, "one container of it that is UP is waited for");
+                        self.leave_out(value, &path, "kDaemon waits until a container of it is UP");
                     }
                     ("condition", Some(other)) => {
-                        let why = format!("`{other}` cannot be waited for: service_started can");
+                        let why = format!("condition `{other}` is not supported; use service_started");
                         self.error(value, &path, &why);
                     }
                     _ => self.leave_out(value, &path, ""),
@@ -415,7 +416,11 @@ impl<'a> Reader<'a> {
                             Some("CMD" | "CMD-SHELL") if words.len() > 1 => {
                                 check.insert("command".to_owned(), json!(words));
                             }
-                            _ => self.error(node, path, "a list begins with CMD, CMD-SHELL or NONE"),
+                            _ => self.error(
+                                node,
+                                path,
+                                "expected a list that begins with CMD, CMD-SHELL or NONE",
+                            ),
                         }
                     }
                 },
@@ -425,7 +430,11 @@ impl<'a> Reader<'a> {
                         Some(ms) => {
                             check.insert(format!("{field}_ms"), json!(ms));
                         }
-                        None => self.error(node, path, &format!("`{text}` is no duration, such as 1m30s")),
+                        None => self.error(
+                            node,
+                            path,
+                            &format!("expected a duration such as 1m30s, got `{text}`"),
+                        ),
                     }
                 }
                 "retries" => {
@@ -438,11 +447,11 @@ impl<'a> Reader<'a> {
             }
         }
         if is_off {
-            self.leave_out(node, path, "a check that the image brings along stays on");
+            self.leave_out(node, path, "a health check of the image stays enabled");
             return Value::Null;
         }
         if !check.contains_key("command") {
-            self.error(node, path, "it has no test; the image's own check cannot be changed");
+            self.error(node, path, "the health check has no test; the one of the image cannot be changed");
         }
         Value::Object(check)
     }
@@ -470,7 +479,7 @@ impl<'a> Reader<'a> {
                 Some(network) => networks.push(network.clone()),
                 None if name == "default" => {}
                 None => {
-                    self.error(node, path, &format!("`{name}` is not declared under the file's `networks`"));
+                    self.error(node, path, &format!("`{name}` is not declared in `networks`"));
                 }
             }
         }
@@ -478,7 +487,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What is read of a service.
+/// The fields of a service as read so far.
 #[derive(Debug, Default)]
 pub(super) struct Spec {
     pub(super) image: Option<String>,
@@ -500,7 +509,7 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    /// The application that the service is.
+    /// The request body of the application.
     fn body(self, service: &Service) -> Map<String, Value> {
         let mut variables = self.file_variables;
         variables.extend(self.environment);
@@ -516,7 +525,7 @@ impl Spec {
             ("command", self.command),
             ("entrypoint", self.entrypoint),
             ("labels", json!(self.labels)),
-            // As Compose has it: what ends stays ended unless the file says otherwise.
+            // The default of Compose: a container that exits is not restarted.
             ("restart_policy", json!(self.restart.unwrap_or_else(|| "no".to_owned()))),
             ("health_check", self.health_check),
             ("networks", json!(self.networks)),
@@ -526,7 +535,7 @@ impl Spec {
             ("anti_affinity", json!(self.anti_affinity)),
             ("dependencies", json!(dependencies)),
             ("replicas", json!(service.replicas)),
-            // What is applied is to run: containers are replaced one after another.
+            // Applying a file replaces outdated containers, one at a time.
             ("update_policy", json!("rolling")),
         ];
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

@@ -1,18 +1,18 @@
-//! A YAML document as a tree in which every value knows its line.
+//! YAML documents as trees in which every value has its line number.
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use std::fmt;
 
-/// A value, and where it stands.
+/// A value with its position.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
-    /// From 1; 0 when it is not known.
+    /// Line number from 1; 0 if unknown.
     pub(super) line: u64,
     pub(super) value: Value,
 }
 
-/// What stands there. Scalars are kept as text: what they mean is said by whoever reads them.
+/// A value. Scalars stay text: the consumer decides on their type.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
     Null,
@@ -22,7 +22,7 @@ pub(super) enum Value {
 }
 
 impl Node {
-    /// Reads a document.
+    /// Parses a document.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let options = serde_saphyr::options! {
             strict_booleans: true,
@@ -31,7 +31,7 @@ impl Node {
         serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
     }
 
-    /// What it is, in words.
+    /// The kind of value, for error messages.
     pub(super) fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",
@@ -57,14 +57,14 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
-/// A key: YAML allows numbers there, and they are taken as their digits.
+/// A key of a map. YAML allows numbers, which are read as text.
 struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
             Value::Scalar(text) => Ok(Self(text)),
-            _ => Err(de::Error::custom("a key is a single value")),
+            _ => Err(de::Error::custom("expected a single value as key")),
         }
     }
 }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn values_know_their_lines_and_stay_text() {
+    fn scalars_stay_text_and_have_lines() {
         let text = "a: 1\nb:\n  - x\n  - {c: yes, d: 0.50}\ne:\nf: \"22:22\"\n7: true\n";
         let node = Node::parse(text).unwrap();
         assert_eq!(scalar(&node, &["a"]), ("1", 1));
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_yaml_is_refused_with_its_line() {
+    fn invalid_yaml_is_refused_with_its_line() {
         for wrong in ["a: [1", "a: 1\na: 2\n", "a: *nothing\n"] {
             let error = Node::parse(wrong).unwrap_err();
             assert!(error.contains("line"), "{error}");

@@ -8,23 +8,23 @@ use crate::verify::Expectation;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// What is backed up, and to where.
+/// Options of `kdaemon backup`.
 #[derive(clap::Args, Debug)]
 pub struct BackupArgs {
-    /// The file to write
+    /// File to write
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Overwrites the file if it is there
+    /// Overwrite an existing file
     #[arg(long)]
     force: bool,
 }
 
-/// Writes a daemon's log to a file, verifies it and prints its head.
+/// Copies a daemon's log to a file, verifies the copy and prints its head.
 ///
-/// The file appears under its name when it is whole, on the disk and verified.
+/// The file appears under its name when it is complete, synced to disk and verified.
 ///
 /// # Errors
-/// When the daemon does not answer, the file is there already or cannot be written, or what was written does not fit.
+/// When the daemon does not answer, the file exists or cannot be written, or the copy fails verification.
 pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), Failure> {
     let server = server.filter(|server| !server.is_empty());
     let server = server.as_deref().unwrap_or(crate::cli::client::DEFAULT_SERVER);
@@ -39,7 +39,7 @@ pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), Fail
     let cannot_write = |what: &Path, error: std::io::Error| {
         Failure::Other(format!("cannot write {}: {error}", what.display()))
     };
-    // Readable by its owner alone, and gone when something fails.
+    // Only its owner can read it, and it is removed after a failure.
     let partial = tempfile::Builder::new().prefix(".kdaemon-backup-").tempfile_in(&folder);
     let mut partial = partial.map_err(|error| cannot_write(&folder, error))?;
     let client = Client::new(server)?;
@@ -63,7 +63,7 @@ pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), Fail
     bar.finish_and_clear();
     if let Some(trouble) = found.trouble() {
         return Err(Failure::Other(format!(
-            "the daemon's log failed verification, and nothing was kept: {trouble}"
+            "the daemon's log failed verification, and no file was written: {trouble}"
         )));
     }
     let kept = if args.force { partial.persist(&file) } else { partial.persist_noclobber(&file) };
@@ -87,27 +87,30 @@ pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), Fail
 }
 
 fn already_there(file: &Path) -> Failure {
-    Failure::Invalid(format!("{} exists; choose another file, or overwrite it with --force", file.display()))
+    Failure::Invalid(format!(
+        "{} exists; choose another file, or use --force to overwrite it",
+        file.display()
+    ))
 }
 
-/// What is restored, and to where.
+/// Options of `kdaemon restore`.
 #[derive(clap::Args, Debug)]
 pub struct RestoreArgs {
-    /// The backup
+    /// File with the backup
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The data folder to make: it must be empty, or not there
+    /// Data folder to create, which must be empty or absent
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// The head that the backup had, kept elsewhere
+    /// Head of the backup, kept elsewhere
     #[arg(long, value_name = "SEQ:ROOT")]
     expect: Option<Expectation>,
 }
 
-/// Makes a data folder of a backup.
+/// Creates a data folder from a backup.
 ///
 /// # Errors
-/// When the folder is not empty, or the backup cannot be read or does not fit; nothing was done then.
+/// When the folder is not empty, or the backup cannot be read or fails verification. The folder is unchanged then.
 pub async fn restore(args: RestoreArgs) -> Result<(), Failure> {
     let bar = progress_bar("events");
     bar.set_message("restoring");
@@ -127,8 +130,8 @@ pub async fn restore(args: RestoreArgs) -> Result<(), Failure> {
         found.head.root
     );
     eprintln!(
-        "before a daemon is started on it, the one that it was taken from must have ended: both would command the same \
-         containers. What was launched after the backup answers to no record, and is removed from its node."
+        "stop the original daemon before you start one on this folder: both would command the same containers. \
+         Containers launched after the backup have no record in it and will be removed from their nodes."
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Failures of commands that work on a log themselves, by the errors of what they use.
+//! Conversions of store, daemon and archive errors to failures of the command line.
 
 use crate::archive::ArchiveError;
 use crate::cli::failure::Failure;

@@ -1,4 +1,4 @@
-//! `kdaemon verify`: whether the log is as it was written.
+//! `kdaemon verify`: the integrity check of the log.
 
 use super::{StoreArgs, progress_bar, tell};
 use crate::cli::client::{Client, Request};
@@ -11,21 +11,20 @@ use indicatif::ProgressBar;
 use kdaemon_api::{AuditProgress, AuditReport};
 use serde::Deserialize;
 
-/// What is verified, and against what.
+/// Options of `kdaemon verify`.
 #[derive(clap::Args, Debug)]
 pub struct VerifyArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// The head that an earlier verification printed, kept elsewhere; without it a missing end or a replaced log is not
-    /// noticed
+    /// Head that an earlier verification printed, kept elsewhere; without it a truncated or replaced log is not detected
     #[arg(long, value_name = "SEQ:ROOT")]
     expect: Option<Expectation>,
 }
 
-/// Verifies the log, or asks the daemon to, and prints what was found.
+/// Verifies the log, or has the daemon verify it, and prints the result.
 ///
 /// # Errors
-/// When it cannot be read, and when it does not fit: with the first commit that does not.
+/// When the log cannot be read or fails verification; the error names the first commit that does not match.
 pub async fn verify(args: VerifyArgs, server: Option<String>) -> Result<(), Failure> {
     let bar = progress_bar("events");
     bar.set_message("verifying");
@@ -45,7 +44,7 @@ pub async fn verify(args: VerifyArgs, server: Option<String>) -> Result<(), Fail
     }
 }
 
-/// Reads the log itself.
+/// Verifies the log of a store directly.
 async fn look(
     store: StoreArgs,
     expect: Option<Expectation>,
@@ -77,7 +76,7 @@ enum Line {
     Found(AuditReport),
 }
 
-/// The longest line of an answer.
+/// The longest accepted line of the response, in bytes.
 const LINE_LIMIT: usize = 64 * 1024;
 
 /// Has a daemon verify its own log.
@@ -90,7 +89,7 @@ async fn ask(
     let request = Request::get(&["audit", "verify"])?.maybe("expect", expect).accept("application/x-ndjson");
     let mut body = client.open(request, None).await?;
     let broke_off = |failure: Failure| {
-        Failure::Other(format!("the response broke off ({failure}); see the daemon's log"))
+        Failure::Other(format!("the response is incomplete ({failure}); see the daemon's log"))
     };
     let mut text = Vec::new();
     while let Some(piece) = client.piece(&mut body, None).await.map_err(broke_off)? {
