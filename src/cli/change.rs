@@ -149,9 +149,9 @@ pub(super) async fn each(
             Err(failure) if names.len() == 1 || failure.is_silent() => return Err(failure),
             Err(failure) => {
                 say(format_args!("kdaemon: {name}: {failure}"));
-                first.get_or_insert(failure.code());
+                first.get_or_insert(failure.exit());
             }
         }
     }
-    first.map_or(Ok(()), |code| Err(Failure::Said(code)))
+    first.map_or(Ok(()), |exit| Err(Failure::Reported(exit)))
 }

@@ -351,6 +351,7 @@ fn encode(text: &str) -> impl std::fmt::Display + '_ {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::super::exit::Exit;
     use super::*;
 
     #[test]
@@ -358,7 +359,7 @@ mod tests {
         let request = Request::get(&["nodes", "a/b c?ü%2F"]).unwrap();
         assert_eq!(request.path, "/nodes/a%2Fb%20c%3F%C3%BC%252F");
         for dots in [".", "..", ""] {
-            assert_eq!(Request::get(&["nodes", dots]).unwrap_err().code(), 2);
+            assert_eq!(Request::get(&["nodes", dots]).unwrap_err().exit(), Exit::Usage);
         }
     }
 
@@ -369,7 +370,7 @@ mod tests {
         assert_eq!(Client::new("http://h:1/2.1/").unwrap().base, "/2.1");
         assert_eq!(Client::new("https://h/").unwrap().origin(), "https://h");
         for wrong in ["h:1337", "ftp://h", "http://h/?x=1", "", "http://u@h"] {
-            assert_eq!(Client::new(wrong).unwrap_err().code(), 2, "{wrong}");
+            assert_eq!(Client::new(wrong).unwrap_err().exit(), Exit::Usage, "{wrong}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Errors of the command line: the message is for people, the exit code for scripts.
 
+use super::exit::Exit;
 use super::table::Table;
 use kdaemon_api::ProblemDetails;
 
@@ -26,7 +27,7 @@ pub(super) enum Failure {
     Closed,
     /// Already reported; only the exit code remains.
     #[error("")]
-    Said(u8),
+    Reported(Exit),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -34,21 +35,21 @@ pub(super) enum Failure {
 
 impl Failure {
     /// The exit code of the process.
-    pub(super) fn code(&self) -> u8 {
+    pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Closed => 0,
-            Self::Other(_) => 1,
-            Self::Usage(_) => 2,
-            Self::Refused(_) | Self::Invalid(_) => 3,
-            Self::NotFound(_) => 4,
-            Self::Unreachable(_) => 5,
-            Self::Said(code) => *code,
+            Self::Closed => Exit::Success,
+            Self::Other(_) => Exit::Other,
+            Self::Usage(_) => Exit::Usage,
+            Self::Refused(_) | Self::Invalid(_) => Exit::Refused,
+            Self::NotFound(_) => Exit::NotFound,
+            Self::Unreachable(_) => Exit::Unavailable,
+            Self::Reported(exit) => *exit,
         }
     }
 
     /// Whether no message remains to be printed.
     pub(super) fn is_silent(&self) -> bool {
-        matches!(self, Self::Closed | Self::Said(_))
+        matches!(self, Self::Closed | Self::Reported(_))
     }
 }
 
@@ -136,22 +137,22 @@ mod tests {
 
     #[test]
     fn each_status_maps_to_its_exit_code() {
-        let code = |status, kind: &str| of_response(status, problem(kind, "x", &[]).as_bytes()).code();
+        let code = |status, kind: &str| of_response(status, problem(kind, "x", &[]).as_bytes()).exit();
         for (status, kind, expected) in [
-            (400, "malformed", 3),
-            (403, "forbidden", 3),
-            (404, "not-found", 4),
-            (404, "no-such-route", 1),
-            (409, "conflict", 3),
-            (412, "changed", 3),
-            (422, "invalid", 3),
-            (429, "overloaded", 5),
-            (500, "internal", 1),
-            (503, "unavailable", 5),
+            (400, "malformed", Exit::Refused),
+            (403, "forbidden", Exit::Refused),
+            (404, "not-found", Exit::NotFound),
+            (404, "no-such-route", Exit::Other),
+            (409, "conflict", Exit::Refused),
+            (412, "changed", Exit::Refused),
+            (422, "invalid", Exit::Refused),
+            (429, "overloaded", Exit::Unavailable),
+            (500, "internal", Exit::Other),
+            (503, "unavailable", Exit::Unavailable),
         ] {
             assert_eq!(code(status, kind), expected, "{status} {kind}");
         }
-        assert_eq!(of_response(502, b"<html>").code(), 1);
+        assert_eq!(of_response(502, b"<html>").exit(), Exit::Other);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod change;
 mod client;
 mod containers;
 mod events;
+mod exit;
 mod failure;
 mod get;
 mod history;
@@ -36,6 +37,7 @@ mod why;
 use crate::config::ServeArgs;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use client::Client;
+use exit::Exit;
 use failure::Failure;
 use output::Format;
 use std::process::ExitCode;
@@ -50,7 +52,7 @@ use with_times;
 
 /// Manage containers on plain Docker engines, with a complete history of what happened
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 120, after_help = HELP)]
+#[command(version, max_term_width = 120, after_help = help())]
 pub struct Cli {
     #[command(flatten)]
     client: ClientArgs,
@@ -58,7 +60,11 @@ pub struct Cli {
     action: Action,
 }
 
-const HELP: &str = "\
+fn help() -> String {
+    format!("{EXAMPLES}\n\nExit codes:\n{}", exit::help())
+}
+
+const EXAMPLES: &str = "\
 Examples:
   kdaemon nodes add tcp://10.0.0.5:2375 --name b --label zone=a
   kdaemon apps add web --image nginx:1.27 --port 8080:80 --replicas 3 --wait
@@ -66,15 +72,7 @@ Examples:
   kdaemon at \"10m ago\" status
   kdaemon apply -f compose.yml
 
-Data goes to stdout, messages to stderr. Set NO_COLOR to turn colours off.
-
-Exit codes:
-  0  success
-  1  other error: a timeout, an unexpected response, an internal error of the daemon
-  2  invalid command line
-  3  refused: a conflict with the state of the cluster, or an invalid value
-  4  not found
-  5  unavailable: the daemon, its log or a node does not answer or is busy; retry later";
+Data goes to stdout, messages to stderr. Set NO_COLOR to turn colours off.";
 
 /// Options that every client command takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -230,12 +228,12 @@ impl Cli {
             action => client_command(self.client, action).await,
         };
         match result {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => Exit::Success.into(),
             Err(failure) => {
                 if !failure.is_silent() {
                     output::say(format_args!("kdaemon: {failure}"));
                 }
-                ExitCode::from(failure.code())
+                failure.exit().into()
             }
         }
     }
