@@ -1,16 +1,20 @@
 //! `kdaemon apps`: the application library.
 
-use super::change::{About, ChangeArgs, each};
+use super::change::{ChangeArgs, each};
 use super::client::Request;
 use super::failure::Failure;
-use super::get::{Kind, ListArgs, pair};
+use super::fields::{clear, merged_env, merged_labels, nonempty, pair, put};
+use super::get::ListArgs;
 use super::history::HistoryArgs;
-use super::nodes::{clear, merged_labels, nonempty, put};
-use super::progress::Watching;
-use super::variables::{EnvArgs, of_row};
+use super::kind::Kind;
+use super::names::NamedRow;
+use super::target::Target;
+use super::variables::EnvArgs;
 use super::{Context, get, history};
 use clap::Subcommand;
 use http::Method;
+use kdaemon_api::ApplicationRow;
+use kdaemon_events::Resources;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -260,27 +264,18 @@ impl ApplicationFields {
     }
 
     /// The given limits merged into the limits of a row; `None` if no limit is given.
-    fn limits(&self, row: Option<&super::json::Json>) -> Option<Value> {
+    fn limits(&self, before: Resources) -> Option<Value> {
         if self.cpus.is_none() && self.memory.is_none() {
             return None;
         }
         let mut limits = Map::new();
-        let before = row.map(|row| row.object("resources")).unwrap_or_default();
-        for (field, value) in before {
-            put(&mut limits, field, serde_json::to_value(value).ok());
-        }
-        put(&mut limits, "cpus", self.cpus);
-        if let Some(memory) = &self.memory {
-            limits.remove("memory_bytes");
-            limits.insert("memory".to_owned(), json!(memory));
+        put(&mut limits, "cpus", self.cpus.map(Value::from).or(before.cpus.map(|cpus| json!(cpus))));
+        match &self.memory {
+            Some(memory) => put(&mut limits, "memory", Some(memory.as_str())),
+            None => put(&mut limits, "memory_bytes", before.memory_bytes),
         }
         Some(Value::Object(limits))
     }
-}
-
-fn about(name: &str, done: &'static str, going: &'static str) -> About {
-    let watching = Watching::Application(name.to_owned());
-    About { thing: "application", name: name.to_owned(), done, going, watching }
 }
 
 /// Runs a subcommand.
@@ -307,22 +302,23 @@ pub(super) async fn run(cx: &Context, command: ApplicationsCommand) -> Result<()
             let sets_labels = !fields.labels.is_empty() || !remove_labels.is_empty();
             let sets_limits = fields.cpus.is_some() || fields.memory.is_some();
             if sets_env || sets_labels || sets_limits {
-                let row = cx.client.ask(Request::get(&["applications", &application])?).await?.json;
-                request.if_match = row.whole("seq");
-                put(&mut body, "resources", fields.limits(Some(&row)));
+                let row: ApplicationRow =
+                    cx.client.typed(Request::get(&["applications", &application])?).await?;
+                request.if_match = Some(row.seq);
+                put(&mut body, "resources", fields.limits(row.resources));
                 if sets_env {
-                    let before = row.text("env_variables").unwrap_or_default();
-                    body.insert("env_variables".to_owned(), merged_env(before, &fields.env, &remove_env)?);
+                    let env = merged_env(&row.env_variables, &fields.env, &remove_env)?;
+                    body.insert("env_variables".to_owned(), env);
                 }
                 if sets_labels {
-                    let labels = merged_labels(&row, fields.labels.clone(), &remove_labels)?;
+                    let labels = merged_labels(row.labels, &fields.labels, &remove_labels)?;
                     body.insert("labels".to_owned(), labels);
                 }
             }
             clear(&mut body, &cleared)?;
             nonempty(&body)?;
-            let about = about(&application, "edited", "editing");
-            cx.change(request.body(Value::Object(body)), &change, &about).await?;
+            let target = Target::application(&application, "edited", "editing");
+            cx.change(request.body(Value::Object(body)), &change, &target).await?;
             Ok(())
         }
         ApplicationsCommand::Rm { names, containers, change } => {
@@ -331,14 +327,16 @@ pub(super) async fn run(cx: &Context, command: ApplicationsCommand) -> Result<()
                     delete_containers(cx, name, std::time::Duration::from_secs(120)).await?;
                 }
                 let request = Request::new(Method::DELETE, &["applications", "delete", name])?;
-                cx.change(request, &change, &about(name, "removed", "removing")).await.map(drop)
+                cx.change(request, &change, &Target::application(name, "removed", "removing")).await.map(drop)
             })
             .await
         }
         ApplicationsCommand::Scale { application, replicas, change } => {
             let request = Request::new(Method::POST, &["applications", "scale", &application])?;
             let request = request.body(json!({"replicas": replicas}));
-            cx.change(request, &change, &about(&application, "scaled", "scaling")).await.map(drop)
+            cx.change(request, &change, &Target::application(&application, "scaled", "scaling"))
+                .await
+                .map(drop)
         }
     }
 }
@@ -351,7 +349,7 @@ async fn add(
 ) -> Result<(), Failure> {
     let mut body = fields.body();
     body.insert("name".to_owned(), json!(name));
-    put(&mut body, "resources", fields.limits(None));
+    put(&mut body, "resources", fields.limits(Resources::default()));
     if !fields.env.is_empty() {
         body.insert("env_variables".to_owned(), json!(fields.env.read()?));
     }
@@ -360,29 +358,17 @@ async fn add(
         body.insert("labels".to_owned(), json!(labels));
     }
     let request = Request::new(Method::POST, &["applications", "create"])?.body(Value::Object(body));
-    let added = cx.change(request, change, &about(name, "added", "adding")).await?;
+    let added = cx.change(request, change, &Target::application(name, "added", "adding")).await?;
     // Adding takes effect at once; what takes time are the containers.
     if let (Some(replicas), Some(_), Some(wait)) = (fields.replicas, added, change.wait()) {
         let request = Request::new(Method::POST, &["applications", "scale", name])?;
         let request = request.body(json!({"replicas": replicas}));
         let quiet = Context { output: None, ..cx.clone() };
-        quiet.change(request, &ChangeArgs::waiting(wait), &about(name, "is UP", "launching")).await?;
+        quiet
+            .change(request, &ChangeArgs::waiting(wait), &Target::application(name, "is UP", "launching"))
+            .await?;
     }
     Ok(())
-}
-
-/// The environment variables of a row, with `set` added and `removed` removed.
-pub(super) fn merged_env(row: &str, set: &EnvArgs, removed: &[String]) -> Result<Value, Failure> {
-    let mut variables = of_row(row);
-    for name in removed {
-        if variables.remove(name).is_none() {
-            return Err(Failure::Invalid(format!(
-                "cannot remove environment variable `{name}`: it is not set"
-            )));
-        }
-    }
-    variables.extend(set.read()?);
-    Ok(json!(variables))
 }
 
 /// Deletes all containers of an application, and waits until they are gone.
@@ -395,20 +381,20 @@ pub(super) async fn delete_containers(
     let request = Request::new(Method::POST, &["applications", "scale", application])?;
     let request = request.body(json!({"replicas": 0}));
     let quiet = Context { output: None, ..cx.clone() };
-    let about = about(application, "scaled to 0", "scaling");
-    quiet.change(request, &ChangeArgs::waiting(wait), &about).await?;
+    let target = Target::application(application, "scaled to 0", "scaling");
+    quiet.change(request, &ChangeArgs::waiting(wait), &target).await?;
     let mut names = Vec::new();
     let request = Request::get(&["containers"])?.query("application_id", application);
     cx.client
-        .list(request, |row: super::json::Json, _| {
-            names.extend(row.text("name").map(str::to_owned));
+        .list(request, |row: NamedRow, _| {
+            names.push(row.name);
             Ok(())
         })
         .await?;
     each(&names, async |name| {
         let request = Request::new(Method::DELETE, &["containers", "delete", name])?;
-        let about = super::containers::about(name, "deleted", "deleting");
-        quiet.change(request, &ChangeArgs::waiting(wait), &about).await.map(drop)
+        let target = Target::container(name, "deleted", "deleting");
+        quiet.change(request, &ChangeArgs::waiting(wait), &target).await.map(drop)
     })
     .await
 }

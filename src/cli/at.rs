@@ -1,7 +1,8 @@
 //! `kdaemon at TIME …`: reading commands at another point in history.
 
 use super::failure::Failure;
-use super::get::{Kind, ListArgs};
+use super::get::ListArgs;
+use super::kind::Kind;
 use super::when::Point;
 use super::{Context, get, status, why};
 use clap::Subcommand;

@@ -1,13 +1,15 @@
 //! Commands that change something: how they are sent, and how their outcome is reported.
 
-use super::client::{Answer, Request};
+use super::cells::details;
+use super::client::{Reply, Request};
+use super::exit::Exit;
 use super::failure::Failure;
-use super::json::Json;
+use super::names::NamedRow;
 use super::output::{Format, json, print, say, yaml};
-use super::progress::Watching;
-use super::table::plain;
+use super::target::Target;
 use super::{Context, events};
 use crate::config::parse_duration;
+use kdaemon_api::DryRun;
 use std::time::Duration;
 
 /// Options of every command that changes something.
@@ -16,7 +18,8 @@ pub(super) struct ChangeArgs {
     /// Only show the events that the command would append
     #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
-    /// Block until the command took effect; fails if it cannot (exit code 3) or times out (exit code 1) [default without TIME: 1m]
+    /// Block until the command took effect; fails if it cannot (exit code 3) or times out (exit code 1) [default without
+    /// TIME: 1m]
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "1m",
           value_parser = wait_time)]
     wait: Option<Duration>,
@@ -43,27 +46,14 @@ impl ChangeArgs {
     }
 }
 
-/// The subject of a command, for messages and progress.
-#[derive(Debug, Clone)]
-pub(super) struct About {
-    /// Kind of the subject: `node`.
-    pub(super) thing: &'static str,
-    /// Name of the subject, or what stands for it until the daemon responds.
-    pub(super) name: String,
-    /// State after the command took effect: `drained`, `is UP`.
-    pub(super) done: &'static str,
-    /// Activity until then: `draining`.
-    pub(super) going: &'static str,
-    /// Resource whose progress is shown.
-    pub(super) watching: Watching,
-}
-
-impl About {
-    /// The subject in messages. The name in the response takes precedence over the requested one.
-    pub(super) fn title(&self, row: Option<&Json>) -> String {
-        let name = row.and_then(|row| row.text("name")).unwrap_or(&self.name);
-        format!("{} `{}`", self.thing, plain(name))
-    }
+/// Resources to change, and how.
+#[derive(Debug, clap::Args)]
+pub(super) struct NamedArgs {
+    /// Names or ids
+    #[arg(required = true)]
+    pub(super) names: Vec<String>,
+    #[command(flatten)]
+    pub(super) change: ChangeArgs,
 }
 
 impl Context {
@@ -72,68 +62,71 @@ impl Context {
         &self,
         request: Request,
         args: &ChangeArgs,
-        about: &About,
-    ) -> Result<Option<Answer>, Failure> {
+        target: &Target,
+    ) -> Result<Option<Reply>, Failure> {
         if args.dry_run {
-            let answer = self.client.ask(request.query("dry_run", "true")).await?;
-            self.show_dry_run(&answer.json).await?;
+            let reply = self.client.ask(request.query("dry_run", "true")).await?;
+            self.show_dry_run(&reply).await?;
             return Ok(None);
         }
-        let answer = match args.wait {
+        let reply = match args.wait {
             None => self.client.ask(request).await?,
             Some(wait) => {
                 let asked = self.client.ask(request.waiting(wait));
-                super::progress::while_waiting(&self.client, about, asked).await?
+                super::progress::while_waiting(&self.client, target, asked).await?
             }
         };
-        let About { done, going, .. } = about;
-        let name = about.title(Some(&answer.json));
-        let seq = answer.seq.map(|seq| format!(" (event {seq})")).unwrap_or_default();
-        match (answer.status, args.wait) {
+        let Target { done, going, .. } = target;
+        // Some responses have no row.
+        let row = reply.typed::<NamedRow>().ok();
+        let title = target.title(row.as_ref().map(|row| row.name.as_str()));
+        match (reply.status, args.wait) {
             (202, Some(wait)) => {
-                self.show(&answer.json)?;
+                self.show(&reply)?;
                 let seconds = wait.as_secs();
                 return Err(Failure::Other(format!(
-                    "timed out after {seconds}s: still {going} {name}; the daemon continues"
+                    "timed out after {seconds}s: still {going} {title}; the daemon continues"
                 )));
             }
             (202, None) => {
                 let goal = done.trim_start_matches("is ");
-                let seq = answer.seq.map(|seq| format!("event {seq}; ")).unwrap_or_default();
-                say(format_args!("{going} {name} ({seq}use --wait to block until it is {goal})"));
+                let seq = reply.seq.map(|seq| format!("event {seq}; ")).unwrap_or_default();
+                say(format_args!("{going} {title} ({seq}use --wait to block until it is {goal})"));
             }
-            _ => say(format_args!("{name} {done}{seq}")),
+            _ => {
+                let seq = reply.seq.map(|seq| format!(" (event {seq})")).unwrap_or_default();
+                say(format_args!("{title} {done}{seq}"));
+            }
         }
-        self.show(&answer.json)?;
-        Ok(Some(answer))
+        self.show(&reply)?;
+        Ok(Some(reply))
     }
 
     /// Prints the row of a response if a format was requested; the message suffices otherwise.
-    fn show(&self, row: &Json) -> Result<(), Failure> {
+    fn show(&self, reply: &Reply) -> Result<(), Failure> {
         match self.output {
             None => Ok(()),
-            Some(format) => super::output::thing(row, format, |_| super::get::text(row, &|_| None)),
+            Some(format) => super::output::row(reply, format, |row, _| details(row, super::table::plain)),
         }
     }
 
-    async fn show_dry_run(&self, answer: &Json) -> Result<(), Failure> {
-        match self.output.unwrap_or(Format::Table) {
-            Format::Json => print(&json(answer)?),
-            Format::Yaml => print(&yaml(answer)?),
-            Format::Name => {
-                let kinds = answer.list("events").iter().filter_map(|event| event.text("kind"));
-                print(&kinds.map(|kind| format!("{kind}\n")).collect::<String>())
-            }
-            format => {
-                let events = answer.list("events");
-                if events.is_empty() {
-                    say("dry run: no changes");
-                    return Ok(());
-                }
-                say("dry run: these events would be appended");
-                print(&events::table(self, events, format == Format::Wide).await?)
-            }
+    async fn show_dry_run(&self, reply: &Reply) -> Result<(), Failure> {
+        let format = self.output.unwrap_or(Format::Table);
+        match format {
+            Format::Json => return print(&json(&reply.json()?)?),
+            Format::Yaml => return print(&yaml(&reply.json()?)?),
+            Format::Name | Format::Table | Format::Wide => {}
         }
+        let DryRun { events, .. }: DryRun = reply.typed()?;
+        if format == Format::Name {
+            return print(&events.iter().map(|event| format!("{}\n", event.kind)).collect::<String>());
+        }
+        if events.is_empty() {
+            say("dry run: no changes");
+            return Ok(());
+        }
+        say("dry run: these events would be appended");
+        print(&events::table(self, &events, format == Format::Wide).await)
     }
 }
 
@@ -142,7 +135,7 @@ pub(super) async fn each(
     names: &[String],
     mut one: impl AsyncFnMut(&str) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut first = None;
+    let mut first: Option<Exit> = None;
     for name in names {
         match one(name).await {
             Ok(()) => {}

@@ -116,18 +116,22 @@ impl Request {
     }
 }
 
-/// A successful response.
+/// A successful response, read completely.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Reply {
     pub(super) status: u16,
     /// The seq of the state that it shows.
     pub(super) seq: Option<u64>,
-    pub(super) json: Json,
-    /// The text of the response.
+    /// The text of the response, which is JSON.
     body: Vec<u8>,
 }
 
-impl Answer {
+impl Reply {
+    /// The response as it was sent, with its fields in order.
+    pub(super) fn json(&self) -> Result<Json, Failure> {
+        self.typed()
+    }
+
     /// The response as a type of the API.
     pub(super) fn typed<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_slice(&self.body)
@@ -174,7 +178,7 @@ impl Client {
     }
 
     /// Reads a resource at the point in history of this client.
-    pub(super) async fn read(&self, request: Request) -> Result<Answer, Failure> {
+    pub(super) async fn read(&self, request: Request) -> Result<Reply, Failure> {
         let request = match self.at {
             Some(point) => {
                 let (name, value) = point.parameter();
@@ -186,14 +190,11 @@ impl Client {
     }
 
     /// Sends a request and reads the whole response.
-    pub(super) async fn ask(&self, request: Request) -> Result<Answer, Failure> {
+    pub(super) async fn ask(&self, request: Request) -> Result<Reply, Failure> {
         let response = self.open(request, None).await?;
         let (status, seq) = (response.status().as_u16(), seq(response.headers()));
         let body = self.whole(response).await?;
-        let json = serde_json::from_slice(&body).map_err(|error| {
-            Failure::Other(format!("the response of {} is not JSON: {error}", self.origin))
-        })?;
-        Ok(Answer { status, seq, json, body })
+        Ok(Reply { status, seq, body })
     }
 
     /// Sends a request and reads the response as a type of the API.

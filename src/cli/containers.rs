@@ -1,24 +1,25 @@
 //! `kdaemon containers`: the containers of the cluster.
 
-use super::applications::merged_env;
-use super::change::{About, ChangeArgs, each};
+use super::change::{ChangeArgs, NamedArgs, each};
 use super::client::Request;
 use super::failure::Failure;
-use super::get::{Kind, ListArgs};
+use super::fields::{clear, merged_env, nonempty, put};
+use super::get::ListArgs;
 use super::history::HistoryArgs;
-use super::json::Json;
-use super::nodes::{clear, nonempty, put};
-use super::output::{Format, print, print_bytes};
-use super::progress::Watching;
-use super::table::{Table, bytes};
+use super::kind::Kind;
+use super::names::NamedRow;
+use super::output::{Format, json, no_names, print, print_bytes, yaml};
+use super::table::{Table, bytes, plain};
+use super::target::Target;
 use super::variables::EnvArgs;
 use super::when::{parse_moment, rfc3339};
 use super::{Context, get, history, why};
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use http::Method;
-use kdaemon_api::ContainerStats;
-use serde_json::{Map, Value, json};
+use kdaemon_api::{ContainerRow, ContainerStats};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// Subcommands of `kdaemon containers`.
 #[derive(Debug, Subcommand)]
@@ -83,7 +84,7 @@ Examples:
     },
     /// Remove containers from their nodes and delete them
     #[command(visible_alias = "delete", after_help = "Example:\n  kdaemon containers rm web-1 web-2 --wait")]
-    Rm(Named),
+    Rm(NamedArgs),
     /// Place and launch containers
     #[command(
         visible_alias = "start",
@@ -92,10 +93,10 @@ Examples:
   kdaemon containers launch web-1 --wait
   kdaemon containers launch web-1 --dry-run     # shows where it would run"
     )]
-    Launch(Named),
+    Launch(NamedArgs),
     /// Stop containers
     #[command(after_help = "Example:\n  kdaemon containers stop web-1 --wait=30s")]
-    Stop(Named),
+    Stop(NamedArgs),
     /// Show the output of a container
     #[command(after_help = "\
 Examples:
@@ -136,16 +137,6 @@ Examples:
     History(HistoryArgs),
 }
 
-/// Containers to change, and how.
-#[derive(Debug, clap::Args)]
-pub(super) struct Named {
-    /// Names or ids
-    #[arg(required = true)]
-    names: Vec<String>,
-    #[command(flatten)]
-    change: ChangeArgs,
-}
-
 /// Options for the fields of a container.
 #[derive(Debug, clap::Args)]
 pub(super) struct ContainerFields {
@@ -172,16 +163,6 @@ impl ContainerFields {
     }
 }
 
-pub(super) fn about(name: &str, done: &'static str, going: &'static str) -> About {
-    About {
-        thing: "container",
-        name: name.to_owned(),
-        done,
-        going,
-        watching: Watching::Container(name.to_owned()),
-    }
-}
-
 /// Runs a subcommand.
 pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), Failure> {
     let kind = Kind::Containers;
@@ -194,16 +175,19 @@ pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), 
             let mut body = fields.body();
             put(&mut body, "name", name.as_deref());
             if !fields.env.is_empty() {
-                body.insert("env_variables".to_owned(), json!(fields.env.read()?));
+                body.insert("env_variables".to_owned(), serde_json::json!(fields.env.read()?));
             }
             let request = Request::new(Method::POST, &["containers", "create"])?.body(Value::Object(body));
             let shown = name.or(fields.application).unwrap_or_default();
             let quiet =
                 Context { output: cx.output.filter(|_| !launch || change.is_dry_run()), ..cx.clone() };
-            let made = quiet.change(request, &change, &about(&shown, "created", "creating")).await?;
-            match made.as_ref().and_then(|made| made.json.text("name")) {
-                Some(name) if launch => {
-                    post(cx, name, "launch", &change, &about(name, "is UP", "launching")).await
+            let made =
+                quiet.change(request, &change, &Target::container(&shown, "created", "creating")).await?;
+            match made {
+                Some(made) if launch => {
+                    let NamedRow { name, .. } = made.typed()?;
+                    let name = name.as_str();
+                    post(cx, name, "launch", &change, &Target::container(name, "is UP", "launching")).await
                 }
                 _ => Ok(()),
             }
@@ -213,32 +197,34 @@ pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), 
             put(&mut body, "name", new_name);
             let mut request = Request::new(Method::PATCH, &["containers", "update", &container])?;
             if !fields.env.is_empty() || !remove_env.is_empty() {
-                let row = cx.client.ask(Request::get(&["containers", &container])?).await?.json;
-                request.if_match = row.whole("seq");
-                let before = row.text("env_variables").unwrap_or_default();
-                body.insert("env_variables".to_owned(), merged_env(before, &fields.env, &remove_env)?);
+                let row: ContainerRow = cx.client.typed(Request::get(&["containers", &container])?).await?;
+                request.if_match = Some(row.seq);
+                let env = merged_env(&row.env_variables, &fields.env, &remove_env)?;
+                body.insert("env_variables".to_owned(), env);
             }
             clear(&mut body, &cleared)?;
             nonempty(&body)?;
-            let about = about(&container, "edited", "editing");
-            cx.change(request.body(Value::Object(body)), &change, &about).await.map(drop)
+            let target = Target::container(&container, "edited", "editing");
+            cx.change(request.body(Value::Object(body)), &change, &target).await.map(drop)
         }
         ContainersCommand::Rm(named) => {
             each(&named.names, async |name| {
                 let request = Request::new(Method::DELETE, &["containers", "delete", name])?;
-                cx.change(request, &named.change, &about(name, "deleted", "deleting")).await.map(drop)
+                cx.change(request, &named.change, &Target::container(name, "deleted", "deleting"))
+                    .await
+                    .map(drop)
             })
             .await
         }
         ContainersCommand::Launch(named) => {
             each(&named.names, async |name| {
-                post(cx, name, "launch", &named.change, &about(name, "is UP", "launching")).await
+                post(cx, name, "launch", &named.change, &Target::container(name, "is UP", "launching")).await
             })
             .await
         }
         ContainersCommand::Stop(named) => {
             each(&named.names, async |name| {
-                post(cx, name, "stop", &named.change, &about(name, "stopped", "stopping")).await
+                post(cx, name, "stop", &named.change, &Target::container(name, "stopped", "stopping")).await
             })
             .await
         }
@@ -263,44 +249,49 @@ async fn post(
     name: &str,
     verb: &str,
     change: &ChangeArgs,
-    about: &About,
+    target: &Target,
 ) -> Result<(), Failure> {
     let request = Request::new(Method::POST, &["containers", verb, name])?;
-    cx.change(request, change, about).await.map(drop)
+    cx.change(request, change, target).await.map(drop)
+}
+
+/// The resource usage of a container, with its name.
+#[derive(Debug, Serialize)]
+struct NamedStats {
+    name: String,
+    #[serde(flatten)]
+    stats: ContainerStats,
 }
 
 async fn stats(cx: &Context, names: &[String]) -> Result<(), Failure> {
     let format = cx.output.unwrap_or(Format::Table);
-    let mut table = Table::new(&["NAME", "CPUS", "MEMORY", "LIMIT", "RECEIVED", "SENT", "PIDS"]);
     let mut all = Vec::new();
     let result = each(names, async |name| {
-        let answer = cx.client.ask(Request::get(&["containers", name, "stats"])?).await?;
-        let stats: ContainerStats = answer.typed()?;
-        table.row([
-            super::table::plain(name),
-            format!("{:.2}", stats.cpus),
-            bytes(stats.memory_bytes),
-            bytes(stats.memory_limit_bytes),
-            bytes(stats.network_received_bytes),
-            bytes(stats.network_sent_bytes),
-            stats.pids.to_string(),
-        ]);
-        let Json::Object(mut fields) = answer.json else { return Ok(()) };
-        fields.insert(0, ("name".to_owned(), Json::Text(name.to_owned())));
-        all.push(Json::Object(fields));
+        let stats = cx.client.typed(Request::get(&["containers", name, "stats"])?).await?;
+        all.push(NamedStats { name: name.to_owned(), stats });
         Ok(())
     })
     .await;
     match format {
-        Format::Json => print(&super::output::json(&all)?)?,
-        Format::Yaml => print(&super::output::yaml(&all)?)?,
-        Format::Name => {
-            return Err(Failure::Usage(
-                "-o name does not apply to stats; use json, yaml or table".to_owned(),
-            ));
+        Format::Json => print(&json(&all)?)?,
+        Format::Yaml => print(&yaml(&all)?)?,
+        Format::Name => return Err(no_names()),
+        Format::Table | Format::Wide if all.is_empty() => {}
+        Format::Table | Format::Wide => {
+            let mut table = Table::new(&["NAME", "CPUS", "MEMORY", "LIMIT", "RECEIVED", "SENT", "PIDS"]);
+            for NamedStats { name, stats } in &all {
+                table.row([
+                    plain(name),
+                    format!("{:.2}", stats.cpus),
+                    bytes(stats.memory_bytes),
+                    bytes(stats.memory_limit_bytes),
+                    bytes(stats.network_received_bytes),
+                    bytes(stats.network_sent_bytes),
+                    stats.pids.to_string(),
+                ]);
+            }
+            print(&table.text())?;
         }
-        _ if table.is_empty() => {}
-        _ => print(&table.text())?,
     }
     result
 }

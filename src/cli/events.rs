@@ -1,16 +1,19 @@
 //! `kdaemon events`: the latest events of the log, and new ones as they happen.
 
+use super::Context;
+use super::cells::optional;
 use super::client::Request;
+use super::event::{SentEvent, what};
 use super::failure::Failure;
-use super::json::Json;
-use super::names::{Names, ids};
+use super::names::Names;
 use super::output::{Format, json, print, say, yaml};
 use super::sse::Stream;
 use super::table::{Table, plain};
-use super::when::{ago, local, parse_moment, read, rfc3339, time_of_day};
-use super::{Context, when};
+use super::when::{ago, local, parse_moment, rfc3339, time_of_day};
 use chrono::{DateTime, Utc};
+use kdaemon_api::{EventPage, EventRow};
 use kdaemon_events::Kind;
+use std::collections::VecDeque;
 
 /// Options that select events.
 #[derive(Debug, Clone, clap::Args)]
@@ -101,17 +104,17 @@ pub(super) async fn run(cx: &Context, args: &EventsArgs) -> Result<(), Failure> 
         (false, true) => Tail::Last(10),
         (false, false) => Tail::Last(100),
     });
-    let mut shown = Shown { cx, names: Names::default(), begun: false };
+    let mut printer = EventPrinter { cx, names: Names::default(), begun: false };
     let head = match tail {
-        Tail::All => all(args, &mut shown).await?,
+        Tail::All => all(args, &mut printer).await?,
         Tail::Last(count) => {
             let (events, head) = last(cx, args, count).await?;
-            shown.events(&events, args.follow).await?;
+            printer.events(&events, args.follow).await?;
             head
         }
     };
     if !args.follow {
-        return shown.end();
+        return printer.end();
     }
     let request = Request::get(&["events", "stream"])?
         .maybe("kind", args.wanted_kinds())
@@ -119,64 +122,59 @@ pub(super) async fn run(cx: &Context, args: &EventsArgs) -> Result<(), Failure> 
     let mut stream = Stream::new(cx.client.clone(), request, head);
     loop {
         let event = stream.next().await?;
-        shown.events(std::slice::from_ref(&event), true).await?;
+        printer.events(std::slice::from_ref(&event), true).await?;
     }
 }
 
 /// Shows all selected events page by page, and returns the head of the log.
-async fn all(args: &EventsArgs, shown: &mut Shown<'_>) -> Result<u64, Failure> {
+async fn all(args: &EventsArgs, printer: &mut EventPrinter<'_>) -> Result<u64, Failure> {
     let mut after = args.after.unwrap_or(0);
     loop {
-        let page = shown.cx.client.ask(args.page(after, PAGE)?).await?.json;
-        shown.events(page.list("events"), args.follow).await?;
-        match page.whole("next") {
+        let page: EventPage<SentEvent> = printer.cx.client.typed(args.page(after, PAGE)?).await?;
+        printer.events(&page.events, args.follow).await?;
+        match page.next {
             Some(next) => after = next,
-            None => return Ok(page.whole("head").unwrap_or(after)),
+            None => return Ok(page.head),
         }
     }
 }
 
 /// The last `count` selected events, and the head of the log. The API pages forwards only, so longer and longer tails of
 /// the log are read until one has enough.
-async fn last(cx: &Context, args: &EventsArgs, count: usize) -> Result<(Vec<Json>, u64), Failure> {
+async fn last(cx: &Context, args: &EventsArgs, count: usize) -> Result<(Vec<SentEvent>, u64), Failure> {
     let first = args.after.unwrap_or(0);
-    let head =
-        cx.client.ask(Request::get(&["events"])?.query("limit", "1")).await?.json.whole("head").unwrap_or(0);
+    let newest: EventPage = cx.client.typed(Request::get(&["events"])?.query("limit", "1")).await?;
     let mut reach = (count as u64).max(100);
     loop {
-        let begin = head.saturating_sub(reach).max(first);
-        let mut found = std::collections::VecDeque::new();
+        let begin = newest.head.saturating_sub(reach).max(first);
+        let mut found = VecDeque::new();
         let mut after = begin;
         let head = loop {
-            let page = cx.client.ask(args.page(after, PAGE)?).await?.json;
-            for event in page.list("events") {
-                if found.len() == count {
-                    found.pop_front();
-                }
-                found.push_back(event.clone());
-            }
-            match page.whole("next") {
+            let page: EventPage<SentEvent> = cx.client.typed(args.page(after, PAGE)?).await?;
+            found.extend(page.events);
+            found.drain(..found.len().saturating_sub(count));
+            match page.next {
                 Some(next) => after = next,
-                None => break page.whole("head").unwrap_or(head),
+                None => break page.head,
             }
         };
-        if count == 0 || found.len() >= count || begin <= first {
-            return Ok((found.into_iter().take(count).collect(), head));
+        if found.len() >= count || begin <= first {
+            return Ok((found.into(), head));
         }
         reach = reach.saturating_mul(16);
     }
 }
 
 /// A printer of events, which prints the table's header once.
-struct Shown<'a> {
+struct EventPrinter<'a> {
     cx: &'a Context,
     names: Names,
     begun: bool,
 }
 
-impl Shown<'_> {
+impl EventPrinter<'_> {
     /// Prints events; followed ones one by one, with the time of day.
-    async fn events(&mut self, events: &[Json], follow: bool) -> Result<(), Failure> {
+    async fn events(&mut self, events: &[SentEvent], follow: bool) -> Result<(), Failure> {
         if events.is_empty() {
             return Ok(());
         }
@@ -185,32 +183,29 @@ impl Shown<'_> {
         match format {
             Format::Json => {
                 for event in events {
-                    let line =
-                        serde_json::to_string(event).map_err(|error| Failure::Other(error.to_string()))?;
-                    text.push_str(&line);
+                    text.push_str(event.text());
                     text.push('\n');
                 }
             }
             Format::Yaml => {
                 for event in events {
                     text.push_str("---\n");
-                    text.push_str(&yaml(event)?);
+                    text.push_str(&yaml(&event.json()?)?);
                 }
             }
             Format::Name => {
                 for event in events {
-                    text.push_str(&format!("{}\n", event.whole("seq").unwrap_or_default()));
+                    text.push_str(&format!("{}\n", event.row.seq));
                 }
             }
             Format::Table | Format::Wide if follow => {
                 for event in events {
-                    self.names.learn_event(&self.cx.client, event).await;
-                    text.push_str(&line(event, &self.names));
+                    text.push_str(&line(self.cx, &event.row, &mut self.names).await);
                 }
             }
             Format::Table | Format::Wide => {
-                let table = rows(self.cx, events, &mut self.names, format == Format::Wide).await;
-                let whole = table.text();
+                let rows: Vec<_> = events.iter().map(|event| &event.row).collect();
+                let whole = rows_of(self.cx, &rows, &mut self.names, format == Format::Wide).await.text();
                 // Only the first page has a header.
                 text.push_str(if self.begun {
                     whole.split_once('\n').map_or("", |(_, rest)| rest)
@@ -232,98 +227,56 @@ impl Shown<'_> {
 }
 
 /// A followed event in one line.
-pub(super) fn line(event: &Json, names: &Names) -> String {
-    let time = event.text("at").and_then(read).map(time_of_day).unwrap_or_default();
-    let kind = plain(event.text("kind").unwrap_or_default());
-    let cause = event.whole("cause").map(|cause| format!(" <- {cause}")).unwrap_or_default();
-    let actor = event.get("actor").map(actor).unwrap_or_default();
-    let about = [subject(event, names), detail(event, names)];
-    let about = about.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join(": ");
-    format!("{:>6}{cause}  {time}  {kind}  {about}  ({actor})\n", event.whole("seq").unwrap_or_default())
+pub(super) async fn line(cx: &Context, event: &EventRow, names: &mut Names) -> String {
+    let time = time_of_day(event.at);
+    let cause = event.cause.map(|cause| format!(" <- {cause}")).unwrap_or_default();
+    let about = match names.of_subject(&cx.client, event).await {
+        subject if subject.is_empty() => what(event),
+        subject => format!("{subject}: {}", what(event)),
+    };
+    let (kind, actor) = (plain(&event.kind), plain(event.actor.name()));
+    format!("{:>6}{cause}  {time}  {kind}  {about}  ({actor})\n", event.seq)
 }
 
 /// Events as a table, for people.
-pub(super) async fn table(cx: &Context, events: &[Json], wide: bool) -> Result<String, Failure> {
-    Ok(rows(cx, events, &mut Names::default(), wide).await.text())
+pub(super) async fn table(cx: &Context, events: &[EventRow], wide: bool) -> String {
+    let events: Vec<_> = events.iter().collect();
+    rows_of(cx, &events, &mut Names::default(), wide).await.text()
 }
 
-async fn rows(cx: &Context, events: &[Json], names: &mut Names, wide: bool) -> Table {
+async fn rows_of(cx: &Context, events: &[&EventRow], names: &mut Names, wide: bool) -> Table {
     let mut table = if wide {
-        Table::new(&["SEQ", "AT", "KIND", "SUBJECT", "ACTOR", "CAUSE", "DETAIL", "REQUEST"])
+        Table::new(&["SEQ", "AT", "KIND", "SUBJECT", "ACTOR", "CAUSE", "WHAT", "REQUEST"])
     } else {
-        Table::new(&["SEQ", "WHEN", "KIND", "SUBJECT", "ACTOR", "CAUSE", "DETAIL"])
+        Table::new(&["SEQ", "WHEN", "KIND", "SUBJECT", "ACTOR", "CAUSE", "WHAT"])
     };
     for event in events {
         names.note_event(event);
     }
     for event in events {
-        names.learn_event(&cx.client, event).await;
-        let at = event.text("at").and_then(when::read);
         let mut cells = vec![
-            event.whole("seq").map(|seq| seq.to_string()).unwrap_or_default(),
-            at.map(if wide { local } else { ago }).unwrap_or_default(),
-            plain(event.text("kind").unwrap_or_default()),
-            subject(event, names),
-            event.get("actor").map(actor).unwrap_or_default(),
-            event.whole("cause").map(|cause| cause.to_string()).unwrap_or_default(),
-            detail(event, names),
+            event.seq.to_string(),
+            if wide { local(event.at) } else { ago(event.at) },
+            plain(&event.kind),
+            names.of_subject(&cx.client, event).await,
+            plain(event.actor.name()),
+            event.cause.map(|cause| cause.to_string()).unwrap_or_default(),
+            what(event),
         ];
         if wide {
-            cells.push(event.text("request_id").map(plain).unwrap_or_default());
+            cells.push(optional(event.request_id.as_deref()));
         }
         table.row(cells);
     }
     table
 }
 
-/// The name of an actor.
-pub(super) fn actor(actor: &Json) -> String {
-    plain(actor.text("name").or(actor.text("type")).unwrap_or_default())
-}
-
-/// The name of an event's subject.
-fn subject(event: &Json, names: &Names) -> String {
-    let Some(data) = event.get("data") else { return String::new() };
-    ids(data).first().map(|id| names.known(id)).unwrap_or_default()
-}
-
-/// The other fields of an event that matter at first sight.
-fn detail(event: &Json, names: &Names) -> String {
-    let Some(data) = event.get("data") else { return String::new() };
-    let node = data.text("node_id").map(|id| names.known(id));
-    let from = data.text("from_node_id").map(|id| names.known(id));
-    let own = ids(data).first().and_then(|id| names.lookup(id));
-    let mut parts = Vec::new();
-    match (from, node.filter(|node| Some(node) != own.as_ref())) {
-        (Some(from), Some(to)) => parts.push(format!("{from} -> {to}")),
-        (None, Some(node)) => parts.push(format!("on {node}")),
-        _ => {}
-    }
-    for field in ["why", "reason", "detail", "endpoint", "access_link"] {
-        if let Some(text) = data.text(field) {
-            parts.push(plain(text));
-        }
-    }
-    for (field, label) in [("replicas", "replicas"), ("exit_code", "exit code"), ("attempt", "attempt")] {
-        if let Some(value @ Json::Number(_)) = data.get(field) {
-            parts.push(format!("{label} {}", value.plain()));
-        }
-    }
-    if let Some(image) = data.get("spec").and_then(|spec| spec.text("docker_image")) {
-        parts.push(plain(image));
-    }
-    if let Some(moves) = data.get("moves").map(|_| data.list("moves").len()) {
-        parts.push(format!("{moves} moves"));
-    }
-    parts.join("; ")
-}
-
 /// Shows one event with all its fields.
 pub(super) async fn one(cx: &Context, seq: u64) -> Result<(), Failure> {
-    let event = cx.client.ask(Request::get(&["events", &seq.to_string()])?).await?.json;
+    let reply = cx.client.ask(Request::get(&["events", &seq.to_string()])?).await?;
     match cx.output.unwrap_or(Format::Yaml) {
-        Format::Json => print(&json(&event)?),
+        Format::Json => print(&json(&reply.json()?)?),
         Format::Name => print(&format!("{seq}\n")),
-        _ => print(&yaml(&event)?),
+        _ => print(&yaml(&reply.json()?)?),
     }
 }

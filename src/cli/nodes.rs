@@ -1,14 +1,17 @@
 //! `kdaemon nodes`: the engines that the daemon manages.
 
-use super::change::{About, ChangeArgs, each};
+use super::change::{ChangeArgs, NamedArgs, each};
 use super::client::Request;
 use super::failure::Failure;
-use super::get::{Kind, ListArgs, pair};
+use super::fields::{clear, merged_labels, nonempty, pair, put};
+use super::get::ListArgs;
 use super::history::HistoryArgs;
-use super::progress::Watching;
+use super::kind::Kind;
+use super::target::Target;
 use super::{Context, get, history, why};
 use clap::Subcommand;
 use http::Method;
+use kdaemon_api::NodeRow;
 use serde_json::{Map, Value, json};
 
 /// Subcommands of `kdaemon nodes`.
@@ -99,13 +102,13 @@ Examples:
     },
     /// Cordon nodes: they receive no new containers and keep those they have
     #[command(after_help = "Example:\n  kdaemon nodes cordon b c")]
-    Cordon(Named),
+    Cordon(NamedArgs),
     /// Uncordon nodes: they receive new containers again
     #[command(after_help = "Example:\n  kdaemon nodes uncordon b c")]
-    Uncordon(Named),
+    Uncordon(NamedArgs),
     /// Drain nodes: they receive no new containers, and theirs move to other nodes
     #[command(after_help = "Examples:\n  kdaemon nodes drain b --wait=5m\n  kdaemon nodes drain b --dry-run")]
-    Drain(Named),
+    Drain(NamedArgs),
     /// Explain the state of a node
     #[command(after_help = "Examples:\n  kdaemon nodes why b\n  kdaemon at \"10m ago\" nodes why b")]
     Why {
@@ -115,16 +118,6 @@ Examples:
     /// Show the events of a node, and what each of them changed
     #[command(after_help = "Example:\n  kdaemon nodes history b")]
     History(HistoryArgs),
-}
-
-/// Nodes to change, and how.
-#[derive(Debug, clap::Args)]
-pub(super) struct Named {
-    /// Names or ids
-    #[arg(required = true)]
-    names: Vec<String>,
-    #[command(flatten)]
-    change: ChangeArgs,
 }
 
 /// Options for the fields of a node.
@@ -154,34 +147,12 @@ impl NodeFields {
     }
 }
 
-/// Inserts a field if it has a value.
-pub(super) fn put(body: &mut Map<String, Value>, field: &str, value: Option<impl Into<Value>>) {
-    if let Some(value) = value {
-        body.insert(field.to_owned(), value.into());
-    }
-}
-
-/// Inserts null for each field to reset.
-pub(super) fn clear(body: &mut Map<String, Value>, fields: &[String]) -> Result<(), Failure> {
-    for field in fields {
-        let field = field.replace('-', "_");
-        if body.insert(field.clone(), Value::Null).is_some() {
-            return Err(Failure::Usage(format!("cannot set and clear {field} at the same time")));
-        }
-    }
-    Ok(())
-}
-
 fn endpoint(text: &str) -> String {
     match text {
         text if text.contains("://") => text.to_owned(),
         text if text.starts_with('/') => format!("unix://{text}"),
         text => format!("tcp://{text}"),
     }
-}
-
-fn about(name: &str, done: &'static str, going: &'static str, watching: Watching) -> About {
-    About { thing: "node", name: name.to_owned(), done, going, watching }
 }
 
 /// Runs a subcommand.
@@ -203,7 +174,7 @@ pub(super) async fn run(cx: &Context, command: NodesCommand) -> Result<(), Failu
             }
             let request = Request::new(Method::POST, &["nodes", "create"])?.body(Value::Object(body));
             let name = fields.name.unwrap_or(address);
-            cx.change(request, &change, &about(&name, "mounted", "mounting", Watching::Nothing)).await?;
+            cx.change(request, &change, &Target::node(&name, "mounted", "mounting")).await?;
             Ok(())
         }
         NodesCommand::Edit { node, endpoint: address, fields, remove_labels, clear: cleared, change } => {
@@ -211,22 +182,22 @@ pub(super) async fn run(cx: &Context, command: NodesCommand) -> Result<(), Failu
             put(&mut body, "endpoint", address.map(|address| endpoint(&address)));
             let mut request = Request::new(Method::PATCH, &["nodes", "update", &node])?;
             if !fields.labels.is_empty() || !remove_labels.is_empty() {
-                let row = cx.client.ask(Request::get(&["nodes", &node])?).await?.json;
-                body.insert("labels".to_owned(), merged_labels(&row, fields.labels, &remove_labels)?);
-                request.if_match = row.whole("seq");
+                let row: NodeRow = cx.client.typed(Request::get(&["nodes", &node])?).await?;
+                body.insert("labels".to_owned(), merged_labels(row.labels, &fields.labels, &remove_labels)?);
+                request.if_match = Some(row.seq);
             }
             clear(&mut body, &cleared)?;
             nonempty(&body)?;
-            let about = about(&node, "edited", "editing", Watching::Nothing);
-            cx.change(request.body(Value::Object(body)), &change, &about).await?;
+            let target = Target::node(&node, "edited", "editing");
+            cx.change(request.body(Value::Object(body)), &change, &target).await?;
             Ok(())
         }
         NodesCommand::Rm { names, force, change } => {
             each(&names, async |name| {
                 let request = Request::new(Method::DELETE, &["nodes", "delete", name])?;
                 let request = if force { request.query("force", "true") } else { request };
-                let about = about(name, "unmounted", "unmounting", Watching::Node(name.to_owned()));
-                cx.change(request, &change, &about).await.map(drop)
+                let target = Target::drained_node(name, "unmounted", "unmounting");
+                cx.change(request, &change, &target).await.map(drop)
             })
             .await
         }
@@ -238,40 +209,15 @@ pub(super) async fn run(cx: &Context, command: NodesCommand) -> Result<(), Failu
 
 async fn verb(
     cx: &Context,
-    named: &Named,
+    named: &NamedArgs,
     verb: &str,
     done: &'static str,
     going: &'static str,
 ) -> Result<(), Failure> {
     each(&named.names, async |name| {
         let request = Request::new(Method::POST, &["nodes", verb, name])?;
-        let about = about(name, done, going, Watching::Node(name.to_owned()));
-        cx.change(request, &named.change, &about).await.map(drop)
+        let target = Target::drained_node(name, done, going);
+        cx.change(request, &named.change, &target).await.map(drop)
     })
     .await
-}
-
-/// The labels of a row, with `set` added and `removed` removed.
-pub(super) fn merged_labels(
-    row: &super::json::Json,
-    set: Vec<(String, String)>,
-    removed: &[String],
-) -> Result<Value, Failure> {
-    let mut labels: Map<String, Value> =
-        row.object("labels").iter().map(|(label, value)| (label.clone(), json!(value.plain()))).collect();
-    for label in removed {
-        if labels.remove(label).is_none() {
-            return Err(Failure::Invalid(format!("cannot remove label `{label}`: it is not set")));
-        }
-    }
-    labels.extend(set.into_iter().map(|(label, value)| (label, json!(value))));
-    Ok(Value::Object(labels))
-}
-
-/// Refuses an edit without any field.
-pub(super) fn nonempty(body: &Map<String, Value>) -> Result<(), Failure> {
-    if body.is_empty() {
-        return Err(Failure::Usage("no field to change; see --help for the fields".to_owned()));
-    }
-    Ok(())
 }

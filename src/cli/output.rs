@@ -1,7 +1,10 @@
 //! Output: data on stdout in the requested format, messages on stderr.
 
+use super::Context;
+use super::client::Reply;
 use super::failure::Failure;
 use super::json::Json;
+use super::names::NamedRow;
 use clap::ValueEnum;
 use serde::Serialize;
 use std::io::Write as _;
@@ -55,11 +58,34 @@ pub(super) fn yaml(value: &impl Serialize) -> Result<String, Failure> {
 }
 
 /// Prints one row; `table` renders it for people (`true`: with more columns).
-pub(super) fn thing(value: &Json, format: Format, table: impl FnOnce(bool) -> String) -> Result<(), Failure> {
+pub(super) fn row(
+    reply: &Reply,
+    format: Format,
+    table: impl FnOnce(&Json, bool) -> String,
+) -> Result<(), Failure> {
     match format {
-        Format::Json => print(&json(value)?),
-        Format::Yaml => print(&yaml(value)?),
-        Format::Name => print(&format!("{}\n", value.text("name").unwrap_or_default())),
-        Format::Table | Format::Wide => print(&table(format == Format::Wide)),
+        Format::Json => print(&json(&reply.json()?)?),
+        Format::Yaml => print(&yaml(&reply.json()?)?),
+        Format::Name => print(&format!("{}\n", reply.typed::<NamedRow>()?.name)),
+        Format::Table | Format::Wide => print(&table(&reply.json()?, format == Format::Wide)),
     }
+}
+
+/// Prints a response that is not a row as JSON or YAML, or rendered for people by `table` (`true`: with more columns).
+pub(super) fn document(
+    cx: &Context,
+    reply: &Reply,
+    table: impl FnOnce(bool) -> String,
+) -> Result<(), Failure> {
+    match cx.output.unwrap_or(Format::Table) {
+        Format::Json => print(&json(&reply.json()?)?),
+        Format::Yaml => print(&yaml(&reply.json()?)?),
+        Format::Name => Err(no_names()),
+        format => print(&table(format == Format::Wide)),
+    }
+}
+
+/// The failure of `-o name` for output without rows.
+pub(super) fn no_names() -> Failure {
+    Failure::Usage("-o name applies to rows only; use json, yaml or table".to_owned())
 }

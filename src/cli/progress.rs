@@ -1,9 +1,9 @@
 //! Progress on stderr while a command waits, if stderr is a terminal.
 
-use super::change::About;
-use super::client::{Answer, Client, Request};
+use super::client::{Client, Reply, Request};
 use super::failure::Failure;
 use super::table::{bytes, plain, word};
+use super::target::{Target, Watching};
 use indicatif::{ProgressBar, ProgressStyle};
 use kdaemon_api::{ApplicationRow, ContainerRow, ContainerStatus, LaunchProgress, LaunchStep, NodeRow};
 use std::time::Duration;
@@ -11,19 +11,6 @@ use uuid::Uuid;
 
 /// How often the progress is polled.
 const PERIOD: Duration = Duration::from_millis(300);
-
-/// The resource whose progress is shown while a command waits.
-#[derive(Debug, Clone)]
-pub(super) enum Watching {
-    /// No resource: the command has no visible progress.
-    Nothing,
-    /// The container of this name or id.
-    Container(String),
-    /// The containers of the application of this name or id.
-    Application(String),
-    /// The node of this name or id, which is being drained.
-    Node(String),
-}
 
 /// A spinner on stderr; hidden if stderr is not a terminal.
 pub(super) fn spinner(message: String) -> ProgressBar {
@@ -38,10 +25,10 @@ pub(super) fn spinner(message: String) -> ProgressBar {
 /// Waits for a response and shows the progress of the command until it arrives.
 pub(super) async fn while_waiting(
     client: &Client,
-    about: &About,
-    answer: impl Future<Output = Result<Answer, Failure>>,
-) -> Result<Answer, Failure> {
-    let bar = spinner(about.title(None));
+    target: &Target,
+    reply: impl Future<Output = Result<Reply, Failure>>,
+) -> Result<Reply, Failure> {
+    let bar = spinner(target.title(None));
     let told = async {
         loop {
             tokio::time::sleep(PERIOD).await;
@@ -49,13 +36,13 @@ pub(super) async fn while_waiting(
                 continue;
             }
             // A failed poll is repeated; the response itself reports what went wrong.
-            if let Ok(Some(state)) = look(client, &about.watching).await {
-                bar.set_message(format!("{}: {state}", about.title(None)));
+            if let Ok(Some(state)) = look(client, &target.watching).await {
+                bar.set_message(format!("{}: {state}", target.title(None)));
             }
         }
     };
     let result = tokio::select! {
-        answer = answer => answer,
+        reply = reply => reply,
         () = told => Err(Failure::Other("progress polling ended unexpectedly".to_owned())),
     };
     bar.finish_and_clear();

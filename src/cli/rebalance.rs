@@ -5,9 +5,10 @@ use super::change::ChangeArgs;
 use super::client::Request;
 use super::failure::Failure;
 use super::names::Names;
-use super::output::{Format, say};
+use super::output::{Format, document, say};
 use super::progress::spinner;
 use super::table::Table;
+use super::target::{Target, Watching};
 use http::Method;
 use kdaemon_api::Rebalance;
 
@@ -23,37 +24,37 @@ pub(super) struct RebalanceArgs {
 pub(super) async fn run(cx: &Context, args: &RebalanceArgs) -> Result<(), Failure> {
     let request = Request::new(Method::POST, &["rebalance"])?;
     if args.change.is_dry_run() {
-        let about = super::change::About {
+        let target = Target {
             thing: "cluster",
             name: String::new(),
             done: "rebalanced",
             going: "rebalancing",
-            watching: super::progress::Watching::Nothing,
+            watching: Watching::Nothing,
         };
-        return cx.change(request, &args.change, &about).await.map(drop);
+        return cx.change(request, &args.change, &target).await.map(drop);
     }
     let bar = spinner("rebalancing".to_owned());
-    let answer = match args.change.wait() {
+    let reply = match args.change.wait() {
         Some(wait) => cx.client.ask(request.waiting(wait)).await,
         None => cx.client.ask(request).await,
     };
     bar.finish_and_clear();
-    let answer = answer?;
-    let plan: Rebalance = answer.typed()?;
+    let reply = reply?;
+    let plan: Rebalance = reply.typed()?;
     let mut names = Names::default();
     if matches!(cx.output, None | Some(Format::Table | Format::Wide)) {
         for step in &plan.moves {
             for id in [step.container_id.0, step.from_node_id.0, step.node_id.0] {
-                names.learn(&cx.client, &id.to_string()).await;
+                names.learn(&cx.client, id).await;
             }
         }
     }
     if !plan.moves.is_empty() || cx.output.is_some() {
-        super::get::document(cx, &answer.json, |_| {
+        document(cx, &reply, |_| {
             let mut table = Table::new(&["CONTAINER", "FROM", "TO"]);
             for step in &plan.moves {
                 let ids = [step.container_id.0, step.from_node_id.0, step.node_id.0];
-                table.row(ids.map(|id| names.known(&id.to_string())));
+                table.row(ids.map(|id| names.known(id)));
             }
             table.text()
         })?;
@@ -62,7 +63,7 @@ pub(super) async fn run(cx: &Context, args: &RebalanceArgs) -> Result<(), Failur
     if plan.remaining > 0 {
         say(format_args!("{} more moves are needed after these", plan.remaining));
     }
-    if answer.status == 202
+    if reply.status == 202
         && let Some(wait) = args.change.wait()
     {
         return Err(Failure::Other(format!(

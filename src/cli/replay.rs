@@ -3,9 +3,9 @@
 use super::Context;
 use super::client::Request;
 use super::failure::Failure;
-use super::get::{document, pair};
+use super::fields::{pair, put};
 use super::history::end;
-use super::output::say;
+use super::output::{document, say};
 use super::progress::spinner;
 use super::table::{Table, plain};
 use super::when::{Point, local};
@@ -53,19 +53,19 @@ pub(super) async fn run(cx: &Context, args: &ReplayArgs) -> Result<(), Failure> 
         let value = value.parse::<u64>().map_or_else(|_| json!(value), |number| json!(number));
         policy.insert(name.replace('-', "_"), value);
     }
-    super::nodes::put(&mut policy, "strategy", args.strategy.as_deref());
+    put(&mut policy, "strategy", args.strategy.as_deref());
     let mut body = Map::new();
-    super::nodes::put(&mut body, "from", args.from.map(point));
-    super::nodes::put(&mut body, "to", args.to.map(point));
+    put(&mut body, "from", args.from.map(point));
+    put(&mut body, "to", args.to.map(point));
     body.insert("policy".to_owned(), Value::Object(policy));
     let request = Request::new(Method::POST, &["replay"])?.body(Value::Object(body));
     let bar = spinner("replaying".to_owned());
-    let answer = cx.client.ask(request).await;
+    let reply = cx.client.ask(request).await;
     bar.finish_and_clear();
-    let answer = answer?;
-    let replay: ReplayReport = answer.typed()?;
+    let reply = reply?;
+    let replay: ReplayReport = reply.typed()?;
     say(format_args!("{} .. {}", end(&replay.from), end(&replay.to)));
-    document(cx, &answer.json, |wide| table(&replay, wide))
+    document(cx, &reply, |wide| table(&replay, wide))
 }
 
 /// How many differences are shown without `-o wide`.

@@ -1,8 +1,8 @@
 //! The event stream (Server-Sent Events). It reconnects, and delivers every event exactly once and in order.
 
 use super::client::{Client, Request};
+use super::event::SentEvent;
 use super::failure::Failure;
-use super::json::Json;
 use super::output::say;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -62,7 +62,7 @@ impl Stream {
     }
 
     /// Waits for the next event, reconnecting as often as needed.
-    pub(super) async fn next(&mut self) -> Result<Json, Failure> {
+    pub(super) async fn next(&mut self) -> Result<SentEvent, Failure> {
         loop {
             if let Some(event) = self.step().await? {
                 return Ok(event);
@@ -71,7 +71,7 @@ impl Stream {
     }
 
     /// Advances by one step; `None` when no event was complete, which includes a connection being made or lost.
-    pub(super) async fn step(&mut self) -> Result<Option<Json>, Failure> {
+    pub(super) async fn step(&mut self) -> Result<Option<SentEvent>, Failure> {
         if let Some((seq, text)) = self.ready.pop_front() {
             self.last = self.last.max(seq);
             let event = serde_json::from_str(&text)

@@ -3,11 +3,14 @@
 use super::Context;
 use super::client::Request;
 use super::failure::Failure;
-use super::get::{Kind, ListArgs, tell};
+use super::get::{ListArgs, tell};
+use super::kind::Kind;
 use super::names::Names;
-use super::output::{Format, json, print, yaml};
+use super::output::{Format, json, no_names, print, yaml};
 use super::table::{Table, coloured, natural, plain, word};
-use kdaemon_api::{ApplicationRow, ContainerRow, ContainerStatus, DesiredState, NodeRow, NodeState};
+use kdaemon_api::{
+    ApplicationRow, ContainerRow, ContainerStatus, DaemonRole, DesiredState, NodeRow, NodeState, Readiness,
+};
 use kdaemon_events::node::Availability;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,7 +25,7 @@ pub(super) struct Status {
     /// Seq of the state that is shown.
     seq: Option<u64>,
     /// `leader` or `follower`, if several daemons share a log.
-    role: Option<String>,
+    role: Option<DaemonRole>,
     /// Why the daemon accepts no commands, if so.
     not_ready: Option<String>,
     nodes: Vec<NodeLine>,
@@ -70,7 +73,7 @@ impl Status {
         let mut names = Names::default();
         cx.client
             .list(all.request(Kind::Nodes)?, |row: NodeRow, _| {
-                names.note(&row.id.to_string(), &row.name);
+                names.note(row.id, &row.name);
                 status.nodes.push(NodeLine {
                     name: plain(&row.name),
                     state: row.state,
@@ -112,7 +115,7 @@ impl Status {
                     status.troubles.push(Trouble {
                         name: plain(&row.name),
                         status: row.status,
-                        node: row.node_id.map(|id| names.known(&id.to_string())),
+                        node: row.node_id.map(|id| names.known(id)),
                         reason: row.reason.as_deref().map(plain),
                     });
                 }
@@ -150,8 +153,8 @@ impl Status {
     }
 
     async fn readiness(&mut self, cx: &Context) -> Result<(), Failure> {
-        match cx.client.ask(Request::get(&["readyz"])?).await {
-            Ok(answer) => self.role = answer.json.text("role").map(str::to_owned),
+        match cx.client.typed::<Readiness>(Request::get(&["readyz"])?).await {
+            Ok(readiness) => self.role = Some(readiness.role),
             // The daemon just responded, so this is its own report.
             Err(Failure::Unreachable(why)) => self.not_ready = Some(why),
             Err(failure) => return Err(failure),
@@ -163,7 +166,7 @@ impl Status {
     pub(super) fn text(&self, lines: usize) -> String {
         let mut text = String::new();
         let seq = self.seq.map(|seq| format!("  event {seq}")).unwrap_or_default();
-        let role = self.role.as_ref().map(|role| format!("  {role}")).unwrap_or_default();
+        let role = self.role.map(|role| format!("  {}", word(role))).unwrap_or_default();
         let _ = writeln!(text, "kDaemon at {}{role}{seq}", self.server);
         if let Some(why) = &self.not_ready {
             let _ = writeln!(text, "{}", console::style(format!("not ready: {why}")).red());
@@ -237,9 +240,7 @@ pub(super) async fn run(cx: &Context) -> Result<(), Failure> {
     match cx.output.unwrap_or(Format::Table) {
         Format::Json => print(&json(&status)?),
         Format::Yaml => print(&yaml(&status)?),
-        Format::Name => {
-            Err(Failure::Usage("-o name applies to lists only; use json, yaml or table".to_owned()))
-        }
+        Format::Name => Err(no_names()),
         Format::Wide => print(&status.text(usize::MAX)),
         Format::Table => {
             let terminal = console::Term::stdout();

@@ -31,11 +31,6 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The number of columns.
-    pub(super) fn width(&self) -> usize {
-        self.head.len()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }

@@ -89,8 +89,7 @@ async fn live(cx: &Context, screen: &Screen, mut status: Status) -> Result<(), F
                 event = stream.step() => {
                     if let Some(event) = event? {
                         is_stale = true;
-                        names.learn_event(&cx.client, &event).await;
-                        events.push_back(line(&event, &names));
+                        events.push_back(line(cx, &event.row, &mut names).await);
                         if events.len() > EVENTS {
                             events.pop_front();
                         }

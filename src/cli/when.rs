@@ -160,11 +160,6 @@ pub(super) fn age(id: Uuid) -> String {
     made_at(id).map(ago).unwrap_or_default()
 }
 
-/// A time in the text of an event.
-pub(super) fn read(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]

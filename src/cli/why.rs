@@ -3,7 +3,9 @@
 use super::Context;
 use super::client::Request;
 use super::failure::Failure;
-use super::get::{Kind, document, tell};
+use super::get::tell;
+use super::kind::Kind;
+use super::output::document;
 use super::table::{Table, plain};
 use super::when::{ago, local};
 use kdaemon_api::WhyReport;
@@ -11,10 +13,10 @@ use std::fmt::Write as _;
 
 /// Shows the explanation.
 pub(super) async fn run(cx: &Context, kind: Kind, name: &str) -> Result<(), Failure> {
-    let answer = cx.client.read(Request::get(&["why", kind.path(), name])?).await?;
-    tell(cx, answer.seq);
-    let why: WhyReport = answer.typed()?;
-    document(cx, &answer.json, |wide| {
+    let reply = cx.client.read(Request::get(&["why", kind.path(), name])?).await?;
+    tell(cx, reply.seq);
+    let why: WhyReport = reply.typed()?;
+    document(cx, &reply, |wide| {
         let mut text = String::new();
         for sentence in &why.sentences {
             let _ = writeln!(text, "{}", plain(sentence));

@@ -73,7 +73,9 @@ async fn answer(State(asked): State<Arc<Mutex<Vec<String>>>>, request: Request) 
     asked.lock().unwrap().push(format!("{} {} {}", parts.method, parts.uri, String::from_utf8_lossy(&body)));
     let is_large = path.starts_with("/large/");
     let json = match path.trim_start_matches("/0.0").trim_start_matches("/large") {
-        "/readyz" => json!({"status": "ok", "seq": 812, "role": "leader"}),
+        "/readyz" => {
+            json!({"status": "ok", "seq": 812, "role": "leader", "term": 3, "leader": "a", "lag": 0})
+        }
         "/nodes" => json!([node()]),
         "/applications" => json!([]),
         "/containers" if is_large => return large(),

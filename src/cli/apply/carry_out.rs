@@ -3,16 +3,18 @@
 use super::plan::{Action, Plan, Step};
 use crate::cli::Context;
 use crate::cli::applications::delete_containers;
-use crate::cli::change::{About, ChangeArgs};
+use crate::cli::change::ChangeArgs;
 use crate::cli::client::Request;
 use crate::cli::failure::Failure;
-use crate::cli::json::Json;
 use crate::cli::output::say;
-use crate::cli::progress::{Watching, look, spinner};
+use crate::cli::progress::{look, spinner};
+use crate::cli::target::{Target, Watching};
 use http::Method;
+use kdaemon_api::{ContainerRow, DesiredState};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// How often the replacement of containers is polled.
 const PERIOD: Duration = Duration::from_millis(300);
@@ -35,8 +37,8 @@ pub(super) async fn run(cx: &Context, plan: &Plan, wait: Option<Duration>) -> Re
             let request = Request::new(Method::POST, &["applications", "scale", name])?;
             let request = request.body(json!({"replicas": step.replicas}));
             if step.action != Action::Unchanged {
-                let about = about(name, "is up to date", "updating");
-                cx.change(request, &ChangeArgs::waiting(wait), &about).await?;
+                let target = Target::application(name, "is up to date", "updating");
+                cx.change(request, &ChangeArgs::waiting(wait), &target).await?;
             }
         }
     }
@@ -44,15 +46,11 @@ pub(super) async fn run(cx: &Context, plan: &Plan, wait: Option<Duration>) -> Re
         for name in &plan.vanished {
             delete_containers(cx, name, wait.unwrap_or(REMOVAL_LIMIT)).await?;
             let request = Request::new(Method::DELETE, &["applications", "delete", name])?;
-            cx.change(request, &ChangeArgs::default(), &about(name, "removed", "removing")).await?;
+            cx.change(request, &ChangeArgs::default(), &Target::application(name, "removed", "removing"))
+                .await?;
         }
     }
     Ok(())
-}
-
-fn about(name: &str, done: &'static str, going: &'static str) -> About {
-    let watching = Watching::Application(name.to_owned());
-    About { thing: "application", name: name.to_owned(), done, going, watching }
 }
 
 async fn carry_out(cx: &Context, step: &Step) -> Result<(), Failure> {
@@ -62,27 +60,27 @@ async fn carry_out(cx: &Context, step: &Step) -> Result<(), Failure> {
         Action::Unchanged => {}
         Action::Create => {
             let request = Request::new(Method::POST, &["applications", "create"])?.body(body);
-            cx.change(request, &ChangeArgs::default(), &about(name, "created", "creating")).await?;
+            cx.change(request, &ChangeArgs::default(), &Target::application(name, "created", "creating"))
+                .await?;
         }
         Action::Change => {
             let mut request = Request::new(Method::PATCH, &["applications", "update", name])?.body(body);
             request.if_match = step.seq;
-            cx.change(request, &ChangeArgs::default(), &about(name, "updated", "updating")).await?;
+            cx.change(request, &ChangeArgs::default(), &Target::application(name, "updated", "updating"))
+                .await?;
         }
     }
     Ok(())
 }
 
 /// The generations of an application's running containers, by id.
-async fn generations(cx: &Context, application: &str) -> Result<BTreeMap<String, u64>, Failure> {
+async fn generations(cx: &Context, application: &str) -> Result<BTreeMap<Uuid, u32>, Failure> {
     let mut generations = BTreeMap::new();
     let request = Request::get(&["containers"])?.query("application_id", application);
     cx.client
-        .list(request, |row: Json, _| {
-            if row.text("desired") == Some("running")
-                && let Some(id) = row.text("id")
-            {
-                generations.insert(id.to_owned(), row.whole("generation").unwrap_or(0));
+        .list(request, |row: ContainerRow, _| {
+            if row.desired == DesiredState::Running {
+                generations.insert(row.id, row.generation);
             }
             Ok(())
         })
@@ -94,7 +92,7 @@ async fn generations(cx: &Context, application: &str) -> Result<BTreeMap<String,
 async fn replaced(
     cx: &Context,
     application: &str,
-    before: &BTreeMap<String, u64>,
+    before: &BTreeMap<Uuid, u32>,
     wait: Duration,
 ) -> Result<(), Failure> {
     if before.is_empty() {

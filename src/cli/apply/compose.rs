@@ -1,8 +1,9 @@
 //! Reading of Compose files: services become applications, and parts without a counterpart are reported.
 
-use super::service::{Reader, Service};
+use super::reader::{Declared, Reader};
+use super::service::Service;
 use super::yaml::{Node, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The contents of a Compose file.
@@ -17,9 +18,6 @@ pub(super) struct Stack {
     /// Parts that kDaemon does not support, with lines.
     pub(super) left_out: Vec<String>,
 }
-
-/// Names of volumes or networks in the file, with their names on the engines.
-pub(super) type Declared = BTreeMap<String, String>;
 
 /// Reads a file whose variables are resolved. Returns all errors found, with lines.
 pub(super) fn read(root: &Node, folder: &Path, profiles: &[String]) -> Result<Stack, Vec<String>> {

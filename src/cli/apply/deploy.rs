@@ -1,6 +1,7 @@
 //! The section `deploy` of a service: replicas, limits, placement and restart policy.
 
-use super::service::{Reader, Spec};
+use super::reader::Reader;
+use super::service::Spec;
 use super::yaml::Node;
 
 impl Reader<'_> {

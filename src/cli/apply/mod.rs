@@ -5,7 +5,9 @@ mod compose;
 mod deploy;
 mod interpolate;
 mod plan;
+mod reader;
 mod service;
+mod spec;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -3,13 +3,16 @@
 
 use super::compose::Stack;
 use super::service::Service;
+use super::spec::{spec_changes, spec_of_row};
 use crate::cli::Context;
 use crate::cli::client::Request;
+use crate::cli::event::recorded;
 use crate::cli::failure::Failure;
 use crate::cli::json::Json;
-use crate::cli::table::plain;
-use crate::cli::variables::of_row;
+use crate::cli::table::{plain, word};
 use http::Method;
+use kdaemon_api::{ApplicationRow, DryRun, EventRow};
+use kdaemon_events::Event;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,16 +67,15 @@ pub(super) struct Plan {
 impl Plan {
     /// Compares a stack with the cluster.
     pub(super) async fn make(cx: &Context, name: &str, stack: Stack, prune: bool) -> Result<Self, Failure> {
-        let mut existing: BTreeMap<String, Json> = BTreeMap::new();
-        let mut of_stack: BTreeMap<String, Json> = BTreeMap::new();
+        let mut existing: BTreeMap<String, ApplicationRow> = BTreeMap::new();
+        let mut of_stack: BTreeMap<String, ApplicationRow> = BTreeMap::new();
         let wanted: BTreeSet<String> = stack.services.iter().map(|service| service.name.clone()).collect();
         cx.client
-            .list(Request::get(&["applications"])?, |row: Json, _| {
-                let Some(application) = row.text("name").map(str::to_owned) else { return Ok(()) };
-                if owner(&row) == Some(name) && !wanted.contains(&application) {
-                    of_stack.insert(application, row);
-                } else if wanted.contains(&application) {
-                    existing.insert(application, row);
+            .list(Request::get(&["applications"])?, |row: ApplicationRow, _| {
+                if wanted.contains(&row.name) {
+                    existing.insert(row.name.clone(), row);
+                } else if owner(&row) == Some(name) {
+                    of_stack.insert(row.name.clone(), row);
                 }
                 Ok(())
             })
@@ -136,16 +138,15 @@ impl Plan {
 }
 
 /// The name of the stack that an application belongs to.
-fn owner(row: &Json) -> Option<&str> {
-    row.get("labels").and_then(|labels| labels.text(STACK_LABEL))
+fn owner(row: &ApplicationRow) -> Option<&str> {
+    row.labels.get(STACK_LABEL).map(String::as_str)
 }
 
 /// Names of applications, each before its dependencies.
-fn dependents_first(mut left: BTreeMap<String, Json>) -> Vec<String> {
+fn dependents_first(mut left: BTreeMap<String, ApplicationRow>) -> Vec<String> {
     let mut ordered = Vec::new();
     while !left.is_empty() {
-        let needed: BTreeSet<String> =
-            left.values().flat_map(|row| row.list("dependencies")).map(Json::plain).collect();
+        let needed: BTreeSet<String> = left.values().flat_map(|row| row.dependencies.clone()).collect();
         // The daemon refuses cycles.
         let next = left.keys().find(|name| !needed.contains(*name)).or_else(|| left.keys().next()).cloned();
         if let Some(next) = next {
@@ -160,7 +161,7 @@ async fn step(
     cx: &Context,
     stack: &str,
     service: Service,
-    existing: &BTreeMap<String, Json>,
+    existing: &BTreeMap<String, ApplicationRow>,
 ) -> Result<Step, Failure> {
     let Service { name, mut body, replicas, .. } = service;
     if let Some(Value::Object(labels)) = body.get_mut("labels") {
@@ -200,160 +201,81 @@ async fn step(
         )));
     }
     let request = Request::new(Method::PATCH, &["applications", "update", &name])?.body(Value::Object(tried));
-    let answer = cx.client.ask(request.query("dry_run", "true")).await.map_err(named)?;
-    let Changes { mut changes, replaces } = changes(row, answer.json.list("events"), &body);
+    let DryRun { events, .. }: DryRun =
+        cx.client.typed(request.query("dry_run", "true")).await.map_err(named)?;
+    let EditEffect { mut changes, replaces } = effect(row, &events, &body)?;
     changes.extend(new_dependencies.iter().map(|other| format!("dependencies: + {other}")));
     let action = if changes.is_empty() { Action::Unchanged } else { Action::Change };
-    Ok(Step { application: name, action, changes, body, replicas, seq: row.whole("seq"), replaces })
+    Ok(Step { application: name, action, changes, body, replicas, seq: Some(row.seq), replaces })
 }
 
 /// The main fields of a new application, one per line.
 fn summary(body: &Map<String, Value>) -> Vec<String> {
-    let plain = |value: &Value| serde_json::from_value::<Json>(value.clone()).map(|json| json.plain());
     let mut lines = Vec::new();
     for field in
         ["docker_image", "replicas", "exposed_ports", "volumes", "networks", "constraints", "dependencies"]
     {
         let value = body.get(field).filter(|value| !value.as_array().is_some_and(Vec::is_empty));
-        if let Some(Ok(text)) = value.map(plain) {
-            lines.push(format!("{field}: {text}"));
+        if let Some(value) = value {
+            lines.push(format!("{field}: {}", Json::of(value).plain()));
         }
     }
     lines
 }
 
 /// The effect of an edit.
-struct Changes {
+#[derive(Debug, Default)]
+struct EditEffect {
+    /// The changes of each field, for people.
     changes: Vec<String>,
+    /// Whether running containers are replaced.
     replaces: bool,
 }
 
-/// The fields of a specification, and whether a change replaces running containers.
-const PARTS: [(&str, bool); 19] = [
-    ("docker_image", true),
-    ("exposed_ports", true),
-    ("env_variables", true),
-    ("command", true),
-    ("entrypoint", true),
-    ("volumes", true),
-    ("networks", true),
-    ("labels", true),
-    ("restart_policy", true),
-    ("resources", true),
-    ("constraints", true),
-    ("health_check", true),
-    ("registry_auth", true),
-    ("strategy", false),
-    ("preferences", false),
-    ("spread_over", false),
-    ("anti_affinity", false),
-    ("affinity", false),
-    ("disruption_limit", false),
-];
-
 /// Compares a row with the events of a dry run, field by field.
-fn changes(row: &Json, events: &[Json], body: &Map<String, Value>) -> Changes {
-    let mut found = Changes { changes: Vec::new(), replaces: false };
-    let of_kind = |kind: &str| events.iter().find(|event| event.text("kind") == Some(kind))?.get("data");
-    if let Some(updated) = of_kind("ApplicationUpdated") {
-        if let Some(spec) = updated.get("spec") {
-            for (field, replaces) in PARTS {
-                let (before, after) = (part_of_row(row, field), part_of_spec(spec, field));
-                if before != after {
-                    found.changes.extend(differences(field, &before, &after));
-                    found.replaces |= replaces;
+fn effect(
+    row: &ApplicationRow,
+    events: &[EventRow],
+    body: &Map<String, Value>,
+) -> Result<EditEffect, Failure> {
+    let mut found = EditEffect::default();
+    for event in events {
+        match recorded(event) {
+            Some(Event::ApplicationUpdated(updated)) => {
+                if let Some(spec) = updated.spec {
+                    let before = spec_of_row(row, spec.affinity.clone())?;
+                    found.changes.extend(spec_changes(&before, &spec));
+                    found.replaces |= !before.makes_the_same_as(&spec);
+                }
+                if let Some(after) = updated.is_enabled {
+                    found.changes.push(format!("is_enabled: {} -> {after}", row.is_enabled));
+                }
+                if let Some(after) = updated.update_policy {
+                    let (before, after) = (word(row.update_policy), word(after));
+                    found.changes.push(format!("update_policy: {before} -> {after}"));
+                }
+                if updated.dependencies.is_some() {
+                    let before: BTreeSet<&str> = row.dependencies.iter().map(String::as_str).collect();
+                    let after = body.get("dependencies").and_then(Value::as_array).into_iter().flatten();
+                    let after: BTreeSet<&str> = after.filter_map(Value::as_str).collect();
+                    let lines = |sign: char, names: Vec<&&str>| {
+                        let line = move |name| format!("dependencies: {sign} {name}");
+                        names.into_iter().map(line).collect::<Vec<_>>()
+                    };
+                    found.changes.extend(lines('-', before.difference(&after).collect()));
+                    found.changes.extend(lines('+', after.difference(&before).collect()));
                 }
             }
-        }
-        for field in ["is_enabled", "update_policy"] {
-            if let Some(after) = updated.get(field).filter(|after| !after.is_empty()) {
-                let before = row.get(field).map(Json::plain).unwrap_or_default();
-                found.changes.push(format!("{field}: {before} -> {}", after.plain()));
+            Some(Event::ApplicationScaled(scaled)) => {
+                let text =
+                    |replicas: Option<u32>| replicas.map_or("-".to_owned(), |replicas| replicas.to_string());
+                found.changes.push(format!("replicas: {} -> {}", text(row.replicas), text(scaled.replicas)));
             }
+            _ => {}
         }
-        if updated.get("dependencies").is_some() {
-            let before: BTreeSet<String> = row.list("dependencies").iter().map(Json::plain).collect();
-            let after = body.get("dependencies").and_then(Value::as_array).into_iter().flatten();
-            let after: BTreeSet<String> = after.filter_map(|name| name.as_str().map(str::to_owned)).collect();
-            found.changes.extend(before.difference(&after).map(|name| format!("dependencies: - {name}")));
-            found.changes.extend(after.difference(&before).map(|name| format!("dependencies: + {name}")));
-        }
-    }
-    if let Some(scaled) = of_kind("ApplicationScaled") {
-        let before = row.get("replicas").map(Json::plain).unwrap_or_default();
-        let after = scaled.get("replicas").map(Json::plain).unwrap_or_default();
-        found.changes.push(format!("replicas: {before} -> {after}"));
     }
     if found.changes.is_empty() && !events.is_empty() {
         found.changes.push(format!("{} events", events.len()));
     }
-    found
-}
-
-/// A field of a row in the form it has in a specification.
-fn part_of_row(row: &Json, field: &str) -> Json {
-    let texts = |text: &str| {
-        text.split(',').filter(|part| !part.is_empty()).map(|part| Json::Text(part.to_owned())).collect()
-    };
-    let value = match (field, row.get(field)) {
-        ("exposed_ports", Some(Json::Text(text))) => Json::List(texts(text)),
-        ("env_variables", Some(Json::Text(text))) => {
-            Json::Object(of_row(text).into_iter().map(|(name, value)| (name, Json::Text(value))).collect())
-        }
-        // Rows have names and specifications ids; Compose files cannot set it.
-        ("affinity", _) => Json::Null,
-        (_, value) => value.cloned().unwrap_or(Json::Null),
-    };
-    normal(value)
-}
-
-fn part_of_spec(spec: &Json, field: &str) -> Json {
-    match field {
-        "affinity" => Json::Null,
-        field => normal(spec.get(field).cloned().unwrap_or(Json::Null)),
-    }
-}
-
-/// Normalizes a value for comparison: empty, false and absent are equal, and so are objects with reordered fields.
-fn normal(value: Json) -> Json {
-    match value {
-        value if value.is_empty() => Json::Null,
-        Json::Bool(false) => Json::Null,
-        Json::Object(mut fields) => {
-            fields.retain(|(_, value)| *value != Json::Null);
-            fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-            Json::Object(fields)
-        }
-        value => value,
-    }
-}
-
-/// The changes of a field, for people. Values of environment variables are not shown, because they may be secrets.
-fn differences(field: &str, before: &Json, after: &Json) -> Vec<String> {
-    let entries = |value: &Json| match value {
-        Json::Object(fields) => Some(fields.clone()),
-        Json::Null => Some(Vec::new()),
-        _ => None,
-    };
-    let (Some(old), Some(new)) = (entries(before), entries(after)) else {
-        return vec![format!("{field}: {} -> {}", before.plain(), after.plain())];
-    };
-    let is_secret = field == "env_variables";
-    let old: BTreeMap<_, _> = old.into_iter().collect();
-    let new: BTreeMap<_, _> = new.into_iter().collect();
-    let mut lines = Vec::new();
-    for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
-        lines.push(match (old.get(name), new.get(name)) {
-            (before, after) if before == after => continue,
-            (None, Some(_)) if is_secret => format!("{field}: + {name}"),
-            (Some(_), Some(_)) if is_secret => format!("{field}: {name} changes"),
-            (None, Some(after)) => format!("{field}: + {name}={}", after.plain()),
-            (Some(_), None) => format!("{field}: - {name}"),
-            (before, after) => {
-                let text = |value: Option<&Json>| value.map(Json::plain).unwrap_or_default();
-                format!("{field}: {name} {} -> {}", text(before), text(after))
-            }
-        });
-    }
-    lines
+    Ok(found)
 }

@@ -1,12 +1,12 @@
 //! Conversion of one service of a Compose file to the request body of an application.
 
-use super::compose::Declared;
+use super::reader::Reader;
 use super::values::{duration_ms, port, ports_of_text};
 use super::yaml::{Node, Value as Yaml};
+use crate::cli::fields::put;
 use crate::cli::variables::{read_file, variable};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// A service as an application.
 #[derive(Debug)]
@@ -20,96 +20,7 @@ pub(super) struct Service {
     pub(super) replicas: u32,
 }
 
-/// Reads a file and collects its errors and unsupported parts.
-pub(super) struct Reader<'a> {
-    /// The folder that paths in the file are relative to.
-    folder: &'a Path,
-    pub(super) volumes: Declared,
-    pub(super) networks: Declared,
-    pub(super) errors: Vec<String>,
-    pub(super) left_out: Vec<String>,
-}
-
-fn at(node: &Node, path: &str) -> String {
-    match node.line {
-        0 => path.to_owned(),
-        line => format!("line {line}: {path}"),
-    }
-}
-
-impl<'a> Reader<'a> {
-    pub(super) fn new(folder: &'a Path) -> Self {
-        let (volumes, networks) = (Declared::new(), Declared::new());
-        Self { folder, volumes, networks, errors: Vec::new(), left_out: Vec::new() }
-    }
-
-    /// Records an error.
-    pub(super) fn error(&mut self, node: &Node, path: &str, why: &str) {
-        self.errors.push(format!("{}: {why}", at(node, path)));
-    }
-
-    /// Records an unsupported part; the rest of the file is applied.
-    pub(super) fn leave_out(&mut self, node: &Node, path: &str, why: &str) {
-        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
-        self.left_out.push(format!("{}{why}", at(node, path)));
-    }
-
-    /// The entries of a map; records an error if the node is not a map.
-    pub(super) fn map<'n>(&mut self, path: &str, node: &'n Node) -> &'n [(String, Node)] {
-        match &node.value {
-            Yaml::Map(entries) => entries,
-            Yaml::Null => &[],
-            _ => {
-                self.error(node, path, &format!("expected a map, got {}", node.kind()));
-                &[]
-            }
-        }
-    }
-
-    /// A scalar as text; records an error if the node is not a scalar.
-    pub(super) fn text(&mut self, path: &str, node: &Node) -> Option<String> {
-        match &node.value {
-            Yaml::Scalar(text) => Some(text.clone()),
-            Yaml::Null => None,
-            _ => {
-                self.error(node, path, &format!("expected a single value, got {}", node.kind()));
-                None
-            }
-        }
-    }
-
-    /// The items of a list; a scalar counts as a list of one.
-    pub(super) fn items<'n>(&mut self, path: &str, node: &'n Node) -> &'n [Node] {
-        match &node.value {
-            Yaml::List(items) => items,
-            Yaml::Scalar(_) => std::slice::from_ref(node),
-            Yaml::Null => &[],
-            Yaml::Map(_) => {
-                self.error(node, path, "expected a list, got a map");
-                &[]
-            }
-        }
-    }
-
-    fn texts(&mut self, path: &str, node: &Node) -> Vec<String> {
-        self.items(path, node).iter().filter_map(|item| self.text(path, item)).collect()
-    }
-
-    /// A scalar of type `T`; `expected` names the type in the error.
-    pub(super) fn parsed<T: std::str::FromStr>(
-        &mut self,
-        path: &str,
-        node: &Node,
-        expected: &str,
-    ) -> Option<T> {
-        let text = self.text(path, node)?;
-        let parsed = text.parse().ok();
-        if parsed.is_none() {
-            self.error(node, path, &format!("expected {expected}, got `{text}`"));
-        }
-        parsed
-    }
-
+impl Reader<'_> {
     /// Reads one service.
     pub(super) fn service(&mut self, name: &str, node: &Node) -> Option<Service> {
         let root = format!("services.{name}");
@@ -514,8 +425,8 @@ impl Spec {
         let mut variables = self.file_variables;
         variables.extend(self.environment);
         let mut limits = Map::new();
-        crate::cli::nodes::put(&mut limits, "cpus", self.cpus);
-        crate::cli::nodes::put(&mut limits, "memory", self.memory);
+        put(&mut limits, "cpus", self.cpus);
+        put(&mut limits, "memory", self.memory);
         let dependencies: Vec<_> = service.depends_on.keys().collect();
         let fields = [
             ("docker_image", json!(self.image)),
