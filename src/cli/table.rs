@@ -1,5 +1,6 @@
 //! Tables for people: aligned columns without borders.
 
+use bytesize::ByteSize;
 use console::measure_text_width;
 use std::cmp::Ordering;
 use std::fmt::Write as _;
@@ -104,18 +105,7 @@ pub(super) fn natural(a: &str, b: &str) -> Ordering {
 
 /// A number of bytes in binary units, with one decimal.
 pub(super) fn bytes(number: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if number < 1024 {
-        return format!("{number} B");
-    }
-    #[allow(clippy::cast_precision_loss)] // for people: three digits are read
-    let mut value = number as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
+    ByteSize::b(number).display().iec().to_string()
 }
 
 /// A status in its colour, unless stdout is not a terminal or `NO_COLOR` is set (`console` checks both).
@@ -164,6 +154,6 @@ mod tests {
     fn bytes_are_shown_in_binary_units() {
         assert_eq!(bytes(1000), "1000 B");
         assert_eq!(bytes(1536 * 1024), "1.5 MiB");
-        assert_eq!(bytes(u64::MAX), "16384.0 PiB");
+        assert_eq!(bytes(u64::MAX), "16.0 EiB");
     }
 }
