@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::CertificateError;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -327,10 +328,16 @@ impl Client {
     }
 
     fn unreachable(&self, error: &HttpError) -> Failure {
-        let hint = if error.is_connect {
-            "; is a daemon running there? (set --server or KDAEMON_SERVER)"
-        } else {
-            ""
+        let hint = match error.certificate_error() {
+            Some(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
+                "; use a name in the certificate as the host of --server"
+            }
+            Some(CertificateError::UnknownIssuer) => {
+                "; to trust the server's certificate, set SSL_CERT_FILE to the file of its certificate authority (PEM)"
+            }
+            Some(_) => "",
+            None if error.is_connect => "; is a daemon running there? (set --server or KDAEMON_SERVER)",
+            None => "",
         };
         Failure::Unreachable(format!("no answer from {}: {}{hint}", self.origin, error.root_cause()))
     }

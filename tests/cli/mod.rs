@@ -3,6 +3,7 @@
 //! `SNAPSHOTS=overwrite cargo nextest run --test black_box cli::` rewrites them: read the difference before you commit it.
 
 mod behaviour;
+mod https;
 mod on_engines;
 mod past;
 mod shell;
