@@ -1,16 +1,16 @@
 //! `kdaemon apps`: the application library.
 
 use super::change::{ChangeArgs, each};
-use super::client::Request;
-use super::failure::Failure;
+use super::client::ApiRequest;
+use super::error::CliError;
 use super::fields::{clear, merged_env, merged_labels, nonempty, pair, put};
 use super::get::ListArgs;
 use super::history::HistoryArgs;
-use super::kind::Kind;
+use super::kind::ResourceKind;
 use super::names::NamedRow;
-use super::target::Target;
+use super::target::ChangeTarget;
 use super::variables::EnvArgs;
-use super::{Context, get, history};
+use super::{CliContext, get, history};
 use clap::Subcommand;
 use http::Method;
 use kdaemon_api::ApplicationRow;
@@ -279,8 +279,8 @@ impl ApplicationFields {
 }
 
 /// Runs a subcommand.
-pub(super) async fn run(cx: &Context, command: ApplicationsCommand) -> Result<(), Failure> {
-    let kind = Kind::Applications;
+pub(super) async fn run(cx: &CliContext, command: ApplicationsCommand) -> Result<(), CliError> {
+    let kind = ResourceKind::Applications;
     match command {
         ApplicationsCommand::Ls(args) => get::list(cx, kind, &args).await,
         ApplicationsCommand::Get { names } => get::get(cx, kind, &names).await,
@@ -297,13 +297,13 @@ pub(super) async fn run(cx: &Context, command: ApplicationsCommand) -> Result<()
         } => {
             let mut body = fields.body();
             put(&mut body, "name", new_name);
-            let mut request = Request::new(Method::PATCH, &["applications", "update", &application])?;
+            let mut request = ApiRequest::new(Method::PATCH, &["applications", "update", &application])?;
             let sets_env = !fields.env.is_empty() || !remove_env.is_empty();
             let sets_labels = !fields.labels.is_empty() || !remove_labels.is_empty();
             let sets_limits = fields.cpus.is_some() || fields.memory.is_some();
             if sets_env || sets_labels || sets_limits {
                 let row: ApplicationRow =
-                    cx.client.typed(Request::get(&["applications", &application])?).await?;
+                    cx.client.typed(ApiRequest::get(&["applications", &application])?).await?;
                 request.if_match = Some(row.seq);
                 put(&mut body, "resources", fields.limits(row.resources));
                 if sets_env {
@@ -317,7 +317,7 @@ pub(super) async fn run(cx: &Context, command: ApplicationsCommand) -> Result<()
             }
             clear(&mut body, &cleared)?;
             nonempty(&body)?;
-            let target = Target::application(&application, "edited", "editing");
+            let target = ChangeTarget::application(&application, "edited", "editing");
             cx.change(request.body(Value::Object(body)), &change, &target).await?;
             Ok(())
         }
@@ -326,15 +326,17 @@ pub(super) async fn run(cx: &Context, command: ApplicationsCommand) -> Result<()
                 if containers && !change.is_dry_run() {
                     delete_containers(cx, name, std::time::Duration::from_secs(120)).await?;
                 }
-                let request = Request::new(Method::DELETE, &["applications", "delete", name])?;
-                cx.change(request, &change, &Target::application(name, "removed", "removing")).await.map(drop)
+                let request = ApiRequest::new(Method::DELETE, &["applications", "delete", name])?;
+                cx.change(request, &change, &ChangeTarget::application(name, "removed", "removing"))
+                    .await
+                    .map(drop)
             })
             .await
         }
         ApplicationsCommand::Scale { application, replicas, change } => {
-            let request = Request::new(Method::POST, &["applications", "scale", &application])?;
+            let request = ApiRequest::new(Method::POST, &["applications", "scale", &application])?;
             let request = request.body(json!({"replicas": replicas}));
-            cx.change(request, &change, &Target::application(&application, "scaled", "scaling"))
+            cx.change(request, &change, &ChangeTarget::application(&application, "scaled", "scaling"))
                 .await
                 .map(drop)
         }
@@ -342,11 +344,11 @@ pub(super) async fn run(cx: &Context, command: ApplicationsCommand) -> Result<()
 }
 
 async fn add(
-    cx: &Context,
+    cx: &CliContext,
     name: &str,
     fields: &ApplicationFields,
     change: &ChangeArgs,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let mut body = fields.body();
     body.insert("name".to_owned(), json!(name));
     put(&mut body, "resources", fields.limits(Resources::default()));
@@ -357,15 +359,19 @@ async fn add(
         let labels: BTreeMap<_, _> = fields.labels.iter().cloned().collect();
         body.insert("labels".to_owned(), json!(labels));
     }
-    let request = Request::new(Method::POST, &["applications", "create"])?.body(Value::Object(body));
-    let added = cx.change(request, change, &Target::application(name, "added", "adding")).await?;
+    let request = ApiRequest::new(Method::POST, &["applications", "create"])?.body(Value::Object(body));
+    let added = cx.change(request, change, &ChangeTarget::application(name, "added", "adding")).await?;
     // Adding takes effect at once; what takes time are the containers.
     if let (Some(replicas), Some(_), Some(wait)) = (fields.replicas, added, change.wait()) {
-        let request = Request::new(Method::POST, &["applications", "scale", name])?;
+        let request = ApiRequest::new(Method::POST, &["applications", "scale", name])?;
         let request = request.body(json!({"replicas": replicas}));
-        let quiet = Context { output: None, ..cx.clone() };
+        let quiet = CliContext { output: None, ..cx.clone() };
         quiet
-            .change(request, &ChangeArgs::waiting(wait), &Target::application(name, "is UP", "launching"))
+            .change(
+                request,
+                &ChangeArgs::waiting(wait),
+                &ChangeTarget::application(name, "is UP", "launching"),
+            )
             .await?;
     }
     Ok(())
@@ -373,18 +379,18 @@ async fn add(
 
 /// Deletes all containers of an application, and waits until they are gone.
 pub(super) async fn delete_containers(
-    cx: &Context,
+    cx: &CliContext,
     application: &str,
     wait: std::time::Duration,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     // Otherwise the daemon would replace the deleted containers.
-    let request = Request::new(Method::POST, &["applications", "scale", application])?;
+    let request = ApiRequest::new(Method::POST, &["applications", "scale", application])?;
     let request = request.body(json!({"replicas": 0}));
-    let quiet = Context { output: None, ..cx.clone() };
-    let target = Target::application(application, "scaled to 0", "scaling");
+    let quiet = CliContext { output: None, ..cx.clone() };
+    let target = ChangeTarget::application(application, "scaled to 0", "scaling");
     quiet.change(request, &ChangeArgs::waiting(wait), &target).await?;
     let mut names = Vec::new();
-    let request = Request::get(&["containers"])?.query("application_id", application);
+    let request = ApiRequest::get(&["containers"])?.query("application_id", application);
     cx.client
         .list(request, |row: NamedRow, _| {
             names.push(row.name);
@@ -392,8 +398,8 @@ pub(super) async fn delete_containers(
         })
         .await?;
     each(&names, async |name| {
-        let request = Request::new(Method::DELETE, &["containers", "delete", name])?;
-        let target = Target::container(name, "deleted", "deleting");
+        let request = ApiRequest::new(Method::DELETE, &["containers", "delete", name])?;
+        let target = ChangeTarget::container(name, "deleted", "deleting");
         quiet.change(request, &ChangeArgs::waiting(wait), &target).await.map(drop)
     })
     .await

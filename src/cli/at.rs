@@ -1,10 +1,10 @@
 //! `kdaemon at TIME …`: reading commands at another point in history.
 
-use super::failure::Failure;
+use super::error::CliError;
 use super::get::ListArgs;
-use super::kind::Kind;
-use super::when::Point;
-use super::{Context, get, status, why};
+use super::kind::ResourceKind;
+use super::when::PointInTime;
+use super::{CliContext, get, status, why};
 use clap::Subcommand;
 
 /// A point in history, and the command that reads it.
@@ -17,8 +17,8 @@ Examples:
   kdaemon at 03:02 containers why web-1"))]
 pub(super) struct AtArgs {
     /// Time, or seq of an event
-    #[arg(value_parser = Point::parse)]
-    time: Point,
+    #[arg(value_parser = PointInTime::parse)]
+    time: PointInTime,
     #[command(subcommand)]
     command: ReadCommand,
 }
@@ -85,20 +85,22 @@ enum ReadOne {
     },
 }
 
-pub(super) async fn run(cx: &Context, args: AtArgs) -> Result<(), Failure> {
-    let cx = &Context { client: cx.client.clone().at(args.time), ..cx.clone() };
+pub(super) async fn run(cx: &CliContext, args: AtArgs) -> Result<(), CliError> {
+    let cx = &CliContext { client: cx.client.clone().at(args.time), ..cx.clone() };
     match args.command {
-        ReadCommand::Nodes { command } => one(cx, Kind::Nodes, command).await,
-        ReadCommand::Containers { command } => one(cx, Kind::Containers, command).await,
-        ReadCommand::Apps { command: ReadMany::Ls(args) } => get::list(cx, Kind::Applications, &args).await,
+        ReadCommand::Nodes { command } => one(cx, ResourceKind::Nodes, command).await,
+        ReadCommand::Containers { command } => one(cx, ResourceKind::Containers, command).await,
+        ReadCommand::Apps { command: ReadMany::Ls(args) } => {
+            get::list(cx, ResourceKind::Applications, &args).await
+        }
         ReadCommand::Apps { command: ReadMany::Get { names } } => {
-            get::get(cx, Kind::Applications, &names).await
+            get::get(cx, ResourceKind::Applications, &names).await
         }
         ReadCommand::Status => status::run(cx).await,
     }
 }
 
-async fn one(cx: &Context, kind: Kind, command: ReadOne) -> Result<(), Failure> {
+async fn one(cx: &CliContext, kind: ResourceKind, command: ReadOne) -> Result<(), CliError> {
     match command {
         ReadOne::Ls(args) => get::list(cx, kind, &args).await,
         ReadOne::Get { names } => get::get(cx, kind, &names).await,

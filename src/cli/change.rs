@@ -1,13 +1,13 @@
 //! Commands that change something: how they are sent, and how their outcome is reported.
 
 use super::cells::details;
-use super::client::{Reply, Request};
-use super::exit::Exit;
-use super::failure::Failure;
+use super::client::{ApiRequest, ApiResponse};
+use super::error::CliError;
+use super::exit::ExitStatus;
 use super::names::NamedRow;
 use super::output::{Format, json, print, say, yaml};
-use super::target::Target;
-use super::{Context, events};
+use super::target::ChangeTarget;
+use super::{CliContext, events};
 use crate::config::parse_duration;
 use kdaemon_api::DryRun;
 use std::time::Duration;
@@ -56,14 +56,14 @@ pub(super) struct NamedArgs {
     pub(super) change: ChangeArgs,
 }
 
-impl Context {
+impl CliContext {
     /// Sends a command, waits for it if requested, and reports the outcome. Returns `None` after a dry run.
     pub(super) async fn change(
         &self,
-        request: Request,
+        request: ApiRequest,
         args: &ChangeArgs,
-        target: &Target,
-    ) -> Result<Option<Reply>, Failure> {
+        target: &ChangeTarget,
+    ) -> Result<Option<ApiResponse>, CliError> {
         if args.dry_run {
             let reply = self.client.ask(request.query("dry_run", "true")).await?;
             self.show_dry_run(&reply).await?;
@@ -76,7 +76,7 @@ impl Context {
                 super::progress::while_waiting(&self.client, target, asked).await?
             }
         };
-        let Target { done, going, .. } = target;
+        let ChangeTarget { done, going, .. } = target;
         // Some responses have no row.
         let row = reply.typed::<NamedRow>().ok();
         let title = target.title(row.as_ref().map(|row| row.name.as_str()));
@@ -84,7 +84,7 @@ impl Context {
             (202, Some(wait)) => {
                 self.show(&reply)?;
                 let seconds = wait.as_secs();
-                return Err(Failure::Other(format!(
+                return Err(CliError::Other(format!(
                     "timed out after {seconds}s: still {going} {title}; the daemon continues"
                 )));
             }
@@ -103,14 +103,14 @@ impl Context {
     }
 
     /// Prints the row of a response if a format was requested; the message suffices otherwise.
-    fn show(&self, reply: &Reply) -> Result<(), Failure> {
+    fn show(&self, reply: &ApiResponse) -> Result<(), CliError> {
         match self.output {
             None => Ok(()),
             Some(format) => super::output::row(reply, format, |row, _| details(row, super::table::plain)),
         }
     }
 
-    async fn show_dry_run(&self, reply: &Reply) -> Result<(), Failure> {
+    async fn show_dry_run(&self, reply: &ApiResponse) -> Result<(), CliError> {
         let format = self.output.unwrap_or(Format::Table);
         match format {
             Format::Json => return print(&json(&reply.json()?)?),
@@ -133,9 +133,9 @@ impl Context {
 /// Runs `one` for each name and continues after failures. The exit code is that of the first failure.
 pub(super) async fn each(
     names: &[String],
-    mut one: impl AsyncFnMut(&str) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut first: Option<Exit> = None;
+    mut one: impl AsyncFnMut(&str) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let mut first: Option<ExitStatus> = None;
     for name in names {
         match one(name).await {
             Ok(()) => {}
@@ -146,5 +146,5 @@ pub(super) async fn each(
             }
         }
     }
-    first.map_or(Ok(()), |exit| Err(Failure::Reported(exit)))
+    first.map_or(Ok(()), |exit| Err(CliError::Reported(exit)))
 }

@@ -1,8 +1,8 @@
 //! The client of the public API, the only source of what the command line shows of a cluster.
 
-use super::failure::{Failure, of_response};
+use super::error::{CliError, of_response};
 use super::json::Json;
-use super::when::Point;
+use super::when::PointInTime;
 use crate::http_client::{HttpClient, HttpError, next_piece};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
@@ -28,19 +28,19 @@ const BODY_LIMIT: usize = 256 * 1024 * 1024;
 
 /// A connection to one daemon.
 #[derive(Debug, Clone)]
-pub(super) struct Client {
+pub(super) struct ApiClient {
     http: HttpClient,
     /// Scheme, host and port.
     origin: String,
     /// The API's base path, without a slash at its end.
     base: String,
     /// The point in history that reads refer to; `None`: now.
-    at: Option<Point>,
+    at: Option<PointInTime>,
 }
 
 /// A request to a route of the API.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
+pub(super) struct ApiRequest {
     pub(super) method: Method,
     path: String,
     query: Vec<(String, String)>,
@@ -52,15 +52,15 @@ pub(super) struct Request {
     wait: Duration,
 }
 
-impl Request {
+impl ApiRequest {
     /// A request to the route with these path segments, which are percent-encoded.
     ///
     /// Fails for segments that no server would receive: an empty one, `.` and `..`.
-    pub(super) fn new(method: Method, path: &[&str]) -> Result<Self, Failure> {
+    pub(super) fn new(method: Method, path: &[&str]) -> Result<Self, CliError> {
         let mut written = String::new();
         for part in path {
             if matches!(*part, "" | "." | "..") {
-                return Err(Failure::Usage(format!(
+                return Err(CliError::Usage(format!(
                     "a path cannot contain the name `{part}`; use the id instead"
                 )));
             }
@@ -78,7 +78,7 @@ impl Request {
         })
     }
 
-    pub(super) fn get(path: &[&str]) -> Result<Self, Failure> {
+    pub(super) fn get(path: &[&str]) -> Result<Self, CliError> {
         Self::new(Method::GET, path)
     }
 
@@ -119,7 +119,7 @@ impl Request {
 
 /// A successful response, read completely.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct ApiResponse {
     pub(super) status: u16,
     /// The seq of the state that it shows.
     pub(super) seq: Option<u64>,
@@ -127,25 +127,25 @@ pub(super) struct Reply {
     body: Vec<u8>,
 }
 
-impl Reply {
+impl ApiResponse {
     /// The response as it was sent, with its fields in order.
-    pub(super) fn json(&self) -> Result<Json, Failure> {
+    pub(super) fn json(&self) -> Result<Json, CliError> {
         self.typed()
     }
 
     /// The response as a type of the API.
-    pub(super) fn typed<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+    pub(super) fn typed<T: DeserializeOwned>(&self) -> Result<T, CliError> {
         serde_json::from_slice(&self.body)
-            .map_err(|error| Failure::Other(format!("unexpected response of the daemon: {error}")))
+            .map_err(|error| CliError::Other(format!("unexpected response of the daemon: {error}")))
     }
 }
 
-impl Client {
+impl ApiClient {
     /// A client of the daemon at `server`: `http://HOST:PORT` or `https://HOST:PORT`, followed by `/VERSION` of the API
     /// unless it is 0.0.
-    pub(super) fn new(server: &str) -> Result<Self, Failure> {
+    pub(super) fn new(server: &str) -> Result<Self, CliError> {
         let refuse = |why: &str| {
-            Failure::Usage(format!(
+            CliError::Usage(format!(
                 "`{server}` is not the address of a daemon ({why}); use the form {DEFAULT_SERVER}"
             ))
         };
@@ -158,18 +158,18 @@ impl Client {
         }
         let path = uri.path().trim_end_matches('/');
         let base = if path.is_empty() { "/0.0".to_owned() } else { path.to_owned() };
-        let http = HttpClient::new(CONNECT_LIMIT).map_err(|error| Failure::Other(error.to_string()))?;
+        let http = HttpClient::new(CONNECT_LIMIT).map_err(|error| CliError::Other(error.to_string()))?;
         let origin = format!("{scheme}://{authority}");
         Ok(Self { http, origin, base, at: None })
     }
 
     /// A client whose reads refer to this point in history.
-    pub(super) fn at(self, point: Point) -> Self {
+    pub(super) fn at(self, point: PointInTime) -> Self {
         Self { at: Some(point), ..self }
     }
 
     /// The point in history that reads refer to; `None`: now.
-    pub(super) fn point(&self) -> Option<Point> {
+    pub(super) fn point(&self) -> Option<PointInTime> {
         self.at
     }
 
@@ -179,7 +179,7 @@ impl Client {
     }
 
     /// Reads a resource at the point in history of this client.
-    pub(super) async fn read(&self, request: Request) -> Result<Reply, Failure> {
+    pub(super) async fn read(&self, request: ApiRequest) -> Result<ApiResponse, CliError> {
         let request = match self.at {
             Some(point) => {
                 let (name, value) = point.parameter();
@@ -191,32 +191,32 @@ impl Client {
     }
 
     /// Sends a request and reads the whole response.
-    pub(super) async fn ask(&self, request: Request) -> Result<Reply, Failure> {
+    pub(super) async fn ask(&self, request: ApiRequest) -> Result<ApiResponse, CliError> {
         let response = self.open(request, None).await?;
         let (status, seq) = (response.status().as_u16(), seq(response.headers()));
         let body = self.whole(response).await?;
-        Ok(Reply { status, seq, body })
+        Ok(ApiResponse { status, seq, body })
     }
 
     /// Sends a request and reads the response as a type of the API.
-    pub(super) async fn typed<T: DeserializeOwned>(&self, request: Request) -> Result<T, Failure> {
+    pub(super) async fn typed<T: DeserializeOwned>(&self, request: ApiRequest) -> Result<T, CliError> {
         let response = self.open(request, None).await?;
         let body = self.whole(response).await?;
         serde_json::from_slice(&body).map_err(|_| self.unreadable())
     }
 
     /// The failure for a response that is not one of kDaemon.
-    pub(super) fn unreadable(&self) -> Failure {
-        Failure::Other(format!("unexpected response from {}; is it a kDaemon of this version?", self.origin))
+    pub(super) fn unreadable(&self) -> CliError {
+        CliError::Other(format!("unexpected response from {}; is it a kDaemon of this version?", self.origin))
     }
 
     /// Reads the items of a list one by one, at the point in history of this client. `take` receives each item with its
     /// text; the seq of the state is returned.
     pub(super) async fn list<T: DeserializeOwned>(
         &self,
-        request: Request,
-        mut take: impl FnMut(T, &[u8]) -> Result<(), Failure>,
-    ) -> Result<Option<u64>, Failure> {
+        request: ApiRequest,
+        mut take: impl FnMut(T, &[u8]) -> Result<(), CliError>,
+    ) -> Result<Option<u64>, CliError> {
         let request = match self.at {
             Some(point) => {
                 let (name, value) = point.parameter();
@@ -235,7 +235,7 @@ impl Client {
             }
         }
         if !items.is_complete() {
-            return Err(Failure::Unreachable(format!(
+            return Err(CliError::Unreachable(format!(
                 "{} closed the connection in the middle of the response",
                 self.origin
             )));
@@ -246,9 +246,9 @@ impl Client {
     /// Sends a request and returns the response with its body unread. A problem in the response is a failure.
     pub(super) async fn open(
         &self,
-        request: Request,
+        request: ApiRequest,
         last_event: Option<u64>,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Incoming>, CliError> {
         // The health routes have no version in their path.
         let base = if request.path == "/readyz" { "" } else { &self.base };
         let mut address = format!("{}{base}{}", self.origin, request.path);
@@ -273,14 +273,14 @@ impl Client {
         if let Some(seq) = last_event {
             sent = sent.header("Last-Event-ID", seq.to_string());
         }
-        let sent = sent.body(body).map_err(|error| Failure::Other(error.to_string()))?;
+        let sent = sent.body(body).map_err(|error| CliError::Other(error.to_string()))?;
         let limit = ANSWER_LIMIT + request.wait;
         let response = match tokio::time::timeout(limit, self.http.send(sent)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(self.unreachable(&error)),
             Err(_) => {
                 let seconds = limit.as_secs();
-                return Err(Failure::Unreachable(format!(
+                return Err(CliError::Unreachable(format!(
                     "{} did not answer within {seconds}s",
                     self.origin
                 )));
@@ -294,12 +294,12 @@ impl Client {
         Err(of_response(status, &body))
     }
 
-    async fn whole(&self, mut response: Response<Incoming>) -> Result<Vec<u8>, Failure> {
+    async fn whole(&self, mut response: Response<Incoming>) -> Result<Vec<u8>, CliError> {
         let mut body = Vec::new();
         while let Some(piece) = self.piece(&mut response, Some(PAUSE_LIMIT)).await? {
             body.extend_from_slice(&piece);
             if body.len() > BODY_LIMIT {
-                return Err(Failure::Other(format!(
+                return Err(CliError::Other(format!(
                     "the response of {} is larger than 256 MiB",
                     self.origin
                 )));
@@ -313,21 +313,24 @@ impl Client {
         &self,
         response: &mut Response<Incoming>,
         pause: Option<Duration>,
-    ) -> Result<Option<Bytes>, Failure> {
+    ) -> Result<Option<Bytes>, CliError> {
         let piece = match pause {
             None => next_piece(response).await,
             Some(pause) => match tokio::time::timeout(pause, next_piece(response)).await {
                 Ok(piece) => piece,
                 Err(_) => {
                     let seconds = pause.as_secs();
-                    return Err(Failure::Unreachable(format!("{} sent nothing for {seconds}s", self.origin)));
+                    return Err(CliError::Unreachable(format!(
+                        "{} sent nothing for {seconds}s",
+                        self.origin
+                    )));
                 }
             },
         };
         piece.map_err(|error| self.unreachable(&error))
     }
 
-    fn unreachable(&self, error: &HttpError) -> Failure {
+    fn unreachable(&self, error: &HttpError) -> CliError {
         let hint = match error.certificate_error() {
             Some(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
                 "; use a name in the certificate as the host of --server"
@@ -339,7 +342,7 @@ impl Client {
             None if error.is_connect => "; is a daemon running there? (set --server or KDAEMON_SERVER)",
             None => "",
         };
-        Failure::Unreachable(format!("no answer from {}: {}{hint}", self.origin, error.root_cause()))
+        CliError::Unreachable(format!("no answer from {}: {}{hint}", self.origin, error.root_cause()))
     }
 }
 
@@ -359,26 +362,26 @@ fn encode(text: &str) -> impl std::fmt::Display + '_ {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::super::exit::Exit;
+    use super::super::exit::ExitStatus;
     use super::*;
 
     #[test]
     fn path_segments_are_percent_encoded() {
-        let request = Request::get(&["nodes", "a/b c?ü%2F"]).unwrap();
+        let request = ApiRequest::get(&["nodes", "a/b c?ü%2F"]).unwrap();
         assert_eq!(request.path, "/nodes/a%2Fb%20c%3F%C3%BC%252F");
         for dots in [".", "..", ""] {
-            assert_eq!(Request::get(&["nodes", dots]).unwrap_err().exit(), Exit::Usage);
+            assert_eq!(ApiRequest::get(&["nodes", dots]).unwrap_err().exit(), ExitStatus::Usage);
         }
     }
 
     #[test]
     fn server_addresses_are_validated() {
-        let client = Client::new("http://[::1]:1337/").unwrap();
+        let client = ApiClient::new("http://[::1]:1337/").unwrap();
         assert_eq!((client.origin(), client.base.as_str()), ("http://[::1]:1337", "/0.0"));
-        assert_eq!(Client::new("http://h:1/2.1/").unwrap().base, "/2.1");
-        assert_eq!(Client::new("https://h/").unwrap().origin(), "https://h");
+        assert_eq!(ApiClient::new("http://h:1/2.1/").unwrap().base, "/2.1");
+        assert_eq!(ApiClient::new("https://h/").unwrap().origin(), "https://h");
         for wrong in ["h:1337", "ftp://h", "http://h/?x=1", "", "http://u@h"] {
-            assert_eq!(Client::new(wrong).unwrap_err().exit(), Exit::Usage, "{wrong}");
+            assert_eq!(ApiClient::new(wrong).unwrap_err().exit(), ExitStatus::Usage, "{wrong}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The columns of `ls`: for each kind of resource one table of headers and cells.
 
 use super::cells::{joined, optional, ports};
-use super::names::Names;
+use super::names::NameCache;
 use super::table::{bytes, coloured, plain, word};
 use super::when::age;
 use kdaemon_api::{ApplicationRow, ContainerRow, NodeRow};
@@ -12,14 +12,14 @@ pub(super) struct Column<R> {
     pub(super) head: &'static str,
     /// Whether only `-o wide` shows it.
     is_wide: bool,
-    pub(super) cell: fn(&R, &Names) -> String,
+    pub(super) cell: fn(&R, &NameCache) -> String,
 }
 
-const fn column<R>(head: &'static str, cell: fn(&R, &Names) -> String) -> Column<R> {
+const fn column<R>(head: &'static str, cell: fn(&R, &NameCache) -> String) -> Column<R> {
     Column { head, is_wide: false, cell }
 }
 
-const fn wide<R>(head: &'static str, cell: fn(&R, &Names) -> String) -> Column<R> {
+const fn wide<R>(head: &'static str, cell: fn(&R, &NameCache) -> String) -> Column<R> {
     Column { head, is_wide: true, cell }
 }
 

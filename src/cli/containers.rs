@@ -1,19 +1,19 @@
 //! `kdaemon containers`: the containers of the cluster.
 
 use super::change::{ChangeArgs, NamedArgs, each};
-use super::client::Request;
-use super::failure::Failure;
+use super::client::ApiRequest;
+use super::error::CliError;
 use super::fields::{clear, merged_env, nonempty, put};
 use super::get::ListArgs;
 use super::history::HistoryArgs;
-use super::kind::Kind;
+use super::kind::ResourceKind;
 use super::names::NamedRow;
 use super::output::{Format, json, no_names, print, print_bytes, yaml};
-use super::table::{Table, bytes, plain};
-use super::target::Target;
+use super::table::{TextTable, bytes, plain};
+use super::target::ChangeTarget;
 use super::variables::EnvArgs;
 use super::when::{parse_moment, rfc3339};
-use super::{Context, get, history, why};
+use super::{CliContext, get, history, why};
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use http::Method;
@@ -164,8 +164,8 @@ impl ContainerFields {
 }
 
 /// Runs a subcommand.
-pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), Failure> {
-    let kind = Kind::Containers;
+pub(super) async fn run(cx: &CliContext, command: ContainersCommand) -> Result<(), CliError> {
+    let kind = ResourceKind::Containers;
     match command {
         ContainersCommand::Ls(args) => get::list(cx, kind, &args).await,
         ContainersCommand::Get { names } => get::get(cx, kind, &names).await,
@@ -177,17 +177,19 @@ pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), 
             if !fields.env.is_empty() {
                 body.insert("env_variables".to_owned(), serde_json::json!(fields.env.read()?));
             }
-            let request = Request::new(Method::POST, &["containers", "create"])?.body(Value::Object(body));
+            let request = ApiRequest::new(Method::POST, &["containers", "create"])?.body(Value::Object(body));
             let shown = name.or(fields.application).unwrap_or_default();
             let quiet =
-                Context { output: cx.output.filter(|_| !launch || change.is_dry_run()), ..cx.clone() };
-            let made =
-                quiet.change(request, &change, &Target::container(&shown, "created", "creating")).await?;
+                CliContext { output: cx.output.filter(|_| !launch || change.is_dry_run()), ..cx.clone() };
+            let made = quiet
+                .change(request, &change, &ChangeTarget::container(&shown, "created", "creating"))
+                .await?;
             match made {
                 Some(made) if launch => {
                     let NamedRow { name, .. } = made.typed()?;
                     let name = name.as_str();
-                    post(cx, name, "launch", &change, &Target::container(name, "is UP", "launching")).await
+                    post(cx, name, "launch", &change, &ChangeTarget::container(name, "is UP", "launching"))
+                        .await
                 }
                 _ => Ok(()),
             }
@@ -195,22 +197,23 @@ pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), 
         ContainersCommand::Edit { container, new_name, fields, remove_env, clear: cleared, change } => {
             let mut body = fields.body();
             put(&mut body, "name", new_name);
-            let mut request = Request::new(Method::PATCH, &["containers", "update", &container])?;
+            let mut request = ApiRequest::new(Method::PATCH, &["containers", "update", &container])?;
             if !fields.env.is_empty() || !remove_env.is_empty() {
-                let row: ContainerRow = cx.client.typed(Request::get(&["containers", &container])?).await?;
+                let row: ContainerRow =
+                    cx.client.typed(ApiRequest::get(&["containers", &container])?).await?;
                 request.if_match = Some(row.seq);
                 let env = merged_env(&row.env_variables, &fields.env, &remove_env)?;
                 body.insert("env_variables".to_owned(), env);
             }
             clear(&mut body, &cleared)?;
             nonempty(&body)?;
-            let target = Target::container(&container, "edited", "editing");
+            let target = ChangeTarget::container(&container, "edited", "editing");
             cx.change(request.body(Value::Object(body)), &change, &target).await.map(drop)
         }
         ContainersCommand::Rm(named) => {
             each(&named.names, async |name| {
-                let request = Request::new(Method::DELETE, &["containers", "delete", name])?;
-                cx.change(request, &named.change, &Target::container(name, "deleted", "deleting"))
+                let request = ApiRequest::new(Method::DELETE, &["containers", "delete", name])?;
+                cx.change(request, &named.change, &ChangeTarget::container(name, "deleted", "deleting"))
                     .await
                     .map(drop)
             })
@@ -218,18 +221,20 @@ pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), 
         }
         ContainersCommand::Launch(named) => {
             each(&named.names, async |name| {
-                post(cx, name, "launch", &named.change, &Target::container(name, "is UP", "launching")).await
+                post(cx, name, "launch", &named.change, &ChangeTarget::container(name, "is UP", "launching"))
+                    .await
             })
             .await
         }
         ContainersCommand::Stop(named) => {
             each(&named.names, async |name| {
-                post(cx, name, "stop", &named.change, &Target::container(name, "stopped", "stopping")).await
+                post(cx, name, "stop", &named.change, &ChangeTarget::container(name, "stopped", "stopping"))
+                    .await
             })
             .await
         }
         ContainersCommand::Logs { name, follow, tail, since } => {
-            let request = Request::get(&["containers", &name, "logs"])?
+            let request = ApiRequest::get(&["containers", &name, "logs"])?
                 .maybe("follow", follow.then_some("true"))
                 .maybe("tail", tail)
                 .maybe("since", since.map(rfc3339));
@@ -245,13 +250,13 @@ pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), 
 }
 
 async fn post(
-    cx: &Context,
+    cx: &CliContext,
     name: &str,
     verb: &str,
     change: &ChangeArgs,
-    target: &Target,
-) -> Result<(), Failure> {
-    let request = Request::new(Method::POST, &["containers", verb, name])?;
+    target: &ChangeTarget,
+) -> Result<(), CliError> {
+    let request = ApiRequest::new(Method::POST, &["containers", verb, name])?;
     cx.change(request, change, target).await.map(drop)
 }
 
@@ -263,11 +268,11 @@ struct NamedStats {
     stats: ContainerStats,
 }
 
-async fn stats(cx: &Context, names: &[String]) -> Result<(), Failure> {
+async fn stats(cx: &CliContext, names: &[String]) -> Result<(), CliError> {
     let format = cx.output.unwrap_or(Format::Table);
     let mut all = Vec::new();
     let result = each(names, async |name| {
-        let stats = cx.client.typed(Request::get(&["containers", name, "stats"])?).await?;
+        let stats = cx.client.typed(ApiRequest::get(&["containers", name, "stats"])?).await?;
         all.push(NamedStats { name: name.to_owned(), stats });
         Ok(())
     })
@@ -278,7 +283,7 @@ async fn stats(cx: &Context, names: &[String]) -> Result<(), Failure> {
         Format::Name => return Err(no_names()),
         Format::Table | Format::Wide if all.is_empty() => {}
         Format::Table | Format::Wide => {
-            let mut table = Table::new(&["NAME", "CPUS", "MEMORY", "LIMIT", "RECEIVED", "SENT", "PIDS"]);
+            let mut table = TextTable::new(&["NAME", "CPUS", "MEMORY", "LIMIT", "RECEIVED", "SENT", "PIDS"]);
             for NamedStats { name, stats } in &all {
                 table.row([
                     plain(name),

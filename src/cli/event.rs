@@ -1,6 +1,6 @@
 //! Events as received from the daemon.
 
-use super::failure::Failure;
+use super::error::CliError;
 use super::json::Json;
 use super::table::plain;
 use kdaemon_api::EventRow;
@@ -43,8 +43,8 @@ impl SentEvent {
     }
 
     /// The event with its fields in the order of the daemon.
-    pub(super) fn json(&self) -> Result<Json, Failure> {
-        serde_json::from_str(self.text()).map_err(|error| Failure::Other(error.to_string()))
+    pub(super) fn json(&self) -> Result<Json, CliError> {
+        serde_json::from_str(self.text()).map_err(|error| CliError::Other(error.to_string()))
     }
 }
 

@@ -1,14 +1,14 @@
 //! `kdaemon events`: the latest events of the log, and new ones as they happen.
 
-use super::Context;
+use super::CliContext;
 use super::cells::optional;
-use super::client::Request;
+use super::client::ApiRequest;
+use super::error::CliError;
 use super::event::{SentEvent, what};
-use super::failure::Failure;
-use super::names::Names;
+use super::event_stream::EventFollower;
+use super::names::NameCache;
 use super::output::{Format, json, print, say, yaml};
-use super::sse::Stream;
-use super::table::{Table, plain};
+use super::table::{TextTable, plain};
 use super::when::{ago, local, parse_moment, rfc3339, time_of_day};
 use chrono::{DateTime, Utc};
 use kdaemon_api::{EventPage, EventRow};
@@ -84,8 +84,8 @@ impl EventsArgs {
         Some(facts())
     }
 
-    fn page(&self, after: u64, limit: usize) -> Result<Request, Failure> {
-        Ok(Request::get(&["events"])?
+    fn page(&self, after: u64, limit: usize) -> Result<ApiRequest, CliError> {
+        Ok(ApiRequest::get(&["events"])?
             .query("after", after.to_string())
             .query("limit", limit.to_string())
             .maybe("kind", self.wanted_kinds())
@@ -97,14 +97,14 @@ impl EventsArgs {
 }
 
 /// Shows the selected events.
-pub(super) async fn run(cx: &Context, args: &EventsArgs) -> Result<(), Failure> {
+pub(super) async fn run(cx: &CliContext, args: &EventsArgs) -> Result<(), CliError> {
     let is_bounded = args.since.is_some() || args.after.is_some();
     let tail = args.tail.unwrap_or(match (is_bounded, args.follow) {
         (true, _) => Tail::All,
         (false, true) => Tail::Last(10),
         (false, false) => Tail::Last(100),
     });
-    let mut printer = EventPrinter { cx, names: Names::default(), begun: false };
+    let mut printer = EventPrinter { cx, names: NameCache::default(), begun: false };
     let head = match tail {
         Tail::All => all(args, &mut printer).await?,
         Tail::Last(count) => {
@@ -116,10 +116,10 @@ pub(super) async fn run(cx: &Context, args: &EventsArgs) -> Result<(), Failure> 
     if !args.follow {
         return printer.end();
     }
-    let request = Request::get(&["events", "stream"])?
+    let request = ApiRequest::get(&["events", "stream"])?
         .maybe("kind", args.wanted_kinds())
         .maybe("subject", args.subject.as_ref());
-    let mut stream = Stream::new(cx.client.clone(), request, head);
+    let mut stream = EventFollower::new(cx.client.clone(), request, head);
     loop {
         let event = stream.next().await?;
         printer.events(std::slice::from_ref(&event), true).await?;
@@ -127,7 +127,7 @@ pub(super) async fn run(cx: &Context, args: &EventsArgs) -> Result<(), Failure> 
 }
 
 /// Shows all selected events page by page, and returns the head of the log.
-async fn all(args: &EventsArgs, printer: &mut EventPrinter<'_>) -> Result<u64, Failure> {
+async fn all(args: &EventsArgs, printer: &mut EventPrinter<'_>) -> Result<u64, CliError> {
     let mut after = args.after.unwrap_or(0);
     loop {
         let page: EventPage<SentEvent> = printer.cx.client.typed(args.page(after, PAGE)?).await?;
@@ -141,9 +141,9 @@ async fn all(args: &EventsArgs, printer: &mut EventPrinter<'_>) -> Result<u64, F
 
 /// The last `count` selected events, and the head of the log. The API pages forwards only, so longer and longer tails of
 /// the log are read until one has enough.
-async fn last(cx: &Context, args: &EventsArgs, count: usize) -> Result<(Vec<SentEvent>, u64), Failure> {
+async fn last(cx: &CliContext, args: &EventsArgs, count: usize) -> Result<(Vec<SentEvent>, u64), CliError> {
     let first = args.after.unwrap_or(0);
-    let newest: EventPage = cx.client.typed(Request::get(&["events"])?.query("limit", "1")).await?;
+    let newest: EventPage = cx.client.typed(ApiRequest::get(&["events"])?.query("limit", "1")).await?;
     let mut reach = (count as u64).max(100);
     loop {
         let begin = newest.head.saturating_sub(reach).max(first);
@@ -167,14 +167,14 @@ async fn last(cx: &Context, args: &EventsArgs, count: usize) -> Result<(Vec<Sent
 
 /// A printer of events, which prints the table's header once.
 struct EventPrinter<'a> {
-    cx: &'a Context,
-    names: Names,
+    cx: &'a CliContext,
+    names: NameCache,
     begun: bool,
 }
 
 impl EventPrinter<'_> {
     /// Prints events; followed ones one by one, with the time of day.
-    async fn events(&mut self, events: &[SentEvent], follow: bool) -> Result<(), Failure> {
+    async fn events(&mut self, events: &[SentEvent], follow: bool) -> Result<(), CliError> {
         if events.is_empty() {
             return Ok(());
         }
@@ -218,7 +218,7 @@ impl EventPrinter<'_> {
         print(&text)
     }
 
-    fn end(&self) -> Result<(), Failure> {
+    fn end(&self) -> Result<(), CliError> {
         if !self.begun {
             say("no events match");
         }
@@ -227,7 +227,7 @@ impl EventPrinter<'_> {
 }
 
 /// A followed event in one line.
-pub(super) async fn line(cx: &Context, event: &EventRow, names: &mut Names) -> String {
+pub(super) async fn line(cx: &CliContext, event: &EventRow, names: &mut NameCache) -> String {
     let time = time_of_day(event.at);
     let cause = event.cause.map(|cause| format!(" <- {cause}")).unwrap_or_default();
     let about = match names.of_subject(&cx.client, event).await {
@@ -239,16 +239,16 @@ pub(super) async fn line(cx: &Context, event: &EventRow, names: &mut Names) -> S
 }
 
 /// Events as a table, for people.
-pub(super) async fn table(cx: &Context, events: &[EventRow], wide: bool) -> String {
+pub(super) async fn table(cx: &CliContext, events: &[EventRow], wide: bool) -> String {
     let events: Vec<_> = events.iter().collect();
-    rows_of(cx, &events, &mut Names::default(), wide).await.text()
+    rows_of(cx, &events, &mut NameCache::default(), wide).await.text()
 }
 
-async fn rows_of(cx: &Context, events: &[&EventRow], names: &mut Names, wide: bool) -> Table {
+async fn rows_of(cx: &CliContext, events: &[&EventRow], names: &mut NameCache, wide: bool) -> TextTable {
     let mut table = if wide {
-        Table::new(&["SEQ", "AT", "KIND", "SUBJECT", "ACTOR", "CAUSE", "WHAT", "REQUEST"])
+        TextTable::new(&["SEQ", "AT", "KIND", "SUBJECT", "ACTOR", "CAUSE", "WHAT", "REQUEST"])
     } else {
-        Table::new(&["SEQ", "WHEN", "KIND", "SUBJECT", "ACTOR", "CAUSE", "WHAT"])
+        TextTable::new(&["SEQ", "WHEN", "KIND", "SUBJECT", "ACTOR", "CAUSE", "WHAT"])
     };
     for event in events {
         names.note_event(event);
@@ -272,8 +272,8 @@ async fn rows_of(cx: &Context, events: &[&EventRow], names: &mut Names, wide: bo
 }
 
 /// Shows one event with all its fields.
-pub(super) async fn one(cx: &Context, seq: u64) -> Result<(), Failure> {
-    let reply = cx.client.ask(Request::get(&["events", &seq.to_string()])?).await?;
+pub(super) async fn one(cx: &CliContext, seq: u64) -> Result<(), CliError> {
+    let reply = cx.client.ask(ApiRequest::get(&["events", &seq.to_string()])?).await?;
     match cx.output.unwrap_or(Format::Yaml) {
         Format::Json => print(&json(&reply.json()?)?),
         Format::Name => print(&format!("{seq}\n")),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// The outcome of a command as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Exit {
+pub(super) enum ExitStatus {
     Success = 0,
     Other = 1,
     Usage = 2,
@@ -13,7 +13,7 @@ pub(super) enum Exit {
     Unavailable = 5,
 }
 
-impl Exit {
+impl ExitStatus {
     /// Every exit code, in ascending order.
     const ALL: [Self; 6] =
         [Self::Success, Self::Other, Self::Usage, Self::Refused, Self::NotFound, Self::Unavailable];
@@ -36,15 +36,15 @@ impl Exit {
     }
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
+impl From<ExitStatus> for ExitCode {
+    fn from(exit: ExitStatus) -> Self {
         Self::from(exit.code())
     }
 }
 
 /// All exit codes with their meaning, one per line.
 pub(super) fn help() -> String {
-    Exit::ALL.map(|exit| format!("  {}  {}", exit.code(), exit.meaning())).join("\n")
+    ExitStatus::ALL.map(|exit| format!("  {}  {}", exit.code(), exit.meaning())).join("\n")
 }
 
 #[cfg(test)]
@@ -58,11 +58,11 @@ mod tests {
         let (_, section) = guide.split_once("\n### Exit codes\n").expect("a section on exit codes");
         let rows = section.lines().take_while(|line| !line.starts_with('#'));
         let listed: Vec<_> = rows.filter(|line| line.starts_with("| ")).skip(1).collect();
-        assert_eq!(listed, Exit::ALL.map(|exit| format!("| {} | {} |", exit.code(), exit.meaning())));
+        assert_eq!(listed, ExitStatus::ALL.map(|exit| format!("| {} | {} |", exit.code(), exit.meaning())));
     }
 
     #[test]
     fn codes_are_distinct_and_ascending() {
-        assert!(Exit::ALL.is_sorted_by(|a, b| a.code() < b.code()));
+        assert!(ExitStatus::ALL.is_sorted_by(|a, b| a.code() < b.code()));
     }
 }

@@ -1,6 +1,6 @@
 //! Fields of request bodies: setting, clearing, and merging with the fields of a row.
 
-use super::failure::Failure;
+use super::error::CliError;
 use super::variables::{EnvArgs, of_row};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -21,20 +21,20 @@ pub(super) fn put(body: &mut Map<String, Value>, field: &str, value: Option<impl
 }
 
 /// Inserts null for each field to reset.
-pub(super) fn clear(body: &mut Map<String, Value>, fields: &[String]) -> Result<(), Failure> {
+pub(super) fn clear(body: &mut Map<String, Value>, fields: &[String]) -> Result<(), CliError> {
     for field in fields {
         let field = field.replace('-', "_");
         if body.insert(field.clone(), Value::Null).is_some() {
-            return Err(Failure::Usage(format!("cannot set and clear {field} at the same time")));
+            return Err(CliError::Usage(format!("cannot set and clear {field} at the same time")));
         }
     }
     Ok(())
 }
 
 /// Refuses an edit without any field.
-pub(super) fn nonempty(body: &Map<String, Value>) -> Result<(), Failure> {
+pub(super) fn nonempty(body: &Map<String, Value>) -> Result<(), CliError> {
     if body.is_empty() {
-        return Err(Failure::Usage("no field to change; see --help for the fields".to_owned()));
+        return Err(CliError::Usage("no field to change; see --help for the fields".to_owned()));
     }
     Ok(())
 }
@@ -44,10 +44,10 @@ pub(super) fn merged_labels(
     mut labels: BTreeMap<String, String>,
     set: &[(String, String)],
     removed: &[String],
-) -> Result<Value, Failure> {
+) -> Result<Value, CliError> {
     for label in removed {
         if labels.remove(label).is_none() {
-            return Err(Failure::Invalid(format!("cannot remove label `{label}`: it is not set")));
+            return Err(CliError::Invalid(format!("cannot remove label `{label}`: it is not set")));
         }
     }
     labels.extend(set.iter().cloned());
@@ -55,11 +55,11 @@ pub(super) fn merged_labels(
 }
 
 /// The environment variables of a row, with `set` added and `removed` removed.
-pub(super) fn merged_env(row: &str, set: &EnvArgs, removed: &[String]) -> Result<Value, Failure> {
+pub(super) fn merged_env(row: &str, set: &EnvArgs, removed: &[String]) -> Result<Value, CliError> {
     let mut variables = of_row(row);
     for name in removed {
         if variables.remove(name).is_none() {
-            return Err(Failure::Invalid(format!(
+            return Err(CliError::Invalid(format!(
                 "cannot remove environment variable `{name}`: it is not set"
             )));
         }

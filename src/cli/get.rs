@@ -1,17 +1,17 @@
 //! `ls` and `get` of nodes, applications and containers.
 
-use super::Context;
+use super::CliContext;
 use super::cells::{details, line};
 use super::change::each;
-use super::client::Request;
+use super::client::ApiRequest;
 use super::columns::{self, Column, shown};
-use super::failure::Failure;
+use super::error::CliError;
 use super::fields::pair;
 use super::json::Json;
-use super::kind::Kind;
-use super::names::{NamedRow, Names};
+use super::kind::ResourceKind;
+use super::names::{NameCache, NamedRow};
 use super::output::{Format, print, print_bytes, row, say, yaml};
-use super::table::{Table, plain};
+use super::table::{TextTable, plain};
 use super::when::{ago, made_at};
 use kdaemon_api::EventRow;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -29,8 +29,8 @@ pub(super) struct ListArgs {
 }
 
 impl ListArgs {
-    pub(super) fn request(&self, kind: Kind) -> Result<Request, Failure> {
-        let mut request = Request::get(&[kind.path()])?;
+    pub(super) fn request(&self, kind: ResourceKind) -> Result<ApiRequest, CliError> {
+        let mut request = ApiRequest::get(&[kind.path()])?;
         for (field, value) in &self.filters {
             request = request.query(field, value);
         }
@@ -42,7 +42,7 @@ impl ListArgs {
 }
 
 /// Lists the selected rows.
-pub(super) async fn list(cx: &Context, kind: Kind, args: &ListArgs) -> Result<(), Failure> {
+pub(super) async fn list(cx: &CliContext, kind: ResourceKind, args: &ListArgs) -> Result<(), CliError> {
     let request = args.request(kind)?;
     let format = cx.output.unwrap_or(Format::Table);
     match format {
@@ -89,12 +89,12 @@ pub(super) async fn list(cx: &Context, kind: Kind, args: &ListArgs) -> Result<()
         Format::Table | Format::Wide => {
             let wide = format == Format::Wide;
             let (table, seq) = match kind {
-                Kind::Nodes => table(cx, request, columns::NODE, &Names::default(), wide).await?,
-                Kind::Applications => {
-                    table(cx, request, columns::APPLICATION, &Names::default(), wide).await?
+                ResourceKind::Nodes => table(cx, request, columns::NODE, &NameCache::default(), wide).await?,
+                ResourceKind::Applications => {
+                    table(cx, request, columns::APPLICATION, &NameCache::default(), wide).await?
                 }
-                Kind::Containers => {
-                    let names = Names::of_state(&cx.client).await?;
+                ResourceKind::Containers => {
+                    let names = NameCache::of_state(&cx.client).await?;
                     table(cx, request, columns::CONTAINER, &names, wide).await?
                 }
             };
@@ -110,7 +110,7 @@ pub(super) async fn list(cx: &Context, kind: Kind, args: &ListArgs) -> Result<()
 }
 
 /// Writes the text to stdout once a large piece has accumulated.
-fn flush(text: &mut Vec<u8>) -> Result<(), Failure> {
+fn flush(text: &mut Vec<u8>) -> Result<(), CliError> {
     if text.len() >= 64 * 1024 {
         print_bytes(text)?;
         text.clear();
@@ -119,7 +119,7 @@ fn flush(text: &mut Vec<u8>) -> Result<(), Failure> {
 }
 
 /// Reports which point in history is shown, unless it is now.
-pub(super) fn tell(cx: &Context, seq: Option<u64>) {
+pub(super) fn tell(cx: &CliContext, seq: Option<u64>) {
     if let Some(point) = cx.client.point() {
         let seq = seq.map(|seq| format!(" (event {seq})")).unwrap_or_default();
         let words = point.words();
@@ -130,15 +130,15 @@ pub(super) fn tell(cx: &Context, seq: Option<u64>) {
 
 /// The rows as a table sorted by name, and the seq of the state that it shows.
 async fn table<R: DeserializeOwned>(
-    cx: &Context,
-    request: Request,
+    cx: &CliContext,
+    request: ApiRequest,
     columns: &[Column<R>],
-    names: &Names,
+    names: &NameCache,
     wide: bool,
-) -> Result<(Table, Option<u64>), Failure> {
+) -> Result<(TextTable, Option<u64>), CliError> {
     let columns = shown(columns, wide);
     let heads: Vec<_> = columns.iter().map(|column| column.head).collect();
-    let mut table = Table::new(&heads);
+    let mut table = TextTable::new(&heads);
     let add = |row: R, _: &[u8]| {
         table.row(columns.iter().map(|column| (column.cell)(&row, names)));
         Ok(())
@@ -149,12 +149,12 @@ async fn table<R: DeserializeOwned>(
 }
 
 /// Shows the named rows one after another.
-pub(super) async fn get(cx: &Context, kind: Kind, names: &[String]) -> Result<(), Failure> {
+pub(super) async fn get(cx: &CliContext, kind: ResourceKind, names: &[String]) -> Result<(), CliError> {
     each(names, async |name| {
-        let reply = cx.client.read(Request::get(&[kind.path(), name])?).await?;
+        let reply = cx.client.read(ApiRequest::get(&[kind.path(), name])?).await?;
         tell(cx, reply.seq);
         let format = cx.output.unwrap_or(Format::Table);
-        let mut known = Names::default();
+        let mut known = NameCache::default();
         let mut footer = Vec::new();
         if matches!(format, Format::Table | Format::Wide) {
             let (json, named): (Json, NamedRow) = (reply.json()?, reply.typed()?);
@@ -179,10 +179,10 @@ pub(super) async fn get(cx: &Context, kind: Kind, names: &[String]) -> Result<()
 }
 
 /// When a row changed last, by which event and by whom.
-async fn last_change(cx: &Context, row: &NamedRow) -> Option<String> {
+async fn last_change(cx: &CliContext, row: &NamedRow) -> Option<String> {
     let seq = row.seq?.to_string();
     // A pruned event has only its seq, which is a field of the row anyway.
-    let event: EventRow = cx.client.typed(Request::get(&["events", &seq]).ok()?).await.ok()?;
+    let event: EventRow = cx.client.typed(ApiRequest::get(&["events", &seq]).ok()?).await.ok()?;
     let (at, actor) = (ago(event.at), plain(event.actor.name()));
     Some(format!("{at}, {} by {actor} (event {seq})", plain(&event.kind)))
 }

@@ -1,15 +1,15 @@
 //! `history` of one resource, and `kdaemon diff` between two points in history.
 
-use super::Context;
+use super::CliContext;
 use super::cells::field;
-use super::client::Request;
-use super::failure::Failure;
+use super::client::ApiRequest;
+use super::error::CliError;
 use super::json::Json;
-use super::kind::Kind;
-use super::names::Names;
+use super::kind::ResourceKind;
+use super::names::NameCache;
 use super::output::{document, say};
-use super::table::{Table, plain};
-use super::when::{Point, ago, local};
+use super::table::{TextTable, plain};
+use super::when::{PointInTime, ago, local};
 use kdaemon_api::{DiffReport, FieldChange, FieldChanges, History, HistoryEvent, KindDiff, Moment};
 use std::fmt::Write as _;
 use uuid::Uuid;
@@ -31,14 +31,14 @@ pub(super) struct HistoryArgs {
 }
 
 /// Shows the history of one resource.
-pub(super) async fn run(cx: &Context, kind: Kind, args: &HistoryArgs) -> Result<(), Failure> {
-    let request = Request::get(&["history", kind.path(), &args.name])?
+pub(super) async fn run(cx: &CliContext, kind: ResourceKind, args: &HistoryArgs) -> Result<(), CliError> {
+    let request = ApiRequest::get(&["history", kind.path(), &args.name])?
         .maybe("after", args.after.map(|after| after.to_string()))
         .maybe("limit", args.limit.map(|limit| limit.to_string()))
         .maybe("observations", args.observations.then_some("true"));
     let reply = cx.client.ask(request).await?;
     let history: History = reply.typed()?;
-    let mut names = Names::default();
+    let mut names = NameCache::default();
     names.note(history.id, &history.name);
     if !cx.is_for_scripts() {
         for id in history.events.iter().flat_map(|event| referenced(&event.changes)) {
@@ -47,7 +47,7 @@ pub(super) async fn run(cx: &Context, kind: Kind, args: &HistoryArgs) -> Result<
     }
     document(cx, &reply, |wide| {
         let mut table =
-            Table::new(&["SEQ", if wide { "AT" } else { "WHEN" }, "KIND", "ACTOR", "CAUSE", "CHANGES"]);
+            TextTable::new(&["SEQ", if wide { "AT" } else { "WHEN" }, "KIND", "ACTOR", "CAUSE", "CHANGES"]);
         for HistoryEvent { event, changes } in &history.events {
             let changes: Vec<String> = changes
                 .iter()
@@ -88,7 +88,7 @@ fn referenced(changes: &FieldChanges) -> impl Iterator<Item = Uuid> {
 }
 
 /// The change of a field, for people.
-fn changed(name: &str, change: &FieldChange, names: &Names) -> String {
+fn changed(name: &str, change: &FieldChange, names: &NameCache) -> String {
     let side = |value| match Json::of(value) {
         value if value.is_empty() => "-".to_owned(),
         value => field(name, &value, |id| id.parse().map_or_else(|_| plain(id), |id| names.known(id))),
@@ -108,26 +108,27 @@ Examples:
   kdaemon diff 812 820 -o json"))]
 pub(super) struct DiffArgs {
     /// Earlier point
-    #[arg(value_parser = Point::parse)]
-    from: Point,
+    #[arg(value_parser = PointInTime::parse)]
+    from: PointInTime,
     /// Later point [default: now]
-    #[arg(value_parser = Point::parse)]
-    to: Option<Point>,
+    #[arg(value_parser = PointInTime::parse)]
+    to: Option<PointInTime>,
 }
 
 /// Shows what was added, removed and changed between two points in history.
-pub(super) async fn diff(cx: &Context, args: &DiffArgs) -> Result<(), Failure> {
-    let request =
-        Request::get(&["diff"])?.query("from", args.from.written()).maybe("to", args.to.map(Point::written));
+pub(super) async fn diff(cx: &CliContext, args: &DiffArgs) -> Result<(), CliError> {
+    let request = ApiRequest::get(&["diff"])?
+        .query("from", args.from.written())
+        .maybe("to", args.to.map(PointInTime::written));
     let reply = cx.client.ask(request).await?;
     let diff: DiffReport = reply.typed()?;
     say(format_args!("{} .. {}", end(&diff.from), end(&diff.to)));
     let kinds = [
-        (Kind::Nodes, &diff.nodes),
-        (Kind::Applications, &diff.applications),
-        (Kind::Containers, &diff.containers),
+        (ResourceKind::Nodes, &diff.nodes),
+        (ResourceKind::Applications, &diff.applications),
+        (ResourceKind::Containers, &diff.containers),
     ];
-    let mut names = Names::default();
+    let mut names = NameCache::default();
     if !cx.is_for_scripts() {
         let changed = kinds.iter().flat_map(|(_, part)| &part.changed);
         for id in changed.flat_map(|entry| referenced(&entry.fields)) {
@@ -144,7 +145,7 @@ pub(super) async fn diff(cx: &Context, args: &DiffArgs) -> Result<(), Failure> {
 }
 
 /// The differences among rows of one kind, one per line.
-fn differences(kind: Kind, part: &KindDiff, names: &Names) -> String {
+fn differences(kind: ResourceKind, part: &KindDiff, names: &NameCache) -> String {
     let mut text = String::new();
     let mut line = |sign: char, name: &str, fields: String, events: &[u64]| {
         let events: Vec<_> = events.iter().map(ToString::to_string).collect();

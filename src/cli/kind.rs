@@ -2,13 +2,13 @@
 
 /// A kind of resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ResourceKind {
     Nodes,
     Applications,
     Containers,
 }
 
-impl Kind {
+impl ResourceKind {
     /// The segment in the paths of the API.
     pub(super) fn path(self) -> &'static str {
         match self {

@@ -1,14 +1,14 @@
 //! `serve`, and the commands that open a log directly: the daemon's or a copy.
 
 mod backup;
-mod failure;
+mod error;
 mod verify;
 
 pub(super) use backup::{BackupArgs, RestoreArgs, backup, restore};
 pub(super) use verify::{VerifyArgs, verify};
 
-use super::client::{Client, Request};
-use super::failure::Failure;
+use super::client::{ApiClient, ApiRequest};
+use super::error::CliError;
 use crate::archive::{Bar, Header, NewFile};
 use crate::config::{Config, LogFormat, ServeArgs};
 use crate::daemon::{open_existing_store, open_store, run};
@@ -44,16 +44,16 @@ impl StoreArgs {
         server.filter(|server| !is_named && !server.is_empty())
     }
 
-    fn load(self) -> Result<Config, Failure> {
+    fn load(self) -> Result<Config, CliError> {
         let args = ServeArgs { config: self.config, data_dir: self.data_dir, ..ServeArgs::default() };
         Ok(Config::load(&args, std::env::vars_os())?)
     }
 }
 
 /// Rebuilds the tables, or has the daemon rebuild them.
-pub(super) async fn rebuild(args: StoreArgs, server: Option<String>) -> Result<(), Failure> {
+pub(super) async fn rebuild(args: StoreArgs, server: Option<String>) -> Result<(), CliError> {
     let RebuiltTables { rows, events } = match args.server(server) {
-        Some(server) => ask_to_rebuild(&Client::new(&server)?).await?,
+        Some(server) => ask_to_rebuild(&ApiClient::new(&server)?).await?,
         None => {
             let store = open_existing_store(&args.load()?).await?;
             let rebuilt = reactors::rebuild(store.as_ref()).await;
@@ -68,8 +68,8 @@ pub(super) async fn rebuild(args: StoreArgs, server: Option<String>) -> Result<(
 /// Timeout for a daemon to rebuild its tables.
 const REBUILD_LIMIT: Duration = Duration::from_secs(3_600);
 
-async fn ask_to_rebuild(client: &Client) -> Result<RebuiltTables, Failure> {
-    let request = Request::new(Method::POST, &["rebuild"])?.patience(REBUILD_LIMIT);
+async fn ask_to_rebuild(client: &ApiClient) -> Result<RebuiltTables, CliError> {
+    let request = ApiRequest::new(Method::POST, &["rebuild"])?.patience(REBUILD_LIMIT);
     client.typed(request).await
 }
 
@@ -84,10 +84,11 @@ pub(super) struct ArchiveArgs {
 }
 
 /// Writes the log of a store or of a daemon to a file.
-pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> Result<(), Failure> {
+pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> Result<(), CliError> {
     let (seq, commits, root) = match args.store.server(server) {
         Some(server) => {
-            let Header { events, commits, root, .. } = export_of(&Client::new(&server)?, &args.file).await?;
+            let Header { events, commits, root, .. } =
+                export_of(&ApiClient::new(&server)?, &args.file).await?;
             (events, commits, root)
         }
         None => {
@@ -104,9 +105,9 @@ pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> Result<
 }
 
 /// Downloads the log of a daemon into a file.
-async fn export_of(client: &Client, file: &Path) -> Result<Header, Failure> {
+async fn export_of(client: &ApiClient, file: &Path) -> Result<Header, CliError> {
     let mut kept = NewFile::at(file)?;
-    let request = Request::get(&["export"])?.accept("application/x-ndjson");
+    let request = ApiRequest::get(&["export"])?.accept("application/x-ndjson");
     let mut body = client.open(request, None).await?;
     let (mut first, mut commits, mut header) = (Vec::new(), 0, None::<Header>);
     let mut bar = Bar::new();
@@ -130,13 +131,13 @@ async fn export_of(client: &Client, file: &Path) -> Result<Header, Failure> {
             kept.keep()?;
             Ok(header)
         }
-        _ => Err(broke_off(Failure::Other("it ended early".to_owned()))),
+        _ => Err(broke_off(CliError::Other("it ended early".to_owned()))),
     }
 }
 
 /// The failure of an incomplete download.
-fn broke_off(failure: Failure) -> Failure {
-    Failure::Other(format!(
+fn broke_off(failure: CliError) -> CliError {
+    CliError::Other(format!(
         "the response is incomplete ({failure}) and no file was written; see the daemon's log"
     ))
 }
@@ -152,7 +153,7 @@ pub(super) struct ImportArgs {
 }
 
 /// Imports a file into an empty store.
-pub(super) async fn import(args: ImportArgs) -> Result<(), Failure> {
+pub(super) async fn import(args: ImportArgs) -> Result<(), CliError> {
     let ImportArgs { archive: ArchiveArgs { file, store }, expect } = args;
     let store = open_store(&store.load()?).await?;
     let imported = archive::import_file(store.as_ref(), &file, expect).await;
@@ -163,7 +164,7 @@ pub(super) async fn import(args: ImportArgs) -> Result<(), Failure> {
 }
 
 /// Runs the daemon.
-pub(super) async fn serve(args: &ServeArgs) -> Result<(), Failure> {
+pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
     let config = Config::load(args, std::env::vars_os())?;
     start_logging(&config)?;
     let shutdown = CancellationToken::new();
@@ -178,10 +179,10 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 /// Sends log lines to stderr: stdout is for data.
-fn start_logging(config: &Config) -> Result<(), Failure> {
+fn start_logging(config: &Config) -> Result<(), CliError> {
     let filter: Targets =
         config.log_level.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
-            Failure::Usage(format!("log_level: `{}` is not a valid filter: {error}", config.log_level))
+            CliError::Usage(format!("log_level: `{}` is not a valid filter: {error}", config.log_level))
         })?;
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
@@ -193,7 +194,7 @@ fn start_logging(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Failure> {
+fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), CliError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let shutdown = shutdown.clone();

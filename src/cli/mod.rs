@@ -1,6 +1,6 @@
 //! The command line: one program that is both the daemon and its client.
 //!
-//! Each subject has a file. `client` sends requests, `failure` holds the errors, `change` sends commands and reports their
+//! Each subject has a file. `client` sends requests, `error` holds the errors, `change` sends commands and reports their
 //! outcome, `output` and `table` write the results; each of the other files is a subcommand.
 //!
 //! Architecture Invariant: everything but `local` (`serve`, and the commands that open a log directly) is a client of the
@@ -14,10 +14,11 @@ mod change;
 mod client;
 mod columns;
 mod containers;
+mod error;
 mod event;
+mod event_stream;
 mod events;
 mod exit;
-mod failure;
 mod fields;
 mod get;
 mod history;
@@ -31,7 +32,6 @@ mod output;
 mod progress;
 mod rebalance;
 mod replay;
-mod sse;
 mod status;
 mod table;
 mod target;
@@ -42,9 +42,9 @@ mod why;
 
 use crate::config::ServeArgs;
 use clap::{CommandFactory as _, Parser, Subcommand};
-use client::Client;
-use exit::Exit;
-use failure::Failure;
+use client::ApiClient;
+use error::CliError;
+use exit::ExitStatus;
 use output::Format;
 use std::process::ExitCode;
 
@@ -207,13 +207,13 @@ Examples:
 
 /// The client and the options of a client command.
 #[derive(Debug, Clone)]
-struct Context {
-    client: Client,
+struct CliContext {
+    client: ApiClient,
     /// The requested format; `None`: a table, or a message for a command that changes something.
     output: Option<Format>,
 }
 
-impl Context {
+impl CliContext {
     /// Whether a program reads the output, and needs ids rather than names.
     fn is_for_scripts(&self) -> bool {
         matches!(self.output, Some(Format::Json | Format::Yaml | Format::Name))
@@ -234,7 +234,7 @@ impl Cli {
             action => client_command(self.client, action).await,
         };
         match result {
-            Ok(()) => Exit::Success.into(),
+            Ok(()) => ExitStatus::Success.into(),
             Err(failure) => {
                 if !failure.is_silent() {
                     output::say(format_args!("kdaemon: {failure}"));
@@ -245,15 +245,15 @@ impl Cli {
     }
 }
 
-async fn client_command(args: ClientArgs, action: Action) -> Result<(), Failure> {
+async fn client_command(args: ClientArgs, action: Action) -> Result<(), CliError> {
     if let Action::Completions { shell } = action {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "kdaemon", &mut script);
         return output::print_bytes(&script);
     }
     let server = args.server.filter(|server| !server.is_empty());
-    let client = Client::new(server.as_deref().unwrap_or(client::DEFAULT_SERVER))?;
-    let cx = &Context { client, output: args.output };
+    let client = ApiClient::new(server.as_deref().unwrap_or(client::DEFAULT_SERVER))?;
+    let cx = &CliContext { client, output: args.output };
     match action {
         Action::Status => status::run(cx).await,
         Action::Watch => watch::run(cx).await,

@@ -1,8 +1,8 @@
 //! Names of nodes, applications and containers, which events and rows refer to by id.
 
-use super::client::{Client, Request};
+use super::client::{ApiClient, ApiRequest};
+use super::error::CliError;
 use super::event::recorded;
-use super::failure::Failure;
 use super::table::plain;
 use kdaemon_api::{EventPage, EventRow};
 use kdaemon_events::{Event, Kind as EventKind};
@@ -24,16 +24,16 @@ pub(super) struct NamedRow {
 
 /// Names by id.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct NameCache {
     names: HashMap<Uuid, String>,
 }
 
-impl Names {
+impl NameCache {
     /// The names of all nodes and applications at the point in history of the client.
-    pub(super) async fn of_state(client: &Client) -> Result<Self, Failure> {
+    pub(super) async fn of_state(client: &ApiClient) -> Result<Self, CliError> {
         let mut names = HashMap::new();
         for kind in ["nodes", "applications"] {
-            let request = Request::get(&[kind])?;
+            let request = ApiRequest::get(&[kind])?;
             client
                 .list(request, |row: NamedRow, _| {
                     names.insert(row.id, plain(&row.name));
@@ -63,7 +63,7 @@ impl Names {
     }
 
     /// Looks up the name of an unknown id: its present name, else the one in its first event, else the id itself.
-    pub(super) async fn learn(&mut self, client: &Client, id: Uuid) {
+    pub(super) async fn learn(&mut self, client: &ApiClient, id: Uuid) {
         if self.names.contains_key(&id) {
             return;
         }
@@ -83,7 +83,7 @@ impl Names {
     }
 
     /// The name of an event's subject; empty if it has none, or if only a newer program knows its kind.
-    pub(super) async fn of_subject(&mut self, client: &Client, event: &EventRow) -> String {
+    pub(super) async fn of_subject(&mut self, client: &ApiClient, event: &EventRow) -> String {
         let Some(id) = recorded(event).as_ref().and_then(subject) else { return String::new() };
         self.note_event(event);
         self.learn(client, id).await;
@@ -109,16 +109,16 @@ fn given_name(event: &Event) -> Option<&str> {
     }
 }
 
-async fn first_name(client: &Client, id: Uuid) -> Option<String> {
+async fn first_name(client: &ApiClient, id: Uuid) -> Option<String> {
     let text = id.to_string();
     for kind in ["containers", "nodes", "applications"] {
-        if let Ok(row) = client.typed::<NamedRow>(Request::get(&[kind, &text]).ok()?).await {
+        if let Ok(row) = client.typed::<NamedRow>(ApiRequest::get(&[kind, &text]).ok()?).await {
             return Some(row.name);
         }
     }
     // Deleted: its first event has a name.
     let kinds = [EventKind::ContainerCreated, EventKind::NodeMounted, EventKind::ApplicationCreated];
-    let request = Request::get(&["events"]).ok()?.query("subject", text).query("limit", "1");
+    let request = ApiRequest::get(&["events"]).ok()?.query("subject", text).query("limit", "1");
     let request = request.query("kind", kinds.map(EventKind::as_str).join(","));
     let page: EventPage = client.typed(request).await.ok()?;
     given_name(&recorded(page.events.first()?)?).map(str::to_owned)

@@ -1,14 +1,14 @@
 //! `kdaemon nodes`: the engines that the daemon manages.
 
 use super::change::{ChangeArgs, NamedArgs, each};
-use super::client::Request;
-use super::failure::Failure;
+use super::client::ApiRequest;
+use super::error::CliError;
 use super::fields::{clear, merged_labels, nonempty, pair, put};
 use super::get::ListArgs;
 use super::history::HistoryArgs;
-use super::kind::Kind;
-use super::target::Target;
-use super::{Context, get, history, why};
+use super::kind::ResourceKind;
+use super::target::ChangeTarget;
+use super::{CliContext, get, history, why};
 use clap::Subcommand;
 use http::Method;
 use kdaemon_api::NodeRow;
@@ -156,8 +156,8 @@ fn endpoint(text: &str) -> String {
 }
 
 /// Runs a subcommand.
-pub(super) async fn run(cx: &Context, command: NodesCommand) -> Result<(), Failure> {
-    let kind = Kind::Nodes;
+pub(super) async fn run(cx: &CliContext, command: NodesCommand) -> Result<(), CliError> {
+    let kind = ResourceKind::Nodes;
     match command {
         NodesCommand::Ls(args) => get::list(cx, kind, &args).await,
         NodesCommand::Get { names } => get::get(cx, kind, &names).await,
@@ -172,31 +172,31 @@ pub(super) async fn run(cx: &Context, command: NodesCommand) -> Result<(), Failu
                     fields.labels.into_iter().map(|(k, v)| (k, json!(v))).collect(),
                 );
             }
-            let request = Request::new(Method::POST, &["nodes", "create"])?.body(Value::Object(body));
+            let request = ApiRequest::new(Method::POST, &["nodes", "create"])?.body(Value::Object(body));
             let name = fields.name.unwrap_or(address);
-            cx.change(request, &change, &Target::node(&name, "mounted", "mounting")).await?;
+            cx.change(request, &change, &ChangeTarget::node(&name, "mounted", "mounting")).await?;
             Ok(())
         }
         NodesCommand::Edit { node, endpoint: address, fields, remove_labels, clear: cleared, change } => {
             let mut body = fields.body();
             put(&mut body, "endpoint", address.map(|address| endpoint(&address)));
-            let mut request = Request::new(Method::PATCH, &["nodes", "update", &node])?;
+            let mut request = ApiRequest::new(Method::PATCH, &["nodes", "update", &node])?;
             if !fields.labels.is_empty() || !remove_labels.is_empty() {
-                let row: NodeRow = cx.client.typed(Request::get(&["nodes", &node])?).await?;
+                let row: NodeRow = cx.client.typed(ApiRequest::get(&["nodes", &node])?).await?;
                 body.insert("labels".to_owned(), merged_labels(row.labels, &fields.labels, &remove_labels)?);
                 request.if_match = Some(row.seq);
             }
             clear(&mut body, &cleared)?;
             nonempty(&body)?;
-            let target = Target::node(&node, "edited", "editing");
+            let target = ChangeTarget::node(&node, "edited", "editing");
             cx.change(request.body(Value::Object(body)), &change, &target).await?;
             Ok(())
         }
         NodesCommand::Rm { names, force, change } => {
             each(&names, async |name| {
-                let request = Request::new(Method::DELETE, &["nodes", "delete", name])?;
+                let request = ApiRequest::new(Method::DELETE, &["nodes", "delete", name])?;
                 let request = if force { request.query("force", "true") } else { request };
-                let target = Target::drained_node(name, "unmounted", "unmounting");
+                let target = ChangeTarget::drained_node(name, "unmounted", "unmounting");
                 cx.change(request, &change, &target).await.map(drop)
             })
             .await
@@ -208,15 +208,15 @@ pub(super) async fn run(cx: &Context, command: NodesCommand) -> Result<(), Failu
 }
 
 async fn verb(
-    cx: &Context,
+    cx: &CliContext,
     named: &NamedArgs,
     verb: &str,
     done: &'static str,
     going: &'static str,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     each(&named.names, async |name| {
-        let request = Request::new(Method::POST, &["nodes", verb, name])?;
-        let target = Target::drained_node(name, done, going);
+        let request = ApiRequest::new(Method::POST, &["nodes", verb, name])?;
+        let target = ChangeTarget::drained_node(name, done, going);
         cx.change(request, &named.change, &target).await.map(drop)
     })
     .await

@@ -1,8 +1,8 @@
 //! Output: data on stdout in the requested format, messages on stderr.
 
-use super::Context;
-use super::client::Reply;
-use super::failure::Failure;
+use super::CliContext;
+use super::client::ApiResponse;
+use super::error::CliError;
 use super::json::Json;
 use super::names::NamedRow;
 use clap::ValueEnum;
@@ -25,7 +25,7 @@ pub(super) enum Format {
 }
 
 /// Writes to stdout. When the reader has closed it, the command ends silently.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()?;
@@ -33,7 +33,7 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 }
 
 /// Writes bytes to stdout, which need not be text.
-pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(bytes)?;
     stdout.flush()?;
@@ -46,23 +46,23 @@ pub(super) fn say(text: impl std::fmt::Display) {
 }
 
 /// A value as indented JSON with a final newline.
-pub(super) fn json(value: &impl Serialize) -> Result<String, Failure> {
-    let mut text = serde_json::to_string_pretty(value).map_err(|error| Failure::Other(error.to_string()))?;
+pub(super) fn json(value: &impl Serialize) -> Result<String, CliError> {
+    let mut text = serde_json::to_string_pretty(value).map_err(|error| CliError::Other(error.to_string()))?;
     text.push('\n');
     Ok(text)
 }
 
 /// A value as YAML.
-pub(super) fn yaml(value: &impl Serialize) -> Result<String, Failure> {
-    serde_saphyr::to_string(value).map_err(|error| Failure::Other(error.to_string()))
+pub(super) fn yaml(value: &impl Serialize) -> Result<String, CliError> {
+    serde_saphyr::to_string(value).map_err(|error| CliError::Other(error.to_string()))
 }
 
 /// Prints one row; `table` renders it for people (`true`: with more columns).
 pub(super) fn row(
-    reply: &Reply,
+    reply: &ApiResponse,
     format: Format,
     table: impl FnOnce(&Json, bool) -> String,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     match format {
         Format::Json => print(&json(&reply.json()?)?),
         Format::Yaml => print(&yaml(&reply.json()?)?),
@@ -73,10 +73,10 @@ pub(super) fn row(
 
 /// Prints a response that is not a row as JSON or YAML, or rendered for people by `table` (`true`: with more columns).
 pub(super) fn document(
-    cx: &Context,
-    reply: &Reply,
+    cx: &CliContext,
+    reply: &ApiResponse,
     table: impl FnOnce(bool) -> String,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     match cx.output.unwrap_or(Format::Table) {
         Format::Json => print(&json(&reply.json()?)?),
         Format::Yaml => print(&yaml(&reply.json()?)?),
@@ -86,6 +86,6 @@ pub(super) fn document(
 }
 
 /// The failure of `-o name` for output without rows.
-pub(super) fn no_names() -> Failure {
-    Failure::Usage("-o name applies to rows only; use json, yaml or table".to_owned())
+pub(super) fn no_names() -> CliError {
+    CliError::Usage("-o name applies to rows only; use json, yaml or table".to_owned())
 }

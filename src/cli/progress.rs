@@ -1,9 +1,9 @@
 //! Progress on stderr while a command waits, if stderr is a terminal.
 
-use super::client::{Client, Reply, Request};
-use super::failure::Failure;
+use super::client::{ApiClient, ApiRequest, ApiResponse};
+use super::error::CliError;
 use super::table::{bytes, plain, word};
-use super::target::{Target, Watching};
+use super::target::{ChangeTarget, Watching};
 use indicatif::{ProgressBar, ProgressStyle};
 use kdaemon_api::{ApplicationRow, ContainerRow, ContainerStatus, LaunchProgress, LaunchStep, NodeRow};
 use std::time::Duration;
@@ -24,10 +24,10 @@ pub(super) fn spinner(message: String) -> ProgressBar {
 
 /// Waits for a response and shows the progress of the command until it arrives.
 pub(super) async fn while_waiting(
-    client: &Client,
-    target: &Target,
-    reply: impl Future<Output = Result<Reply, Failure>>,
-) -> Result<Reply, Failure> {
+    client: &ApiClient,
+    target: &ChangeTarget,
+    reply: impl Future<Output = Result<ApiResponse, CliError>>,
+) -> Result<ApiResponse, CliError> {
     let bar = spinner(target.title(None));
     let told = async {
         loop {
@@ -43,32 +43,32 @@ pub(super) async fn while_waiting(
     };
     let result = tokio::select! {
         reply = reply => reply,
-        () = told => Err(Failure::Other("progress polling ended unexpectedly".to_owned())),
+        () = told => Err(CliError::Other("progress polling ended unexpectedly".to_owned())),
     };
     bar.finish_and_clear();
     result
 }
 
 /// The present progress, for people; `None` if there is none to show.
-pub(super) async fn look(client: &Client, watching: &Watching) -> Result<Option<String>, Failure> {
+pub(super) async fn look(client: &ApiClient, watching: &Watching) -> Result<Option<String>, CliError> {
     Ok(match watching {
         Watching::Nothing => None,
         Watching::Container(name) => {
-            let row: ContainerRow = client.typed(Request::get(&["containers", name])?).await?;
+            let row: ContainerRow = client.typed(ApiRequest::get(&["containers", name])?).await?;
             let launching = (row.status == ContainerStatus::Launching).then_some(row.id);
             let pulled = pulled(client, launching).await.map(|pulled| format!(", {pulled}"));
             let reason = row.reason.map(|reason| format!(", {}", plain(&reason)));
             Some(format!("{}{}", word(row.status), pulled.or(reason).unwrap_or_default()))
         }
         Watching::Node(name) => {
-            let row: NodeRow = client.typed(Request::get(&["nodes", name])?).await?;
+            let row: NodeRow = client.typed(ApiRequest::get(&["nodes", name])?).await?;
             Some(format!("{} containers left", row.container_count))
         }
         Watching::Application(name) => {
-            let row: ApplicationRow = client.typed(Request::get(&["applications", name])?).await?;
+            let row: ApplicationRow = client.typed(ApiRequest::get(&["applications", name])?).await?;
             let mut states = std::collections::BTreeMap::new();
             let mut launching = None;
-            let request = Request::get(&["containers"])?.query("application_id", name);
+            let request = ApiRequest::get(&["containers"])?.query("application_id", name);
             client
                 .list(request, |row: ContainerRow, _| {
                     if row.status == ContainerStatus::Launching {
@@ -88,8 +88,8 @@ pub(super) async fn look(client: &Client, watching: &Watching) -> Result<Option<
 }
 
 /// The progress of the image pull of a container that is being launched; `None` while nothing is pulled.
-async fn pulled(client: &Client, container: Option<Uuid>) -> Option<String> {
-    let request = Request::get(&["containers", &container?.to_string(), "progress"]).ok()?;
+async fn pulled(client: &ApiClient, container: Option<Uuid>) -> Option<String> {
+    let request = ApiRequest::get(&["containers", &container?.to_string(), "progress"]).ok()?;
     // Progress is optional: the container's status is shown anyway.
     pull_progress(&client.typed(request).await.ok()?)
 }

@@ -1,14 +1,14 @@
 //! `kdaemon rebalance`: starts a rebalancing round now.
 
-use super::Context;
+use super::CliContext;
 use super::change::ChangeArgs;
-use super::client::Request;
-use super::failure::Failure;
-use super::names::Names;
+use super::client::ApiRequest;
+use super::error::CliError;
+use super::names::NameCache;
 use super::output::{Format, document, say};
 use super::progress::spinner;
-use super::table::Table;
-use super::target::{Target, Watching};
+use super::table::TextTable;
+use super::target::{ChangeTarget, Watching};
 use http::Method;
 use kdaemon_api::Rebalance;
 
@@ -21,10 +21,10 @@ pub(super) struct RebalanceArgs {
 }
 
 /// Starts a rebalancing round, or shows what it would do.
-pub(super) async fn run(cx: &Context, args: &RebalanceArgs) -> Result<(), Failure> {
-    let request = Request::new(Method::POST, &["rebalance"])?;
+pub(super) async fn run(cx: &CliContext, args: &RebalanceArgs) -> Result<(), CliError> {
+    let request = ApiRequest::new(Method::POST, &["rebalance"])?;
     if args.change.is_dry_run() {
-        let target = Target {
+        let target = ChangeTarget {
             thing: "cluster",
             name: String::new(),
             done: "rebalanced",
@@ -41,7 +41,7 @@ pub(super) async fn run(cx: &Context, args: &RebalanceArgs) -> Result<(), Failur
     bar.finish_and_clear();
     let reply = reply?;
     let plan: Rebalance = reply.typed()?;
-    let mut names = Names::default();
+    let mut names = NameCache::default();
     if matches!(cx.output, None | Some(Format::Table | Format::Wide)) {
         for step in &plan.moves {
             for id in [step.container_id.0, step.from_node_id.0, step.node_id.0] {
@@ -51,7 +51,7 @@ pub(super) async fn run(cx: &Context, args: &RebalanceArgs) -> Result<(), Failur
     }
     if !plan.moves.is_empty() || cx.output.is_some() {
         document(cx, &reply, |_| {
-            let mut table = Table::new(&["CONTAINER", "FROM", "TO"]);
+            let mut table = TextTable::new(&["CONTAINER", "FROM", "TO"]);
             for step in &plan.moves {
                 let ids = [step.container_id.0, step.from_node_id.0, step.node_id.0];
                 table.row(ids.map(|id| names.known(id)));
@@ -66,7 +66,7 @@ pub(super) async fn run(cx: &Context, args: &RebalanceArgs) -> Result<(), Failur
     if reply.status == 202
         && let Some(wait) = args.change.wait()
     {
-        return Err(Failure::Other(format!(
+        return Err(CliError::Other(format!(
             "timed out after {}s: containers are still moving; the daemon continues",
             wait.as_secs()
         )));

@@ -1,14 +1,14 @@
 //! `kdaemon replay`: recorded history under another placement policy.
 
-use super::Context;
-use super::client::Request;
-use super::failure::Failure;
+use super::CliContext;
+use super::client::ApiRequest;
+use super::error::CliError;
 use super::fields::{pair, put};
 use super::history::end;
 use super::output::{document, say};
 use super::progress::spinner;
-use super::table::{Table, plain};
-use super::when::{Point, local};
+use super::table::{TextTable, plain};
+use super::when::{PointInTime, local};
 use http::Method;
 use kdaemon_api::{ReplayFigures, ReplayReport};
 use serde_json::{Map, Value, json};
@@ -24,11 +24,11 @@ Examples:
   kdaemon replay --from 1 --to 5000 --strategy resources -o json"))]
 pub(super) struct ReplayArgs {
     /// Begin of the period [default: the beginning of the log]
-    #[arg(long, value_name = "TIME", value_parser = Point::parse)]
-    from: Option<Point>,
+    #[arg(long, value_name = "TIME", value_parser = PointInTime::parse)]
+    from: Option<PointInTime>,
     /// End of the period [default: now]
-    #[arg(long, value_name = "TIME", value_parser = Point::parse)]
-    to: Option<Point>,
+    #[arg(long, value_name = "TIME", value_parser = PointInTime::parse)]
+    to: Option<PointInTime>,
     /// Placement strategy: spread, binpack, resources
     #[arg(long, value_name = "STRATEGY")]
     strategy: Option<String>,
@@ -38,15 +38,15 @@ pub(super) struct ReplayArgs {
 }
 
 /// A point in history as the request body has it: a number or a text.
-fn point(point: Point) -> Value {
+fn point(point: PointInTime) -> Value {
     match point {
-        Point::Seq(seq) => json!(seq),
-        moment @ Point::Moment(_) => json!(moment.written()),
+        PointInTime::Seq(seq) => json!(seq),
+        moment @ PointInTime::Moment(_) => json!(moment.written()),
     }
 }
 
 /// Replays the period and compares the outcomes.
-pub(super) async fn run(cx: &Context, args: &ReplayArgs) -> Result<(), Failure> {
+pub(super) async fn run(cx: &CliContext, args: &ReplayArgs) -> Result<(), CliError> {
     let mut policy = Map::new();
     for (name, value) in &args.set {
         // Numbers are sent as numbers, other values as text.
@@ -58,7 +58,7 @@ pub(super) async fn run(cx: &Context, args: &ReplayArgs) -> Result<(), Failure> 
     put(&mut body, "from", args.from.map(point));
     put(&mut body, "to", args.to.map(point));
     body.insert("policy".to_owned(), Value::Object(policy));
-    let request = Request::new(Method::POST, &["replay"])?.body(Value::Object(body));
+    let request = ApiRequest::new(Method::POST, &["replay"])?.body(Value::Object(body));
     let bar = spinner("replaying".to_owned());
     let reply = cx.client.ask(request).await;
     bar.finish_and_clear();
@@ -73,7 +73,7 @@ const DIFFERENCES: usize = 20;
 
 fn table(replay: &ReplayReport, wide: bool) -> String {
     let sides = [&replay.recorded, &replay.replayed];
-    let mut table = Table::new(&["", "RECORDED", "REPLAYED"]);
+    let mut table = TextTable::new(&["", "RECORDED", "REPLAYED"]);
     let mut row = |label: &str, value: &dyn Fn(&ReplayFigures) -> String| {
         table.row([label.to_owned(), value(sides[0]), value(sides[1])]);
     };

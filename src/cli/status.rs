@@ -1,13 +1,13 @@
 //! `kdaemon status`: the cluster on one screen.
 
-use super::Context;
-use super::client::Request;
-use super::failure::Failure;
+use super::CliContext;
+use super::client::ApiRequest;
+use super::error::CliError;
 use super::get::{ListArgs, tell};
-use super::kind::Kind;
-use super::names::Names;
+use super::kind::ResourceKind;
+use super::names::NameCache;
 use super::output::{Format, json, no_names, print, yaml};
-use super::table::{Table, coloured, natural, plain, word};
+use super::table::{TextTable, coloured, natural, plain, word};
 use kdaemon_api::{
     ApplicationRow, ContainerRow, ContainerStatus, DaemonRole, DesiredState, NodeRow, NodeState, Readiness,
 };
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 /// The state of a cluster on one screen.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Status {
+pub(super) struct ClusterSummary {
     /// Address of the daemon.
     server: String,
     /// Seq of the state that is shown.
@@ -65,14 +65,14 @@ struct Trouble {
 /// Maximum number of containers in `troubles`.
 const TROUBLES: usize = 1_000;
 
-impl Status {
+impl ClusterSummary {
     /// Reads the state from the daemon.
-    pub(super) async fn ask(cx: &Context) -> Result<Self, Failure> {
+    pub(super) async fn ask(cx: &CliContext) -> Result<Self, CliError> {
         let mut status = Self { server: cx.client.origin().to_owned(), ..Self::default() };
         let all = ListArgs::default();
-        let mut names = Names::default();
+        let mut names = NameCache::default();
         cx.client
-            .list(all.request(Kind::Nodes)?, |row: NodeRow, _| {
+            .list(all.request(ResourceKind::Nodes)?, |row: NodeRow, _| {
                 names.note(row.id, &row.name);
                 status.nodes.push(NodeLine {
                     name: plain(&row.name),
@@ -87,7 +87,7 @@ impl Status {
             .await?;
         let mut applications: BTreeMap<Uuid, ApplicationLine> = BTreeMap::new();
         cx.client
-            .list(all.request(Kind::Applications)?, |row: ApplicationRow, _| {
+            .list(all.request(ResourceKind::Applications)?, |row: ApplicationRow, _| {
                 let line = ApplicationLine {
                     name: plain(&row.name),
                     image: plain(&row.docker_image),
@@ -101,7 +101,7 @@ impl Status {
         let mut running: BTreeMap<Uuid, u32> = BTreeMap::new();
         status.seq = cx
             .client
-            .list(all.request(Kind::Containers)?, |row: ContainerRow, _| {
+            .list(all.request(ResourceKind::Containers)?, |row: ContainerRow, _| {
                 *status.containers.entry(word(row.status)).or_insert(0) += 1;
                 let is_wanted = row.desired == DesiredState::Running;
                 let is_up = row.status == ContainerStatus::Up;
@@ -152,11 +152,11 @@ impl Status {
             .sort_by(|a, b| is_given_up(b).cmp(&is_given_up(a)).then_with(|| natural(&a.name, &b.name)));
     }
 
-    async fn readiness(&mut self, cx: &Context) -> Result<(), Failure> {
-        match cx.client.typed::<Readiness>(Request::get(&["readyz"])?).await {
+    async fn readiness(&mut self, cx: &CliContext) -> Result<(), CliError> {
+        match cx.client.typed::<Readiness>(ApiRequest::get(&["readyz"])?).await {
             Ok(readiness) => self.role = Some(readiness.role),
             // The daemon just responded, so this is its own report.
-            Err(Failure::Unreachable(why)) => self.not_ready = Some(why),
+            Err(CliError::Unreachable(why)) => self.not_ready = Some(why),
             Err(failure) => return Err(failure),
         }
         Ok(())
@@ -177,7 +177,7 @@ impl Status {
         let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
         let _ = writeln!(text, "Nodes: {up} of {} UP   Containers: {counts}", self.nodes.len());
 
-        let mut nodes = Table::new(&["NODE", "STATE", "AVAILABILITY", "CONTAINERS", "REASON"]);
+        let mut nodes = TextTable::new(&["NODE", "STATE", "AVAILABILITY", "CONTAINERS", "REASON"]);
         for node in &self.nodes {
             nodes.row([
                 node.name.clone(),
@@ -190,13 +190,13 @@ impl Status {
                 node.reason.clone().unwrap_or_default(),
             ]);
         }
-        let mut applications = Table::new(&["APPLICATION", "UP", "IMAGE"]);
+        let mut applications = TextTable::new(&["APPLICATION", "UP", "IMAGE"]);
         for line in &self.applications {
             let up = format!("{}/{}", line.up, line.wanted);
             let up = if line.up < line.wanted { console::style(up).yellow().to_string() } else { up };
             applications.row([line.name.clone(), up, line.image.clone()]);
         }
-        let mut troubles = Table::new(&["NOT UP", "STATUS", "NODE", "REASON"]);
+        let mut troubles = TextTable::new(&["NOT UP", "STATUS", "NODE", "REASON"]);
         for trouble in &self.troubles {
             troubles.row([
                 trouble.name.clone(),
@@ -207,7 +207,7 @@ impl Status {
         }
         let mut left = lines.saturating_sub(text.lines().count());
         let mut tables = [troubles, nodes, applications];
-        tables.sort_by_key(Table::len);
+        tables.sort_by_key(TextTable::len);
         let count = tables.len();
         let mut shown = Vec::new();
         for (number, mut table) in tables.into_iter().enumerate().filter(|(_, table)| !table.is_empty()) {
@@ -234,8 +234,8 @@ impl Status {
 }
 
 /// Shows the state once.
-pub(super) async fn run(cx: &Context) -> Result<(), Failure> {
-    let status = Status::ask(cx).await?;
+pub(super) async fn run(cx: &CliContext) -> Result<(), CliError> {
+    let status = ClusterSummary::ask(cx).await?;
     tell(cx, status.seq);
     match cx.output.unwrap_or(Format::Table) {
         Format::Json => print(&json(&status)?),

@@ -6,12 +6,12 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 /// Rows under a header. Cells may contain ANSI styles, which do not count for the width of a column.
-pub(super) struct Table {
+pub(super) struct TextTable {
     head: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     pub(super) fn new(head: &[&str]) -> Self {
         Self { head: head.iter().map(ToString::to_string).collect(), rows: Vec::new() }
     }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn columns_align_by_visible_width_without_trailing_blanks() {
-        let mut table = Table::new(&["NAME", "STATUS", "WHY"]);
+        let mut table = TextTable::new(&["NAME", "STATUS", "WHY"]);
         table.row(["日本".into(), "\u{1b}[32mUP\u{1b}[0m".into(), String::new()]);
         table.row(["web-1".into(), String::new(), "two\nlines".into()]);
         let text = table.text();

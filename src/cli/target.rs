@@ -17,7 +17,7 @@ pub(super) enum Watching {
 
 /// The target of a command, for messages and progress.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
+pub(super) struct ChangeTarget {
     /// Kind of the target: `node`.
     pub(super) thing: &'static str,
     /// Name of the target, or what stands for it until the daemon responds.
@@ -30,7 +30,7 @@ pub(super) struct Target {
     pub(super) watching: Watching,
 }
 
-impl Target {
+impl ChangeTarget {
     /// A node that is mounted or edited, which has no progress.
     pub(super) fn node(name: &str, done: &'static str, going: &'static str) -> Self {
         Self { thing: "node", name: name.to_owned(), done, going, watching: Watching::Nothing }

@@ -1,6 +1,6 @@
 //! Environment variables from command lines and files.
 
-use super::failure::Failure;
+use super::error::CliError;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -24,19 +24,21 @@ impl EnvArgs {
     }
 
     /// Reads all variables; `--env` overrides `--env-file`.
-    pub(super) fn read(&self) -> Result<BTreeMap<String, String>, Failure> {
+    pub(super) fn read(&self) -> Result<BTreeMap<String, String>, CliError> {
         let mut variables = BTreeMap::new();
         for file in &self.files {
             variables.extend(read_file(file)?);
         }
         for text in &self.env {
-            let (name, value) = variable(text).map_err(Failure::Usage)?;
+            let (name, value) = variable(text).map_err(CliError::Usage)?;
             match value {
                 Some(value) => {
                     variables.insert(name, value);
                 }
                 None => {
-                    return Err(Failure::Usage(format!("{name} is not set in this shell; use {name}=VALUE")));
+                    return Err(CliError::Usage(format!(
+                        "{name} is not set in this shell; use {name}=VALUE"
+                    )));
                 }
             }
         }
@@ -57,13 +59,13 @@ pub(super) fn variable(text: &str) -> Result<(String, Option<String>), String> {
 }
 
 /// Reads a file of variables. A name without a value that is not set in this process is skipped, as Docker does.
-pub(super) fn read_file(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    let failure = |error: std::io::Error| Failure::Invalid(format!("{}: {error}", path.display()));
+pub(super) fn read_file(path: &Path) -> Result<BTreeMap<String, String>, CliError> {
+    let failure = |error: std::io::Error| CliError::Invalid(format!("{}: {error}", path.display()));
     if std::fs::metadata(path).map_err(failure)?.len() > FILE_LIMIT {
-        return Err(Failure::Invalid(format!("{}: larger than the limit of 1 MiB", path.display())));
+        return Err(CliError::Invalid(format!("{}: larger than the limit of 1 MiB", path.display())));
     }
     let text = std::fs::read_to_string(path).map_err(failure)?;
-    parse(&text).map_err(|(line, why)| Failure::Invalid(format!("{}:{line}: {why}", path.display())))
+    parse(&text).map_err(|(line, why)| CliError::Invalid(format!("{}:{line}: {why}", path.display())))
 }
 
 /// Parses the lines of such a file; an error has the line number.

@@ -1,13 +1,13 @@
 //! `kdaemon watch`: the cluster on one screen, updated live.
 
-use super::Context;
-use super::client::Request;
+use super::CliContext;
+use super::client::ApiRequest;
+use super::error::CliError;
+use super::event_stream::EventFollower;
 use super::events::{facts, line};
-use super::failure::Failure;
-use super::names::Names;
+use super::names::NameCache;
 use super::output::print;
-use super::sse::Stream;
-use super::status::Status;
+use super::status::ClusterSummary;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,13 +23,13 @@ const SHARE: u32 = 5;
 struct Screen;
 
 impl Screen {
-    fn open() -> Result<Self, Failure> {
+    fn open() -> Result<Self, CliError> {
         print("\u{1b}[?1049h\u{1b}[?25l")?;
         Ok(Self)
     }
 
     /// Replaces the contents of the screen; text is cut to its size.
-    fn show(&self, text: &str) -> Result<(), Failure> {
+    fn show(&self, text: &str) -> Result<(), CliError> {
         let (height, width) = console::Term::stdout().size();
         let mut drawn = String::from("\u{1b}[H");
         for line in text.lines().take(usize::from(height).saturating_sub(1)) {
@@ -49,9 +49,9 @@ impl Drop for Screen {
 }
 
 /// Runs until Ctrl-C.
-pub(super) async fn run(cx: &Context) -> Result<(), Failure> {
+pub(super) async fn run(cx: &CliContext) -> Result<(), CliError> {
     if !console::Term::stdout().is_term() {
-        return Err(Failure::Usage(
+        return Err(CliError::Usage(
             "watch needs a terminal; use `kdaemon status` or `kdaemon events -f` instead".to_owned(),
         ));
     }
@@ -59,7 +59,7 @@ pub(super) async fn run(cx: &Context) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     // A failure at the start is reported on the regular screen.
-    let status = Status::ask(cx).await?;
+    let status = ClusterSummary::ask(cx).await?;
     let screen = Screen::open()?;
     tokio::select! {
         result = live(cx, &screen, status) => result,
@@ -69,10 +69,10 @@ pub(super) async fn run(cx: &Context) -> Result<(), Failure> {
     }
 }
 
-async fn live(cx: &Context, screen: &Screen, mut status: Status) -> Result<(), Failure> {
-    let request = Request::get(&["events", "stream"])?.query("kind", facts());
-    let mut stream = Stream::new(cx.client.clone(), request, status.seq().unwrap_or(0)).quiet();
-    let mut names = Names::default();
+async fn live(cx: &CliContext, screen: &Screen, mut status: ClusterSummary) -> Result<(), CliError> {
+    let request = ApiRequest::get(&["events", "stream"])?.query("kind", facts());
+    let mut stream = EventFollower::new(cx.client.clone(), request, status.seq().unwrap_or(0)).quiet();
+    let mut names = NameCache::default();
     let mut events = VecDeque::new();
     let mut is_stale = false;
     let mut next = Instant::now();
@@ -106,13 +106,13 @@ async fn live(cx: &Context, screen: &Screen, mut status: Status) -> Result<(), F
         }
         if is_stale && stream.is_connected() {
             let begun = Instant::now();
-            match Status::ask(cx).await {
+            match ClusterSummary::ask(cx).await {
                 Ok(now) => {
                     status = now;
                     is_stale = false;
                 }
                 // The stream reconnects, and the state is read after that.
-                Err(Failure::Unreachable(_)) => {}
+                Err(CliError::Unreachable(_)) => {}
                 Err(failure) => return Err(failure),
             }
             next = Instant::now() + PERIOD.max(begun.elapsed() * SHARE);
@@ -120,7 +120,12 @@ async fn live(cx: &Context, screen: &Screen, mut status: Status) -> Result<(), F
     }
 }
 
-fn draw(screen: &Screen, status: &Status, events: &VecDeque<String>, is_lost: bool) -> Result<(), Failure> {
+fn draw(
+    screen: &Screen,
+    status: &ClusterSummary,
+    events: &VecDeque<String>,
+    is_lost: bool,
+) -> Result<(), CliError> {
     let (height, _) = console::Term::stdout().size();
     let below = if events.is_empty() { 0 } else { events.len() + 2 };
     let mut text = status.text(usize::from(height).saturating_sub(below + 2).max(8));

@@ -18,14 +18,14 @@ Times without a zone are in the time zone of this machine; the time that was use
 
 /// A point in the history of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Point {
+pub(super) enum PointInTime {
     /// The state after this event.
     Seq(u64),
     /// The state at this time.
     Moment(DateTime<Utc>),
 }
 
-impl Point {
+impl PointInTime {
     /// Parses a seq or a time, relative to the clock and the time zone of this machine.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         Self::parse_at(text, &Local::now())
@@ -169,7 +169,7 @@ mod tests {
     fn parsed(text: &str) -> Result<String, String> {
         let zone = FixedOffset::east_opt(3600).unwrap();
         let now = zone.with_ymd_and_hms(2026, 11, 22, 2, 0, 0).unwrap();
-        Point::parse_at(text, &now).map(Point::written)
+        PointInTime::parse_at(text, &now).map(PointInTime::written)
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Execution of a plan, step by step.
 
-use super::plan::{Action, Plan, Step};
-use crate::cli::Context;
+use super::plan::{ApplyPlan, ApplyStep, StepKind};
+use crate::cli::CliContext;
 use crate::cli::applications::delete_containers;
 use crate::cli::change::ChangeArgs;
-use crate::cli::client::Request;
-use crate::cli::failure::Failure;
+use crate::cli::client::ApiRequest;
+use crate::cli::error::CliError;
 use crate::cli::output::say;
 use crate::cli::progress::{look, spinner};
-use crate::cli::target::{Target, Watching};
+use crate::cli::target::{ChangeTarget, Watching};
 use http::Method;
 use kdaemon_api::{ContainerRow, DesiredState};
 use serde_json::{Value, json};
@@ -22,9 +22,9 @@ const PERIOD: Duration = Duration::from_millis(300);
 const REMOVAL_LIMIT: Duration = Duration::from_secs(300);
 
 /// Carries out all steps; with `wait`, each step waits for its containers.
-pub(super) async fn run(cx: &Context, plan: &Plan, wait: Option<Duration>) -> Result<(), Failure> {
+pub(super) async fn run(cx: &CliContext, plan: &ApplyPlan, wait: Option<Duration>) -> Result<(), CliError> {
     // The plan was printed in the requested format; the steps print messages only.
-    let cx = &Context { output: None, ..cx.clone() };
+    let cx = &CliContext { output: None, ..cx.clone() };
     for step in &plan.steps {
         let name = step.application.as_str();
         let before = match wait {
@@ -34,10 +34,10 @@ pub(super) async fn run(cx: &Context, plan: &Plan, wait: Option<Duration>) -> Re
         carry_out(cx, step).await?;
         if let Some(wait) = wait {
             replaced(cx, name, &before, wait).await?;
-            let request = Request::new(Method::POST, &["applications", "scale", name])?;
+            let request = ApiRequest::new(Method::POST, &["applications", "scale", name])?;
             let request = request.body(json!({"replicas": step.replicas}));
-            if step.action != Action::Unchanged {
-                let target = Target::application(name, "is up to date", "updating");
+            if step.action != StepKind::Unchanged {
+                let target = ChangeTarget::application(name, "is up to date", "updating");
                 cx.change(request, &ChangeArgs::waiting(wait), &target).await?;
             }
         }
@@ -45,38 +45,50 @@ pub(super) async fn run(cx: &Context, plan: &Plan, wait: Option<Duration>) -> Re
     if plan.prune {
         for name in &plan.vanished {
             delete_containers(cx, name, wait.unwrap_or(REMOVAL_LIMIT)).await?;
-            let request = Request::new(Method::DELETE, &["applications", "delete", name])?;
-            cx.change(request, &ChangeArgs::default(), &Target::application(name, "removed", "removing"))
-                .await?;
+            let request = ApiRequest::new(Method::DELETE, &["applications", "delete", name])?;
+            cx.change(
+                request,
+                &ChangeArgs::default(),
+                &ChangeTarget::application(name, "removed", "removing"),
+            )
+            .await?;
         }
     }
     Ok(())
 }
 
-async fn carry_out(cx: &Context, step: &Step) -> Result<(), Failure> {
+async fn carry_out(cx: &CliContext, step: &ApplyStep) -> Result<(), CliError> {
     let name = step.application.as_str();
     let body = Value::Object(step.body.clone());
     match step.action {
-        Action::Unchanged => {}
-        Action::Create => {
-            let request = Request::new(Method::POST, &["applications", "create"])?.body(body);
-            cx.change(request, &ChangeArgs::default(), &Target::application(name, "created", "creating"))
-                .await?;
+        StepKind::Unchanged => {}
+        StepKind::Create => {
+            let request = ApiRequest::new(Method::POST, &["applications", "create"])?.body(body);
+            cx.change(
+                request,
+                &ChangeArgs::default(),
+                &ChangeTarget::application(name, "created", "creating"),
+            )
+            .await?;
         }
-        Action::Change => {
-            let mut request = Request::new(Method::PATCH, &["applications", "update", name])?.body(body);
+        StepKind::Change => {
+            let mut request = ApiRequest::new(Method::PATCH, &["applications", "update", name])?.body(body);
             request.if_match = step.seq;
-            cx.change(request, &ChangeArgs::default(), &Target::application(name, "updated", "updating"))
-                .await?;
+            cx.change(
+                request,
+                &ChangeArgs::default(),
+                &ChangeTarget::application(name, "updated", "updating"),
+            )
+            .await?;
         }
     }
     Ok(())
 }
 
 /// The generations of an application's running containers, by id.
-async fn generations(cx: &Context, application: &str) -> Result<BTreeMap<Uuid, u32>, Failure> {
+async fn generations(cx: &CliContext, application: &str) -> Result<BTreeMap<Uuid, u32>, CliError> {
     let mut generations = BTreeMap::new();
-    let request = Request::get(&["containers"])?.query("application_id", application);
+    let request = ApiRequest::get(&["containers"])?.query("application_id", application);
     cx.client
         .list(request, |row: ContainerRow, _| {
             if row.desired == DesiredState::Running {
@@ -90,11 +102,11 @@ async fn generations(cx: &Context, application: &str) -> Result<BTreeMap<Uuid, u
 
 /// Waits until every container that ran before the change has a new generation or is gone.
 async fn replaced(
-    cx: &Context,
+    cx: &CliContext,
     application: &str,
     before: &BTreeMap<Uuid, u32>,
     wait: Duration,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     if before.is_empty() {
         return Ok(());
     }
@@ -111,7 +123,7 @@ async fn replaced(
         }
         if begun.elapsed() > wait {
             let seconds = wait.as_secs();
-            break Err(Failure::Other(format!(
+            break Err(CliError::Other(format!(
                 "timed out after {seconds}s: {old} containers of application `{application}` are not replaced yet; the \
                  daemon continues"
             )));

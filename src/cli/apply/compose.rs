@@ -1,8 +1,8 @@
 //! Reading of Compose files: services become applications, and parts without a counterpart are reported.
 
-use super::reader::{Declared, Reader};
+use super::reader::{ComposeReader, Declared};
 use super::service::Service;
-use super::yaml::{Node, Value};
+use super::yaml::{YamlNode, YamlValue};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -20,11 +20,11 @@ pub(super) struct Stack {
 }
 
 /// Reads a file whose variables are resolved. Returns all errors found, with lines.
-pub(super) fn read(root: &Node, folder: &Path, profiles: &[String]) -> Result<Stack, Vec<String>> {
-    let Value::Map(entries) = &root.value else {
+pub(super) fn read(root: &YamlNode, folder: &Path, profiles: &[String]) -> Result<Stack, Vec<String>> {
+    let YamlValue::Map(entries) = &root.value else {
         return Err(vec![format!("expected a map with `services`, got {}", root.kind())]);
     };
-    let mut reader = Reader::new(folder);
+    let mut reader = ComposeReader::new(folder);
     let mut name = None;
     let mut services = None;
     // Volumes and networks come first, because services refer to them.
@@ -69,7 +69,7 @@ pub(super) fn read(root: &Node, folder: &Path, profiles: &[String]) -> Result<St
 }
 
 /// The volumes or networks that a file declares.
-fn declared(reader: &mut Reader<'_>, section: &str, node: &Node) -> Declared {
+fn declared(reader: &mut ComposeReader<'_>, section: &str, node: &YamlNode) -> Declared {
     let mut declared = Declared::new();
     for (key, node) in reader.map(section, node) {
         let path = format!("{section}.{key}");

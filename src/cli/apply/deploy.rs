@@ -1,12 +1,12 @@
 //! The section `deploy` of a service: replicas, limits, placement and restart policy.
 
-use super::reader::Reader;
-use super::service::Spec;
-use super::yaml::Node;
+use super::reader::ComposeReader;
+use super::service::ServiceSpec;
+use super::yaml::YamlNode;
 
-impl Reader<'_> {
+impl ComposeReader<'_> {
     /// Reads `deploy`.
-    pub(super) fn deploy(&mut self, path: &str, node: &Node, spec: &mut Spec, replicas: &mut u32) {
+    pub(super) fn deploy(&mut self, path: &str, node: &YamlNode, spec: &mut ServiceSpec, replicas: &mut u32) {
         for (field, node) in self.map(path, node) {
             let path = format!("{path}.{field}");
             let path = path.as_str();
@@ -31,7 +31,7 @@ impl Reader<'_> {
         }
     }
 
-    fn resources(&mut self, path: &str, node: &Node, spec: &mut Spec) {
+    fn resources(&mut self, path: &str, node: &YamlNode, spec: &mut ServiceSpec) {
         let mut reserved = Vec::new();
         for (side, node) in self.map(path, node) {
             for (field, node) in self.map(&format!("{path}.{side}"), node) {
@@ -57,7 +57,7 @@ impl Reader<'_> {
         }
     }
 
-    fn placement(&mut self, path: &str, node: &Node, spec: &mut Spec) {
+    fn placement(&mut self, path: &str, node: &YamlNode, spec: &mut ServiceSpec) {
         for (field, node) in self.map(path, node) {
             let path = format!("{path}.{field}");
             let path = path.as_str();
@@ -98,7 +98,7 @@ impl Reader<'_> {
         }
     }
 
-    fn restart_policy(&mut self, path: &str, node: &Node, spec: &mut Spec) {
+    fn restart_policy(&mut self, path: &str, node: &YamlNode, spec: &mut ServiceSpec) {
         let mut condition = "any".to_owned();
         let mut attempts = None;
         for (field, node) in self.map(path, node) {

@@ -1,6 +1,6 @@
 //! Interpolation of variables in a Compose file, such as `${NAME:-default}`, following the Compose specification.
 
-use super::yaml::{Node, Value};
+use super::yaml::{YamlNode, YamlValue};
 use std::collections::BTreeMap;
 
 /// Maximum nesting of variables in defaults.
@@ -19,22 +19,22 @@ impl Variables {
     }
 
     /// Replaces the variables in all values of a tree, but not in keys. Errors have a line number.
-    pub(super) fn resolve(&mut self, node: &mut Node) -> Result<(), String> {
+    pub(super) fn resolve(&mut self, node: &mut YamlNode) -> Result<(), String> {
         match &mut node.value {
-            Value::Null => {}
-            Value::Scalar(text) => {
+            YamlValue::Null => {}
+            YamlValue::Scalar(text) => {
                 if text.contains('$') {
                     *text = self
                         .text(text, node.line, DEPTH)
                         .map_err(|why| format!("line {}: `{text}`: {why}", node.line))?;
                 }
             }
-            Value::List(items) => {
+            YamlValue::List(items) => {
                 for item in items {
                     self.resolve(item)?;
                 }
             }
-            Value::Map(entries) => {
+            YamlValue::Map(entries) => {
                 for (_, entry) in entries {
                     self.resolve(entry)?;
                 }
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn unset_variables_are_reported_with_their_line() {
-        let mut node = Node::parse("a: x\nb: [ $NOT, \"${SET:-}\" ]\nc: ${NOT}\n").unwrap();
+        let mut node = YamlNode::parse("a: x\nb: [ $NOT, \"${SET:-}\" ]\nc: ${NOT}\n").unwrap();
         let mut variables = Variables::new(BTreeMap::new());
         variables.resolve(&mut node).unwrap();
         assert_eq!(variables.unset, [("NOT".to_owned(), 2)].into());

@@ -13,12 +13,12 @@ mod tests;
 mod values;
 mod yaml;
 
-use super::Context;
-use super::failure::Failure;
+use super::CliContext;
+use super::error::CliError;
 use super::output::{Format, json, print, say, yaml as yaml_text};
 use super::variables::read_file;
 use interpolate::Variables;
-use plan::Plan;
+use plan::ApplyPlan;
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,7 +66,7 @@ pub(super) struct ApplyArgs {
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Shows the plan, asks, and carries it out.
-pub(super) async fn run(cx: &Context, args: &ApplyArgs) -> Result<(), Failure> {
+pub(super) async fn run(cx: &CliContext, args: &ApplyArgs) -> Result<(), CliError> {
     let is_stdin = args.file == Path::new("-");
     let folder = match args.file.parent() {
         Some(parent) if !is_stdin && parent != Path::new("") => parent.to_owned(),
@@ -74,8 +74,8 @@ pub(super) async fn run(cx: &Context, args: &ApplyArgs) -> Result<(), Failure> {
     };
     let text = read(&args.file, is_stdin)?;
     let shown = if is_stdin { "stdin".to_owned() } else { args.file.display().to_string() };
-    let wrong = |why: String| Failure::Invalid(format!("{shown}: {why}"));
-    let mut root = yaml::Node::parse(&text).map_err(wrong)?;
+    let wrong = |why: String| CliError::Invalid(format!("{shown}: {why}"));
+    let mut root = yaml::YamlNode::parse(&text).map_err(wrong)?;
     let mut variables = Variables::new(known_variables(&folder)?);
     variables.resolve(&mut root).map_err(wrong)?;
     for (name, line) in &variables.unset {
@@ -83,7 +83,7 @@ pub(super) async fn run(cx: &Context, args: &ApplyArgs) -> Result<(), Failure> {
     }
     let stack = compose::read(&root, &folder, &args.profiles).map_err(|errors| wrong(errors.join("\n  ")))?;
     let name = stack_name(args.name.as_ref().or(stack.name.as_ref()), &folder)?;
-    let plan = Plan::make(cx, &name, stack, args.prune).await?;
+    let plan = ApplyPlan::make(cx, &name, stack, args.prune).await?;
     let warnings = plan.warnings();
     if !warnings.is_empty() {
         say(warnings.trim_end());
@@ -112,8 +112,8 @@ pub(super) async fn run(cx: &Context, args: &ApplyArgs) -> Result<(), Failure> {
     carry_out::run(cx, &plan, wait).await
 }
 
-fn read(file: &Path, is_stdin: bool) -> Result<String, Failure> {
-    let failure = |error: std::io::Error| Failure::Invalid(format!("{}: {error}", file.display()));
+fn read(file: &Path, is_stdin: bool) -> Result<String, CliError> {
+    let failure = |error: std::io::Error| CliError::Invalid(format!("{}: {error}", file.display()));
     let mut text = String::new();
     let read = if is_stdin {
         std::io::stdin().lock().take(FILE_LIMIT + 1).read_to_string(&mut text)
@@ -122,12 +122,12 @@ fn read(file: &Path, is_stdin: bool) -> Result<String, Failure> {
     };
     match read.map_err(failure)? as u64 {
         ..=FILE_LIMIT => Ok(text),
-        _ => Err(Failure::Invalid(format!("{}: larger than the limit of 4 MiB", file.display()))),
+        _ => Err(CliError::Invalid(format!("{}: larger than the limit of 4 MiB", file.display()))),
     }
 }
 
 /// The variables of `.env` next to the file, overridden by the environment of this process.
-fn known_variables(folder: &Path) -> Result<std::collections::BTreeMap<String, String>, Failure> {
+fn known_variables(folder: &Path) -> Result<std::collections::BTreeMap<String, String>, CliError> {
     let file = folder.join(".env");
     let mut variables = if file.is_file() { read_file(&file)? } else { Default::default() };
     variables.extend(std::env::vars_os().filter_map(|(name, value)| {
@@ -138,7 +138,7 @@ fn known_variables(folder: &Path) -> Result<std::collections::BTreeMap<String, S
 }
 
 /// The given name, or the folder's name with only the characters that Compose allows.
-fn stack_name(given: Option<&String>, folder: &Path) -> Result<String, Failure> {
+fn stack_name(given: Option<&String>, folder: &Path) -> Result<String, CliError> {
     let name = match given {
         Some(name) => name.clone(),
         None => {
@@ -149,14 +149,16 @@ fn stack_name(given: Option<&String>, folder: &Path) -> Result<String, Failure> 
         }
     };
     if name.is_empty() || name.chars().any(char::is_control) {
-        return Err(Failure::Usage("the stack has no name; set one with --name".to_owned()));
+        return Err(CliError::Usage("the stack has no name; set one with --name".to_owned()));
     }
     Ok(name)
 }
 
-fn confirmed(is_stdin: bool) -> Result<bool, Failure> {
+fn confirmed(is_stdin: bool) -> Result<bool, CliError> {
     if is_stdin || !std::io::stdin().is_terminal() {
-        return Err(Failure::Usage("not a terminal: pass --yes to apply or --dry-run to preview".to_owned()));
+        return Err(CliError::Usage(
+            "not a terminal: pass --yes to apply or --dry-run to preview".to_owned(),
+        ));
     }
     let _ = write!(std::io::stderr(), "Apply these changes? [y/N] ");
     let mut answer = String::new();

@@ -4,10 +4,10 @@
 use super::compose::Stack;
 use super::service::Service;
 use super::spec::{spec_changes, spec_of_row};
-use crate::cli::Context;
-use crate::cli::client::Request;
+use crate::cli::CliContext;
+use crate::cli::client::ApiRequest;
+use crate::cli::error::CliError;
 use crate::cli::event::recorded;
-use crate::cli::failure::Failure;
 use crate::cli::json::Json;
 use crate::cli::table::{plain, word};
 use http::Method;
@@ -23,9 +23,9 @@ pub(super) const STACK_LABEL: &str = "kdaemon.stack";
 
 /// The step for one application.
 #[derive(Debug, Serialize)]
-pub(super) struct Step {
+pub(super) struct ApplyStep {
     pub(super) application: String,
-    pub(super) action: Action,
+    pub(super) action: StepKind,
     /// The changes of each field, for people.
     changes: Vec<String>,
     /// The request body with all fields.
@@ -44,7 +44,7 @@ pub(super) struct Step {
 /// The kind of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Action {
+pub(super) enum StepKind {
     Create,
     Change,
     Unchanged,
@@ -52,10 +52,10 @@ pub(super) enum Action {
 
 /// The steps for a whole file.
 #[derive(Debug, Serialize)]
-pub(super) struct Plan {
+pub(super) struct ApplyPlan {
     pub(super) stack: String,
     /// Steps in the order of execution.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<ApplyStep>,
     /// Applications of the stack that are no longer in the file.
     pub(super) vanished: Vec<String>,
     /// Whether vanished applications are removed.
@@ -64,14 +64,19 @@ pub(super) struct Plan {
     left_out: Vec<String>,
 }
 
-impl Plan {
+impl ApplyPlan {
     /// Compares a stack with the cluster.
-    pub(super) async fn make(cx: &Context, name: &str, stack: Stack, prune: bool) -> Result<Self, Failure> {
+    pub(super) async fn make(
+        cx: &CliContext,
+        name: &str,
+        stack: Stack,
+        prune: bool,
+    ) -> Result<Self, CliError> {
         let mut existing: BTreeMap<String, ApplicationRow> = BTreeMap::new();
         let mut of_stack: BTreeMap<String, ApplicationRow> = BTreeMap::new();
         let wanted: BTreeSet<String> = stack.services.iter().map(|service| service.name.clone()).collect();
         cx.client
-            .list(Request::get(&["applications"])?, |row: ApplicationRow, _| {
+            .list(ApiRequest::get(&["applications"])?, |row: ApplicationRow, _| {
                 if wanted.contains(&row.name) {
                     existing.insert(row.name.clone(), row);
                 } else if owner(&row) == Some(name) {
@@ -91,7 +96,7 @@ impl Plan {
 
     /// Whether there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
-        self.steps.iter().all(|step| step.action == Action::Unchanged) && !self.removes()
+        self.steps.iter().all(|step| step.action == StepKind::Unchanged) && !self.removes()
     }
 
     /// Whether something is removed.
@@ -116,9 +121,9 @@ impl Plan {
         let mut text = format!("stack {}:\n", self.stack);
         for step in &self.steps {
             let (sign, word) = match step.action {
-                Action::Create => ("+", "create"),
-                Action::Change => ("~", "change"),
-                Action::Unchanged => ("=", "unchanged"),
+                StepKind::Create => ("+", "create"),
+                StepKind::Change => ("~", "change"),
+                StepKind::Unchanged => ("=", "unchanged"),
             };
             let _ = writeln!(text, "{sign} {word} {}", plain(&step.application));
             for change in &step.changes {
@@ -158,11 +163,11 @@ fn dependents_first(mut left: BTreeMap<String, ApplicationRow>) -> Vec<String> {
 }
 
 async fn step(
-    cx: &Context,
+    cx: &CliContext,
     stack: &str,
     service: Service,
     existing: &BTreeMap<String, ApplicationRow>,
-) -> Result<Step, Failure> {
+) -> Result<ApplyStep, CliError> {
     let Service { name, mut body, replicas, .. } = service;
     if let Some(Value::Object(labels)) = body.get_mut("labels") {
         labels.insert(STACK_LABEL.to_owned(), json!(stack));
@@ -181,32 +186,41 @@ async fn step(
             is_there
         });
     }
-    let named = |failure: Failure| match failure {
-        Failure::Refused(problem) => Failure::Invalid(format!("service `{name}`: {problem}")),
+    let named = |failure: CliError| match failure {
+        CliError::Refused(problem) => CliError::Invalid(format!("service `{name}`: {problem}")),
         failure => failure,
     };
     let Some(row) = existing.get(&name) else {
         tried.insert("name".to_owned(), json!(name));
-        let request = Request::new(Method::POST, &["applications", "create"])?.body(Value::Object(tried));
+        let request = ApiRequest::new(Method::POST, &["applications", "create"])?.body(Value::Object(tried));
         cx.client.ask(request.query("dry_run", "true")).await.map_err(named)?;
         let changes = summary(&body);
         body.insert("name".to_owned(), json!(name));
-        let action = Action::Create;
-        return Ok(Step { application: name, action, changes, body, replicas, seq: None, replaces: false });
+        let action = StepKind::Create;
+        return Ok(ApplyStep {
+            application: name,
+            action,
+            changes,
+            body,
+            replicas,
+            seq: None,
+            replaces: false,
+        });
     };
     if let Some(other) = owner(row).filter(|other| *other != stack) {
-        return Err(Failure::Invalid(format!(
+        return Err(CliError::Invalid(format!(
             "application `{name}` belongs to the stack `{other}`; rename the service, or remove the label \
              {STACK_LABEL} from the application"
         )));
     }
-    let request = Request::new(Method::PATCH, &["applications", "update", &name])?.body(Value::Object(tried));
+    let request =
+        ApiRequest::new(Method::PATCH, &["applications", "update", &name])?.body(Value::Object(tried));
     let DryRun { events, .. }: DryRun =
         cx.client.typed(request.query("dry_run", "true")).await.map_err(named)?;
     let EditEffect { mut changes, replaces } = effect(row, &events, &body)?;
     changes.extend(new_dependencies.iter().map(|other| format!("dependencies: + {other}")));
-    let action = if changes.is_empty() { Action::Unchanged } else { Action::Change };
-    Ok(Step { application: name, action, changes, body, replicas, seq: Some(row.seq), replaces })
+    let action = if changes.is_empty() { StepKind::Unchanged } else { StepKind::Change };
+    Ok(ApplyStep { application: name, action, changes, body, replicas, seq: Some(row.seq), replaces })
 }
 
 /// The main fields of a new application, one per line.
@@ -237,7 +251,7 @@ fn effect(
     row: &ApplicationRow,
     events: &[EventRow],
     body: &Map<String, Value>,
-) -> Result<EditEffect, Failure> {
+) -> Result<EditEffect, CliError> {
     let mut found = EditEffect::default();
     for event in events {
         match recorded(event) {

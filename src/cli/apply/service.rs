@@ -1,8 +1,8 @@
 //! Conversion of one service of a Compose file to the request body of an application.
 
-use super::reader::Reader;
+use super::reader::ComposeReader;
 use super::values::{duration_ms, port, ports_of_text};
-use super::yaml::{Node, Value as Yaml};
+use super::yaml::{YamlNode, YamlValue};
 use crate::cli::fields::put;
 use crate::cli::variables::{read_file, variable};
 use serde_json::{Map, Value, json};
@@ -20,9 +20,9 @@ pub(super) struct Service {
     pub(super) replicas: u32,
 }
 
-impl Reader<'_> {
+impl ComposeReader<'_> {
     /// Reads one service.
-    pub(super) fn service(&mut self, name: &str, node: &Node) -> Option<Service> {
+    pub(super) fn service(&mut self, name: &str, node: &YamlNode) -> Option<Service> {
         let root = format!("services.{name}");
         let mut service = Service {
             name: name.to_owned(),
@@ -31,7 +31,7 @@ impl Reader<'_> {
             profiles: Vec::new(),
             replicas: 1,
         };
-        let mut spec = Spec::default();
+        let mut spec = ServiceSpec::default();
         // `deploy` takes precedence over the older keys with the same meaning.
         let (deploy, others): (Vec<_>, Vec<_>) =
             self.map(&root, node).iter().partition(|(key, _)| key == "deploy");
@@ -84,10 +84,10 @@ impl Reader<'_> {
         Some(service)
     }
 
-    fn ports(&mut self, path: &str, node: &Node, ports: &mut Vec<String>) {
+    fn ports(&mut self, path: &str, node: &YamlNode, ports: &mut Vec<String>) {
         let result = match &node.value {
-            Yaml::Scalar(text) => ports_of_text(text),
-            Yaml::Map(fields) => {
+            YamlValue::Scalar(text) => ports_of_text(text),
+            YamlValue::Map(fields) => {
                 let mut parts = BTreeMap::new();
                 for (field, node) in fields {
                     let path = format!("{path}.{field}");
@@ -118,7 +118,7 @@ impl Reader<'_> {
 
     /// Environment variables: a map, or a list of `NAME=VALUE`. A name alone takes the value of this process; if it is not
     /// set there, the variable is skipped.
-    fn environment(&mut self, path: &str, node: &Node) -> BTreeMap<String, String> {
+    fn environment(&mut self, path: &str, node: &YamlNode) -> BTreeMap<String, String> {
         let mut variables = BTreeMap::new();
         let mut take = |name: &str, value: Option<String>| {
             if let Some(value) = value.or_else(|| std::env::var(name).ok()) {
@@ -126,7 +126,7 @@ impl Reader<'_> {
             }
         };
         match &node.value {
-            Yaml::Map(entries) => {
+            YamlValue::Map(entries) => {
                 for (name, node) in entries {
                     take(name, self.text(&format!("{path}.{name}"), node));
                 }
@@ -144,16 +144,16 @@ impl Reader<'_> {
         variables
     }
 
-    fn env_files(&mut self, path: &str, node: &Node, variables: &mut BTreeMap<String, String>) {
+    fn env_files(&mut self, path: &str, node: &YamlNode, variables: &mut BTreeMap<String, String>) {
         let items = match &node.value {
-            Yaml::Map(_) => std::slice::from_ref(node),
+            YamlValue::Map(_) => std::slice::from_ref(node),
             _ => self.items(path, node),
         };
         for item in items {
             let mut file = None;
             let mut is_required = true;
             match &item.value {
-                Yaml::Map(fields) => {
+                YamlValue::Map(fields) => {
                     for (field, node) in fields {
                         let path = format!("{path}.{field}");
                         match field.as_str() {
@@ -177,9 +177,9 @@ impl Reader<'_> {
         }
     }
 
-    fn volume(&mut self, path: &str, node: &Node) -> Option<String> {
+    fn volume(&mut self, path: &str, node: &YamlNode) -> Option<String> {
         let (source, target, mode) = match &node.value {
-            Yaml::Scalar(text) => {
+            YamlValue::Scalar(text) => {
                 let mut parts = text.splitn(3, ':');
                 let (first, second, mode) = (parts.next()?.to_owned(), parts.next(), parts.next());
                 let Some(target) = second else {
@@ -192,7 +192,7 @@ impl Reader<'_> {
                 };
                 (first, target.to_owned(), mode.map(str::to_owned))
             }
-            Yaml::Map(fields) => {
+            YamlValue::Map(fields) => {
                 let mut parts: BTreeMap<&str, String> = BTreeMap::new();
                 for (field, node) in fields {
                     let path = format!("{path}.{field}");
@@ -251,19 +251,19 @@ impl Reader<'_> {
         Some(format!("{source}:{target}{}", if read_only { ":ro" } else { "" }))
     }
 
-    fn command(&mut self, path: &str, node: &Node) -> Value {
+    fn command(&mut self, path: &str, node: &YamlNode) -> Value {
         match &node.value {
-            Yaml::Null => Value::Null,
+            YamlValue::Null => Value::Null,
             // The daemon splits a text into words like a shell does.
-            Yaml::Scalar(line) => json!(line),
+            YamlValue::Scalar(line) => json!(line),
             _ => json!(self.texts(path, node)),
         }
     }
 
     /// Labels: a map, or a list of `NAME=VALUE`.
-    fn pairs(&mut self, path: &str, node: &Node) -> BTreeMap<String, String> {
+    fn pairs(&mut self, path: &str, node: &YamlNode) -> BTreeMap<String, String> {
         match &node.value {
-            Yaml::Map(entries) => entries
+            YamlValue::Map(entries) => entries
                 .iter()
                 .map(|(name, node)| {
                     (name.clone(), self.text(&format!("{path}.{name}"), node).unwrap_or_default())
@@ -280,8 +280,8 @@ impl Reader<'_> {
         }
     }
 
-    fn depends_on(&mut self, path: &str, node: &Node) -> BTreeMap<String, u64> {
-        let Yaml::Map(entries) = &node.value else {
+    fn depends_on(&mut self, path: &str, node: &YamlNode) -> BTreeMap<String, u64> {
+        let YamlValue::Map(entries) = &node.value else {
             return self
                 .items(path, node)
                 .iter()
@@ -309,7 +309,7 @@ impl Reader<'_> {
         depends_on
     }
 
-    fn health_check(&mut self, path: &str, node: &Node) -> Value {
+    fn health_check(&mut self, path: &str, node: &YamlNode) -> Value {
         let mut check = Map::new();
         let mut is_off = false;
         for (field, node) in self.map(path, node) {
@@ -317,7 +317,7 @@ impl Reader<'_> {
             let path = path.as_str();
             match field.as_str() {
                 "test" => match &node.value {
-                    Yaml::Scalar(line) => {
+                    YamlValue::Scalar(line) => {
                         check.insert("command".to_owned(), json!([line]));
                     }
                     _ => {
@@ -367,10 +367,10 @@ impl Reader<'_> {
         Value::Object(check)
     }
 
-    fn service_networks(&mut self, path: &str, node: &Node) -> Vec<String> {
+    fn service_networks(&mut self, path: &str, node: &YamlNode) -> Vec<String> {
         let mut names = Vec::new();
         match &node.value {
-            Yaml::Map(entries) => {
+            YamlValue::Map(entries) => {
                 for (name, node) in entries {
                     for (field, node) in self.map(&format!("{path}.{name}"), node) {
                         self.leave_out(node, &format!("{path}.{name}.{field}"), "");
@@ -400,7 +400,7 @@ impl Reader<'_> {
 
 /// The fields of a service as read so far.
 #[derive(Debug, Default)]
-pub(super) struct Spec {
+pub(super) struct ServiceSpec {
     pub(super) image: Option<String>,
     pub(super) ports: Vec<String>,
     pub(super) environment: BTreeMap<String, String>,
@@ -419,7 +419,7 @@ pub(super) struct Spec {
     pub(super) anti_affinity: bool,
 }
 
-impl Spec {
+impl ServiceSpec {
     /// The request body of the application.
     fn body(self, service: &Service) -> Map<String, Value> {
         let mut variables = self.file_variables;

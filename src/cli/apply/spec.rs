@@ -1,6 +1,6 @@
 //! Specifications of applications: reading them from rows, and comparing them field by field.
 
-use crate::cli::failure::Failure;
+use crate::cli::error::CliError;
 use crate::cli::json::Json;
 use crate::cli::table::plain;
 use crate::cli::variables::of_row;
@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 /// The specification that a row shows. A row has the names of other applications and a specification their ids, so
 /// `affinity` is given: a Compose file cannot set it.
-pub(super) fn spec_of_row(row: &ApplicationRow, affinity: Vec<ApplicationId>) -> Result<Spec, Failure> {
+pub(super) fn spec_of_row(row: &ApplicationRow, affinity: Vec<ApplicationId>) -> Result<Spec, CliError> {
     let ports: Vec<String> =
         row.exposed_ports.split(',').filter(|port| !port.is_empty()).map(str::to_owned).collect();
     Ok(Spec {
@@ -39,12 +39,12 @@ pub(super) fn spec_of_row(row: &ApplicationRow, affinity: Vec<ApplicationId>) ->
     })
 }
 
-fn all_parsed<T: FromStr<Err: Display>>(texts: &[String]) -> Result<Vec<T>, Failure> {
+fn all_parsed<T: FromStr<Err: Display>>(texts: &[String]) -> Result<Vec<T>, CliError> {
     texts.iter().map(|text| parsed(text)).collect()
 }
 
-fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, Failure> {
-    text.parse().map_err(|error| Failure::Other(format!("unexpected response of the daemon: {error}")))
+fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, CliError> {
+    text.parse().map_err(|error| CliError::Other(format!("unexpected response of the daemon: {error}")))
 }
 
 /// The changes between two specifications, for people, in the order of the fields.

@@ -4,13 +4,13 @@
 
 use super::compose::{Stack, read};
 use super::interpolate::Variables;
-use super::yaml::Node;
+use super::yaml::YamlNode;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 fn parsed(text: &str) -> Result<Stack, Vec<String>> {
-    let mut root = Node::parse(text).map_err(|error| vec![error])?;
+    let mut root = YamlNode::parse(text).map_err(|error| vec![error])?;
     Variables::new(BTreeMap::new()).resolve(&mut root).map_err(|error| vec![error])?;
     read(&root, Path::new("."), &[])
 }
@@ -164,7 +164,7 @@ fn services_of_inactive_profiles_are_left_out() {
     let stack = parsed(text).unwrap();
     assert_eq!(stack.services.len(), 1);
     assert!(stack.inactive.contains("debug"));
-    let root = Node::parse(text).unwrap();
+    let root = YamlNode::parse(text).unwrap();
     assert_eq!(read(&root, Path::new("."), &["tools".to_owned()]).unwrap().services.len(), 2);
 }
 
@@ -173,6 +173,6 @@ fn environment_overrides_env_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.env"), "A=file\nB=file\n").unwrap();
     let text = "services: {a: {image: x, env_file: [a.env, {path: none.env, required: false}], environment: [A=own]}}";
-    let stack = read(&Node::parse(text).unwrap(), folder.path(), &[]).unwrap();
+    let stack = read(&YamlNode::parse(text).unwrap(), folder.path(), &[]).unwrap();
     assert_eq!(body(&stack, "a")["env_variables"], json!({"A": "own", "B": "file"}));
 }

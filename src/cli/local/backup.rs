@@ -1,8 +1,8 @@
 //! `kdaemon backup` and `kdaemon restore`.
 
 use super::{broke_off, progress_bar, tell};
-use crate::cli::client::{Client, Request};
-use crate::cli::failure::Failure;
+use crate::cli::client::{ApiClient, ApiRequest};
+use crate::cli::error::CliError;
 use crate::store::{restore_file, verify_file};
 use crate::verify::Expectation;
 use std::io::Write as _;
@@ -25,7 +25,7 @@ pub struct BackupArgs {
 ///
 /// # Errors
 /// When the daemon does not answer, the file exists or cannot be written, or the copy fails verification.
-pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), Failure> {
+pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), CliError> {
     let server = server.filter(|server| !server.is_empty());
     let server = server.as_deref().unwrap_or(crate::cli::client::DEFAULT_SERVER);
     let file = args.file;
@@ -37,13 +37,13 @@ pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), Fail
         _ => PathBuf::from("."),
     };
     let cannot_write = |what: &Path, error: std::io::Error| {
-        Failure::Other(format!("cannot write {}: {error}", what.display()))
+        CliError::Other(format!("cannot write {}: {error}", what.display()))
     };
     // Only its owner can read it, and it is removed after a failure.
     let partial = tempfile::Builder::new().prefix(".kdaemon-backup-").tempfile_in(&folder);
     let mut partial = partial.map_err(|error| cannot_write(&folder, error))?;
-    let client = Client::new(server)?;
-    let mut body = client.open(Request::get(&["backup"])?.accept("*/*"), None).await?;
+    let client = ApiClient::new(server)?;
+    let mut body = client.open(ApiRequest::get(&["backup"])?.accept("*/*"), None).await?;
     let bar = progress_bar("bytes");
     bar.set_message("copying");
     if let Some(length) = hyper::body::Body::size_hint(body.body()).exact() {
@@ -62,7 +62,7 @@ pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), Fail
     let found = tokio::task::spawn_blocking(work).await??;
     bar.finish_and_clear();
     if let Some(trouble) = found.trouble() {
-        return Err(Failure::Other(format!(
+        return Err(CliError::Other(format!(
             "the daemon's log failed verification, and no file was written: {trouble}"
         )));
     }
@@ -86,8 +86,8 @@ pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), Fail
     Ok(())
 }
 
-fn already_there(file: &Path) -> Failure {
-    Failure::Invalid(format!(
+fn already_there(file: &Path) -> CliError {
+    CliError::Invalid(format!(
         "{} exists; choose another file, or use --force to overwrite it",
         file.display()
     ))
@@ -111,7 +111,7 @@ pub struct RestoreArgs {
 ///
 /// # Errors
 /// When the folder is not empty, or the backup cannot be read or fails verification. The folder is unchanged then.
-pub async fn restore(args: RestoreArgs) -> Result<(), Failure> {
+pub async fn restore(args: RestoreArgs) -> Result<(), CliError> {
     let bar = progress_bar("events");
     bar.set_message("restoring");
     let told = bar.clone();

@@ -1,8 +1,8 @@
 //! The event stream (Server-Sent Events). It reconnects, and delivers every event exactly once and in order.
 
-use super::client::{Client, Request};
+use super::client::{ApiClient, ApiRequest};
+use super::error::CliError;
 use super::event::SentEvent;
-use super::failure::Failure;
 use super::output::say;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,13 +15,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LINE_LIMIT: usize = 4 * 1024 * 1024;
 
 /// The events after a given one, indefinitely.
-pub(super) struct Stream {
-    client: Client,
-    request: Request,
+pub(super) struct EventFollower {
+    client: ApiClient,
+    request: ApiRequest,
     /// Seq of the last delivered event, from which a new connection resumes.
     last: u64,
     connection: Option<http::Response<hyper::body::Incoming>>,
-    lines: Lines,
+    lines: EventStreamParser,
     ready: VecDeque<(u64, String)>,
     /// Whether a connection was established before. The first attempt is not repeated.
     was_connected: bool,
@@ -30,14 +30,14 @@ pub(super) struct Stream {
     pause: Duration,
 }
 
-impl Stream {
-    pub(super) fn new(client: Client, request: Request, last: u64) -> Self {
+impl EventFollower {
+    pub(super) fn new(client: ApiClient, request: ApiRequest, last: u64) -> Self {
         Self {
             client,
             request,
             last,
             connection: None,
-            lines: Lines::default(),
+            lines: EventStreamParser::default(),
             ready: VecDeque::new(),
             was_connected: false,
             quiet: false,
@@ -62,7 +62,7 @@ impl Stream {
     }
 
     /// Waits for the next event, reconnecting as often as needed.
-    pub(super) async fn next(&mut self) -> Result<SentEvent, Failure> {
+    pub(super) async fn next(&mut self) -> Result<SentEvent, CliError> {
         loop {
             if let Some(event) = self.step().await? {
                 return Ok(event);
@@ -71,11 +71,11 @@ impl Stream {
     }
 
     /// Advances by one step; `None` when no event was complete, which includes a connection being made or lost.
-    pub(super) async fn step(&mut self) -> Result<Option<SentEvent>, Failure> {
+    pub(super) async fn step(&mut self) -> Result<Option<SentEvent>, CliError> {
         if let Some((seq, text)) = self.ready.pop_front() {
             self.last = self.last.max(seq);
             let event = serde_json::from_str(&text)
-                .map_err(|error| Failure::Other(format!("event {seq} cannot be read: {error}")))?;
+                .map_err(|error| CliError::Other(format!("event {seq} cannot be read: {error}")))?;
             return Ok(Some(event));
         }
         let Some(connection) = &mut self.connection else {
@@ -86,9 +86,9 @@ impl Stream {
                 self.pause = Duration::ZERO;
                 self.lines.push(&piece, &mut self.ready)?;
             }
-            Ok(None) | Err(Failure::Unreachable(_)) => {
+            Ok(None) | Err(CliError::Unreachable(_)) => {
                 self.connection = None;
-                self.lines = Lines::default();
+                self.lines = EventStreamParser::default();
                 self.say(format_args!("lost the connection to {}; reconnecting", self.client.origin()));
             }
             Err(failure) => return Err(failure),
@@ -96,7 +96,7 @@ impl Stream {
         Ok(None)
     }
 
-    async fn connect(&mut self) -> Result<(), Failure> {
+    async fn connect(&mut self) -> Result<(), CliError> {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).clamp(Duration::from_millis(100), LONGEST_PAUSE);
         match self.client.open(self.request.clone(), Some(self.last)).await {
@@ -108,7 +108,7 @@ impl Stream {
                 self.connection = Some(connection);
                 Ok(())
             }
-            Err(Failure::Unreachable(_)) if self.was_connected => Ok(()),
+            Err(CliError::Unreachable(_)) if self.was_connected => Ok(()),
             Err(failure) => Err(failure),
         }
     }
@@ -116,14 +116,14 @@ impl Stream {
 
 /// A parser of event streams (WHATWG HTML, "Interpreting an event stream"), limited to the fields the daemon sends.
 #[derive(Default)]
-struct Lines {
+struct EventStreamParser {
     line: Vec<u8>,
     id: Option<u64>,
     data: String,
 }
 
-impl Lines {
-    fn push(&mut self, piece: &[u8], ready: &mut VecDeque<(u64, String)>) -> Result<(), Failure> {
+impl EventStreamParser {
+    fn push(&mut self, piece: &[u8], ready: &mut VecDeque<(u64, String)>) -> Result<(), CliError> {
         for byte in piece {
             match byte {
                 b'\n' => {
@@ -132,7 +132,7 @@ impl Lines {
                 }
                 b'\r' => {}
                 _ if self.line.len() >= LINE_LIMIT => {
-                    return Err(Failure::Other("a line of the event stream exceeds 4 MiB".to_owned()));
+                    return Err(CliError::Other("a line of the event stream exceeds 4 MiB".to_owned()));
                 }
                 byte => self.line.push(*byte),
             }
@@ -173,7 +173,7 @@ mod tests {
         let text =
             ": keep-alive\n\nid: 7\ndata: {\"a\":1}\n\nid: 8\r\ndata: [1,\ndata: 2]\r\n\r\nid: 9\ndata: cut";
         for size in 1..text.len() {
-            let (mut lines, mut ready) = (Lines::default(), VecDeque::new());
+            let (mut lines, mut ready) = (EventStreamParser::default(), VecDeque::new());
             for piece in text.as_bytes().chunks(size) {
                 lines.push(piece, &mut ready).unwrap();
             }

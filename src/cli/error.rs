@@ -1,18 +1,18 @@
 //! Errors of the command line: the message is for people, the exit code for scripts.
 
-use super::exit::Exit;
-use super::table::Table;
+use super::exit::ExitStatus;
+use super::table::TextTable;
 use kdaemon_api::ProblemDetails;
 
 /// Why a command failed. The variant decides the exit code.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum CliError {
     /// The command line is invalid.
     #[error("{0}")]
     Usage(String),
     /// The daemon refused the command.
     #[error("{0}")]
-    Refused(Box<Refusal>),
+    Refused(Box<RefusedProblem>),
     /// A value or a file is invalid.
     #[error("{0}")]
     Invalid(String),
@@ -27,22 +27,22 @@ pub(super) enum Failure {
     Closed,
     /// Already reported; only the exit code remains.
     #[error("")]
-    Reported(Exit),
+    Reported(ExitStatus),
     /// Anything else.
     #[error("{0}")]
     Other(String),
 }
 
-impl Failure {
+impl CliError {
     /// The exit code of the process.
-    pub(super) fn exit(&self) -> Exit {
+    pub(super) fn exit(&self) -> ExitStatus {
         match self {
-            Self::Closed => Exit::Success,
-            Self::Other(_) => Exit::Other,
-            Self::Usage(_) => Exit::Usage,
-            Self::Refused(_) | Self::Invalid(_) => Exit::Refused,
-            Self::NotFound(_) => Exit::NotFound,
-            Self::Unreachable(_) => Exit::Unavailable,
+            Self::Closed => ExitStatus::Success,
+            Self::Other(_) => ExitStatus::Other,
+            Self::Usage(_) => ExitStatus::Usage,
+            Self::Refused(_) | Self::Invalid(_) => ExitStatus::Refused,
+            Self::NotFound(_) => ExitStatus::NotFound,
+            Self::Unreachable(_) => ExitStatus::Unavailable,
             Self::Reported(exit) => *exit,
         }
     }
@@ -53,7 +53,7 @@ impl Failure {
     }
 }
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::BrokenPipe => Self::Closed,
@@ -64,30 +64,30 @@ impl From<std::io::Error> for Failure {
 
 /// A refusal of the daemon; `Display` renders the rejections per node as a table.
 #[derive(Debug)]
-pub(super) struct Refusal(ProblemDetails);
+pub(super) struct RefusedProblem(ProblemDetails);
 
 /// The failure for a response with this status and body.
-pub(super) fn of_response(status: u16, body: &[u8]) -> Failure {
+pub(super) fn of_response(status: u16, body: &[u8]) -> CliError {
     let Ok(problem) = serde_json::from_slice::<ProblemDetails>(body) else {
         let text = String::from_utf8_lossy(body);
         let start: String = text.chars().take(200).collect();
-        return Failure::Other(format!(
+        return CliError::Other(format!(
             "unexpected response with status {status} (is this a kDaemon?): {start}"
         ));
     };
     match (status, problem.kind.as_str()) {
-        (404, "/problems/no-such-route") => Failure::Other(format!(
+        (404, "/problems/no-such-route") => CliError::Other(format!(
             "{}; the daemon may be older than this program, or have another api_version (set --server URL/VERSION)",
             problem.detail
         )),
-        (404, _) => Failure::NotFound(problem.detail),
-        (429 | 503, _) => Failure::Unreachable(problem.detail),
-        (500.., _) => Failure::Other(format!("{} (request {})", problem.detail, problem.request_id)),
-        _ => Failure::Refused(Box::new(Refusal(problem))),
+        (404, _) => CliError::NotFound(problem.detail),
+        (429 | 503, _) => CliError::Unreachable(problem.detail),
+        (500.., _) => CliError::Other(format!("{} (request {})", problem.detail, problem.request_id)),
+        _ => CliError::Refused(Box::new(RefusedProblem(problem))),
     }
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for RefusedProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self(ProblemDetails { detail, field, reasons, .. }) = self;
         // The table repeats what the sentence lists after its colon.
@@ -101,7 +101,7 @@ impl std::fmt::Display for Refusal {
             write!(f, " (field {field})")?;
         }
         if !reasons.is_empty() {
-            let mut table = Table::new(&["NODE", "REASON"]);
+            let mut table = TextTable::new(&["NODE", "REASON"]);
             for reason in reasons {
                 table.row([reason.node.clone(), reason.reason.clone()]);
             }
@@ -139,20 +139,20 @@ mod tests {
     fn each_status_maps_to_its_exit_code() {
         let code = |status, kind: &str| of_response(status, problem(kind, "x", &[]).as_bytes()).exit();
         for (status, kind, expected) in [
-            (400, "malformed", Exit::Refused),
-            (403, "forbidden", Exit::Refused),
-            (404, "not-found", Exit::NotFound),
-            (404, "no-such-route", Exit::Other),
-            (409, "conflict", Exit::Refused),
-            (412, "changed", Exit::Refused),
-            (422, "invalid", Exit::Refused),
-            (429, "overloaded", Exit::Unavailable),
-            (500, "internal", Exit::Other),
-            (503, "unavailable", Exit::Unavailable),
+            (400, "malformed", ExitStatus::Refused),
+            (403, "forbidden", ExitStatus::Refused),
+            (404, "not-found", ExitStatus::NotFound),
+            (404, "no-such-route", ExitStatus::Other),
+            (409, "conflict", ExitStatus::Refused),
+            (412, "changed", ExitStatus::Refused),
+            (422, "invalid", ExitStatus::Refused),
+            (429, "overloaded", ExitStatus::Unavailable),
+            (500, "internal", ExitStatus::Other),
+            (503, "unavailable", ExitStatus::Unavailable),
         ] {
             assert_eq!(code(status, kind), expected, "{status} {kind}");
         }
-        assert_eq!(of_response(502, b"<html>").exit(), Exit::Other);
+        assert_eq!(of_response(502, b"<html>").exit(), ExitStatus::Other);
     }
 
     #[test]
