@@ -11,6 +11,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::CertificateError;
 use std::error::Error;
 use std::time::Duration;
 
@@ -43,6 +44,23 @@ impl HttpError {
             cause = deeper;
         }
         cause.to_string()
+    }
+}
+
+impl HttpError {
+    /// Why the server's certificate was refused, if that is the cause.
+    #[must_use]
+    pub fn certificate_error(&self) -> Option<&CertificateError> {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&*self.source);
+        while let Some(error) = cause {
+            if let Some(rustls::Error::InvalidCertificate(error)) = error.downcast_ref() {
+                return Some(error);
+            }
+            // `source` of an I/O error skips the error that it wraps.
+            let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            cause = wrapped.map(|error| error as _).or_else(|| error.source());
+        }
+        None
     }
 }
 

@@ -1,23 +1,27 @@
 //! `kdaemon apps`: the application library.
 
-use super::change::{About, ChangeArgs, each};
-use super::client::Request;
-use super::failure::Failure;
-use super::get::{Kind, ListArgs, pair};
+use super::change::{ChangeArgs, each};
+use super::client::ApiRequest;
+use super::error::CliError;
+use super::fields::{clear, merged_env, merged_labels, nonempty, pair, put};
+use super::get::ListArgs;
 use super::history::HistoryArgs;
-use super::nodes::{clear, merged_labels, nonempty, put};
-use super::progress::Watching;
-use super::variables::{EnvArgs, of_row};
-use super::{Context, get, history};
+use super::kind::ResourceKind;
+use super::names::NamedRow;
+use super::target::ChangeTarget;
+use super::variables::EnvArgs;
+use super::{CliContext, get, history};
 use clap::Subcommand;
 use http::Method;
+use kdaemon_api::ApplicationRow;
+use kdaemon_events::Resources;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// What can be done with applications.
+/// Subcommands of `kdaemon apps`.
 #[derive(Debug, Subcommand)]
 pub(super) enum ApplicationsCommand {
-    /// Lists the applications
+    /// List applications
     #[command(
         visible_alias = "list",
         after_help = "\
@@ -26,14 +30,14 @@ Examples:
   kdaemon apps ls -l tier=web -o name"
     )]
     Ls(ListArgs),
-    /// Shows applications, field by field
+    /// Show all fields of applications
     #[command(visible_alias = "show", after_help = "Example:\n  kdaemon apps get web -o yaml")]
     Get {
         /// Names or ids
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Adds an application to the library
+    /// Add an application
     #[command(
         visible_alias = "create",
         after_help = "\
@@ -44,16 +48,16 @@ Examples:
   kdaemon apps add web --image nginx --constraint 'zone==a' --constraint '!gpu' --spread-over rack --dry-run"
     )]
     Add {
-        /// Its name
+        /// Name of the application
         name: String,
         #[command(flatten)]
         fields: Box<ApplicationFields>,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Edits an application: what is not named stays as it is
+    /// Edit an application; fields that are not given stay as they are
     ///
-    /// Variables and labels are added to those that are there; other lists are replaced as a whole.
+    /// Environment variables and labels are merged with the present ones; other lists are replaced.
     #[command(
         visible_alias = "update",
         after_help = "\
@@ -65,42 +69,42 @@ Examples:
     Edit {
         /// Name or id
         application: String,
-        /// Its new name
+        /// New name
         #[arg(long = "name", value_name = "NAME")]
         new_name: Option<String>,
         #[command(flatten)]
         fields: Box<ApplicationFields>,
-        /// Takes an environment variable away
+        /// Remove an environment variable
         #[arg(long = "env-rm", value_name = "NAME")]
         remove_env: Vec<String>,
-        /// Takes a label away
+        /// Remove a label
         #[arg(long = "label-rm", value_name = "LABEL")]
         remove_labels: Vec<String>,
-        /// Sets a field back to its default, as in health_check, volumes, replicas
+        /// Reset a field to its default, such as health_check, volumes or replicas
         #[arg(long = "clear", value_name = "FIELD", value_delimiter = ',')]
         clear: Vec<String>,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Removes applications from the library, which have no containers any more
+    /// Remove applications that have no containers
     #[command(
         visible_alias = "delete",
         after_help = "\
 Examples:
   kdaemon apps rm web
-  kdaemon apps rm web --containers --wait     also deletes its containers"
+  kdaemon apps rm web --containers --wait     # deletes its containers first"
     )]
     Rm {
         /// Names or ids
         #[arg(required = true)]
         names: Vec<String>,
-        /// Deletes their containers first, and waits until they are gone
+        /// Delete their containers first, and wait until they are gone
         #[arg(long)]
         containers: bool,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Sets how many containers of an application the daemon keeps
+    /// Set the number of replicas of an application
     #[command(after_help = "\
 Examples:
   kdaemon apps scale web 5 --wait
@@ -108,109 +112,109 @@ Examples:
     Scale {
         /// Name or id
         application: String,
-        /// How many
+        /// Number of containers that the daemon maintains
         replicas: u32,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Tells what happened to an application, and what each event changed
+    /// Show the events of an application, and what each of them changed
     #[command(after_help = "Example:\n  kdaemon apps history web")]
     History(HistoryArgs),
 }
 
-/// The fields of an application.
+/// Options for the fields of an application.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct ApplicationFields {
-    /// The image
+    /// Image to run
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
-    /// A port to publish: 80, 53/udp, or 8080:80 for a fixed port of the node
+    /// Port to publish: 80, 53/udp, or 8080:80 for a fixed port on the node
     #[arg(short, long = "port", value_name = "[NODE:]PORT[/udp]")]
     ports: Vec<String>,
     #[command(flatten)]
     env: EnvArgs,
-    /// A mount: a volume's name or a path of the node, and the path in the container
+    /// Mount: name of a volume or path on the node, and path in the container
     #[arg(short, long = "volume", value_name = "NAME|/PATH:/PATH[:ro]")]
     volumes: Vec<String>,
-    /// A network of the engine to join
+    /// Engine network to join
     #[arg(long = "network", value_name = "NAME")]
     networks: Vec<String>,
-    /// A label of its containers
+    /// Label of its containers
     #[arg(short, long = "label", value_name = "LABEL=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
-    /// What happens when a container ends: no, always, on-failure, on-failure:N
+    /// Restart policy for containers that exit: no, always, on-failure, on-failure:N
     #[arg(long, value_name = "POLICY")]
     restart: Option<String>,
-    /// The most processors that a container may use, as in 0.5; the scheduler sets them aside
+    /// CPU limit of a container, such as 0.5; the scheduler reserves it
     #[arg(long, value_name = "N")]
     cpus: Option<f64>,
-    /// The most memory that a container may use, as in 256MiB; the scheduler sets it aside
+    /// Memory limit of a container, such as 256MiB; the scheduler reserves it
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
-    /// A condition on the labels of nodes: zone==a, disk!=hdd, gpu, !gpu
+    /// Condition that the labels of a node must satisfy: zone==a, disk!=hdd, gpu, !gpu
     #[arg(long = "constraint", value_name = "CONDITION")]
     constraints: Vec<String>,
-    /// A condition that nodes would better satisfy
+    /// Condition on the labels of a node; nodes that satisfy more of them are preferred
     #[arg(long = "prefer", value_name = "CONDITION")]
     preferences: Vec<String>,
-    /// The label of nodes over whose values the containers are spread, as in zone
+    /// Node label, such as zone, over whose values the containers are spread
     #[arg(long, value_name = "LABEL")]
     spread_over: Option<String>,
-    /// Whether no node takes two of its containers
+    /// Run at most one container of the application on a node
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     anti_affinity: Option<bool>,
-    /// An application next to a container of which its containers have to run
+    /// Require nodes that already run APPLICATION
     #[arg(long = "affinity", value_name = "APPLICATION")]
     affinity: Vec<String>,
-    /// An application of which a container must be UP first
+    /// Launch only when APPLICATION has a container that is UP
     #[arg(long = "depends-on", value_name = "APPLICATION")]
     dependencies: Vec<String>,
-    /// How many containers the daemon keeps of it
+    /// Number of containers that the daemon maintains
     #[arg(long, value_name = "N")]
     replicas: Option<u32>,
-    /// How nodes are chosen: spread, binpack, resources
+    /// Placement strategy: spread, binpack, resources
     #[arg(long, value_name = "STRATEGY")]
     strategy: Option<String>,
-    /// What a change does to running containers: manual, rolling
+    /// How running containers are updated when the application changes: manual, rolling
     #[arg(long, value_name = "POLICY")]
     update_policy: Option<String>,
-    /// How many of its containers may be moved or down at one time
+    /// Maximum number of containers that may be moving or down at once
     #[arg(long, value_name = "N")]
     disruption_limit: Option<u32>,
-    /// The name of the registry credentials to pull with
+    /// Name of the registry credentials used for pulls
     #[arg(long, value_name = "NAME")]
     registry_auth: Option<String>,
-    /// A command that tells inside of the container whether it works
+    /// Health check command, run in the container; fails with a nonzero exit status
     #[arg(long, value_name = "COMMAND")]
     health_cmd: Option<String>,
-    /// The time between two checks
+    /// Time between two health checks
     #[arg(long, value_name = "TIME", requires = "health_cmd")]
     health_interval: Option<String>,
-    /// How long a check may take
+    /// Timeout of a health check
     #[arg(long, value_name = "TIME", requires = "health_cmd")]
     health_timeout: Option<String>,
-    /// So many failed checks in a row make a container unhealthy
+    /// Number of consecutive failures that make a container unhealthy
     #[arg(long, value_name = "N", requires = "health_cmd")]
     health_retries: Option<u32>,
-    /// The time after the start in which failed checks do not count
+    /// Time after the start during which failures do not count
     #[arg(long, value_name = "TIME", requires = "health_cmd")]
     health_start_period: Option<String>,
-    /// The entry point, in place of the image's own; split into words as a shell does
+    /// Entry point that overrides the one of the image; split into words like a shell does
     #[arg(long, value_name = "COMMAND")]
     entrypoint: Option<String>,
-    /// Whether it may launch containers
+    /// Whether containers of the application may be launched
     #[arg(long, value_name = "true|false")]
     enabled: Option<bool>,
-    /// Whom it belongs to
+    /// Owner
     #[arg(long, value_name = "USER")]
     user_id: Option<String>,
-    /// Arguments, in place of the image's own
+    /// Arguments that override the ones of the image
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
 impl ApplicationFields {
-    /// All but the variables and the labels.
+    /// The given fields as a request body, without environment variables, labels and limits.
     fn body(&self) -> Map<String, Value> {
         let mut body = Map::new();
         let texts = [
@@ -259,33 +263,24 @@ impl ApplicationFields {
         body
     }
 
-    /// The limits, over those that a row has.
-    fn limits(&self, row: Option<&super::json::Json>) -> Option<Value> {
+    /// The given limits merged into the limits of a row; `None` if no limit is given.
+    fn limits(&self, before: Resources) -> Option<Value> {
         if self.cpus.is_none() && self.memory.is_none() {
             return None;
         }
         let mut limits = Map::new();
-        let before = row.map(|row| row.object("resources")).unwrap_or_default();
-        for (field, value) in before {
-            put(&mut limits, field, serde_json::to_value(value).ok());
-        }
-        put(&mut limits, "cpus", self.cpus);
-        if let Some(memory) = &self.memory {
-            limits.remove("memory_bytes");
-            limits.insert("memory".to_owned(), json!(memory));
+        put(&mut limits, "cpus", self.cpus.map(Value::from).or(before.cpus.map(|cpus| json!(cpus))));
+        match &self.memory {
+            Some(memory) => put(&mut limits, "memory", Some(memory.as_str())),
+            None => put(&mut limits, "memory_bytes", before.memory_bytes),
         }
         Some(Value::Object(limits))
     }
 }
 
-fn about(name: &str, done: &'static str, going: &'static str) -> About {
-    let watching = Watching::Application(name.to_owned());
-    About { thing: "application", name: name.to_owned(), done, going, watching }
-}
-
-/// Does it.
-pub(super) async fn run(cx: &Context, command: ApplicationsCommand) -> Result<(), Failure> {
-    let kind = Kind::Applications;
+/// Runs a subcommand.
+pub(super) async fn run(cx: &CliContext, command: ApplicationsCommand) -> Result<(), CliError> {
+    let kind = ResourceKind::Applications;
     match command {
         ApplicationsCommand::Ls(args) => get::list(cx, kind, &args).await,
         ApplicationsCommand::Get { names } => get::get(cx, kind, &names).await,
@@ -302,27 +297,28 @@ pub(super) async fn run(cx: &Context, command: ApplicationsCommand) -> Result<()
         } => {
             let mut body = fields.body();
             put(&mut body, "name", new_name);
-            let mut request = Request::new(Method::PATCH, &["applications", "update", &application])?;
+            let mut request = ApiRequest::new(Method::PATCH, &["applications", "update", &application])?;
             let sets_env = !fields.env.is_empty() || !remove_env.is_empty();
             let sets_labels = !fields.labels.is_empty() || !remove_labels.is_empty();
             let sets_limits = fields.cpus.is_some() || fields.memory.is_some();
             if sets_env || sets_labels || sets_limits {
-                let row = cx.client.ask(Request::get(&["applications", &application])?).await?.json;
-                request.if_match = row.whole("seq");
-                put(&mut body, "resources", fields.limits(Some(&row)));
+                let row: ApplicationRow =
+                    cx.client.typed(ApiRequest::get(&["applications", &application])?).await?;
+                request.if_match = Some(row.seq);
+                put(&mut body, "resources", fields.limits(row.resources));
                 if sets_env {
-                    let before = row.text("env_variables").unwrap_or_default();
-                    body.insert("env_variables".to_owned(), merged_env(before, &fields.env, &remove_env)?);
+                    let env = merged_env(&row.env_variables, &fields.env, &remove_env)?;
+                    body.insert("env_variables".to_owned(), env);
                 }
                 if sets_labels {
-                    let labels = merged_labels(&row, fields.labels.clone(), &remove_labels)?;
+                    let labels = merged_labels(row.labels, &fields.labels, &remove_labels)?;
                     body.insert("labels".to_owned(), labels);
                 }
             }
             clear(&mut body, &cleared)?;
             nonempty(&body)?;
-            let about = about(&application, "is edited", "being edited");
-            cx.change(request.body(Value::Object(body)), &change, &about).await?;
+            let target = ChangeTarget::application(&application, "edited", "editing");
+            cx.change(request.body(Value::Object(body)), &change, &target).await?;
             Ok(())
         }
         ApplicationsCommand::Rm { names, containers, change } => {
@@ -330,28 +326,32 @@ pub(super) async fn run(cx: &Context, command: ApplicationsCommand) -> Result<()
                 if containers && !change.is_dry_run() {
                     delete_containers(cx, name, std::time::Duration::from_secs(120)).await?;
                 }
-                let request = Request::new(Method::DELETE, &["applications", "delete", name])?;
-                cx.change(request, &change, &about(name, "is removed", "being removed")).await.map(drop)
+                let request = ApiRequest::new(Method::DELETE, &["applications", "delete", name])?;
+                cx.change(request, &change, &ChangeTarget::application(name, "removed", "removing"))
+                    .await
+                    .map(drop)
             })
             .await
         }
         ApplicationsCommand::Scale { application, replicas, change } => {
-            let request = Request::new(Method::POST, &["applications", "scale", &application])?;
+            let request = ApiRequest::new(Method::POST, &["applications", "scale", &application])?;
             let request = request.body(json!({"replicas": replicas}));
-            cx.change(request, &change, &about(&application, "is scaled", "being scaled")).await.map(drop)
+            cx.change(request, &change, &ChangeTarget::application(&application, "scaled", "scaling"))
+                .await
+                .map(drop)
         }
     }
 }
 
 async fn add(
-    cx: &Context,
+    cx: &CliContext,
     name: &str,
     fields: &ApplicationFields,
     change: &ChangeArgs,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let mut body = fields.body();
     body.insert("name".to_owned(), json!(name));
-    put(&mut body, "resources", fields.limits(None));
+    put(&mut body, "resources", fields.limits(Resources::default()));
     if !fields.env.is_empty() {
         body.insert("env_variables".to_owned(), json!(fields.env.read()?));
     }
@@ -359,54 +359,48 @@ async fn add(
         let labels: BTreeMap<_, _> = fields.labels.iter().cloned().collect();
         body.insert("labels".to_owned(), json!(labels));
     }
-    let request = Request::new(Method::POST, &["applications", "create"])?.body(Value::Object(body));
-    let added = cx.change(request, change, &about(name, "is added", "being added")).await?;
-    // Adding it is done at once; its containers are what there is to wait for.
+    let request = ApiRequest::new(Method::POST, &["applications", "create"])?.body(Value::Object(body));
+    let added = cx.change(request, change, &ChangeTarget::application(name, "added", "adding")).await?;
+    // Adding takes effect at once; what takes time are the containers.
     if let (Some(replicas), Some(_), Some(wait)) = (fields.replicas, added, change.wait()) {
-        let request = Request::new(Method::POST, &["applications", "scale", name])?;
+        let request = ApiRequest::new(Method::POST, &["applications", "scale", name])?;
         let request = request.body(json!({"replicas": replicas}));
-        let quiet = Context { output: None, ..cx.clone() };
-        quiet.change(request, &ChangeArgs::waiting(wait), &about(name, "is UP", "being launched")).await?;
+        let quiet = CliContext { output: None, ..cx.clone() };
+        quiet
+            .change(
+                request,
+                &ChangeArgs::waiting(wait),
+                &ChangeTarget::application(name, "is UP", "launching"),
+            )
+            .await?;
     }
     Ok(())
 }
 
-/// The variables of a row with some set and some taken away.
-pub(super) fn merged_env(row: &str, set: &EnvArgs, removed: &[String]) -> Result<Value, Failure> {
-    let mut variables = of_row(row);
-    for name in removed {
-        if variables.remove(name).is_none() {
-            return Err(Failure::Invalid(format!("there is no variable `{name}` to take away")));
-        }
-    }
-    variables.extend(set.read()?);
-    Ok(json!(variables))
-}
-
 /// Deletes all containers of an application, and waits until they are gone.
 pub(super) async fn delete_containers(
-    cx: &Context,
+    cx: &CliContext,
     application: &str,
     wait: std::time::Duration,
-) -> Result<(), Failure> {
-    // Those that `replicas` made would be made again.
-    let request = Request::new(Method::POST, &["applications", "scale", application])?;
+) -> Result<(), CliError> {
+    // Otherwise the daemon would replace the deleted containers.
+    let request = ApiRequest::new(Method::POST, &["applications", "scale", application])?;
     let request = request.body(json!({"replicas": 0}));
-    let quiet = Context { output: None, ..cx.clone() };
-    let about = about(application, "has no replicas any more", "being scaled down");
-    quiet.change(request, &ChangeArgs::waiting(wait), &about).await?;
+    let quiet = CliContext { output: None, ..cx.clone() };
+    let target = ChangeTarget::application(application, "scaled to 0", "scaling");
+    quiet.change(request, &ChangeArgs::waiting(wait), &target).await?;
     let mut names = Vec::new();
-    let request = Request::get(&["containers"])?.query("application_id", application);
+    let request = ApiRequest::get(&["containers"])?.query("application_id", application);
     cx.client
-        .list(request, |row: super::json::Json, _| {
-            names.extend(row.text("name").map(str::to_owned));
+        .list(request, |row: NamedRow, _| {
+            names.push(row.name);
             Ok(())
         })
         .await?;
     each(&names, async |name| {
-        let request = Request::new(Method::DELETE, &["containers", "delete", name])?;
-        let about = super::containers::about(name, "is deleted", "being deleted");
-        quiet.change(request, &ChangeArgs::waiting(wait), &about).await.map(drop)
+        let request = ApiRequest::new(Method::DELETE, &["containers", "delete", name])?;
+        let target = ChangeTarget::container(name, "deleted", "deleting");
+        quiet.change(request, &ChangeArgs::waiting(wait), &target).await.map(drop)
     })
     .await
 }

@@ -1,12 +1,13 @@
-//! `kdaemon at TIME …`: any reading command, at another time.
+//! `kdaemon at TIME …`: reading commands at another point in history.
 
-use super::failure::Failure;
-use super::get::{Kind, ListArgs};
-use super::when::Point;
-use super::{Context, get, status, why};
+use super::error::CliError;
+use super::get::ListArgs;
+use super::kind::ResourceKind;
+use super::when::EventOrTime;
+use super::{CliContext, get, status, why};
 use clap::Subcommand;
 
-/// A time, and what to read of it.
+/// A point in history, and the command that reads it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::with_times!("\
 Examples:
@@ -15,46 +16,46 @@ Examples:
   kdaemon at 812 nodes get node-b -o yaml
   kdaemon at 03:02 containers why web-1"))]
 pub(super) struct AtArgs {
-    /// The time, or the seq of an event
-    #[arg(value_parser = Point::parse)]
-    time: Point,
+    /// Time, or seq of an event
+    #[arg(value_parser = EventOrTime::parse)]
+    time: EventOrTime,
     #[command(subcommand)]
     command: ReadCommand,
 }
 
-/// What can be read of another time.
+/// Resources that can be read at another time.
 #[derive(Debug, Subcommand)]
 enum ReadCommand {
-    /// The nodes as they were
+    /// Show nodes as they were
     #[command(visible_alias = "node", after_help = "Example:\n  kdaemon at \"10m ago\" nodes ls")]
     Nodes {
         #[command(subcommand)]
         command: ReadOne,
     },
-    /// The applications as they were
+    /// Show applications as they were
     #[command(visible_aliases = ["app", "applications"], after_help = "Example:\n  kdaemon at \"10m ago\" apps ls")]
     Apps {
         #[command(subcommand)]
         command: ReadMany,
     },
-    /// The containers as they were
+    /// Show containers as they were
     #[command(visible_alias = "container", after_help = "Example:\n  kdaemon at \"10m ago\" containers ls")]
     Containers {
         #[command(subcommand)]
         command: ReadOne,
     },
-    /// The whole cluster as it was, on one screen
+    /// Show the cluster as it was, on one screen
     #[command(after_help = "Example:\n  kdaemon at \"10m ago\" status")]
     Status,
 }
 
-/// How to read things.
+/// Reading commands for applications.
 #[derive(Debug, Subcommand)]
 enum ReadMany {
-    /// Lists them
+    /// List them
     #[command(visible_alias = "list", after_help = "Example:\n  kdaemon at 812 apps ls -o wide")]
     Ls(ListArgs),
-    /// Shows some, field by field
+    /// Show all fields of the named ones
     #[command(visible_alias = "show", after_help = "Example:\n  kdaemon at 812 apps get web")]
     Get {
         /// Names or ids
@@ -63,20 +64,20 @@ enum ReadMany {
     },
 }
 
-/// How to read things that have reasons.
+/// Reading commands for nodes and containers, which also have a `why`.
 #[derive(Debug, Subcommand)]
 enum ReadOne {
-    /// Lists them
+    /// List them
     #[command(visible_alias = "list", after_help = "Example:\n  kdaemon at 812 containers ls -f status=UP")]
     Ls(ListArgs),
-    /// Shows some, field by field
+    /// Show all fields of the named ones
     #[command(visible_alias = "show", after_help = "Example:\n  kdaemon at 812 containers get web-1")]
     Get {
         /// Names or ids
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Tells why one was as it was
+    /// Explain the state that one was in
     #[command(after_help = "Example:\n  kdaemon at 812 containers why web-1")]
     Why {
         /// Name or id
@@ -84,21 +85,22 @@ enum ReadOne {
     },
 }
 
-/// Reads it.
-pub(super) async fn run(cx: &Context, args: AtArgs) -> Result<(), Failure> {
-    let cx = &Context { client: cx.client.clone().at(args.time), ..cx.clone() };
+pub(super) async fn run(cx: &CliContext, args: AtArgs) -> Result<(), CliError> {
+    let cx = &CliContext { client: cx.client.clone().at(args.time), ..cx.clone() };
     match args.command {
-        ReadCommand::Nodes { command } => one(cx, Kind::Nodes, command).await,
-        ReadCommand::Containers { command } => one(cx, Kind::Containers, command).await,
-        ReadCommand::Apps { command: ReadMany::Ls(args) } => get::list(cx, Kind::Applications, &args).await,
+        ReadCommand::Nodes { command } => one(cx, ResourceKind::Nodes, command).await,
+        ReadCommand::Containers { command } => one(cx, ResourceKind::Containers, command).await,
+        ReadCommand::Apps { command: ReadMany::Ls(args) } => {
+            get::list(cx, ResourceKind::Applications, &args).await
+        }
         ReadCommand::Apps { command: ReadMany::Get { names } } => {
-            get::get(cx, Kind::Applications, &names).await
+            get::get(cx, ResourceKind::Applications, &names).await
         }
         ReadCommand::Status => status::run(cx).await,
     }
 }
 
-async fn one(cx: &Context, kind: Kind, command: ReadOne) -> Result<(), Failure> {
+async fn one(cx: &CliContext, kind: ResourceKind, command: ReadOne) -> Result<(), CliError> {
     match command {
         ReadOne::Ls(args) => get::list(cx, kind, &args).await,
         ReadOne::Get { names } => get::get(cx, kind, &names).await,

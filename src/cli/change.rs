@@ -1,39 +1,42 @@
-//! How every command that changes something is sent, and how what became of it is told.
+//! Commands that change something: how they are sent, and how their outcome is reported.
 
-use super::client::{Answer, Request};
-use super::failure::Failure;
-use super::json::Json;
+use super::cells::details;
+use super::client::{ApiRequest, ApiResponse};
+use super::error::CliError;
+use super::exit::ExitStatus;
+use super::names::NamedRow;
 use super::output::{Format, json, print, say, yaml};
-use super::progress::Watching;
-use super::table::plain;
-use super::{Context, events};
+use super::target::ChangeTarget;
+use super::{CliContext, events};
 use crate::config::parse_duration;
+use kdaemon_api::DryRun;
 use std::time::Duration;
 
-/// What every command that changes something takes.
+/// Options of every command that changes something.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct ChangeArgs {
-    /// Shows the events that it would append, and changes nothing.
+    /// Only show the events that the command would append
     #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
-    /// Waits until it is done, has failed (exit code 3), or the time is over (exit code 1); 1m without a time.
+    /// Block until the command took effect; fails if it cannot (exit code 3) or times out (exit code 1) [default without
+    /// TIME: 1m]
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "1m",
           value_parser = wait_time)]
     wait: Option<Duration>,
 }
 
-/// Reads how long to wait.
+/// Parses the duration of `--wait`.
 pub(super) fn wait_time(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
 impl ChangeArgs {
-    /// Nothing but waiting.
+    /// Options that only wait.
     pub(super) fn waiting(wait: Duration) -> Self {
         Self { dry_run: false, wait: Some(wait) }
     }
 
-    /// How long to wait, if at all.
+    /// How long to wait; `None`: not at all.
     pub(super) fn wait(&self) -> Option<Duration> {
         self.wait
     }
@@ -43,113 +46,105 @@ impl ChangeArgs {
     }
 }
 
-/// What a command is about, in words and for whoever waits.
-#[derive(Debug, Clone)]
-pub(super) struct About {
-    /// What sort of thing it is: `node`.
-    pub(super) thing: &'static str,
-    /// Its name, as far as it is known before the daemon answers.
-    pub(super) name: String,
-    /// What happened when it is done: `cordoned`.
-    pub(super) done: &'static str,
-    /// What goes on when it is not done yet: `being emptied`.
-    pub(super) going: &'static str,
-    /// Where to look how far it is.
-    pub(super) watching: Watching,
+/// Resources to change, and how.
+#[derive(Debug, clap::Args)]
+pub(super) struct NamedArgs {
+    /// Names or ids
+    #[arg(required = true)]
+    pub(super) names: Vec<String>,
+    #[command(flatten)]
+    pub(super) change: ChangeArgs,
 }
 
-impl About {
-    /// How it is called in messages: a name that the daemon gave goes before what was asked for.
-    pub(super) fn title(&self, row: Option<&Json>) -> String {
-        let name = row.and_then(|row| row.text("name")).unwrap_or(&self.name);
-        format!("{} `{}`", self.thing, plain(name))
-    }
-}
-
-impl Context {
-    /// Sends a command, waits for it if that was asked for, and tells what became of it.
-    ///
-    /// The answer, unless it was a dry run.
+impl CliContext {
+    /// Sends a command, waits for it if requested, and reports the outcome. Returns `None` after a dry run.
     pub(super) async fn change(
         &self,
-        request: Request,
+        request: ApiRequest,
         args: &ChangeArgs,
-        about: &About,
-    ) -> Result<Option<Answer>, Failure> {
+        target: &ChangeTarget,
+    ) -> Result<Option<ApiResponse>, CliError> {
         if args.dry_run {
-            let answer = self.client.ask(request.query("dry_run", "true")).await?;
-            self.show_dry_run(&answer.json).await?;
+            let reply = self.client.ask(request.query("dry_run", "true")).await?;
+            self.show_dry_run(&reply).await?;
             return Ok(None);
         }
-        let answer = match args.wait {
+        let reply = match args.wait {
             None => self.client.ask(request).await?,
             Some(wait) => {
                 let asked = self.client.ask(request.waiting(wait));
-                super::progress::while_waiting(&self.client, about, asked).await?
+                super::progress::while_waiting(&self.client, target, asked).await?
             }
         };
-        let About { done, going, .. } = about;
-        let name = about.title(Some(&answer.json));
-        let seq = answer.seq.map(|seq| format!(" (event {seq})")).unwrap_or_default();
-        match (answer.status, args.wait) {
+        let ChangeTarget { done, going, .. } = target;
+        // Some responses have no row.
+        let row = reply.typed::<NamedRow>().ok();
+        let title = target.title(row.as_ref().map(|row| row.name.as_str()));
+        match (reply.status, args.wait) {
             (202, Some(wait)) => {
-                self.show(&answer.json)?;
+                self.show(&reply)?;
                 let seconds = wait.as_secs();
-                return Err(Failure::Other(format!(
-                    "{name} is still {going} after {seconds}s; that goes on"
+                return Err(CliError::Other(format!(
+                    "timed out after {seconds}s: still {going} {title}; the daemon continues"
                 )));
             }
-            (202, None) => say(format_args!("{name} is {going}{seq}; --wait waits for it")),
-            _ => say(format_args!("{name} {done}{seq}")),
+            (202, None) => {
+                let goal = done.trim_start_matches("is ");
+                let seq = reply.seq.map(|seq| format!("event {seq}; ")).unwrap_or_default();
+                say(format_args!("{going} {title} ({seq}use --wait to block until it is {goal})"));
+            }
+            _ => {
+                let seq = reply.seq.map(|seq| format!(" (event {seq})")).unwrap_or_default();
+                say(format_args!("{title} {done}{seq}"));
+            }
         }
-        self.show(&answer.json)?;
-        Ok(Some(answer))
+        self.show(&reply)?;
+        Ok(Some(reply))
     }
 
-    /// Prints the row of an answer, where a form was asked for: else the message says it all.
-    fn show(&self, row: &Json) -> Result<(), Failure> {
+    /// Prints the row of a response if a format was requested; the message suffices otherwise.
+    fn show(&self, reply: &ApiResponse) -> Result<(), CliError> {
         match self.output {
             None => Ok(()),
-            Some(format) => super::output::thing(row, format, |_| super::get::text(row, &|_| None)),
+            Some(format) => super::output::row(reply, format, |row, _| details(row, super::table::plain)),
         }
     }
 
-    async fn show_dry_run(&self, answer: &Json) -> Result<(), Failure> {
-        match self.output.unwrap_or(Format::Table) {
-            Format::Json => print(&json(answer)?),
-            Format::Yaml => print(&yaml(answer)?),
-            Format::Name => {
-                let kinds = answer.list("events").iter().filter_map(|event| event.text("kind"));
-                print(&kinds.map(|kind| format!("{kind}\n")).collect::<String>())
-            }
-            format => {
-                let events = answer.list("events");
-                if events.is_empty() {
-                    say("nothing would change");
-                    return Ok(());
-                }
-                say("nothing was changed; these events would be appended:");
-                print(&events::table(self, events, format == Format::Wide).await?)
-            }
+    async fn show_dry_run(&self, reply: &ApiResponse) -> Result<(), CliError> {
+        let format = self.output.unwrap_or(Format::Table);
+        match format {
+            Format::Json => return print(&json(&reply.json()?)?),
+            Format::Yaml => return print(&yaml(&reply.json()?)?),
+            Format::Name | Format::Table | Format::Wide => {}
         }
+        let DryRun { events, .. }: DryRun = reply.typed()?;
+        if format == Format::Name {
+            return print(&events.iter().map(|event| format!("{}\n", event.kind)).collect::<String>());
+        }
+        if events.is_empty() {
+            say("dry run: no changes");
+            return Ok(());
+        }
+        say("dry run: these events would be appended");
+        print(&events::table(self, &events, format == Format::Wide).await)
     }
 }
 
-/// Goes on with the others when one fails; the first failure is the command's.
+/// Runs `one` for each name and continues after failures. The exit code is that of the first failure.
 pub(super) async fn each(
     names: &[String],
-    mut one: impl AsyncFnMut(&str) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut first = None;
+    mut one: impl AsyncFnMut(&str) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let mut first: Option<ExitStatus> = None;
     for name in names {
         match one(name).await {
             Ok(()) => {}
             Err(failure) if names.len() == 1 || failure.is_silent() => return Err(failure),
             Err(failure) => {
                 say(format_args!("kdaemon: {name}: {failure}"));
-                first.get_or_insert(failure.code());
+                first.get_or_insert(failure.exit());
             }
         }
     }
-    first.map_or(Ok(()), |code| Err(Failure::Said(code)))
+    first.map_or(Ok(()), |exit| Err(CliError::Reported(exit)))
 }

@@ -1,8 +1,8 @@
-//! The HTTP client: all that the command line knows of a cluster it asks here, of the public API.
+//! The client of the public API, the only source of what the command line shows of a cluster.
 
-use super::failure::{Failure, of_response};
+use super::error::{CliError, of_response};
 use super::json::Json;
-use super::when::Point;
+use super::when::EventOrTime;
 use crate::http_client::{HttpClient, HttpError, next_piece};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
@@ -10,54 +10,59 @@ use http::{HeaderMap, Method, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::CertificateError;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Where a daemon listens when nobody says otherwise.
+/// The address a daemon listens on by default.
 pub(super) const DEFAULT_SERVER: &str = "http://127.0.0.1:1337";
-/// How long a connection may take to be made.
+/// Timeout for establishing a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// How long the daemon may take to begin an answer; what a `wait` asks for comes on top.
+/// Timeout until a response begins, not counting the duration of `wait`.
 const ANSWER_LIMIT: Duration = Duration::from_secs(40);
-/// How long an answer may pause.
+/// Timeout between two pieces of a response.
 const PAUSE_LIMIT: Duration = Duration::from_secs(60);
-/// The largest answer that is taken into memory whole.
+/// The largest response, in bytes, that is read into memory at once.
 const BODY_LIMIT: usize = 256 * 1024 * 1024;
 
-/// A daemon, spoken to over HTTP.
+/// A connection to one daemon.
 #[derive(Debug, Clone)]
-pub(super) struct Client {
+pub(super) struct ApiClient {
     http: HttpClient,
     /// Scheme, host and port.
     origin: String,
     /// The API's base path, without a slash at its end.
     base: String,
-    /// The point that reads are about; `None`: now.
-    at: Option<Point>,
+    /// The point in history that reads refer to; `None`: now.
+    at: Option<EventOrTime>,
 }
 
-/// A request.
+/// A request to a route of the API.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
+pub(super) struct ApiRequest {
     pub(super) method: Method,
     path: String,
     query: Vec<(String, String)>,
     pub(super) body: Option<serde_json::Value>,
     pub(super) if_match: Option<u64>,
-    /// The media type that is asked for; `None`: JSON, as the daemon prefers.
+    /// The accepted media type; `None` leaves the choice to the daemon, which is JSON.
     accept: Option<&'static str>,
-    /// What the daemon was asked to wait.
+    /// How much longer than usual the response may take to begin.
     wait: Duration,
 }
 
-impl Request {
-    /// A request to a route of the API; each part of its path may hold any text.
-    pub(super) fn new(method: Method, path: &[&str]) -> Result<Self, Failure> {
+impl ApiRequest {
+    /// A request to the route with these path segments, which are percent-encoded.
+    ///
+    /// Fails for segments that no server would receive: an empty one, `.` and `..`.
+    pub(super) fn new(method: Method, path: &[&str]) -> Result<Self, CliError> {
         let mut written = String::new();
         for part in path {
             if matches!(*part, "" | "." | "..") {
-                return Err(Failure::Usage(format!("`{part}` cannot stand in a path: use the id instead")));
+                return Err(CliError::Usage(format!(
+                    "a path cannot contain the name `{part}`; use the id instead"
+                )));
             }
             written.push('/');
             let _ = write!(written, "{}", encode(part)); // writing into a string cannot fail
@@ -73,7 +78,7 @@ impl Request {
         })
     }
 
-    pub(super) fn get(path: &[&str]) -> Result<Self, Failure> {
+    pub(super) fn get(path: &[&str]) -> Result<Self, CliError> {
         Self::new(Method::GET, path)
     }
 
@@ -99,48 +104,52 @@ impl Request {
         self
     }
 
-    /// Allows the daemon `limit` more time than usual to begin its answer.
+    /// Allows the response `limit` more time than usual to begin.
     pub(super) fn patience(mut self, limit: Duration) -> Self {
         self.wait = limit;
         self
     }
 
-    /// Asks the daemon to answer when it is done.
+    /// Has the daemon respond when the command took effect, after `wait` at the latest.
     pub(super) fn waiting(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self.query("wait", format!("{}ms", wait.as_millis()))
     }
 }
 
-/// An answer that says that it was done.
+/// A successful response, read completely.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     pub(super) status: u16,
     /// The seq of the state that it shows.
     pub(super) seq: Option<u64>,
-    pub(super) json: Json,
-    /// The text of the answer.
+    /// The text of the response, which is JSON.
     body: Vec<u8>,
 }
 
-impl Answer {
-    /// The answer as a type of the API.
-    pub(super) fn typed<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+impl ApiResponse {
+    /// The response as it was sent, with its fields in order.
+    pub(super) fn json(&self) -> Result<Json, CliError> {
+        self.typed()
+    }
+
+    /// The response as a type of the API.
+    pub(super) fn typed<T: DeserializeOwned>(&self) -> Result<T, CliError> {
         serde_json::from_slice(&self.body)
-            .map_err(|error| Failure::Other(format!("unexpected answer of the daemon: {error}")))
+            .map_err(|error| CliError::Other(format!("unexpected response of the daemon: {error}")))
     }
 }
 
-impl Client {
-    /// A client of the daemon at `server`: `http://HOST:PORT` or `https://HOST:PORT`, followed by the API's version if it
-    /// is not 0.0.
-    pub(super) fn new(server: &str) -> Result<Self, Failure> {
+impl ApiClient {
+    /// A client of the daemon at `server`: `http://HOST:PORT` or `https://HOST:PORT`, followed by `/VERSION` of the API
+    /// unless it is 0.0.
+    pub(super) fn new(server: &str) -> Result<Self, CliError> {
         let refuse = |why: &str| {
-            Failure::Usage(format!(
-                "`{server}` is not the address of a daemon ({why}); write {DEFAULT_SERVER}"
+            CliError::Usage(format!(
+                "`{server}` is not the address of a daemon ({why}); use the form {DEFAULT_SERVER}"
             ))
         };
-        let uri: Uri = server.parse().map_err(|_| refuse("it is not a URL"))?;
+        let uri: Uri = server.parse().map_err(|_| refuse("not a URL"))?;
         let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(refuse("expected http:// or https:// and a host"));
         };
@@ -149,28 +158,28 @@ impl Client {
         }
         let path = uri.path().trim_end_matches('/');
         let base = if path.is_empty() { "/0.0".to_owned() } else { path.to_owned() };
-        let http = HttpClient::new(CONNECT_LIMIT).map_err(|error| Failure::Other(error.to_string()))?;
+        let http = HttpClient::new(CONNECT_LIMIT).map_err(|error| CliError::Other(error.to_string()))?;
         let origin = format!("{scheme}://{authority}");
         Ok(Self { http, origin, base, at: None })
     }
 
-    /// A client whose reads are about another time.
-    pub(super) fn at(self, point: Point) -> Self {
+    /// A client whose reads refer to this point in history.
+    pub(super) fn at(self, point: EventOrTime) -> Self {
         Self { at: Some(point), ..self }
     }
 
-    /// The point that reads are about, if it is not now.
-    pub(super) fn point(&self) -> Option<Point> {
+    /// The point in history that reads refer to; `None`: now.
+    pub(super) fn point(&self) -> Option<EventOrTime> {
         self.at
     }
 
-    /// The address of the daemon.
+    /// Scheme, host and port of the daemon.
     pub(super) fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// Reads something of the moment that this client is about.
-    pub(super) async fn read(&self, request: Request) -> Result<Answer, Failure> {
+    /// Reads a resource at the point in history of this client.
+    pub(super) async fn read(&self, request: ApiRequest) -> Result<ApiResponse, CliError> {
         let request = match self.at {
             Some(point) => {
                 let (name, value) = point.parameter();
@@ -181,34 +190,33 @@ impl Client {
         self.ask(request).await
     }
 
-    /// Sends a request and reads its whole answer.
-    pub(super) async fn ask(&self, request: Request) -> Result<Answer, Failure> {
+    /// Sends a request and reads the whole response.
+    pub(super) async fn ask(&self, request: ApiRequest) -> Result<ApiResponse, CliError> {
         let response = self.open(request, None).await?;
         let (status, seq) = (response.status().as_u16(), seq(response.headers()));
         let body = self.whole(response).await?;
-        let json = serde_json::from_slice(&body)
-            .map_err(|error| Failure::Other(format!("the answer of {} is not JSON: {error}", self.origin)))?;
-        Ok(Answer { status, seq, json, body })
+        Ok(ApiResponse { status, seq, body })
     }
 
-    /// Sends a request and reads its answer as a type of the API.
-    pub(super) async fn typed<T: DeserializeOwned>(&self, request: Request) -> Result<T, Failure> {
+    /// Sends a request and reads the response as a type of the API.
+    pub(super) async fn typed<T: DeserializeOwned>(&self, request: ApiRequest) -> Result<T, CliError> {
         let response = self.open(request, None).await?;
         let body = self.whole(response).await?;
         serde_json::from_slice(&body).map_err(|_| self.unreadable())
     }
 
-    /// The failure of an answer that is not one of kDaemon.
-    pub(super) fn unreadable(&self) -> Failure {
-        Failure::Other(format!("unexpected answer from {}; is it a kDaemon of this version?", self.origin))
+    /// The failure for a response that is not one of kDaemon.
+    pub(super) fn unreadable(&self) -> CliError {
+        CliError::Other(format!("unexpected response from {}; is it a kDaemon of this version?", self.origin))
     }
 
-    /// Reads the items of a list, of the moment that this client is about, one by one.
+    /// Reads the items of a list one by one, at the point in history of this client. `take` receives each item with its
+    /// text; the seq of the state is returned.
     pub(super) async fn list<T: DeserializeOwned>(
         &self,
-        request: Request,
-        mut take: impl FnMut(T, &[u8]) -> Result<(), Failure>,
-    ) -> Result<Option<u64>, Failure> {
+        request: ApiRequest,
+        mut take: impl FnMut(T, &[u8]) -> Result<(), CliError>,
+    ) -> Result<Option<u64>, CliError> {
         let request = match self.at {
             Some(point) => {
                 let (name, value) = point.parameter();
@@ -227,20 +235,20 @@ impl Client {
             }
         }
         if !items.is_complete() {
-            return Err(Failure::Unreachable(format!(
-                "{} ended its answer in the middle of it",
+            return Err(CliError::Unreachable(format!(
+                "{} closed the connection in the middle of the response",
                 self.origin
             )));
         }
         Ok(seq)
     }
 
-    /// Sends a request; its answer is still to be read. An answer that is a problem is a failure.
+    /// Sends a request and returns the response with its body unread. A problem in the response is a failure.
     pub(super) async fn open(
         &self,
-        request: Request,
+        request: ApiRequest,
         last_event: Option<u64>,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Incoming>, CliError> {
         // The health routes have no version in their path.
         let base = if request.path == "/readyz" { "" } else { &self.base };
         let mut address = format!("{}{base}{}", self.origin, request.path);
@@ -265,14 +273,14 @@ impl Client {
         if let Some(seq) = last_event {
             sent = sent.header("Last-Event-ID", seq.to_string());
         }
-        let sent = sent.body(body).map_err(|error| Failure::Other(error.to_string()))?;
+        let sent = sent.body(body).map_err(|error| CliError::Other(error.to_string()))?;
         let limit = ANSWER_LIMIT + request.wait;
         let response = match tokio::time::timeout(limit, self.http.send(sent)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(self.unreachable(&error)),
             Err(_) => {
                 let seconds = limit.as_secs();
-                return Err(Failure::Unreachable(format!(
+                return Err(CliError::Unreachable(format!(
                     "{} did not answer within {seconds}s",
                     self.origin
                 )));
@@ -286,51 +294,64 @@ impl Client {
         Err(of_response(status, &body))
     }
 
-    async fn whole(&self, mut response: Response<Incoming>) -> Result<Vec<u8>, Failure> {
+    async fn whole(&self, mut response: Response<Incoming>) -> Result<Vec<u8>, CliError> {
         let mut body = Vec::new();
         while let Some(piece) = self.piece(&mut response, Some(PAUSE_LIMIT)).await? {
             body.extend_from_slice(&piece);
             if body.len() > BODY_LIMIT {
-                return Err(Failure::Other(format!("the answer of {} is too large", self.origin)));
+                return Err(CliError::Other(format!(
+                    "the response of {} is larger than 256 MiB",
+                    self.origin
+                )));
             }
         }
         Ok(body)
     }
 
-    /// The next piece of an answer, which may take as long as `pause`; `None` at its end.
+    /// The next piece of a response, which has to arrive within `pause`; `None` at the end.
     pub(super) async fn piece(
         &self,
         response: &mut Response<Incoming>,
         pause: Option<Duration>,
-    ) -> Result<Option<Bytes>, Failure> {
+    ) -> Result<Option<Bytes>, CliError> {
         let piece = match pause {
             None => next_piece(response).await,
             Some(pause) => match tokio::time::timeout(pause, next_piece(response)).await {
                 Ok(piece) => piece,
                 Err(_) => {
-                    return Err(Failure::Unreachable(format!("{} fell silent", self.origin)));
+                    let seconds = pause.as_secs();
+                    return Err(CliError::Unreachable(format!(
+                        "{} sent nothing for {seconds}s",
+                        self.origin
+                    )));
                 }
             },
         };
         piece.map_err(|error| self.unreachable(&error))
     }
 
-    fn unreachable(&self, error: &HttpError) -> Failure {
-        let hint = if error.is_connect {
-            "; is a daemon running there? (set --server or KDAEMON_SERVER)"
-        } else {
-            ""
+    fn unreachable(&self, error: &HttpError) -> CliError {
+        let hint = match error.certificate_error() {
+            Some(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
+                "; use a name in the certificate as the host of --server"
+            }
+            Some(CertificateError::UnknownIssuer) => {
+                "; to trust the server's certificate, set SSL_CERT_FILE to the file of its certificate authority (PEM)"
+            }
+            Some(_) => "",
+            None if error.is_connect => "; is a daemon running there? (set --server or KDAEMON_SERVER)",
+            None => "",
         };
-        Failure::Unreachable(format!("no answer from {}: {}{hint}", self.origin, error.root_cause()))
+        CliError::Unreachable(format!("no answer from {}: {}{hint}", self.origin, error.root_cause()))
     }
 }
 
-/// The seq of the state that an answer shows.
+/// The seq of the state that a response shows.
 fn seq(headers: &HeaderMap) -> Option<u64> {
     headers.get("x-kdaemon-seq")?.to_str().ok()?.parse().ok()
 }
 
-/// All but what RFC 3986 calls unreserved.
+/// Every character but the unreserved ones of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Percent-encodes everything but unreserved characters.
@@ -341,25 +362,26 @@ fn encode(text: &str) -> impl std::fmt::Display + '_ {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::super::exit::ExitStatus;
     use super::*;
 
     #[test]
-    fn any_name_can_stand_in_a_path() {
-        let request = Request::get(&["nodes", "a/b c?ü%2F"]).unwrap();
+    fn path_segments_are_percent_encoded() {
+        let request = ApiRequest::get(&["nodes", "a/b c?ü%2F"]).unwrap();
         assert_eq!(request.path, "/nodes/a%2Fb%20c%3F%C3%BC%252F");
         for dots in [".", "..", ""] {
-            assert_eq!(Request::get(&["nodes", dots]).unwrap_err().code(), 2);
+            assert_eq!(ApiRequest::get(&["nodes", dots]).unwrap_err().exit(), ExitStatus::Usage);
         }
     }
 
     #[test]
-    fn the_address_of_a_daemon_is_checked() {
-        let client = Client::new("http://[::1]:1337/").unwrap();
+    fn server_addresses_are_validated() {
+        let client = ApiClient::new("http://[::1]:1337/").unwrap();
         assert_eq!((client.origin(), client.base.as_str()), ("http://[::1]:1337", "/0.0"));
-        assert_eq!(Client::new("http://h:1/2.1/").unwrap().base, "/2.1");
-        assert_eq!(Client::new("https://h/").unwrap().origin(), "https://h");
+        assert_eq!(ApiClient::new("http://h:1/2.1/").unwrap().base, "/2.1");
+        assert_eq!(ApiClient::new("https://h/").unwrap().origin(), "https://h");
         for wrong in ["h:1337", "ftp://h", "http://h/?x=1", "", "http://u@h"] {
-            assert_eq!(Client::new(wrong).unwrap_err().code(), 2, "{wrong}");
+            assert_eq!(ApiClient::new(wrong).unwrap_err().exit(), ExitStatus::Usage, "{wrong}");
         }
     }
 }

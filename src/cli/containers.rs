@@ -1,43 +1,44 @@
-//! `kdaemon containers`.
+//! `kdaemon containers`: the containers of the cluster.
 
-use super::applications::merged_env;
-use super::change::{About, ChangeArgs, each};
-use super::client::Request;
-use super::failure::Failure;
-use super::get::{Kind, ListArgs};
+use super::change::{ChangeArgs, NamedArgs, each};
+use super::client::ApiRequest;
+use super::error::CliError;
+use super::fields::{clear, merged_env, nonempty, put};
+use super::get::ListArgs;
 use super::history::HistoryArgs;
-use super::json::Json;
-use super::nodes::{clear, nonempty, put};
-use super::output::{Format, print, print_bytes};
-use super::progress::Watching;
-use super::table::{Table, bytes};
+use super::kind::ResourceKind;
+use super::names::NamedRow;
+use super::output::{Format, json, no_names, print, print_bytes, yaml};
+use super::table::{TextTable, bytes, plain};
+use super::target::ChangeTarget;
 use super::variables::EnvArgs;
 use super::when::{parse_moment, rfc3339};
-use super::{Context, get, history, why};
+use super::{CliContext, get, history, why};
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use http::Method;
-use kdaemon_api::ContainerStats;
-use serde_json::{Map, Value, json};
+use kdaemon_api::{ContainerRow, ContainerStats};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-/// What can be done with containers.
+/// Subcommands of `kdaemon containers`.
 #[derive(Debug, Subcommand)]
 pub(super) enum ContainersCommand {
-    /// Lists the containers
+    /// List containers
     #[command(visible_aliases = ["list", "ps"], after_help = "\
 Examples:
   kdaemon containers ls
   kdaemon containers ls -f status=FAILED -f status=LOST -o wide
   kdaemon containers ls -f application_id=web -o name | xargs -d '\\n' kdaemon containers stop")]
     Ls(ListArgs),
-    /// Shows containers, field by field
+    /// Show all fields of containers
     #[command(visible_alias = "show", after_help = "Example:\n  kdaemon containers get web-1")]
     Get {
         /// Names or ids
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Makes a container of an application
+    /// Create a container of an application
     #[command(
         visible_alias = "create",
         after_help = "\
@@ -46,17 +47,17 @@ Examples:
   kdaemon containers add special --app web --env LEVEL=debug --pin"
     )]
     Add {
-        /// Its name; made from its application's when there is none
+        /// Name of the container [default: derived from the application]
         name: Option<String>,
         #[command(flatten)]
         fields: ContainerFields,
-        /// Launches it at once
+        /// Launch the container at once
         #[arg(long)]
         launch: bool,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Edits a container: what is not named stays as it is
+    /// Edit a container; fields that are not given stay as they are
     #[command(
         visible_alias = "update",
         after_help = "\
@@ -67,36 +68,36 @@ Examples:
     Edit {
         /// Name or id
         container: String,
-        /// Its new name
+        /// New name
         #[arg(long = "name", value_name = "NAME")]
         new_name: Option<String>,
         #[command(flatten)]
         fields: ContainerFields,
-        /// Takes an environment variable away
+        /// Remove an environment variable
         #[arg(long = "env-rm", value_name = "NAME")]
         remove_env: Vec<String>,
-        /// Sets a field back: env_variables, application_id or user_id
+        /// Reset a field: env_variables, application_id or user_id
         #[arg(long = "clear", value_name = "FIELD", value_delimiter = ',')]
         clear: Vec<String>,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Removes containers from their nodes and deletes them
+    /// Remove containers from their nodes and delete them
     #[command(visible_alias = "delete", after_help = "Example:\n  kdaemon containers rm web-1 web-2 --wait")]
-    Rm(Named),
-    /// Places and launches containers
+    Rm(NamedArgs),
+    /// Place and launch containers
     #[command(
         visible_alias = "start",
         after_help = "\
 Examples:
   kdaemon containers launch web-1 --wait
-  kdaemon containers launch web-1 --dry-run     where it would go, and why"
+  kdaemon containers launch web-1 --dry-run     # shows where it would run"
     )]
-    Launch(Named),
-    /// Stops containers
+    Launch(NamedArgs),
+    /// Stop containers
     #[command(after_help = "Example:\n  kdaemon containers stop web-1 --wait=30s")]
-    Stop(Named),
-    /// Shows what a container wrote
+    Stop(NamedArgs),
+    /// Show the output of a container
     #[command(after_help = "\
 Examples:
   kdaemon containers logs web-1
@@ -105,24 +106,24 @@ Examples:
     Logs {
         /// Name or id
         name: String,
-        /// Goes on with what it writes next, until ctrl-c
+        /// Continue with new output, until Ctrl-C
         #[arg(short, long)]
         follow: bool,
-        /// Only the last so many lines; `all` is every one
+        /// Number of last lines to show, or `all`
         #[arg(short = 'n', long, value_name = "N")]
         tail: Option<String>,
-        /// Only what was written from this time on
+        /// Only output from this time on
         #[arg(long, value_name = "TIME", value_parser = parse_moment)]
         since: Option<DateTime<Utc>>,
     },
-    /// Shows what containers take of their nodes, now
+    /// Show the present resource usage of containers
     #[command(after_help = "Example:\n  kdaemon containers stats web-1 web-2")]
     Stats {
         /// Names or ids
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Tells why a container is as it is
+    /// Explain the state of a container
     #[command(after_help = "\
 Examples:
   kdaemon containers why web-1
@@ -131,33 +132,23 @@ Examples:
         /// Name or id
         name: String,
     },
-    /// Tells what happened to a container, and what each event changed
+    /// Show the events of a container, and what each of them changed
     #[command(after_help = "Example:\n  kdaemon containers history web-1")]
     History(HistoryArgs),
 }
 
-/// Some containers, and how to change them.
-#[derive(Debug, clap::Args)]
-pub(super) struct Named {
-    /// Names or ids
-    #[arg(required = true)]
-    names: Vec<String>,
-    #[command(flatten)]
-    change: ChangeArgs,
-}
-
-/// The fields of a container.
+/// Options for the fields of a container.
 #[derive(Debug, clap::Args)]
 pub(super) struct ContainerFields {
-    /// The application that it is made from
+    /// Application of the container
     #[arg(short, long = "app", value_name = "APPLICATION")]
     application: Option<String>,
     #[command(flatten)]
     env: EnvArgs,
-    /// Keeps it where it is: it is not moved for the sake of balance
+    /// Exclude the container from rebalancing
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pin: Option<bool>,
-    /// Whom it belongs to
+    /// Owner
     #[arg(long, value_name = "USER")]
     user_id: Option<String>,
 }
@@ -172,19 +163,9 @@ impl ContainerFields {
     }
 }
 
-pub(super) fn about(name: &str, done: &'static str, going: &'static str) -> About {
-    About {
-        thing: "container",
-        name: name.to_owned(),
-        done,
-        going,
-        watching: Watching::Container(name.to_owned()),
-    }
-}
-
-/// Does it.
-pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), Failure> {
-    let kind = Kind::Containers;
+/// Runs a subcommand.
+pub(super) async fn run(cx: &CliContext, command: ContainersCommand) -> Result<(), CliError> {
+    let kind = ResourceKind::Containers;
     match command {
         ContainersCommand::Ls(args) => get::list(cx, kind, &args).await,
         ContainersCommand::Get { names } => get::get(cx, kind, &names).await,
@@ -194,16 +175,21 @@ pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), 
             let mut body = fields.body();
             put(&mut body, "name", name.as_deref());
             if !fields.env.is_empty() {
-                body.insert("env_variables".to_owned(), json!(fields.env.read()?));
+                body.insert("env_variables".to_owned(), serde_json::json!(fields.env.read()?));
             }
-            let request = Request::new(Method::POST, &["containers", "create"])?.body(Value::Object(body));
+            let request = ApiRequest::new(Method::POST, &["containers", "create"])?.body(Value::Object(body));
             let shown = name.or(fields.application).unwrap_or_default();
             let quiet =
-                Context { output: cx.output.filter(|_| !launch || change.is_dry_run()), ..cx.clone() };
-            let made = quiet.change(request, &change, &about(&shown, "is made", "being made")).await?;
-            match made.as_ref().and_then(|made| made.json.text("name")) {
-                Some(name) if launch => {
-                    post(cx, name, "launch", &change, &about(name, "is UP", "being launched")).await
+                CliContext { output: cx.output.filter(|_| !launch || change.is_dry_run()), ..cx.clone() };
+            let made = quiet
+                .change(request, &change, &ChangeTarget::container(&shown, "created", "creating"))
+                .await?;
+            match made {
+                Some(made) if launch => {
+                    let NamedRow { name, .. } = made.typed()?;
+                    let name = name.as_str();
+                    post(cx, name, "launch", &change, &ChangeTarget::container(name, "is UP", "launching"))
+                        .await
                 }
                 _ => Ok(()),
             }
@@ -211,44 +197,49 @@ pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), 
         ContainersCommand::Edit { container, new_name, fields, remove_env, clear: cleared, change } => {
             let mut body = fields.body();
             put(&mut body, "name", new_name);
-            let mut request = Request::new(Method::PATCH, &["containers", "update", &container])?;
+            let mut request = ApiRequest::new(Method::PATCH, &["containers", "update", &container])?;
             if !fields.env.is_empty() || !remove_env.is_empty() {
-                let row = cx.client.ask(Request::get(&["containers", &container])?).await?.json;
-                request.if_match = row.whole("seq");
-                let before = row.text("env_variables").unwrap_or_default();
-                body.insert("env_variables".to_owned(), merged_env(before, &fields.env, &remove_env)?);
+                let row: ContainerRow =
+                    cx.client.typed(ApiRequest::get(&["containers", &container])?).await?;
+                request.if_match = Some(row.seq);
+                let env = merged_env(&row.env_variables, &fields.env, &remove_env)?;
+                body.insert("env_variables".to_owned(), env);
             }
             clear(&mut body, &cleared)?;
             nonempty(&body)?;
-            let about = about(&container, "is edited", "being edited");
-            cx.change(request.body(Value::Object(body)), &change, &about).await.map(drop)
+            let target = ChangeTarget::container(&container, "edited", "editing");
+            cx.change(request.body(Value::Object(body)), &change, &target).await.map(drop)
         }
         ContainersCommand::Rm(named) => {
             each(&named.names, async |name| {
-                let request = Request::new(Method::DELETE, &["containers", "delete", name])?;
-                cx.change(request, &named.change, &about(name, "is deleted", "being deleted")).await.map(drop)
+                let request = ApiRequest::new(Method::DELETE, &["containers", "delete", name])?;
+                cx.change(request, &named.change, &ChangeTarget::container(name, "deleted", "deleting"))
+                    .await
+                    .map(drop)
             })
             .await
         }
         ContainersCommand::Launch(named) => {
             each(&named.names, async |name| {
-                post(cx, name, "launch", &named.change, &about(name, "is UP", "being launched")).await
+                post(cx, name, "launch", &named.change, &ChangeTarget::container(name, "is UP", "launching"))
+                    .await
             })
             .await
         }
         ContainersCommand::Stop(named) => {
             each(&named.names, async |name| {
-                post(cx, name, "stop", &named.change, &about(name, "is stopped", "being stopped")).await
+                post(cx, name, "stop", &named.change, &ChangeTarget::container(name, "stopped", "stopping"))
+                    .await
             })
             .await
         }
         ContainersCommand::Logs { name, follow, tail, since } => {
-            let request = Request::get(&["containers", &name, "logs"])?
+            let request = ApiRequest::get(&["containers", &name, "logs"])?
                 .maybe("follow", follow.then_some("true"))
                 .maybe("tail", tail)
                 .maybe("since", since.map(rfc3339));
             let mut output = cx.client.open(request, None).await?;
-            // A container may be silent for as long as it likes.
+            // No timeout: a container may write nothing for any length of time.
             while let Some(piece) = cx.client.piece(&mut output, None).await? {
                 print_bytes(&piece)?;
             }
@@ -259,46 +250,53 @@ pub(super) async fn run(cx: &Context, command: ContainersCommand) -> Result<(), 
 }
 
 async fn post(
-    cx: &Context,
+    cx: &CliContext,
     name: &str,
     verb: &str,
     change: &ChangeArgs,
-    about: &About,
-) -> Result<(), Failure> {
-    let request = Request::new(Method::POST, &["containers", verb, name])?;
-    cx.change(request, change, about).await.map(drop)
+    target: &ChangeTarget,
+) -> Result<(), CliError> {
+    let request = ApiRequest::new(Method::POST, &["containers", verb, name])?;
+    cx.change(request, change, target).await.map(drop)
 }
 
-async fn stats(cx: &Context, names: &[String]) -> Result<(), Failure> {
+/// The resource usage of a container, with its name.
+#[derive(Debug, Serialize)]
+struct NamedStats {
+    name: String,
+    #[serde(flatten)]
+    stats: ContainerStats,
+}
+
+async fn stats(cx: &CliContext, names: &[String]) -> Result<(), CliError> {
     let format = cx.output.unwrap_or(Format::Table);
-    let mut table = Table::new(&["NAME", "CPUS", "MEMORY", "LIMIT", "RECEIVED", "SENT", "PIDS"]);
     let mut all = Vec::new();
     let result = each(names, async |name| {
-        let answer = cx.client.ask(Request::get(&["containers", name, "stats"])?).await?;
-        let stats: ContainerStats = answer.typed()?;
-        table.row([
-            super::table::plain(name),
-            format!("{:.2}", stats.cpus),
-            bytes(stats.memory_bytes),
-            bytes(stats.memory_limit_bytes),
-            bytes(stats.network_received_bytes),
-            bytes(stats.network_sent_bytes),
-            stats.pids.to_string(),
-        ]);
-        let Json::Object(mut fields) = answer.json else { return Ok(()) };
-        fields.insert(0, ("name".to_owned(), Json::Text(name.to_owned())));
-        all.push(Json::Object(fields));
+        let stats = cx.client.typed(ApiRequest::get(&["containers", name, "stats"])?).await?;
+        all.push(NamedStats { name: name.to_owned(), stats });
         Ok(())
     })
     .await;
     match format {
-        Format::Json => print(&super::output::json(&all)?)?,
-        Format::Yaml => print(&super::output::yaml(&all)?)?,
-        Format::Name => {
-            return Err(Failure::Usage("-o name says nothing of what containers take".to_owned()));
+        Format::Json => print(&json(&all)?)?,
+        Format::Yaml => print(&yaml(&all)?)?,
+        Format::Name => return Err(no_names()),
+        Format::Table | Format::Wide if all.is_empty() => {}
+        Format::Table | Format::Wide => {
+            let mut table = TextTable::new(&["NAME", "CPUS", "MEMORY", "LIMIT", "RECEIVED", "SENT", "PIDS"]);
+            for NamedStats { name, stats } in &all {
+                table.row([
+                    plain(name),
+                    format!("{:.2}", stats.cpus),
+                    bytes(stats.memory_bytes),
+                    bytes(stats.memory_limit_bytes),
+                    bytes(stats.network_received_bytes),
+                    bytes(stats.network_sent_bytes),
+                    stats.pids.to_string(),
+                ]);
+            }
+            print(&table.text())?;
         }
-        _ if table.is_empty() => {}
-        _ => print(&table.text())?,
     }
     result
 }

@@ -1,50 +1,53 @@
-//! The log: the latest events, and the next ones as they happen.
+//! `kdaemon events`: the latest events of the log, and new ones as they happen.
 
-use super::client::Request;
-use super::failure::Failure;
-use super::json::Json;
-use super::names::{Names, ids};
+use super::CliContext;
+use super::cells::optional;
+use super::client::ApiRequest;
+use super::error::CliError;
+use super::event::{SentEvent, what};
+use super::event_stream::EventFollower;
+use super::names::NameCache;
 use super::output::{Format, json, print, say, yaml};
-use super::sse::Stream;
-use super::table::{Table, plain};
-use super::when::{ago, local, parse_moment, read, rfc3339, time_of_day};
-use super::{Context, when};
+use super::table::{TextTable, plain};
+use super::when::{ago, local, parse_moment, rfc3339, time_of_day};
 use chrono::{DateTime, Utc};
+use kdaemon_api::{EventPage, EventRow};
 use kdaemon_events::Kind;
+use std::collections::VecDeque;
 
-/// Which events.
+/// Options that select events.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct EventsArgs {
-    /// Goes on with what happens next, until ctrl-c
+    /// Continue with new events as they happen, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
-    /// The last so many events; `all` shows every one [default: 100, or 10 with -f]
+    /// Number of latest events to show, or `all` [default: 100, or 10 with -f]
     #[arg(short = 'n', long, value_name = "N", value_parser = tail)]
     tail: Option<Tail>,
-    /// Only these kinds, as in ContainerMigrationCommanded; several with commas or given several times
+    /// Only events of this kind, such as ContainerMigrationCommanded; may be repeated or comma-separated
     #[arg(short, long = "kind", value_name = "KIND", value_delimiter = ',')]
     kinds: Vec<String>,
-    /// Only those about this node, application or container (a name, or an id, also of what is gone)
-    #[arg(short, long, value_name = "THING")]
+    /// Only events of this node, application or container (name or id; deleted ones too)
+    #[arg(short, long, value_name = "NAME")]
     subject: Option<String>,
-    /// Only those of this actor: a token's name, `anonymous`, or a reactor such as `rebalancer`
+    /// Only events by this actor: the name of a token, `anonymous`, or a reactor such as `rebalancer`
     #[arg(short, long, value_name = "NAME", conflicts_with = "follow")]
     actor: Option<String>,
-    /// Only those from this time on
+    /// Only events at or after this time
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     since: Option<DateTime<Utc>>,
-    /// Only those before this time
+    /// Only events before this time
     #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "follow")]
     until: Option<DateTime<Utc>>,
-    /// Only those behind this event
+    /// Only events after this one
     #[arg(long, value_name = "SEQ", conflicts_with = "since")]
     after: Option<u64>,
-    /// Also the raw observations, of which every probe makes one
+    /// Include raw observations, such as the results of single probes
     #[arg(long)]
     observations: bool,
 }
 
-/// How many of the last events.
+/// Number of latest events.
 #[derive(Debug, Clone, Copy)]
 enum Tail {
     All,
@@ -55,22 +58,22 @@ fn tail(text: &str) -> Result<Tail, String> {
     match text {
         "all" => Ok(Tail::All),
         number => {
-            number.parse().map(Tail::Last).map_err(|_| format!("`{text}` is neither a number nor `all`"))
+            number.parse().map(Tail::Last).map_err(|_| format!("expected a number or `all`, got `{text}`"))
         }
     }
 }
 
-/// All kinds but the raw observations, as the API takes them.
+/// All kinds but raw observations, comma-separated as the API accepts them.
 pub(super) fn facts() -> String {
     let facts = Kind::ALL.iter().filter(|kind| !kind.is_observation());
     facts.map(|kind| kind.as_str()).collect::<Vec<_>>().join(",")
 }
 
-/// How many events are asked for at a time.
+/// Number of events per request.
 const PAGE: usize = 10_000;
 
 impl EventsArgs {
-    /// The kinds to ask for; none means all of them.
+    /// The kinds to request; `None`: all.
     fn wanted_kinds(&self) -> Option<String> {
         if !self.kinds.is_empty() {
             return Some(self.kinds.join(","));
@@ -81,8 +84,8 @@ impl EventsArgs {
         Some(facts())
     }
 
-    fn page(&self, after: u64, limit: usize) -> Result<Request, Failure> {
-        Ok(Request::get(&["events"])?
+    fn page(&self, after: u64, limit: usize) -> Result<ApiRequest, CliError> {
+        Ok(ApiRequest::get(&["events"])?
             .query("after", after.to_string())
             .query("limit", limit.to_string())
             .maybe("kind", self.wanted_kinds())
@@ -93,90 +96,85 @@ impl EventsArgs {
     }
 }
 
-/// Shows events.
-pub(super) async fn run(cx: &Context, args: &EventsArgs) -> Result<(), Failure> {
+/// Shows the selected events.
+pub(super) async fn run(cx: &CliContext, args: &EventsArgs) -> Result<(), CliError> {
     let is_bounded = args.since.is_some() || args.after.is_some();
     let tail = args.tail.unwrap_or(match (is_bounded, args.follow) {
         (true, _) => Tail::All,
         (false, true) => Tail::Last(10),
         (false, false) => Tail::Last(100),
     });
-    let mut shown = Shown { cx, names: Names::default(), begun: false };
+    let mut printer = EventPrinter { cx, names: NameCache::default(), begun: false };
     let head = match tail {
-        Tail::All => all(args, &mut shown).await?,
+        Tail::All => all(args, &mut printer).await?,
         Tail::Last(count) => {
             let (events, head) = last(cx, args, count).await?;
-            shown.events(&events, args.follow).await?;
+            printer.events(&events, args.follow).await?;
             head
         }
     };
     if !args.follow {
-        return shown.end();
+        return printer.end();
     }
-    let request = Request::get(&["events", "stream"])?
+    let request = ApiRequest::get(&["events", "stream"])?
         .maybe("kind", args.wanted_kinds())
         .maybe("subject", args.subject.as_ref());
-    let mut stream = Stream::new(cx.client.clone(), request, head);
+    let mut stream = EventFollower::new(cx.client.clone(), request, head);
     loop {
         let event = stream.next().await?;
-        shown.events(std::slice::from_ref(&event), true).await?;
+        printer.events(std::slice::from_ref(&event), true).await?;
     }
 }
 
-/// Shows every event that is wanted, page by page; the head of the log behind them.
-async fn all(args: &EventsArgs, shown: &mut Shown<'_>) -> Result<u64, Failure> {
+/// Shows all selected events page by page, and returns the head of the log.
+async fn all(args: &EventsArgs, printer: &mut EventPrinter<'_>) -> Result<u64, CliError> {
     let mut after = args.after.unwrap_or(0);
     loop {
-        let page = shown.cx.client.ask(args.page(after, PAGE)?).await?.json;
-        shown.events(page.list("events"), args.follow).await?;
-        match page.whole("next") {
+        let page: EventPage<SentEvent> = printer.cx.client.typed(args.page(after, PAGE)?).await?;
+        printer.events(&page.events, args.follow).await?;
+        match page.next {
             Some(next) => after = next,
-            None => return Ok(page.whole("head").unwrap_or(after)),
+            None => return Ok(page.head),
         }
     }
 }
 
-/// The last events that are wanted, and the head of the log. Pages go forwards only: longer and longer ends of the log are
-/// read until one has enough.
-async fn last(cx: &Context, args: &EventsArgs, count: usize) -> Result<(Vec<Json>, u64), Failure> {
+/// The last `count` selected events, and the head of the log. The API pages forwards only, so longer and longer tails of
+/// the log are read until one has enough.
+async fn last(cx: &CliContext, args: &EventsArgs, count: usize) -> Result<(Vec<SentEvent>, u64), CliError> {
     let first = args.after.unwrap_or(0);
-    let head =
-        cx.client.ask(Request::get(&["events"])?.query("limit", "1")).await?.json.whole("head").unwrap_or(0);
+    let newest: EventPage = cx.client.typed(ApiRequest::get(&["events"])?.query("limit", "1")).await?;
     let mut reach = (count as u64).max(100);
     loop {
-        let begin = head.saturating_sub(reach).max(first);
-        let mut found = std::collections::VecDeque::new();
+        let begin = newest.head.saturating_sub(reach).max(first);
+        let mut found = VecDeque::new();
         let mut after = begin;
         let head = loop {
-            let page = cx.client.ask(args.page(after, PAGE)?).await?.json;
-            for event in page.list("events") {
-                if found.len() == count {
-                    found.pop_front();
-                }
-                found.push_back(event.clone());
-            }
-            match page.whole("next") {
+            let page: EventPage<SentEvent> = cx.client.typed(args.page(after, PAGE)?).await?;
+            found.extend(page.events);
+            found.drain(..found.len().saturating_sub(count));
+            match page.next {
                 Some(next) => after = next,
-                None => break page.whole("head").unwrap_or(head),
+                None => break page.head,
             }
         };
-        if count == 0 || found.len() >= count || begin <= first {
-            return Ok((found.into_iter().take(count).collect(), head));
+        if found.len() >= count || begin <= first {
+            return Ok((found.into(), head));
         }
         reach = reach.saturating_mul(16);
     }
 }
 
-/// Events on their way to stdout.
-struct Shown<'a> {
-    cx: &'a Context,
-    names: Names,
+/// A printer of events, which prints the table's header once.
+struct EventPrinter<'a> {
+    cx: &'a CliContext,
+    names: NameCache,
     begun: bool,
 }
 
-impl Shown<'_> {
-    /// Shows some. What follows is shown line by line, with the time of day.
-    async fn events(&mut self, events: &[Json], follow: bool) -> Result<(), Failure> {
+impl EventPrinter<'_> {
+    /// Prints events; followed ones one by one, with the time of day.
+    async fn events(&mut self, events: &[SentEvent], follow: bool) -> Result<(), CliError> {
         if events.is_empty() {
             return Ok(());
         }
@@ -185,33 +183,30 @@ impl Shown<'_> {
         match format {
             Format::Json => {
                 for event in events {
-                    let line =
-                        serde_json::to_string(event).map_err(|error| Failure::Other(error.to_string()))?;
-                    text.push_str(&line);
+                    text.push_str(event.text());
                     text.push('\n');
                 }
             }
             Format::Yaml => {
                 for event in events {
                     text.push_str("---\n");
-                    text.push_str(&yaml(event)?);
+                    text.push_str(&yaml(&event.json()?)?);
                 }
             }
             Format::Name => {
                 for event in events {
-                    text.push_str(&format!("{}\n", event.whole("seq").unwrap_or_default()));
+                    text.push_str(&format!("{}\n", event.row.seq));
                 }
             }
             Format::Table | Format::Wide if follow => {
                 for event in events {
-                    self.names.learn_event(&self.cx.client, event).await;
-                    text.push_str(&line(event, &self.names));
+                    text.push_str(&line(self.cx, &event.row, &mut self.names).await);
                 }
             }
             Format::Table | Format::Wide => {
-                let table = rows(self.cx, events, &mut self.names, format == Format::Wide).await;
-                let whole = table.text();
-                // The head stands over the first page alone.
+                let rows: Vec<_> = events.iter().map(|event| &event.row).collect();
+                let whole = rows_of(self.cx, &rows, &mut self.names, format == Format::Wide).await.text();
+                // Only the first page has a header.
                 text.push_str(if self.begun {
                     whole.split_once('\n').map_or("", |(_, rest)| rest)
                 } else {
@@ -223,107 +218,65 @@ impl Shown<'_> {
         print(&text)
     }
 
-    fn end(&self) -> Result<(), Failure> {
+    fn end(&self) -> Result<(), CliError> {
         if !self.begun {
-            say("there are no such events");
+            say("no events match");
         }
         Ok(())
     }
 }
 
-/// An event in one line, as it is followed.
-pub(super) fn line(event: &Json, names: &Names) -> String {
-    let time = event.text("at").and_then(read).map(time_of_day).unwrap_or_default();
-    let kind = plain(event.text("kind").unwrap_or_default());
-    let cause = event.whole("cause").map(|cause| format!(" <- {cause}")).unwrap_or_default();
-    let actor = event.get("actor").map(actor).unwrap_or_default();
-    let about = [subject(event, names), detail(event, names)];
-    let about = about.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join(": ");
-    format!("{:>6}{cause}  {time}  {kind}  {about}  ({actor})\n", event.whole("seq").unwrap_or_default())
+/// A followed event in one line.
+pub(super) async fn line(cx: &CliContext, event: &EventRow, names: &mut NameCache) -> String {
+    let time = time_of_day(event.at);
+    let cause = event.cause.map(|cause| format!(" <- {cause}")).unwrap_or_default();
+    let about = match names.of_subject(&cx.client, event).await {
+        subject if subject.is_empty() => what(event),
+        subject => format!("{subject}: {}", what(event)),
+    };
+    let (kind, actor) = (plain(&event.kind), plain(event.actor.name()));
+    format!("{:>6}{cause}  {time}  {kind}  {about}  ({actor})\n", event.seq)
 }
 
 /// Events as a table, for people.
-pub(super) async fn table(cx: &Context, events: &[Json], wide: bool) -> Result<String, Failure> {
-    Ok(rows(cx, events, &mut Names::default(), wide).await.text())
+pub(super) async fn table(cx: &CliContext, events: &[EventRow], wide: bool) -> String {
+    let events: Vec<_> = events.iter().collect();
+    rows_of(cx, &events, &mut NameCache::default(), wide).await.text()
 }
 
-async fn rows(cx: &Context, events: &[Json], names: &mut Names, wide: bool) -> Table {
+async fn rows_of(cx: &CliContext, events: &[&EventRow], names: &mut NameCache, wide: bool) -> TextTable {
     let mut table = if wide {
-        Table::new(&["SEQ", "AT", "KIND", "SUBJECT", "ACTOR", "CAUSE", "DETAIL", "REQUEST"])
+        TextTable::new(&["SEQ", "AT", "KIND", "SUBJECT", "ACTOR", "CAUSE", "WHAT", "REQUEST"])
     } else {
-        Table::new(&["SEQ", "WHEN", "KIND", "SUBJECT", "ACTOR", "CAUSE", "DETAIL"])
+        TextTable::new(&["SEQ", "WHEN", "KIND", "SUBJECT", "ACTOR", "CAUSE", "WHAT"])
     };
     for event in events {
         names.note_event(event);
     }
     for event in events {
-        names.learn_event(&cx.client, event).await;
-        let at = event.text("at").and_then(when::read);
         let mut cells = vec![
-            event.whole("seq").map(|seq| seq.to_string()).unwrap_or_default(),
-            at.map(if wide { local } else { ago }).unwrap_or_default(),
-            plain(event.text("kind").unwrap_or_default()),
-            subject(event, names),
-            event.get("actor").map(actor).unwrap_or_default(),
-            event.whole("cause").map(|cause| cause.to_string()).unwrap_or_default(),
-            detail(event, names),
+            event.seq.to_string(),
+            if wide { local(event.at) } else { ago(event.at) },
+            plain(&event.kind),
+            names.of_subject(&cx.client, event).await,
+            plain(event.actor.name()),
+            event.cause.map(|cause| cause.to_string()).unwrap_or_default(),
+            what(event),
         ];
         if wide {
-            cells.push(event.text("request_id").map(plain).unwrap_or_default());
+            cells.push(optional(event.request_id.as_deref()));
         }
         table.row(cells);
     }
     table
 }
 
-/// Who did it.
-pub(super) fn actor(actor: &Json) -> String {
-    plain(actor.text("name").or(actor.text("type")).unwrap_or_default())
-}
-
-/// What an event is about, by name.
-fn subject(event: &Json, names: &Names) -> String {
-    let Some(data) = event.get("data") else { return String::new() };
-    ids(data).first().map(|id| names.known(id)).unwrap_or_default()
-}
-
-/// What an event says besides, in a few words.
-fn detail(event: &Json, names: &Names) -> String {
-    let Some(data) = event.get("data") else { return String::new() };
-    let node = data.text("node_id").map(|id| names.known(id));
-    let from = data.text("from_node_id").map(|id| names.known(id));
-    let own = ids(data).first().and_then(|id| names.lookup(id));
-    let mut parts = Vec::new();
-    match (from, node.filter(|node| Some(node) != own.as_ref())) {
-        (Some(from), Some(to)) => parts.push(format!("{from} -> {to}")),
-        (None, Some(node)) => parts.push(format!("on {node}")),
-        _ => {}
-    }
-    for field in ["why", "reason", "detail", "endpoint", "access_link"] {
-        if let Some(text) = data.text(field) {
-            parts.push(plain(text));
-        }
-    }
-    for (field, label) in [("replicas", "replicas"), ("exit_code", "exit code"), ("attempt", "attempt")] {
-        if let Some(value @ Json::Number(_)) = data.get(field) {
-            parts.push(format!("{label} {}", value.plain()));
-        }
-    }
-    if let Some(image) = data.get("spec").and_then(|spec| spec.text("docker_image")) {
-        parts.push(plain(image));
-    }
-    if let Some(moves) = data.get("moves").map(|_| data.list("moves").len()) {
-        parts.push(format!("{moves} moves"));
-    }
-    parts.join("; ")
-}
-
-/// One event, whole.
-pub(super) async fn one(cx: &Context, seq: u64) -> Result<(), Failure> {
-    let event = cx.client.ask(Request::get(&["events", &seq.to_string()])?).await?.json;
+/// Shows one event with all its fields.
+pub(super) async fn one(cx: &CliContext, seq: u64) -> Result<(), CliError> {
+    let reply = cx.client.ask(ApiRequest::get(&["events", &seq.to_string()])?).await?;
     match cx.output.unwrap_or(Format::Yaml) {
-        Format::Json => print(&json(&event)?),
+        Format::Json => print(&json(&reply.json()?)?),
         Format::Name => print(&format!("{seq}\n")),
-        _ => print(&yaml(&event)?),
+        _ => print(&yaml(&reply.json()?)?),
     }
 }

@@ -1,14 +1,14 @@
-//! The items of a JSON array that comes in pieces: a list of any length is read without holding it.
+//! An incremental splitter of JSON arrays, so that a list of any length is read in constant memory.
 
-/// Cuts an array into its items.
+/// Splits an array that arrives in pieces into the texts of its items.
 #[derive(Debug, Default)]
 pub(super) struct Items {
     text: Vec<u8>,
-    /// Where the search goes on.
+    /// Offset of the next byte to look at.
     at: usize,
-    /// Where the item that is being read begins.
+    /// Offset at which the current item begins.
     begin: Option<usize>,
-    /// How many brackets are open: 1 inside of the array.
+    /// Number of open brackets: 1 inside the array itself.
     depth: usize,
     in_text: bool,
     escaped: bool,
@@ -16,7 +16,7 @@ pub(super) struct Items {
 }
 
 impl Items {
-    /// Takes the next piece.
+    /// Appends the next piece of the response.
     pub(super) fn push(&mut self, piece: &[u8]) {
         let keep = self.begin.unwrap_or(self.at);
         self.text.drain(..keep);
@@ -25,7 +25,7 @@ impl Items {
         self.text.extend_from_slice(piece);
     }
 
-    /// The next item that is there as a whole.
+    /// The next complete item.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         while let Some(&byte) = self.text.get(self.at) {
             self.at += 1;
@@ -115,7 +115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_array_in_any_pieces_has_the_items_that_it_has(
+        fn items_are_the_same_for_any_split_into_pieces(
             items in proptest::collection::vec(any_json(), 0..6),
             pieces in proptest::collection::vec(0_usize..12, 0..40),
             pretty in any::<bool>(),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_that_was_cut_off_is_not_complete() {
+    fn truncated_array_is_not_complete() {
         assert_eq!(cut(b"[1,{\"a\":2}", &[]), (vec![Value::from(1)], false));
     }
 }

@@ -1,14 +1,14 @@
-//! The commands that are the daemon itself, or work on a log: its own, or a copy.
+//! `serve`, and the commands that open a log directly: the daemon's or a copy.
 
 mod backup;
-mod failure;
+mod error;
 mod verify;
 
 pub(super) use backup::{BackupArgs, RestoreArgs, backup, restore};
 pub(super) use verify::{VerifyArgs, verify};
 
-use super::client::{Client, Request};
-use super::failure::Failure;
+use super::client::{ApiClient, ApiRequest};
+use super::error::CliError;
 use crate::archive::{Bar, Header, NewFile};
 use crate::config::{Config, LogFormat, ServeArgs};
 use crate::daemon::{open_existing_store, open_store, run};
@@ -26,34 +26,34 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Where the log is.
+/// Options that locate a log.
 #[derive(Debug, clap::Args)]
 pub(super) struct StoreArgs {
-    /// The configuration file of the daemon.
+    /// Configuration file of the daemon
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// The data folder of the daemon.
+    /// Data folder of the daemon
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
 
 impl StoreArgs {
-    /// The daemon that is meant, if it is one: a log that is named here is meant also where KDAEMON_SERVER is set.
+    /// The daemon to ask, unless a log is given here: these options take precedence over KDAEMON_SERVER.
     fn server(&self, server: Option<String>) -> Option<String> {
         let is_named = self.config.is_some() || self.data_dir.is_some();
         server.filter(|server| !is_named && !server.is_empty())
     }
 
-    fn load(self) -> Result<Config, Failure> {
+    fn load(self) -> Result<Config, CliError> {
         let args = ServeArgs { config: self.config, data_dir: self.data_dir, ..ServeArgs::default() };
         Ok(Config::load(&args, std::env::vars_os())?)
     }
 }
 
-/// Folds the tables anew, or has the daemon do it.
-pub(super) async fn rebuild(args: StoreArgs, server: Option<String>) -> Result<(), Failure> {
+/// Rebuilds the tables, or has the daemon rebuild them.
+pub(super) async fn rebuild(args: StoreArgs, server: Option<String>) -> Result<(), CliError> {
     let RebuiltTables { rows, events } = match args.server(server) {
-        Some(server) => ask_to_rebuild(&Client::new(&server)?).await?,
+        Some(server) => ask_to_rebuild(&ApiClient::new(&server)?).await?,
         None => {
             let store = open_existing_store(&args.load()?).await?;
             let rebuilt = reactors::rebuild(store.as_ref()).await;
@@ -65,29 +65,30 @@ pub(super) async fn rebuild(args: StoreArgs, server: Option<String>) -> Result<(
     Ok(())
 }
 
-/// The longest time that a daemon may take to rebuild its tables.
+/// Timeout for a daemon to rebuild its tables.
 const REBUILD_LIMIT: Duration = Duration::from_secs(3_600);
 
-async fn ask_to_rebuild(client: &Client) -> Result<RebuiltTables, Failure> {
-    let request = Request::new(Method::POST, &["rebuild"])?.patience(REBUILD_LIMIT);
+async fn ask_to_rebuild(client: &ApiClient) -> Result<RebuiltTables, CliError> {
+    let request = ApiRequest::new(Method::POST, &["rebuild"])?.patience(REBUILD_LIMIT);
     client.typed(request).await
 }
 
-/// A log in a file, and the store that it comes from or goes to.
+/// A file with an exported log, and the store.
 #[derive(Debug, clap::Args)]
 pub(super) struct ArchiveArgs {
-    /// The file; - for standard input or output.
+    /// File with the log; - for standard input or output
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// Writes the log into a file: its own, or a daemon's.
-pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> Result<(), Failure> {
+/// Writes the log of a store or of a daemon to a file.
+pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> Result<(), CliError> {
     let (seq, commits, root) = match args.store.server(server) {
         Some(server) => {
-            let Header { events, commits, root, .. } = export_of(&Client::new(&server)?, &args.file).await?;
+            let Header { events, commits, root, .. } =
+                export_of(&ApiClient::new(&server)?, &args.file).await?;
             (events, commits, root)
         }
         None => {
@@ -103,10 +104,10 @@ pub(super) async fn export(args: ArchiveArgs, server: Option<String>) -> Result<
     Ok(())
 }
 
-/// Has a daemon write its log, and keeps what it writes.
-async fn export_of(client: &Client, file: &Path) -> Result<Header, Failure> {
+/// Downloads the log of a daemon into a file.
+async fn export_of(client: &ApiClient, file: &Path) -> Result<Header, CliError> {
     let mut kept = NewFile::at(file)?;
-    let request = Request::get(&["export"])?.accept("application/x-ndjson");
+    let request = ApiRequest::get(&["export"])?.accept("application/x-ndjson");
     let mut body = client.open(request, None).await?;
     let (mut first, mut commits, mut header) = (Vec::new(), 0, None::<Header>);
     let mut bar = Bar::new();
@@ -114,7 +115,7 @@ async fn export_of(client: &Client, file: &Path) -> Result<Header, Failure> {
         kept.out().write_all(&piece)?;
         commits += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
         match &header {
-            // The events are spread over the commits about evenly: enough for a bar.
+            // Exact enough for a progress bar: commits have similar numbers of events.
             Some(header) => bar.show(header, Seq(header.events.0 * (commits - 1) / header.commits.max(1))),
             None => {
                 first.extend_from_slice(&piece);
@@ -130,27 +131,29 @@ async fn export_of(client: &Client, file: &Path) -> Result<Header, Failure> {
             kept.keep()?;
             Ok(header)
         }
-        _ => Err(broke_off(Failure::Other("it ended early".to_owned()))),
+        _ => Err(broke_off(CliError::Other("it ended early".to_owned()))),
     }
 }
 
-/// The failure of a download that began and did not end.
-fn broke_off(failure: Failure) -> Failure {
-    Failure::Other(format!("the response broke off ({failure}) and nothing was kept; see the daemon's log"))
+/// The failure of an incomplete download.
+fn broke_off(failure: CliError) -> CliError {
+    CliError::Other(format!(
+        "the response is incomplete ({failure}) and no file was written; see the daemon's log"
+    ))
 }
 
-/// A file with a log, the store that it goes to, and the head that it must have.
+/// A file with an exported log, the store, and the expected head.
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
     #[command(flatten)]
     archive: ArchiveArgs,
-    /// The head that was printed when the log was exported or verified; the import stops where the file has another one
+    /// Head that was printed when the log was exported or verified; the import fails if the file has another one
     #[arg(long, value_name = "SEQ:ROOT")]
     expect: Option<Expectation>,
 }
 
-/// Fills an empty store from a file.
-pub(super) async fn import(args: ImportArgs) -> Result<(), Failure> {
+/// Imports a file into an empty store.
+pub(super) async fn import(args: ImportArgs) -> Result<(), CliError> {
     let ImportArgs { archive: ArchiveArgs { file, store }, expect } = args;
     let store = open_store(&store.load()?).await?;
     let imported = archive::import_file(store.as_ref(), &file, expect).await;
@@ -161,25 +164,25 @@ pub(super) async fn import(args: ImportArgs) -> Result<(), Failure> {
 }
 
 /// Runs the daemon.
-pub(super) async fn serve(args: &ServeArgs) -> Result<(), Failure> {
+pub(super) async fn serve(args: &ServeArgs) -> Result<(), CliError> {
     let config = Config::load(args, std::env::vars_os())?;
     start_logging(&config)?;
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
     let ready = |address| {
         use std::io::Write as _;
-        // Nobody may read it; the daemon goes on all the same.
+        // A closed stdout does not stop the daemon.
         let _ = writeln!(std::io::stdout(), "kdaemon listens on http://{address}");
     };
     run(config, shutdown, ready).await?;
     Ok(())
 }
 
-/// Messages go to stderr; stdout is for what was asked for.
-fn start_logging(config: &Config) -> Result<(), Failure> {
+/// Sends log lines to stderr: stdout is for data.
+fn start_logging(config: &Config) -> Result<(), CliError> {
     let filter: Targets =
         config.log_level.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
-            Failure::Usage(format!("log_level: `{}` is not a filter: {error}", config.log_level))
+            CliError::Usage(format!("log_level: `{}` is not a valid filter: {error}", config.log_level))
         })?;
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
@@ -191,7 +194,7 @@ fn start_logging(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Failure> {
+fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), CliError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let shutdown = shutdown.clone();
@@ -206,7 +209,7 @@ fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A bar on the terminal, or nothing where there is none.
+/// A progress bar on stderr; hidden if stderr is not a terminal.
 fn progress_bar(unit: &str) -> indicatif::ProgressBar {
     use std::io::IsTerminal as _;
     if !std::io::stderr().is_terminal() {
@@ -223,7 +226,7 @@ fn progress_bar(unit: &str) -> indicatif::ProgressBar {
     bar
 }
 
-/// Tells how many events were checked, of how many as far as is known.
+/// Shows the number of checked events; the total may still grow.
 fn tell(bar: &indicatif::ProgressBar, checked: u64, of: u64) {
     bar.set_length(of.max(checked));
     bar.set_position(checked);

@@ -1,23 +1,30 @@
-//! The command line: one program that is the daemon, and a client of it.
+//! The command line: one program that is both the daemon and its client.
 //!
-//! A file per subject. `client` speaks to the daemon, `failure` is what can go wrong, `change` is how commands are sent
-//! and told of, `output` and `table` are what is written; the others are a subcommand each.
+//! Each subject has a file. `client` sends requests, `error` holds the errors, `change` sends commands and reports their
+//! outcome, `output` and `table` write the results; each of the other files is a subcommand.
 //!
-//! Architecture Invariant: all but `local` (`serve` and its like, and what reads or writes a log itself) is a client of the public API and of nothing else:
-//! it knows no journal, no store and no engine. `tests/tidy.rs` holds it.
+//! Architecture Invariant: everything but `local` (`serve`, and the commands that open a log directly) is a client of the
+//! public API and of nothing else: it knows no journal, no store and no engine. `tests/tidy.rs` checks this.
 
 mod applications;
 mod apply;
 mod at;
+mod cells;
 mod change;
 mod client;
+mod columns;
 mod containers;
+mod error;
+mod event;
+mod event_stream;
 mod events;
-mod failure;
+mod exit;
+mod fields;
 mod get;
 mod history;
 mod items;
 mod json;
+mod kind;
 mod local;
 mod names;
 mod nodes;
@@ -25,9 +32,9 @@ mod output;
 mod progress;
 mod rebalance;
 mod replay;
-mod sse;
 mod status;
 mod table;
+mod target;
 mod variables;
 mod watch;
 mod when;
@@ -35,12 +42,13 @@ mod why;
 
 use crate::config::ServeArgs;
 use clap::{CommandFactory as _, Parser, Subcommand};
-use client::Client;
-use failure::Failure;
+use client::ApiClient;
+use error::CliError;
+use exit::ExitStatus;
 use output::Format;
 use std::process::ExitCode;
 
-/// The examples of a command, and the forms that a time can have.
+/// Appends the accepted forms of a time to the examples of a command.
 macro_rules! with_times {
     ($examples:literal) => {
         format!("{}\n\n{}", $examples, crate::cli::when::FORMS)
@@ -48,9 +56,9 @@ macro_rules! with_times {
 }
 use with_times;
 
-/// Manages containers over plain Docker engines, and remembers everything that happened
+/// Manage containers on plain Docker engines, with a complete history of what happened
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 120, after_help = HELP)]
+#[command(version, max_term_width = 120, after_help = help())]
 pub struct Cli {
     #[command(flatten)]
     client: ClientArgs,
@@ -58,7 +66,11 @@ pub struct Cli {
     action: Action,
 }
 
-const HELP: &str = "\
+fn help() -> String {
+    format!("{EXAMPLES}\n\nExit codes:\n{}", exit::help())
+}
+
+const EXAMPLES: &str = "\
 Examples:
   kdaemon nodes add tcp://10.0.0.5:2375 --name b --label zone=a
   kdaemon apps add web --image nginx:1.27 --port 8080:80 --replicas 3 --wait
@@ -66,20 +78,12 @@ Examples:
   kdaemon at \"10m ago\" status
   kdaemon apply -f compose.yml
 
-Data is written to stdout, messages to stderr. NO_COLOR turns colours off.
+Data goes to stdout, messages to stderr. Set NO_COLOR to turn colours off.";
 
-Exit codes:
-  0  it is done, or shown
-  1  something else: a time was over, an answer could not be understood, the daemon made a mistake
-  2  the command line is wrong
-  3  refused: it conflicts with the state of the cluster, or a value is not valid
-  4  there is no such thing
-  5  the daemon, its log or a node does not answer, or is busy: trying again may help";
-
-/// How to speak to the daemon.
+/// Options that every client command takes.
 #[derive(Debug, Clone, clap::Args)]
 struct ClientArgs {
-    /// The daemon to speak to
+    /// Address of the daemon.
     #[arg(
         long,
         global = true,
@@ -87,135 +91,137 @@ struct ClientArgs {
         env = "KDAEMON_SERVER",
         hide_env_values = true,
         help_heading = "Client options",
-        help = "The daemon to speak to [default: http://127.0.0.1:1337]"
+        help = "Address of the daemon [default: http://127.0.0.1:1337]"
     )]
     server: Option<String>,
-    /// The form of what is shown
-    #[arg(short, long, global = true, value_name = "FORM", help_heading = "Client options")]
+    /// Output format
+    #[arg(short, long, global = true, value_name = "FORMAT", help_heading = "Client options")]
     output: Option<Format>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Runs the daemon.
+    /// Run the daemon
     ///
     /// Without any configuration it listens on 127.0.0.1:1337, keeps its log in the user's state folder, and
     /// mounts this machine's own Docker engine as the node `local`.
     #[command(after_help = "Examples:\n  kdaemon serve\n  kdaemon serve --config /etc/kdaemon/app.conf")]
     Serve(ServeArgs),
-    /// Drops the tables nodes, applications and containers and folds them from the log anew.
+    /// Rebuild the tables of nodes, applications and containers from the log
     ///
-    /// The daemon of that data folder must not run; a running one does it itself with --server.
+    /// The daemon of that data folder must be stopped. To rebuild the tables of a running daemon, use --server.
     #[command(after_help = "\
 Examples:
   kdaemon rebuild --data-dir /var/lib/kdaemon
   kdaemon rebuild --server http://127.0.0.1:1337")]
     Rebuild(local::StoreArgs),
-    /// Checks that no event of the log was altered, removed or inserted.
+    /// Verify that no event of the log was altered, removed or inserted
     ///
-    /// It reads the log itself, whether the daemon runs or not, or asks the daemon with --server. It ends with an error, and
-    /// names the first commit that does not fit, when the log is not as it was written.
+    /// Reads the log directly, whether or not the daemon runs; with --server the daemon verifies its own log. If verification
+    /// fails, the error names the first commit that does not match.
     #[command(after_help = "\
 Examples:
   kdaemon verify --data-dir /var/lib/kdaemon
   kdaemon verify --server http://127.0.0.1:1337 --expect $(cat head-of-yesterday)")]
     Verify(local::VerifyArgs),
-    /// Copies the log of a daemon, which works on meanwhile, to a file, and verifies the copy.
+    /// Copy the log of a running daemon to a file, and verify the copy
     #[command(after_help = "Example:\n  kdaemon backup kdaemon-2026-11-22.db")]
     Backup(local::BackupArgs),
-    /// Makes a data folder of a backup. A daemon that is started on it takes over what runs.
+    /// Create a data folder from a backup
+    ///
+    /// A daemon started on that folder adopts the containers that run.
     #[command(after_help = "Example:\n  kdaemon restore kdaemon-2026-11-22.db --data-dir /var/lib/kdaemon")]
     Restore(local::RestoreArgs),
-    /// Writes the whole log into a file, to move it to another store.
+    /// Write the whole log to a file, to move it to another store
     ///
-    /// One line of JSON for each commit, with the exact text of its events. An embedded store's daemon must not run, or is
-    /// asked for it with --server.
+    /// The file has one line of JSON per commit, with the exact text of its events. The daemon of an embedded store must be
+    /// stopped; to export the log of a running one, use --server.
     #[command(after_help = "\
 Examples:
   kdaemon export log.jsonl --data-dir /var/lib/kdaemon
   kdaemon export log.jsonl --server http://127.0.0.1:1337")]
     Export(local::ArchiveArgs),
-    /// Fills an empty store with an exported log, and checks it on the way.
+    /// Import an exported log into an empty store, and verify it
     ///
-    /// Cut short, the same import goes on where it stopped. No daemon of that store may run.
+    /// Repeat an interrupted import to resume it. All daemons of that store must be stopped.
     #[command(after_help = "Example:\n  kdaemon import log.jsonl --config rethinkdb.conf")]
     Import(local::ImportArgs),
-    /// Shows the cluster on one screen
+    /// Show the cluster on one screen
     #[command(after_help = "Examples:\n  kdaemon status\n  kdaemon status -o json | jq .containers")]
     Status,
-    /// Shows the cluster on one screen, live, until ctrl-c
+    /// Show the cluster on one screen, live, until Ctrl-C
     #[command(after_help = "Example:\n  kdaemon watch")]
     Watch,
-    /// Works with nodes
+    /// Manage nodes
     #[command(visible_alias = "node", after_help = "Example:\n  kdaemon nodes ls")]
     Nodes {
         #[command(subcommand)]
         command: nodes::NodesCommand,
     },
-    /// Works with the application library
+    /// Manage applications
     #[command(visible_aliases = ["app", "applications"], after_help = "Example:\n  kdaemon apps ls")]
     Apps {
         #[command(subcommand)]
         command: applications::ApplicationsCommand,
     },
-    /// Works with containers
+    /// Manage containers
     #[command(visible_alias = "container", after_help = "Example:\n  kdaemon containers ls")]
     Containers {
         #[command(subcommand)]
         command: containers::ContainersCommand,
     },
-    /// Brings the cluster to what a Compose file says
+    /// Apply a Compose file to the cluster
     Apply(apply::ApplyArgs),
-    /// Evens the counts of containers on the nodes now
+    /// Rebalance the containers across the nodes now
     Rebalance(rebalance::RebalanceArgs),
-    /// Shows the log: what happened, who did it, and because of what
+    /// Show the log: what happened, who did it, and its cause
     #[command(after_help = "\
 Examples:
   kdaemon events
   kdaemon events -f --kind NodeUnhealthy,ContainerMigrationCommanded
   kdaemon events --subject web-1 --since \"1h ago\" -o json | jq .data")]
     Events(events::EventsArgs),
-    /// Shows one event, whole
+    /// Show one event with all its fields
     #[command(after_help = "Example:\n  kdaemon event 812")]
     Event {
-        /// Its seq
+        /// Seq of the event
         seq: u64,
     },
-    /// Reads the cluster as it was at another time
+    /// Show the cluster as it was at another time
     At(at::AtArgs),
-    /// Shows what changed between two points of the history
+    /// Show what changed between two points in history
     Diff(history::DiffArgs),
-    /// Replays recorded history under another placement policy: what would have been otherwise
+    /// Replay recorded history under another placement policy
     Replay(replay::ReplayArgs),
-    /// Prints a script that completes commands and options in your shell
+    /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:
   kdaemon completions bash > /etc/bash_completion.d/kdaemon
   kdaemon completions zsh > ~/.zfunc/_kdaemon
   kdaemon completions fish > ~/.config/fish/completions/kdaemon.fish")]
     Completions {
-        /// The shell
+        /// Shell to complete in
         shell: clap_complete::Shell,
     },
 }
 
-/// What every client command works with.
+/// The client and the options of a client command.
 #[derive(Debug, Clone)]
-struct Context {
-    client: Client,
-    /// The form that was asked for.
+struct CliContext {
+    client: ApiClient,
+    /// The requested format; `None`: a table, or a message for a command that changes something.
     output: Option<Format>,
 }
 
-impl Context {
-    /// Whether what is shown is read by programs, which want ids.
+impl CliContext {
+    /// Whether a program reads the output, and needs ids rather than names.
     fn is_for_scripts(&self) -> bool {
         matches!(self.output, Some(Format::Json | Format::Yaml | Format::Name))
     }
 }
 
 impl Cli {
-    /// Does what the command line says, and reports what went wrong.
+    /// Runs the subcommand; a failure is reported on stderr and by the exit code.
     pub async fn run(self) -> ExitCode {
         let result = match self.action {
             Action::Serve(args) => local::serve(&args).await,
@@ -228,26 +234,26 @@ impl Cli {
             action => client_command(self.client, action).await,
         };
         match result {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => ExitStatus::Success.into(),
             Err(failure) => {
                 if !failure.is_silent() {
                     output::say(format_args!("kdaemon: {failure}"));
                 }
-                ExitCode::from(failure.code())
+                failure.exit().into()
             }
         }
     }
 }
 
-async fn client_command(args: ClientArgs, action: Action) -> Result<(), Failure> {
+async fn client_command(args: ClientArgs, action: Action) -> Result<(), CliError> {
     if let Action::Completions { shell } = action {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "kdaemon", &mut script);
         return output::print_bytes(&script);
     }
     let server = args.server.filter(|server| !server.is_empty());
-    let client = Client::new(server.as_deref().unwrap_or(client::DEFAULT_SERVER))?;
-    let cx = &Context { client, output: args.output };
+    let client = ApiClient::new(server.as_deref().unwrap_or(client::DEFAULT_SERVER))?;
+    let cx = &CliContext { client, output: args.output };
     match action {
         Action::Status => status::run(cx).await,
         Action::Watch => watch::run(cx).await,
@@ -278,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn clap_definition_is_valid() {
         Cli::command().debug_assert();
     }
 

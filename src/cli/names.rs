@@ -1,38 +1,42 @@
-//! What things are called: events and rows name each other by id, people by name.
+//! Names of nodes, applications and containers, which events and rows refer to by id.
 
-use super::client::{Client, Request};
-use super::failure::Failure;
-use super::json::Json;
+use super::client::{ApiClient, ApiRequest};
+use super::error::CliError;
+use super::event::recorded;
 use super::table::plain;
+use kdaemon_api::{EventPage, EventRow};
+use kdaemon_events::{Event, Kind as EventKind};
 use serde::Deserialize;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// How many names are kept before the oldest knowledge is dropped.
+/// How many names are kept; when the limit is reached all are dropped and learned again.
 const LIMIT: usize = 100_000;
 
-/// What rows of all kinds have.
+/// The fields that rows of all kinds have.
 #[derive(Debug, Deserialize)]
-struct Named {
-    id: Uuid,
-    name: String,
+pub(super) struct NamedRow {
+    pub(super) id: Uuid,
+    pub(super) name: String,
+    /// Seq of the last change.
+    pub(super) seq: Option<u64>,
 }
 
-/// The names of ids.
+/// Names by id.
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    names: HashMap<String, String>,
+pub(super) struct NameCache {
+    names: HashMap<Uuid, String>,
 }
 
-impl Names {
-    /// The names of all nodes and applications, at the time that the client is about.
-    pub(super) async fn of_state(client: &Client) -> Result<Self, Failure> {
+impl NameCache {
+    /// The names of all nodes and applications at the point in history of the client.
+    pub(super) async fn of_state(client: &ApiClient) -> Result<Self, CliError> {
         let mut names = HashMap::new();
         for kind in ["nodes", "applications"] {
-            let request = Request::get(&[kind])?;
+            let request = ApiRequest::get(&[kind])?;
             client
-                .list(request, |row: Named, _| {
-                    names.insert(row.id.to_string(), plain(&row.name));
+                .list(request, |row: NamedRow, _| {
+                    names.insert(row.id, plain(&row.name));
                     Ok(())
                 })
                 .await?;
@@ -41,72 +45,81 @@ impl Names {
     }
 
     /// The name of an id, if it is known.
-    pub(super) fn lookup(&self, id: &str) -> Option<String> {
-        self.names.get(id).cloned()
+    pub(super) fn lookup(&self, id: Uuid) -> Option<String> {
+        self.names.get(&id).cloned()
     }
 
     /// The name of an id, or the id.
-    pub(super) fn known(&self, id: &str) -> String {
-        self.lookup(id).unwrap_or_else(|| plain(id))
+    pub(super) fn known(&self, id: Uuid) -> String {
+        self.lookup(id).unwrap_or_else(|| id.to_string())
     }
 
-    /// Notes a name that was met.
-    pub(super) fn note(&mut self, id: &str, name: &str) {
+    /// Remembers a name.
+    pub(super) fn note(&mut self, id: Uuid, name: &str) {
         if self.names.len() >= LIMIT {
             self.names.clear();
         }
-        self.names.insert(id.to_owned(), plain(name));
+        self.names.insert(id, plain(name));
     }
 
-    /// Asks for the name of an id that is not known: what is there now, or what its first event says of it. Whatever
-    /// cannot be found out stays an id.
-    pub(super) async fn learn(&mut self, client: &Client, id: &str) {
-        if self.names.contains_key(id) {
+    /// Looks up the name of an unknown id: its present name, else the one in its first event, else the id itself.
+    pub(super) async fn learn(&mut self, client: &ApiClient, id: Uuid) {
+        if self.names.contains_key(&id) {
             return;
         }
         let name = match first_name(client, id).await {
             Some(name) => name,
-            None => id.to_owned(),
+            None => id.to_string(),
         };
         self.note(id, &name);
     }
 
-    /// Notes all names that an event says, and asks for those that it leaves out.
-    pub(super) async fn learn_event(&mut self, client: &Client, event: &Json) {
-        let Some(data) = event.get("data") else { return };
-        self.note_event(event);
-        for id in ids(data) {
-            self.learn(client, id).await;
-        }
-    }
-
-    /// Notes the name that an event says its subject has.
-    pub(super) fn note_event(&mut self, event: &Json) {
-        let Some(data) = event.get("data") else { return };
-        if let (Some(id), Some(name)) = (ids(data).first(), data.text("name")) {
+    /// Remembers the name that an event gives its subject.
+    pub(super) fn note_event(&mut self, event: &EventRow) {
+        let Some(recorded) = recorded(event) else { return };
+        if let (Some(id), Some(name)) = (subject(&recorded), given_name(&recorded)) {
             self.note(id, name);
         }
     }
+
+    /// The name of an event's subject; empty if it has none, or if only a newer program knows its kind.
+    pub(super) async fn of_subject(&mut self, client: &ApiClient, event: &EventRow) -> String {
+        let Some(id) = recorded(event).as_ref().and_then(subject) else { return String::new() };
+        self.note_event(event);
+        self.learn(client, id).await;
+        self.known(id)
+    }
 }
 
-/// The ids of things in an event's data: the subject of an event of a container is the container.
-pub(super) fn ids(data: &Json) -> Vec<&str> {
-    ["container_id", "application_id", "from_node_id", "node_id"]
-        .iter()
-        .filter_map(|field| data.text(field))
-        .collect()
+/// The main subject of an event.
+fn subject(event: &Event) -> Option<Uuid> {
+    event.subjects().first().map(|subject| subject.uuid())
 }
 
-async fn first_name(client: &Client, id: &str) -> Option<String> {
-    let name = |json: &Json| json.text("name").map(str::to_owned);
+/// The name that an event gives its subject.
+fn given_name(event: &Event) -> Option<&str> {
+    match event {
+        Event::NodeMounted(e) => Some(&e.name),
+        Event::NodeUpdated(e) => e.name.as_deref(),
+        Event::ApplicationCreated(e) => Some(&e.name),
+        Event::ApplicationUpdated(e) => e.name.as_deref(),
+        Event::ContainerCreated(e) => Some(&e.name),
+        Event::ContainerUpdated(e) => e.name.as_deref(),
+        _ => None,
+    }
+}
+
+async fn first_name(client: &ApiClient, id: Uuid) -> Option<String> {
+    let text = id.to_string();
     for kind in ["containers", "nodes", "applications"] {
-        if let Ok(answer) = client.ask(Request::get(&[kind, id]).ok()?).await {
-            return name(&answer.json);
+        if let Ok(row) = client.typed::<NamedRow>(ApiRequest::get(&[kind, &text]).ok()?).await {
+            return Some(row.name);
         }
     }
-    // It is gone. Its first event told its name.
-    let request = Request::get(&["events"]).ok()?.query("subject", id).query("limit", "1");
-    let request = request.query("kind", "ContainerCreated,NodeMounted,ApplicationCreated");
-    let page = client.ask(request).await.ok()?.json;
-    name(page.list("events").first()?.get("data")?)
+    // Deleted: its first event has a name.
+    let kinds = [EventKind::ContainerCreated, EventKind::NodeMounted, EventKind::ApplicationCreated];
+    let request = ApiRequest::get(&["events"]).ok()?.query("subject", text).query("limit", "1");
+    let request = request.query("kind", kinds.map(EventKind::as_str).join(","));
+    let page: EventPage = client.typed(request).await.ok()?;
+    given_name(&recorded(page.events.first()?)?).map(str::to_owned)
 }

@@ -1,20 +1,23 @@
-//! `kdaemon nodes`.
+//! `kdaemon nodes`: the engines that the daemon manages.
 
-use super::change::{About, ChangeArgs, each};
-use super::client::Request;
-use super::failure::Failure;
-use super::get::{Kind, ListArgs, pair};
+use super::change::{ChangeArgs, NamedArgs, each};
+use super::client::ApiRequest;
+use super::error::CliError;
+use super::fields::{clear, merged_labels, nonempty, pair, put};
+use super::get::ListArgs;
 use super::history::HistoryArgs;
-use super::progress::Watching;
-use super::{Context, get, history, why};
+use super::kind::ResourceKind;
+use super::target::ChangeTarget;
+use super::{CliContext, get, history, why};
 use clap::Subcommand;
 use http::Method;
+use kdaemon_api::NodeRow;
 use serde_json::{Map, Value, json};
 
-/// What can be done with nodes.
+/// Subcommands of `kdaemon nodes`.
 #[derive(Debug, Subcommand)]
 pub(super) enum NodesCommand {
-    /// Lists the nodes
+    /// List nodes
     #[command(
         visible_alias = "list",
         after_help = "\
@@ -24,7 +27,7 @@ Examples:
   kdaemon nodes ls -o json | jq -r '.[].endpoint'"
     )]
     Ls(ListArgs),
-    /// Shows nodes, field by field
+    /// Show all fields of nodes
     #[command(
         visible_alias = "show",
         after_help = "\
@@ -37,7 +40,7 @@ Examples:
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Mounts a node: an engine that the daemon can reach
+    /// Mount an engine that the daemon can reach as a node
     #[command(
         visible_alias = "mount",
         after_help = "\
@@ -47,14 +50,14 @@ Examples:
   kdaemon nodes add 10.0.0.5:2375 --dry-run"
     )]
     Add {
-        /// Where its engine answers: tcp://HOST:PORT (or HOST:PORT) or unix:///PATH (or /PATH)
+        /// Address of the engine: tcp://HOST:PORT (or HOST:PORT) or unix:///PATH (or /PATH)
         endpoint: String,
         #[command(flatten)]
         fields: NodeFields,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Edits a node: what is not named stays as it is
+    /// Edit a node; fields that are not given stay as they are
     #[command(
         visible_alias = "update",
         after_help = "\
@@ -66,23 +69,23 @@ Examples:
     Edit {
         /// Name or id
         node: String,
-        /// Where its engine answers from now on
+        /// New address of the engine
         #[arg(long, value_name = "ENDPOINT")]
         endpoint: Option<String>,
         #[command(flatten)]
         fields: NodeFields,
-        /// Takes a label away
+        /// Remove a label
         #[arg(long = "label-rm", value_name = "LABEL")]
         remove_labels: Vec<String>,
-        /// Sets a field back: labels, capacity or user_id
+        /// Reset a field: labels, capacity or user_id
         #[arg(long = "clear", value_name = "FIELD", value_delimiter = ',')]
         clear: Vec<String>,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Unmounts nodes
+    /// Unmount nodes
     ///
-    /// Refused while containers are there, unless --force is given: then they move to other nodes first.
+    /// A node with containers is refused, unless --force is given: then the containers move to other nodes first.
     #[command(visible_aliases = ["unmount", "delete"], after_help = "\
 Examples:
   kdaemon nodes rm b
@@ -91,55 +94,45 @@ Examples:
         /// Names or ids
         #[arg(required = true)]
         names: Vec<String>,
-        /// Also when they have containers: they move away first
+        /// Unmount nodes with containers, too: these move to other nodes first
         #[arg(long)]
         force: bool,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Takes nodes out of placement: they keep what they have and get nothing new
+    /// Cordon nodes: they receive no new containers and keep those they have
     #[command(after_help = "Example:\n  kdaemon nodes cordon b c")]
-    Cordon(Named),
-    /// Takes nodes into placement again
+    Cordon(NamedArgs),
+    /// Uncordon nodes: they receive new containers again
     #[command(after_help = "Example:\n  kdaemon nodes uncordon b c")]
-    Uncordon(Named),
-    /// Empties nodes: they get nothing new, and what they have moves away
+    Uncordon(NamedArgs),
+    /// Drain nodes: they receive no new containers, and theirs move to other nodes
     #[command(after_help = "Examples:\n  kdaemon nodes drain b --wait=5m\n  kdaemon nodes drain b --dry-run")]
-    Drain(Named),
-    /// Tells why a node is as it is
+    Drain(NamedArgs),
+    /// Explain the state of a node
     #[command(after_help = "Examples:\n  kdaemon nodes why b\n  kdaemon at \"10m ago\" nodes why b")]
     Why {
         /// Name or id
         name: String,
     },
-    /// Tells what happened to a node, and what each event changed
+    /// Show the events of a node, and what each of them changed
     #[command(after_help = "Example:\n  kdaemon nodes history b")]
     History(HistoryArgs),
 }
 
-/// Some nodes, and how to change them.
-#[derive(Debug, clap::Args)]
-pub(super) struct Named {
-    /// Names or ids
-    #[arg(required = true)]
-    names: Vec<String>,
-    #[command(flatten)]
-    change: ChangeArgs,
-}
-
-/// The fields of a node.
+/// Options for the fields of a node.
 #[derive(Debug, clap::Args)]
 pub(super) struct NodeFields {
-    /// Its name; made from its address when there is none
+    /// Name of the node [default: derived from the address]
     #[arg(long)]
     name: Option<String>,
-    /// A label, for constraints
+    /// Label, for constraints
     #[arg(short, long = "label", value_name = "LABEL=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
-    /// How many containers it takes at most
+    /// Maximum number of containers
     #[arg(long, value_name = "N")]
     capacity: Option<u32>,
-    /// Whom it belongs to
+    /// Owner
     #[arg(long, value_name = "USER")]
     user_id: Option<String>,
 }
@@ -154,24 +147,6 @@ impl NodeFields {
     }
 }
 
-/// Sets a field that was given.
-pub(super) fn put(body: &mut Map<String, Value>, field: &str, value: Option<impl Into<Value>>) {
-    if let Some(value) = value {
-        body.insert(field.to_owned(), value.into());
-    }
-}
-
-/// Sets the fields back that are to be cleared.
-pub(super) fn clear(body: &mut Map<String, Value>, fields: &[String]) -> Result<(), Failure> {
-    for field in fields {
-        let field = field.replace('-', "_");
-        if body.insert(field.clone(), Value::Null).is_some() {
-            return Err(Failure::Usage(format!("{field} cannot be set and cleared at once")));
-        }
-    }
-    Ok(())
-}
-
 fn endpoint(text: &str) -> String {
     match text {
         text if text.contains("://") => text.to_owned(),
@@ -180,13 +155,9 @@ fn endpoint(text: &str) -> String {
     }
 }
 
-fn about(name: &str, done: &'static str, going: &'static str, watching: Watching) -> About {
-    About { thing: "node", name: name.to_owned(), done, going, watching }
-}
-
-/// Does it.
-pub(super) async fn run(cx: &Context, command: NodesCommand) -> Result<(), Failure> {
-    let kind = Kind::Nodes;
+/// Runs a subcommand.
+pub(super) async fn run(cx: &CliContext, command: NodesCommand) -> Result<(), CliError> {
+    let kind = ResourceKind::Nodes;
     match command {
         NodesCommand::Ls(args) => get::list(cx, kind, &args).await,
         NodesCommand::Get { names } => get::get(cx, kind, &names).await,
@@ -201,82 +172,52 @@ pub(super) async fn run(cx: &Context, command: NodesCommand) -> Result<(), Failu
                     fields.labels.into_iter().map(|(k, v)| (k, json!(v))).collect(),
                 );
             }
-            let request = Request::new(Method::POST, &["nodes", "create"])?.body(Value::Object(body));
+            let request = ApiRequest::new(Method::POST, &["nodes", "create"])?.body(Value::Object(body));
             let name = fields.name.unwrap_or(address);
-            cx.change(request, &change, &about(&name, "is mounted", "being mounted", Watching::Nothing))
-                .await?;
+            cx.change(request, &change, &ChangeTarget::node(&name, "mounted", "mounting")).await?;
             Ok(())
         }
         NodesCommand::Edit { node, endpoint: address, fields, remove_labels, clear: cleared, change } => {
             let mut body = fields.body();
             put(&mut body, "endpoint", address.map(|address| endpoint(&address)));
-            let mut request = Request::new(Method::PATCH, &["nodes", "update", &node])?;
+            let mut request = ApiRequest::new(Method::PATCH, &["nodes", "update", &node])?;
             if !fields.labels.is_empty() || !remove_labels.is_empty() {
-                let row = cx.client.ask(Request::get(&["nodes", &node])?).await?.json;
-                body.insert("labels".to_owned(), merged_labels(&row, fields.labels, &remove_labels)?);
-                request.if_match = row.whole("seq");
+                let row: NodeRow = cx.client.typed(ApiRequest::get(&["nodes", &node])?).await?;
+                body.insert("labels".to_owned(), merged_labels(row.labels, &fields.labels, &remove_labels)?);
+                request.if_match = Some(row.seq);
             }
             clear(&mut body, &cleared)?;
             nonempty(&body)?;
-            let about = about(&node, "is edited", "being edited", Watching::Nothing);
-            cx.change(request.body(Value::Object(body)), &change, &about).await?;
+            let target = ChangeTarget::node(&node, "edited", "editing");
+            cx.change(request.body(Value::Object(body)), &change, &target).await?;
             Ok(())
         }
         NodesCommand::Rm { names, force, change } => {
             each(&names, async |name| {
-                let request = Request::new(Method::DELETE, &["nodes", "delete", name])?;
+                let request = ApiRequest::new(Method::DELETE, &["nodes", "delete", name])?;
                 let request = if force { request.query("force", "true") } else { request };
-                let about = about(name, "is unmounted", "being emptied", Watching::Node(name.to_owned()));
-                cx.change(request, &change, &about).await.map(drop)
+                let target = ChangeTarget::drained_node(name, "unmounted", "unmounting");
+                cx.change(request, &change, &target).await.map(drop)
             })
             .await
         }
-        NodesCommand::Cordon(named) => verb(cx, &named, "cordon", "is cordoned", "being cordoned").await,
-        NodesCommand::Uncordon(named) => {
-            verb(cx, &named, "uncordon", "takes containers", "being uncordoned").await
-        }
-        NodesCommand::Drain(named) => verb(cx, &named, "drain", "is empty", "being emptied").await,
+        NodesCommand::Cordon(named) => verb(cx, &named, "cordon", "cordoned", "cordoning").await,
+        NodesCommand::Uncordon(named) => verb(cx, &named, "uncordon", "uncordoned", "uncordoning").await,
+        NodesCommand::Drain(named) => verb(cx, &named, "drain", "drained", "draining").await,
     }
 }
 
 async fn verb(
-    cx: &Context,
-    named: &Named,
+    cx: &CliContext,
+    named: &NamedArgs,
     verb: &str,
     done: &'static str,
     going: &'static str,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     each(&named.names, async |name| {
-        let request = Request::new(Method::POST, &["nodes", verb, name])?;
-        let about = about(name, done, going, Watching::Node(name.to_owned()));
-        cx.change(request, &named.change, &about).await.map(drop)
+        let request = ApiRequest::new(Method::POST, &["nodes", verb, name])?;
+        let target = ChangeTarget::drained_node(name, done, going);
+        cx.change(request, &named.change, &target).await.map(drop)
     })
     .await
-}
-
-/// The labels of a row with some set and some taken away.
-pub(super) fn merged_labels(
-    row: &super::json::Json,
-    set: Vec<(String, String)>,
-    removed: &[String],
-) -> Result<Value, Failure> {
-    let mut labels: Map<String, Value> =
-        row.object("labels").iter().map(|(label, value)| (label.clone(), json!(value.plain()))).collect();
-    for label in removed {
-        if labels.remove(label).is_none() {
-            return Err(Failure::Invalid(format!("there is no label `{label}` to take away")));
-        }
-    }
-    labels.extend(set.into_iter().map(|(label, value)| (label, json!(value))));
-    Ok(Value::Object(labels))
-}
-
-/// An edit has to say something.
-pub(super) fn nonempty(body: &Map<String, Value>) -> Result<(), Failure> {
-    if body.is_empty() {
-        return Err(Failure::Usage(
-            "nothing is said that should change; see --help for the fields".to_owned(),
-        ));
-    }
-    Ok(())
 }

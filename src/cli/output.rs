@@ -1,65 +1,91 @@
-//! What is written: data on stdout in the form that was asked for, messages on stderr.
+//! Output: data on stdout in the requested format, messages on stderr.
 
-use super::failure::Failure;
+use super::CliContext;
+use super::client::ApiResponse;
+use super::error::CliError;
 use super::json::Json;
+use super::names::NamedRow;
 use clap::ValueEnum;
 use serde::Serialize;
 use std::io::Write as _;
 
-/// The form of the data on stdout.
+/// Format of the data on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// A table for people.
+    /// Table for people
     Table,
-    /// The same with more columns.
+    /// Table with more columns
     Wide,
-    /// JSON, as the API answers it.
+    /// JSON as the API sends it
     Json,
-    /// The same as YAML.
+    /// The same as YAML
     Yaml,
-    /// Names alone, one per line.
+    /// Only names, one per line
     Name,
 }
 
-/// Writes to stdout. A reader that has gone away ends the command, silently.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
+/// Writes to stdout. When the reader has closed it, the command ends silently.
+pub(super) fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()?;
     Ok(())
 }
 
-/// Writes to stdout without caring whether it is text.
-pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+/// Writes bytes to stdout, which need not be text.
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(bytes)?;
     stdout.flush()?;
     Ok(())
 }
 
-/// Says something on stderr. When nobody hears it, that changes nothing.
+/// Writes a message to stderr. A closed stderr is not an error.
 pub(super) fn say(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// A value as indented JSON, with a line's end behind it.
-pub(super) fn json(value: &impl Serialize) -> Result<String, Failure> {
-    let mut text = serde_json::to_string_pretty(value).map_err(|error| Failure::Other(error.to_string()))?;
+/// A value as indented JSON with a final newline.
+pub(super) fn json(value: &impl Serialize) -> Result<String, CliError> {
+    let mut text = serde_json::to_string_pretty(value).map_err(|error| CliError::Other(error.to_string()))?;
     text.push('\n');
     Ok(text)
 }
 
 /// A value as YAML.
-pub(super) fn yaml(value: &impl Serialize) -> Result<String, Failure> {
-    serde_saphyr::to_string(value).map_err(|error| Failure::Other(error.to_string()))
+pub(super) fn yaml(value: &impl Serialize) -> Result<String, CliError> {
+    serde_saphyr::to_string(value).map_err(|error| CliError::Other(error.to_string()))
 }
 
-/// Prints one thing; `table` makes the form for people (`true`: the wide one).
-pub(super) fn thing(value: &Json, format: Format, table: impl FnOnce(bool) -> String) -> Result<(), Failure> {
+/// Prints one row; `table` renders it for people (`true`: with more columns).
+pub(super) fn row(
+    reply: &ApiResponse,
+    format: Format,
+    table: impl FnOnce(&Json, bool) -> String,
+) -> Result<(), CliError> {
     match format {
-        Format::Json => print(&json(value)?),
-        Format::Yaml => print(&yaml(value)?),
-        Format::Name => print(&format!("{}\n", value.text("name").unwrap_or_default())),
-        Format::Table | Format::Wide => print(&table(format == Format::Wide)),
+        Format::Json => print(&json(&reply.json()?)?),
+        Format::Yaml => print(&yaml(&reply.json()?)?),
+        Format::Name => print(&format!("{}\n", reply.typed::<NamedRow>()?.name)),
+        Format::Table | Format::Wide => print(&table(&reply.json()?, format == Format::Wide)),
     }
+}
+
+/// Prints a response that is not a row as JSON or YAML, or rendered for people by `table` (`true`: with more columns).
+pub(super) fn document(
+    cx: &CliContext,
+    reply: &ApiResponse,
+    table: impl FnOnce(bool) -> String,
+) -> Result<(), CliError> {
+    match cx.output.unwrap_or(Format::Table) {
+        Format::Json => print(&json(&reply.json()?)?),
+        Format::Yaml => print(&yaml(&reply.json()?)?),
+        Format::Name => Err(no_names()),
+        format => print(&table(format == Format::Wide)),
+    }
+}
+
+/// The failure of `-o name` for output without rows.
+pub(super) fn no_names() -> CliError {
+    CliError::Usage("-o name applies to rows only; use json, yaml or table".to_owned())
 }

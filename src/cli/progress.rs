@@ -1,31 +1,18 @@
-//! What is seen while a command waits: how far it has come, on stderr, where that is a terminal.
+//! Progress on stderr while a command waits, if stderr is a terminal.
 
-use super::change::About;
-use super::client::{Answer, Client, Request};
-use super::failure::Failure;
+use super::client::{ApiClient, ApiRequest, ApiResponse};
+use super::error::CliError;
 use super::table::{bytes, plain, word};
+use super::target::{ChangeTarget, Watching};
 use indicatif::{ProgressBar, ProgressStyle};
 use kdaemon_api::{ApplicationRow, ContainerRow, ContainerStatus, LaunchProgress, LaunchStep, NodeRow};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How often it is looked how far something is.
+/// How often the progress is polled.
 const PERIOD: Duration = Duration::from_millis(300);
 
-/// What to look at while waiting.
-#[derive(Debug, Clone)]
-pub(super) enum Watching {
-    /// Nothing that would change in the meantime.
-    Nothing,
-    /// A container.
-    Container(String),
-    /// The containers of an application.
-    Application(String),
-    /// A node that is being emptied.
-    Node(String),
-}
-
-/// A line on stderr that moves; hidden where stderr is no terminal.
+/// A spinner on stderr; hidden if stderr is not a terminal.
 pub(super) fn spinner(message: String) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_message(message);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
@@ -35,53 +22,53 @@ pub(super) fn spinner(message: String) -> ProgressBar {
     bar
 }
 
-/// Waits for an answer, and shows how things stand meanwhile.
+/// Waits for a response and shows the progress of the command until it arrives.
 pub(super) async fn while_waiting(
-    client: &Client,
-    about: &About,
-    answer: impl Future<Output = Result<Answer, Failure>>,
-) -> Result<Answer, Failure> {
-    let bar = spinner(about.title(None));
+    client: &ApiClient,
+    target: &ChangeTarget,
+    reply: impl Future<Output = Result<ApiResponse, CliError>>,
+) -> Result<ApiResponse, CliError> {
+    let bar = spinner(target.title(None));
     let told = async {
         loop {
             tokio::time::sleep(PERIOD).await;
             if bar.is_hidden() {
                 continue;
             }
-            // What cannot be seen now is seen the next time; the answer itself says what went wrong.
-            if let Ok(Some(state)) = look(client, &about.watching).await {
-                bar.set_message(format!("{}: {state}", about.title(None)));
+            // A failed poll is repeated; the response itself reports what went wrong.
+            if let Ok(Some(state)) = look(client, &target.watching).await {
+                bar.set_message(format!("{}: {state}", target.title(None)));
             }
         }
     };
     let result = tokio::select! {
-        answer = answer => answer,
-        () = told => Err(Failure::Other("the waiting ended".to_owned())),
+        reply = reply => reply,
+        () = told => Err(CliError::Other("progress polling ended unexpectedly".to_owned())),
     };
     bar.finish_and_clear();
     result
 }
 
-/// How things stand, in words.
-pub(super) async fn look(client: &Client, watching: &Watching) -> Result<Option<String>, Failure> {
+/// The present progress, for people; `None` if there is none to show.
+pub(super) async fn look(client: &ApiClient, watching: &Watching) -> Result<Option<String>, CliError> {
     Ok(match watching {
         Watching::Nothing => None,
         Watching::Container(name) => {
-            let row: ContainerRow = client.typed(Request::get(&["containers", name])?).await?;
+            let row: ContainerRow = client.typed(ApiRequest::get(&["containers", name])?).await?;
             let launching = (row.status == ContainerStatus::Launching).then_some(row.id);
             let pulled = pulled(client, launching).await.map(|pulled| format!(", {pulled}"));
             let reason = row.reason.map(|reason| format!(", {}", plain(&reason)));
             Some(format!("{}{}", word(row.status), pulled.or(reason).unwrap_or_default()))
         }
         Watching::Node(name) => {
-            let row: NodeRow = client.typed(Request::get(&["nodes", name])?).await?;
+            let row: NodeRow = client.typed(ApiRequest::get(&["nodes", name])?).await?;
             Some(format!("{} containers left", row.container_count))
         }
         Watching::Application(name) => {
-            let row: ApplicationRow = client.typed(Request::get(&["applications", name])?).await?;
+            let row: ApplicationRow = client.typed(ApiRequest::get(&["applications", name])?).await?;
             let mut states = std::collections::BTreeMap::new();
             let mut launching = None;
-            let request = Request::get(&["containers"])?.query("application_id", name);
+            let request = ApiRequest::get(&["containers"])?.query("application_id", name);
             client
                 .list(request, |row: ContainerRow, _| {
                     if row.status == ContainerStatus::Launching {
@@ -93,21 +80,21 @@ pub(super) async fn look(client: &Client, watching: &Watching) -> Result<Option<
                 .await?;
             let up = states.remove("UP").unwrap_or(0);
             let others: String = states.iter().map(|(state, count)| format!(", {count} {state}")).collect();
-            // They have one image: how far it is for one of them is how far it is, more or less.
+            // The containers share one image, so the pull of any of them stands for all.
             let pulled = pulled(client, launching).await.map(|pulled| format!("; {pulled}"));
             Some(format!("{up} of {} UP{others}{}", row.replicas.unwrap_or(up), pulled.unwrap_or_default()))
         }
     })
 }
 
-/// How much of its image has come for a container that is launched, in words; `None` while nothing is pulled.
-async fn pulled(client: &Client, container: Option<Uuid>) -> Option<String> {
-    let request = Request::get(&["containers", &container?.to_string(), "progress"]).ok()?;
-    // Without an answer there are other words for what goes on.
-    in_words(&client.typed(request).await.ok()?)
+/// The progress of the image pull of a container that is being launched; `None` while nothing is pulled.
+async fn pulled(client: &ApiClient, container: Option<Uuid>) -> Option<String> {
+    let request = ApiRequest::get(&["containers", &container?.to_string(), "progress"]).ok()?;
+    // Progress is optional: the container's status is shown anyway.
+    pull_progress(&client.typed(request).await.ok()?)
 }
 
-fn in_words(progress: &LaunchProgress) -> Option<String> {
+fn pull_progress(progress: &LaunchProgress) -> Option<String> {
     let image = progress.image.as_deref().filter(|_| progress.step == LaunchStep::Pulling)?;
     let far = match (progress.percent, progress.of) {
         (Some(percent), Some(of)) => format!(": {percent} % of {}", bytes(of)),
@@ -118,11 +105,11 @@ fn in_words(progress: &LaunchProgress) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::in_words;
+    use super::pull_progress;
 
     #[test]
-    fn a_pull_is_told_with_its_percentage_once_its_size_is_known() {
-        let told = |text| in_words(&serde_json::from_str(text).ok()?);
+    fn pull_progress_has_a_percentage_once_the_size_is_known() {
+        let told = |text| pull_progress(&serde_json::from_str(text).ok()?);
         for (progress, wanted) in [
             (
                 r#"{"step":"pulling","image":"nginx:1.27","bytes":26214400,"of":52428800,"percent":50}"#,

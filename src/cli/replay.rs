@@ -1,21 +1,21 @@
-//! What-if: recorded history under another placement policy.
+//! `kdaemon replay`: recorded history under another placement policy.
 
-use super::Context;
-use super::client::Request;
-use super::failure::Failure;
-use super::get::{document, pair};
+use super::CliContext;
+use super::client::ApiRequest;
+use super::error::CliError;
+use super::fields::{pair, put};
 use super::history::end;
-use super::output::say;
+use super::output::{document, say};
 use super::progress::spinner;
-use super::table::{Table, plain};
-use super::when::{Point, local};
+use super::table::{TextTable, plain};
+use super::when::{EventOrTime, local};
 use http::Method;
 use kdaemon_api::{ReplayFigures, ReplayReport};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Which stretch of the history, and the other policy.
+/// The period to replay, and the policy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::with_times!("\
 Examples:
@@ -23,57 +23,57 @@ Examples:
   kdaemon replay --from \"2d ago\" --set unhealthy_after=5 --set max_migrations=2
   kdaemon replay --from 1 --to 5000 --strategy resources -o json"))]
 pub(super) struct ReplayArgs {
-    /// Where it begins; the beginning of the log without it
-    #[arg(long, value_name = "TIME", value_parser = Point::parse)]
-    from: Option<Point>,
-    /// Where it ends; now without it
-    #[arg(long, value_name = "TIME", value_parser = Point::parse)]
-    to: Option<Point>,
-    /// How nodes are chosen: spread, binpack, resources
+    /// Begin of the period [default: the beginning of the log]
+    #[arg(long, value_name = "TIME", value_parser = EventOrTime::parse)]
+    from: Option<EventOrTime>,
+    /// End of the period [default: now]
+    #[arg(long, value_name = "TIME", value_parser = EventOrTime::parse)]
+    to: Option<EventOrTime>,
+    /// Placement strategy: spread, binpack, resources
     #[arg(long, value_name = "STRATEGY")]
     strategy: Option<String>,
-    /// Another setting of the policy, by its name in the configuration
+    /// Another setting of the policy, by its name in the configuration file
     #[arg(long = "set", value_name = "SETTING=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
 }
 
-/// As the API takes a point here: a number or a text.
-fn point(point: Point) -> Value {
+/// A point in history as the request body has it: a number or a text.
+fn point(point: EventOrTime) -> Value {
     match point {
-        Point::Seq(seq) => json!(seq),
-        moment @ Point::Moment(_) => json!(moment.written()),
+        EventOrTime::Seq(seq) => json!(seq),
+        moment @ EventOrTime::Moment(_) => json!(moment.written()),
     }
 }
 
-/// Replays it.
-pub(super) async fn run(cx: &Context, args: &ReplayArgs) -> Result<(), Failure> {
+/// Replays the period and compares the outcomes.
+pub(super) async fn run(cx: &CliContext, args: &ReplayArgs) -> Result<(), CliError> {
     let mut policy = Map::new();
     for (name, value) in &args.set {
-        // A number is sent as one; all else as text.
+        // Numbers are sent as numbers, other values as text.
         let value = value.parse::<u64>().map_or_else(|_| json!(value), |number| json!(number));
         policy.insert(name.replace('-', "_"), value);
     }
-    super::nodes::put(&mut policy, "strategy", args.strategy.as_deref());
+    put(&mut policy, "strategy", args.strategy.as_deref());
     let mut body = Map::new();
-    super::nodes::put(&mut body, "from", args.from.map(point));
-    super::nodes::put(&mut body, "to", args.to.map(point));
+    put(&mut body, "from", args.from.map(point));
+    put(&mut body, "to", args.to.map(point));
     body.insert("policy".to_owned(), Value::Object(policy));
-    let request = Request::new(Method::POST, &["replay"])?.body(Value::Object(body));
+    let request = ApiRequest::new(Method::POST, &["replay"])?.body(Value::Object(body));
     let bar = spinner("replaying".to_owned());
-    let answer = cx.client.ask(request).await;
+    let reply = cx.client.ask(request).await;
     bar.finish_and_clear();
-    let answer = answer?;
-    let replay: ReplayReport = answer.typed()?;
+    let reply = reply?;
+    let replay: ReplayReport = reply.typed()?;
     say(format_args!("{} .. {}", end(&replay.from), end(&replay.to)));
-    document(cx, &answer.json, |wide| table(&replay, wide))
+    document(cx, &reply, |wide| table(&replay, wide))
 }
 
-/// How many differences are shown where not all are.
+/// How many differences are shown without `-o wide`.
 const DIFFERENCES: usize = 20;
 
 fn table(replay: &ReplayReport, wide: bool) -> String {
     let sides = [&replay.recorded, &replay.replayed];
-    let mut table = Table::new(&["", "RECORDED", "REPLAYED"]);
+    let mut table = TextTable::new(&["", "RECORDED", "REPLAYED"]);
     let mut row = |label: &str, value: &dyn Fn(&ReplayFigures) -> String| {
         table.row([label.to_owned(), value(sides[0]), value(sides[1])]);
     };

@@ -1,35 +1,38 @@
 //! `kdaemon status`: the cluster on one screen.
 
-use super::Context;
-use super::client::Request;
-use super::failure::Failure;
-use super::get::{Kind, ListArgs, tell};
-use super::names::Names;
-use super::output::{Format, json, print, yaml};
-use super::table::{Table, coloured, natural, plain, word};
-use kdaemon_api::{ApplicationRow, ContainerRow, ContainerStatus, DesiredState, NodeRow, NodeState};
+use super::CliContext;
+use super::client::ApiRequest;
+use super::error::CliError;
+use super::get::{ListArgs, tell};
+use super::kind::ResourceKind;
+use super::names::NameCache;
+use super::output::{Format, json, no_names, print, yaml};
+use super::table::{TextTable, coloured, natural, plain, word};
+use kdaemon_api::{
+    ApplicationRow, ContainerRow, ContainerStatus, DaemonRole, DesiredState, NodeRow, NodeState, Readiness,
+};
 use kdaemon_events::node::Availability;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use uuid::Uuid;
 
-/// What one screen says of a cluster.
+/// The state of a cluster on one screen.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Status {
-    /// The daemon that was asked.
+pub(super) struct ClusterSummary {
+    /// Address of the daemon.
     server: String,
-    /// The last event of the state that is shown.
+    /// Seq of the state that is shown.
     seq: Option<u64>,
-    /// `leader` or `follower`, where several daemons share a log.
-    role: Option<String>,
-    /// Why the daemon takes no commands, if it takes none.
+    /// `leader` or `follower`, if several daemons share a log.
+    role: Option<DaemonRole>,
+    /// Why the daemon accepts no commands, if so.
     not_ready: Option<String>,
     nodes: Vec<NodeLine>,
     applications: Vec<ApplicationLine>,
-    /// How many containers are in each status.
+    /// Number of containers by status.
     containers: BTreeMap<String, u64>,
-    /// Containers that are to run and do not.
+    /// Containers that should be UP and are not.
     troubles: Vec<Trouble>,
 }
 
@@ -59,18 +62,18 @@ struct Trouble {
     reason: Option<String>,
 }
 
-/// How many containers in trouble are kept.
+/// Maximum number of containers in `troubles`.
 const TROUBLES: usize = 1_000;
 
-impl Status {
-    /// Asks the daemon for it.
-    pub(super) async fn ask(cx: &Context) -> Result<Self, Failure> {
+impl ClusterSummary {
+    /// Reads the state from the daemon.
+    pub(super) async fn ask(cx: &CliContext) -> Result<Self, CliError> {
         let mut status = Self { server: cx.client.origin().to_owned(), ..Self::default() };
         let all = ListArgs::default();
-        let mut names = Names::default();
+        let mut names = NameCache::default();
         cx.client
-            .list(all.request(Kind::Nodes)?, |row: NodeRow, _| {
-                names.note(&row.id.to_string(), &row.name);
+            .list(all.request(ResourceKind::Nodes)?, |row: NodeRow, _| {
+                names.note(row.id, &row.name);
                 status.nodes.push(NodeLine {
                     name: plain(&row.name),
                     state: row.state,
@@ -84,7 +87,7 @@ impl Status {
             .await?;
         let mut applications: BTreeMap<Uuid, ApplicationLine> = BTreeMap::new();
         cx.client
-            .list(all.request(Kind::Applications)?, |row: ApplicationRow, _| {
+            .list(all.request(ResourceKind::Applications)?, |row: ApplicationRow, _| {
                 let line = ApplicationLine {
                     name: plain(&row.name),
                     image: plain(&row.docker_image),
@@ -98,7 +101,7 @@ impl Status {
         let mut running: BTreeMap<Uuid, u32> = BTreeMap::new();
         status.seq = cx
             .client
-            .list(all.request(Kind::Containers)?, |row: ContainerRow, _| {
+            .list(all.request(ResourceKind::Containers)?, |row: ContainerRow, _| {
                 *status.containers.entry(word(row.status)).or_insert(0) += 1;
                 let is_wanted = row.desired == DesiredState::Running;
                 let is_up = row.status == ContainerStatus::Up;
@@ -112,7 +115,7 @@ impl Status {
                     status.troubles.push(Trouble {
                         name: plain(&row.name),
                         status: row.status,
-                        node: row.node_id.map(|id| names.known(&id.to_string())),
+                        node: row.node_id.map(|id| names.known(id)),
                         reason: row.reason.as_deref().map(plain),
                     });
                 }
@@ -130,12 +133,12 @@ impl Status {
         Ok(status)
     }
 
-    /// The last event of the state that is shown.
+    /// Seq of the state that is shown.
     pub(super) fn seq(&self) -> Option<u64> {
         self.seq
     }
 
-    /// What needs a look stands first, then all go by name.
+    /// Sorts what needs attention first, then by name.
     fn order(&mut self) {
         let is_well =
             |node: &NodeLine| node.state == NodeState::Up && node.availability == Availability::Active;
@@ -149,21 +152,21 @@ impl Status {
             .sort_by(|a, b| is_given_up(b).cmp(&is_given_up(a)).then_with(|| natural(&a.name, &b.name)));
     }
 
-    async fn readiness(&mut self, cx: &Context) -> Result<(), Failure> {
-        match cx.client.ask(Request::get(&["readyz"])?).await {
-            Ok(answer) => self.role = answer.json.text("role").map(str::to_owned),
-            // It was reached a moment ago: this is what it says of itself.
-            Err(Failure::Unreachable(why)) => self.not_ready = Some(why),
+    async fn readiness(&mut self, cx: &CliContext) -> Result<(), CliError> {
+        match cx.client.typed::<Readiness>(ApiRequest::get(&["readyz"])?).await {
+            Ok(readiness) => self.role = Some(readiness.role),
+            // The daemon just responded, so this is its own report.
+            Err(CliError::Unreachable(why)) => self.not_ready = Some(why),
             Err(failure) => return Err(failure),
         }
         Ok(())
     }
 
-    /// It as text of at most `lines` lines.
+    /// Renders the state in at most `lines` lines, if possible.
     pub(super) fn text(&self, lines: usize) -> String {
         let mut text = String::new();
         let seq = self.seq.map(|seq| format!("  event {seq}")).unwrap_or_default();
-        let role = self.role.as_ref().map(|role| format!("  {role}")).unwrap_or_default();
+        let role = self.role.map(|role| format!("  {}", word(role))).unwrap_or_default();
         let _ = writeln!(text, "kDaemon at {}{role}{seq}", self.server);
         if let Some(why) = &self.not_ready {
             let _ = writeln!(text, "{}", console::style(format!("not ready: {why}")).red());
@@ -174,7 +177,7 @@ impl Status {
         let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
         let _ = writeln!(text, "Nodes: {up} of {} UP   Containers: {counts}", self.nodes.len());
 
-        let mut nodes = Table::new(&["NODE", "STATE", "AVAILABILITY", "CONTAINERS", "REASON"]);
+        let mut nodes = TextTable::new(&["NODE", "STATE", "AVAILABILITY", "CONTAINERS", "REASON"]);
         for node in &self.nodes {
             nodes.row([
                 node.name.clone(),
@@ -187,13 +190,13 @@ impl Status {
                 node.reason.clone().unwrap_or_default(),
             ]);
         }
-        let mut applications = Table::new(&["APPLICATION", "UP", "IMAGE"]);
+        let mut applications = TextTable::new(&["APPLICATION", "UP", "IMAGE"]);
         for line in &self.applications {
             let up = format!("{}/{}", line.up, line.wanted);
             let up = if line.up < line.wanted { console::style(up).yellow().to_string() } else { up };
             applications.row([line.name.clone(), up, line.image.clone()]);
         }
-        let mut troubles = Table::new(&["NOT UP", "STATUS", "NODE", "REASON"]);
+        let mut troubles = TextTable::new(&["NOT UP", "STATUS", "NODE", "REASON"]);
         for trouble in &self.troubles {
             troubles.row([
                 trouble.name.clone(),
@@ -204,12 +207,12 @@ impl Status {
         }
         let mut left = lines.saturating_sub(text.lines().count());
         let mut tables = [troubles, nodes, applications];
-        tables.sort_by_key(Table::len);
+        tables.sort_by_key(TextTable::len);
         let count = tables.len();
         let mut shown = Vec::new();
         for (number, mut table) in tables.into_iter().enumerate().filter(|(_, table)| !table.is_empty()) {
-            // Each gets a fair share of what is left, the shorter ones first. Besides rows: a blank line, the head, and
-            // maybe the line that says how many more there are.
+            // Each table gets a fair share of the remaining lines, shorter tables first. Three lines go to a blank line, the
+            // header, and possibly the number of omitted rows.
             let share = (left / (count - number)).saturating_sub(3).max(1);
             let (all, head) = (table.len(), table.text().chars().next());
             table.truncate(share);
@@ -221,7 +224,7 @@ impl Status {
             left = left.saturating_sub(piece.lines().count());
             shown.push((head, piece));
         }
-        // As people look for them: what is wrong, then nodes, then applications.
+        // Order of importance: troubles, nodes, applications.
         shown.sort_by_key(|(head, _)| !matches!(head, Some('N')));
         for (_, piece) in shown {
             text.push_str(&piece);
@@ -230,14 +233,14 @@ impl Status {
     }
 }
 
-/// Shows it.
-pub(super) async fn run(cx: &Context) -> Result<(), Failure> {
-    let status = Status::ask(cx).await?;
+/// Shows the state once.
+pub(super) async fn run(cx: &CliContext) -> Result<(), CliError> {
+    let status = ClusterSummary::ask(cx).await?;
     tell(cx, status.seq);
     match cx.output.unwrap_or(Format::Table) {
         Format::Json => print(&json(&status)?),
         Format::Yaml => print(&yaml(&status)?),
-        Format::Name => Err(Failure::Usage("-o name is for lists of things".to_owned())),
+        Format::Name => Err(no_names()),
         Format::Wide => print(&status.text(usize::MAX)),
         Format::Table => {
             let terminal = console::Term::stdout();

@@ -1,16 +1,17 @@
-//! Tables for people: columns side by side, nothing around them.
+//! Tables for people: aligned columns without borders.
 
+use bytesize::ByteSize;
 use console::measure_text_width;
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
-/// Rows under a head. Texts may be styled: only what is seen counts for the width.
-pub(super) struct Table {
+/// Rows under a header. Cells may contain ANSI styles, which do not count for the width of a column.
+pub(super) struct TextTable {
     head: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     pub(super) fn new(head: &[&str]) -> Self {
         Self { head: head.iter().map(ToString::to_string).collect(), rows: Vec::new() }
     }
@@ -19,7 +20,7 @@ impl Table {
         self.rows.push(cells.into_iter().map(|cell| one_line(&cell)).collect());
     }
 
-    /// Sorts by the first column, numbers inside of it by their value.
+    /// Sorts by the first column in natural order.
     pub(super) fn sort(&mut self) {
         self.rows.sort_by(|a, b| match (a.first(), b.first()) {
             (Some(a), Some(b)) => natural(a, b),
@@ -31,11 +32,6 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The number of columns.
-    pub(super) fn width(&self) -> usize {
-        self.head.len()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -45,7 +41,7 @@ impl Table {
         self.rows.truncate(rows);
     }
 
-    /// It as text, a line per row.
+    /// Renders one line per row.
     pub(super) fn text(&self) -> String {
         let mut widths: Vec<usize> = self.head.iter().map(|cell| measure_text_width(cell)).collect();
         for row in &self.rows {
@@ -57,7 +53,7 @@ impl Table {
         for row in std::iter::once(&self.head).chain(&self.rows) {
             let mut padding = 0;
             for (width, cell) in widths.iter().zip(row) {
-                // Padding is written before the next cell: no line ends in blanks.
+                // Padding is written before the next cell, so that no line ends in blanks.
                 if !cell.is_empty() {
                     let _ = write!(text, "{:padding$}{cell}", "");
                     padding = 0;
@@ -70,7 +66,7 @@ impl Table {
     }
 }
 
-/// A cell is one line, and cannot command the terminal.
+/// A cell in one line, without control characters other than ANSI styles.
 fn one_line(text: &str) -> String {
     if !text.contains(|c: char| c.is_control() && c != '\u{1b}') {
         return text.to_owned();
@@ -78,12 +74,12 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\u{1b}' { ' ' } else { c }).collect()
 }
 
-/// A foreign text without what would command the terminal.
+/// An untrusted text without control characters, so that it cannot control the terminal.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// Compares texts so that `web-2` comes before `web-10`.
+/// Compares texts in natural order: `web-2` comes before `web-10`.
 pub(super) fn natural(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a, b);
     loop {
@@ -107,23 +103,12 @@ pub(super) fn natural(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// A number of bytes, for people.
+/// A number of bytes in binary units, with one decimal.
 pub(super) fn bytes(number: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if number < 1024 {
-        return format!("{number} B");
-    }
-    #[allow(clippy::cast_precision_loss)] // for people: three digits are read
-    let mut value = number as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
+    ByteSize::b(number).display().iec().to_string()
 }
 
-/// A status in its colour, where colours are wanted: `console` looks for a terminal and for `NO_COLOR`.
+/// A status in its colour, unless stdout is not a terminal or `NO_COLOR` is set (`console` checks both).
 pub(super) fn coloured(status: &str) -> String {
     let style = console::style(plain(status));
     match status {
@@ -135,7 +120,7 @@ pub(super) fn coloured(status: &str) -> String {
     .to_string()
 }
 
-/// A value with a few names, as the API writes it.
+/// The name of an enum value as the API writes it.
 pub(super) fn word(value: impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(text)) => text,
@@ -149,8 +134,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_as_wide_as_what_is_seen_and_lines_end_in_no_blanks() {
-        let mut table = Table::new(&["NAME", "STATUS", "WHY"]);
+    fn columns_align_by_visible_width_without_trailing_blanks() {
+        let mut table = TextTable::new(&["NAME", "STATUS", "WHY"]);
         table.row(["日本".into(), "\u{1b}[32mUP\u{1b}[0m".into(), String::new()]);
         table.row(["web-1".into(), String::new(), "two\nlines".into()]);
         let text = table.text();
@@ -159,16 +144,16 @@ mod tests {
     }
 
     #[test]
-    fn numbers_inside_of_names_are_sorted_by_their_value() {
+    fn numbers_in_names_sort_by_value() {
         let mut names = ["web-10", "web-2", "db", "web-2a", "web-02", "web"];
         names.sort_by(|a, b| natural(a, b));
         assert_eq!(names, ["db", "web", "web-2", "web-02", "web-2a", "web-10"]);
     }
 
     #[test]
-    fn bytes_are_for_people() {
+    fn bytes_are_shown_in_binary_units() {
         assert_eq!(bytes(1000), "1000 B");
         assert_eq!(bytes(1536 * 1024), "1.5 MiB");
-        assert_eq!(bytes(u64::MAX), "16384.0 PiB");
+        assert_eq!(bytes(u64::MAX), "16.0 EiB");
     }
 }

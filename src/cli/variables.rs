@@ -1,19 +1,19 @@
-//! Environment variables as command lines and files give them.
+//! Environment variables from command lines and files.
 
-use super::failure::Failure;
+use super::error::CliError;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The largest file of variables that is read, in bytes.
+/// The largest accepted file of variables, in bytes.
 const FILE_LIMIT: u64 = 1024 * 1024;
 
-/// Environment variables of a command line.
+/// Options that set environment variables.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct EnvArgs {
-    /// An environment variable; NAME alone takes its value from this shell
+    /// Environment variable; NAME alone takes the value from this shell
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     env: Vec<String>,
-    /// A file of environment variables, a NAME=VALUE per line
+    /// File of environment variables, one NAME=VALUE per line
     #[arg(long = "env-file", value_name = "FILE")]
     files: Vec<std::path::PathBuf>,
 }
@@ -23,48 +23,52 @@ impl EnvArgs {
         self.env.is_empty() && self.files.is_empty()
     }
 
-    /// The variables: those of files first, so that those of the command line go over them.
-    pub(super) fn read(&self) -> Result<BTreeMap<String, String>, Failure> {
+    /// Reads all variables; `--env` overrides `--env-file`.
+    pub(super) fn read(&self) -> Result<BTreeMap<String, String>, CliError> {
         let mut variables = BTreeMap::new();
         for file in &self.files {
             variables.extend(read_file(file)?);
         }
         for text in &self.env {
-            let (name, value) = variable(text).map_err(Failure::Usage)?;
+            let (name, value) = variable(text).map_err(CliError::Usage)?;
             match value {
                 Some(value) => {
                     variables.insert(name, value);
                 }
-                None => return Err(Failure::Usage(format!("{name} is not set here; write {name}=VALUE"))),
+                None => {
+                    return Err(CliError::Usage(format!(
+                        "{name} is not set in this shell; use {name}=VALUE"
+                    )));
+                }
             }
         }
         Ok(variables)
     }
 }
 
-/// Reads `NAME=VALUE`, or `NAME`: then the value is that of this process, if it has one.
+/// Parses `NAME=VALUE`, or `NAME`, whose value is that of this process, if it is set.
 pub(super) fn variable(text: &str) -> Result<(String, Option<String>), String> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (text, std::env::var(text).ok()),
     };
     if name.is_empty() || name.contains(char::is_whitespace) {
-        return Err(format!("`{text}` is not a variable; write NAME=VALUE"));
+        return Err(format!("`{text}` is not a variable; use the form NAME=VALUE"));
     }
     Ok((name.to_owned(), value))
 }
 
-/// Reads a file of variables. What a line names without a value and this process has not is left out, as Docker does.
-pub(super) fn read_file(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    let failure = |error: std::io::Error| Failure::Invalid(format!("{}: {error}", path.display()));
+/// Reads a file of variables. A name without a value that is not set in this process is skipped, as Docker does.
+pub(super) fn read_file(path: &Path) -> Result<BTreeMap<String, String>, CliError> {
+    let failure = |error: std::io::Error| CliError::Invalid(format!("{}: {error}", path.display()));
     if std::fs::metadata(path).map_err(failure)?.len() > FILE_LIMIT {
-        return Err(Failure::Invalid(format!("{}: more than 1 MiB of variables", path.display())));
+        return Err(CliError::Invalid(format!("{}: larger than the limit of 1 MiB", path.display())));
     }
     let text = std::fs::read_to_string(path).map_err(failure)?;
-    parse(&text).map_err(|(line, why)| Failure::Invalid(format!("{}:{line}: {why}", path.display())))
+    parse(&text).map_err(|(line, why)| CliError::Invalid(format!("{}:{line}: {why}", path.display())))
 }
 
-/// Reads the lines of such a file; an error says which line.
+/// Parses the lines of such a file; an error has the line number.
 fn parse(text: &str) -> Result<BTreeMap<String, String>, (usize, String)> {
     let mut variables = BTreeMap::new();
     for (number, line) in text.lines().enumerate() {
@@ -81,13 +85,13 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, (usize, String)> {
     Ok(variables)
 }
 
-/// A value without the quotes around it.
+/// A value without surrounding quotes.
 fn unquoted(value: &str) -> &str {
     let trimmed = value.trim_end();
     ['"', '\''].iter().find_map(|quote| trimmed.strip_prefix(*quote)?.strip_suffix(*quote)).unwrap_or(trimmed)
 }
 
-/// Reads environment variables as rows write them: `A=1,B=2`, where a comma or a backslash of a value stands behind a
+/// Parses environment variables as rows have them: `A=1,B=2`, with a comma or a backslash in a value escaped by a
 /// backslash.
 pub(super) fn of_row(text: &str) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
@@ -116,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_variables_have_comments_quotes_and_line_numbers() {
+    fn env_files_allow_comments_and_quotes_and_errors_have_line_numbers() {
         let text = "# comment\n\nA=1\nexport B=\"two words\"\nC='x' \nD=a=b#c\nNOT_SET_HERE_AT_ALL\n";
         let read = parse(text).unwrap();
         let pairs: Vec<_> = read.iter().map(|(name, value)| format!("{name}:{value}")).collect();
@@ -125,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_rows_read_back_as_they_were() {
+    fn variables_survive_a_round_trip_through_a_row() {
         let variables: BTreeMap<String, String> =
             [("A", "1,2"), ("B", "back\\slash,"), ("C", ""), ("D", "x=y")]
                 .map(|(k, v)| (k.into(), v.into()))

@@ -1,35 +1,35 @@
-//! `kdaemon watch`: the cluster on one screen, live.
+//! `kdaemon watch`: the cluster on one screen, updated live.
 
-use super::Context;
-use super::client::Request;
+use super::CliContext;
+use super::client::ApiRequest;
+use super::error::CliError;
+use super::event_stream::EventFollower;
 use super::events::{facts, line};
-use super::failure::Failure;
-use super::names::Names;
+use super::names::NameCache;
 use super::output::print;
-use super::sse::Stream;
-use super::status::Status;
+use super::status::ClusterSummary;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The screen is drawn again at most so often.
+/// The shortest time between two reads of the cluster's state.
 const PERIOD: Duration = Duration::from_millis(250);
-/// How many of the latest events stand below.
+/// How many of the latest events are shown.
 const EVENTS: usize = 8;
-/// Reading the state takes at most this part of the time: a large cluster is looked at less often.
+/// The pause after reading the state is this multiple of the time it took, so that large clusters are read less often.
 const SHARE: u32 = 5;
 
-/// The terminal while it is used as a screen. It is as before when this is dropped.
+/// The alternate screen of the terminal. Dropping it restores the previous contents and the cursor.
 struct Screen;
 
 impl Screen {
-    fn open() -> Result<Self, Failure> {
+    fn open() -> Result<Self, CliError> {
         print("\u{1b}[?1049h\u{1b}[?25l")?;
         Ok(Self)
     }
 
-    /// Shows a text in place of what was there, cut to the screen.
-    fn show(&self, text: &str) -> Result<(), Failure> {
+    /// Replaces the contents of the screen; text is cut to its size.
+    fn show(&self, text: &str) -> Result<(), CliError> {
         let (height, width) = console::Term::stdout().size();
         let mut drawn = String::from("\u{1b}[H");
         for line in text.lines().take(usize::from(height).saturating_sub(1)) {
@@ -43,23 +43,23 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // When the terminal is gone there is nothing to restore.
+        // A terminal that is gone needs no restoring.
         let _ = print("\u{1b}[?25h\u{1b}[?1049l");
     }
 }
 
-/// Shows it until ctrl-c.
-pub(super) async fn run(cx: &Context) -> Result<(), Failure> {
+/// Runs until Ctrl-C.
+pub(super) async fn run(cx: &CliContext) -> Result<(), CliError> {
     if !console::Term::stdout().is_term() {
-        return Err(Failure::Usage(
-            "watch needs a terminal; `kdaemon status` and `kdaemon events -f` do not".to_owned(),
+        return Err(CliError::Usage(
+            "watch needs a terminal; use `kdaemon status` or `kdaemon events -f` instead".to_owned(),
         ));
     }
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    // What is wrong at the start is said on the usual screen.
-    let status = Status::ask(cx).await?;
+    // A failure at the start is reported on the regular screen.
+    let status = ClusterSummary::ask(cx).await?;
     let screen = Screen::open()?;
     tokio::select! {
         result = live(cx, &screen, status) => result,
@@ -69,10 +69,10 @@ pub(super) async fn run(cx: &Context) -> Result<(), Failure> {
     }
 }
 
-async fn live(cx: &Context, screen: &Screen, mut status: Status) -> Result<(), Failure> {
-    let request = Request::get(&["events", "stream"])?.query("kind", facts());
-    let mut stream = Stream::new(cx.client.clone(), request, status.seq().unwrap_or(0)).quiet();
-    let mut names = Names::default();
+async fn live(cx: &CliContext, screen: &Screen, mut status: ClusterSummary) -> Result<(), CliError> {
+    let request = ApiRequest::get(&["events", "stream"])?.query("kind", facts());
+    let mut stream = EventFollower::new(cx.client.clone(), request, status.seq().unwrap_or(0)).quiet();
+    let mut names = NameCache::default();
     let mut events = VecDeque::new();
     let mut is_stale = false;
     let mut next = Instant::now();
@@ -81,7 +81,7 @@ async fn live(cx: &Context, screen: &Screen, mut status: Status) -> Result<(), F
     let mut resized = signal(SignalKind::window_change())?;
     loop {
         draw(screen, &status, &events, is_lost)?;
-        // Takes events until it is time to look again.
+        // Receives events until the state is due to be read again.
         loop {
             let can_look = is_stale && stream.is_connected();
             let due = tokio::time::sleep_until(next.max(Instant::now() + Duration::from_millis(10)).into());
@@ -89,8 +89,7 @@ async fn live(cx: &Context, screen: &Screen, mut status: Status) -> Result<(), F
                 event = stream.step() => {
                     if let Some(event) = event? {
                         is_stale = true;
-                        names.learn_event(&cx.client, &event).await;
-                        events.push_back(line(&event, &names));
+                        events.push_back(line(cx, &event.row, &mut names).await);
                         if events.len() > EVENTS {
                             events.pop_front();
                         }
@@ -107,13 +106,13 @@ async fn live(cx: &Context, screen: &Screen, mut status: Status) -> Result<(), F
         }
         if is_stale && stream.is_connected() {
             let begun = Instant::now();
-            match Status::ask(cx).await {
+            match ClusterSummary::ask(cx).await {
                 Ok(now) => {
                     status = now;
                     is_stale = false;
                 }
-                // The stream will tell when it is back.
-                Err(Failure::Unreachable(_)) => {}
+                // The stream reconnects, and the state is read after that.
+                Err(CliError::Unreachable(_)) => {}
                 Err(failure) => return Err(failure),
             }
             next = Instant::now() + PERIOD.max(begun.elapsed() * SHARE);
@@ -121,12 +120,17 @@ async fn live(cx: &Context, screen: &Screen, mut status: Status) -> Result<(), F
     }
 }
 
-fn draw(screen: &Screen, status: &Status, events: &VecDeque<String>, is_lost: bool) -> Result<(), Failure> {
+fn draw(
+    screen: &Screen,
+    status: &ClusterSummary,
+    events: &VecDeque<String>,
+    is_lost: bool,
+) -> Result<(), CliError> {
     let (height, _) = console::Term::stdout().size();
     let below = if events.is_empty() { 0 } else { events.len() + 2 };
     let mut text = status.text(usize::from(height).saturating_sub(below + 2).max(8));
     if is_lost {
-        let gone = console::style("the daemon does not answer; waiting until it is back").red();
+        let gone = console::style("no connection to the daemon; reconnecting").red();
         text = format!("{gone}\n{text}");
     }
     if !events.is_empty() {

@@ -1,32 +1,32 @@
-//! Times: how people write them, and how they are shown.
+//! Times as people write and read them.
 
 use crate::config::parse_duration;
 use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
 use uuid::Uuid;
 
-/// The forms that a time can have, for `--help`.
+/// The accepted forms of a time, for `--help`.
 pub(super) const FORMS: &str = "\
 TIME is one of:
   812                        the state after event 812
   now
   90s ago, 10m ago, 2h ago, 3d ago
-  03:02, 03:02:11            the last time that the clock showed it
+  03:02, 03:02:11            the most recent time of day
   today 14:00, yesterday 14:00
   2026-11-22, \"2026-11-22 14:00\"
-  2026-11-22T14:00:00Z       RFC 3339, with its zone
-Times without a zone are of this machine's time zone; what was understood is said on stderr.";
+  2026-11-22T14:00:00Z       RFC 3339, with a zone
+Times without a zone are in the time zone of this machine; the time that was used is printed on stderr.";
 
-/// A point of the cluster's history.
+/// A point in the history of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Point {
-    /// After this event.
+pub(super) enum EventOrTime {
+    /// The state after this event.
     Seq(u64),
-    /// At this time.
+    /// The state at this time.
     Moment(DateTime<Utc>),
 }
 
-impl Point {
-    /// Reads what a person wrote, with the clock and the zone of this machine.
+impl EventOrTime {
+    /// Parses a seq or a time, relative to the clock and the time zone of this machine.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         Self::parse_at(text, &Local::now())
     }
@@ -34,12 +34,12 @@ impl Point {
     fn parse_at<Tz: TimeZone>(text: &str, now: &DateTime<Tz>) -> Result<Self, String> {
         let text = text.trim();
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return text.parse().map(Self::Seq).map_err(|_| format!("`{text}` is no event's seq"));
+            return text.parse().map(Self::Seq).map_err(|_| format!("seq `{text}` is too large"));
         }
         moment(text, now).map(Self::Moment)
     }
 
-    /// As the API takes it where either is allowed.
+    /// The form in which the API accepts either.
     pub(super) fn written(self) -> String {
         match self {
             Self::Seq(seq) => seq.to_string(),
@@ -47,7 +47,7 @@ impl Point {
         }
     }
 
-    /// The query parameter that asks for the state of this point.
+    /// The query parameter that selects the state at this point.
     pub(super) fn parameter(self) -> (&'static str, String) {
         match self {
             Self::Seq(_) => ("seq", self.written()),
@@ -55,7 +55,7 @@ impl Point {
         }
     }
 
-    /// For people, in their own time zone.
+    /// The point for people, in the local time zone.
     pub(super) fn words(self) -> String {
         match self {
             Self::Seq(seq) => format!("event {seq}"),
@@ -64,7 +64,7 @@ impl Point {
     }
 }
 
-/// Reads a time that has to be one.
+/// Parses a time; a seq is not accepted.
 pub(super) fn parse_moment(text: &str) -> Result<DateTime<Utc>, String> {
     moment(text.trim(), &Local::now())
 }
@@ -72,7 +72,7 @@ pub(super) fn parse_moment(text: &str) -> Result<DateTime<Utc>, String> {
 fn moment<Tz: TimeZone>(text: &str, now: &DateTime<Tz>) -> Result<DateTime<Utc>, String> {
     let unknown = || {
         format!(
-            "`{text}` is no time; write 2026-11-22T14:00:00Z, \"10m ago\", 03:02, \"yesterday 14:00\", \
+            "`{text}` is not a time; use a form such as 2026-11-22T14:00:00Z, \"10m ago\", 03:02, \"yesterday 14:00\", \
              \"2026-11-22 14:00\" or now"
         )
     };
@@ -90,7 +90,7 @@ fn moment<Tz: TimeZone>(text: &str, now: &DateTime<Tz>) -> Result<DateTime<Utc>,
     let today = now.date_naive();
     let yesterday = || today.pred_opt().ok_or_else(unknown);
     if let Some(time) = clock(text) {
-        // The last time that the clock showed it.
+        // The most recent time of day, which may be yesterday's.
         let then = at(today.and_time(time), now, text)?;
         return if then <= now.to_utc() { Ok(then) } else { at(yesterday()?.and_time(time), now, text) };
     }
@@ -110,25 +110,25 @@ fn clock(text: &str) -> Option<NaiveTime> {
     ["%H:%M", "%H:%M:%S"].iter().find_map(|form| NaiveTime::parse_from_str(text, form).ok())
 }
 
-/// The moment that a clock on the wall means: the earlier one, where clocks were set back.
+/// The moment of a local time: the earlier of two when clocks were set back.
 fn at<Tz: TimeZone>(wall: NaiveDateTime, now: &DateTime<Tz>, text: &str) -> Result<DateTime<Utc>, String> {
     let there = now.timezone().from_local_datetime(&wall).earliest();
     there
         .map(|moment| moment.to_utc())
-        .ok_or_else(|| format!("`{text}`: there was no such time here, the clocks were set forward over it"))
+        .ok_or_else(|| format!("`{text}` does not exist in this time zone: clocks were set forward over it"))
 }
 
-/// As the API takes it.
+/// A moment as the API accepts it, with milliseconds.
 pub(super) fn rfc3339(moment: DateTime<Utc>) -> String {
     moment.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
-/// A moment on this machine's clock, with its zone.
+/// A moment in the local time zone, with its offset.
 pub(super) fn local(moment: DateTime<Utc>) -> String {
     moment.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
-/// The time of day on this machine's clock.
+/// The time of day in the local time zone.
 pub(super) fn time_of_day(moment: DateTime<Utc>) -> String {
     moment.with_timezone(&Local).format("%H:%M:%S").to_string()
 }
@@ -149,20 +149,15 @@ fn since(span: TimeDelta) -> String {
     }
 }
 
-/// When a thing was made: ids are UUIDs of version 7 (RFC 9562), which begin with it.
+/// The time of creation, which is part of an id: ids are UUIDs of version 7 (RFC 9562).
 pub(super) fn made_at(id: Uuid) -> Option<DateTime<Utc>> {
     let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
     DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanoseconds)
 }
 
-/// How long ago a thing was made.
+/// How long ago a thing with this id was created; empty for an id without a time.
 pub(super) fn age(id: Uuid) -> String {
     made_at(id).map(ago).unwrap_or_default()
-}
-
-/// A time in the text of an event.
-pub(super) fn read(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc())
 }
 
 #[cfg(test)]
@@ -174,18 +169,18 @@ mod tests {
     fn parsed(text: &str) -> Result<String, String> {
         let zone = FixedOffset::east_opt(3600).unwrap();
         let now = zone.with_ymd_and_hms(2026, 11, 22, 2, 0, 0).unwrap();
-        Point::parse_at(text, &now).map(Point::written)
+        EventOrTime::parse_at(text, &now).map(EventOrTime::written)
     }
 
     #[test]
-    fn every_form_is_understood_in_the_zone_of_the_machine() {
+    fn local_times_are_read_in_the_time_zone_of_the_machine() {
         for (text, expected) in [
             ("812", "812"),
             ("now", "2026-11-22T01:00:00.000Z"),
             ("10m ago", "2026-11-22T00:50:00.000Z"),
             ("2d ago", "2026-11-20T01:00:00.000Z"),
             ("01:30", "2026-11-22T00:30:00.000Z"),
-            ("03:02", "2026-11-21T02:02:00.000Z"), // it is 02:00: that was yesterday
+            ("03:02", "2026-11-21T02:02:00.000Z"), // at 02:00 this is yesterday's
             ("03:02:11", "2026-11-21T02:02:11.000Z"),
             ("today 03:02", "2026-11-22T02:02:00.000Z"),
             ("yesterday 14:00", "2026-11-21T13:00:00.000Z"),
@@ -200,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused_with_the_forms() {
+    fn invalid_times_are_refused() {
         for text in
             ["", "soon", "25:00", "10 ago", "tomorrow 10:00", "2026-02-30", "-5m", "99999999999999999999999"]
         {
@@ -210,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn how_long_ago_is_short() {
+    fn ages_have_one_unit() {
         let words = |seconds| since(TimeDelta::seconds(seconds));
         assert_eq!(
             [-5, 1, 119, 120, 7_199, 7_200, 200_000].map(words).join(","),

@@ -11,6 +11,7 @@
 mod commits;
 mod document;
 mod feed;
+mod head;
 mod index;
 mod pool;
 mod raw;
@@ -21,7 +22,7 @@ mod tables;
 use super::{
     Commit, CursorStore, EventLog, EventQuery, EventText, Head, IdempotencyRecord, IdempotencyStore, Lease,
     LeaseStore, RawLog, RawPage, RawPosition, RowChange, Snapshot, SnapshotStore, StoreError, Table,
-    TableStore, Tip, tree,
+    TableStore, Tip,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -145,104 +146,12 @@ impl RethinkdbStore {
         Ok(store)
     }
 
-    fn known(&self) -> Head {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn learn(&self, head: Head) -> Head {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if head.commits > known.commits {
-            *known = head;
-        }
-        *known
-    }
-
-    fn known_tip(&self) -> Tip {
-        self.tip.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Keeps a tip if it is newer; returns its head.
-    fn learn_tip(&self, tip: Tip) -> Head {
-        let head = tip.head();
-        let mut known = self.tip.lock().unwrap_or_else(PoisonError::into_inner);
-        if head.commits > known.head().commits {
-            *known = tip;
-        }
-        head
-    }
-
-    /// The tip at a head: from the known one, if it is not far from there.
-    async fn tip_at(&self, head: Head) -> Result<Tip, StoreError> {
-        let mut tip = self.known_tip();
-        if tip.head().commits < head.commits && head.commits - tip.head().commits <= raw::AHEAD {
-            (tip, _) = raw::extend_tip(self, tip, head.commits + 1).await?;
-        }
-        let tip = tree::tip_at(self, head, Some(tip)).await?;
-        self.learn_tip(tip.clone());
-        Ok(tip)
-    }
-
     /// Runs a read: what fails by the way is tried again until the deadline.
     async fn read_rows<T>(&self, query: Command) -> Result<Vec<T>, StoreError>
     where
         T: DeserializeOwned + Unpin + Send + 'static,
     {
         read_rows(&self.pool, query).await
-    }
-
-    /// The end of a log of which nothing is known yet: it is dense, so a search by halves finds it.
-    async fn find_head(&self) -> Result<Head, StoreError> {
-        let mut low = 0; // there
-        let mut high = 1; // perhaps not there
-        while let Some(row) = self.heads(high, high + 1).await?.pop() {
-            self.learn(row.head());
-            low = high;
-            high *= 2;
-        }
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            match self.heads(middle, middle + 1).await?.pop() {
-                Some(row) => {
-                    self.learn(row.head());
-                    low = middle;
-                }
-                None => high = middle,
-            }
-        }
-        let head = self.follow_head().await?;
-        let beyond = r.table(EVENTS).between(r.args((head.commits + 1, BEYOND))).limit(1_isize);
-        let beyond: Vec<Number> = self.read_rows(beyond.pluck(r.expr(["id"]))).await?;
-        // Another daemon may have appended meanwhile: then the next commit is there now.
-        if !beyond.is_empty() && self.heads(head.commits + 1, head.commits + 2).await?.is_empty() {
-            return Err(missing(head.commits + 1));
-        }
-        Ok(self.known())
-    }
-
-    /// The end of the log from what is known of it on.
-    ///
-    /// A few new commits are read in full, and the tip advances over them: then the next append needs no further read.
-    /// With one, a daemon whose append met a conflict would be later again than the one that appends without a pause.
-    async fn follow_head(&self) -> Result<Head, StoreError> {
-        let tip = self.known_tip();
-        if tip.head() == self.known() {
-            let (tip, is_end) = raw::extend_tip(self, tip, BEYOND).await?;
-            self.learn(self.learn_tip(tip));
-            if is_end {
-                return Ok(self.known());
-            }
-        }
-        loop {
-            let from = self.known().commits + 1;
-            let rows = self.heads(from, from + STEP).await?;
-            let is_end = (rows.len() as u64) < STEP;
-            if let Some(row) = rows.last() {
-                self.learn(row.head());
-            }
-            if is_end {
-                return Ok(self.known());
-            }
-        }
     }
 
     /// The commit that holds an event, if there is one.

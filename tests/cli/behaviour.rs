@@ -1,4 +1,4 @@
-//! The behaviour that scripts rely on: exit codes, forms of output, pipes, following, and help.
+//! The behaviour that scripts rely on: exit codes, output formats, pipes, following, and help.
 
 use crate::cli::past::Double;
 use crate::cli::shell::Shell;
@@ -30,7 +30,7 @@ async fn exit_codes_are_distinct() {
         ("kdaemon apps rm a b", 4),
         ("kdaemon --server http://127.0.0.1:1 status", 5),
         ("KDAEMON_SERVER=http://127.0.0.1:1 kdaemon apps add b --image x", 5),
-        ("kdaemon apps add c --image x --replicas 1 --wait=1s", 1), // no node is there that could take it
+        ("kdaemon apps add c --image x --replicas 1 --wait=1s", 1), // no node to launch it on
     ] {
         let (code, stdout, stderr) = shell.told(line).await;
         assert_eq!(code, expected, "{line}: {stdout}{stderr}");
@@ -75,7 +75,7 @@ async fn unreachable_daemon_is_reported_in_one_line() {
 async fn json_yaml_and_names_are_machine_readable() {
     let daemon = Daemon::start().await;
     let shell = Shell::new(&daemon.url("//"));
-    // What YAML could take for something else, what shells split, and what terminals obey.
+    // Names with a meaning in YAML, in shells or for terminals.
     let names = ["true", "1.50", "a: b", "- x", "ü ☃", "#no", "multi\u{2028}line", "'q'", "null"];
     for name in names {
         daemon.post("/applications/create", serde_json::json!({"name": name, "docker_image": "x"})).await;
@@ -150,7 +150,7 @@ async fn followed_events_survive_restarts_without_gap_or_duplicate() {
         .unwrap();
     let mut lines = lines_of(&mut child);
     let mut number = 0;
-    // Until the first one comes through it may not follow yet.
+    // The stream may not be established before the first event arrives.
     let first = loop {
         let name = format!("c-{number}");
         daemon.post("/containers/create", serde_json::json!({"name": name})).await;
@@ -184,7 +184,7 @@ async fn followed_events_survive_restarts_without_gap_or_duplicate() {
 async fn watch_is_live_and_restores_the_terminal() {
     let daemon = Daemon::start().await;
     let shell = Shell::new(&daemon.url("//"));
-    // `script` gives it a terminal.
+    // `script` provides a terminal.
     let mut child = shell
         .command("exec script -qefc 'stty rows 24 cols 80; echo pid $$; exec kdaemon watch' /dev/null")
         .env("TERM", "xterm")
@@ -200,7 +200,7 @@ async fn watch_is_live_and_restores_the_terminal() {
         while !seen.contains(wanted) {
             let read = tokio::time::timeout_at(deadline, stdout.read(&mut buffer)).await;
             let read = read.unwrap_or_else(|_| panic!("timed out waiting for {wanted:?}: {seen}")).unwrap();
-            assert!(read > 0, "it ended before {wanted:?}: {seen}");
+            assert!(read > 0, "output ended before {wanted:?}: {seen}");
             seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
         }
     };
@@ -209,7 +209,7 @@ async fn watch_is_live_and_restores_the_terminal() {
         .post("/applications/create", serde_json::json!({"name": "hello-there", "docker_image": "x"}))
         .await;
     read_until("ApplicationCreated  hello-there", &mut seen).await;
-    assert!(seen.contains("\u{1b}[?1049h"), "another screen");
+    assert!(seen.contains("\u{1b}[?1049h"), "the alternate screen");
     let pid = seen.split("pid ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     read_until("\u{1b}[?25h\u{1b}[?1049l", &mut seen).await;
@@ -218,7 +218,7 @@ async fn watch_is_live_and_restores_the_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn colours_are_for_terminals_without_no_color() {
+async fn colours_appear_only_on_terminals_without_no_color() {
     let double = Double::start().await;
     let shell = Shell::new(&double.address);
     let escape = '\u{1b}';
@@ -230,14 +230,14 @@ async fn colours_are_for_terminals_without_no_color() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn apply_asks_at_a_terminal_and_needs_a_yes() {
+async fn apply_asks_for_confirmation_at_a_terminal() {
     let daemon = Daemon::start().await;
     let shell = Shell::new(&daemon.url("//"));
     std::fs::write(shell.folder.path().join("shop/c.yml"), "services: {a: {image: x, scale: 0}}").unwrap();
     for (answer, count) in [("n", 0), ("", 0), ("y", 1)] {
         let line = format!("(sleep 0.5; echo {answer}) | script -qefc 'kdaemon apply -f c.yml' /dev/null");
         let (code, stdout, _) = shell.told(&line).await;
-        assert!(code == 0 && stdout.contains("Apply this? [y/N]"), "{stdout}");
+        assert!(code == 0 && stdout.contains("Apply these changes? [y/N]"), "{stdout}");
         assert_eq!(daemon.get("/applications").await.as_array().unwrap().len(), count, "{answer}: {stdout}");
     }
 }

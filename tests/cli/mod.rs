@@ -1,8 +1,9 @@
-//! The command line, as people and scripts use it: transcripts of the program against real daemons.
+//! The command line as people and scripts use it: transcripts of the program against real daemons.
 //!
-//! `SNAPSHOTS=overwrite cargo nextest run --test black_box cli::` writes new transcripts: read the difference before you commit it.
+//! `SNAPSHOTS=overwrite cargo nextest run --test black_box cli::` rewrites them: read the difference before you commit it.
 
 mod behaviour;
+mod https;
 mod on_engines;
 mod past;
 mod shell;
@@ -10,7 +11,7 @@ mod shell;
 use crate::support::daemon::Daemon;
 use shell::Shell;
 
-/// Compares a transcript with what the commands in it do now.
+/// Compares a transcript with the present output of its commands.
 macro_rules! transcript {
     ($shell:expr, $name:literal) => {{
         let wanted = include_str!(concat!("transcripts/", $name, ".txt"));

@@ -1,4 +1,4 @@
-//! Transcripts of commands that need containers to run.
+//! Transcripts of commands that need running containers.
 
 use crate::cli::shell::Shell;
 use crate::cli::transcript;

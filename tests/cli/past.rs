@@ -1,5 +1,4 @@
-//! Reading other times. What is asked for and how answers are shown is held against a server that answers as the contract
-//! has it, with requests noted.
+//! Reads at other points in history, against a server that responds as the API contract says and records the requests.
 
 use crate::cli::shell::Shell;
 use crate::cli::transcript;
@@ -12,7 +11,7 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use std::sync::{Arc, LazyLock, Mutex};
 
-/// A server with answers of its own.
+/// A server with canned responses.
 pub(crate) struct Double {
     pub(crate) address: String,
     /// Method, path with query, and body of each request.
@@ -47,7 +46,7 @@ const OTHER_NODE: &str = "01a20457-3768-7001-ad46-fed124506553";
 const APPLICATION: &str = "01a20457-3a02-7002-8b1c-5f6e7d8c9b0a";
 const CONTAINER: &str = "01a20457-3c1e-7003-a542-dc1fe934bb2d";
 
-/// How many containers the large list has.
+/// Number of containers in the large list.
 pub(crate) const MANY: usize = 100_000;
 
 fn node() -> Value {
@@ -74,7 +73,9 @@ async fn answer(State(asked): State<Arc<Mutex<Vec<String>>>>, request: Request) 
     asked.lock().unwrap().push(format!("{} {} {}", parts.method, parts.uri, String::from_utf8_lossy(&body)));
     let is_large = path.starts_with("/large/");
     let json = match path.trim_start_matches("/0.0").trim_start_matches("/large") {
-        "/readyz" => json!({"status": "ok", "seq": 812, "role": "leader"}),
+        "/readyz" => {
+            json!({"status": "ok", "seq": 812, "role": "leader", "term": 3, "leader": "a", "lag": 0})
+        }
         "/nodes" => json!([node()]),
         "/applications" => json!([]),
         "/containers" if is_large => return large(),
@@ -132,14 +133,14 @@ async fn answer(State(asked): State<Arc<Mutex<Vec<String>>>>, request: Request) 
     response
 }
 
-/// A list of many containers, in pieces.
+/// A list of many containers, sent in pieces.
 fn large() -> Response {
     static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let row = container(0).to_string();
         let rows = (0..MANY).map(|number| row.replace("web-0", &format!("web-{number}")));
         format!("[{}]", rows.collect::<Vec<_>>().join(",")).into_bytes()
     });
-    // Cut anywhere, as a network does.
+    // Split at any byte, as a network does.
     let pieces =
         TEXT.chunks(16_001).map(|piece| Ok::<_, std::convert::Infallible>(bytes::Bytes::from_static(piece)));
     Response::new(Body::from_stream(stream::iter(pieces)))
@@ -161,7 +162,7 @@ async fn times_map_to_query_parameters() {
             "kdaemon at 2026-11-22T03:02:11+01:00 nodes get node-a",
             "GET /0.0/nodes/node-a?at=2026-11-22T02%3A02%3A11.000Z ",
         ),
-        // The shell's time zone is Berlin's: an hour ahead in winter, two in summer.
+        // The time zone of the shell is Berlin: UTC+1 in winter, UTC+2 in summer.
         ("kdaemon at '2026-11-22 03:02' nodes ls -o name", "GET /0.0/nodes?at=2026-11-22T02%3A02%3A00.000Z "),
         ("kdaemon at '2026-07-22 03:02' nodes ls -o name", "GET /0.0/nodes?at=2026-07-22T01%3A02%3A00.000Z "),
         ("kdaemon at 812 containers why web-1", "GET /0.0/why/containers/web-1?seq=812 "),
@@ -176,7 +177,7 @@ async fn times_map_to_query_parameters() {
         let asked = double.asked();
         assert!(asked.iter().any(|request| request == expected), "{line}: {asked:#?}");
     }
-    // All parts of one status are of one time.
+    // All requests of one status refer to the same time.
     let (code, ..) = shell.told("kdaemon at '10m ago' status").await;
     let asked = double.asked();
     assert_eq!((code, asked.len()), (0, 3), "{asked:?}");

@@ -1,4 +1,4 @@
-//! A shell in which `kdaemon` is the program of this build, and transcripts of it.
+//! A shell in which `kdaemon` is the program of this build, and the replay of transcripts.
 
 use regex::Regex;
 use std::path::PathBuf;
@@ -7,16 +7,16 @@ use std::sync::LazyLock;
 use std::time::Duration;
 use tokio::process::Command;
 
-/// How long one command of a transcript may take.
+/// Timeout of one command.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Runs command lines in a folder of its own.
+/// Runs command lines in a temporary folder.
 pub(crate) struct Shell {
     server: String,
     pub(crate) folder: tempfile::TempDir,
 }
 
-/// Where a transcript is.
+/// The path of a transcript.
 pub(crate) fn path(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/cli/transcripts", &format!("{name}.txt")].iter().collect()
 }
@@ -24,12 +24,12 @@ pub(crate) fn path(name: &str) -> PathBuf {
 impl Shell {
     pub(crate) fn new(server: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // The name of a stack comes from its folder.
+        // A stack is named after its folder.
         std::fs::create_dir(folder.path().join("shop")).unwrap();
         Self { server: server.trim_end_matches('/').to_owned(), folder }
     }
 
-    /// A command line, not yet started.
+    /// A command line that is not started yet.
     pub(crate) fn command(&self, line: &str) -> Command {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_kdaemon"));
         let programs = program.parent().unwrap().display();
@@ -50,17 +50,17 @@ impl Shell {
     /// Runs a command line to its end.
     pub(crate) async fn run(&self, line: &str) -> Output {
         let output = tokio::time::timeout(LIMIT, self.command(line).output()).await;
-        output.unwrap_or_else(|_| panic!("no end: {line}")).unwrap()
+        output.unwrap_or_else(|_| panic!("timed out: {line}")).unwrap()
     }
 
-    /// Runs a command line; its exit code, stdout and stderr.
+    /// Runs a command line and returns its exit code, stdout and stderr.
     pub(crate) async fn told(&self, line: &str) -> (i32, String, String) {
         let output = self.run(line).await;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
         (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
     }
 
-    /// Runs the commands of a transcript again: it as it is now.
+    /// Runs the commands of a transcript and returns the new transcript.
     pub(crate) async fn replay(&self, transcript: &str) -> String {
         let mut actual = String::new();
         let mut lines = transcript.lines().peekable();
@@ -79,7 +79,7 @@ impl Shell {
                 command.push_str(more);
                 lines.next();
             }
-            // Data and messages as a terminal shows them.
+            // Stdout and stderr together, like on a terminal.
             let output = self.run(&format!("exec 2>&1\n{command}")).await;
             actual.push_str(&redacted(&String::from_utf8_lossy(&output.stdout)));
             if !actual.ends_with('\n') {
@@ -94,12 +94,12 @@ impl Shell {
     }
 }
 
-/// Whether a blank line stands between commands, and not in what one wrote.
+/// Whether a blank line separates commands, and is not part of the output of one.
 fn is_gap(next: Option<&&str>) -> bool {
     next.is_none_or(|next| next.starts_with('#') || next.starts_with("$ "))
 }
 
-/// A text without what is different each time: ids, times, seqs, ports, addresses, and blanks that only align.
+/// A text with everything replaced that differs between runs: ids, times, seqs, ports, addresses, alignment.
 fn redacted(text: &str) -> String {
     static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         [
@@ -124,7 +124,7 @@ fn redacted(text: &str) -> String {
         text = pattern.replace_all(&text, *with).into_owned();
     }
     let lines = text.lines().map(|line| {
-        // In tables of events, numbers alone in a column are seqs.
+        // In tables of events, a column with only a number is a seq.
         let cells: Vec<_> = line.split("  ").collect();
         let is_number = |cell: &str| !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
         if !is_number(cells[0]) {

@@ -1,28 +1,30 @@
-//! Doing what a plan says, step by step.
+//! Execution of a plan, step by step.
 
-use super::plan::{Action, Plan, Step};
-use crate::cli::Context;
+use super::plan::{ApplyPlan, ApplyStep, StepKind};
+use crate::cli::CliContext;
 use crate::cli::applications::delete_containers;
-use crate::cli::change::{About, ChangeArgs};
-use crate::cli::client::Request;
-use crate::cli::failure::Failure;
-use crate::cli::json::Json;
+use crate::cli::change::ChangeArgs;
+use crate::cli::client::ApiRequest;
+use crate::cli::error::CliError;
 use crate::cli::output::say;
-use crate::cli::progress::{Watching, look, spinner};
+use crate::cli::progress::{look, spinner};
+use crate::cli::target::{ChangeTarget, Watching};
 use http::Method;
+use kdaemon_api::{ContainerRow, DesiredState};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
-/// How often it is looked whether containers were replaced.
+/// How often the replacement of containers is polled.
 const PERIOD: Duration = Duration::from_millis(300);
-/// How long containers may take to go where nobody said how long to wait.
+/// Timeout for the removal of containers under `--no-wait`.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(300);
 
-/// Does it all, and waits for the containers if that is wanted.
-pub(super) async fn run(cx: &Context, plan: &Plan, wait: Option<Duration>) -> Result<(), Failure> {
-    // The plan was shown in the form that was asked for: the steps are only told.
-    let cx = &Context { output: None, ..cx.clone() };
+/// Carries out all steps; with `wait`, each step waits for its containers.
+pub(super) async fn run(cx: &CliContext, plan: &ApplyPlan, wait: Option<Duration>) -> Result<(), CliError> {
+    // The plan was printed in the requested format; the steps print messages only.
+    let cx = &CliContext { output: None, ..cx.clone() };
     for step in &plan.steps {
         let name = step.application.as_str();
         let before = match wait {
@@ -32,57 +34,65 @@ pub(super) async fn run(cx: &Context, plan: &Plan, wait: Option<Duration>) -> Re
         carry_out(cx, step).await?;
         if let Some(wait) = wait {
             replaced(cx, name, &before, wait).await?;
-            let request = Request::new(Method::POST, &["applications", "scale", name])?;
+            let request = ApiRequest::new(Method::POST, &["applications", "scale", name])?;
             let request = request.body(json!({"replicas": step.replicas}));
-            if step.action != Action::Unchanged {
-                let about = about(name, "is as the file says", "being launched");
-                cx.change(request, &ChangeArgs::waiting(wait), &about).await?;
+            if step.action != StepKind::Unchanged {
+                let target = ChangeTarget::application(name, "is up to date", "updating");
+                cx.change(request, &ChangeArgs::waiting(wait), &target).await?;
             }
         }
     }
     if plan.prune {
         for name in &plan.vanished {
             delete_containers(cx, name, wait.unwrap_or(REMOVAL_LIMIT)).await?;
-            let request = Request::new(Method::DELETE, &["applications", "delete", name])?;
-            cx.change(request, &ChangeArgs::default(), &about(name, "is removed", "being removed")).await?;
+            let request = ApiRequest::new(Method::DELETE, &["applications", "delete", name])?;
+            cx.change(
+                request,
+                &ChangeArgs::default(),
+                &ChangeTarget::application(name, "removed", "removing"),
+            )
+            .await?;
         }
     }
     Ok(())
 }
 
-fn about(name: &str, done: &'static str, going: &'static str) -> About {
-    let watching = Watching::Application(name.to_owned());
-    About { thing: "application", name: name.to_owned(), done, going, watching }
-}
-
-async fn carry_out(cx: &Context, step: &Step) -> Result<(), Failure> {
+async fn carry_out(cx: &CliContext, step: &ApplyStep) -> Result<(), CliError> {
     let name = step.application.as_str();
     let body = Value::Object(step.body.clone());
     match step.action {
-        Action::Unchanged => {}
-        Action::Create => {
-            let request = Request::new(Method::POST, &["applications", "create"])?.body(body);
-            cx.change(request, &ChangeArgs::default(), &about(name, "is created", "being created")).await?;
+        StepKind::Unchanged => {}
+        StepKind::Create => {
+            let request = ApiRequest::new(Method::POST, &["applications", "create"])?.body(body);
+            cx.change(
+                request,
+                &ChangeArgs::default(),
+                &ChangeTarget::application(name, "created", "creating"),
+            )
+            .await?;
         }
-        Action::Change => {
-            let mut request = Request::new(Method::PATCH, &["applications", "update", name])?.body(body);
+        StepKind::Change => {
+            let mut request = ApiRequest::new(Method::PATCH, &["applications", "update", name])?.body(body);
             request.if_match = step.seq;
-            cx.change(request, &ChangeArgs::default(), &about(name, "is changed", "being changed")).await?;
+            cx.change(
+                request,
+                &ChangeArgs::default(),
+                &ChangeTarget::application(name, "updated", "updating"),
+            )
+            .await?;
         }
     }
     Ok(())
 }
 
-/// How often each of an application's running containers was placed, by id.
-async fn generations(cx: &Context, application: &str) -> Result<BTreeMap<String, u64>, Failure> {
+/// The generations of an application's running containers, by id.
+async fn generations(cx: &CliContext, application: &str) -> Result<BTreeMap<Uuid, u32>, CliError> {
     let mut generations = BTreeMap::new();
-    let request = Request::get(&["containers"])?.query("application_id", application);
+    let request = ApiRequest::get(&["containers"])?.query("application_id", application);
     cx.client
-        .list(request, |row: Json, _| {
-            if row.text("desired") == Some("running")
-                && let Some(id) = row.text("id")
-            {
-                generations.insert(id.to_owned(), row.whole("generation").unwrap_or(0));
+        .list(request, |row: ContainerRow, _| {
+            if row.desired == DesiredState::Running {
+                generations.insert(row.id, row.generation);
             }
             Ok(())
         })
@@ -90,13 +100,13 @@ async fn generations(cx: &Context, application: &str) -> Result<BTreeMap<String,
     Ok(generations)
 }
 
-/// Waits until every container that ran before the change was placed again, or is gone.
+/// Waits until every container that ran before the change has a new generation or is gone.
 async fn replaced(
-    cx: &Context,
+    cx: &CliContext,
     application: &str,
-    before: &BTreeMap<String, u64>,
+    before: &BTreeMap<Uuid, u32>,
     wait: Duration,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     if before.is_empty() {
         return Ok(());
     }
@@ -113,8 +123,9 @@ async fn replaced(
         }
         if begun.elapsed() > wait {
             let seconds = wait.as_secs();
-            break Err(Failure::Other(format!(
-                "application `{application}`: {old} containers are still as before after {seconds}s; that goes on"
+            break Err(CliError::Other(format!(
+                "timed out after {seconds}s: {old} containers of application `{application}` are not replaced yet; the \
+                 daemon continues"
             )));
         }
         if !bar.is_hidden()
@@ -126,7 +137,7 @@ async fn replaced(
     };
     bar.finish_and_clear();
     if result.is_ok() {
-        say(format_args!("application `{application}`: its containers are replaced"));
+        say(format_args!("application `{application}`: containers replaced"));
     }
     result
 }

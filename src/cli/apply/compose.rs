@@ -1,35 +1,33 @@
-//! A Compose file as kDaemon understands it: services become applications, and what has no counterpart is named.
+//! Reading of Compose files: services become applications, and parts without a counterpart are reported.
 
-use super::service::{Reader, Service};
-use super::yaml::{Node, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use super::reader::{ComposeReader, Declared};
+use super::service::Service;
+use super::yaml::{YamlNode, YamlValue};
+use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What a file says.
+/// The contents of a Compose file.
 #[derive(Debug)]
 pub(super) struct Stack {
-    /// Its own name, if it has one.
+    /// The file's `name`.
     pub(super) name: Option<String>,
-    /// In the order in which they depend on each other.
+    /// Services after those they depend on.
     pub(super) services: Vec<Service>,
-    /// Services of profiles that were not asked for.
+    /// Services of profiles that are not active.
     pub(super) inactive: BTreeSet<String>,
-    /// What it says and kDaemon does not do, with lines.
+    /// Parts that kDaemon does not support, with lines.
     pub(super) left_out: Vec<String>,
 }
 
-/// A name that the file declares, and what it is called on the engines.
-pub(super) type Declared = BTreeMap<String, String>;
-
-/// Reads a file whose variables are resolved. Errors are all that are found, with lines.
-pub(super) fn read(root: &Node, folder: &Path, profiles: &[String]) -> Result<Stack, Vec<String>> {
-    let Value::Map(entries) = &root.value else {
-        return Err(vec![format!("a Compose file is a map with `services`; this one is {}", root.kind())]);
+/// Reads a file whose variables are resolved. Returns all errors found, with lines.
+pub(super) fn read(root: &YamlNode, folder: &Path, profiles: &[String]) -> Result<Stack, Vec<String>> {
+    let YamlValue::Map(entries) = &root.value else {
+        return Err(vec![format!("expected a map with `services`, got {}", root.kind())]);
     };
-    let mut reader = Reader::new(folder);
+    let mut reader = ComposeReader::new(folder);
     let mut name = None;
     let mut services = None;
-    // Volumes and networks first: services refer to them.
+    // Volumes and networks come first, because services refer to them.
     for (key, node) in entries {
         match key.as_str() {
             "volumes" => reader.volumes = declared(&mut reader, "volumes", node),
@@ -38,12 +36,14 @@ pub(super) fn read(root: &Node, folder: &Path, profiles: &[String]) -> Result<St
             "services" => services = Some(node),
             "version" => {}
             key if key.starts_with("x-") => {}
-            "include" => reader.error(node, "include", "other files are not read: write their services here"),
+            "include" => {
+                reader.error(node, "include", "include is not supported; copy the services into this file");
+            }
             key => reader.leave_out(node, key, ""),
         }
     }
     let Some(services) = services else {
-        reader.errors.push("it has no `services`".to_owned());
+        reader.errors.push("the file has no `services`".to_owned());
         return Err(reader.errors);
     };
     let mut found = Vec::new();
@@ -69,7 +69,7 @@ pub(super) fn read(root: &Node, folder: &Path, profiles: &[String]) -> Result<St
 }
 
 /// The volumes or networks that a file declares.
-fn declared(reader: &mut Reader<'_>, section: &str, node: &Node) -> Declared {
+fn declared(reader: &mut ComposeReader<'_>, section: &str, node: &YamlNode) -> Declared {
     let mut declared = Declared::new();
     for (key, node) in reader.map(section, node) {
         let path = format!("{section}.{key}");
@@ -78,7 +78,7 @@ fn declared(reader: &mut Reader<'_>, section: &str, node: &Node) -> Declared {
             let path = format!("{path}.{field}");
             match field.as_str() {
                 "name" => name = reader.text(&path, node).unwrap_or(name),
-                // Whoever makes it, it is the one of this name.
+                // The volume or network of this name is used, no matter who creates it.
                 "external" => {}
                 field if field.starts_with("x-") => {}
                 _ => reader.leave_out(node, &path, ""),
@@ -89,20 +89,20 @@ fn declared(reader: &mut Reader<'_>, section: &str, node: &Node) -> Declared {
     declared
 }
 
-/// The services so that each stands behind those that it depends on; among those that are free, as in the file.
+/// The services in topological order of `depends_on`, otherwise in the order of the file.
 fn ordered(services: Vec<Service>, inactive: &BTreeSet<String>) -> Result<Vec<Service>, String> {
     let names: BTreeSet<String> = services.iter().map(|service| service.name.clone()).collect();
     for service in &services {
         for (other, line) in &service.depends_on {
             if inactive.contains(other) {
                 return Err(format!(
-                    "line {line}: services.{}.depends_on: `{other}` is of a profile that is not active (--profile)",
+                    "line {line}: services.{}.depends_on: the profile of `{other}` is not active (see --profile)",
                     service.name
                 ));
             }
             if !names.contains(other) {
                 return Err(format!(
-                    "line {line}: services.{}.depends_on: there is no service `{other}`",
+                    "line {line}: services.{}.depends_on: no service `{other}`",
                     service.name
                 ));
             }
@@ -114,8 +114,8 @@ fn ordered(services: Vec<Service>, inactive: &BTreeSet<String>) -> Result<Vec<Se
     while !left.is_empty() {
         let is_free = |service: &Service| service.depends_on.keys().all(|other| placed.contains(other));
         let Some(at) = left.iter().position(is_free) else {
-            let circle: Vec<_> = left.iter().map(|service| service.name.as_str()).collect();
-            return Err(format!("depends_on goes in a circle among {}", circle.join(", ")));
+            let cycle: Vec<_> = left.iter().map(|service| service.name.as_str()).collect();
+            return Err(format!("depends_on has a cycle among {}", cycle.join(", ")));
         };
         let service = left.remove(at);
         placed.insert(service.name.clone());

@@ -1,11 +1,12 @@
-//! The section `deploy` of a service: how many containers, what they may use, and where they run.
+//! The section `deploy` of a service: replicas, limits, placement and restart policy.
 
-use super::service::{Reader, Spec};
-use super::yaml::Node;
+use super::reader::ComposeReader;
+use super::service::ServiceSpec;
+use super::yaml::YamlNode;
 
-impl Reader<'_> {
+impl ComposeReader<'_> {
     /// Reads `deploy`.
-    pub(super) fn deploy(&mut self, path: &str, node: &Node, spec: &mut Spec, replicas: &mut u32) {
+    pub(super) fn deploy(&mut self, path: &str, node: &YamlNode, spec: &mut ServiceSpec, replicas: &mut u32) {
         for (field, node) in self.map(path, node) {
             let path = format!("{path}.{field}");
             let path = path.as_str();
@@ -17,7 +18,9 @@ impl Reader<'_> {
                 }
                 "mode" => match self.text(path, node).as_deref() {
                     Some("replicated") | None => {}
-                    Some(other) => self.error(node, path, &format!("{other} is not available: replicated")),
+                    Some(other) => {
+                        self.error(node, path, &format!("mode {other} is not supported; use replicated"));
+                    }
                 },
                 "resources" => self.resources(path, node, spec),
                 "placement" => self.placement(path, node, spec),
@@ -28,7 +31,7 @@ impl Reader<'_> {
         }
     }
 
-    fn resources(&mut self, path: &str, node: &Node, spec: &mut Spec) {
+    fn resources(&mut self, path: &str, node: &YamlNode, spec: &mut ServiceSpec) {
         let mut reserved = Vec::new();
         for (side, node) in self.map(path, node) {
             for (field, node) in self.map(&format!("{path}.{side}"), node) {
@@ -41,7 +44,7 @@ impl Reader<'_> {
                 }
             }
         }
-        // What is a limit is set aside too: a reservation of the same says nothing new.
+        // Limits are reserved anyway, so a reservation has to equal the limit.
         for (field, path, node) in reserved {
             let text = self.text(&path, node).unwrap_or_default();
             let limit = match field {
@@ -49,12 +52,12 @@ impl Reader<'_> {
                 _ => spec.memory.clone(),
             };
             if limit.as_deref() != Some(text.as_str()) {
-                self.leave_out(node, &path, "what is set aside for a container is its limit");
+                self.leave_out(node, &path, "kDaemon reserves the limit");
             }
         }
     }
 
-    fn placement(&mut self, path: &str, node: &Node, spec: &mut Spec) {
+    fn placement(&mut self, path: &str, node: &YamlNode, spec: &mut ServiceSpec) {
         for (field, node) in self.map(path, node) {
             let path = format!("{path}.{field}");
             let path = path.as_str();
@@ -65,7 +68,9 @@ impl Reader<'_> {
                         match super::values::constraint(&text) {
                             Some(constraint) => spec.constraints.push(constraint),
                             None => {
-                                let why = format!("`{text}` is not about a label, as in node.labels.zone==a");
+                                let why = format!(
+                                    "`{text}` is not a condition on a node label, such as node.labels.zone==a"
+                                );
                                 self.error(item, path, &why);
                             }
                         }
@@ -76,20 +81,24 @@ impl Reader<'_> {
                         let label = item.get("spread").and_then(|spread| self.text(path, spread));
                         match label.as_deref().and_then(|label| label.strip_prefix("node.labels.")) {
                             Some(label) if number == 0 => spec.spread_over = Some(label.to_owned()),
-                            _ => self.leave_out(item, path, "one `spread` over a node.labels.… is known"),
+                            _ => self.leave_out(
+                                item,
+                                path,
+                                "only one `spread` over node.labels.… is supported",
+                            ),
                         }
                     }
                 }
                 "max_replicas_per_node" => match self.text(path, node).as_deref() {
                     Some("1") => spec.anti_affinity = true,
-                    _ => self.leave_out(node, path, "1 is known"),
+                    _ => self.leave_out(node, path, "only 1 is supported"),
                 },
                 _ => self.leave_out(node, path, ""),
             }
         }
     }
 
-    fn restart_policy(&mut self, path: &str, node: &Node, spec: &mut Spec) {
+    fn restart_policy(&mut self, path: &str, node: &YamlNode, spec: &mut ServiceSpec) {
         let mut condition = "any".to_owned();
         let mut attempts = None;
         for (field, node) in self.map(path, node) {
@@ -108,11 +117,11 @@ impl Reader<'_> {
             ("on-failure", None) => "on-failure".to_owned(),
             ("any", None) => "always".to_owned(),
             ("any", Some((_, node, path))) => {
-                self.leave_out(node, &path, "it is known with the condition on-failure");
+                self.leave_out(node, &path, "only supported with the condition on-failure");
                 "always".to_owned()
             }
             (other, _) => {
-                self.error(node, path, &format!("`{other}` is none of none, on-failure, any"));
+                self.error(node, path, &format!("expected none, on-failure or any, got `{other}`"));
                 return;
             }
         });

@@ -1,15 +1,15 @@
-//! Variables in a Compose file: `${NAME:-default}` and its like, as the Compose specification has them.
+//! Interpolation of variables in a Compose file, such as `${NAME:-default}`, following the Compose specification.
 
-use super::yaml::{Node, Value};
+use super::yaml::{YamlNode, YamlValue};
 use std::collections::BTreeMap;
 
-/// How deep defaults may hold variables.
+/// Maximum nesting of variables in defaults.
 const DEPTH: usize = 16;
 
-/// The values of variables, and what was found missing.
+/// Values of variables, and the names that were found unset.
 pub(super) struct Variables {
     values: BTreeMap<String, String>,
-    /// Names that have no value and no default, with the line of their first use.
+    /// Names without a value or a default, with the line of their first use.
     pub(super) unset: BTreeMap<String, u64>,
 }
 
@@ -18,23 +18,23 @@ impl Variables {
         Self { values, unset: BTreeMap::new() }
     }
 
-    /// Replaces the variables in all values of a tree; keys stay as they are. An error says which line.
-    pub(super) fn resolve(&mut self, node: &mut Node) -> Result<(), String> {
+    /// Replaces the variables in all values of a tree, but not in keys. Errors have a line number.
+    pub(super) fn resolve(&mut self, node: &mut YamlNode) -> Result<(), String> {
         match &mut node.value {
-            Value::Null => {}
-            Value::Scalar(text) => {
+            YamlValue::Null => {}
+            YamlValue::Scalar(text) => {
                 if text.contains('$') {
                     *text = self
                         .text(text, node.line, DEPTH)
                         .map_err(|why| format!("line {}: `{text}`: {why}", node.line))?;
                 }
             }
-            Value::List(items) => {
+            YamlValue::List(items) => {
                 for item in items {
                     self.resolve(item)?;
                 }
             }
-            Value::Map(entries) => {
+            YamlValue::Map(entries) => {
                 for (_, entry) in entries {
                     self.resolve(entry)?;
                 }
@@ -44,37 +44,39 @@ impl Variables {
     }
 
     fn text(&mut self, text: &str, line: u64, depth: usize) -> Result<String, String> {
-        let depth = depth.checked_sub(1).ok_or("defaults inside of defaults go too deep")?;
+        let depth = depth.checked_sub(1).ok_or("defaults are nested more than 16 levels deep")?;
         let mut resolved = String::new();
         let mut rest = text;
-        while let Some((before, behind)) = rest.split_once('$') {
+        while let Some((before, tail)) = rest.split_once('$') {
             resolved.push_str(before);
-            if let Some(after) = behind.strip_prefix('$') {
+            if let Some(after) = tail.strip_prefix('$') {
                 resolved.push('$');
                 rest = after;
-            } else if let Some(inside) = behind.strip_prefix('{') {
-                let end = closing(inside).ok_or("a ${ is not closed")?;
+            } else if let Some(inside) = tail.strip_prefix('{') {
+                let end = closing(inside).ok_or("`${` without a closing brace")?;
                 resolved.push_str(&self.braced(&inside[..end], line, depth)?);
                 rest = &inside[end + 1..];
             } else {
-                let end = name_length(behind);
+                let end = name_length(tail);
                 if end == 0 {
-                    return Err("a $ stands for a variable; write $$ for the character".to_owned());
+                    return Err(
+                        "`$` without the name of a variable; use $$ for a literal dollar sign".to_owned()
+                    );
                 }
-                resolved.push_str(&self.value(&behind[..end], line));
-                rest = &behind[end..];
+                resolved.push_str(&self.value(&tail[..end], line));
+                rest = &tail[end..];
             }
         }
         resolved.push_str(rest);
         Ok(resolved)
     }
 
-    /// What stands between the braces: a name, and maybe an operator with a word.
+    /// Resolves the text between braces: a name, optionally followed by an operator and a word.
     fn braced(&mut self, inside: &str, line: u64, depth: usize) -> Result<String, String> {
         let end = name_length(inside);
         let (name, operation) = inside.split_at(end);
         if name.is_empty() {
-            return Err(format!("`${{{inside}}}` has no name of a variable"));
+            return Err(format!("`${{{inside}}}` has no variable name"));
         }
         if operation.is_empty() {
             return Ok(self.value(name, line));
@@ -93,10 +95,10 @@ impl Variables {
             (Some('+'), None) => Ok(String::new()),
             (Some('?'), None) => {
                 let message = self.text(word, line, depth)?;
-                let message = if message.is_empty() { "it has no value".to_owned() } else { message };
-                Err(format!("the variable {name} is needed: {message}"))
+                let message = if message.is_empty() { "not set".to_owned() } else { message };
+                Err(format!("required variable {name}: {message}"))
             }
-            _ => Err(format!("`${{{inside}}}` is not understood; there are :- - :? ? :+ +")),
+            _ => Err(format!("`${{{inside}}}` has an unknown operator; use one of :- - :? ? :+ +")),
         }
     }
 
@@ -119,7 +121,7 @@ fn name_length(text: &str) -> usize {
     text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len())
 }
 
-/// Where the brace closes that was opened before this text.
+/// Offset of the brace that closes the one opened right before this text.
 fn closing(text: &str) -> Option<usize> {
     let mut open = 1;
     let mut before = ' ';
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_replaced_as_compose_does() {
+    fn variables_are_interpolated_as_in_compose() {
         for (text, expected) in [
             ("plain", "plain"),
             ("$SET", "value"),
@@ -177,26 +179,26 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_replaced_is_refused() {
+    fn invalid_interpolations_are_refused() {
         for (text, why) in [
-            ("${NOT:?give one}", "the variable NOT is needed: give one"),
-            ("${EMPTY:?}", "it has no value"),
-            ("${SET", "not closed"),
-            ("${}", "no name"),
-            ("$1", "write $$"),
-            ("cost: $", "write $$"),
-            ("${SET!x}", "not understood"),
+            ("${NOT:?give one}", "required variable NOT: give one"),
+            ("${EMPTY:?}", "not set"),
+            ("${SET", "closing brace"),
+            ("${}", "no variable name"),
+            ("$1", "use $$"),
+            ("cost: $", "use $$"),
+            ("${SET!x}", "unknown operator"),
         ] {
             let error = resolved(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
         let deep = format!("{}x{}", "${A:-".repeat(20), "}".repeat(20));
-        assert!(resolved(&deep).unwrap_err().contains("too deep"));
+        assert!(resolved(&deep).unwrap_err().contains("16 levels"));
     }
 
     #[test]
-    fn variables_without_a_value_are_named_with_their_line() {
-        let mut node = Node::parse("a: x\nb: [ $NOT, \"${SET:-}\" ]\nc: ${NOT}\n").unwrap();
+    fn unset_variables_are_reported_with_their_line() {
+        let mut node = YamlNode::parse("a: x\nb: [ $NOT, \"${SET:-}\" ]\nc: ${NOT}\n").unwrap();
         let mut variables = Variables::new(BTreeMap::new());
         variables.resolve(&mut node).unwrap();
         assert_eq!(variables.unset, [("NOT".to_owned(), 2)].into());

@@ -1,27 +1,29 @@
-//! `kdaemon apply`: brings the cluster to what a Compose file says.
+//! `kdaemon apply`: applies a Compose file to the cluster.
 
 mod carry_out;
 mod compose;
 mod deploy;
 mod interpolate;
 mod plan;
+mod reader;
 mod service;
+mod spec;
 #[cfg(test)]
 mod tests;
 mod values;
 mod yaml;
 
-use super::Context;
-use super::failure::Failure;
+use super::CliContext;
+use super::error::CliError;
 use super::output::{Format, json, print, say, yaml as yaml_text};
 use super::variables::read_file;
 use interpolate::Variables;
-use plan::Plan;
+use plan::ApplyPlan;
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The file, and how to apply it.
+/// Options of `kdaemon apply`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -31,40 +33,40 @@ Examples:
   sed s/1.27/1.28/ compose.yml | kdaemon apply -f - --name shop --yes
 
 Services become applications of the same name, in the order of depends_on, with the label kdaemon.stack. Variables such as
-${TAG:-latest} are taken from this shell and from .env beside the file. What kDaemon does not do of a file is named with its
-line. Applied twice, it changes nothing.")]
+${TAG:-latest} come from this shell and from .env next to the file. Parts of the file that kDaemon does not support are
+reported with their line. Applying the same file again changes nothing.")]
 pub(super) struct ApplyArgs {
-    /// The Compose file; - reads stdin
+    /// Compose file; - reads stdin
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// The stack's name, in place of the file's `name` or its folder's
+    /// Name of the stack [default: `name` in the file, or the name of its folder]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Does it without asking
+    /// Apply without asking
     #[arg(short, long)]
     yes: bool,
-    /// Shows what it would do, and does nothing
+    /// Only show what would be done
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
-    /// Removes applications of the stack that the file does not have any more, and their containers
+    /// Remove applications of the stack that are no longer in the file, and their containers
     #[arg(long)]
     prune: bool,
-    /// Also the services of this profile
+    /// Include the services of this profile
     #[arg(long = "profile", value_name = "NAME")]
     profiles: Vec<String>,
-    /// How long to wait for the containers of each service
+    /// Timeout for the containers of each service
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = super::change::wait_time)]
     wait: Duration,
-    /// Does not wait for containers
+    /// Do not wait for containers
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
 }
 
-/// The largest file that is read, in bytes.
+/// The largest accepted file, in bytes.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
-/// Applies it.
-pub(super) async fn run(cx: &Context, args: &ApplyArgs) -> Result<(), Failure> {
+/// Shows the plan, asks, and carries it out.
+pub(super) async fn run(cx: &CliContext, args: &ApplyArgs) -> Result<(), CliError> {
     let is_stdin = args.file == Path::new("-");
     let folder = match args.file.parent() {
         Some(parent) if !is_stdin && parent != Path::new("") => parent.to_owned(),
@@ -72,16 +74,16 @@ pub(super) async fn run(cx: &Context, args: &ApplyArgs) -> Result<(), Failure> {
     };
     let text = read(&args.file, is_stdin)?;
     let shown = if is_stdin { "stdin".to_owned() } else { args.file.display().to_string() };
-    let wrong = |why: String| Failure::Invalid(format!("{shown}: {why}"));
-    let mut root = yaml::Node::parse(&text).map_err(wrong)?;
+    let wrong = |why: String| CliError::Invalid(format!("{shown}: {why}"));
+    let mut root = yaml::YamlNode::parse(&text).map_err(wrong)?;
     let mut variables = Variables::new(known_variables(&folder)?);
     variables.resolve(&mut root).map_err(wrong)?;
     for (name, line) in &variables.unset {
-        say(format_args!("{shown}: line {line}: the variable {name} has no value; it is left empty"));
+        say(format_args!("{shown}: line {line}: variable {name} is not set; using an empty value"));
     }
     let stack = compose::read(&root, &folder, &args.profiles).map_err(|errors| wrong(errors.join("\n  ")))?;
     let name = stack_name(args.name.as_ref().or(stack.name.as_ref()), &folder)?;
-    let plan = Plan::make(cx, &name, stack, args.prune).await?;
+    let plan = ApplyPlan::make(cx, &name, stack, args.prune).await?;
     let warnings = plan.warnings();
     if !warnings.is_empty() {
         say(warnings.trim_end());
@@ -96,22 +98,22 @@ pub(super) async fn run(cx: &Context, args: &ApplyArgs) -> Result<(), Failure> {
         None | Some(Format::Table | Format::Wide) => print(&plan.text())?,
     }
     if plan.is_empty() {
-        say("nothing is to be done");
+        say("no changes");
         return Ok(());
     }
     if args.dry_run {
         return Ok(());
     }
     if !args.yes && !confirmed(is_stdin)? {
-        say("nothing was done");
+        say("cancelled");
         return Ok(());
     }
     let wait = Some(args.wait).filter(|_| !args.no_wait);
     carry_out::run(cx, &plan, wait).await
 }
 
-fn read(file: &Path, is_stdin: bool) -> Result<String, Failure> {
-    let failure = |error: std::io::Error| Failure::Invalid(format!("{}: {error}", file.display()));
+fn read(file: &Path, is_stdin: bool) -> Result<String, CliError> {
+    let failure = |error: std::io::Error| CliError::Invalid(format!("{}: {error}", file.display()));
     let mut text = String::new();
     let read = if is_stdin {
         std::io::stdin().lock().take(FILE_LIMIT + 1).read_to_string(&mut text)
@@ -120,23 +122,23 @@ fn read(file: &Path, is_stdin: bool) -> Result<String, Failure> {
     };
     match read.map_err(failure)? as u64 {
         ..=FILE_LIMIT => Ok(text),
-        _ => Err(Failure::Invalid(format!("{}: more than 4 MiB", file.display()))),
+        _ => Err(CliError::Invalid(format!("{}: larger than the limit of 4 MiB", file.display()))),
     }
 }
 
-/// Those of `.env` beside the file, and over them those of this process.
-fn known_variables(folder: &Path) -> Result<std::collections::BTreeMap<String, String>, Failure> {
+/// The variables of `.env` next to the file, overridden by the environment of this process.
+fn known_variables(folder: &Path) -> Result<std::collections::BTreeMap<String, String>, CliError> {
     let file = folder.join(".env");
     let mut variables = if file.is_file() { read_file(&file)? } else { Default::default() };
     variables.extend(std::env::vars_os().filter_map(|(name, value)| {
-        // What is not text cannot stand in a file.
+        // A Compose file cannot use a variable that is not valid UTF-8.
         Some((name.into_string().ok()?, value.into_string().ok()?))
     }));
     Ok(variables)
 }
 
-/// The name that was given, or that of the folder, as Compose makes it.
-fn stack_name(given: Option<&String>, folder: &Path) -> Result<String, Failure> {
+/// The given name, or the folder's name with only the characters that Compose allows.
+fn stack_name(given: Option<&String>, folder: &Path) -> Result<String, CliError> {
     let name = match given {
         Some(name) => name.clone(),
         None => {
@@ -147,18 +149,18 @@ fn stack_name(given: Option<&String>, folder: &Path) -> Result<String, Failure> 
         }
     };
     if name.is_empty() || name.chars().any(char::is_control) {
-        return Err(Failure::Usage("the stack has no name: give it one with --name".to_owned()));
+        return Err(CliError::Usage("the stack has no name; set one with --name".to_owned()));
     }
     Ok(name)
 }
 
-fn confirmed(is_stdin: bool) -> Result<bool, Failure> {
+fn confirmed(is_stdin: bool) -> Result<bool, CliError> {
     if is_stdin || !std::io::stdin().is_terminal() {
-        return Err(Failure::Usage(
-            "nobody can be asked here: --yes does it, --dry-run only shows it".to_owned(),
+        return Err(CliError::Usage(
+            "not a terminal: pass --yes to apply or --dry-run to preview".to_owned(),
         ));
     }
-    let _ = write!(std::io::stderr(), "Apply this? [y/N] ");
+    let _ = write!(std::io::stderr(), "Apply these changes? [y/N] ");
     let mut answer = String::new();
     std::io::stdin().lock().take(100).read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))

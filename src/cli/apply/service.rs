@@ -1,117 +1,28 @@
-//! One service of a Compose file, as the body of an application.
+//! Conversion of one service of a Compose file to the request body of an application.
 
-use super::compose::Declared;
+use super::reader::ComposeReader;
 use super::values::{duration_ms, port, ports_of_text};
-use super::yaml::{Node, Value as Yaml};
+use super::yaml::{YamlNode, YamlValue};
+use crate::cli::fields::put;
 use crate::cli::variables::{read_file, variable};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
 
-/// A service, read.
+/// A service as an application.
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) name: String,
-    /// The application's fields, all that a file can say: what it does not say is as by default.
+    /// All fields of the application that a file can set; the ones it does not set have their default.
     pub(super) body: Map<String, Value>,
-    /// The services that it needs, with the lines that say so.
+    /// Dependencies, with their lines.
     pub(super) depends_on: BTreeMap<String, u64>,
     pub(super) profiles: Vec<String>,
     pub(super) replicas: u32,
 }
 
-/// Reads a file, and gathers what is wrong with it.
-pub(super) struct Reader<'a> {
-    /// The folder that paths in the file are relative to.
-    folder: &'a Path,
-    pub(super) volumes: Declared,
-    pub(super) networks: Declared,
-    pub(super) errors: Vec<String>,
-    pub(super) left_out: Vec<String>,
-}
-
-fn at(node: &Node, path: &str) -> String {
-    match node.line {
-        0 => path.to_owned(),
-        line => format!("line {line}: {path}"),
-    }
-}
-
-impl<'a> Reader<'a> {
-    pub(super) fn new(folder: &'a Path) -> Self {
-        let (volumes, networks) = (Declared::new(), Declared::new());
-        Self { folder, volumes, networks, errors: Vec::new(), left_out: Vec::new() }
-    }
-
-    /// Something cannot be so.
-    pub(super) fn error(&mut self, node: &Node, path: &str, why: &str) {
-        self.errors.push(format!("{}: {why}", at(node, path)));
-    }
-
-    /// Something is not done here, and the rest is.
-    pub(super) fn leave_out(&mut self, node: &Node, path: &str, why: &str) {
-        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
-        self.left_out.push(format!("{}{why}", at(node, path)));
-    }
-
-    /// The entries of a map; none, and an error, when it is no map.
-    pub(super) fn map<'n>(&mut self, path: &str, node: &'n Node) -> &'n [(String, Node)] {
-        match &node.value {
-            Yaml::Map(entries) => entries,
-            Yaml::Null => &[],
-            _ => {
-                self.error(node, path, &format!("a map is expected, and it is {}", node.kind()));
-                &[]
-            }
-        }
-    }
-
-    /// A single value.
-    pub(super) fn text(&mut self, path: &str, node: &Node) -> Option<String> {
-        match &node.value {
-            Yaml::Scalar(text) => Some(text.clone()),
-            Yaml::Null => None,
-            _ => {
-                self.error(node, path, &format!("a single value is expected, and it is {}", node.kind()));
-                None
-            }
-        }
-    }
-
-    /// The items of a list, or a single value as the only one.
-    pub(super) fn items<'n>(&mut self, path: &str, node: &'n Node) -> &'n [Node] {
-        match &node.value {
-            Yaml::List(items) => items,
-            Yaml::Scalar(_) => std::slice::from_ref(node),
-            Yaml::Null => &[],
-            Yaml::Map(_) => {
-                self.error(node, path, "a list is expected, and it is a map");
-                &[]
-            }
-        }
-    }
-
-    fn texts(&mut self, path: &str, node: &Node) -> Vec<String> {
-        self.items(path, node).iter().filter_map(|item| self.text(path, item)).collect()
-    }
-
-    /// A single value that has to be of a type.
-    pub(super) fn parsed<T: std::str::FromStr>(
-        &mut self,
-        path: &str,
-        node: &Node,
-        expected: &str,
-    ) -> Option<T> {
-        let text = self.text(path, node)?;
-        let parsed = text.parse().ok();
-        if parsed.is_none() {
-            self.error(node, path, &format!("`{text}` is not {expected}"));
-        }
-        parsed
-    }
-
+impl ComposeReader<'_> {
     /// Reads one service.
-    pub(super) fn service(&mut self, name: &str, node: &Node) -> Option<Service> {
+    pub(super) fn service(&mut self, name: &str, node: &YamlNode) -> Option<Service> {
         let root = format!("services.{name}");
         let mut service = Service {
             name: name.to_owned(),
@@ -120,8 +31,8 @@ impl<'a> Reader<'a> {
             profiles: Vec::new(),
             replicas: 1,
         };
-        let mut spec = Spec::default();
-        // What `deploy` says goes over the older keys that say the same.
+        let mut spec = ServiceSpec::default();
+        // `deploy` takes precedence over the older keys with the same meaning.
         let (deploy, others): (Vec<_>, Vec<_>) =
             self.map(&root, node).iter().partition(|(key, _)| key == "deploy");
         for (key, node) in others.into_iter().chain(deploy) {
@@ -157,26 +68,26 @@ impl<'a> Reader<'a> {
                 "cpus" => spec.cpus = self.parsed(path, node, "a number of processors"),
                 "mem_limit" => spec.memory = self.text(path, node),
                 "profiles" => service.profiles = self.texts(path, node),
-                "build" => self.leave_out(node, path, "images are not built here"),
+                "build" => self.leave_out(node, path, "kDaemon does not build images"),
                 "extends" => {
-                    self.error(node, path, "services of other files are not read: write it out here");
+                    self.error(node, path, "extends is not supported; copy the fields into this service");
                 }
                 key if key.starts_with("x-") => {}
                 _ => self.leave_out(node, path, ""),
             }
         }
         if spec.image.is_none() {
-            self.error(node, &root, "it has no image");
+            self.error(node, &root, "the service has no image");
             return None;
         }
         service.body = spec.body(&service);
         Some(service)
     }
 
-    fn ports(&mut self, path: &str, node: &Node, ports: &mut Vec<String>) {
+    fn ports(&mut self, path: &str, node: &YamlNode, ports: &mut Vec<String>) {
         let result = match &node.value {
-            Yaml::Scalar(text) => ports_of_text(text),
-            Yaml::Map(fields) => {
+            YamlValue::Scalar(text) => ports_of_text(text),
+            YamlValue::Map(fields) => {
                 let mut parts = BTreeMap::new();
                 for (field, node) in fields {
                     let path = format!("{path}.{field}");
@@ -188,7 +99,7 @@ impl<'a> Reader<'a> {
                         "name" => {}
                         field if field.starts_with("x-") => {}
                         "host_ip" => {
-                            self.error(node, &path, "ports are published on all addresses of a node");
+                            self.error(node, &path, "ports are always published on all addresses of a node");
                         }
                         _ => self.leave_out(node, &path, ""),
                     }
@@ -197,7 +108,7 @@ impl<'a> Reader<'a> {
                 port(get("published"), get("target").unwrap_or_default(), get("protocol"))
                     .map(|port| vec![port])
             }
-            _ => Err(format!("a port is expected, and it is {}", node.kind())),
+            _ => Err(format!("expected a port, got {}", node.kind())),
         };
         match result {
             Ok(read) => ports.extend(read),
@@ -205,8 +116,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Variables: a map, or a list of `NAME=VALUE`. A name alone takes the value of this process, or is left out.
-    fn environment(&mut self, path: &str, node: &Node) -> BTreeMap<String, String> {
+    /// Environment variables: a map, or a list of `NAME=VALUE`. A name alone takes the value of this process; if it is not
+    /// set there, the variable is skipped.
+    fn environment(&mut self, path: &str, node: &YamlNode) -> BTreeMap<String, String> {
         let mut variables = BTreeMap::new();
         let mut take = |name: &str, value: Option<String>| {
             if let Some(value) = value.or_else(|| std::env::var(name).ok()) {
@@ -214,7 +126,7 @@ impl<'a> Reader<'a> {
             }
         };
         match &node.value {
-            Yaml::Map(entries) => {
+            YamlValue::Map(entries) => {
                 for (name, node) in entries {
                     take(name, self.text(&format!("{path}.{name}"), node));
                 }
@@ -232,16 +144,16 @@ impl<'a> Reader<'a> {
         variables
     }
 
-    fn env_files(&mut self, path: &str, node: &Node, variables: &mut BTreeMap<String, String>) {
+    fn env_files(&mut self, path: &str, node: &YamlNode, variables: &mut BTreeMap<String, String>) {
         let items = match &node.value {
-            Yaml::Map(_) => std::slice::from_ref(node),
+            YamlValue::Map(_) => std::slice::from_ref(node),
             _ => self.items(path, node),
         };
         for item in items {
             let mut file = None;
             let mut is_required = true;
             match &item.value {
-                Yaml::Map(fields) => {
+                YamlValue::Map(fields) => {
                     for (field, node) in fields {
                         let path = format!("{path}.{field}");
                         match field.as_str() {
@@ -265,22 +177,22 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn volume(&mut self, path: &str, node: &Node) -> Option<String> {
+    fn volume(&mut self, path: &str, node: &YamlNode) -> Option<String> {
         let (source, target, mode) = match &node.value {
-            Yaml::Scalar(text) => {
+            YamlValue::Scalar(text) => {
                 let mut parts = text.splitn(3, ':');
                 let (first, second, mode) = (parts.next()?.to_owned(), parts.next(), parts.next());
                 let Some(target) = second else {
                     self.error(
                         node,
                         path,
-                        &format!("`{text}` has no source; write a volume's name before it"),
+                        &format!("`{text}` has no source; put the name of a volume in front of it"),
                     );
                     return None;
                 };
                 (first, target.to_owned(), mode.map(str::to_owned))
             }
-            Yaml::Map(fields) => {
+            YamlValue::Map(fields) => {
                 let mut parts: BTreeMap<&str, String> = BTreeMap::new();
                 for (field, node) in fields {
                     let path = format!("{path}.{field}");
@@ -297,7 +209,7 @@ impl<'a> Reader<'a> {
                     self.error(
                         node,
                         path,
-                        &format!("mounts of the type {kind} are not available: volume or bind"),
+                        &format!("mounts of type {kind} are not supported; use volume or bind"),
                     );
                     return None;
                 }
@@ -309,7 +221,7 @@ impl<'a> Reader<'a> {
                 (source.clone(), target.clone(), mode)
             }
             _ => {
-                self.error(node, path, &format!("a mount is expected, and it is {}", node.kind()));
+                self.error(node, path, &format!("expected a mount, got {}", node.kind()));
                 return None;
             }
         };
@@ -317,14 +229,14 @@ impl<'a> Reader<'a> {
             source
         } else if source.starts_with(['.', '~']) || source.contains('/') {
             let why = format!(
-                "`{source}` is a path of this machine; write an absolute path of the nodes, or a volume"
+                "`{source}` is a path on this machine; use an absolute path on the nodes, or a volume"
             );
             self.error(node, path, &why);
             return None;
         } else if let Some(name) = self.volumes.get(&source) {
             name.clone()
         } else {
-            self.error(node, path, &format!("`{source}` is not declared under the file's `volumes`"));
+            self.error(node, path, &format!("`{source}` is not declared in `volumes`"));
             return None;
         };
         let mut read_only = false;
@@ -332,26 +244,26 @@ impl<'a> Reader<'a> {
             match word {
                 "ro" => read_only = true,
                 "rw" | "" => {}
-                // Labels for SELinux, which the engines of nodes may or may not use.
+                // SELinux labels, among others.
                 other => self.leave_out(node, &format!("{path} ({source}:{target}:{other})"), ""),
             }
         }
         Some(format!("{source}:{target}{}", if read_only { ":ro" } else { "" }))
     }
 
-    fn command(&mut self, path: &str, node: &Node) -> Value {
+    fn command(&mut self, path: &str, node: &YamlNode) -> Value {
         match &node.value {
-            Yaml::Null => Value::Null,
-            // One text is split into words as a shell does, by the daemon.
-            Yaml::Scalar(line) => json!(line),
+            YamlValue::Null => Value::Null,
+            // The daemon splits a text into words like a shell does.
+            YamlValue::Scalar(line) => json!(line),
             _ => json!(self.texts(path, node)),
         }
     }
 
     /// Labels: a map, or a list of `NAME=VALUE`.
-    fn pairs(&mut self, path: &str, node: &Node) -> BTreeMap<String, String> {
+    fn pairs(&mut self, path: &str, node: &YamlNode) -> BTreeMap<String, String> {
         match &node.value {
-            Yaml::Map(entries) => entries
+            YamlValue::Map(entries) => entries
                 .iter()
                 .map(|(name, node)| {
                     (name.clone(), self.text(&format!("{path}.{name}"), node).unwrap_or_default())
@@ -368,8 +280,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn depends_on(&mut self, path: &str, node: &Node) -> BTreeMap<String, u64> {
-        let Yaml::Map(entries) = &node.value else {
+    fn depends_on(&mut self, path: &str, node: &YamlNode) -> BTreeMap<String, u64> {
+        let YamlValue::Map(entries) = &node.value else {
             return self
                 .items(path, node)
                 .iter()
@@ -383,10 +295,10 @@ impl<'a> Reader<'a> {
                 match (field.as_str(), self.text(&path, value).as_deref()) {
                     ("condition", Some("service_started")) | ("required", Some("true")) => {}
                     ("condition", Some("service_healthy")) => {
-                        self.leave_out(value, &path, "one container of it that is UP is waited for");
+                        self.leave_out(value, &path, "kDaemon waits until a container of it is UP");
                     }
                     ("condition", Some(other)) => {
-                        let why = format!("`{other}` cannot be waited for: service_started can");
+                        let why = format!("condition `{other}` is not supported; use service_started");
                         self.error(value, &path, &why);
                     }
                     _ => self.leave_out(value, &path, ""),
@@ -397,7 +309,7 @@ impl<'a> Reader<'a> {
         depends_on
     }
 
-    fn health_check(&mut self, path: &str, node: &Node) -> Value {
+    fn health_check(&mut self, path: &str, node: &YamlNode) -> Value {
         let mut check = Map::new();
         let mut is_off = false;
         for (field, node) in self.map(path, node) {
@@ -405,7 +317,7 @@ impl<'a> Reader<'a> {
             let path = path.as_str();
             match field.as_str() {
                 "test" => match &node.value {
-                    Yaml::Scalar(line) => {
+                    YamlValue::Scalar(line) => {
                         check.insert("command".to_owned(), json!([line]));
                     }
                     _ => {
@@ -415,7 +327,11 @@ impl<'a> Reader<'a> {
                             Some("CMD" | "CMD-SHELL") if words.len() > 1 => {
                                 check.insert("command".to_owned(), json!(words));
                             }
-                            _ => self.error(node, path, "a list begins with CMD, CMD-SHELL or NONE"),
+                            _ => self.error(
+                                node,
+                                path,
+                                "expected a list that begins with CMD, CMD-SHELL or NONE",
+                            ),
                         }
                     }
                 },
@@ -425,7 +341,11 @@ impl<'a> Reader<'a> {
                         Some(ms) => {
                             check.insert(format!("{field}_ms"), json!(ms));
                         }
-                        None => self.error(node, path, &format!("`{text}` is no duration, such as 1m30s")),
+                        None => self.error(
+                            node,
+                            path,
+                            &format!("expected a duration such as 1m30s, got `{text}`"),
+                        ),
                     }
                 }
                 "retries" => {
@@ -438,19 +358,19 @@ impl<'a> Reader<'a> {
             }
         }
         if is_off {
-            self.leave_out(node, path, "a check that the image brings along stays on");
+            self.leave_out(node, path, "a health check of the image stays enabled");
             return Value::Null;
         }
         if !check.contains_key("command") {
-            self.error(node, path, "it has no test; the image's own check cannot be changed");
+            self.error(node, path, "the health check has no test; the one of the image cannot be changed");
         }
         Value::Object(check)
     }
 
-    fn service_networks(&mut self, path: &str, node: &Node) -> Vec<String> {
+    fn service_networks(&mut self, path: &str, node: &YamlNode) -> Vec<String> {
         let mut names = Vec::new();
         match &node.value {
-            Yaml::Map(entries) => {
+            YamlValue::Map(entries) => {
                 for (name, node) in entries {
                     for (field, node) in self.map(&format!("{path}.{name}"), node) {
                         self.leave_out(node, &format!("{path}.{name}.{field}"), "");
@@ -470,7 +390,7 @@ impl<'a> Reader<'a> {
                 Some(network) => networks.push(network.clone()),
                 None if name == "default" => {}
                 None => {
-                    self.error(node, path, &format!("`{name}` is not declared under the file's `networks`"));
+                    self.error(node, path, &format!("`{name}` is not declared in `networks`"));
                 }
             }
         }
@@ -478,9 +398,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What is read of a service.
+/// The fields of a service as read so far.
 #[derive(Debug, Default)]
-pub(super) struct Spec {
+pub(super) struct ServiceSpec {
     pub(super) image: Option<String>,
     pub(super) ports: Vec<String>,
     pub(super) environment: BTreeMap<String, String>,
@@ -499,14 +419,14 @@ pub(super) struct Spec {
     pub(super) anti_affinity: bool,
 }
 
-impl Spec {
-    /// The application that the service is.
+impl ServiceSpec {
+    /// The request body of the application.
     fn body(self, service: &Service) -> Map<String, Value> {
         let mut variables = self.file_variables;
         variables.extend(self.environment);
         let mut limits = Map::new();
-        crate::cli::nodes::put(&mut limits, "cpus", self.cpus);
-        crate::cli::nodes::put(&mut limits, "memory", self.memory);
+        put(&mut limits, "cpus", self.cpus);
+        put(&mut limits, "memory", self.memory);
         let dependencies: Vec<_> = service.depends_on.keys().collect();
         let fields = [
             ("docker_image", json!(self.image)),
@@ -516,7 +436,7 @@ impl Spec {
             ("command", self.command),
             ("entrypoint", self.entrypoint),
             ("labels", json!(self.labels)),
-            // As Compose has it: what ends stays ended unless the file says otherwise.
+            // The default of Compose: a container that exits is not restarted.
             ("restart_policy", json!(self.restart.unwrap_or_else(|| "no".to_owned()))),
             ("health_check", self.health_check),
             ("networks", json!(self.networks)),
@@ -526,7 +446,7 @@ impl Spec {
             ("anti_affinity", json!(self.anti_affinity)),
             ("dependencies", json!(dependencies)),
             ("replicas", json!(service.replicas)),
-            // What is applied is to run: containers are replaced one after another.
+            // Applying a file replaces outdated containers, one at a time.
             ("update_policy", json!("rolling")),
         ];
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

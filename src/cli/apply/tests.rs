@@ -1,16 +1,16 @@
-//! Compose files, read.
+//! Tests of reading Compose files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::compose::{Stack, read};
 use super::interpolate::Variables;
-use super::yaml::Node;
+use super::yaml::YamlNode;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 fn parsed(text: &str) -> Result<Stack, Vec<String>> {
-    let mut root = Node::parse(text).map_err(|error| vec![error])?;
+    let mut root = YamlNode::parse(text).map_err(|error| vec![error])?;
     Variables::new(BTreeMap::new()).resolve(&mut root).map_err(|error| vec![error])?;
     read(&root, Path::new("."), &[])
 }
@@ -21,7 +21,7 @@ fn body(stack: &Stack, name: &str) -> Value {
 }
 
 #[test]
-fn a_service_becomes_an_application_with_all_that_it_says() {
+fn service_fields_map_to_application_fields() {
     let stack = parsed(
         r#"
 version: "3.9"
@@ -98,11 +98,11 @@ networks:
             "update_policy": "rolling",
         })
     );
-    assert_eq!(body(&stack, "db")["restart_policy"], "no", "as Compose has it");
+    assert_eq!(body(&stack, "db")["restart_policy"], "no", "the default of Compose");
 }
 
 #[test]
-fn whatever_is_not_done_is_named_with_its_line() {
+fn unsupported_parts_are_reported_with_their_line() {
     let stack = parsed(
         "services:\n  a:\n    image: x\n    privileged: true\n    build: .\n    user: root\n    networks:\n      n:\n        aliases: [b]\n    deploy:\n      update_config:\n        parallelism: 2\n    healthcheck:\n      disable: true\nnetworks:\n  n: {driver: overlay}\nsecrets:\n  s: {file: ./s}\n",
     )
@@ -111,11 +111,11 @@ fn whatever_is_not_done_is_named_with_its_line() {
         "line 16: networks.n.driver",
         "line 18: secrets",
         "line 4: services.a.privileged",
-        "line 5: services.a.build: images are not built here",
+        "line 5: services.a.build: kDaemon does not build images",
         "line 6: services.a.user",
         "line 9: services.a.networks.n.aliases",
         "line 12: services.a.deploy.update_config",
-        "line 14: services.a.healthcheck: a check that the image brings along stays on",
+        "line 14: services.a.healthcheck: a health check of the image stays enabled",
     ];
     let mut left_out = stack.left_out.clone();
     left_out.sort_by_key(|line| expected.iter().position(|expected| expected == line));
@@ -123,30 +123,30 @@ fn whatever_is_not_done_is_named_with_its_line() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_all_that_is_wrong() {
+fn invalid_files_are_refused_with_all_errors() {
     for (text, why) in [
-        ("- a", "a map with `services`"),
-        ("x-a: 1", "it has no `services`"),
-        ("services: {a: {}}", "services.a: it has no image"),
-        ("services: [a]", "services: a map is expected, and it is a list"),
-        ("services:\n  a:\n    image: [x]", "line 3: services.a.image: a single value is expected"),
+        ("- a", "expected a map with `services`, got a list"),
+        ("x-a: 1", "the file has no `services`"),
+        ("services: {a: {}}", "services.a: the service has no image"),
+        ("services: [a]", "services: expected a map, got a list"),
+        ("services:\n  a:\n    image: [x]", "line 3: services.a.image: expected a single value"),
         ("services: {a: {image: x, ports: ['127.0.0.1:80:80']}}", "all addresses of a node"),
-        ("services: {a: {image: x, volumes: ['./here:/there']}}", "a path of this machine"),
-        ("services: {a: {image: x, volumes: ['data:/there']}}", "not declared under the file's `volumes`"),
-        ("services: {a: {image: x, networks: [n]}}", "not declared under the file's `networks`"),
-        ("services: {a: {image: x, depends_on: [b]}}", "there is no service `b`"),
+        ("services: {a: {image: x, volumes: ['./here:/there']}}", "a path on this machine"),
+        ("services: {a: {image: x, volumes: ['data:/there']}}", "not declared in `volumes`"),
+        ("services: {a: {image: x, networks: [n]}}", "not declared in `networks`"),
+        ("services: {a: {image: x, depends_on: [b]}}", "no service `b`"),
+        ("services: {a: {image: x, depends_on: [b]}, b: {image: x, depends_on: [a]}}", "a cycle among a, b"),
+        ("services: {a: {image: x, deploy: {mode: global}}}", "mode global is not supported"),
         (
-            "services: {a: {image: x, depends_on: [b]}, b: {image: x, depends_on: [a]}}",
-            "in a circle among a, b",
+            "services: {a: {image: x, deploy: {replicas: many}}}",
+            "expected a number of containers, got `many`",
         ),
-        ("services: {a: {image: x, deploy: {mode: global}}}", "global is not available"),
-        ("services: {a: {image: x, deploy: {replicas: many}}}", "`many` is not a number of containers"),
-        ("services: {a: {image: x, healthcheck: {interval: 10s}}}", "it has no test"),
-        ("services: {a: {image: x, healthcheck: {test: x, interval: 10}}}", "no duration"),
-        ("services: {a: {image: x, extends: b}}", "write it out here"),
+        ("services: {a: {image: x, healthcheck: {interval: 10s}}}", "has no test"),
+        ("services: {a: {image: x, healthcheck: {test: x, interval: 10}}}", "expected a duration"),
+        ("services: {a: {image: x, extends: b}}", "copy the fields"),
         (
             "services: {a: {image: x, deploy: {placement: {constraints: [node.role==manager]}}}}",
-            "not about a label",
+            "not a condition on a node label",
         ),
         ("services: {a: {image: x, env_file: no-such-file}}", "no-such-file"),
         ("services: {a: {image: '${TAG:?say which}'}}", "say which"),
@@ -159,20 +159,20 @@ fn what_cannot_be_is_refused_with_all_that_is_wrong() {
 }
 
 #[test]
-fn services_of_profiles_wait_until_they_are_asked_for() {
+fn services_of_inactive_profiles_are_left_out() {
     let text = "services: {a: {image: x}, debug: {image: y, profiles: [tools]}}";
     let stack = parsed(text).unwrap();
     assert_eq!(stack.services.len(), 1);
     assert!(stack.inactive.contains("debug"));
-    let root = Node::parse(text).unwrap();
+    let root = YamlNode::parse(text).unwrap();
     assert_eq!(read(&root, Path::new("."), &["tools".to_owned()]).unwrap().services.len(), 2);
 }
 
 #[test]
-fn variables_of_files_go_below_those_of_the_service() {
+fn environment_overrides_env_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.env"), "A=file\nB=file\n").unwrap();
     let text = "services: {a: {image: x, env_file: [a.env, {path: none.env, required: false}], environment: [A=own]}}";
-    let stack = read(&Node::parse(text).unwrap(), folder.path(), &[]).unwrap();
+    let stack = read(&YamlNode::parse(text).unwrap(), folder.path(), &[]).unwrap();
     assert_eq!(body(&stack, "a")["env_variables"], json!({"A": "own", "B": "file"}));
 }

@@ -1,9 +1,9 @@
-//! Single values of Compose files: ports, durations, constraints.
+//! Scalars of Compose files: ports, durations, constraints.
 
-/// The most ports that a range may stand for.
+/// Maximum number of ports in a range.
 const RANGE_LIMIT: u16 = 100;
 
-/// The ports of the short form: `80`, `8080:80/udp`, `3000-3005:3000-3005`.
+/// Parses ports in the short form: `80`, `8080:80/udp`, `3000-3005:3000-3005`.
 pub(super) fn ports_of_text(text: &str) -> Result<Vec<String>, String> {
     let (numbers, protocol) = match text.split_once('/') {
         Some((numbers, protocol)) => (numbers, Some(protocol)),
@@ -14,19 +14,19 @@ pub(super) fn ports_of_text(text: &str) -> Result<Vec<String>, String> {
         Some((host, container)) => {
             if host.contains(':') || host.parse::<std::net::IpAddr>().is_ok() {
                 return Err(format!(
-                    "`{text}` names an address: ports are published on all addresses of a node"
+                    "`{text}` has an address, but ports are always published on all addresses of a node"
                 ));
             }
             (Some(host).filter(|host| !host.is_empty()), container)
         }
     };
-    let unreadable = || format!("`{text}` is not a port, such as 80, 8080:80 or 53:53/udp");
+    let unreadable = || format!("expected a port such as 80, 8080:80 or 53:53/udp, got `{text}`");
     let containers = range(container).ok_or_else(unreadable)?;
     let hosts = host.map(|host| range(host).ok_or_else(unreadable)).transpose()?;
     let hosts = match hosts {
         None => vec![None; containers.len()],
         Some(hosts) if hosts.len() == containers.len() => hosts.into_iter().map(Some).collect(),
-        Some(_) => return Err(format!("`{text}`: both ranges have to be of the same length")),
+        Some(_) => return Err(format!("`{text}`: both ranges must have the same length")),
     };
     let written = |number: u16| number.to_string();
     hosts
@@ -42,24 +42,24 @@ fn range(text: &str) -> Option<Vec<u16>> {
     (first > 0 && first <= last && last - first < RANGE_LIMIT).then(|| (first..=last).collect())
 }
 
-/// A port as kDaemon writes it.
+/// A port in the form of the API.
 pub(super) fn port(host: Option<&str>, container: &str, protocol: Option<&str>) -> Result<String, String> {
     let host = host.filter(|host| !host.is_empty());
     for number in host.into_iter().chain([container]) {
         if number.parse::<u16>().ok().filter(|number| *number > 0).is_none() {
-            return Err(format!("`{number}` is not a port: a number from 1 to 65535"));
+            return Err(format!("expected a port from 1 to 65535, got `{number}`"));
         }
     }
     let protocol = match protocol {
         None | Some("tcp" | "") => "",
         Some("udp") => "/udp",
-        Some(other) => return Err(format!("`{other}` is neither tcp nor udp")),
+        Some(other) => return Err(format!("expected the protocol tcp or udp, got `{other}`")),
     };
     let host = host.map(|host| format!("{host}:")).unwrap_or_default();
     Ok(format!("{host}{container}{protocol}"))
 }
 
-/// A duration as Compose writes it (`1m30s`, `500ms`), in milliseconds.
+/// Parses a duration of Compose (`1m30s`, `500ms`) to milliseconds.
 pub(super) fn duration_ms(text: &str) -> Option<u64> {
     if text == "0" {
         return Some(0);
@@ -82,7 +82,7 @@ pub(super) fn duration_ms(text: &str) -> Option<u64> {
     (!text.is_empty()).then_some(total)
 }
 
-/// A constraint of Compose, `node.labels.zone == a`, or one of ours, `zone==a`; `None` when it is about something else.
+/// Parses a constraint of Compose, `node.labels.zone == a`, or of kDaemon, `zone==a`; `None` if it is not on a label.
 pub(super) fn constraint(text: &str) -> Option<String> {
     let text = text.trim();
     let (lacks, bare) = match text.strip_prefix('!') {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_read_in_all_their_short_forms() {
+    fn short_forms_of_ports_are_parsed() {
         for (text, expected) in [
             ("80", "80"),
             ("8080:80", "8080:80"),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_sums() {
+    fn durations_add_up_their_units() {
         for (text, ms) in [("1m30s", 90_000), ("500ms", 500), ("1h1ms", 3_600_001), ("0", 0), ("10s", 10_000)]
         {
             assert_eq!(duration_ms(text), Some(ms), "{text}");
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn constraints_are_about_labels() {
+    fn only_constraints_on_labels_are_accepted() {
         for (text, expected) in [
             ("node.labels.zone == a", Some("zone==a")),
             ("node.labels.disk!=hdd", Some("disk!=hdd")),

@@ -1,31 +1,31 @@
 //! `kdaemon backup` and `kdaemon restore`.
 
 use super::{broke_off, progress_bar, tell};
-use crate::cli::client::{Client, Request};
-use crate::cli::failure::Failure;
+use crate::cli::client::{ApiClient, ApiRequest};
+use crate::cli::error::CliError;
 use crate::store::{restore_file, verify_file};
 use crate::verify::Expectation;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// What is backed up, and to where.
+/// Options of `kdaemon backup`.
 #[derive(clap::Args, Debug)]
 pub struct BackupArgs {
-    /// The file to write
+    /// File to write
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Overwrites the file if it is there
+    /// Overwrite an existing file
     #[arg(long)]
     force: bool,
 }
 
-/// Writes a daemon's log to a file, verifies it and prints its head.
+/// Copies a daemon's log to a file, verifies the copy and prints its head.
 ///
-/// The file appears under its name when it is whole, on the disk and verified.
+/// The file appears under its name when it is complete, synced to disk and verified.
 ///
 /// # Errors
-/// When the daemon does not answer, the file is there already or cannot be written, or what was written does not fit.
-pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), Failure> {
+/// When the daemon does not answer, the file exists or cannot be written, or the copy fails verification.
+pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), CliError> {
     let server = server.filter(|server| !server.is_empty());
     let server = server.as_deref().unwrap_or(crate::cli::client::DEFAULT_SERVER);
     let file = args.file;
@@ -37,13 +37,13 @@ pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), Fail
         _ => PathBuf::from("."),
     };
     let cannot_write = |what: &Path, error: std::io::Error| {
-        Failure::Other(format!("cannot write {}: {error}", what.display()))
+        CliError::Other(format!("cannot write {}: {error}", what.display()))
     };
-    // Readable by its owner alone, and gone when something fails.
+    // Only its owner can read it, and it is removed after a failure.
     let partial = tempfile::Builder::new().prefix(".kdaemon-backup-").tempfile_in(&folder);
     let mut partial = partial.map_err(|error| cannot_write(&folder, error))?;
-    let client = Client::new(server)?;
-    let mut body = client.open(Request::get(&["backup"])?.accept("*/*"), None).await?;
+    let client = ApiClient::new(server)?;
+    let mut body = client.open(ApiRequest::get(&["backup"])?.accept("*/*"), None).await?;
     let bar = progress_bar("bytes");
     bar.set_message("copying");
     if let Some(length) = hyper::body::Body::size_hint(body.body()).exact() {
@@ -62,8 +62,8 @@ pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), Fail
     let found = tokio::task::spawn_blocking(work).await??;
     bar.finish_and_clear();
     if let Some(trouble) = found.trouble() {
-        return Err(Failure::Other(format!(
-            "the daemon's log failed verification, and nothing was kept: {trouble}"
+        return Err(CliError::Other(format!(
+            "the daemon's log failed verification, and no file was written: {trouble}"
         )));
     }
     let kept = if args.force { partial.persist(&file) } else { partial.persist_noclobber(&file) };
@@ -86,29 +86,32 @@ pub async fn backup(args: BackupArgs, server: Option<String>) -> Result<(), Fail
     Ok(())
 }
 
-fn already_there(file: &Path) -> Failure {
-    Failure::Invalid(format!("{} exists; choose another file, or overwrite it with --force", file.display()))
+fn already_there(file: &Path) -> CliError {
+    CliError::Invalid(format!(
+        "{} exists; choose another file, or use --force to overwrite it",
+        file.display()
+    ))
 }
 
-/// What is restored, and to where.
+/// Options of `kdaemon restore`.
 #[derive(clap::Args, Debug)]
 pub struct RestoreArgs {
-    /// The backup
+    /// File with the backup
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The data folder to make: it must be empty, or not there
+    /// Data folder to create, which must be empty or absent
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// The head that the backup had, kept elsewhere
+    /// Head of the backup, kept elsewhere
     #[arg(long, value_name = "SEQ:ROOT")]
     expect: Option<Expectation>,
 }
 
-/// Makes a data folder of a backup.
+/// Creates a data folder from a backup.
 ///
 /// # Errors
-/// When the folder is not empty, or the backup cannot be read or does not fit; nothing was done then.
-pub async fn restore(args: RestoreArgs) -> Result<(), Failure> {
+/// When the folder is not empty, or the backup cannot be read or fails verification. The folder is unchanged then.
+pub async fn restore(args: RestoreArgs) -> Result<(), CliError> {
     let bar = progress_bar("events");
     bar.set_message("restoring");
     let told = bar.clone();
@@ -127,8 +130,8 @@ pub async fn restore(args: RestoreArgs) -> Result<(), Failure> {
         found.head.root
     );
     eprintln!(
-        "before a daemon is started on it, the one that it was taken from must have ended: both would command the same \
-         containers. What was launched after the backup answers to no record, and is removed from its node."
+        "stop the original daemon before you start one on this folder: both would command the same containers. \
+         Containers launched after the backup have no record in it and will be removed from their nodes."
     );
     Ok(())
 }

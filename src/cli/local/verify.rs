@@ -1,8 +1,8 @@
-//! `kdaemon verify`: whether the log is as it was written.
+//! `kdaemon verify`: the integrity check of the log.
 
 use super::{StoreArgs, progress_bar, tell};
-use crate::cli::client::{Client, Request};
-use crate::cli::failure::Failure;
+use crate::cli::client::{ApiClient, ApiRequest};
+use crate::cli::error::CliError;
 use crate::config::StoreKind;
 use crate::daemon::{DaemonError, open_existing_store};
 use crate::store::{SqliteStore, verify_file};
@@ -11,26 +11,25 @@ use indicatif::ProgressBar;
 use kdaemon_api::{AuditProgress, AuditReport};
 use serde::Deserialize;
 
-/// What is verified, and against what.
+/// Options of `kdaemon verify`.
 #[derive(clap::Args, Debug)]
 pub struct VerifyArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// The head that an earlier verification printed, kept elsewhere; without it a missing end or a replaced log is not
-    /// noticed
+    /// Head that an earlier verification printed, kept elsewhere; without it a truncated or replaced log is not detected
     #[arg(long, value_name = "SEQ:ROOT")]
     expect: Option<Expectation>,
 }
 
-/// Verifies the log, or asks the daemon to, and prints what was found.
+/// Verifies the log, or has the daemon verify it, and prints the result.
 ///
 /// # Errors
-/// When it cannot be read, and when it does not fit: with the first commit that does not.
-pub async fn verify(args: VerifyArgs, server: Option<String>) -> Result<(), Failure> {
+/// When the log cannot be read or fails verification; the error names the first commit that does not match.
+pub async fn verify(args: VerifyArgs, server: Option<String>) -> Result<(), CliError> {
     let bar = progress_bar("events");
     bar.set_message("verifying");
     let found = match args.store.server(server) {
-        Some(server) => ask(&Client::new(&server)?, args.expect, &bar).await,
+        Some(server) => ask(&ApiClient::new(&server)?, args.expect, &bar).await,
         None => look(args.store, args.expect, &bar).await,
     };
     bar.finish_and_clear();
@@ -41,16 +40,16 @@ pub async fn verify(args: VerifyArgs, server: Option<String>) -> Result<(), Fail
             println!("verified {} events in {commits} commits; head {}:{}", head.seq, head.seq, head.root);
             Ok(())
         }
-        Some(trouble) => Err(Failure::Other(trouble)),
+        Some(trouble) => Err(CliError::Other(trouble)),
     }
 }
 
-/// Reads the log itself.
+/// Verifies the log of a store directly.
 async fn look(
     store: StoreArgs,
     expect: Option<Expectation>,
     bar: &ProgressBar,
-) -> Result<AuditReport, Failure> {
+) -> Result<AuditReport, CliError> {
     let config = store.load()?;
     if config.store == StoreKind::Rethinkdb {
         let store = open_existing_store(&config).await?;
@@ -72,25 +71,26 @@ async fn look(
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Line {
+enum VerifyLine {
     Progress(AuditProgress),
     Found(AuditReport),
 }
 
-/// The longest line of an answer.
+/// The longest accepted line of the response, in bytes.
 const LINE_LIMIT: usize = 64 * 1024;
 
 /// Has a daemon verify its own log.
 async fn ask(
-    client: &Client,
+    client: &ApiClient,
     expect: Option<Expectation>,
     bar: &ProgressBar,
-) -> Result<AuditReport, Failure> {
+) -> Result<AuditReport, CliError> {
     let expect = expect.map(|expected| format!("{}:{}", expected.seq, expected.root));
-    let request = Request::get(&["audit", "verify"])?.maybe("expect", expect).accept("application/x-ndjson");
+    let request =
+        ApiRequest::get(&["audit", "verify"])?.maybe("expect", expect).accept("application/x-ndjson");
     let mut body = client.open(request, None).await?;
-    let broke_off = |failure: Failure| {
-        Failure::Other(format!("the response broke off ({failure}); see the daemon's log"))
+    let broke_off = |failure: CliError| {
+        CliError::Other(format!("the response is incomplete ({failure}); see the daemon's log"))
     };
     let mut text = Vec::new();
     while let Some(piece) = client.piece(&mut body, None).await.map_err(broke_off)? {
@@ -98,8 +98,8 @@ async fn ask(
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = text.drain(..=end).collect();
             match serde_json::from_slice(&line) {
-                Ok(Line::Progress(AuditProgress { checked, of })) => tell(bar, checked, of),
-                Ok(Line::Found(found)) => return Ok(found),
+                Ok(VerifyLine::Progress(AuditProgress { checked, of })) => tell(bar, checked, of),
+                Ok(VerifyLine::Found(found)) => return Ok(found),
                 Err(_) => return Err(client.unreadable()),
             }
         }
@@ -107,5 +107,5 @@ async fn ask(
             return Err(client.unreadable());
         }
     }
-    Err(broke_off(Failure::Other("it ended early".to_owned())))
+    Err(broke_off(CliError::Other("it ended early".to_owned())))
 }

@@ -1,43 +1,43 @@
-//! The log as it grows, over Server-Sent Events: whatever happens to the connection, no event is missed or told twice.
+//! The event stream (Server-Sent Events). It reconnects, and delivers every event exactly once and in order.
 
-use super::client::{Client, Request};
-use super::failure::Failure;
-use super::json::Json;
+use super::client::{ApiClient, ApiRequest};
+use super::error::CliError;
+use super::event::SentEvent;
 use super::output::say;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The daemon sends something every 15 seconds: a connection that is silent for longer is dead.
+/// Timeout of a silent connection. The daemon sends a comment every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(45);
-/// The longest pause between two attempts to connect.
+/// The longest backoff between two attempts to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest line that is read.
+/// The longest accepted line, in bytes.
 const LINE_LIMIT: usize = 4 * 1024 * 1024;
 
-/// The events behind one, without end.
-pub(super) struct Stream {
-    client: Client,
-    request: Request,
-    /// The last event that was handed on.
+/// The events after a given one, indefinitely.
+pub(super) struct EventFollower {
+    client: ApiClient,
+    request: ApiRequest,
+    /// Seq of the last delivered event, from which a new connection resumes.
     last: u64,
     connection: Option<http::Response<hyper::body::Incoming>>,
-    lines: Lines,
+    lines: EventStreamParser,
     ready: VecDeque<(u64, String)>,
-    /// Whether there was a connection: what never answered is told at once.
+    /// Whether a connection was established before. The first attempt is not repeated.
     was_connected: bool,
-    /// Whether nothing is said of connections that come and go.
+    /// Whether lost and restored connections are not reported.
     quiet: bool,
     pause: Duration,
 }
 
-impl Stream {
-    pub(super) fn new(client: Client, request: Request, last: u64) -> Self {
+impl EventFollower {
+    pub(super) fn new(client: ApiClient, request: ApiRequest, last: u64) -> Self {
         Self {
             client,
             request,
             last,
             connection: None,
-            lines: Lines::default(),
+            lines: EventStreamParser::default(),
             ready: VecDeque::new(),
             was_connected: false,
             quiet: false,
@@ -45,7 +45,7 @@ impl Stream {
         }
     }
 
-    /// One that says nothing of connections that come and go.
+    /// The same stream without reports of lost and restored connections.
     pub(super) fn quiet(self) -> Self {
         Self { quiet: true, ..self }
     }
@@ -56,13 +56,13 @@ impl Stream {
         }
     }
 
-    /// Whether there is a connection at the moment.
+    /// Whether a connection is established.
     pub(super) fn is_connected(&self) -> bool {
         self.connection.is_some()
     }
 
-    /// Waits for the next event, over as many connections as it takes.
-    pub(super) async fn next(&mut self) -> Result<Json, Failure> {
+    /// Waits for the next event, reconnecting as often as needed.
+    pub(super) async fn next(&mut self) -> Result<SentEvent, CliError> {
         loop {
             if let Some(event) = self.step().await? {
                 return Ok(event);
@@ -70,12 +70,12 @@ impl Stream {
         }
     }
 
-    /// Comes one step further: `None` when a connection was made, lost or tried for, and nothing was received.
-    pub(super) async fn step(&mut self) -> Result<Option<Json>, Failure> {
+    /// Advances by one step; `None` when no event was complete, which includes a connection being made or lost.
+    pub(super) async fn step(&mut self) -> Result<Option<SentEvent>, CliError> {
         if let Some((seq, text)) = self.ready.pop_front() {
             self.last = self.last.max(seq);
             let event = serde_json::from_str(&text)
-                .map_err(|error| Failure::Other(format!("event {seq} cannot be read: {error}")))?;
+                .map_err(|error| CliError::Other(format!("event {seq} cannot be read: {error}")))?;
             return Ok(Some(event));
         }
         let Some(connection) = &mut self.connection else {
@@ -86,44 +86,44 @@ impl Stream {
                 self.pause = Duration::ZERO;
                 self.lines.push(&piece, &mut self.ready)?;
             }
-            Ok(None) | Err(Failure::Unreachable(_)) => {
+            Ok(None) | Err(CliError::Unreachable(_)) => {
                 self.connection = None;
-                self.lines = Lines::default();
-                self.say(format_args!("{} is gone; waiting until it is back", self.client.origin()));
+                self.lines = EventStreamParser::default();
+                self.say(format_args!("lost the connection to {}; reconnecting", self.client.origin()));
             }
             Err(failure) => return Err(failure),
         }
         Ok(None)
     }
 
-    async fn connect(&mut self) -> Result<(), Failure> {
+    async fn connect(&mut self) -> Result<(), CliError> {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).clamp(Duration::from_millis(100), LONGEST_PAUSE);
         match self.client.open(self.request.clone(), Some(self.last)).await {
             Ok(connection) => {
                 if self.was_connected {
-                    self.say(format_args!("it is back"));
+                    self.say(format_args!("reconnected"));
                 }
                 self.was_connected = true;
                 self.connection = Some(connection);
                 Ok(())
             }
-            Err(Failure::Unreachable(_)) if self.was_connected => Ok(()),
+            Err(CliError::Unreachable(_)) if self.was_connected => Ok(()),
             Err(failure) => Err(failure),
         }
     }
 }
 
-/// The lines of an event stream (WHATWG HTML, "Interpreting an event stream"), as far as the daemon uses them.
+/// A parser of event streams (WHATWG HTML, "Interpreting an event stream"), limited to the fields the daemon sends.
 #[derive(Default)]
-struct Lines {
+struct EventStreamParser {
     line: Vec<u8>,
     id: Option<u64>,
     data: String,
 }
 
-impl Lines {
-    fn push(&mut self, piece: &[u8], ready: &mut VecDeque<(u64, String)>) -> Result<(), Failure> {
+impl EventStreamParser {
+    fn push(&mut self, piece: &[u8], ready: &mut VecDeque<(u64, String)>) -> Result<(), CliError> {
         for byte in piece {
             match byte {
                 b'\n' => {
@@ -132,7 +132,7 @@ impl Lines {
                 }
                 b'\r' => {}
                 _ if self.line.len() >= LINE_LIMIT => {
-                    return Err(Failure::Other("the event stream has a line without end".to_owned()));
+                    return Err(CliError::Other("a line of the event stream exceeds 4 MiB".to_owned()));
                 }
                 byte => self.line.push(*byte),
             }
@@ -169,11 +169,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_read_however_the_stream_is_cut() {
+    fn events_are_the_same_for_any_split_into_pieces() {
         let text =
             ": keep-alive\n\nid: 7\ndata: {\"a\":1}\n\nid: 8\r\ndata: [1,\ndata: 2]\r\n\r\nid: 9\ndata: cut";
         for size in 1..text.len() {
-            let (mut lines, mut ready) = (Lines::default(), VecDeque::new());
+            let (mut lines, mut ready) = (EventStreamParser::default(), VecDeque::new());
             for piece in text.as_bytes().chunks(size) {
                 lines.push(piece, &mut ready).unwrap();
             }

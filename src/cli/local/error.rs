@@ -1,18 +1,18 @@
-//! Failures of commands that work on a log themselves, by the errors of what they use.
+//! Conversions of store, daemon and archive errors to failures of the command line.
 
 use crate::archive::ArchiveError;
-use crate::cli::failure::Failure;
+use crate::cli::error::CliError;
 use crate::config::ConfigError;
 use crate::daemon::DaemonError;
 use crate::store::StoreError;
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         Self::Usage(error.to_string())
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         let text = error.to_string();
         match error {
@@ -25,7 +25,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<DaemonError> for Failure {
+impl From<DaemonError> for CliError {
     fn from(error: DaemonError) -> Self {
         match error {
             DaemonError::Config(error) => error.into(),
@@ -37,7 +37,7 @@ impl From<DaemonError> for Failure {
     }
 }
 
-impl From<ArchiveError> for Failure {
+impl From<ArchiveError> for CliError {
     fn from(error: ArchiveError) -> Self {
         match error {
             ArchiveError::Store(error) => error.into(),
@@ -47,7 +47,7 @@ impl From<ArchiveError> for Failure {
     }
 }
 
-impl From<tokio::task::JoinError> for Failure {
+impl From<tokio::task::JoinError> for CliError {
     fn from(error: tokio::task::JoinError) -> Self {
         Self::Other(error.to_string())
     }
