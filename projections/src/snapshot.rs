@@ -169,17 +169,17 @@ fn placements_mut(container: &mut Container) -> impl Iterator<Item = &mut Placem
     container.placement.iter_mut().chain(container.retired.iter_mut().map(|retired| &mut retired.placement))
 }
 
-type Names<T> = OrdMap<Arc<str>, T>;
+type NameIndex<T> = OrdMap<Arc<str>, T>;
 
-fn names_of_nodes(nodes: &OrdMap<NodeId, Arc<Node>>) -> Names<NodeId> {
+fn names_of_nodes(nodes: &OrdMap<NodeId, Arc<Node>>) -> NameIndex<NodeId> {
     nodes.values().map(|node| (Arc::from(node.name.as_str()), node.id)).collect()
 }
 
-fn names_of_applications(applications: &OrdMap<ApplicationId, Arc<Application>>) -> Names<ApplicationId> {
+fn names_of_applications(applications: &OrdMap<ApplicationId, Arc<Application>>) -> NameIndex<ApplicationId> {
     applications.values().map(|application| (Arc::from(application.name.as_str()), application.id)).collect()
 }
 
-fn names_of_containers(containers: &OrdMap<ContainerId, Arc<Container>>) -> Names<ContainerId> {
+fn names_of_containers(containers: &OrdMap<ContainerId, Arc<Container>>) -> NameIndex<ContainerId> {
     containers.values().map(|container| (Arc::from(container.name.as_str()), container.id)).collect()
 }
 
@@ -194,7 +194,7 @@ struct Correction<T> {
 }
 
 impl<T: Copy + Eq> Correction<T> {
-    fn between(made: &Names<T>, wanted: &Names<T>) -> Self {
+    fn between(made: &NameIndex<T>, wanted: &NameIndex<T>) -> Self {
         let set = wanted.iter().filter(|(name, id)| made.get(*name) != Some(*id));
         let unset = made.keys().filter(|name| !wanted.contains_key(*name));
         Self {
@@ -203,7 +203,7 @@ impl<T: Copy + Eq> Correction<T> {
         }
     }
 
-    fn apply(self, mut made: Names<T>) -> Names<T> {
+    fn apply(self, mut made: NameIndex<T>) -> NameIndex<T> {
         for name in &self.unset {
             made.remove(name);
         }

@@ -1,4 +1,4 @@
-//! Decided commands whose events are not durable yet.
+//! DecidedCommand commands whose events are not durable yet.
 
 use super::{Around, Outcome, Submission, SubmitError};
 use crate::store::{
@@ -11,11 +11,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-type Reply = oneshot::Sender<Result<Outcome, SubmitError>>;
+type OutcomeSender = oneshot::Sender<Result<Outcome, SubmitError>>;
 /// A command to be decided, and its caller.
-pub(super) type Asked = (Box<Submission>, Reply);
+pub(super) type Asked = (Box<Submission>, OutcomeSender);
 
-/// Decided events, in groups that become one commit each.
+/// DecidedCommand events, in groups that become one commit each.
 pub(super) struct Pending {
     /// The state that they lead to.
     pub(super) cluster: Cluster,
@@ -44,7 +44,7 @@ struct Group {
 }
 
 /// The place of a command's events among all pending ones.
-pub(super) struct Decided {
+pub(super) struct DecidedCommand {
     pub(super) range: Range<usize>,
     pub(super) around: Option<Arc<Around>>,
 }
@@ -52,7 +52,7 @@ pub(super) struct Decided {
 /// A decided command, and its caller.
 pub(super) struct Waiting {
     pub(super) asked: Asked,
-    pub(super) verdict: Result<Decided, SubmitError>,
+    pub(super) verdict: Result<DecidedCommand, SubmitError>,
     /// How many of the groups must be durable before the answer: a decision builds on all earlier ones.
     pub(super) after: usize,
 }

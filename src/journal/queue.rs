@@ -7,7 +7,7 @@
 //! With many concurrent callers, the threads that answer them must not wait for the disk.
 
 use super::message::Message;
-use super::writer::{Work, Writer};
+use super::writer::{Unfinished, Writer};
 use super::{SubmitError, closed, is_one_thread};
 use crate::store::StoreError;
 use futures_util::FutureExt as _;
@@ -28,7 +28,7 @@ pub(super) struct Queue {
     room: Semaphore,
     /// The journal's own thread. `None` in a single-threaded runtime (tests, the simulation), where a task
     /// does the work, so that the order of events does not depend on the machine's speed.
-    thread: Option<mpsc::UnboundedSender<Job>>,
+    thread: Option<mpsc::UnboundedSender<WriterRun>>,
 }
 
 struct Inner {
@@ -48,13 +48,13 @@ enum Place {
 }
 
 /// A run of the writer: first what an inline write has left, then the queued messages.
-struct Job {
+struct WriterRun {
     queue: Arc<Queue>,
     writer: Box<Writer>,
-    left: Option<Work>,
+    left: Option<Unfinished>,
 }
 
-impl Job {
+impl WriterRun {
     async fn run(self) {
         let Self { queue, writer, left } = self;
         if AssertUnwindSafe(queue.work(writer, left)).catch_unwind().await.is_err() {
@@ -128,8 +128,8 @@ impl Queue {
     }
 
     /// Runs the writer in the journal's own thread.
-    fn write_in_thread(self: &Arc<Self>, writer: Box<Writer>, left: Option<Work>) {
-        let job = Job { queue: Arc::clone(self), writer, left };
+    fn write_in_thread(self: &Arc<Self>, writer: Box<Writer>, left: Option<Unfinished>) {
+        let job = WriterRun { queue: Arc::clone(self), writer, left };
         match &self.thread {
             // The thread takes jobs while this queue exists.
             Some(thread) => drop(thread.send(job)),
@@ -137,7 +137,7 @@ impl Queue {
         }
     }
 
-    async fn work(self: Arc<Self>, mut writer: Box<Writer>, left: Option<Work>) {
+    async fn work(self: Arc<Self>, mut writer: Box<Writer>, left: Option<Unfinished>) {
         if let Some(left) = left
             && writer.resume(left).await
         {
@@ -227,11 +227,11 @@ fn abort() {
 }
 
 /// Starts the journal's own thread, which ends with the queue.
-fn start_thread() -> Result<mpsc::UnboundedSender<Job>, StoreError> {
+fn start_thread() -> Result<mpsc::UnboundedSender<WriterRun>, StoreError> {
     let failed =
         |error: std::io::Error| StoreError::Unavailable(format!("no thread for the journal: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let (sender, mut given) = mpsc::unbounded_channel::<Job>();
+    let (sender, mut given) = mpsc::unbounded_channel::<WriterRun>();
     let run = move || {
         runtime.block_on(async {
             while let Some(job) = given.recv().await {

@@ -2,7 +2,7 @@
 
 use super::fold::catch_up;
 use super::message::Message;
-use super::pending::{Asked, Decided, Pending, Waiting, store_events};
+use super::pending::{Asked, DecidedCommand, Pending, Waiting, store_events};
 use super::time::LogTime;
 use super::{
     Around, Committed, Events, IDEMPOTENCY_RETENTION, IdempotencyKey, Outcome, Runtime, Submission,
@@ -42,15 +42,15 @@ pub(super) struct Writer {
     pub(super) trouble: watch::Sender<Option<String>>,
 }
 
-/// Work that an inline write leaves for the journal's own thread.
-pub(super) enum Work {
+/// Unfinished that an inline write leaves for the journal's own thread.
+pub(super) enum Unfinished {
     /// Messages that were not handled yet.
     Messages(Vec<Message>),
     /// An append that failed, and the commands that come after it.
     Failed { pending: Box<Pending>, id: CommitId, error: StoreError, rest: Vec<Asked> },
 }
 
-/// Decided commands whose callers are not answered yet.
+/// DecidedCommand commands whose callers are not answered yet.
 struct Unanswered {
     events: Arc<[Envelope]>,
     waiting: Vec<Waiting>,
@@ -66,12 +66,12 @@ impl Writer {
     /// # Errors
     /// What is left to do in the journal's own thread: other messages, other kinds of stores, and appends that
     /// went wrong.
-    pub(super) fn handle_inline(&mut self, batch: Vec<Message>) -> Result<(), Work> {
+    pub(super) fn handle_inline(&mut self, batch: Vec<Message>) -> Result<(), Unfinished> {
         let store = Arc::clone(&self.store);
-        let Some(log) = store.inline() else { return Err(Work::Messages(batch)) };
+        let Some(log) = store.inline() else { return Err(Unfinished::Messages(batch)) };
         let is_command = |message: &Message| matches!(message, Message::Submit(..));
         if self.unsettled.is_some() || !batch.iter().all(is_command) {
-            return Err(Work::Messages(batch));
+            return Err(Unfinished::Messages(batch));
         }
         let mut asked: Vec<_> = batch.into_iter().filter_map(Message::into_command).collect();
         while !asked.is_empty() {
@@ -80,7 +80,9 @@ impl Writer {
             while let Some(commit) = pending.next_commit(id) {
                 match log.append_inline(&self.head, commit) {
                     Ok(head) => self.head = head,
-                    Err(error) => return Err(Work::Failed { pending: Box::new(pending), id, error, rest }),
+                    Err(error) => {
+                        return Err(Unfinished::Failed { pending: Box::new(pending), id, error, rest });
+                    }
                 }
                 pending.advance();
                 id = CommitId(self.runtime.random());
@@ -94,10 +96,10 @@ impl Writer {
 
     /// Carries out what was left over by [`Self::handle_inline`]. Returns whether the journal has to be closed
     /// after it.
-    pub(super) async fn resume(&mut self, work: Work) -> bool {
+    pub(super) async fn resume(&mut self, work: Unfinished) -> bool {
         match work {
-            Work::Messages(batch) => self.handle(batch).await,
-            Work::Failed { pending, id, error, rest } => {
+            Unfinished::Messages(batch) => self.handle(batch).await,
+            Unfinished::Failed { pending, id, error, rest } => {
                 let again = self.commit(*pending, Some((id, error))).await;
                 self.carry_out(again.into_iter().chain(rest).collect()).await;
                 false
@@ -177,7 +179,7 @@ impl Writer {
         pending.waiting.push(Waiting { asked, verdict, after });
     }
 
-    fn verdict(&self, pending: &mut Pending, submission: &Submission) -> Result<Decided, SubmitError> {
+    fn verdict(&self, pending: &mut Pending, submission: &Submission) -> Result<DecidedCommand, SubmitError> {
         let context = context(submission, self.runtime.as_ref(), &self.policy);
         if let Some(IdempotencyKey { key, fingerprint }) = &submission.idempotency {
             let durable =
@@ -219,7 +221,7 @@ impl Writer {
                 (record, Arc::new(around))
             })
             .unzip();
-        Ok(Decided { range: pending.add(decision, stored, salts, record), around })
+        Ok(DecidedCommand { range: pending.add(decision, stored, salts, record), around })
     }
 
     /// Makes pending events durable, publishes the state, and answers the callers. Returns the commands that
@@ -284,7 +286,7 @@ impl Writer {
                     continue;
                 }
             };
-            let outcome = verdict.map(|Decided { range, around }| {
+            let outcome = verdict.map(|DecidedCommand { range, around }| {
                 let events = Events { commit: Arc::clone(&events), range };
                 let seq = events.last().map_or(self.cluster.seq(), |envelope| envelope.seq);
                 Outcome { events, cluster: Arc::clone(&self.cluster), seq, around }

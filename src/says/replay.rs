@@ -1,13 +1,13 @@
 //! Differences between a replay and the record.
 
 use super::names::Names;
-use kdaemon_control::history::{Decided, Difference};
+use kdaemon_control::history::{Decided, DecisionDifference};
 use kdaemon_events::Subject;
 use kdaemon_events::container::MigrationReason;
 
 /// A difference, in one sentence without its full stop.
 #[must_use]
-pub fn difference(names: Names<'_>, difference: &Difference) -> String {
+pub fn difference(names: Names<'_>, difference: &DecisionDifference) -> String {
     let name = difference.subject.map(|subject: Subject| names.subject(subject)).unwrap_or_default();
     match (difference.recorded, difference.replayed) {
         (Some(was), Some(is)) => {

@@ -18,7 +18,7 @@ use kdaemon_api::{
     Moment, PolicyRow, ReplayDifference, ReplayFigures, ReplayPeak, ReplayReport, ReplaySpread,
 };
 use kdaemon_control::commands::Policy;
-use kdaemon_control::history::{Difference, Figures, Peak, Replay, Replayed, Spread};
+use kdaemon_control::history::{DecisionDifference, Figures, Peak, Replay, Replayed, Spread};
 use kdaemon_events::{Envelope, Event, Kind, Seq};
 use kdaemon_projections::Cluster;
 use serde::Deserialize;
@@ -219,7 +219,7 @@ fn report(
     replayed: Replayed,
 ) -> ReplayReport {
     let names = Names::of(&states);
-    let difference = |one: Difference| ReplayDifference {
+    let difference = |one: DecisionDifference| ReplayDifference {
         at: one.at,
         seq: one.seq.map(|seq| seq.0),
         says: says::difference(names, &one),

@@ -7,36 +7,7 @@ use std::collections::BTreeMap;
 const GENERIC: &[(&str, &str)] = &[("Inner", "the shared state of a handle, private to its file")];
 
 /// Names that still have several meanings. Entries are removed together with the second declaration, and none is added.
-const OPEN: &[&str] = &[
-    "About",
-    "Action",
-    "Changes",
-    "Context",
-    "Decided",
-    "Difference",
-    "Differences",
-    "Failure",
-    "Job",
-    "Kind",
-    "Line",
-    "Lines",
-    "Named",
-    "Names",
-    "Node",
-    "Plan",
-    "PrunedLeaf",
-    "Reader",
-    "Refusal",
-    "Reply",
-    "Request",
-    "Spec",
-    "Status",
-    "Table",
-    "Term",
-    "Whole",
-    "Work",
-    "Writer",
-];
+const OPEN: &[&str] = &["Failure", "Node", "PrunedLeaf", "Status", "Term", "Whole", "Writer"];
 
 /// The names of the types that a line declares: of a struct, an enum, a union, a trait or an alias.
 ///

@@ -19,12 +19,12 @@ pub struct Comparison<S> {
     cluster: Cluster,
     from: Arc<Cluster>,
     to: Arc<Cluster>,
-    differing: BTreeMap<Subject, Difference>,
+    differing: BTreeMap<Subject, ChangedItem>,
     rows: PhantomData<S>,
 }
 
 /// The knowledge about an item that differs.
-struct Difference {
+struct ChangedItem {
     /// The fields that differ; empty for an item that was added or removed.
     changes: Changes,
     /// The events followed so far that changed it.
@@ -76,7 +76,7 @@ impl<S: RowSource> Comparison<S> {
             _ => Changes::new(),
         };
         let print = print(before.as_ref(), &changes);
-        self.differing.insert(subject, Difference { changes, print, events: VecDeque::new() });
+        self.differing.insert(subject, ChangedItem { changes, print, events: VecDeque::new() });
     }
 
     /// Whether nothing differs, so that no events need be followed.
@@ -116,7 +116,7 @@ impl<S: RowSource> Comparison<S> {
     pub fn finish(self) -> Diff<S::Row> {
         let Self { from, to, differing, .. } = self;
         let mut diff = Diff::default();
-        for (subject, Difference { changes, events, .. }) in differing {
+        for (subject, ChangedItem { changes, events, .. }) in differing {
             let of_its_sort = match subject {
                 Subject::Node(_) => &mut diff.nodes,
                 Subject::Application(_) => &mut diff.applications,

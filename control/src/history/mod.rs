@@ -10,5 +10,5 @@ mod why;
 
 pub use changes::{Change, Changes, RowSource, changes, fields};
 pub use diff::{Comparison, Diff, Differences, Edited, Entry};
-pub use replay::{Decided, Difference, Figures, Peak, Replay, Replayed, Spread};
+pub use replay::{Decided, DecisionDifference, Figures, Peak, Replay, Replayed, Spread};
 pub use why::{About, Inquiry, PROBES_LIMIT, Want, is_failed_probe, out_of_placement};

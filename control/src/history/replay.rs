@@ -18,13 +18,13 @@ mod parts;
 mod tests;
 mod work;
 
-pub use differences::{Decided, Difference};
+pub use differences::{Decided, DecisionDifference};
 pub use meter::{Figures, Peak, Spread};
 
 use crate::commands::{self, Command, Context, Decision, Policy};
 use crate::reconcile::Pacing;
 use chrono::{DateTime, TimeDelta, Utc};
-use differences::Differences;
+use differences::DecisionComparison;
 use kdaemon_events::container::ContainerExited;
 use kdaemon_events::node::NodeObserved;
 use kdaemon_events::{Actor, Envelope, Event, NodeId, Seq, Subject};
@@ -59,7 +59,7 @@ pub struct Replay {
     first: Option<Seq>,
     paces: Paces,
     work: ReplayWork,
-    differences: Differences,
+    differences: DecisionComparison,
     /// The events of the replay since the last recorded event.
     happened: Vec<Envelope>,
 }
@@ -72,7 +72,7 @@ pub struct Replayed {
     /// The replayed outcome.
     pub replayed: Figures,
     /// Decisions that would have been different, the first 1,000 of them.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<DecisionDifference>,
     /// The number of all differences.
     pub differences_count: u64,
 }
@@ -93,7 +93,7 @@ impl Replay {
             first: None,
             paces: Paces::default(),
             work: ReplayWork::default(),
-            differences: Differences::default(),
+            differences: DecisionComparison::default(),
             happened: Vec::new(),
         }
     }

@@ -61,7 +61,7 @@ struct Foreign {
     ports: Vec<(Protocol, u16)>,
 }
 
-type Work = Box<dyn FnOnce(&mut EngineState, u64) + Send>;
+type DueWork = Box<dyn FnOnce(&mut EngineState, u64) + Send>;
 
 enum Timer {
     Ends {
@@ -75,7 +75,7 @@ enum Timer {
         healthy: bool,
     },
     /// A request is finished.
-    Work(Work),
+    DueWork(DueWork),
 }
 
 /// Output that the running program cannot reproduce: of former runs, or written by a test.
@@ -127,7 +127,7 @@ impl EngineState {
                 Timer::Checked { identity, since_ms, healthy } if self.runs_since(identity, since_ms) => {
                     self.set_health(identity, healthy);
                 }
-                Timer::Work(work) => work(self, at),
+                Timer::DueWork(work) => work(self, at),
                 Timer::Ends { .. } | Timer::Checked { .. } => {}
             }
         }
@@ -149,11 +149,11 @@ impl EngineState {
     }
 
     /// Schedules `work` at `at_ms`, whether or not its caller still waits.
-    pub(super) fn work(&mut self, now: u64, at_ms: u64, work: Work) {
+    pub(super) fn work(&mut self, now: u64, at_ms: u64, work: DueWork) {
         if at_ms <= now {
             work(self, now);
         } else {
-            self.at(at_ms, Timer::Work(work));
+            self.at(at_ms, Timer::DueWork(work));
         }
     }
 
@@ -473,7 +473,7 @@ impl EngineState {
     /// The engine's process is gone: requests in progress are not finished, and their callers never hear of
     /// them.
     pub(super) fn engine_dies(&mut self) {
-        self.timers.retain(|_, timer| !matches!(timer, Timer::Work(_)));
+        self.timers.retain(|_, timer| !matches!(timer, Timer::DueWork(_)));
         self.subscribers.clear();
         self.changed = true;
     }
@@ -490,7 +490,7 @@ impl EngineState {
 
     /// Erases everything that the engine kept, and the machine's processes.
     pub(super) fn lose_everything(&mut self) {
-        self.timers.retain(|_, timer| matches!(timer, Timer::Work(_)));
+        self.timers.retain(|_, timer| matches!(timer, Timer::DueWork(_)));
         self.containers.clear();
         self.kept.clear();
         self.foreign.clear();

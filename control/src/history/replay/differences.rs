@@ -10,7 +10,7 @@ const KEPT: usize = 1_000;
 
 /// A decision that differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Difference {
+pub struct DecisionDifference {
     /// When.
     pub at: DateTime<Utc>,
     /// The recorded event; `None` if the decision exists only in the replay.
@@ -90,14 +90,14 @@ impl Decided {
 
 /// Collects the decisions of both sides at one moment, and compares them when the moment is over.
 #[derive(Default)]
-pub(super) struct Differences {
+pub(super) struct DecisionComparison {
     recorded: Vec<(Option<Subject>, Seq, Decided)>,
     replayed: BTreeMap<Option<Subject>, VecDeque<Decided>>,
-    pub(super) kept: Vec<Difference>,
+    pub(super) kept: Vec<DecisionDifference>,
     pub(super) count: u64,
 }
 
-impl Differences {
+impl DecisionComparison {
     pub(super) fn recorded(&mut self, envelope: &Envelope) {
         if let Some((subject, decided)) = Decided::of(&envelope.event) {
             self.recorded.push((subject, envelope.seq, decided));
@@ -116,18 +116,24 @@ impl Differences {
             match self.replayed.get_mut(&subject).and_then(VecDeque::pop_front) {
                 Some(is) if was.is_same(is) => {}
                 replayed => {
-                    self.keep(Difference { at, seq: Some(seq), subject, recorded: Some(was), replayed });
+                    self.keep(DecisionDifference {
+                        at,
+                        seq: Some(seq),
+                        subject,
+                        recorded: Some(was),
+                        replayed,
+                    });
                 }
             }
         }
         for (subject, decisions) in std::mem::take(&mut self.replayed) {
             for is in decisions {
-                self.keep(Difference { at, seq: None, subject, recorded: None, replayed: Some(is) });
+                self.keep(DecisionDifference { at, seq: None, subject, recorded: None, replayed: Some(is) });
             }
         }
     }
 
-    fn keep(&mut self, difference: Difference) {
+    fn keep(&mut self, difference: DecisionDifference) {
         self.count += 1;
         if self.kept.len() < KEPT {
             self.kept.push(difference);
