@@ -13,13 +13,11 @@ use kdaemon::journal::{Journal, Outcome, Runtime as _, Submission, SystemRuntime
 use kdaemon::reactors;
 use kdaemon::store::SqliteStore;
 use kdaemon::store::prelude::*;
-use kdaemon_control::commands::{
-    Command, CreateApplication, MountNode, Policy, Probe, ProbeResult, SpecChanges,
-};
+use kdaemon_control::commands::{Command, CreateApplication, MountNode, Policy, Probe, ProbeResult};
 use kdaemon_events::node::EngineFacts;
 use kdaemon_events::{
     Actor, ClusterId, ContainerId, Endpoint, Event, Generation, MilliCpus, NodeId, PlacementId, PortSpec,
-    Protocol, PublishedPort, Spec, UpdatePolicy,
+    Protocol, PublishedPort, Spec, SpecChanges, UpdatePolicy,
 };
 use kdaemon_testing::engines::{SimulatedEngines, SimulatedMachine, Timing};
 use std::collections::BTreeMap;
@@ -244,6 +242,7 @@ async fn write(dir: &Path) {
                 ..SpecChanges::default()
             },
             is_enabled: true,
+            affinity: Vec::new(),
             dependencies: Vec::new(),
             replicas: u32::try_from(REPLICAS.min(CONTAINERS - first)).ok(),
             update_policy: UpdatePolicy::Manual,

@@ -6,7 +6,7 @@ use crate::scale::{mount, resident, role, submit};
 use kdaemon::journal::{Journal, Runtime as _, SystemRuntime};
 use kdaemon::store::SqliteStore;
 use kdaemon::store::prelude::*;
-use kdaemon_control::commands::{Command, CreateApplication, Policy, SpecChanges};
+use kdaemon_control::commands::{Command, CreateApplication, Policy};
 use kdaemon_control::scheduler::{Request, evacuate, place, plan};
 use kdaemon_events::application::ApplicationCreated;
 use kdaemon_events::container::{
@@ -18,7 +18,7 @@ use kdaemon_events::node::{
 };
 use kdaemon_events::{
     Actor, ApplicationId, ClusterId, ContainerId, Envelope, Event, EventId, Generation, MilliCpus, NodeId,
-    Resources, Spec, Strategy, UpdatePolicy,
+    Resources, Spec, SpecChanges, Strategy, UpdatePolicy,
 };
 use kdaemon_projections::{Cluster, Touched};
 use std::collections::BTreeMap;
@@ -308,6 +308,7 @@ pub(crate) fn place_a_million(arguments: &[String]) {
                     ..SpecChanges::default()
                 },
                 is_enabled: true,
+                affinity: Vec::new(),
                 dependencies: Vec::new(),
                 replicas: u32::try_from(REPLICAS.min(CONTAINERS - first)).ok(),
                 update_policy: UpdatePolicy::Manual,

@@ -3,12 +3,11 @@
 use crate::says::{self, Names};
 use kdaemon_api::{
     AnyRow, ApplicationRow, ContainerRow, ContainerStatus, DesiredState, EngineRow, NodeRow, NodeState,
-    PortRow,
+    PortRow, environment_text,
 };
 use kdaemon_control::history::RowSource;
-use kdaemon_events::{ApplicationId, Endpoint, Environment, Subject};
+use kdaemon_events::{ApplicationId, Endpoint, Subject};
 use kdaemon_projections::{Application, Cluster, Container, Desired, Health, Node, Status};
-use std::fmt::Write as _;
 
 /// The row of a node.
 #[must_use]
@@ -49,35 +48,17 @@ pub fn node(names: Names<'_>, node: &Node) -> NodeRow {
 /// The row of an application; the cluster gives the names of the applications that it refers to.
 #[must_use]
 pub fn application(cluster: &Cluster, application: &Application) -> ApplicationRow {
-    let spec = &application.spec;
     ApplicationRow {
         id: application.id.0,
         name: application.name.clone(),
         user_id: application.user_id.clone(),
-        exposed_ports: comma_separated(&spec.exposed_ports),
-        docker_image: spec.docker_image.clone(),
         dependencies: names(cluster, &application.dependencies),
         is_enabled: application.is_enabled,
-        env_variables: environment_text(&spec.env_variables),
-        command: spec.command.clone(),
-        entrypoint: spec.entrypoint.clone(),
-        volumes: spec.volumes.iter().map(ToString::to_string).collect(),
-        networks: spec.networks.clone(),
-        labels: spec.labels.clone(),
-        restart_policy: spec.restart_policy.to_string(),
-        resources: spec.resources,
-        constraints: spec.constraints.iter().map(ToString::to_string).collect(),
-        health_check: spec.health_check.clone(),
         replicas: application.replicas,
         update_policy: application.update_policy,
-        registry_auth: spec.registry_auth.clone(),
-        strategy: spec.strategy,
-        preferences: spec.preferences.iter().map(ToString::to_string).collect(),
-        spread_over: spec.spread_over.clone(),
-        anti_affinity: spec.anti_affinity,
-        affinity: names(cluster, &spec.affinity),
-        disruption_limit: spec.disruption_limit,
+        affinity: names(cluster, &application.spec.affinity),
         seq: application.seq.0,
+        ..ApplicationRow::of_spec(&application.spec)
     }
 }
 
@@ -156,23 +137,4 @@ fn names(cluster: &Cluster, ids: &[ApplicationId]) -> Vec<String> {
     let name =
         |id: &ApplicationId| cluster.application(*id).map_or_else(|| id.to_string(), |a| a.name.clone());
     ids.iter().map(name).collect()
-}
-
-fn comma_separated<T: ToString>(items: &[T]) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// Environment variables in the form `A=1,B=2`. A comma or a backslash inside a value is escaped with a backslash, so
-/// that the text reads back as the same variables.
-#[must_use]
-pub fn environment_text(environment: &Environment) -> String {
-    let mut text = String::new();
-    for (name, value) in environment {
-        if !text.is_empty() {
-            text.push(',');
-        }
-        let value = value.replace('\\', "\\\\").replace(',', "\\,");
-        let _ = write!(text, "{name}={value}"); // writing into a string cannot fail
-    }
-    text
 }

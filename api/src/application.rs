@@ -1,8 +1,11 @@
 //! Applications of the library.
 
-use kdaemon_events::{HealthCheck, Resources, Strategy, UpdatePolicy};
+use crate::environment::{environment_of, environment_text};
+use kdaemon_events::{ApplicationId, HealthCheck, Resources, Spec, Strategy, UpdatePolicy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -75,4 +78,117 @@ fn update_policy() -> utoipa::openapi::Object {
 
 fn strategy() -> utoipa::openapi::Object {
     crate::schema::one_of_or_null(&Strategy::ALL)
+}
+
+impl ApplicationRow {
+    /// A row that shows a specification. What is not part of it is empty, and so is `affinity`: a row has the names of
+    /// applications, a specification their ids.
+    #[must_use]
+    pub fn of_spec(spec: &Spec) -> Self {
+        Self {
+            id: Uuid::nil(),
+            name: String::new(),
+            user_id: None,
+            exposed_ports: texts(&spec.exposed_ports).join(","),
+            docker_image: spec.docker_image.clone(),
+            dependencies: Vec::new(),
+            is_enabled: false,
+            env_variables: environment_text(&spec.env_variables),
+            command: spec.command.clone(),
+            entrypoint: spec.entrypoint.clone(),
+            volumes: texts(&spec.volumes),
+            networks: spec.networks.clone(),
+            labels: spec.labels.clone(),
+            restart_policy: spec.restart_policy.to_string(),
+            resources: spec.resources,
+            constraints: texts(&spec.constraints),
+            health_check: spec.health_check.clone(),
+            replicas: None,
+            update_policy: UpdatePolicy::default(),
+            registry_auth: spec.registry_auth.clone(),
+            strategy: spec.strategy,
+            preferences: texts(&spec.preferences),
+            spread_over: spec.spread_over.clone(),
+            anti_affinity: spec.anti_affinity,
+            affinity: Vec::new(),
+            disruption_limit: spec.disruption_limit,
+            seq: 0,
+        }
+    }
+
+    /// The specification that the row shows, with the given affinity.
+    ///
+    /// # Errors
+    /// When a text is not of its form; the message says which.
+    pub fn spec(&self, affinity: Vec<ApplicationId>) -> Result<Spec, String> {
+        let ports = self.exposed_ports.split(',').filter(|port| !port.is_empty());
+        Ok(Spec {
+            docker_image: self.docker_image.clone(),
+            exposed_ports: ports.map(parsed).collect::<Result<_, _>>()?,
+            env_variables: environment_of(&self.env_variables),
+            command: self.command.clone(),
+            entrypoint: self.entrypoint.clone(),
+            volumes: all_parsed(&self.volumes)?,
+            networks: self.networks.clone(),
+            labels: self.labels.clone(),
+            restart_policy: parsed(&self.restart_policy)?,
+            resources: self.resources,
+            constraints: all_parsed(&self.constraints)?,
+            health_check: self.health_check.clone(),
+            registry_auth: self.registry_auth.clone(),
+            strategy: self.strategy,
+            preferences: all_parsed(&self.preferences)?,
+            spread_over: self.spread_over.clone(),
+            anti_affinity: self.anti_affinity,
+            affinity,
+            disruption_limit: self.disruption_limit,
+        })
+    }
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+fn all_parsed<T: FromStr<Err: Display>>(texts: &[String]) -> Result<Vec<T>, String> {
+    texts.iter().map(|text| parsed(text)).collect()
+}
+
+fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn row_shows_every_field_of_its_specification() {
+        let spec: Spec = serde_json::from_value(json!({"docker_image": "a", "exposed_ports": ["80", "8080:81/udp"],
+            "env_variables": {"A": "1,2", "B": "3"}, "command": ["x"], "entrypoint": ["y"],
+            "volumes": ["data:/data:ro"], "networks": ["n"], "labels": {"l": "v"}, "restart_policy": "on-failure:3",
+            "resources": {"cpus": 0.5, "memory_bytes": 1024}, "constraints": ["zone==a"], "registry_auth": "r",
+            "health_check": {"command": ["true"], "interval_ms": 1000, "timeout_ms": 500, "retries": 2,
+                "start_period_ms": 0},
+            "strategy": "binpack", "preferences": ["!gpu"], "spread_over": "rack", "anti_affinity": true,
+            "disruption_limit": 2}))
+        .unwrap();
+        let row = ApplicationRow::of_spec(&spec);
+        assert_eq!(row.spec(Vec::new()).unwrap(), spec);
+        // Also when it travelled.
+        let row: ApplicationRow = serde_json::from_str(&serde_json::to_string(&row).unwrap()).unwrap();
+        assert_eq!(row.spec(Vec::new()).unwrap(), spec);
+    }
+
+    #[test]
+    fn text_of_another_form_is_refused_with_the_reason() {
+        let row = ApplicationRow {
+            restart_policy: "sometimes".to_owned(),
+            ..ApplicationRow::of_spec(&Spec::default())
+        };
+        let error = row.spec(Vec::new()).unwrap_err();
+        assert!(error.contains("sometimes"), "{error}");
+    }
 }

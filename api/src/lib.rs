@@ -13,6 +13,7 @@ mod audit;
 mod container;
 mod daemon;
 mod diff;
+mod environment;
 mod event;
 mod history;
 mod node;
@@ -33,6 +34,7 @@ pub use container::{
 };
 pub use daemon::{DaemonRole, Liveness, Readiness, Rebalance, RebuiltTables};
 pub use diff::{AddedOrRemovedRow, ChangedRow, DiffReport, KindDiff};
+pub use environment::{environment_of, environment_text};
 pub use event::{DryRun, EventPage, EventRow};
 pub use history::{FieldChange, FieldChanges, History, HistoryEvent, Namesake};
 pub use node::{EngineRow, NodeRow, NodeState};

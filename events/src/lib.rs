@@ -31,7 +31,7 @@ pub use ids::{
 pub use leaf::{LeafHeader, Salt, content_digest};
 pub use spec::{
     Constraint, Endpoint, Environment, HealthCheck, MilliCpus, PortSpec, Protocol, PublishedPort, Resources,
-    RestartPolicy, Spec, UpdatePolicy, Volume,
+    RestartPolicy, Spec, SpecChanges, UpdatePolicy, Volume,
 };
 pub use spec_error::SpecError;
 pub use strategy::Strategy;

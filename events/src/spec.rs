@@ -464,109 +464,114 @@ pub enum UpdatePolicy {
     Rolling,
 }
 
-/// An application's specification: everything that an engine needs to create a container, and how to place
-/// it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
-pub struct Spec {
-    /// The image reference.
-    pub docker_image: String,
-    /// Ports to publish.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub exposed_ports: Vec<PortSpec>,
-    /// Environment variables.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub env_variables: Environment,
-    /// Arguments that replace the image's own.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub command: Vec<String>,
-    /// Entrypoint that replaces the image's own.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub entrypoint: Vec<String>,
-    /// Mounts.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub volumes: Vec<Volume>,
-    /// Networks of the engine to join; none means the engine's default.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub networks: Vec<String>,
-    /// Labels of the container on the engine.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-    /// The reaction to the exit of the process.
-    #[serde(default)]
-    pub restart_policy: RestartPolicy,
-    /// Limits.
-    #[serde(default, skip_serializing_if = "Resources::is_empty")]
-    pub resources: Resources,
-    /// Conditions on the node's labels that must hold.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub constraints: Vec<Constraint>,
-    /// The health check that the engine runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health_check: Option<HealthCheck>,
-    /// Name of the registry credentials to pull with; the credentials themselves are kept outside of the log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub registry_auth: Option<String>,
-    /// Placement strategy; `None`: that of the daemon's configuration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub strategy: Option<Strategy>,
-    /// Conditions on the node's labels that should hold: nodes that satisfy more of them are preferred.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub preferences: Vec<Constraint>,
-    /// The label over whose values the application's containers are spread, such as `zone`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spread_over: Option<String>,
-    /// Whether a node may run at most one of the application's containers.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub anti_affinity: bool,
-    /// Applications of which the node must already run a container.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub affinity: Vec<ApplicationId>,
-    /// How many of the application's containers may be moving or down before no more are moved voluntarily;
-    /// `None`: a quarter of those scheduled to run, and at least one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disruption_limit: Option<u32>,
+/// Declares the fields of a specification once, in two groups: containers are made from the first, and placed by both.
+macro_rules! specification {
+    (
+        container { $( $(#[$container_meta:meta])* $container:ident: $Container:ty, )+ }
+        placement { $( $(#[$placement_meta:meta])* $placement:ident: $Placement:ty, )+ }
+    ) => {
+        /// An application's specification: everything that an engine needs to create a container, and how to place
+        /// it.
+        #[derive(Debug, Clone, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+        pub struct Spec {
+            $( $(#[$container_meta])* pub $container: $Container, )+
+            $( $(#[$placement_meta])* pub $placement: $Placement, )+
+        }
+
+        impl Spec {
+            /// `true` if containers made from both specifications are the same; placement rules do not count.
+            #[must_use]
+            pub fn makes_the_same_as(&self, other: &Self) -> bool {
+                $( self.$container == other.$container )&&+
+            }
+        }
+
+        /// Changes of a specification; `None` leaves a field as it is.
+        #[derive(Debug, Clone, PartialEq, Default)]
+        #[allow(clippy::option_option, missing_docs)] // the fields are documented in Spec
+        pub struct SpecChanges {
+            $( pub $container: Option<$Container>, )+
+            $( pub $placement: Option<$Placement>, )+
+        }
+
+        impl SpecChanges {
+            /// The specification with these changes.
+            #[must_use]
+            pub fn on(self, spec: &Spec) -> Spec {
+                Spec {
+                    $( $container: self.$container.unwrap_or_else(|| spec.$container.clone()), )+
+                    $( $placement: self.$placement.unwrap_or_else(|| spec.$placement.clone()), )+
+                }
+            }
+        }
+    };
+}
+
+specification! {
+    container {
+        /// The image reference.
+        docker_image: String,
+        /// Ports to publish.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        exposed_ports: Vec<PortSpec>,
+        /// Environment variables.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        env_variables: Environment,
+        /// Arguments that replace the image's own.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        command: Vec<String>,
+        /// Entrypoint that replaces the image's own.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        entrypoint: Vec<String>,
+        /// Mounts.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        volumes: Vec<Volume>,
+        /// Networks of the engine to join; none means the engine's default.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        networks: Vec<String>,
+        /// Labels of the container on the engine.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        labels: BTreeMap<String, String>,
+        /// The reaction to the exit of the process.
+        #[serde(default)]
+        restart_policy: RestartPolicy,
+        /// Limits.
+        #[serde(default, skip_serializing_if = "Resources::is_empty")]
+        resources: Resources,
+        /// Conditions on the node's labels that must hold.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        constraints: Vec<Constraint>,
+        /// The health check that the engine runs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        health_check: Option<HealthCheck>,
+        /// Name of the registry credentials to pull with; the credentials themselves are kept outside of the log.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        registry_auth: Option<String>,
+    }
+    placement {
+        /// Placement strategy; `None`: that of the daemon's configuration.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        strategy: Option<Strategy>,
+        /// Conditions on the node's labels that should hold: nodes that satisfy more of them are preferred.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        preferences: Vec<Constraint>,
+        /// The label over whose values the application's containers are spread, such as `zone`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spread_over: Option<String>,
+        /// Whether a node may run at most one of the application's containers.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        anti_affinity: bool,
+        /// Applications of which the node must already run a container.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        affinity: Vec<ApplicationId>,
+        /// How many of the application's containers may be moving or down before no more are moved voluntarily;
+        /// `None`: a quarter of those scheduled to run, and at least one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disruption_limit: Option<u32>,
+    }
 }
 
 impl Spec {
-    /// Whether containers made from both specifications are the same; placement rules do not count.
-    #[must_use]
-    pub fn makes_the_same_as(&self, other: &Self) -> bool {
-        let Self {
-            docker_image,
-            exposed_ports,
-            env_variables,
-            command,
-            entrypoint,
-            volumes,
-            networks,
-            labels,
-            restart_policy,
-            resources,
-            constraints,
-            health_check,
-            registry_auth,
-            strategy: _,
-            preferences: _,
-            spread_over: _,
-            anti_affinity: _,
-            affinity: _,
-            disruption_limit: _,
-        } = self;
-        *docker_image == other.docker_image
-            && *exposed_ports == other.exposed_ports
-            && *env_variables == other.env_variables
-            && *command == other.command
-            && *entrypoint == other.entrypoint
-            && *volumes == other.volumes
-            && *networks == other.networks
-            && *labels == other.labels
-            && *restart_policy == other.restart_policy
-            && *resources == other.resources
-            && *constraints == other.constraints
-            && *health_check == other.health_check
-            && *registry_auth == other.registry_auth
-    }
-
     /// The fixed ports of the node that it claims.
     pub fn fixed_ports(&self) -> impl Iterator<Item = (Protocol, u16)> + '_ {
         self.exposed_ports.iter().filter_map(|port| port.host.map(|host| (port.protocol, host)))

@@ -135,8 +135,7 @@ impl ApiResponse {
 
     /// The response as a type of the API.
     pub(super) fn typed<T: DeserializeOwned>(&self) -> Result<T, CliError> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| CliError::Other(format!("unexpected response of the daemon: {error}")))
+        serde_json::from_slice(&self.body).map_err(CliError::unexpected)
     }
 }
 

@@ -47,6 +47,11 @@ impl CliError {
         }
     }
 
+    /// The error for a response that is not of the expected form.
+    pub(super) fn unexpected(reason: impl std::fmt::Display) -> Self {
+        Self::Other(format!("unexpected response of the daemon: {reason}"))
+    }
+
     /// Whether no message remains to be printed.
     pub(super) fn is_silent(&self) -> bool {
         matches!(self, Self::Closed | Self::Reported(_))

@@ -1,7 +1,8 @@
 //! Fields of request bodies: setting, clearing, and merging with the fields of a row.
 
 use super::error::CliError;
-use super::variables::{EnvArgs, of_row};
+use super::variables::EnvArgs;
+use kdaemon_api::environment_of;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -56,7 +57,7 @@ pub(super) fn merged_labels(
 
 /// The environment variables of a row, with `set` added and `removed` removed.
 pub(super) fn merged_env(row: &str, set: &EnvArgs, removed: &[String]) -> Result<Value, CliError> {
-    let mut variables = of_row(row);
+    let mut variables = environment_of(row);
     for name in removed {
         if variables.remove(name).is_none() {
             return Err(CliError::Invalid(format!(

@@ -91,29 +91,6 @@ fn unquoted(value: &str) -> &str {
     ['"', '\''].iter().find_map(|quote| trimmed.strip_prefix(*quote)?.strip_suffix(*quote)).unwrap_or(trimmed)
 }
 
-/// Parses environment variables as rows have them: `A=1,B=2`, with a comma or a backslash in a value escaped by a
-/// backslash.
-pub(super) fn of_row(text: &str) -> BTreeMap<String, String> {
-    let mut variables = BTreeMap::new();
-    let mut pair = String::new();
-    let mut rest = text.chars();
-    loop {
-        match rest.next() {
-            Some('\\') => pair.extend(rest.next()),
-            Some(c) if c != ',' => pair.push(c),
-            end => {
-                if let Some((name, value)) = pair.split_once('=') {
-                    variables.insert(name.to_owned(), value.to_owned());
-                }
-                pair.clear();
-                if end.is_none() {
-                    return variables;
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -126,15 +103,5 @@ mod tests {
         let pairs: Vec<_> = read.iter().map(|(name, value)| format!("{name}:{value}")).collect();
         assert_eq!(pairs, ["A:1", "B:two words", "C:x", "D:a=b#c"]);
         assert_eq!(parse("A=1\nno name=2").unwrap_err().0, 2);
-    }
-
-    #[test]
-    fn variables_survive_a_round_trip_through_a_row() {
-        let variables: BTreeMap<String, String> =
-            [("A", "1,2"), ("B", "back\\slash,"), ("C", ""), ("D", "x=y")]
-                .map(|(k, v)| (k.into(), v.into()))
-                .into();
-        assert_eq!(of_row(&crate::rows::environment_text(&variables)), variables);
-        assert_eq!(of_row(""), BTreeMap::new());
     }
 }

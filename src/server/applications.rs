@@ -13,8 +13,10 @@ use crate::says::{self, Names};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use kdaemon_api::{ApplicationRow, DryRun};
-use kdaemon_control::commands::{Command, CreateApplication, SpecChanges, UpdateApplication};
-use kdaemon_events::{ApplicationId, Constraint, PortSpec, RestartPolicy, Strategy, UpdatePolicy, Volume};
+use kdaemon_control::commands::{Command, CreateApplication, UpdateApplication};
+use kdaemon_events::{
+    ApplicationId, Constraint, PortSpec, RestartPolicy, SpecChanges, Strategy, UpdatePolicy, Volume,
+};
 use kdaemon_projections::{Cluster, Desired, PhaseKind, Status};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -169,8 +171,8 @@ impl ApplicationInput {
             preferences: self.preferences.take().map(|preferences| preferences.unwrap_or_default().0),
             spread_over: optional_text(self.spread_over.take()),
             anti_affinity: self.anti_affinity.take().map(|flag| flag.0),
-            affinity: self.affinity.take().map(|names| names.unwrap_or_default().0),
             disruption_limit: self.disruption_limit.take().map(|limit| limit.map(|limit| limit.0)),
+            affinity: None, // names, which are resolved when the command is decided
         }
     }
 }
@@ -184,6 +186,7 @@ async fn create(call: Call, input: Input<ApplicationInput>) -> HandlerResult {
         name: filled(body.name.take())
             .ok_or_else(|| Problem::invalid("name", "an application requires a name"))?,
         spec: body.spec(),
+        affinity: body.affinity.flatten().unwrap_or_default().0,
         user_id: optional_text(body.user_id).flatten(),
         is_enabled: body.is_enabled.is_none_or(|flag| flag.0),
         dependencies: body.dependencies.flatten().unwrap_or_default().0,
@@ -203,6 +206,7 @@ async fn update(call: Call, Which(which): Which, input: Input<ApplicationInput>)
         Command::UpdateApplication(Box::new(UpdateApplication {
             application_id,
             spec: body.spec(),
+            affinity: body.affinity.map(|names| names.unwrap_or_default().0),
             name: filled(body.name),
             user_id: optional_text(body.user_id),
             is_enabled: body.is_enabled.map(|flag| flag.0),

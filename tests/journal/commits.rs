@@ -4,8 +4,8 @@ use crate::journal::doubles::*;
 use kdaemon::journal::{Submission, SubmitError};
 use kdaemon::store::prelude::*;
 use kdaemon::store::{COMMIT_BYTES_LIMIT, COMMIT_EVENTS_LIMIT};
-use kdaemon_control::commands::{Command, CreateApplication, SpecChanges};
-use kdaemon_events::{Actor, Seq, UpdatePolicy};
+use kdaemon_control::commands::{Command, CreateApplication};
+use kdaemon_events::{Actor, Seq, SpecChanges, UpdatePolicy};
 
 #[tokio::test]
 async fn answer_has_the_events_and_a_state_that_includes_them() {
@@ -86,6 +86,7 @@ fn named_application(name: &str, replicas: u32) -> Command {
         user_id: None,
         spec: SpecChanges { docker_image: Some("image".into()), ..SpecChanges::default() },
         is_enabled: true,
+        affinity: Vec::new(),
         dependencies: Vec::new(),
         replicas: Some(replicas),
         update_policy: UpdatePolicy::Manual,

@@ -5,10 +5,10 @@ use kdaemon::leadership::Leadership;
 use kdaemon::reactors::{Reactors, Settings};
 use kdaemon::store::EventQuery;
 use kdaemon::store::prelude::*;
-use kdaemon_control::commands::{
-    Command, CreateApplication, CreateContainer, MountNode, Policy, SpecChanges,
+use kdaemon_control::commands::{Command, CreateApplication, CreateContainer, MountNode, Policy};
+use kdaemon_events::{
+    Actor, ApplicationId, ClusterId, ContainerId, Endpoint, Envelope, Event, NodeId, Seq, SpecChanges,
 };
-use kdaemon_events::{Actor, ApplicationId, ClusterId, ContainerId, Endpoint, Envelope, Event, NodeId, Seq};
 use kdaemon_projections::{Cluster, Container, Status};
 use kdaemon_testing::MemoryStore;
 use kdaemon_testing::engines::{SimulatedEngines, SimulatedMachine};
@@ -140,6 +140,7 @@ impl World {
             user_id: None,
             spec,
             is_enabled: true,
+            affinity: Vec::new(),
             dependencies: dependencies.iter().map(ToString::to_string).collect(),
             replicas,
             update_policy: kdaemon_events::UpdatePolicy::Manual,

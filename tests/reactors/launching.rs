@@ -2,8 +2,9 @@
 
 use crate::reactors::harness::{World, forever};
 use kdaemon::engine::{EngineError, Identity};
-use kdaemon_control::commands::{Command, SpecChanges};
+use kdaemon_control::commands::Command;
 use kdaemon_events::RestartPolicy;
+use kdaemon_events::SpecChanges;
 use kdaemon_events::failure::Failure;
 use kdaemon_events::scheduling::Unschedulable;
 use kdaemon_projections::Reason;

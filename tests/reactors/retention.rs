@@ -21,6 +21,7 @@ async fn idempotency_records_expire_after_a_day() {
         user_id: None,
         spec: forever(),
         is_enabled: true,
+        affinity: Vec::new(),
         dependencies: Vec::new(),
         replicas: None,
         update_policy: UpdatePolicy::Manual,

@@ -5,12 +5,11 @@ use crate::seed::Rng;
 use crate::world::{World, endpoint};
 use kdaemon::journal::{IdempotencyKey, Submission, SubmitError};
 use kdaemon_control::commands::{
-    Command, CreateApplication, CreateContainer, MountNode, SpecChanges, UpdateApplication, UpdateContainer,
-    UpdateNode,
+    Command, CreateApplication, CreateContainer, MountNode, UpdateApplication, UpdateContainer, UpdateNode,
 };
 use kdaemon_events::{
     Actor, ApplicationId, Constraint, ContainerId, HealthCheck, MilliCpus, NodeId, PortSpec, Protocol,
-    RequestId, Resources, RestartPolicy, Strategy, UpdatePolicy,
+    RequestId, Resources, RestartPolicy, SpecChanges, Strategy, UpdatePolicy,
 };
 use kdaemon_projections::Cluster;
 use std::collections::BTreeMap;
@@ -279,9 +278,6 @@ fn spec(world: &World, rng: &mut Rng) -> SpecChanges {
     if rng.chance(100) {
         changes.anti_affinity = Some(rng.chance(700));
     }
-    if rng.chance(100) {
-        changes.affinity = Some(vec![format!("app-{}", rng.below(APPLICATIONS))]);
-    }
     if rng.chance(150) {
         let wish = rng.pick(&["zone==a", "zone!=b", "disk==ssd"]).and_then(|text| text.parse().ok());
         changes.preferences = wish.map(|wish: Constraint| vec![wish]);
@@ -312,6 +308,12 @@ fn spec(world: &World, rng: &mut Rng) -> SpecChanges {
     changes
 }
 
+/// Sometimes an affinity to some application.
+fn affinity(world: &World, rng: &mut Rng) -> Option<Vec<String>> {
+    let is_set = !world.profile.plain && rng.chance(100);
+    is_set.then(|| vec![format!("app-{}", rng.below(APPLICATIONS))])
+}
+
 fn create(world: &World, rng: &mut Rng, cluster: &Cluster) -> Command {
     let all: Vec<String> = cluster.applications().map(|a| a.name.clone()).collect();
     let dependency = rng.pick(&all).filter(|_| !world.profile.plain).cloned();
@@ -324,6 +326,7 @@ fn create(world: &World, rng: &mut Rng, cluster: &Cluster) -> Command {
         user_id: None,
         spec: spec(world, rng),
         is_enabled: rng.chance(950),
+        affinity: affinity(world, rng).unwrap_or_default(),
         dependencies: dependency.filter(|_| rng.chance(150)).into_iter().collect(),
         replicas: rng.chance(500).then(|| u32::try_from(rng.below(7)).unwrap_or(0)),
         update_policy: if rng.chance(400) { UpdatePolicy::Rolling } else { UpdatePolicy::Manual },
@@ -340,6 +343,7 @@ fn update_application(world: &World, rng: &mut Rng, application_id: ApplicationI
         user_id: None,
         spec,
         is_enabled: rng.chance(300).then(|| rng.chance(800)),
+        affinity: if rng.chance(500) { affinity(world, rng) } else { None },
         dependencies: None,
         replicas: rng.chance(200).then(|| rng.chance(800).then(|| u32::try_from(rng.below(6)).unwrap_or(0))),
         update_policy: rng.chance(200).then(|| {

@@ -6,66 +6,9 @@ use super::{Refusal, check_name, check_variable};
 use kdaemon_events::application::{
     ApplicationCreated, ApplicationDeleted, ApplicationScaled, ApplicationUpdated,
 };
-use kdaemon_events::{
-    ApplicationId, Constraint, Environment, HealthCheck, PortSpec, Resources, RestartPolicy, Spec, Strategy,
-    UpdatePolicy, Volume,
-};
+use kdaemon_events::{ApplicationId, Spec, SpecChanges, UpdatePolicy};
 use kdaemon_projections::Desired;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Changes of a specification; `None` leaves a part as it is.
-#[derive(Debug, Clone, PartialEq, Default)]
-#[allow(clippy::option_option, missing_docs)] // the fields are documented in Spec
-pub struct SpecChanges {
-    pub docker_image: Option<String>,
-    pub exposed_ports: Option<Vec<PortSpec>>,
-    pub env_variables: Option<Environment>,
-    pub command: Option<Vec<String>>,
-    pub entrypoint: Option<Vec<String>>,
-    pub volumes: Option<Vec<Volume>>,
-    pub networks: Option<Vec<String>>,
-    pub labels: Option<BTreeMap<String, String>>,
-    pub restart_policy: Option<RestartPolicy>,
-    pub resources: Option<Resources>,
-    pub constraints: Option<Vec<Constraint>>,
-    pub health_check: Option<Option<HealthCheck>>,
-    pub registry_auth: Option<Option<String>>,
-    pub strategy: Option<Option<Strategy>>,
-    pub preferences: Option<Vec<Constraint>>,
-    pub spread_over: Option<Option<String>>,
-    pub anti_affinity: Option<bool>,
-    /// Names or ids.
-    pub affinity: Option<Vec<String>>,
-    pub disruption_limit: Option<Option<u32>>,
-}
-
-impl SpecChanges {
-    /// The specification with these changes, except the affinity, whose names have to be resolved first.
-    #[must_use]
-    pub fn on(self, spec: &Spec) -> Spec {
-        Spec {
-            docker_image: self.docker_image.unwrap_or_else(|| spec.docker_image.clone()),
-            exposed_ports: self.exposed_ports.unwrap_or_else(|| spec.exposed_ports.clone()),
-            env_variables: self.env_variables.unwrap_or_else(|| spec.env_variables.clone()),
-            command: self.command.unwrap_or_else(|| spec.command.clone()),
-            entrypoint: self.entrypoint.unwrap_or_else(|| spec.entrypoint.clone()),
-            volumes: self.volumes.unwrap_or_else(|| spec.volumes.clone()),
-            networks: self.networks.unwrap_or_else(|| spec.networks.clone()),
-            labels: self.labels.unwrap_or_else(|| spec.labels.clone()),
-            restart_policy: self.restart_policy.unwrap_or(spec.restart_policy),
-            resources: self.resources.unwrap_or(spec.resources),
-            constraints: self.constraints.unwrap_or_else(|| spec.constraints.clone()),
-            health_check: self.health_check.unwrap_or_else(|| spec.health_check.clone()),
-            registry_auth: self.registry_auth.unwrap_or_else(|| spec.registry_auth.clone()),
-            strategy: self.strategy.unwrap_or(spec.strategy),
-            preferences: self.preferences.unwrap_or_else(|| spec.preferences.clone()),
-            spread_over: self.spread_over.unwrap_or_else(|| spec.spread_over.clone()),
-            anti_affinity: self.anti_affinity.unwrap_or(spec.anti_affinity),
-            affinity: spec.affinity.clone(),
-            disruption_limit: self.disruption_limit.unwrap_or(spec.disruption_limit),
-        }
-    }
-}
+use std::collections::BTreeSet;
 
 /// Adds an application to the library.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,8 +17,10 @@ pub struct CreateApplication {
     pub name: String,
     /// The owner, as given by the client.
     pub user_id: Option<String>,
-    /// The specification, as changes of the empty one.
+    /// The specification, as changes of the empty one, without the affinity.
     pub spec: SpecChanges,
+    /// Names or ids of the applications that a node must already run.
+    pub affinity: Vec<String>,
     /// Whether it may launch containers.
     pub is_enabled: bool,
     /// Names or ids of its dependencies.
@@ -94,23 +39,20 @@ pub struct UpdateApplication {
     pub name: Option<String>,
     pub user_id: Option<Option<String>>,
     pub spec: SpecChanges,
+    pub affinity: Option<Vec<String>>,
     pub is_enabled: Option<bool>,
     pub dependencies: Option<Vec<String>>,
     pub replicas: Option<Option<u32>>,
     pub update_policy: Option<UpdatePolicy>,
 }
 
-pub(super) fn create(
-    decision: &mut DecisionBuilder<'_>,
-    mut create: CreateApplication,
-) -> Result<(), Refusal> {
+pub(super) fn create(decision: &mut DecisionBuilder<'_>, create: CreateApplication) -> Result<(), Refusal> {
     check_free(decision, &create.name, None)?;
-    let affinity = create.spec.affinity.take().unwrap_or_default();
     let mut spec = create.spec.on(&Spec::default());
     check_spec(&spec)?;
     check_replicas(create.replicas)?;
     let application_id = ApplicationId(decision.identity());
-    spec.affinity = resolve_affinity(decision, application_id, &create.name, &affinity)?;
+    spec.affinity = resolve_affinity(decision, application_id, &create.name, &create.affinity)?;
     let dependencies = resolve_dependencies(decision, application_id, &create.name, &create.dependencies)?;
     decision.emit(ApplicationCreated {
         application_id,
@@ -125,20 +67,16 @@ pub(super) fn create(
     replicas::keep_replicas(decision, application_id)
 }
 
-pub(super) fn update(
-    decision: &mut DecisionBuilder<'_>,
-    mut update: UpdateApplication,
-) -> Result<(), Refusal> {
+pub(super) fn update(decision: &mut DecisionBuilder<'_>, update: UpdateApplication) -> Result<(), Refusal> {
     let application = decision.application(update.application_id)?;
     let id = application.id;
     let name = update.name.filter(|name| *name != application.name);
     if let Some(name) = &name {
         check_free(decision, name, Some(id))?;
     }
-    let affinity = update.spec.affinity.take();
     let mut spec = update.spec.on(&application.spec);
     check_spec(&spec)?;
-    if let Some(names) = affinity {
+    if let Some(names) = update.affinity {
         spec.affinity = resolve_affinity(decision, id, name.as_deref().unwrap_or(&application.name), &names)?;
     }
     let dependencies = match update.dependencies {

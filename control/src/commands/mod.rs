@@ -21,7 +21,7 @@ mod replicas;
 mod retention;
 
 pub use again::{exited_again, happened, probe_again};
-pub use applications::{CreateApplication, SpecChanges, UpdateApplication};
+pub use applications::{CreateApplication, UpdateApplication};
 pub use containers::{CreateContainer, UpdateContainer};
 pub use decision::{Context, Decision, Policy, Precondition};
 pub use moves::next_to_roll;

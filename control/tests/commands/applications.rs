@@ -1,8 +1,8 @@
 //! The application library: adding, editing, scaling, deleting.
 
 use crate::fixture::*;
-use kdaemon_control::commands::{Command, CreateApplication, SpecChanges, UpdateApplication};
-use kdaemon_events::{HealthCheck, MilliCpus, Resources, UpdatePolicy};
+use kdaemon_control::commands::{Command, CreateApplication, UpdateApplication};
+use kdaemon_events::{HealthCheck, MilliCpus, Resources, SpecChanges, UpdatePolicy};
 
 fn create(application: CreateApplication) -> Command {
     Command::CreateApplication(application)

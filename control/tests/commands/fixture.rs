@@ -7,7 +7,7 @@ use crate::written;
 use chrono::{DateTime, TimeDelta};
 use kdaemon_control::commands::{
     Command, Context, CreateApplication, CreateContainer, Decision, LaunchFailure, Listed, MountNode, Policy,
-    Probe, ProbeResult, Refusal, Seen, SpecChanges, UpdateApplication, UpdateContainer, UpdateNode, decide,
+    Probe, ProbeResult, Refusal, Seen, UpdateApplication, UpdateContainer, UpdateNode, decide,
 };
 use kdaemon_control::observed::{ContainerState, Exit, Launched};
 use kdaemon_events::application::{ApplicationCreated, ApplicationScaled, ApplicationUpdated};
@@ -24,7 +24,7 @@ use kdaemon_events::node::{
 };
 use kdaemon_events::{
     Actor, ApplicationId, ClusterId, ContainerId, Endpoint, Envelope, Environment, Event, EventId,
-    Generation, MilliCpus, NodeId, PlacementId, PortSpec, Seq, Spec, UpdatePolicy,
+    Generation, MilliCpus, NodeId, PlacementId, PortSpec, Seq, Spec, SpecChanges, UpdatePolicy,
 };
 use kdaemon_projections::{Cluster, Container, Node, Touched};
 use std::collections::BTreeMap;
@@ -619,6 +619,7 @@ pub fn create_application(name: &str) -> CreateApplication {
         user_id: None,
         spec: SpecChanges { docker_image: Some("image:1".into()), ..SpecChanges::default() },
         is_enabled: true,
+        affinity: Vec::new(),
         dependencies: Vec::new(),
         replicas: None,
         update_policy: UpdatePolicy::Manual,
@@ -632,6 +633,7 @@ pub fn update_application(name: &str) -> UpdateApplication {
         user_id: None,
         spec: SpecChanges::default(),
         is_enabled: None,
+        affinity: None,
         dependencies: None,
         replicas: None,
         update_policy: None,

@@ -1,8 +1,9 @@
 //! Moves: evacuations, the rebalance plan, rolling updates.
 
 use crate::fixture::*;
-use kdaemon_control::commands::{Command, SpecChanges, UpdateApplication};
+use kdaemon_control::commands::{Command, UpdateApplication};
 use kdaemon_events::Generation;
+use kdaemon_events::SpecChanges;
 use kdaemon_events::container::{ContainerRemoved, ContainerUpdated, MigrationReason};
 
 fn roll() -> Command {

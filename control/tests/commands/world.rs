@@ -6,14 +6,14 @@ use crate::fixture::facts;
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_control::commands::{
     Command, Context, CreateApplication, CreateContainer, LaunchFailure, Listed, MountNode, Policy, Probe,
-    ProbeResult, Refusal, Seen, SpecChanges, UpdateApplication, UpdateContainer, decide,
+    ProbeResult, Refusal, Seen, UpdateApplication, UpdateContainer, decide,
 };
 use kdaemon_control::observed::{ContainerState, Exit, Launched};
 use kdaemon_control::reconcile::{self, Act, Pacing, Task};
 use kdaemon_events::failure::Failure;
 use kdaemon_events::{
     Actor, ApplicationId, ClusterId, ContainerId, Envelope, Environment, Event, Generation, MilliCpus,
-    NodeId, PlacementId, Protocol, Resources, UpdatePolicy,
+    NodeId, PlacementId, Protocol, Resources, SpecChanges, UpdatePolicy,
 };
 use kdaemon_projections::{Cluster, Desired, Health, PhaseKind, Status, Touched};
 use proptest::prelude::*;
@@ -304,6 +304,7 @@ impl World {
                     user_id: None,
                     spec,
                     is_enabled: true,
+                    affinity: Vec::new(),
                     dependencies: Vec::new(),
                     replicas: *replicas,
                     update_policy: if *rolling { UpdatePolicy::Rolling } else { UpdatePolicy::Manual },
@@ -327,6 +328,7 @@ impl World {
                     user_id: None,
                     spec,
                     is_enabled: Some(*enabled),
+                    affinity: None,
                     dependencies: None,
                     replicas: None,
                     update_policy: None,

@@ -8,11 +8,11 @@ use crate::cluster::cases;
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_control::commands::{
     Command, Context, CreateApplication, CreateContainer, Decision, Listed, MountNode, Policy, Probe,
-    ProbeResult, Refusal, Seen, SpecChanges, decide,
+    ProbeResult, Refusal, Seen, decide,
 };
 use kdaemon_control::observed::{ContainerState, Launched};
 use kdaemon_events::failure::Failure;
-use kdaemon_events::{Actor, ClusterId, ContainerId, Event, NodeId, PlacementId, UpdatePolicy};
+use kdaemon_events::{Actor, ClusterId, ContainerId, Event, NodeId, PlacementId, SpecChanges, UpdatePolicy};
 use kdaemon_projections::{Cluster, Desired, PhaseKind, Status};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
@@ -351,6 +351,7 @@ impl StateMachineTest for Compared {
                 user_id: None,
                 spec,
                 is_enabled: true,
+                affinity: Vec::new(),
                 dependencies: Vec::new(),
                 replicas: None,
                 update_policy: UpdatePolicy::Manual,

@@ -3,7 +3,7 @@
 
 use super::compose::Stack;
 use super::service::Service;
-use super::spec::{spec_changes, spec_of_row};
+use super::spec::spec_changes;
 use crate::cli::CliContext;
 use crate::cli::client::ApiRequest;
 use crate::cli::error::CliError;
@@ -257,7 +257,7 @@ fn effect(
         match recorded(event) {
             Some(Event::ApplicationUpdated(updated)) => {
                 if let Some(spec) = updated.spec {
-                    let before = spec_of_row(row, spec.affinity.clone())?;
+                    let before = row.spec(spec.affinity.clone()).map_err(CliError::unexpected)?;
                     found.changes.extend(spec_changes(&before, &spec));
                     found.replaces |= !before.makes_the_same_as(&spec);
                 }

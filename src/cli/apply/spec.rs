@@ -1,51 +1,10 @@
-//! Specifications of applications: reading them from rows, and comparing them field by field.
+//! Comparing the specifications of applications field by field.
 
-use crate::cli::error::CliError;
 use crate::cli::json::Json;
 use crate::cli::table::plain;
-use crate::cli::variables::of_row;
 use indexmap::IndexMap;
-use kdaemon_api::ApplicationRow;
-use kdaemon_events::{ApplicationId, Spec};
+use kdaemon_events::Spec;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
-use std::str::FromStr;
-
-/// The specification that a row shows. A row has the names of other applications and a specification their ids, so
-/// `affinity` is given: a Compose file cannot set it.
-pub(super) fn spec_of_row(row: &ApplicationRow, affinity: Vec<ApplicationId>) -> Result<Spec, CliError> {
-    let ports: Vec<String> =
-        row.exposed_ports.split(',').filter(|port| !port.is_empty()).map(str::to_owned).collect();
-    Ok(Spec {
-        docker_image: row.docker_image.clone(),
-        exposed_ports: all_parsed(&ports)?,
-        env_variables: of_row(&row.env_variables),
-        command: row.command.clone(),
-        entrypoint: row.entrypoint.clone(),
-        volumes: all_parsed(&row.volumes)?,
-        networks: row.networks.clone(),
-        labels: row.labels.clone(),
-        restart_policy: parsed(&row.restart_policy)?,
-        resources: row.resources,
-        constraints: all_parsed(&row.constraints)?,
-        health_check: row.health_check.clone(),
-        registry_auth: row.registry_auth.clone(),
-        strategy: row.strategy,
-        preferences: all_parsed(&row.preferences)?,
-        spread_over: row.spread_over.clone(),
-        anti_affinity: row.anti_affinity,
-        affinity,
-        disruption_limit: row.disruption_limit,
-    })
-}
-
-fn all_parsed<T: FromStr<Err: Display>>(texts: &[String]) -> Result<Vec<T>, CliError> {
-    texts.iter().map(|text| parsed(text)).collect()
-}
-
-fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, CliError> {
-    text.parse().map_err(|error| CliError::Other(format!("unexpected response of the daemon: {error}")))
-}
 
 /// The changes between two specifications, for people, in the order of the fields.
 pub(super) fn spec_changes(before: &Spec, after: &Spec) -> Vec<String> {
@@ -127,28 +86,5 @@ mod tests {
             ]
         );
         assert_eq!(spec_changes(&after, &after), Vec::<String>::new());
-    }
-
-    #[test]
-    fn row_has_all_fields_of_its_specification() {
-        let row: ApplicationRow = serde_json::from_value(json!({"id": uuid::Uuid::nil(), "name": "web",
-            "docker_image": "a", "exposed_ports": "80,8080:81/udp", "env_variables": "A=1\\,2,B=3", "command": ["x"],
-            "entrypoint": ["y"], "volumes": ["data:/data:ro"], "networks": ["n"], "labels": {"l": "v"},
-            "restart_policy": "on-failure:3", "resources": {"cpus": 0.5, "memory_bytes": 1024},
-            "constraints": ["zone==a"], "registry_auth": "r", "health_check": {"command": ["true"],
-                "interval_ms": 1000, "timeout_ms": 500, "retries": 2, "start_period_ms": 0},
-            "strategy": "binpack", "preferences": ["!gpu"], "spread_over": "rack", "anti_affinity": true,
-            "affinity": ["db"], "disruption_limit": 2, "dependencies": ["db"], "is_enabled": true, "replicas": 3,
-            "update_policy": "rolling", "seq": 7}))
-        .unwrap();
-        let expected = spec(json!({"docker_image": "a", "exposed_ports": ["80", "8080:81/udp"],
-            "env_variables": {"A": "1,2", "B": "3"}, "command": ["x"], "entrypoint": ["y"],
-            "volumes": ["data:/data:ro"], "networks": ["n"], "labels": {"l": "v"}, "restart_policy": "on-failure:3",
-            "resources": {"cpus": 0.5, "memory_bytes": 1024}, "constraints": ["zone==a"], "registry_auth": "r",
-            "health_check": {"command": ["true"], "interval_ms": 1000, "timeout_ms": 500, "retries": 2,
-                "start_period_ms": 0},
-            "strategy": "binpack", "preferences": ["!gpu"], "spread_over": "rack", "anti_affinity": true,
-            "disruption_limit": 2}));
-        assert_eq!(spec_of_row(&row, Vec::new()).unwrap(), expected);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::shell_words::split_words;
 use super::*;
-use crate::rows::environment_text;
+use kdaemon_api::environment_text;
 use kdaemon_events::Environment;
 use serde_json::{Value, from_value, json};
 

@@ -2,16 +2,15 @@
 
 use super::{Decided, Figures, Replay, Replayed};
 use crate::commands::{
-    Command, Context, CreateApplication, CreateContainer, MountNode, Policy, Probe, ProbeResult, SpecChanges,
-    decide,
+    Command, Context, CreateApplication, CreateContainer, MountNode, Policy, Probe, ProbeResult, decide,
 };
 use crate::observed::{Exit, Launched};
 use crate::reconcile::Pacing;
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::failure::Failure;
 use kdaemon_events::{
-    Actor, ClusterId, ContainerId, Endpoint, Envelope, Event, NodeId, PlacementId, Seq, Strategy, Subject,
-    UpdatePolicy,
+    Actor, ClusterId, ContainerId, Endpoint, Envelope, Event, NodeId, PlacementId, Seq, SpecChanges,
+    Strategy, Subject, UpdatePolicy,
 };
 use kdaemon_projections::{Cluster, Health, PhaseKind};
 use std::collections::BTreeMap;
@@ -52,6 +51,7 @@ impl Log {
             user_id: None,
             spec: SpecChanges { docker_image: Some("web".into()), ..SpecChanges::default() },
             is_enabled: true,
+            affinity: Vec::new(),
             dependencies: Vec::new(),
             replicas: None,
             update_policy: UpdatePolicy::Manual,
