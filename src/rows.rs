@@ -1,4 +1,4 @@
-//! Builds the rows that the API answers and the tables hold from the state of the cluster.
+//! Builds the rows of the API and of the stored tables from the state of the cluster.
 
 use crate::says::{self, Names};
 use kdaemon_api::{
@@ -9,7 +9,7 @@ use kdaemon_control::history::RowSource;
 use kdaemon_events::{ApplicationId, Endpoint, Subject};
 use kdaemon_projections::{Application, Cluster, Container, Desired, Health, Node, Status};
 
-/// The row of a node.
+/// Builds the row of a node.
 #[must_use]
 pub fn node(names: Names<'_>, node: &Node) -> NodeRow {
     let (host, port) = match &node.endpoint {
@@ -45,7 +45,7 @@ pub fn node(names: Names<'_>, node: &Node) -> NodeRow {
     }
 }
 
-/// The row of an application; the cluster gives the names of the applications that it refers to.
+/// Builds the row of an application. The names of referenced applications come from the cluster.
 #[must_use]
 pub fn application(cluster: &Cluster, application: &Application) -> ApplicationRow {
     ApplicationRow {
@@ -62,7 +62,7 @@ pub fn application(cluster: &Cluster, application: &Application) -> ApplicationR
     }
 }
 
-/// The row of a container.
+/// Builds the row of a container.
 #[must_use]
 pub fn container(names: Names<'_>, container: &Container) -> ContainerRow {
     let serving = container.serving();
@@ -107,7 +107,7 @@ pub fn container(names: Names<'_>, container: &Container) -> ContainerRow {
     }
 }
 
-/// Shows subjects as the API does, for comparisons of two states.
+/// Compares states by the rows of the API.
 #[derive(Debug)]
 pub struct ApiRows;
 

@@ -304,7 +304,7 @@ impl DeliverySender {
         let gist: DeliveryHeaders =
             serde_json::from_str(&event.json).map_err(|error| format!("the event: {error}"))?;
         let cluster = self.context.journal.cluster();
-        let body = says::beside(Names::of(&[&cluster]), &event.json)
+        let body = says::with_sentence(Names::of(&[&cluster]), &event.json)
             .map_err(|error| format!("the event: {error}"))?;
         let now = self.context.journal.now().timestamp().to_string();
         let mut request = Request::builder()

@@ -1,4 +1,4 @@
-//! Events, each in one sentence.
+//! Sentences on events.
 
 use super::failures::{failure, probe_failure};
 use super::names::{Names, actor};
@@ -9,7 +9,7 @@ use kdaemon_events::container::{ContainerExited, MigrationReason, SeenState};
 use kdaemon_events::node::ProbeOutcome;
 use kdaemon_events::{Envelope, Event};
 
-/// How a process ended: "out of memory, exit code 137".
+/// The end of a process: "out of memory, exit code 137".
 pub(super) fn ended(e: &ContainerExited) -> String {
     match (e.exit_code, e.out_of_memory) {
         (Some(code), true) => format!("out of memory, exit code {code}"),
@@ -19,7 +19,7 @@ pub(super) fn ended(e: &ContainerExited) -> String {
     }
 }
 
-/// Why a container is moved, as a clause on the node that it leaves.
+/// The reason for a move as a clause; `from` is the name of the node that the container leaves.
 fn moved_because(from: &str, reason: MigrationReason) -> String {
     match reason {
         MigrationReason::Unhealthy => format!("{from} is unhealthy"),
@@ -29,7 +29,7 @@ fn moved_because(from: &str, reason: MigrationReason) -> String {
     }
 }
 
-/// What happened, in one sentence.
+/// Renders an event as one sentence.
 #[must_use]
 #[allow(clippy::too_many_lines)] // one arm per kind of event
 pub fn event(names: Names<'_>, envelope: &Envelope) -> String {
@@ -202,7 +202,7 @@ pub fn event(names: Names<'_>, envelope: &Envelope) -> String {
     }
 }
 
-/// "the fullest node has 6 containers, the emptiest 4"
+/// The imbalance as a clause: "the fullest node has 6 containers, the emptiest 4".
 #[must_use]
 pub fn uneven(most: u32, fewest: u32) -> String {
     format!("the fullest node has {}, the emptiest {fewest}", counted(most, "container"))

@@ -1,10 +1,10 @@
-//! Failures of engines, probes and launches, as clauses: they follow a colon.
+//! Failures of engines, probes and launches, as clauses that follow a colon.
 
 use super::alternatives;
 use super::names::Names;
 use kdaemon_events::failure::{Failure, ProbeFailure};
 
-/// Why an engine did not do what it was asked.
+/// Renders a failed operation of an engine.
 #[must_use]
 pub fn failure(failure: &Failure) -> String {
     match failure {
@@ -45,7 +45,7 @@ pub fn failure(failure: &Failure) -> String {
     }
 }
 
-/// Why a probe failed.
+/// Renders a failed probe.
 #[must_use]
 pub fn probe_failure(names: Names<'_>, probe: &ProbeFailure) -> String {
     match probe {

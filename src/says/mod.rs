@@ -1,12 +1,12 @@
-//! The renderer of sentences: events, causes, reasons and failures in plain English, made from ids.
+//! Renders events, causes, reasons and failures as English sentences.
 //!
-//! Nothing else in the program turns an event into words: the API, the command line, the web UI and webhooks all show what
-//! is made here. A sentence names things as they are called in the state that it is rendered with, so renaming a node
-//! changes no cause and breaks no link.
+//! The API, the command line, the web UI and webhooks all show the sentences of this module. Events refer to things by
+//! id, and a sentence takes their names from the state that it is rendered with, so renaming a node changes no cause
+//! and breaks no link.
 //!
-//! Architecture Invariant: sentences are written, never read. Nothing decides on a text that this module made.
+//! Architecture Invariant: no code parses sentences or makes decisions based on them.
 
-mod beside;
+mod annotate;
 mod events;
 mod failures;
 mod names;
@@ -17,7 +17,7 @@ mod scheduling;
 mod tests;
 mod why;
 
-pub use beside::beside;
+pub use annotate::with_sentence;
 pub use events::{event, uneven};
 pub use failures::{failure, probe_failure};
 pub use names::Names;
@@ -28,18 +28,18 @@ pub use why::why;
 
 use chrono::{DateTime, Utc};
 
-/// `2026-11-22 03:02:14 UTC`
+/// Formats a time: `2026-11-22 03:02:14 UTC`.
 fn time(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// `1 container`, `2 containers`
+/// Formats a count with its noun: `1 container`, `2 containers`.
 fn counted(count: impl Into<u64>, what: &str) -> String {
     let count = count.into();
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// `a`, `a and b`, `a, b and c`
+/// Joins items with "and": `a`, `a and b`, `a, b and c`.
 fn listed(items: &[String]) -> String {
     match items {
         [] => String::new(),
@@ -48,7 +48,7 @@ fn listed(items: &[String]) -> String {
     }
 }
 
-/// `a`, `a or b`, `a, b or c` in backticks.
+/// Joins items in backticks with "or": `a`, `a` or `b`, `a`, `b` or `c`.
 fn alternatives(items: &[impl std::fmt::Display]) -> String {
     let quoted: Vec<String> = items.iter().map(|item| format!("`{item}`")).collect();
     match quoted.as_slice() {

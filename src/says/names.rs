@@ -1,26 +1,26 @@
-//! Names of things in sentences.
+//! Names of nodes, applications, containers and actors in sentences.
 
 use kdaemon_events::{Actor, ApplicationId, ContainerId, NodeId, Subject};
 use kdaemon_projections::Cluster;
 
-/// Resolves ids to names, by the first of several states that knows the thing.
+/// Resolves ids to names with the first of several states that has the id.
 #[derive(Debug, Clone, Copy)]
 pub struct Names<'a>(Option<&'a [&'a Cluster]>);
 
 impl<'a> Names<'a> {
-    /// Names of these states.
+    /// Resolves ids with these states, in this order.
     #[must_use]
     pub fn of(states: &'a [&'a Cluster]) -> Self {
         Self(Some(states))
     }
 
-    /// No names: everything is called by its id. A text made with these depends on nothing but what it is about.
+    /// Resolves every id to itself, so that sentences do not depend on a state.
     #[must_use]
     pub fn ids() -> Self {
         Self(None)
     }
 
-    /// The first name that a state has, or the id with what became of the thing.
+    /// The name in the first state that has one, or the id followed by `gone` in parentheses.
     fn name(
         self,
         id: impl std::fmt::Display,
@@ -35,13 +35,13 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The name of a node; of one that is gone, its id.
+    /// The name of a node, or its id if it was unmounted.
     #[must_use]
     pub fn node(&self, id: NodeId) -> String {
         self.name(id, "unmounted", |cluster| cluster.node(id).map(|node| node.name.clone()))
     }
 
-    /// The name of an application; of one that is gone, its id.
+    /// The name of an application, or its id if it was deleted.
     #[must_use]
     pub fn application(&self, id: ApplicationId) -> String {
         self.name(id, "deleted", |cluster| {
@@ -49,13 +49,13 @@ impl<'a> Names<'a> {
         })
     }
 
-    /// The name of a container; of one that is gone, its id.
+    /// The name of a container, or its id if it was deleted.
     #[must_use]
     pub fn container(&self, id: ContainerId) -> String {
         self.name(id, "deleted", |cluster| cluster.container(id).map(|container| container.name.clone()))
     }
 
-    /// The name of any of them.
+    /// The name of a node, application or container; "application" precedes that of an application.
     #[must_use]
     pub fn subject(&self, subject: Subject) -> String {
         match subject {
@@ -66,7 +66,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Who did something, after "by".
+/// The actor of an event, to follow "by".
 pub(super) fn actor(actor: &Actor) -> String {
     match actor {
         Actor::Token { name } => name.clone(),

@@ -1,17 +1,17 @@
-//! Reasons that rows give: why a node is DOWN, why a container is in its status, why migrations are paused.
+//! Reasons in rows: for a node being DOWN, for a container's status, and for a pause of migrations.
 
 use super::failures::{failure, probe_failure};
 use super::names::Names;
 use super::scheduling::unschedulable;
 use kdaemon_projections::{Container, Node, Pause, Reason};
 
-/// Why a node is DOWN; `None` for one that is not.
+/// The reason for a node being DOWN; `None` if it is not DOWN.
 #[must_use]
 pub fn node_reason(names: Names<'_>, node: &Node) -> Option<String> {
     node.failure.as_ref().map(|probe| probe_failure(names, probe))
 }
 
-/// Why a container is in its status, where that is not plain from the status.
+/// The reason for a container's status; `None` where the status explains itself.
 #[must_use]
 pub fn container_reason(names: Names<'_>, container: &Container) -> Option<String> {
     container.reason.as_ref().map(|reason| reason_clause(names, reason))
@@ -49,7 +49,7 @@ fn reason_clause(names: Names<'_>, reason: &Reason) -> String {
     }
 }
 
-/// Why nothing is moved at present.
+/// The reason for a pause of migrations.
 #[must_use]
 pub fn pause(pause: &Pause) -> String {
     paused(pause.unhealthy, pause.nodes)

@@ -1,11 +1,11 @@
-//! Differences between a replay and the record.
+//! Differences between a replay and the recorded decisions.
 
 use super::names::Names;
 use kdaemon_control::history::{Decided, DecisionDifference};
 use kdaemon_events::Subject;
 use kdaemon_events::container::MigrationReason;
 
-/// A difference, in one sentence without its full stop.
+/// Renders a difference as one sentence without its full stop.
 #[must_use]
 pub fn difference(names: Names<'_>, difference: &DecisionDifference) -> String {
     let name = difference.subject.map(|subject: Subject| names.subject(subject)).unwrap_or_default();
@@ -19,7 +19,7 @@ pub fn difference(names: Names<'_>, difference: &DecisionDifference) -> String {
         }
         (Some(was), None) => {
             format!(
-                "{}; under this policy it would not have happened, or not then",
+                "{}; under this policy it would not have happened, or not at that time",
                 clause(names, &name, was)
             )
         }

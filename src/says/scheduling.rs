@@ -1,4 +1,4 @@
-//! Decisions of the scheduler: scores, rejections, and why no node fits.
+//! Decisions of the scheduler: scores, rejections and unschedulable containers.
 
 use super::names::Names;
 use super::{counted, listed};
@@ -9,7 +9,7 @@ use kdaemon_events::scheduling::{
     Score, Unschedulable, Verdict,
 };
 
-/// Whether a clause is about now or about the time of a decision.
+/// The tense of a clause: about the present, or about the time of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tense {
     /// "is cordoned"
@@ -18,7 +18,7 @@ pub enum Tense {
     Past,
 }
 
-/// Why a node is rejected; the node's name precedes it: "is cordoned".
+/// Renders a rejection as a clause that follows the node's name: "is cordoned".
 #[must_use]
 pub fn rejection(names: Names<'_>, rejection: &Rejection, tense: Tense) -> String {
     let (is, has, does, runs) = match tense {
@@ -54,7 +54,7 @@ pub fn rejection(names: Names<'_>, rejection: &Rejection, tense: Tense) -> Strin
     }
 }
 
-/// The verdict on a node that was not chosen, or that a container waits for; the node's name precedes it.
+/// Renders the verdict on a node as a clause that follows the node's name.
 pub(super) fn verdict(names: Names<'_>, verdict: &Verdict, strategy: Strategy, tense: Tense) -> String {
     match (verdict, tense) {
         (Verdict::Fits(theirs), Tense::Present) => format!("has {}", score(theirs, strategy)),
@@ -63,18 +63,18 @@ pub(super) fn verdict(names: Names<'_>, verdict: &Verdict, strategy: Strategy, t
     }
 }
 
-/// `1.5`, `2`
+/// Formats thousandths as a decimal number: `1.5`, `2`.
 fn thousandths(value: u64) -> String {
     let (whole, rest) = (value / 1_000, value % 1_000);
     if rest == 0 { whole.to_string() } else { format!("{whole}.{rest:03}").trim_end_matches('0').to_owned() }
 }
 
-/// `10.0 %`
+/// Formats parts per million as a percentage: `10.0 %`.
 fn percent(ppm: u32) -> String {
     format!("{}.{} %", ppm / 10_000, ppm / 1_000 % 10)
 }
 
-/// What a rejection of several nodes has in common, after their number: "3 cordoned".
+/// Renders the kind of rejection of several nodes, to follow their number: "3 cordoned".
 fn rejected_kind(kind: RejectionKind) -> &'static str {
     match kind {
         RejectionKind::NotProbed => "not probed yet",
@@ -97,7 +97,7 @@ fn counts(rejections: &RejectionCounts) -> Vec<String> {
     rejections.iter().map(|(kind, count)| format!("{count} {}", rejected_kind(*kind))).collect()
 }
 
-/// The parts of a score: "4 containers, 1 of 2 preferences".
+/// Renders a score: "4 containers, 1 of 2 preferences".
 fn score(score: &Score, strategy: Strategy) -> String {
     let mut parts = vec![counted(score.containers, "container")];
     if strategy != Strategy::Spread {
@@ -119,17 +119,17 @@ fn score(score: &Score, strategy: Strategy) -> String {
 fn penalty(mark: Penalty) -> &'static str {
     match mark {
         Penalty::Probation => "on probation after repeated failures",
-        Penalty::LaunchFailed => "a launch of the application failed there lately",
+        Penalty::LaunchFailed => "a launch of the application failed there recently",
     }
 }
 
-/// Whether the strategy alone decided: then the containers and the share are the whole comparison.
+/// Whether the strategy alone decided, without preferences or spreading.
 fn is_plain(score: &Score) -> bool {
     score.preferences.is_none() && score.spread.is_none()
 }
 
-/// The chosen node: "node-b was chosen with 4 containers, the fewest of 12 eligible nodes". `annotate` adds to a verdict
-/// on another node what it knows, the event that took the node out of placement for one.
+/// Renders the choice of a node: "node-b was chosen with 4 containers, the fewest of 12 eligible nodes". `annotate`
+/// returns text to append to the verdict on another node, such as the event that took the node out of placement.
 pub(super) fn chosen(
     names: Names<'_>,
     node: &str,
@@ -161,7 +161,7 @@ pub(super) fn chosen(
     text
 }
 
-/// Why no node fits, as a clause: "no node fits: node-a is DOWN; node-d is cordoned".
+/// Renders the rejections of all nodes as a clause: "no node fits: node-a is DOWN; node-d is cordoned".
 #[must_use]
 pub fn no_node_fits(names: Names<'_>, nodes: &NoNodeFits) -> String {
     if nodes.nodes == 0 {
@@ -178,7 +178,7 @@ pub fn no_node_fits(names: Names<'_>, nodes: &NoNodeFits) -> String {
     format!("no node fits: {}", each.join("; "))
 }
 
-/// Why a container cannot be placed, as a clause.
+/// Renders the reason of an unschedulable container as a clause.
 pub(super) fn unschedulable(
     names: Names<'_>,
     moving: Option<MigrationReason>,

@@ -1,4 +1,4 @@
-//! The sentences that operators read, and that names change nothing in them but the names.
+//! Tests of sentences, and of their independence from names.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,13 +13,13 @@ use kdaemon_events::node::NodeDrainStarted;
 use kdaemon_events::scheduling::*;
 use kdaemon_events::{Generation, Strategy, Subject};
 use kdaemon_projections::Cluster;
-use log::{Log, alice, application, container, fewest, fits, node, rejected, score};
+use log::{LogBuilder, alice, application, container, fewest, fits, node, rejected, score};
 use proptest::prelude::{Just, ProptestConfig, prop, prop_assert_eq, prop_oneof, proptest};
 use std::sync::Arc;
 
-/// The container ran on a node that failed and was moved.
-fn moved_from_a_failed_node() -> Log {
-    let mut log = Log::nodes(&["node-a", "node-b", "node-c", "node-d"]);
+/// A log in which a container is moved from a failed node.
+fn moved_from_a_failed_node() -> LogBuilder {
+    let mut log = LogBuilder::nodes(&["node-a", "node-b", "node-c", "node-d"]);
     log.cordon("node-d");
     log.running("node-a");
     let unhealthy = log.fail("node-a");
@@ -32,7 +32,7 @@ fn moved_from_a_failed_node() -> Log {
 }
 
 #[test]
-fn a_move_from_a_failed_node_cites_probes_and_other_nodes() {
+fn move_from_a_failed_node_cites_probes_and_other_nodes() {
     let log = moved_from_a_failed_node();
     let inquiry = log.says(&[
         "web-1 is UP on node-b since 2026-11-22 03:02:27 UTC (generation 2).",
@@ -69,8 +69,8 @@ fn a_move_from_a_failed_node_cites_probes_and_other_nodes() {
 }
 
 #[test]
-fn a_launch_cites_who_requested_it() {
-    let mut log = Log::nodes(&["node-a"]);
+fn launch_cites_its_requester() {
+    let mut log = LogBuilder::nodes(&["node-a"]);
     log.running("node-a");
     log.says(&[
         "web-1 is UP on node-a since 2026-11-22 03:02:08 UTC (generation 1).",
@@ -81,8 +81,8 @@ fn a_launch_cites_who_requested_it() {
 }
 
 #[test]
-fn a_replica_cites_the_scaling_and_what_its_strategy_compared() {
-    let mut log = Log::nodes(&["node-a", "node-b"]);
+fn replica_cites_the_scaling_and_the_scores() {
+    let mut log = LogBuilder::nodes(&["node-a", "node-b"]);
     log.application(None);
     let scaled =
         log.write(alice(), 0, ApplicationScaled { application_id: application("web"), replicas: Some(1) });
@@ -107,8 +107,8 @@ fn a_replica_cites_the_scaling_and_what_its_strategy_compared() {
 }
 
 #[test]
-fn moves_for_balance_and_for_a_drain_cite_the_plan_and_the_drain() {
-    let mut log = Log::nodes(&["node-a", "node-b"]);
+fn balance_and_drain_moves_cite_the_plan_and_the_drain() {
+    let mut log = LogBuilder::nodes(&["node-a", "node-b"]);
     log.running("node-a");
     let planned = RebalancePlanned { moves: Vec::new(), remaining: 0, most: 6, fewest: 4 };
     let planned = log.reactor("rebalancer", 0, planned);
@@ -120,7 +120,7 @@ fn moves_for_balance_and_for_a_drain_cite_the_plan_and_the_drain() {
          (event 12: the fullest node has 6 containers, the emptiest 4).",
     ]);
 
-    let mut log = Log::nodes(&["node-a", "node-b"]);
+    let mut log = LogBuilder::nodes(&["node-a", "node-b"]);
     log.running("node-a");
     let drain = log.write(alice(), 0, NodeDrainStarted { node_id: node("node-a"), then_unmount: false });
     let evaluation = Evaluation { eligible: 12, ..fewest(1, []) };
@@ -143,8 +143,8 @@ fn moves_for_balance_and_for_a_drain_cite_the_plan_and_the_drain() {
 }
 
 #[test]
-fn a_container_that_cannot_be_placed_names_what_keeps_it_from_each_node() {
-    let mut log = Log::nodes(&["node-a", "node-d", "full"]);
+fn unschedulable_container_lists_the_rejection_of_each_node() {
+    let mut log = LogBuilder::nodes(&["node-a", "node-d", "full"]);
     log.cordon("node-d");
     log.fail("node-a");
     log.application(None);
@@ -173,8 +173,8 @@ fn a_container_that_cannot_be_placed_names_what_keeps_it_from_each_node() {
 }
 
 #[test]
-fn a_lost_container_cites_the_pause_of_migrations() {
-    let mut log = Log::nodes(&["node-a", "node-b"]);
+fn lost_container_cites_the_pause_of_migrations() {
+    let mut log = LogBuilder::nodes(&["node-a", "node-b"]);
     log.running("node-b");
     let unhealthy = log.fail("node-b");
     log.reactor("health", unhealthy, MigrationsPaused { unhealthy: 2, nodes: 3 });
@@ -197,8 +197,8 @@ fn a_lost_container_cites_the_pause_of_migrations() {
 }
 
 #[test]
-fn the_end_of_a_container_is_explained() {
-    let mut log = Log::nodes(&["node-a"]);
+fn down_and_failed_containers_cite_the_end() {
+    let mut log = LogBuilder::nodes(&["node-a"]);
     log.running("node-a");
     let (container_id, generation) = (container("web-1"), Some(Generation(1)));
     let requested = log.write(alice(), 0, ContainerStopRequested { container_id, then_delete: false });
@@ -209,7 +209,7 @@ fn the_end_of_a_container_is_explained() {
     ]);
     assert_eq!(inquiry.steps().map(|(envelope, _)| envelope.seq.0).collect::<Vec<_>>(), [10, 9]);
 
-    let mut log = Log::nodes(&["node-a"]);
+    let mut log = LogBuilder::nodes(&["node-a"]);
     let launched = log.running("node-a");
     let exited = ContainerExited {
         container_id,
@@ -229,7 +229,7 @@ fn the_end_of_a_container_is_explained() {
         "It was created by alice (event 5).",
     ]);
 
-    let mut log = Log::nodes(&["node-a"]);
+    let mut log = LogBuilder::nodes(&["node-a"]);
     log.application(None);
     let created = log.created(0);
     log.says(&["web-1 is CREATED since 2026-11-22 03:02:05 UTC.", "It was created by alice (event 5)."]);
@@ -246,7 +246,7 @@ fn the_end_of_a_container_is_explained() {
 }
 
 #[test]
-fn pruned_probes_leave_the_conclusion_explained() {
+fn judgement_is_explained_without_its_pruned_probes() {
     let log = moved_from_a_failed_node();
     let whole = Arc::new(Cluster::default().fold(&log.0));
     let mut inquiry =
@@ -263,7 +263,7 @@ fn pruned_probes_leave_the_conclusion_explained() {
     );
 }
 
-/// Names with the separators and the words of sentences in them.
+/// Names that contain separators and phrases of sentences.
 fn hostile_name() -> impl proptest::strategy::Strategy<Value = String> {
     prop_oneof![
         Just("x; node-b is cordoned; y".to_owned()),
@@ -281,12 +281,12 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
     #[test]
-    fn renaming_everything_changes_no_why_but_for_the_names(names in prop::collection::vec(hostile_name(), 6)) {
+    fn renaming_changes_only_the_names_in_explanations(names in prop::collection::vec(hostile_name(), 6)) {
         let log = moved_from_a_failed_node();
         let originals = ["node-a", "node-b", "node-c", "node-d", "web", "web-1"];
         let index = |name: &str| originals.iter().position(|original| *original == name).unwrap();
         let token = |index: usize| format!("\u{27e6}{index}\u{27e7}");
-        // A number makes each name unique, as names in a cluster are.
+        // The number makes each name unique, like names in a cluster.
         let hostile = |index: usize| format!("{}{index}", names[index]);
         let plain = log.renamed(|name| token(index(name)));
         let odd = log.renamed(|name| hostile(index(name)));

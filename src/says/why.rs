@@ -1,4 +1,4 @@
-//! The answer to "why": the state first, then what led to it, one sentence after another.
+//! Explanations of a state: one sentence on the state, then one on each of its causes.
 
 use super::events::{ended, event, uneven};
 use super::failures::{failure, probe_failure};
@@ -13,31 +13,31 @@ use kdaemon_events::scheduling::{Evaluation, NodeVerdict, VERDICTS_LIMIT, Verdic
 use kdaemon_events::{Envelope, Event, NodeId, Seq};
 use kdaemon_projections::{Cluster, Container, Desired, Health, Node, PhaseKind, Status};
 
-/// Why a node or a container is in its state, in sentences.
+/// Explains the state of a node or a container, one sentence per entry.
 #[must_use]
 pub fn why(inquiry: &Inquiry) -> Vec<String> {
     let states = [inquiry.cluster()];
-    let told = Telling { inquiry, names: Names::of(&states), cluster: inquiry.cluster() };
+    let explanation = Explanation { inquiry, names: Names::of(&states), cluster: inquiry.cluster() };
     match inquiry.about() {
-        About::Node(node) => told.node(node),
-        About::Container(container) => told.container(container),
+        About::Node(node) => explanation.node(node),
+        About::Container(container) => explanation.container(container),
     }
 }
 
-struct Telling<'a> {
+struct Explanation<'a> {
     inquiry: &'a Inquiry,
     names: Names<'a>,
     cluster: &'a Cluster,
 }
 
-/// What one event of the chain contributes.
+/// The sentences on one event of the causal chain.
 struct ChainPart {
     sentences: Vec<String>,
-    /// The event that the chain continues with.
+    /// The next event of the chain.
     next: Option<Seq>,
 }
 
-impl Telling<'_> {
+impl Explanation<'_> {
     // ---- a container --------------------------------------------------------------------------------------------
 
     fn container(&self, container: &Container) -> Vec<String> {
@@ -112,7 +112,7 @@ impl Telling<'_> {
         let is_head = seq == container.cause;
         let continued = |sentences: Vec<String>| ChainPart { sentences, next: envelope.cause };
         let one = |sentence: String| continued(vec![sentence]);
-        // A cause that fits into the sentence as a clause is told with it.
+        // A cause that can be a clause becomes part of the sentence.
         let because = |text: &str| match self.clause(envelope.cause) {
             Some(clause) => ChainPart {
                 sentences: vec![format!("{text} (event {seq}) because {clause}.")],
@@ -121,7 +121,7 @@ impl Telling<'_> {
             None => one(format!("{text} by {by} (event {seq}).")),
         };
         match &envelope.event {
-            // The sentence on the state has said it.
+            // Already in the sentence on the state.
             Event::ContainerLaunched(_) if is_head && container.status() == Status::Up => {
                 continued(Vec::new())
             }
@@ -141,7 +141,7 @@ impl Telling<'_> {
             Event::ContainerLaunchRequested(_) => because("Its launch was requested"),
             Event::ContainerCreated(_) => because("It was created"),
             Event::ContainerUnschedulable(e) => match std::mem::replace(waited, true) {
-                // The latest reason counts; the ones before it are over.
+                // Only the latest reason applies.
                 true => continued(Vec::new()),
                 false => {
                     let verb = if container.phase.kind() == PhaseKind::Waiting || container.lost {
@@ -224,7 +224,7 @@ impl Telling<'_> {
         }
     }
 
-    /// A cause as the second half of a sentence; `None` for one that has a sentence of its own.
+    /// Renders a cause as a clause; `None` for a cause that has a sentence of its own.
     fn clause(&self, cause: Option<Seq>) -> Option<String> {
         let envelope = self.inquiry.event(cause?)?;
         let by = actor(&envelope.actor);
@@ -253,8 +253,8 @@ impl Telling<'_> {
         }
     }
 
-    /// Where the chain continues after a cause that was told as a clause: not beyond the judgement of a node, whose probes
-    /// were told with it.
+    /// The next event of the chain after a cause that was rendered as a clause. The chain ends at the judgement of a
+    /// node, whose clause includes the probes.
     fn after_clause(&self, cause: Option<Seq>) -> Option<Seq> {
         let envelope = self.inquiry.event(cause?)?;
         match &envelope.event {
@@ -264,7 +264,8 @@ impl Telling<'_> {
         }
     }
 
-    /// "was judged unhealthy (event 811) after 3 failed probes (events 807, 809, 810: connection refused)"
+    /// Renders a node's judgement as a clause: "was judged unhealthy (event 811) after 3 failed probes (events 807,
+    /// 809, 810: connection refused)"
     fn judged(&self, e: &NodeUnhealthy, envelope: &Envelope) -> String {
         let count = e.failures.min(PROBES_LIMIT);
         let want = Want::FailedProbes { node: e.node_id, until: envelope.seq, count };
@@ -297,13 +298,14 @@ impl Telling<'_> {
         )
     }
 
-    /// "node-b was chosen with 4 containers; node-c had 6 containers; node-d was cordoned (by alice, event 640)."
+    /// Renders the choice of a node with citations: "node-b was chosen with 4 containers; node-c had 6 containers;
+    /// node-d was cordoned (by alice, event 640)."
     fn chosen(&self, node: NodeId, evaluation: &Evaluation, seq: Seq, cited: &str) -> String {
         let annotate = |other: &NodeVerdict| self.out_of_placement(other, seq);
         format!("{}.", chosen(self.names, &self.names.node(node), cited, evaluation, annotate))
     }
 
-    /// Who took a node out of placement that was rejected for that: " (by alice, event 640)".
+    /// The actor and event that took a rejected node out of placement: " (by alice, event 640)".
     fn out_of_placement(&self, other: &NodeVerdict, until: Seq) -> String {
         let Verdict::Rejected(rejection) = &other.verdict else { return String::new() };
         let want = out_of_placement(other.node_id, rejection, until);
@@ -313,7 +315,7 @@ impl Telling<'_> {
         })
     }
 
-    /// What keeps a waiting container from each node, now.
+    /// The present reasons why a waiting container is not placed, node by node.
     fn why_not_placed(&self, container: &Container) -> Vec<String> {
         let application = container.application_id.and_then(|id| self.cluster.application(id));
         let Some(application) = application else { return vec!["It has no application.".to_owned()] };

@@ -95,7 +95,7 @@ pub(super) fn subject(cluster: &Cluster, text: &str) -> Result<Uuid, Problem> {
 
 /// The JSON of a stored event with the additional field `says`.
 pub(super) fn with_sentence(names: Names<'_>, event: &EventText) -> Result<String, Problem> {
-    says::beside(names, &event.json)
+    says::with_sentence(names, &event.json)
         .map_err(|error| Problem::new(Sort::Internal, format!("event {}: {error}", event.seq)))
 }
 

@@ -79,7 +79,7 @@ async fn stream_events(
     let messages = follower.into_stream().map(move |event| {
         let cluster = journal.cluster();
         // An event of a kind that this version does not know has no sentence.
-        let data = says::beside(Names::of(&[&cluster]), &event.json).unwrap_or(event.json);
+        let data = says::with_sentence(Names::of(&[&cluster]), &event.json).unwrap_or(event.json);
         Ok::<_, std::convert::Infallible>(Message::default().id(event.seq.to_string()).data(data))
     });
     let messages = messages.take_until(api.shutdown.clone().cancelled_owned());

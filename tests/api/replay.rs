@@ -79,7 +79,7 @@ async fn replay_under_another_policy_reports_differences() {
     assert_eq!((&replay["recorded"]["launches"], &replay["replayed"]["launches"]), (&json!(4), &json!(3)));
     let differences = replay["differences"].as_array().unwrap();
     assert_eq!(json!(differences.len()), replay["differences_count"]);
-    let moved = "w1 was moved from n1 to n2 (its node was unhealthy); under this policy it would not have happened, or not then";
+    let moved = "w1 was moved from n1 to n2 (its node was unhealthy); under this policy it would not have happened, or not at that time";
     let told = differences.iter().find(|difference| difference["says"] == moved);
     let seq = told.unwrap_or_else(|| panic!("{differences:?}"))["seq"].as_u64().unwrap();
     let event = world.get(&format!("/events/{seq}")).await.expect(200);

@@ -1,4 +1,4 @@
-//! A log written by hand, for the tests of sentences.
+//! A builder of logs for the tests of sentences.
 
 use crate::says::why;
 use chrono::{DateTime, TimeDelta};
@@ -17,9 +17,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// A log with an event each second from 03:02:01 on.
+/// A log with one event per second from 03:02:01 on.
 #[derive(Default, Clone)]
-pub(super) struct Log(pub(super) Vec<Envelope>);
+pub(super) struct LogBuilder(pub(super) Vec<Envelope>);
 
 pub(super) fn uuid(name: &str) -> Uuid {
     let mut bytes = [0; 16];
@@ -39,7 +39,7 @@ pub(super) fn alice() -> Actor {
     Actor::Token { name: "alice".into() }
 }
 
-impl Log {
+impl LogBuilder {
     pub(super) fn write(&mut self, actor: Actor, cause: u64, event: impl Into<Event>) -> u64 {
         let seq = self.0.len() as u64 + 1;
         let began = DateTime::parse_from_rfc3339("2026-11-22T03:02:00Z").unwrap().to_utc();
@@ -59,7 +59,7 @@ impl Log {
         self.write(Actor::reactor(name), cause, event)
     }
 
-    /// Nodes that are UP.
+    /// Begins a log with nodes that are UP.
     pub(super) fn nodes(names: &[&str]) -> Self {
         let mut log = Self::default();
         for name in names {
@@ -199,7 +199,7 @@ impl Log {
         )
     }
 
-    /// The same log with other names: those of nodes, applications and containers.
+    /// The same log with other names of nodes, applications and containers.
     pub(super) fn renamed(&self, name: impl Fn(&str) -> String) -> Self {
         let mut renamed = self.clone();
         for envelope in &mut renamed.0 {
@@ -213,7 +213,7 @@ impl Log {
         renamed
     }
 
-    /// The container runs on `on`, launched by alice.
+    /// Adds the events of a container that alice launches on node `on`.
     pub(super) fn running(&mut self, on: &str) -> u64 {
         self.application(None);
         let created = self.created(0);
@@ -295,7 +295,7 @@ pub(super) fn rejected(name: &str, rejection: Rejection) -> NodeVerdict {
     NodeVerdict { node_id: node(name), verdict: Verdict::Rejected(rejection) }
 }
 
-/// The node with the fewest containers was chosen.
+/// The evaluation of a node that was chosen for having the fewest containers.
 pub(super) fn fewest<const N: usize>(containers: u32, others: [NodeVerdict; N]) -> Evaluation {
     Evaluation { score: score(containers), eligible: 1, others: others.into(), ..Evaluation::default() }
 }

@@ -89,7 +89,8 @@ impl EventLines {
             }
             Form::Json | Form::Ndjson => {
                 for event in &page {
-                    let line = says::beside(names, &event.json).map_err(|error| damaged(event, &error))?;
+                    let line =
+                        says::with_sentence(names, &event.json).map_err(|error| damaged(event, &error))?;
                     text.extend_from_slice(line.as_bytes());
                     text.push(b'\n');
                 }

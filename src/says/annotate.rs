@@ -1,14 +1,14 @@
-//! The sentence beside an event's own JSON.
+//! Adds the sentence on an event to the event's JSON.
 
 use super::{Names, event};
 use kdaemon_events::{CodecError, Envelope};
 use std::fmt::Write as _;
 
-/// The JSON of a stored event with one more field, `says`: what happened, in one sentence.
+/// Adds a field `says` to the JSON of a stored event: a sentence on what happened.
 ///
 /// # Errors
-/// When the text is not an event that this program knows.
-pub fn beside(names: Names<'_>, json: &str) -> Result<String, CodecError> {
+/// When the text is not an event that this version knows.
+pub fn with_sentence(names: Names<'_>, json: &str) -> Result<String, CodecError> {
     let envelope = Envelope::decode(json)?;
     let mut text = json.trim_end().to_owned();
     text.pop(); // the closing brace
