@@ -1,9 +1,9 @@
-//! A log as a file: how it is moved from one store to another.
+//! Export of a log to a file, and import into another store.
 //!
-//! JSON lines. The first says what follows; each other line is one commit: its identity, the root of the tree after it, the
-//! exact text and the salt of its events (or what is left of those that were pruned), and the idempotency records of
-//! it. Importing hashes the tree, event by event, and appends commit after commit as they were: afterwards both stores hold
-//! the same log, byte for byte.
+//! The file has JSON lines. The first is a header; each other line is one commit: its id, the root of the tree after
+//! it, the exact text and the salt of its events (or the header and content hash of pruned ones), and its idempotency
+//! records. An import hashes the tree event by event and appends the commits unchanged: afterwards both stores hold the
+//! same log, byte for byte.
 
 mod file;
 
@@ -21,71 +21,69 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read as _, Write};
 
-/// The version of the form.
-const FORM: u32 = 2;
-/// The longest line that is read: a commit holds about 1 MB, a single larger event excepted.
+/// The version of the file format.
+const FORMAT_VERSION: u32 = 2;
+/// The maximum length of a line in bytes. A commit holds about 1 MB, or a single larger event.
 const LINE_LIMIT: u64 = 64 << 20;
 
-/// Why a log was not moved.
+/// A failed export or import.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The file cannot be read or written.
-    #[error("the file cannot be read or written: {0}")]
+    #[error("cannot read or write the file: {0}")]
     File(#[from] io::Error),
-    /// There is a file of that name.
-    #[error("{0} is there already; name another file, or remove it")]
+    /// The file to be written already exists.
+    #[error("{0} already exists; name another file or remove it")]
     Exists(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The store failed in the middle of an import.
-    #[error(
-        "{error}; {done} of {commits} commits are imported: run the same import again to go on from there"
-    )]
+    #[error("{error}; {done} of {commits} commits are imported: run the same import again to continue")]
     Interrupted {
-        /// Why.
+        /// The failure of the store.
         error: StoreError,
-        /// How many commits the store has now.
+        /// The number of commits that the store has now.
         done: u64,
-        /// How many the file has.
+        /// The number of commits in the file.
         commits: u64,
     },
-    /// A line does not fit.
+    /// A line is invalid.
     #[error("line {line} of the file: {what}")]
     Line {
-        /// Counted from 1.
+        /// The line's number, counted from 1.
         line: u64,
-        /// What is wrong.
+        /// The problem.
         what: String,
     },
-    /// The store holds something else already.
-    #[error("the store holds another log already ({events} events); import into an empty one")]
+    /// The store already holds another log.
+    #[error("the store already holds another log ({events} events); import into an empty store")]
     NotEmpty {
-        /// How many events it holds.
+        /// The number of events in the store.
         events: Seq,
     },
 }
 
-/// The first line.
+/// The first line of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// Says what the file is: the version of its form.
+    /// The version of the file format. The field's name identifies the file.
     pub kdaemon_log: u32,
-    /// How many commits follow.
+    /// The number of commits that follow.
     pub commits: u64,
-    /// How many events they have.
+    /// The number of events in these commits.
     pub events: Seq,
-    /// The root of the tree over them.
+    /// The root of the tree over these events.
     pub root: Digest,
 }
 
-/// A line after it.
+/// A commit's line in the file.
 #[derive(Serialize, Deserialize)]
-struct Line<'a> {
+struct CommitLine<'a> {
     commit: u64,
     id: CommitId,
     root: Digest,
-    /// Of each event; `null` for a pruned one.
+    /// One salt per event; `null` for a pruned one.
     salts: Vec<Option<Salt>>,
     #[serde(borrow)]
     events: Vec<&'a RawValue>,
@@ -93,8 +91,8 @@ struct Line<'a> {
     idempotency: Vec<IdempotencyRecord>,
 }
 
-/// Writes the log of a store as it is now. Of the answers to `Idempotency-Key`s those since `idempotency_since` go with it.
-/// `progress` is told the header, and again and again how many events are done.
+/// Writes the current log of a store, with the idempotency records since `idempotency_since`. `progress` receives the
+/// header and the last written event after each page.
 ///
 /// # Errors
 /// When the store cannot be read or the file cannot be written.
@@ -113,25 +111,26 @@ pub async fn export(
     Ok(export.head)
 }
 
-/// A log on its way out.
+/// A running export.
 pub struct Export {
     head: Head,
     header: Header,
     idempotency: BTreeMap<Seq, Vec<IdempotencyRecord>>,
-    /// Behind what the next lines are; `None` before the first one.
+    /// The position after which the next lines are read; `None` before the first line.
     position: Option<RawPosition>,
-    /// How many commits are done.
+    /// The number of exported commits.
     commits: u64,
 }
 
 impl Export {
-    /// Begins with the log as it is now.
+    /// Begins an export of the current log.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn new(store: &dyn Store, idempotency_since: DateTime<Utc>) -> Result<Self, StoreError> {
         let head = store.head().await?;
-        let header = Header { kdaemon_log: FORM, commits: head.commits, events: head.seq, root: head.root };
+        let header =
+            Header { kdaemon_log: FORMAT_VERSION, commits: head.commits, events: head.seq, root: head.root };
         let mut idempotency = BTreeMap::<Seq, Vec<IdempotencyRecord>>::new();
         for record in store.idempotency_records(idempotency_since, Seq(0)).await? {
             idempotency.entry(record.seq).or_default().push(record);
@@ -139,7 +138,7 @@ impl Export {
         Ok(Self { head, header, idempotency, position: None, commits: 0 })
     }
 
-    /// The end of what is exported.
+    /// The last head that is exported.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
@@ -149,10 +148,10 @@ impl Export {
         self.position.map_or(Seq(0), |position| Seq(u64::try_from(position.seq).unwrap_or(0)))
     }
 
-    /// The next lines of the store that it began with, whole ones; `None` at the end.
+    /// The next complete lines, read from the store that the export began with; `None` at the end.
     ///
     /// # Errors
-    /// When the store cannot be read, or holds what is not as it was written.
+    /// When the store cannot be read or its log is damaged.
     pub async fn lines(&mut self, store: &dyn Store) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(position) = self.position else {
             self.position = Some(RawPosition::START);
@@ -175,7 +174,7 @@ impl Export {
 
     fn commit(&mut self, commit: &RawCommit) -> Result<Vec<u8>, StoreError> {
         let number = self.commits + 1;
-        let Whole { id, root, salts, texts } = whole(commit, number)?;
+        let CommitParts { id, root, salts, texts } = parts_of(commit, number)?;
         let raw = texts.iter().map(|text| serde_json::from_str(text)).collect();
         let not_json = |error| StoreError::Damaged(format!("an event of commit {number}: {error}"));
         let events: Vec<&RawValue> = Result::map_err(raw, not_json)?;
@@ -185,7 +184,7 @@ impl Export {
         idempotency.sort_by(|a, b| a.seq.cmp(&b.seq).then_with(|| a.key.cmp(&b.key)));
         self.commits = number;
         self.position = Some(RawPosition { number: commit.number, seq: commit.last_seq });
-        Ok(line(&Line { commit: number, id, root, salts, events, idempotency }))
+        Ok(line(&CommitLine { commit: number, id, root, salts, events, idempotency }))
     }
 }
 
@@ -195,16 +194,16 @@ fn line(line: &impl Serialize) -> Vec<u8> {
     text
 }
 
-/// What there is of an event that was pruned: its header, and the hash of its content.
+/// A pruned event in a line: its header and content hash.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pruned {
-    pruned: PrunedLeaf,
+    pruned: PrunedFields,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PrunedLeaf {
+struct PrunedFields {
     kind: String,
     /// In microseconds since 1970.
     at: i64,
@@ -213,51 +212,51 @@ struct PrunedLeaf {
 }
 
 /// The parts of a commit that go into its line.
-struct Whole {
+struct CommitParts {
     id: CommitId,
     root: Digest,
     salts: Vec<Option<Salt>>,
     texts: Vec<String>,
 }
 
-/// Takes a commit apart, which has as many events as it says.
-fn whole(commit: &RawCommit, number: u64) -> Result<Whole, StoreError> {
+/// Extracts the parts of a commit, and checks that its events match its range.
+fn parts_of(commit: &RawCommit, number: u64) -> Result<CommitParts, StoreError> {
     let damaged =
-        |what: &str| StoreError::Damaged(format!("commit {number} {what}; `kdaemon verify` says more"));
+        |what: &str| StoreError::Damaged(format!("commit {number} {what}; run `kdaemon verify` for details"));
     if u64::try_from(commit.number) != Ok(number) {
         return Err(damaged("is missing"));
     }
     let seqs = commit.first_seq..=commit.last_seq;
     if commit.unreadable.is_some() || !commit.events.iter().map(|event| event.seq).eq(seqs) {
-        return Err(damaged("is not as it was written"));
+        return Err(damaged("is damaged"));
     }
-    let id = commit.id.parse().map(CommitId).map_err(|_| damaged("has no identity"))?;
-    let root = commit.root.parse().map_err(|_| damaged("has no root"))?;
-    let mut whole = Whole { id, root, salts: Vec::new(), texts: Vec::new() };
+    let id = commit.id.parse().map(CommitId).map_err(|_| damaged("has an invalid id"))?;
+    let root = commit.root.parse().map_err(|_| damaged("has an invalid root"))?;
+    let mut parts = CommitParts { id, root, salts: Vec::new(), texts: Vec::new() };
     for event in &commit.events {
         match (&event.body, &event.columns) {
             (Body::Kept { json, salt }, _) => {
-                whole.salts.push(Some(*salt));
-                whole.texts.push(json.clone());
+                parts.salts.push(Some(*salt));
+                parts.texts.push(json.clone());
             }
             (Body::Pruned { content }, Some(RawColumns { kind, at, actor })) => {
                 let (kind, actor) = (kind.clone(), actor.clone());
-                let pruned = Pruned { pruned: PrunedLeaf { kind, at: *at, actor, content: *content } };
+                let pruned = Pruned { pruned: PrunedFields { kind, at: *at, actor, content: *content } };
                 let text = serde_json::to_string(&pruned).map_err(|error| damaged(&error.to_string()))?;
-                whole.salts.push(None);
-                whole.texts.push(text);
+                parts.salts.push(None);
+                parts.texts.push(text);
             }
             (Body::Pruned { .. }, None) => return Err(damaged("has a pruned event without a header")),
         }
     }
-    Ok(whole)
+    Ok(parts)
 }
 
-/// Appends a log to an empty store, or continues an import of the same log that was cut short. With an expectation the
-/// log must have that root at that event: nothing from there on is imported if it has not.
+/// Imports a log into an empty store, or resumes an interrupted import of the same log. With an expectation, the log
+/// must have that root at that event; otherwise nothing from the commit of that event on is imported.
 ///
 /// # Errors
-/// At the first line that does not fit; what stands before it is imported. When the store holds another log.
+/// At the first invalid line; the lines before it are imported. When the store holds another log.
 pub async fn import(
     store: &dyn Store,
     input: &mut (dyn BufRead + Send),
@@ -265,15 +264,15 @@ pub async fn import(
     progress: &mut (dyn FnMut(&Header, Seq) + Send),
 ) -> Result<Head, ArchiveError> {
     let there = store.head().await?;
-    let mut lines = Lines { input, number: 0, text: String::new() };
+    let mut lines = LineReader { input, number: 0, text: String::new() };
     let header: Header = match lines.next()? {
         Some(text) => serde_json::from_str(text).ok(),
         None => None,
     }
-    .ok_or_else(|| lines.unfit("this is no log that `kdaemon export` wrote"))?;
-    if header.kdaemon_log != FORM {
+    .ok_or_else(|| lines.unfit("the file is not a log written by `kdaemon export`"))?;
+    if header.kdaemon_log != FORMAT_VERSION {
         let what = format!(
-            "the file has form {}, this kDaemon knows form {FORM}: use a newer one",
+            "the file has format version {}, this kDaemon reads version {FORMAT_VERSION}: use a newer kDaemon",
             header.kdaemon_log
         );
         return Err(lines.unfit(&what));
@@ -290,8 +289,10 @@ pub async fn import(
     let mut head = Head::default();
     while head.commits < header.commits {
         let Some(text) = lines.next()? else {
-            let what =
-                format!("the file ends after {} of {} commits: it was cut", head.commits, header.commits);
+            let what = format!(
+                "the file ends after {} of {} commits: it was truncated",
+                head.commits, header.commits
+            );
             return Err(lines.unfit(&what));
         };
         let (commit, raw) = read_commit(text, &head).map_err(|what| lines.unfit(&what))?;
@@ -301,13 +302,16 @@ pub async fn import(
         }
         let after = verifier.head();
         if after.commits == header.commits && after.root != header.root {
-            return Err(lines.unfit("it does not fit the first line: one of them was altered"));
+            return Err(
+                lines.unfit("the root of the log differs from the first line: one of them was altered")
+            );
         }
         if after.commits > there.commits {
-            // What the store has is the beginning of this file, for its last commit was the same.
+            // The store's log is a prefix of the file: the store's last commit was in the file.
             let appended = store.append(&head, commit).await.map_err(|error| match error {
                 StoreError::Conflict { .. } => StoreError::InUse(
-                    "somebody else writes into this store; stop the daemons on it".to_owned(),
+                    "another process writes to this store; stop its daemons and run the import again"
+                        .to_owned(),
                 ),
                 error => error,
             });
@@ -325,7 +329,7 @@ pub async fn import(
         progress(&header, head.seq);
     }
     match lines.next()? {
-        Some(_) => Err(lines.unfit("there is more in the file than its first line says")),
+        Some(_) => Err(lines.unfit("there is more in the file than its first line declares")),
         None => match verifier.verdict(None).trouble() {
             Some(trouble) => Err(lines.unfit(&trouble)),
             None => Ok(head),
@@ -333,10 +337,11 @@ pub async fn import(
     }
 }
 
-/// The commit of a line, which comes after `head`, and the same as verification reads it.
+/// Parses the line of the commit after `head`, and returns the commit both for appending and for verification.
 fn read_commit(text: &str, head: &Head) -> Result<(Commit, RawCommit), String> {
-    let line: Line<'_> = serde_json::from_str(text).map_err(|error| format!("this is no commit: {error}"))?;
-    let Line { commit: number, id, root, salts, events, idempotency } = line;
+    let line: CommitLine<'_> =
+        serde_json::from_str(text).map_err(|error| format!("not a commit: {error}"))?;
+    let CommitLine { commit: number, id, root, salts, events, idempotency } = line;
     if number != head.commits + 1 || events.is_empty() || salts.len() != events.len() {
         return Err(format!("commit {} is missing", head.commits + 1));
     }
@@ -359,13 +364,13 @@ fn read_commit(text: &str, head: &Head) -> Result<(Commit, RawCommit), String> {
     Ok((Commit { id, events: stored, idempotency }, raw))
 }
 
-/// An event of a line.
+/// Parses an event of a line.
 fn read_event(json: &str, seq: Seq, salt: Option<Salt>) -> Result<StoredEvent, String> {
     let Some(salt) = salt else {
         let Pruned { pruned } = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        let PrunedLeaf { kind, at, actor, content } = pruned;
+        let PrunedFields { kind, at, actor, content } = pruned;
         let kind = kind.parse().map_err(|error: CodecError| error.to_string())?;
-        let at = DateTime::from_timestamp_micros(at).ok_or("its time is no time")?;
+        let at = DateTime::from_timestamp_micros(at).ok_or("its time is out of range")?;
         return Ok(StoredEvent {
             seq,
             kind,
@@ -377,27 +382,27 @@ fn read_event(json: &str, seq: Seq, salt: Option<Salt>) -> Result<StoredEvent, S
     };
     let envelope = Envelope::decode(json).map_err(|error| error.to_string())?;
     if envelope.seq != seq {
-        return Err(format!("it is missing: event {} comes in its place", envelope.seq));
+        return Err(format!("found event {} in its place", envelope.seq));
     }
     let event = StoredEvent::new(&envelope, salt).map_err(|error| error.to_string())?;
-    // Its own text, whatever this kDaemon would write.
+    // Keeps the exact text rather than encoding the event again.
     Ok(StoredEvent { body: Body::Kept { json: json.to_owned(), salt }, ..event })
 }
 
-/// The lines of a file, each with its number.
-struct Lines<'a> {
+/// Reads the lines of a file and counts them.
+struct LineReader<'a> {
     input: &'a mut (dyn BufRead + Send),
     number: u64,
     text: String,
 }
 
-impl Lines<'_> {
+impl LineReader<'_> {
     fn next(&mut self) -> Result<Option<&str>, ArchiveError> {
         self.text.clear();
         self.number += 1;
         let read = (&mut *self.input).take(LINE_LIMIT).read_line(&mut self.text)?;
         if read as u64 == LINE_LIMIT {
-            return Err(self.unfit("it is longer than any commit"));
+            return Err(self.unfit("the line is longer than any commit"));
         }
         Ok((read > 0).then_some(self.text.as_str()))
     }

@@ -1,8 +1,7 @@
-//! Proofs about the log's Merkle tree: that an event is in it, and that an earlier tree is its beginning (RFC 6962,
-//! sections 2.1.1 and 2.1.2).
+//! Inclusion and consistency proofs of the log's Merkle tree (RFC 6962, sections 2.1.1 and 2.1.2).
 //!
-//! Which subtrees a proof consists of comes from the crate `ct-merkle`; their hashes from the store, or from the events
-//! where a subtree is too small to be stored. A proof of a log of ten million events reads about 20 stored subtrees and the
+//! The crate `ct-merkle` lists the subtrees of a proof. Their hashes come from the store, or from the events where a
+//! subtree is too small to be stored. A proof in a log of ten million events reads about 20 stored subtrees and the
 //! events of two blocks of 256.
 
 use crate::store::{RawColumns, RawEvent, RawLog, StoreError, leaves};
@@ -10,17 +9,17 @@ use ct_merkle::{indices_for_consistency_proof, indices_for_inclusion_proof};
 use kdaemon_events::{CommitId, Digest, Frontier, NODE_LEAVES, NodePlace, Seq, peaks_of};
 use std::collections::BTreeMap;
 
-/// Why there is no proof.
+/// A failure to make a proof.
 #[derive(Debug, thiserror::Error)]
 pub enum ProofError {
-    /// The tree of that size does not have it.
+    /// A parameter is out of the range of the tree.
     #[error("expected {field} from 1 to {most}, got {value}")]
     OutOfRange {
-        /// Which number.
+        /// The parameter's name.
         field: &'static str,
-        /// The number.
+        /// The parameter's value.
         value: u64,
-        /// The largest possible one.
+        /// The maximum value.
         most: u64,
     },
     /// The store failed.
@@ -28,38 +27,38 @@ pub enum ProofError {
     Store(#[from] StoreError),
 }
 
-/// Proves that a leaf is in a tree.
+/// A proof that a leaf is in a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InclusionProof {
-    /// The event, or what is left of it.
+    /// The event, possibly pruned.
     pub event: RawEvent,
-    /// Its header but for seq and commit.
+    /// The event's header without seq and commit.
     pub header: RawColumns,
-    /// The commit that it is part of.
+    /// The commit that holds the event.
     pub commit: CommitId,
-    /// The hash of the leaf.
+    /// The hash of the event's leaf.
     pub leaf: Digest,
-    /// The roots of the subtrees next to the path from the leaf to the root, the leaf's sibling first.
+    /// The audit path: the roots of the siblings on the way from the leaf to the root, the leaf's sibling first.
     pub path: Vec<Digest>,
     /// The root of the tree.
     pub root: Digest,
 }
 
-/// Proves that one tree is the beginning of another.
+/// A proof that one tree is a prefix of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsistencyProof {
     /// The root of the smaller tree.
     pub from_root: Digest,
     /// The root of the larger tree.
     pub to_root: Digest,
-    /// The roots of subtrees that both roots are computed from, in the order of the RFC.
+    /// The roots of the subtrees that both roots are computed from, in the order of RFC 6962, section 2.1.2.
     pub path: Vec<Digest>,
 }
 
 /// Proves that an event is in the tree of the first `size` events.
 ///
 /// # Errors
-/// When there are fewer events, or the store fails.
+/// When the log has fewer events or the store fails.
 pub async fn inclusion(log: &dyn RawLog, seq: Seq, size: u64) -> Result<InclusionProof, ProofError> {
     let mut tree = Tree::of(log, size, "size").await?;
     within("seq", seq.0, size)?;
@@ -71,10 +70,10 @@ pub async fn inclusion(log: &dyn RawLog, seq: Seq, size: u64) -> Result<Inclusio
     Ok(InclusionProof { event, header, commit, leaf, path, root: tree.subtree(0, size).await? })
 }
 
-/// Proves that the tree of the first `from` events is the beginning of the tree of the first `to` events.
+/// Proves that the tree of the first `from` events is a prefix of the tree of the first `to` events.
 ///
 /// # Errors
-/// When there are fewer events, `from` is not from 1 to `to`, or the store fails.
+/// When the log has fewer events, `from` is not between 1 and `to`, or the store fails.
 pub async fn consistency(log: &dyn RawLog, from: u64, to: u64) -> Result<ConsistencyProof, ProofError> {
     let mut tree = Tree::of(log, to, "to").await?;
     within("from", from, to)?;
@@ -93,9 +92,9 @@ fn within(field: &'static str, value: u64, most: u64) -> Result<(), ProofError> 
     }
 }
 
-/// An event as the store has it, and the commit that it is part of.
+/// Reads an event and the id of its commit.
 async fn event(log: &dyn RawLog, seq: Seq) -> Result<(CommitId, RawEvent), StoreError> {
-    let missing = || StoreError::Damaged(format!("event {seq} is missing; `kdaemon verify` says more"));
+    let missing = || StoreError::Damaged(format!("event {seq} is missing; run `kdaemon verify` for details"));
     let before = log.position_before(seq).await?.ok_or_else(missing)?;
     let commit = log.raw_commits(before).await?.commits.into_iter().next().ok_or_else(missing)?;
     let id = commit.id.parse().map_err(|_| missing())?;
@@ -104,11 +103,11 @@ async fn event(log: &dyn RawLog, seq: Seq) -> Result<(CommitId, RawEvent), Store
     Ok((id, event))
 }
 
-/// The tree of the first events of a log.
+/// The tree of the first `size` events of a log.
 struct Tree<'a> {
     log: &'a dyn RawLog,
     size: u64,
-    /// The leaves of blocks of [`NODE_LEAVES`] events, as far as they were read.
+    /// A cache of leaves, by blocks of [`NODE_LEAVES`] events.
     blocks: BTreeMap<u64, Vec<Digest>>,
 }
 
@@ -119,8 +118,8 @@ impl<'a> Tree<'a> {
         Ok(Self { log, size, blocks: BTreeMap::new() })
     }
 
-    /// The roots of subtrees by their places in `ct-merkle`'s numbering, where a subtree of level `k` and number `n` has
-    /// the index `(2n + 1) · 2^k − 1`. At the right edge of the tree one may be incomplete.
+    /// The roots of subtrees by their places in `ct-merkle`'s numbering, where a subtree of level `k` and number `n`
+    /// has the index `(2n + 1) · 2^k − 1`. The subtree at the right edge of the tree may be incomplete.
     async fn subtrees(&mut self, indices: &[u64]) -> Result<Vec<Digest>, StoreError> {
         let mut roots = Vec::with_capacity(indices.len());
         for index in indices {
@@ -131,15 +130,15 @@ impl<'a> Tree<'a> {
         Ok(roots)
     }
 
-    /// The root of the subtree over the leaves from `first` up to, and not including, `end`, counted from 0. `first` must
-    /// be where a subtree of that many leaves begins.
+    /// The root of the subtree over the leaves from `first` up to `end` (exclusive), counted from 0. A subtree of that
+    /// size must begin at `first`.
     async fn subtree(&mut self, first: u64, end: u64) -> Result<Digest, StoreError> {
         let stored = (end - first) / NODE_LEAVES * NODE_LEAVES;
         let shifted = |place: NodePlace| NodePlace { number: place.number + (first >> place.level), ..place };
         let places: Vec<_> = peaks_of(stored).map(shifted).collect();
         let missing = || {
             let what = format!("stored subtrees of the events {} to {end} are missing", first + 1);
-            StoreError::Damaged(format!("{what}; `kdaemon verify` says more"))
+            StoreError::Damaged(format!("{what}; run `kdaemon verify` for details"))
         };
         let peaks = self.log.nodes(&places).await?.into_iter().collect::<Option<Vec<_>>>();
         let mut edge = peaks.and_then(|peaks| Frontier::new(stored, peaks)).ok_or_else(missing)?;
@@ -149,7 +148,7 @@ impl<'a> Tree<'a> {
         Ok(edge.root())
     }
 
-    /// The leaves from `first` up to `end` of one block.
+    /// The leaves from `first` up to `end` (exclusive), all in one block.
     async fn leaves(&mut self, first: u64, end: u64) -> Result<Vec<Digest>, StoreError> {
         if first == end {
             return Ok(Vec::new());

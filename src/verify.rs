@@ -1,61 +1,62 @@
-//! Verification: whether the log is as it was written. The Merkle tree is hashed again from the first event on, and what
-//! stands next to the events is compared with the events themselves.
+//! Verification of the log's integrity. Recomputes the Merkle tree from the first event on, and compares the columns
+//! next to the events with the events.
 //!
-//! [`Verifier`] checks one commit after another and uses nothing that the daemon believes; [`verify_log`] reads a store for
-//! it, page by page, so that nothing is held up and the caller may go away at any time.
+//! [`Verifier`] checks one commit after another without any state of the daemon. [`verify_log`] reads the commits from
+//! a store page by page, so that it does not block other work and can be cancelled at any time.
 
 use crate::store::{
-    Body, Gist, Head, IndexKey, IndexSum, Indexed, RawColumns, RawCommit, RawEvent, RawLog, RawNode, RawPage,
-    RawPosition, StoreError,
+    Body, Head, HeaderFields, IndexKey, IndexSum, Indexed, RawColumns, RawCommit, RawEvent, RawLog, RawNode,
+    RawPage, RawPosition, StoreError,
 };
 use async_trait::async_trait;
-use kdaemon_events::{CommitId, Digest, Envelope, Event, Frontier, Node, Seq};
+use kdaemon_events::{CommitId, Digest, Envelope, Event, Frontier, Seq, TreeNode};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::pin::pin;
 use std::str::FromStr;
 
-/// What an audit found.
+/// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
-    /// Whether everything fits.
+    /// Whether the log passed all checks.
     pub ok: bool,
-    /// How many events were found to be as they were written.
+    /// The number of verified events.
     pub events: u64,
-    /// In how many commits.
+    /// The number of verified commits.
     pub commits: u64,
-    /// The last of them. Kept elsewhere, it proves later that nothing up to it was altered or cut off.
-    pub head: VerifiedHead,
-    /// The first commit that does not fit.
+    /// The head at the last verified commit. Kept elsewhere, it proves later that the log up to it was not altered or
+    /// cut off.
+    pub head: TreeHead,
+    /// The first commit that failed.
     pub first_bad: Option<BadCommit>,
-    /// What does not fit, when it is no single commit: the expectation, or what is derived from the log.
+    /// A failure that does not concern a single commit: of the expectation, or of data derived from the log.
     pub detail: Option<String>,
 }
 
-/// A point of the log that was verified.
+/// The size and root of the verified tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VerifiedHead {
-    /// The last event of a commit, which is also the size of the tree.
+pub struct TreeHead {
+    /// The last event. Also the size of the tree.
     pub seq: Seq,
-    /// The root of the Merkle tree over all events up to there.
+    /// The root of the Merkle tree over all events up to `seq`.
     pub root: Digest,
 }
 
-/// A commit that does not fit.
+/// A commit that failed verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadCommit {
-    /// Its number, counted from 1.
+    /// The commit's number, counted from 1.
     pub commit: u64,
-    /// Its first event, as far as that can be told.
+    /// The commit's first event, as far as it can be determined.
     pub first_seq: u64,
-    /// Its last event, as far as that can be told.
+    /// The commit's last event, as far as it can be determined.
     pub last_seq: u64,
-    /// What is wrong with it.
+    /// The problem.
     pub detail: String,
 }
 
 impl Verification {
-    /// What does not fit, in one line; `None` when all fits.
+    /// The failure in one line; `None` when the log passed all checks.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         match (&self.first_bad, &self.detail) {
@@ -69,12 +70,12 @@ impl Verification {
     }
 }
 
-/// A head that was kept elsewhere: the root of the tree over all events up to one. Written `SEQ:ROOT`.
+/// A head that was kept elsewhere. Parses from `SEQ:ROOT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expectation {
-    /// The event.
+    /// The last event. Also the size of the tree.
     pub seq: Seq,
-    /// The root.
+    /// The root of the tree over all events up to `seq`.
     pub root: Digest,
 }
 
@@ -86,38 +87,38 @@ impl FromStr for Expectation {
             .ok_or_else(|| "expected SEQ:ROOT, the head that an earlier verification printed".to_owned())?;
         let is_number = !seq.is_empty() && seq.bytes().all(|byte| byte.is_ascii_digit());
         let seq = seq.parse().ok().filter(|seq| is_number && *seq > 0);
-        let seq = seq.ok_or("expected the seq of an event before the colon, a number from 1 on")?;
+        let seq = seq.ok_or("expected a positive number before the colon: the seq of an event")?;
         Ok(Self { seq: Seq(seq), root: root.parse()? })
     }
 }
 
-/// A log, checked as far as it was read.
+/// Checks a log commit by commit.
 #[derive(Debug, Default)]
 pub struct Verifier {
     head: Head,
-    /// The tree up to there, hashed from the events.
+    /// The tree up to `head`, hashed from the events.
     tree: Frontier,
-    /// How many subtrees the store must have up to there.
+    /// The number of subtrees that the store must have up to `head`.
     nodes: u64,
     expectation: Option<Expectation>,
-    /// How the log contradicts the expectation.
+    /// The contradiction between the log and the expectation, if any.
     contradiction: Option<String>,
-    /// Up to this event the rows of an index are summed up.
+    /// The last event whose rows are added to `index`.
     indexed_until: Seq,
     index_key: IndexKey,
     index: IndexSum,
-    /// A term, written here.
+    /// A buffer for the text of a term.
     term: String,
-    /// Pruned events that no `ObservationsPruned` has named so far.
+    /// The pruned events that no `ObservationsPruned` has named so far.
     pruned: Unexplained,
 }
 
-/// Stretches of events that are gone, by their first one.
+/// Ranges of pruned events, by their first event.
 #[derive(Debug, Default)]
 struct Unexplained(BTreeMap<u64, u64>);
 
 impl Unexplained {
-    /// An event is gone; those before it came before.
+    /// Adds a pruned event. Events must be added in order.
     fn add(&mut self, seq: u64) {
         match self.0.last_entry() {
             Some(mut last) if *last.get() + 1 == seq => *last.get_mut() = seq,
@@ -125,7 +126,7 @@ impl Unexplained {
         }
     }
 
-    /// The log says of these that they were to go.
+    /// Removes a range that an `ObservationsPruned` names.
     fn explain(&mut self, first: u64, last: u64) {
         while let Some((from, to)) = self.0.range(..=last).next_back().map(|(from, to)| (*from, *to)) {
             if to < first {
@@ -144,19 +145,19 @@ impl Unexplained {
 }
 
 impl Verifier {
-    /// One that compares the log with an expectation when it gets there.
+    /// Creates a verifier that compares the log with an expectation, if there is one.
     #[must_use]
     pub fn new(expectation: Option<Expectation>) -> Self {
         Self { expectation, ..Self::default() }
     }
 
-    /// Where it was checked up to.
+    /// The head at the last verified commit.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// How the log contradicts the expectation, if it does so up to here.
+    /// The contradiction between the log and the expectation, if one was found so far.
     #[must_use]
     pub fn contradiction(&self) -> Option<&str> {
         self.contradiction.as_deref()
@@ -165,7 +166,7 @@ impl Verifier {
     /// Checks the next commit.
     ///
     /// # Errors
-    /// What is wrong with it. The head stays where it was.
+    /// The commit's problem. The head stays unchanged.
     pub fn check(&mut self, commit: &RawCommit) -> Result<(), BadCommit> {
         let next = self.next(commit);
         self.head = next.map_err(|detail| {
@@ -183,10 +184,7 @@ impl Verifier {
     fn next(&mut self, commit: &RawCommit) -> Result<Head, String> {
         let number = self.head.commits + 1;
         if u64::try_from(commit.number) != Ok(number) {
-            return Err(format!(
-                "it is missing or out of order: commit {} comes in its place",
-                commit.number
-            ));
+            return Err(format!("missing or out of order: found commit {} in its place", commit.number));
         }
         if let Some(unreadable) = &commit.unreadable {
             return Err(unreadable.clone());
@@ -194,21 +192,21 @@ impl Verifier {
         let first = self.head.seq.next();
         if u64::try_from(commit.first_seq) != Ok(first.0) || commit.last_seq < commit.first_seq {
             let (from, to) = (commit.first_seq, commit.last_seq);
-            return Err(format!("it claims events {from} to {to}, and {first} comes next"));
+            return Err(format!("it claims events {from} to {to}, expected {first} next"));
         }
         let mut seq = self.head.seq;
         for event in &commit.events {
             seq = seq.next();
             if u64::try_from(event.seq) != Ok(seq.0) {
-                return Err(format!("event {seq} is missing: event {} comes in its place", event.seq));
+                return Err(format!("event {seq} is missing: found event {} in its place", event.seq));
             }
         }
         if u64::try_from(commit.last_seq) != Ok(seq.0) {
             return Err(format!("event {} is missing", seq.next()));
         }
-        let id = commit.id.parse().map(CommitId).map_err(|_| format!("`{}` is no identity", commit.id))?;
+        let id = commit.id.parse().map(CommitId).map_err(|_| format!("invalid commit id `{}`", commit.id))?;
         if self.head.commit_id == Some(id) {
-            return Err("it has the identity of the commit before it: one commit was split in two".to_owned());
+            return Err("it has the id of the previous commit: one commit was split in two".to_owned());
         }
         let mut nodes = Vec::new();
         for event in &commit.events {
@@ -218,7 +216,8 @@ impl Verifier {
         }
         let recorded: Digest = commit.root.parse()?;
         if self.tree.root() != recorded {
-            return Err("the tree up to it does not have its root: it was altered".to_owned());
+            return Err("the tree up to this commit does not have the recorded root: the commit was altered"
+                .to_owned());
         }
         if let Some(stored) = &commit.nodes {
             compare_nodes(stored, &nodes)?;
@@ -227,13 +226,13 @@ impl Verifier {
         Ok(Head { seq, commits: number, commit_id: Some(id), root: recorded })
     }
 
-    /// The hash of an event's leaf. The event is compared with its place, and with what stands next to it.
+    /// The hash of an event's leaf. Compares the event with its position in the log and with its columns.
     fn leaf(&mut self, commit: CommitId, event: &RawEvent) -> Result<Digest, String> {
         let seq = Seq(event.seq.unsigned_abs());
         let json = match &event.body {
             Body::Kept { json, .. } => json,
             Body::Pruned { content } => {
-                let columns = event.columns.as_ref().ok_or("it was pruned, and has no header")?;
+                let columns = event.columns.as_ref().ok_or("it was pruned and has no header")?;
                 let header = columns.header(seq, commit);
                 if !header.is_prunable() {
                     return Err(format!("it is a {}, which is never pruned: it was removed", columns.kind));
@@ -253,22 +252,22 @@ impl Verifier {
                 let kind = envelope.event.kind().as_str();
                 (RawColumns::of(kind, envelope.at, envelope.actor.label()), envelope.seq)
             }
-            // If the root says that it is as it was written, a newer kDaemon wrote it.
+            // If the root matches, a newer kDaemon wrote the event.
             Err(_) => {
-                let gist = Gist::read(json)?;
-                (RawColumns::of(&gist.kind, gist.at, gist.actor.label()), gist.seq)
+                let fields = HeaderFields::read(json)?;
+                (RawColumns::of(&fields.kind, fields.at, fields.actor.label()), fields.seq)
             }
         };
         if said != seq {
-            return Err(format!("it says that it is event {said}"));
+            return Err(format!("its text has seq {said}"));
         }
-        if event.columns.as_ref().is_some_and(|beside| *beside != columns) {
-            return Err("its columns are not as the event says: they were altered".to_owned());
+        if event.columns.as_ref().is_some_and(|stored| *stored != columns) {
+            return Err("its columns do not match its text: they were altered".to_owned());
         }
         Ok(columns.header(seq, commit).leaf(event.body.content()))
     }
 
-    /// Compares the tree with the expectation when it has just the expected size.
+    /// Compares the tree with the expectation when the tree has the expected size.
     fn compare_expectation(&mut self) {
         let size = self.tree.size();
         if let Some(expected) = self.expectation.take_if(|expected| expected.seq.0 == size) {
@@ -283,7 +282,7 @@ impl Verifier {
         }
     }
 
-    /// By what it has to be found in an index.
+    /// Adds the rows that an index must have for an event.
     fn note_terms(&mut self, event: &Indexed) {
         for term in event.terms() {
             self.term.clear();
@@ -292,10 +291,10 @@ impl Verifier {
         }
     }
 
-    /// Checks a page. `Err` is the commit that does not fit.
+    /// Checks the commits of a page.
     ///
     /// # Errors
-    /// As [`Self::check`], and when the log goes on behind its last commit.
+    /// Like [`Self::check`], and when the store has events or subtrees beyond its last commit.
     pub fn check_page(&mut self, page: &RawPage) -> Result<(), BadCommit> {
         page.commits.iter().try_for_each(|commit| self.check(commit))?;
         if !page.is_last {
@@ -320,7 +319,7 @@ impl Verifier {
         }
     }
 
-    /// What was found, at the end of the log or where it first did not fit.
+    /// The result at the end of the log, or at the first commit that failed.
     #[must_use]
     pub fn verdict(&self, first_bad: Option<BadCommit>) -> Verification {
         let mut detail = self.contradiction.clone();
@@ -340,16 +339,16 @@ impl Verifier {
             ok: first_bad.is_none() && detail.is_none(),
             events: self.head.seq.0,
             commits: self.head.commits,
-            head: VerifiedHead { seq: self.head.seq, root: self.head.root },
+            head: TreeHead { seq: self.head.seq, root: self.head.root },
             first_bad,
             detail,
         }
     }
 }
 
-/// Compares the stored subtrees that a commit completes with what its events hash to.
-fn compare_nodes(stored: &[RawNode], expected: &[Node]) -> Result<(), String> {
-    let same = |stored: &RawNode, node: &Node| {
+/// Compares the stored subtrees that a commit completes with the expected ones.
+fn compare_nodes(stored: &[RawNode], expected: &[TreeNode]) -> Result<(), String> {
+    let same = |stored: &RawNode, node: &TreeNode| {
         stored.level == i64::from(node.place.level)
             && u64::try_from(stored.number) == Ok(node.place.number)
             && stored.hash == Some(node.hash)
@@ -359,12 +358,12 @@ fn compare_nodes(stored: &[RawNode], expected: &[Node]) -> Result<(), String> {
         .enumerate()
         .find(|(index, node)| !stored.get(*index).is_some_and(|it| same(it, node)));
     match differs {
-        Some((_, Node { place, .. })) => Err(format!(
-            "the stored subtree of level {}, number {}, is not what its events hash to: it was altered or removed",
+        Some((_, TreeNode { place, .. })) => Err(format!(
+            "the stored subtree at level {}, number {} does not match its events: it was altered or removed",
             place.level, place.number
         )),
         None if stored.len() > expected.len() => {
-            Err(format!("{} subtrees are stored for it, expected {}", stored.len(), expected.len()))
+            Err(format!("it has {} stored subtrees, expected {}", stored.len(), expected.len()))
         }
         None => Ok(()),
     }
@@ -373,10 +372,10 @@ fn compare_nodes(stored: &[RawNode], expected: &[Node]) -> Result<(), String> {
 /// Verification as a method of every log.
 #[async_trait]
 pub trait VerifyLog: RawLog {
-    /// Verifies the whole log: [`verify_log`] in short.
+    /// Verifies the whole log like [`verify_log`], and returns its head.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] names the first commit that does not fit.
+    /// [`StoreError::Damaged`] with the first commit that failed verification.
     async fn verify(&self) -> Result<Head, StoreError> {
         let head = self.head().await?;
         let found = verify_log(self, None, drop).await?;
@@ -389,11 +388,11 @@ pub trait VerifyLog: RawLog {
 
 impl<S: RawLog + ?Sized> VerifyLog for S {}
 
-/// Verifies a store's whole log, up to what was appended last when it comes there. `progress` receives the last event
-/// that was checked after each page. Dropping the future ends it at the next page.
+/// Verifies a store's whole log, including commits that are appended meanwhile. `progress` receives the last verified
+/// event after each page. Dropping the future cancels the verification at the next page.
 ///
 /// # Errors
-/// When the log cannot be read. That it does not fit is an answer and no error.
+/// When the log cannot be read. A log that fails verification is a result rather than an error.
 pub async fn verify_log<S: RawLog + ?Sized>(
     store: &S,
     expectation: Option<Expectation>,
@@ -402,7 +401,7 @@ pub async fn verify_log<S: RawLog + ?Sized>(
     let mut verifier = Verifier::new(expectation);
     verifier.indexed_until = store.indexed().await?;
     let (key, until) = (verifier.index_key.clone(), verifier.indexed_until);
-    // The index is summed up beside all that.
+    // Computes the checksum of the index concurrently.
     let mut index = pin!(store.index_sum(&key, until));
     let mut indexed = None;
     let pruned = store.pruned(Seq(0), Seq(u64::MAX)).await?;
@@ -431,7 +430,7 @@ pub async fn verify_log<S: RawLog + ?Sized>(
                 sum = &mut index, if indexed.is_none() => indexed = Some(sum?),
             }
         };
-        let given_up = |error| StoreError::Unavailable(format!("the verification was given up: {error}"));
+        let given_up = |error| StoreError::Unavailable(format!("the verification was aborted: {error}"));
         let (checked_verifier, checked) = checked.map_err(given_up)?;
         verifier = checked_verifier;
         progress(verifier.head.seq);
@@ -444,7 +443,7 @@ pub async fn verify_log<S: RawLog + ?Sized>(
         page = next?;
     }
     let mut found = verifier.verdict(None);
-    // What was pruned meanwhile went out of the one and not out of the other.
+    // An event pruned during the verification is in only one of the sums: then they are not compared.
     if found.ok && until > Seq(0) {
         let sum = match indexed {
             Some(sum) => sum,
@@ -453,8 +452,8 @@ pub async fn verify_log<S: RawLog + ?Sized>(
         if sum != verifier.index && store.pruned(Seq(0), Seq(u64::MAX)).await? == pruned {
             found.ok = false;
             found.detail = Some(
-                "the log is whole, but the index by which it is looked up is not as the log says: it was altered; stop \
-                 the daemon, delete tables.db, and it is made anew"
+                "the log is intact, but its index does not match it: the index was altered; stop the daemon and delete \
+                 tables.db, and the next start rebuilds it"
                     .to_owned(),
             );
         }

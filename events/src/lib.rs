@@ -35,7 +35,7 @@ pub use spec::{
 };
 pub use spec_error::SpecError;
 pub use strategy::Strategy;
-pub use tree::{EMPTY_ROOT, Frontier, NODE_LEAVES, NODE_LEVEL, Node, NodePlace, interior, peaks_of};
+pub use tree::{EMPTY_ROOT, Frontier, NODE_LEAVES, NODE_LEVEL, NodePlace, TreeNode, interior, peaks_of};
 
 /// The most events that one commit holds.
 pub const COMMIT_EVENTS_LIMIT: usize = 1_000;

@@ -37,7 +37,7 @@ impl NodePlace {
 
 /// A complete subtree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Node {
+pub struct TreeNode {
     /// The subtree's place in the tree.
     pub place: NodePlace,
     /// The subtree's root.
@@ -80,13 +80,13 @@ impl Frontier {
 
     /// Appends a leaf. The subtrees of [`NODE_LEAVES`] leaves or more that it completes are added to `completed`, the
     /// smaller ones first.
-    pub fn push(&mut self, leaf: Digest, completed: &mut Vec<Node>) {
+    pub fn push(&mut self, leaf: Digest, completed: &mut Vec<TreeNode>) {
         let mut hash = leaf;
         for level in 1..=self.size.trailing_ones() {
             let Some(left) = self.peaks.pop() else { break }; // there are as many as the size has ones
             hash = interior(left, hash);
             if level >= NODE_LEVEL {
-                completed.push(Node { place: NodePlace { level, number: self.size >> level }, hash });
+                completed.push(TreeNode { place: NodePlace { level, number: self.size >> level }, hash });
             }
         }
         self.peaks.push(hash);

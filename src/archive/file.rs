@@ -1,4 +1,4 @@
-//! The file itself, and telling how far it is.
+//! Exports to and imports from files, with a progress bar.
 
 use super::{ArchiveError, Header, export, import};
 use crate::store::{Head, Store};
@@ -11,39 +11,40 @@ use std::io::{self, BufReader, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// Stands for standard input or output.
+/// The name of standard input or output.
 const STANDARD: &str = "-";
+/// The size of the buffer of reads and writes, in bytes.
 const BUFFER: usize = 1 << 20;
 
-/// Exports into a new file, or `-`: standard output. The file has its name only when it is whole.
+/// Exports to a new file, or to standard output if the path is `-`. The file gets its name when it is complete.
 ///
 /// # Errors
-/// As [`export`], and when there is such a file.
+/// Like [`export`], and when the file already exists.
 pub async fn export_file(
     store: &dyn Store,
     path: &Path,
-    answers_since: DateTime<Utc>,
+    idempotency_since: DateTime<Utc>,
 ) -> Result<Head, ArchiveError> {
     let mut bar = Bar::new();
     let mut out = NewFile::at(path)?;
     let progress = &mut |header: &Header, done| bar.show(header, done);
-    let head = export(store, &mut out.out, answers_since, progress).await?;
+    let head = export(store, &mut out.out, idempotency_since, progress).await?;
     out.keep()?;
     Ok(head)
 }
 
-/// A file in the making, or `-`: standard output. It has its name only when it is whole.
+/// A file that is being written, or standard output if the path is `-`. The file gets its name when it is complete.
 pub struct NewFile {
     out: BufWriter<Box<dyn io::Write + Send>>,
-    /// The file, where it is, and where it goes; `None` for standard output.
+    /// The file, its temporary path and its final path; `None` for standard output.
     file: Option<(File, PathBuf, PathBuf)>,
 }
 
 impl NewFile {
-    /// Begins it.
+    /// Creates the file under a temporary name.
     ///
     /// # Errors
-    /// When there is such a file, or it cannot be made.
+    /// When the file already exists or cannot be created.
     pub fn at(path: &Path) -> Result<Self, ArchiveError> {
         if path == Path::new(STANDARD) {
             return Ok(Self { out: BufWriter::with_capacity(BUFFER, Box::new(io::stdout())), file: None });
@@ -53,21 +54,21 @@ impl NewFile {
         }
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
-        // The log is nobody else's business.
+        // Only the owner may read the log.
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
         let out = BufWriter::with_capacity(BUFFER, Box::new(file.try_clone()?) as Box<dyn io::Write + Send>);
         Ok(Self { out, file: Some((file, part.into(), path.to_owned())) })
     }
 
-    /// What is written into.
+    /// The writer of the file's content.
     pub fn out(&mut self) -> &mut (dyn io::Write + Send) {
         &mut self.out
     }
 
-    /// It is whole: it gets its name, and is on the disk.
+    /// Syncs the complete file to the disk and gives it its name.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn keep(mut self) -> Result<(), ArchiveError> {
         self.out.flush()?;
         if let Some((file, part, path)) = self.file {
@@ -78,10 +79,10 @@ impl NewFile {
     }
 }
 
-/// Imports a file, or `-`: standard input.
+/// Imports a file, or standard input if the path is `-`.
 ///
 /// # Errors
-/// As [`import`].
+/// Like [`import`], and when the file cannot be read.
 pub async fn import_file(
     store: &dyn Store,
     path: &Path,
@@ -98,13 +99,13 @@ pub async fn import_file(
     import(store, &mut input, expectation, &mut progress).await
 }
 
-/// How far it is, on standard error. Says nothing where that is no terminal.
+/// A progress bar on standard error. Hidden when standard error is not a terminal.
 pub struct Bar(ProgressBar);
 
 impl Bar {
-    /// One that shows nothing yet.
+    /// Creates an empty bar.
     #[must_use]
-    #[allow(clippy::new_without_default)] // it shows something
+    #[allow(clippy::new_without_default)] // creating a bar has an effect on the terminal
     pub fn new() -> Self {
         let bar = ProgressBar::new(0);
         let template = "{wide_bar} {human_pos} of {human_len} events, {per_sec:.0}, {eta} left";
@@ -114,7 +115,7 @@ impl Bar {
         Self(bar)
     }
 
-    /// Shows how many events are done.
+    /// Shows the number of processed events.
     pub fn show(&mut self, header: &Header, done: Seq) {
         self.0.set_length(header.events.0);
         self.0.set_position(done.0);

@@ -1,9 +1,9 @@
-//! Commits: what is appended, and what the log's head and its Merkle tree are after it.
+//! Commits, and the head and Merkle tree of a log after a commit.
 
 use super::{IdempotencyRecord, StoreError};
 use chrono::{DateTime, Utc};
 use kdaemon_events::{
-    CommitId, Digest, EMPTY_ROOT, Envelope, Frontier, Kind, LeafHeader, Node, Salt, Seq, Subject,
+    CommitId, Digest, EMPTY_ROOT, Envelope, Frontier, Kind, LeafHeader, Salt, Seq, Subject, TreeNode,
     content_digest,
 };
 use uuid::Uuid;
@@ -11,11 +11,11 @@ use uuid::Uuid;
 /// The end of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// The last event, which is also the size of the tree.
+    /// The last event. Also the size of the tree.
     pub seq: Seq,
-    /// How many commits there are.
+    /// The number of commits.
     pub commits: u64,
-    /// The last commit; `None` for an empty log.
+    /// The id of the last commit; `None` for an empty log.
     pub commit_id: Option<CommitId>,
     /// The root of the Merkle tree over all events (RFC 6962, section 2.1).
     pub root: Digest,
@@ -28,17 +28,17 @@ impl Default for Head {
     }
 }
 
-/// What a store has of an event besides its header.
+/// The part of a stored event that is not in its header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// All of it.
+    /// The complete event.
     Kept {
         /// The event's JSON text, byte for byte as it was written.
         json: String,
-        /// Hashed before the text.
+        /// The salt that precedes the text in the hash.
         salt: Salt,
     },
-    /// What pruning leaves.
+    /// The remainder of a pruned event.
     Pruned {
         /// The hash of salt and text.
         content: Digest,
@@ -46,7 +46,7 @@ pub enum Body {
 }
 
 impl Body {
-    /// The hash that stands in the leaf for all but the header.
+    /// The content hash in the event's leaf, computed from salt and text.
     #[must_use]
     pub fn content(&self) -> Digest {
         match self {
@@ -55,7 +55,7 @@ impl Body {
         }
     }
 
-    /// Its JSON text, unless it was pruned.
+    /// The JSON text; `None` for a pruned event.
     #[must_use]
     pub fn json(&self) -> Option<&str> {
         match self {
@@ -64,7 +64,7 @@ impl Body {
         }
     }
 
-    /// About how much it takes, in bytes.
+    /// The approximate size in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         match self {
@@ -74,28 +74,28 @@ impl Body {
     }
 }
 
-/// An event on its way into a store.
+/// An event prepared for appending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// Its place in the log.
+    /// The event's seq.
     pub seq: Seq,
-    /// Its kind.
+    /// The event's kind.
     pub kind: Kind,
-    /// When it was recorded.
+    /// The time of recording.
     pub at: DateTime<Utc>,
-    /// Who did it, as [`kdaemon_events::Actor::label`] has it.
+    /// The actor's [label](kdaemon_events::Actor::label).
     pub actor: String,
-    /// What it is about; of an event that was pruned it is not known.
+    /// The ids of the nodes, applications and containers that the event is about; empty for a pruned event.
     pub subjects: Vec<Uuid>,
-    /// Its text, or what is left of it where this log comes from.
+    /// The text and salt, or the content hash if the event was already pruned in the log that it is imported from.
     pub body: Body,
 }
 
 impl StoredEvent {
-    /// Prepares an event for a store.
+    /// Encodes an event for a store.
     ///
     /// # Errors
-    /// Never for an event of this vocabulary.
+    /// When the event cannot be encoded as JSON, which does not happen for any kind of event.
     pub fn new(envelope: &Envelope, salt: Salt) -> Result<Self, StoreError> {
         let json = envelope.encode().map_err(|error| StoreError::Damaged(error.to_string()))?;
         Ok(Self {
@@ -108,7 +108,7 @@ impl StoredEvent {
         })
     }
 
-    /// The hash of its leaf as part of a commit.
+    /// The hash of the event's leaf as part of a commit.
     #[must_use]
     pub fn leaf(&self, commit: CommitId) -> Digest {
         let at = self.at.timestamp_micros();
@@ -117,18 +117,18 @@ impl StoredEvent {
     }
 }
 
-/// A group of events that becomes durable together.
+/// A group of events that is appended atomically.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
-    /// Its identity: after a failure it tells whether the commit happened.
+    /// A random id. After a failure it shows whether the commit happened.
     pub id: CommitId,
-    /// Its events; never empty.
+    /// The events; never empty.
     pub events: Vec<StoredEvent>,
-    /// Answers to keep with it.
+    /// The idempotency records of the requests in this commit.
     pub idempotency: Vec<IdempotencyRecord>,
 }
 
-/// The end of a log with the right edge of its tree: what a commit is appended to.
+/// The head of a log with the right edge of its tree, as needed to compute the head after a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tip {
     head: Head,
@@ -136,13 +136,14 @@ pub struct Tip {
 }
 
 impl Tip {
-    /// A tip of which nothing but the tree is known.
+    /// A tip with a known tree and an unknown last commit.
     pub(super) fn at_edge(frontier: Frontier) -> Self {
         let head = Head { seq: Seq(frontier.size()), root: frontier.root(), ..Head::default() };
         Self { head, frontier }
     }
 
-    /// The tip at a later head, after more leaves; `None` when the tree does not have the head's size and root then.
+    /// The tip at a later head, after appending `leaves`; `None` when the resulting tree differs from the head in size
+    /// or root.
     pub(super) fn extended(&self, head: Head, leaves: &[Digest]) -> Option<Self> {
         let mut frontier = self.frontier.clone();
         leaves.iter().for_each(|leaf| frontier.push(*leaf, &mut Vec::new()));
@@ -150,7 +151,7 @@ impl Tip {
         fits.then_some(Self { head, frontier })
     }
 
-    /// The head.
+    /// The head of the log.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
@@ -158,7 +159,7 @@ impl Tip {
 
     /// The tip after a commit, and the stored subtrees that the commit completes.
     #[must_use]
-    pub fn after(&self, commit: &Commit) -> (Self, Vec<Node>) {
+    pub fn after(&self, commit: &Commit) -> (Self, Vec<TreeNode>) {
         let (mut frontier, mut nodes) = (self.frontier.clone(), Vec::new());
         commit.events.iter().for_each(|event| frontier.push(event.leaf(commit.id), &mut nodes));
         let head = Head {

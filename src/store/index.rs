@@ -1,4 +1,4 @@
-//! By what events are looked up: the terms of an index, and a sum by which an index is compared with its log.
+//! Terms of the event index, and a checksum that compares an index with its log.
 
 use super::StoredEvent;
 use foldhash::SharedSeed;
@@ -9,21 +9,21 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::OnceLock;
 use uuid::Uuid;
 
-/// A term of an index: each event has one of its kind, one of who did it, and one of each thing that it is about, the
-/// latter two kind by kind. Displayed, it is what the index has.
+/// A term of the event index. Each event has a term for its kind, one for its kind and actor, and one for its kind and
+/// each of its subjects. `Display` writes the text that the index stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Term<'a> {
+pub enum IndexTerm<'a> {
     /// The events of a kind.
     Kind(&'a str),
-    /// The events of a kind by somebody.
+    /// The events of a kind by an actor.
     By(&'a str, &'a str),
-    /// The events of a kind about something.
+    /// The events of a kind about a node, application or container.
     Of(&'a str, Uuid),
 }
 
-impl fmt::Display for Term<'_> {
+impl fmt::Display for IndexTerm<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without `write!`, for each event of a log has some.
+        // Avoids the cost of `write!`: every event of a log has several terms.
         match self {
             Self::Kind(kind) => f.write_str(kind),
             Self::By(kind, actor) => [kind, " by ", actor].into_iter().try_for_each(|part| f.write_str(part)),
@@ -36,21 +36,21 @@ impl fmt::Display for Term<'_> {
     }
 }
 
-/// What an index has of an event.
+/// The indexed attributes of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Indexed {
-    /// Its place in the log.
+    /// The event's seq.
     pub seq: Seq,
-    /// Its kind.
+    /// The name of the event's kind.
     pub kind: &'static str,
-    /// The name of who did it.
+    /// The actor's name.
     pub actor: String,
-    /// What it is about.
+    /// The ids of the nodes, applications and containers that the event is about.
     pub subjects: Vec<Uuid>,
 }
 
 impl Indexed {
-    /// What an index has of this event.
+    /// Extracts the indexed attributes of an event.
     #[must_use]
     pub fn of(envelope: &Envelope) -> Self {
         Self {
@@ -61,8 +61,8 @@ impl Indexed {
         }
     }
 
-    /// By what it is looked up, each term once.
-    pub fn terms(&self) -> impl Iterator<Item = Term<'_>> {
+    /// The event's terms without duplicates.
+    pub fn terms(&self) -> impl Iterator<Item = IndexTerm<'_>> {
         terms(self.kind, &self.actor, &self.subjects)
     }
 }
@@ -74,17 +74,17 @@ impl From<StoredEvent> for Indexed {
     }
 }
 
-/// By what an event is looked up, each term once.
-pub fn terms<'a>(kind: &'a str, actor: &'a str, subjects: &'a [Uuid]) -> impl Iterator<Item = Term<'a>> {
+/// The terms of an event without duplicates.
+pub fn terms<'a>(kind: &'a str, actor: &'a str, subjects: &'a [Uuid]) -> impl Iterator<Item = IndexTerm<'a>> {
     let is_first = |index: usize, subject: &Uuid| !subjects.iter().take(index).any(|other| other == subject);
     let of = subjects.iter().enumerate().filter(move |(index, subject)| is_first(*index, subject));
-    [Term::Kind(kind), Term::By(kind, actor)]
+    [IndexTerm::Kind(kind), IndexTerm::By(kind, actor)]
         .into_iter()
-        .chain(of.map(move |(_, subject)| Term::Of(kind, *subject)))
+        .chain(of.map(move |(_, subject)| IndexTerm::Of(kind, *subject)))
 }
 
-/// What a comparison of an index with its log is keyed by: drawn at random for each, so that nobody can alter an index in
-/// a way that the sums do not show. A hash that resists more than that would cost as much as all else that is compared.
+/// The key of the checksum that compares an index with its log. Each comparison uses a random key, so that an index
+/// cannot be altered without changing the checksum. A cryptographic hash would double the cost of verification.
 #[derive(Debug, Clone)]
 pub struct IndexKey(SeedableRandomState);
 
@@ -98,19 +98,20 @@ impl Default for IndexKey {
 }
 
 impl IndexKey {
-    /// Stands for a term in a sum.
+    /// The keyed hash of a term, for [`IndexSum::add`].
     #[must_use]
     pub fn term(&self, term: &str) -> u64 {
         self.0.hash_one(term)
     }
 }
 
-/// A sum over rows of an index, in whatever order they come: two sums by one key are equal when the rows are.
+/// A checksum over the rows of an index, independent of their order. Two sums with the same key are equal when the rows
+/// are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IndexSum(u128);
 
 impl IndexSum {
-    /// Adds a row.
+    /// Adds a row: the hash of a term, and an event that has the term.
     pub fn add(&mut self, key: &IndexKey, term: u64, seq: Seq) {
         self.0 += u128::from(key.0.hash_one((term, seq.0)));
     }

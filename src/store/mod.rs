@@ -1,7 +1,7 @@
-//! The stores: where the log lives, and the tables folded from it.
+//! Stores of the log and of the tables folded from it.
 //!
-//! A trait for each concern; all stores pass one contract test suite (`tests/store`). An append is a compare-and-swap on
-//! the head of the log: it happens whole and durably, or not at all.
+//! One trait per concern; all stores pass one contract test suite (`tests/store`). An append is a compare-and-swap on
+//! the head of the log: it is atomic and durable.
 
 mod commit;
 mod index;
@@ -12,8 +12,8 @@ mod traits;
 mod tree;
 
 pub use commit::{Body, Commit, Head, StoredEvent, Tip};
-pub use index::{IndexKey, IndexSum, Indexed, Term, terms};
-pub(crate) use raw::Gist;
+pub use index::{IndexKey, IndexSum, IndexTerm, Indexed, terms};
+pub(crate) use raw::HeaderFields;
 pub use raw::{
     RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawColumns, RawCommit, RawEvent, RawNode, RawPage, RawPosition,
 };
@@ -25,7 +25,7 @@ pub use traits::{
 };
 pub(crate) use tree::leaves;
 
-/// All traits of a store: for whoever holds one by its own type.
+/// All traits of a store, for callers that hold a store by its concrete type.
 pub mod prelude {
     pub use super::{
         CursorStore, EventLog, FoldStore, IdempotencyStore, InlineLog, LeaseStore, RawLog, SnapshotStore,
@@ -39,73 +39,73 @@ use kdaemon_events::{Kind, Seq};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The most bytes of events that one commit holds, a single larger event excepted.
+/// The maximum size of a commit's events in bytes. A commit of a single event may be larger.
 pub const COMMIT_BYTES_LIMIT: usize = 1_000_000;
 
-/// A request with an `Idempotency-Key` that was carried out; becomes durable together with its events.
+/// A completed request that had an `Idempotency-Key`. The record becomes durable together with the request's events.
 ///
-/// A repeat is answered from the log: from the states before and after the request's own events, as the first was.
+/// A repeated request is answered from the log, from the states before and after the original request's events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdempotencyRecord {
-    /// The key.
+    /// The value of the header `Idempotency-Key`.
     pub key: String,
-    /// A digest of the request: another request with the same key is refused.
+    /// A digest of the request. A different request with the same key is refused.
     pub fingerprint: String,
     /// The time of the decision.
     pub at: DateTime<Utc>,
-    /// The last event before those of the request.
+    /// The last event before the request.
     pub before: Seq,
-    /// The last event of the request; `before` if it had none.
+    /// The last event of the request; equal to `before` if the request had no events.
     pub seq: Seq,
-    /// The last event of the state that was shown to a caller who waited for the effect. Kept in memory only: after a
-    /// restart a repeat gets the answer of a caller who did not wait.
+    /// The last event of the state that a waiting client received. Kept in memory only: after a restart a repeated
+    /// request gets the response of a client that did not wait.
     #[serde(skip)]
     pub waited_until: Option<Seq>,
 }
 
-/// Which daemon leads. What is in it, and for how long it holds, is for the daemons to say: a store only makes sure that
-/// of two who write at once one is told that it was not first.
+/// The leader's lease. The daemons define its contents and its duration; a store only guarantees that of two concurrent
+/// writes one fails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Who holds it: an identity that each daemon draws when it starts.
+    /// The leader: a random id that each daemon generates when it starts.
     pub holder: Uuid,
-    /// Its name, for people.
+    /// The leader's display name.
     pub name: String,
-    /// The term that it leads in.
+    /// The leader's term.
     pub term: u64,
-    /// Counted up with each write: it shows that the holder lives.
+    /// Incremented with each write, as a heartbeat of the holder.
     pub version: u64,
 }
 
-/// Which events to read.
+/// A filter of events. All conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventQuery {
-    /// Only those after this one.
+    /// Only events after this one.
     pub after: Seq,
-    /// At most so many.
+    /// The maximum number of events.
     pub limit: usize,
-    /// Only these kinds; empty for all.
+    /// Only events of these kinds; empty for all kinds.
     pub kinds: Vec<Kind>,
-    /// Only those about this thing.
+    /// Only events about this node, application or container.
     pub subject: Option<Uuid>,
-    /// Only those of this actor.
+    /// Only events of the actor with this name.
     pub actor: Option<String>,
-    /// Only those recorded then or later.
+    /// Only events recorded at or after this time.
     pub since: Option<DateTime<Utc>>,
-    /// Only those recorded before.
+    /// Only events recorded before this time.
     pub until: Option<DateTime<Utc>>,
 }
 
-/// An event's text with its place in the log.
+/// An event's text and seq.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventText {
-    /// Its place.
+    /// The event's seq.
     pub seq: Seq,
-    /// Its JSON text.
+    /// The event as JSON.
     pub json: String,
 }
 
-/// One of the tables that are folded from the log.
+/// A table folded from the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
     /// `nodes`.
@@ -117,10 +117,10 @@ pub enum Table {
 }
 
 impl Table {
-    /// All of them.
+    /// All tables.
     pub const ALL: [Self; 3] = [Self::Nodes, Self::Applications, Self::Containers];
 
-    /// Its name in the store.
+    /// The table's name in the store.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -131,59 +131,60 @@ impl Table {
     }
 }
 
-/// A change of one row of a table.
+/// A write to, or a deletion of, one table row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowChange {
-    /// The table.
+    /// The table that holds the row.
     pub table: Table,
-    /// The row.
+    /// The id of the node, application or container.
     pub id: Uuid,
-    /// What it is now, as JSON text; `None`: it is gone.
+    /// The new row as JSON; `None` deletes the row.
     pub json: Option<String>,
 }
 
-/// A state as it was after an event, so that it need not be folded from the beginning. Derived from the log: any of them
-/// may be dropped.
+/// The state after an event, so that a fold need not begin with the first event. Snapshots are derived from the log:
+/// any of them may be dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The last event in it.
+    /// The last event folded into the state.
     pub seq: Seq,
-    /// How its bytes are to be read.
+    /// The version of the encoding of `bytes`.
     pub version: u32,
-    /// The state.
+    /// The encoded state.
     pub bytes: Vec<u8>,
 }
 
-/// Why a store did not do what it was asked.
+/// A failed operation of a store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The log has another head than expected: somebody else appended. Nothing was written.
+    /// The log has another head than expected, because another writer appended. Nothing was written.
     #[error("the log has moved on to event {}", actual.seq)]
     Conflict {
-        /// Its head.
+        /// The head of the log.
         actual: Head,
     },
-    /// The store cannot be reached or written at present. Whether an append happened may be unknown.
+    /// The store cannot be reached or written at present. The outcome of an append may be unknown.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// An append was sent, and what became of it cannot be found out at present: it may still happen.
-    #[error("the store does not answer: {0}; whether this was recorded is not known yet")]
+    /// An append was sent and its outcome cannot be determined at present: it may still happen.
+    #[error("the store does not respond: {0}; it is not known yet whether this was recorded")]
     Unsettled(String),
-    /// What the store holds cannot be right.
+    /// The store's data is inconsistent.
     #[error("the store is damaged: {0}")]
     Damaged(String),
-    /// Another daemon has it.
+    /// Another process uses the store.
     #[error("{0}")]
     InUse(String),
-    /// This kind of store cannot do it; the text says what can.
+    /// This kind of store does not support the operation. The text names an alternative.
     #[error("{0}")]
     Unsupported(String),
 }
 
-/// A log on a disk of this machine: it is read in the thread that asks, which nobody else may wait for.
+/// A log on a local disk, read in the calling thread. Call it from threads that may block.
 pub trait LocalLog: Send + Sync {
-    /// Hands out the events after one event and up to another one in order, at most `limit`; as [`EventLog::read`], but no
-    /// text is copied, and what is pruned is told as of the same moment.
+    /// Passes the events after the first bound and up to the second one to `each`, in order, at most `limit`. Like
+    /// [`EventLog::read`], but texts are not copied, and events and the count of pruned events come from one
+    /// transaction.
     ///
     /// # Errors
     /// When the log cannot be read, or `each` fails.
@@ -195,13 +196,13 @@ pub trait LocalLog: Send + Sync {
     ) -> Result<Stretch, StoreError>;
 }
 
-/// A stretch of the log that was read.
+/// The outcome of [`LocalLog::read_each`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stretch {
-    /// Its last event.
+    /// The last event of the range that was read.
     pub up_to: Seq,
-    /// How many of its events were there.
+    /// The number of events passed on.
     pub there: usize,
-    /// How many of them were pruned.
+    /// The number of pruned events in the range.
     pub pruned: u64,
 }

@@ -5,40 +5,41 @@ use chrono::{DateTime, Utc};
 use kdaemon_events::{Actor, CommitId, Digest, Envelope, LeafHeader, NodePlace, Seq};
 use serde::Deserialize;
 
-/// A commit as a store holds it. Every value is what stands there, whether it makes sense or not.
+/// A commit as a store holds it. Values are unvalidated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RawCommit {
-    /// Its number, counted from 1.
+    /// The commit's number, counted from 1.
     pub number: i64,
-    /// Its identity.
+    /// The commit's id, a UUID.
     pub id: String,
-    /// Its first event, as the commit says.
+    /// The first event that the commit claims.
     pub first_seq: i64,
-    /// Its last event, as the commit says.
+    /// The last event that the commit claims.
     pub last_seq: i64,
-    /// The root of the tree up to its last event, as 64 hexadecimal digits.
+    /// The root of the tree up to the commit's last event, as 64 hexadecimal digits.
     pub root: String,
-    /// The events that the store has after those of the commit before it, up to its own last one.
+    /// The events that the store holds after the previous commit, up to this commit's last one.
     pub events: Vec<RawEvent>,
-    /// The complete subtrees that the store has as completed by it, by their end and level; `None` where none are kept.
+    /// The stored roots of the subtrees that this commit completes, sorted by end and level; `None` where the source
+    /// has no subtrees.
     pub nodes: Option<Vec<RawNode>>,
-    /// What could not even be read of it, in words.
+    /// A description of values that cannot be read at all.
     pub unreadable: Option<String>,
 }
 
 /// The root of a complete subtree as a store holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawNode {
-    /// Its level.
+    /// The height of the subtree: a subtree of level `k` has `2^k` leaves.
     pub level: i64,
-    /// Which one of that level.
+    /// The subtree's number among those on its level, counted from 0.
     pub number: i64,
-    /// Its root; `None` when what stands there is no digest.
+    /// The root; `None` when the stored value is not a digest.
     pub hash: Option<Digest>,
 }
 
 impl RawNode {
-    /// How many leaves the tree has when this subtree becomes complete; `None` for a place that no subtree has.
+    /// The size of the tree when this subtree becomes complete; `None` when level or number are out of range.
     #[must_use]
     pub fn end(&self) -> Option<u64> {
         let (level, number) = (u32::try_from(self.level).ok()?, u64::try_from(self.number).ok()?);
@@ -50,28 +51,28 @@ impl RawNode {
 /// An event as a store holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawEvent {
-    /// Its place in the log.
+    /// The event's seq.
     pub seq: i64,
-    /// What there is of it.
+    /// The text and salt, or the content hash of a pruned event.
     pub body: Body,
-    /// Its header: what queries look at next to the text, and what is kept of a pruned event. `None` where a store has no
-    /// such copy next to a text.
+    /// The header, which queries use and which remains of a pruned event. `None` where the store has no copy of it next
+    /// to the text.
     pub columns: Option<RawColumns>,
 }
 
-/// What stands in the columns next to an event's text, or of a pruned event.
+/// The header columns of an event: a copy of fields of its text, or the remainder of a pruned event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawColumns {
-    /// Its kind.
+    /// The name of the event's kind.
     pub kind: String,
-    /// When it was recorded, in microseconds since 1970.
+    /// The time of recording, in microseconds since 1970.
     pub at: i64,
-    /// Who did it, as [`Actor::label`] has it.
+    /// The actor's [label](Actor::label).
     pub actor: String,
 }
 
 impl RawColumns {
-    /// The columns that belong to an event.
+    /// The columns of an event with these attributes.
     #[must_use]
     pub fn of(kind: &str, at: DateTime<Utc>, actor: String) -> Self {
         Self { kind: kind.to_owned(), at: at.timestamp_micros(), actor }
@@ -84,20 +85,20 @@ impl RawColumns {
     }
 }
 
-/// The part of an event's text that its header repeats. An event that a newer kDaemon wrote has it too.
+/// The fields of an event's text that its header repeats. Events of a newer kDaemon have them as well.
 #[derive(Deserialize)]
-pub(crate) struct Gist {
+pub(crate) struct HeaderFields {
     pub(crate) seq: Seq,
     pub(crate) at: DateTime<Utc>,
     pub(crate) actor: Actor,
     pub(crate) kind: String,
 }
 
-impl Gist {
-    /// Reads it from an event's text.
+impl HeaderFields {
+    /// Parses the fields from an event's text.
     ///
     /// # Errors
-    /// When the text is not that of an event, of any version.
+    /// When the text is not an event of any version.
     pub(crate) fn read(json: &str) -> Result<Self, String> {
         match Envelope::decode(json) {
             Ok(Envelope { seq, at, actor, event, .. }) => {
@@ -109,22 +110,23 @@ impl Gist {
 }
 
 impl RawEvent {
-    /// Its header: as its text says, or as it was kept when the event was pruned.
+    /// The header, from the text or, for a pruned event, from the columns.
     ///
     /// # Errors
-    /// When it has neither a readable text nor a header.
+    /// When the text cannot be parsed, or a pruned event has no columns.
     pub fn header(&self) -> Result<RawColumns, String> {
         match (&self.body, &self.columns) {
             (Body::Kept { json, .. }, _) => {
-                let gist = Gist::read(json).map_err(|error| format!("event {}: {error}", self.seq))?;
-                Ok(RawColumns::of(&gist.kind, gist.at, gist.actor.label()))
+                let fields =
+                    HeaderFields::read(json).map_err(|error| format!("event {}: {error}", self.seq))?;
+                Ok(RawColumns::of(&fields.kind, fields.at, fields.actor.label()))
             }
             (Body::Pruned { .. }, Some(columns)) => Ok(columns.clone()),
             (Body::Pruned { .. }, None) => Err(format!("event {} was pruned and has no header", self.seq)),
         }
     }
 
-    /// The hash of its leaf as part of a commit.
+    /// The hash of the event's leaf as part of a commit.
     ///
     /// # Errors
     /// As [`Self::header`].
@@ -144,34 +146,35 @@ impl From<&StoredEvent> for RawEvent {
     }
 }
 
-/// The position after which the next raw commits are read.
+/// A position between two commits, after which raw commits are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawPosition {
-    /// A commit's number.
+    /// The number of the commit before the position.
     pub number: i64,
-    /// Its last event.
+    /// The last event of that commit.
     pub seq: i64,
 }
 
 impl RawPosition {
-    /// Before everything, also before what has a number that nothing should have.
+    /// The position before all commits, including ones with an invalid number.
     pub const START: Self = Self { number: i64::MIN, seq: i64::MIN };
 }
 
-/// Some raw commits, one after another, read at one moment.
+/// Consecutive raw commits, read in one transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RawPage {
-    /// The commits.
+    /// The complete commits, in order.
     pub commits: Vec<RawCommit>,
-    /// Whether the log ended here when they were read.
+    /// Whether the log ended here when the page was read.
     pub is_last: bool,
-    /// Of the last page: an event after all commits, which belongs to none.
+    /// On the last page: an event that belongs to no commit.
     pub stray: Option<i64>,
-    /// Of the last page, where a store can tell: how many subtrees it has in all.
+    /// On the last page, where a store knows it: the total number of stored subtrees.
     pub nodes: Option<u64>,
 }
 
-/// So many events, or so many bytes of them, are a page of raw commits; the commit in which that is reached is whole.
+/// The target number of events on a page of raw commits. A page ends with the commit that reaches this number or
+/// [`RAW_PAGE_BYTES`].
 pub const RAW_PAGE_EVENTS: usize = 4_096;
-/// See [`RAW_PAGE_EVENTS`].
+/// The target size of a page of raw commits, in bytes; see [`RAW_PAGE_EVENTS`].
 pub const RAW_PAGE_BYTES: usize = 4_000_000;

@@ -1,12 +1,12 @@
-//! The log in RethinkDB (<https://rethinkdb.com/docs/consistency/>), for several daemons and for machines that come and go.
+//! The RethinkDB store (<https://rethinkdb.com/docs/consistency/>), for several daemons that share one log.
 //!
-//! RethinkDB is atomic per document and no further, so ONE document in the table `events` is ONE commit. Its primary key is
-//! the commit's number: an insert with conflict "error" is the compare-and-swap. Writes to the log are hard and
-//! acknowledged by a majority of the replicas; the log is read with `majority`, so that nothing is seen that a failing
-//! server could still take back.
+//! RethinkDB is atomic per document only, so each commit is one document in the table `events`. The primary key is the
+//! commit's number: an insert with conflict "error" is the compare-and-swap. Writes to the log have hard durability and
+//! are acknowledged by a majority of the replicas. The log is read with `majority`, so that a failing server cannot
+//! revoke anything that was read.
 //!
-//! An insert whose outcome is not known is sent again: with the same key and the same `commit_id` it can happen
-//! only once, and the answer then says which commit has the number.
+//! An insert with an unknown outcome is sent again: with the same key and `commit_id` it can happen only once, and the
+//! response then shows which commit has the number.
 
 mod commits;
 mod document;
@@ -26,11 +26,11 @@ use super::{
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use document::{Recorded, document};
+use document::{CommitRow, document};
 use feed::Feed;
 use index::Index;
 use kdaemon_events::{CommitId, Digest, NodePlace, Seq};
-use pool::{Failure, Pool, Urgency};
+use pool::{Pool, QueryFailure, Urgency};
 use reql::cmd::run::Options;
 use reql::cmd::{Conflict, Durability, ReadMode, insert};
 use reql::{Command, r};
@@ -43,31 +43,31 @@ use uuid::Uuid;
 
 /// The table of the log.
 const EVENTS: &str = "events";
-/// The pause before something is tried again.
-const AGAIN: Duration = Duration::from_millis(50);
-/// Above every number of a commit: the largest whole number that a double holds.
-const BEYOND: u64 = 1 << 53;
-/// How many commits a look at the end of the log takes in at a time.
+/// The pause before a retry.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// The exclusive upper limit of commit numbers: integers up to this one are exact in a double.
+const NUMBER_LIMIT: u64 = 1 << 53;
+/// The number of commits that one query reads when following the end of the log.
 const STEP: u64 = 64;
 
-/// Where the servers are, and how long to wait for them.
+/// The addresses and credentials of the servers, and timeouts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RethinkdbSettings {
-    /// The servers: any of them will do.
+    /// The servers of the cluster as host and port. Each query goes to one of them.
     pub hosts: Vec<(String, u16)>,
-    /// The database.
+    /// The name of the database.
     pub dbname: String,
-    /// The user.
+    /// The name of the RethinkDB user.
     pub user: String,
-    /// Its password; may be empty.
+    /// The user's password; may be empty.
     pub password: String,
-    /// On how many servers each table is kept, when it is made.
+    /// The replication factor of new tables.
     pub replicas: u8,
-    /// A login on one host that takes longer has failed.
+    /// The timeout of a login on one host.
     pub connect_timeout: Duration,
-    /// A query that takes longer has failed.
+    /// The timeout of a query.
     pub query_timeout: Duration,
-    /// So long an append is tried again whose outcome is not known.
+    /// The maximum duration of retries of an append with an unknown outcome.
     pub settle_timeout: Duration,
 }
 
@@ -87,7 +87,7 @@ impl Default for RethinkdbSettings {
 }
 
 impl std::fmt::Debug for RethinkdbSettings {
-    /// Without the password.
+    /// Omits the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RethinkdbSettings")
             .field("hosts", &self.hosts)
@@ -97,24 +97,24 @@ impl std::fmt::Debug for RethinkdbSettings {
     }
 }
 
-/// The store.
+/// A store in a RethinkDB database.
 pub struct RethinkdbStore {
     pool: Arc<Pool>,
-    /// The end of the log as it was seen last. Commits are never changed, so it is only ever overtaken.
+    /// The latest known head of the log. Commits are immutable, so the actual head is this one or a later one.
     known: Mutex<Head>,
-    /// Where this daemon appended last, with the edge of the tree there.
+    /// The tip of the log after this daemon's last append.
     tip: Mutex<Tip>,
-    /// Where the last sequential read ended: after this event comes this commit (or the rest of it).
+    /// The end of the last sequential read: an event, and the commit that holds the next event.
     place: Mutex<(Seq, u64)>,
     index: tokio::sync::Mutex<Index>,
     feed: Feed,
 }
 
 impl RethinkdbStore {
-    /// Opens the database, and makes it and its tables when they are not there.
+    /// Opens the database, and creates it and its tables if they are missing.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when no server answers or lets us in, or the tables do not become ready;
+    /// [`StoreError::Unavailable`] when no server responds or accepts the login, or the tables do not become ready;
     /// [`StoreError::Damaged`] when the log has a hole or was written by a newer kDaemon.
     pub async fn open(settings: RethinkdbSettings) -> Result<Self, StoreError> {
         let pool = Pool::new(settings);
@@ -122,10 +122,10 @@ impl RethinkdbStore {
         Self::over(pool).await
     }
 
-    /// Whether there is a log. Makes nothing.
+    /// Whether the database holds a log. Creates nothing.
     ///
     /// # Errors
-    /// When no server answers or lets us in.
+    /// When no server responds or accepts the login.
     pub async fn exists(settings: RethinkdbSettings) -> Result<bool, StoreError> {
         let pool = Pool::new(settings);
         let exists = schema::exists(&pool).await;
@@ -146,7 +146,7 @@ impl RethinkdbStore {
         Ok(store)
     }
 
-    /// Runs a read: what fails by the way is tried again until the deadline.
+    /// Runs a read, and retries it on transient failures until the deadline.
     async fn read_rows<T>(&self, query: Command) -> Result<Vec<T>, StoreError>
     where
         T: DeserializeOwned + Unpin + Send + 'static,
@@ -154,7 +154,7 @@ impl RethinkdbStore {
         read_rows(&self.pool, query).await
     }
 
-    /// The commit that holds an event, if there is one.
+    /// The number of the commit that holds an event; `None` when the log is shorter.
     async fn commit_of(&self, seq: Seq) -> Result<Option<u64>, StoreError> {
         let (before, number) = *self.place.lock().unwrap_or_else(PoisonError::into_inner);
         if before.next() == seq {
@@ -176,18 +176,18 @@ impl RethinkdbStore {
         Ok(Some(low))
     }
 
-    /// What is there now at a number that is taken.
+    /// Reads the commit that has a taken number, and waits until a majority of the replicas has it.
     async fn taken_by(&self, number: u64, deadline: Instant) -> Result<HeadRow, StoreError> {
         loop {
-            // The server has it, and soon a majority does.
+            // One server has the commit; the majority follows.
             if let Some(row) = self.heads(number, number + 1).await?.pop() {
                 return Ok(row);
             }
             if Instant::now() > deadline {
-                let what = format!("commit {number} is there, but not on a majority of its servers");
+                let what = format!("commit {number} exists, but not on a majority of the replicas");
                 return Err(StoreError::Unavailable(what));
             }
-            sleep(AGAIN).await;
+            sleep(RETRY_PAUSE).await;
         }
     }
 }
@@ -196,7 +196,7 @@ fn missing(number: u64) -> StoreError {
     StoreError::Damaged(format!("commit {number} is missing; restore the log from a backup"))
 }
 
-/// See [`RethinkdbStore::read_rows`].
+/// Runs a read like [`RethinkdbStore::read_rows`].
 async fn read_rows<T>(pool: &Arc<Pool>, query: Command) -> Result<Vec<T>, StoreError>
 where
     T: DeserializeOwned + Unpin + Send + 'static,
@@ -204,7 +204,7 @@ where
     run(pool, Urgency::Ordinary, query, Options::new().read_mode(ReadMode::Majority)).await
 }
 
-/// Runs a write that may be done twice without harm.
+/// Runs an idempotent write.
 async fn write(pool: &Arc<Pool>, query: Command) -> Result<WriteAnswer, StoreError> {
     write_with(pool, Urgency::Ordinary, query).await
 }
@@ -214,7 +214,7 @@ async fn write_with(pool: &Arc<Pool>, urgency: Urgency, query: Command) -> Resul
     answers.into_iter().next().unwrap_or_default().checked()
 }
 
-/// Runs a query, again and again when it fails by the way.
+/// Runs a query, and retries it on transient failures.
 async fn run<T>(
     pool: &Arc<Pool>,
     urgency: Urgency,
@@ -231,18 +231,18 @@ where
             Ok(answers) => return Ok(answers),
             Err(failure) => failure,
         };
-        let is_refused = matches!(failure, Failure::Refused(_));
-        if is_refused || begun.elapsed() + AGAIN >= pool.patience() {
+        let is_refused = matches!(failure, QueryFailure::Refused(_));
+        if is_refused || begun.elapsed() + RETRY_PAUSE >= pool.patience() {
             if !is_refused {
                 pool.give_up();
             }
             return Err(StoreError::Unavailable(failure.to_string()));
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_PAUSE).await;
     }
 }
 
-/// What a write did. A key that is there already is no `Err` of the driver: it is counted here.
+/// The server's response to a write. The driver reports an existing key here rather than as an `Err`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WriteAnswer {
@@ -258,7 +258,7 @@ impl WriteAnswer {
     }
 
     fn error(&self) -> &str {
-        self.first_error.as_deref().unwrap_or("a write failed without a reason")
+        self.first_error.as_deref().unwrap_or("the server gave no reason")
     }
 
     fn checked(self) -> Result<Self, StoreError> {
@@ -269,11 +269,11 @@ impl WriteAnswer {
     }
 }
 
-/// A commit, or a part of it.
+/// A row of the table `events` with a commit's number.
 trait Numbered {
-    /// Its number.
+    /// The commit's number.
     fn number(&self) -> u64;
-    /// About how large it is.
+    /// The approximate size in bytes.
     fn bytes(&self) -> usize {
         100
     }
@@ -317,7 +317,7 @@ impl EventLog for RethinkdbStore {
     }
 
     async fn commit_at(&self, number: u64) -> Result<Option<Head>, StoreError> {
-        if number >= BEYOND {
+        if number >= NUMBER_LIMIT {
             return Ok(None);
         }
         Ok(self.heads(number, number + 1).await?.pop().map(|row| row.head()))
@@ -344,9 +344,9 @@ impl EventLog for RethinkdbStore {
         let mut unsettled = false;
         loop {
             let deadline = Instant::now() + settings.query_timeout;
-            let asked =
+            let response =
                 self.pool.run::<WriteAnswer>(Urgency::First, insert.clone(), Options::new(), deadline);
-            let failure = match asked.await {
+            let failure = match response.await {
                 Ok(answers) => {
                     let answer = answers.into_iter().next().unwrap_or_default();
                     if answer.inserted == 1 {
@@ -354,7 +354,7 @@ impl EventLog for RethinkdbStore {
                     }
                     if answer.is_duplicate() {
                         match self.taken_by(after.commits, deadline).await {
-                            Ok(row) if row.commit_id == commit.id => break, // an earlier try of ours
+                            Ok(row) if row.commit_id == commit.id => break, // an earlier attempt of this append
                             Err(error) if unsettled => {
                                 return Err(StoreError::Unsettled(error.to_string()));
                             }
@@ -363,14 +363,14 @@ impl EventLog for RethinkdbStore {
                             }
                         }
                     }
-                    Failure::Refused(answer.error().to_owned())
+                    QueryFailure::Refused(answer.error().to_owned())
                 }
                 Err(failure) => failure,
             };
-            unsettled |= matches!(failure, Failure::Unknown(_));
+            unsettled |= matches!(failure, QueryFailure::Unknown(_));
             let patience = if unsettled { settings.settle_timeout } else { self.pool.patience() };
-            let is_refused = matches!(failure, Failure::Refused(_));
-            if is_refused || begun.elapsed() + AGAIN > patience {
+            let is_refused = matches!(failure, QueryFailure::Refused(_));
+            if is_refused || begun.elapsed() + RETRY_PAUSE > patience {
                 if !is_refused {
                     self.pool.give_up();
                 }
@@ -381,7 +381,7 @@ impl EventLog for RethinkdbStore {
                     StoreError::Unavailable(reason)
                 });
             }
-            sleep(AGAIN).await;
+            sleep(RETRY_PAUSE).await;
         }
         self.learn(self.learn_tip(tip));
         self.feed.appended(after.commits);
@@ -390,12 +390,12 @@ impl EventLog for RethinkdbStore {
 
     async fn read(&self, after: Seq, limit: usize) -> Result<Vec<EventText>, StoreError> {
         let mut texts = Vec::new();
-        if limit == 0 || after.0 >= BEYOND {
+        if limit == 0 || after.0 >= NUMBER_LIMIT {
             return Ok(texts);
         }
         let Some(number) = self.commit_of(after.next()).await? else { return Ok(texts) };
         let mut place = (after, number);
-        self.scan(number, Recorded::FIELDS, |commit: Recorded| {
+        self.scan(number, CommitRow::FIELDS, |commit: CommitRow| {
             let (number, last_seq) = (commit.id, commit.last_seq);
             let wanted = commit.events()?.filter(|text| text.seq > after).take(limit - texts.len());
             texts.extend(wanted);

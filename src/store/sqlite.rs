@@ -1,10 +1,9 @@
-//! The embedded store: SQLite (<https://sqlite.org/wal.html>), one file and its lock in the data folder.
+//! The embedded store: an SQLite file (<https://sqlite.org/wal.html>) and a lock file in the data folder.
 //!
-//! WAL with `synchronous=FULL`: a commit is on the disk before it is acknowledged. One connection writes, in the thread
-//! of whoever calls: a hand-over to another thread and back takes as long as the disk does. Reads go through connections
-//! of their own that cannot write. An event is a row, its JSON kept as text, so that an operator can read the
-//! history with the `sqlite3` tool. What is derived from the log has a file of its own ([`derived`]), whose writing
-//! never holds up the log's.
+//! WAL mode with `synchronous=FULL`: a commit is on the disk before it is acknowledged. One connection writes, in the
+//! calling thread: passing a commit to another thread and back takes as long as the disk does. Reads use read-only
+//! connections. An event is a row with its JSON as text, so that an operator can read the history with the `sqlite3`
+//! tool. Derived data is in a file of its own ([`derived`]), so that writing it never delays appends.
 
 mod append;
 mod copy;
@@ -40,15 +39,15 @@ use std::time::Duration;
 use tree::{read_head, read_tip};
 use uuid::Uuid;
 
-/// The file in the data folder.
+/// The log's file in the data folder.
 const FILE_NAME: &str = "kdaemon.db";
 const LOCK_NAME: &str = "kdaemon.lock";
-/// Marks a file as ours in SQLite's own header: "kDae".
+/// The application id in SQLite's file header: "kDae".
 const APPLICATION_ID: i32 = 0x6b44_6165;
-/// The version of the layout below.
+/// The version of [`SCHEMA`].
 const LAYOUT: i32 = 4;
-/// How many readers are kept open between reads.
-const READERS_KEPT: usize = 4;
+/// The maximum number of idle read connections.
+const IDLE_READERS_LIMIT: usize = 4;
 
 const SCHEMA: &str = "
     CREATE TABLE commits (
@@ -66,7 +65,7 @@ const SCHEMA: &str = "
         salt BLOB NOT NULL, -- hashed before json
         json TEXT NOT NULL
     );
-    -- What is left of a pruned event: its header, and the hash of its salt and json.
+    -- The remainder of a pruned event: its header, and the hash of its salt and json.
     CREATE TABLE pruned (
         seq INTEGER PRIMARY KEY,
         kind TEXT NOT NULL,
@@ -85,33 +84,33 @@ const SCHEMA: &str = "
     CREATE TABLE idempotency (key TEXT PRIMARY KEY, at INTEGER NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
 ";
 
-/// The store.
+/// A store in a data folder.
 pub struct SqliteStore {
     path: PathBuf,
-    /// `None` when it was closed.
-    writer: Arc<Mutex<Option<Writer>>>,
+    /// `None` after the store was closed.
+    writer: Arc<Mutex<Option<LogWriter>>>,
     derived: Arc<Derived>,
     readers: Arc<Readers>,
-    /// How many commits there are, for those who wait for more.
+    /// The number of commits, for callers that wait for the next one.
     commits: latest::Sender<u64>,
-    /// In memory alone: the lock of the folder already sees to it that there is one daemon.
+    /// Kept in memory only: the lock file ensures that there is a single daemon.
     lease: Mutex<Option<Lease>>,
 }
 
-/// The connection that writes, and what belongs to it.
-struct Writer {
+/// The write connection, the log's tip and the lock.
+struct LogWriter {
     connection: Connection,
     tip: Tip,
-    /// Held as long as the connection is open.
+    /// Held while the connection is open.
     _lock: File,
 }
 
 impl SqliteStore {
-    /// Opens the store in a data folder, making both when they are not there.
+    /// Opens the store in a data folder, and creates both if they are missing.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another daemon has it; [`StoreError::Damaged`] when the file is not ours or
-    /// was cut; [`StoreError::Unavailable`] when the folder cannot be written.
+    /// [`StoreError::InUse`] when another daemon uses the folder; [`StoreError::Damaged`] when the file is truncated or
+    /// not kDaemon's; [`StoreError::Unavailable`] when the folder cannot be written.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         make_private_dir(data_dir)?;
         let lock = take_lock(data_dir)?;
@@ -122,10 +121,10 @@ impl SqliteStore {
         let derived = Arc::new(Derived::open(data_dir, &connection, head.seq)?);
         check_density(&connection, &path, derived.last_snapshot()?)?;
         let tip = read_tip(&connection, &path)?;
-        let writer = Arc::new(Mutex::new(Some(Writer { connection, tip, _lock: lock })));
+        let writer = Arc::new(Mutex::new(Some(LogWriter { connection, tip, _lock: lock })));
         let commits = latest::Sender::new(head.commits);
-        let kept = Mutex::default();
-        let readers = Arc::new(Readers { path: path.clone(), derived: derived.path.clone(), kept });
+        let idle = Mutex::default();
+        let readers = Arc::new(Readers { path: path.clone(), derived: derived.path.clone(), idle });
         Ok(Self { path, writer, derived, readers, commits, lease: Mutex::default() })
     }
 
@@ -141,33 +140,34 @@ impl SqliteStore {
         data_dir.join(FILE_NAME)
     }
 
-    /// Writes to the log, in this thread.
+    /// Writes to the log in the calling thread.
     fn write<T>(
         &self,
-        work: impl FnOnce(&mut Writer) -> Result<T, rusqlite::Error>,
+        work: impl FnOnce(&mut LogWriter) -> Result<T, rusqlite::Error>,
     ) -> Result<T, StoreError> {
         write(&self.writer, |writer| work(writer).map_err(|error| explain(&self.path, &error)))
     }
 
-    /// As [`Self::write`], in another thread: for those who are not to wait for the disk, or for who writes there.
-    async fn write_beside<T: Send + 'static>(
+    /// Writes to the log like [`Self::write`] in another thread, so that the caller does not block on the disk or on
+    /// another write.
+    async fn write_in_background<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Writer) -> Result<T, rusqlite::Error> + Send + 'static,
+        work: impl FnOnce(&mut LogWriter) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (writer, path) = (Arc::clone(&self.writer), self.path.clone());
-        let work = move |writer: &mut Writer| work(writer).map_err(|error| explain(&path, &error));
+        let work = move |writer: &mut LogWriter| work(writer).map_err(|error| explain(&path, &error));
         let outcome = tokio::task::spawn_blocking(move || write(&writer, work));
-        outcome.await.map_err(|error| StoreError::Unavailable(format!("a write was given up: {error}")))?
+        outcome.await.map_err(|error| StoreError::Unavailable(format!("a write was aborted: {error}")))?
     }
 
-    /// Works on what is derived, in another thread.
+    /// Works on the derived data in another thread.
     async fn derive<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Derived) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let derived = Arc::clone(&self.derived);
         let outcome = tokio::task::spawn_blocking(move || work(&derived));
-        outcome.await.map_err(|error| StoreError::Unavailable(format!("a write was given up: {error}")))?
+        outcome.await.map_err(|error| StoreError::Unavailable(format!("a write was aborted: {error}")))?
     }
 
     async fn read_with<T: Send + 'static>(
@@ -178,12 +178,12 @@ impl SqliteStore {
         let outcome = tokio::task::spawn_blocking(move || {
             readers.lend(|connection| work(connection).map_err(|error| explain(&readers.path, &error)))
         });
-        outcome.await.map_err(|error| StoreError::Unavailable(format!("a read was given up: {error}")))?
+        outcome.await.map_err(|error| StoreError::Unavailable(format!("a read was aborted: {error}")))?
     }
 }
 
-impl Writer {
-    /// Brings the tip up to date after a write whose outcome is not known, and returns the head.
+impl LogWriter {
+    /// Updates the tip after a write with an unknown outcome, and returns the head.
     fn refresh(&mut self, path: &Path) -> Result<Head, StoreError> {
         let recorded = read_head(&self.connection).map_err(|error| explain(path, &error))?;
         if recorded != self.tip.head() {
@@ -194,41 +194,41 @@ impl Writer {
 }
 
 fn write<T>(
-    writer: &Mutex<Option<Writer>>,
-    work: impl FnOnce(&mut Writer) -> Result<T, StoreError>,
+    writer: &Mutex<Option<LogWriter>>,
+    work: impl FnOnce(&mut LogWriter) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    // After a panic its transaction was rolled back.
+    // A panic in another thread has rolled its transaction back.
     let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
     let writer = writer.as_mut().ok_or_else(|| StoreError::Unavailable("it is closed".to_owned()))?;
     work(writer)
 }
 
-/// The connections that read.
+/// A pool of read connections.
 struct Readers {
     path: PathBuf,
     derived: PathBuf,
-    /// Those that nobody uses at present.
-    kept: Mutex<Vec<Connection>>,
+    /// Idle connections.
+    idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
-    /// Has some work done with one of them.
+    /// Runs `work` with an idle or a new connection.
     fn lend<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let kept = self.kept().pop();
-        let connection = match kept {
+        let idle = self.idle().pop();
+        let connection = match idle {
             Some(connection) => connection,
             None => open_reader(&self.path, &self.derived)?,
         };
         let result = work(&connection)?;
-        let mut kept = self.kept();
-        if kept.len() < READERS_KEPT {
-            kept.push(connection);
+        let mut idle = self.idle();
+        if idle.len() < IDLE_READERS_LIMIT {
+            idle.push(connection);
         }
         Ok(result)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -241,7 +241,7 @@ impl LocalLog for Readers {
     ) -> Result<Stretch, StoreError> {
         let explain = |error: rusqlite::Error| explain(&self.path, &error);
         self.lend(|connection| {
-            // Of one moment: what is pruned meanwhile is there, or counted.
+            // In one transaction: an event pruned meanwhile is either read or counted.
             let transaction = connection.unchecked_transaction().map_err(explain)?;
             let sql = "SELECT seq, json FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3";
             let mut statement = transaction.prepare_cached(sql).map_err(explain)?;
@@ -264,12 +264,12 @@ impl LocalLog for Readers {
     }
 }
 
-/// What an error of SQLite means and what to do about it.
+/// Translates an error of SQLite into a [`StoreError`] with a remedy.
 fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
     let file = path.display();
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Unavailable(format!(
-            "the disk of {file} is full; nothing was written; free some space"
+            "the disk of {file} is full and nothing was written; free some space"
         )),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             StoreError::Unavailable(format!("{file} cannot be written ({error}); check its owner and mode"))
@@ -279,7 +279,7 @@ fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
             "{file} is not a database of kDaemon; move it away, or name another folder with --data-dir"
         )),
         Some(ErrorCode::DatabaseCorrupt) => {
-            StoreError::Damaged(format!("{file} is damaged or was cut ({error}); restore it from a backup"))
+            StoreError::Damaged(format!("{file} is damaged or truncated ({error}); restore it from a backup"))
         }
         _ => StoreError::Unavailable(format!("{file}: {error}")),
     }
@@ -307,14 +307,14 @@ fn event_text(row: &rusqlite::Row<'_>) -> Result<EventText, rusqlite::Error> {
     Ok(EventText { seq: Seq(row.get::<_, i64>(0)?.unsigned_abs()), json: row.get(1)? })
 }
 
-/// The last event recorded at or before a time, in microseconds: by halving, for times never step back.
+/// The last event recorded at or before a time in microseconds, found by a binary search: times are monotonic.
 fn seq_at(connection: &Connection, at: i64) -> Result<Seq, rusqlite::Error> {
     let mut last_until =
         connection.prepare_cached("SELECT seq, at FROM events WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1")?;
     let mut last_until = |seq: i64| -> Result<Option<(i64, i64)>, rusqlite::Error> {
         last_until.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()
     };
-    // Events up to `low` are not later; those behind `high` are.
+    // Events up to `low` are not later than `at`; events after `high` are.
     let (mut low, mut high) = (0, last_until(i64::MAX)?.map_or(0, |(seq, _)| seq));
     while low < high {
         let middle = high - (high - low) / 2;
@@ -335,8 +335,8 @@ impl InlineLog for SqliteStore {
             }
             Ok(Err(actual)) => Ok(Err(actual)),
             Err(error) => {
-                // Whether it happened is for the log to say.
-                let _ = writer.refresh(&self.path); // or it is asked again by `head`
+                // The log shows whether the commit happened.
+                let _ = writer.refresh(&self.path); // `head` repeats it after a failure
                 Err(explain(&self.path, &error))
             }
         })?;
@@ -355,14 +355,14 @@ impl EventLog for SqliteStore {
     }
 
     async fn commit_at(&self, number: u64) -> Result<Option<Head>, StoreError> {
-        // Through the writer: after a failed append this must not see a moment before it.
+        // Through the writer: after a failed append, a read connection could show an earlier state.
         self.write(|writer| tree::head_at(&writer.connection, i64::try_from(number).unwrap_or(i64::MAX)))
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
         let (writer, path) = (Arc::clone(&self.writer), self.path.clone());
         let head = tokio::task::spawn_blocking(move || write(&writer, |writer| writer.refresh(&path)));
-        head.await.map_err(|error| StoreError::Unavailable(format!("a read was given up: {error}")))?
+        head.await.map_err(|error| StoreError::Unavailable(format!("a read was aborted: {error}")))?
     }
 
     async fn append(&self, expected: &Head, commit: Commit) -> Result<Head, StoreError> {
@@ -396,13 +396,13 @@ impl EventLog for SqliteStore {
 
     async fn prune(&self, ranges: &[(Seq, Seq)], limit: usize) -> Result<usize, StoreError> {
         let ranges = ranges.to_vec();
-        let prune = move |writer: &mut Writer| prune::prune(&mut writer.connection, &ranges, limit);
-        let (gone, count) = self.write_beside(prune).await?;
+        let prune = move |writer: &mut LogWriter| prune::prune(&mut writer.connection, &ranges, limit);
+        let (gone, count) = self.write_in_background(prune).await?;
         if count > 0 {
-            // What stays of them in the index does no harm, and is left out of it when it is made anew.
+            // Rows that remain in the index are harmless and disappear when it is rebuilt.
             let forgotten = self.derive(move |derived| derived.forget(&gone)).await;
             if let Err(error) = forgotten {
-                tracing::warn!(%error, "the index keeps what was pruned");
+                tracing::warn!(%error, "pruned events were not removed from the index");
             }
         }
         Ok(count)
@@ -415,13 +415,13 @@ impl EventLog for SqliteStore {
     async fn wait_for_commit(&self, after: &Head, at_most: Duration) -> Result<u64, StoreError> {
         let mut commits = self.commits.subscribe();
         let more = commits.wait_for(|commits| *commits > after.commits);
-        let _ = tokio::time::timeout(at_most, more).await; // in vain: then there are no more
+        let _ = tokio::time::timeout(at_most, more).await; // timed out: there is no new commit
         let commits = *commits.borrow();
         Ok(commits)
     }
 
     async fn close(&self) {
-        self.readers.kept().clear();
+        self.readers.idle().clear();
         let (writer, derived) = (Arc::clone(&self.writer), Arc::clone(&self.derived));
         let close = move || {
             derived.close();
@@ -449,11 +449,11 @@ impl RawLog for SqliteStore {
     async fn copy(&self) -> Result<LogCopy, StoreError> {
         let path = self.path.clone();
         let copy = tokio::task::spawn_blocking(move || LogCopy::of(&path));
-        copy.await.map_err(|error| StoreError::Unavailable(format!("a copy was given up: {error}")))?
+        copy.await.map_err(|error| StoreError::Unavailable(format!("a copy was aborted: {error}")))?
     }
 
     async fn indexed(&self) -> Result<Seq, StoreError> {
-        let _ = self.derive(Derived::index).await; // on a full disk it stays behind
+        let _ = self.derive(Derived::index).await; // lags on a full disk
         self.read_with(derived::indexed).await
     }
 
@@ -473,7 +473,7 @@ impl SnapshotStore for SqliteStore {
         match self.read_with(move |connection| derived::snapshot_before(connection, seq)).await {
             Err(error @ StoreError::Damaged(_)) => {
                 drop(self.derived.suspect(error));
-                Ok(None) // the log is folded from its beginning
+                Ok(None) // the log is folded from the first event
             }
             found => found,
         }
@@ -532,12 +532,13 @@ impl IdempotencyStore for SqliteStore {
     }
 
     async fn prune_idempotency(&self, before: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
-        // They are looked for beside the log, which waits for nothing but their going.
+        // Found through a read connection, so that only the deletion delays appends.
         let old = self.read_with(move |connection| prune::old_idempotency(connection, before, limit)).await?;
         if old.is_empty() {
             return Ok(0);
         }
-        self.write_beside(move |writer| prune::prune_idempotency(&mut writer.connection, &old, before)).await
+        self.write_in_background(move |writer| prune::prune_idempotency(&mut writer.connection, &old, before))
+            .await
     }
 }
 
@@ -555,11 +556,11 @@ impl CursorStore for SqliteStore {
 
     async fn set_cursor(&self, name: &str, seq: Seq) -> Result<(), StoreError> {
         let name = name.to_owned();
-        let set = move |writer: &mut Writer| {
+        let set = move |writer: &mut LogWriter| {
             let set = "INSERT OR REPLACE INTO cursors (name, seq) VALUES (?1, ?2)";
             writer.connection.prepare_cached(set)?.execute(params![name, number(seq)]).map(drop)
         };
-        self.write_beside(set).await
+        self.write_in_background(set).await
     }
 }
 

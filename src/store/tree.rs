@@ -1,15 +1,15 @@
-//! The Merkle tree of a stored log: the hashes of its leaves and subtrees, read from where a store has them.
+//! The Merkle tree of a stored log: reads the hashes of leaves and subtrees from a store.
 //!
-//! A store keeps the complete subtrees of [`NODE_LEAVES`] leaves or more, and no leaf: smaller subtrees are hashed from the
-//! events when they are asked for. So the tree takes about a quarter of a byte per event.
+//! A store keeps the roots of complete subtrees of [`NODE_LEAVES`] leaves or more, and no leaves: smaller subtrees are
+//! hashed from the events on demand. The tree takes about a quarter of a byte per event.
 
 use super::{Head, RawLog, RawPosition, StoreError, Tip};
 use kdaemon_events::{CommitId, Digest, Frontier, NODE_LEAVES, Seq, peaks_of};
 
-/// The hashes of the leaves after one event up to another.
+/// The hashes of the leaves after `after` up to `until`.
 ///
 /// # Errors
-/// When the store cannot be read, or an event between them is missing or cannot be read.
+/// When the store cannot be read, or one of the events is missing or unreadable.
 pub(crate) async fn leaves(log: &dyn RawLog, after: Seq, until: Seq) -> Result<Vec<Digest>, StoreError> {
     let mut leaves = Vec::new();
     if after >= until {
@@ -21,7 +21,7 @@ pub(crate) async fn leaves(log: &dyn RawLog, after: Seq, until: Seq) -> Result<V
     while let Some(from) = position.take().filter(|_| leaves.len() < wanted) {
         let page = log.raw_commits(from).await?;
         for commit in &page.commits {
-            let unnamed = |_| StoreError::Damaged(format!("commit {} has no identity", commit.number));
+            let unnamed = |_| StoreError::Damaged(format!("commit {} has an invalid id", commit.number));
             let id = commit.id.parse().map(CommitId).map_err(unnamed)?;
             let between = |seq: i64| number(after) < seq && seq <= number(until);
             for event in commit.events.iter().filter(|event| between(event.seq)) {
@@ -34,19 +34,20 @@ pub(crate) async fn leaves(log: &dyn RawLog, after: Seq, until: Seq) -> Result<V
     match leaves.len() == wanted {
         true => Ok(leaves),
         false => {
-            Err(StoreError::Damaged(format!("of the events {} to {until} some are missing", after.next())))
+            Err(StoreError::Damaged(format!("some of the events {} to {until} are missing", after.next())))
         }
     }
 }
 
-/// The tip of a log at a head: from an earlier one that is known, else from the stored subtrees and the events after them.
+/// The tip of a log at a head, computed from an earlier known tip or from the stored subtrees and the events after
+/// them.
 ///
 /// # Errors
-/// When the store cannot be read, or the tree does not have the root that the head says.
+/// When the store cannot be read, or the root of the tree differs from the head's.
 pub(super) async fn tip_at(log: &dyn RawLog, head: Head, known: Option<Tip>) -> Result<Tip, StoreError> {
     let altered = |what: String| {
         StoreError::Damaged(format!(
-            "{what}; the log was altered: `kdaemon verify` names the place; restore it from a backup"
+            "{what}; the log was altered: run `kdaemon verify` to find out where, and restore a backup"
         ))
     };
     let known = known.filter(|known| known.head().seq <= head.seq);
@@ -62,7 +63,6 @@ pub(super) async fn tip_at(log: &dyn RawLog, head: Head, known: Option<Tip>) -> 
         }
     };
     let leaves = leaves(log, tip.head().seq, head.seq).await?;
-    let wrong =
-        || altered(format!("the events up to {} do not have the root that is recorded there", head.seq));
+    let wrong = || altered(format!("the events up to {} do not have the root recorded there", head.seq));
     tip.extended(head, &leaves).ok_or_else(wrong)
 }

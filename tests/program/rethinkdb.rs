@@ -76,7 +76,7 @@ async fn log_moves_to_rethinkdb_and_back_with_the_daemon() {
     let exported = succeeds(embedded(&["export"], Some(&file("up")), one.data_dir()));
     assert!(stderr(&exported).starts_with("exported "), "{}", stderr(&exported));
     let again = embedded(&["export"], Some(&file("up")), one.data_dir());
-    assert!(!again.status.success() && stderr(&again).contains("is there already"), "{}", stderr(&again));
+    assert!(!again.status.success() && stderr(&again).contains("already exists"), "{}", stderr(&again));
     succeeds(on(&settings, &["import"], Some(&file("up"))));
     let verified = |output: Output| stdout(&succeeds(output));
     assert_eq!(

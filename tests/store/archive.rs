@@ -1,4 +1,4 @@
-//! A log as a file: moved from store to store without a byte changed, and checked on the way.
+//! Export and import: logs are moved byte for byte, and checked on import.
 
 use crate::store::events::*;
 use crate::support::rethinkdb::{Rethinkdb, forget, settings};
@@ -51,7 +51,7 @@ async fn log_moves_between_stores_byte_for_byte() {
 }
 
 #[test]
-pub(crate) fn what_was_pruned_goes_along_as_its_digest() {
+pub(crate) fn pruned_events_are_moved_as_their_digests() {
     let (file, head) = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let source = MemoryStore::new();
         let head = crate::store::pruning::written(&source).await;
@@ -84,7 +84,7 @@ async fn interrupted_import_resumes() {
         assert!(matches!(error, ArchiveError::Line { .. }), "{error}");
         assert_eq!(imported(&target, &file).await.unwrap(), head);
         assert_eq!(exported(&target).await, file);
-        assert_eq!(imported(&target, &file).await.unwrap(), head, "once more does nothing");
+        assert_eq!(imported(&target, &file).await.unwrap(), head, "a repeated import has no effect");
     }
 }
 
@@ -114,23 +114,27 @@ async fn altered_file_is_refused_at_the_altered_commit() {
         lines.join("\n")
     };
     let cases: [(&str, &str, String); 8] = [
-        ("line 1", "no log", with(&|lines| lines[0] = "{}".into())),
+        ("line 1", "not a log", with(&|lines| lines[0] = "{}".into())),
         (
             "line 1",
             "newer",
             with(&|lines| lines[0] = lines[0].replace("\"kdaemon_log\":2", "\"kdaemon_log\":3")),
         ),
-        ("line 1", "no log", String::new()),
-        ("line 3", "does not have its root", with(&|lines| lines[2] = lines[2].replace("\"t1\"", "\"t9\""))),
+        ("line 1", "not a log", String::new()),
+        (
+            "line 3",
+            "does not have the recorded root",
+            with(&|lines| lines[2] = lines[2].replace("\"t1\"", "\"t9\"")),
+        ),
         ("line 3", "commit 2 is missing", with(&|lines| drop(lines.remove(2)))),
-        ("line 3", "no commit", with(&|lines| lines[2].truncate(100))),
-        ("line 4", "was cut", with(&|lines| drop(lines.pop()))),
+        ("line 3", "not a commit", with(&|lines| lines[2].truncate(100))),
+        ("line 4", "was truncated", with(&|lines| drop(lines.pop()))),
         ("line 5", "more in the file", with(&|lines| lines.push("{}".into()))),
     ];
     for (line, what, file) in cases {
         let target = MemoryStore::new();
         let said = imported(&target, file.as_bytes()).await.unwrap_err().to_string();
-        assert!(said.contains(line) && said.contains(what), "`{said}` does not say `{line}` and `{what}`");
+        assert!(said.contains(line) && said.contains(what), "expected `{line}` and `{what}` in `{said}`");
         target.verify().await.unwrap();
     }
 }
@@ -140,7 +144,7 @@ mod on_rethinkdb {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a RethinkDB server: scripts/test"]
-    async fn a_log_goes_to_rethinkdb_and_back_without_a_byte_changed() {
+    async fn log_moves_to_rethinkdb_and_back_byte_for_byte() {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let embedded = SqliteStore::open(folders[0].path()).unwrap();
         let head = varied(&embedded).await;

@@ -1,4 +1,4 @@
-//! What every store keeps to. Each test runs against each of them.
+//! The contract of all stores. Each test runs against each store.
 
 use crate::store::events::*;
 use crate::store::on_rethinkdb;
@@ -19,11 +19,11 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 thread_local! {
-    /// Whether [`every_store`] is to use RethinkDB, in this thread, instead of the stores that need no server.
+    /// Whether [`every_store`] uses RethinkDB, in this thread, instead of the stores that need no server.
     static ON_RETHINKDB: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a test against an empty store of each sort that needs no server; [`on_rethinkdb`] has the same tests again.
+/// Runs a test against an empty store of each kind that needs no server; [`on_rethinkdb`] repeats the tests.
 pub fn every_store<F: Future<Output = ()>>(test: impl Fn(Arc<dyn Store>) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -156,7 +156,7 @@ pub(crate) fn events_are_read_in_dense_order_page_by_page() {
         }
         let seqs: Vec<_> = read.iter().map(|text| text.seq.0).collect();
         assert_eq!(seqs, (1..=101).collect::<Vec<_>>());
-        assert!(read.iter().map(|text| &text.json).eq(texts.iter()), "the text comes back as it was");
+        assert!(read.iter().map(|text| &text.json).eq(texts.iter()), "texts come back unchanged");
         assert_eq!(store.read(head.seq, 10).await.unwrap(), []);
         assert_eq!(store.read(Seq(u64::MAX), 10).await.unwrap(), []);
         assert_eq!(store.read(Seq(0), 0).await.unwrap(), []);
@@ -175,7 +175,7 @@ pub(crate) fn read_events_decode_to_written_events() {
     });
 }
 
-/// A log in which each filter tells some from the rest. Event n is recorded n seconds after the beginning.
+/// Writes a log in which each filter selects some events. Event n is recorded n seconds after the beginning.
 async fn varied(store: &dyn Store) {
     let alice = || Actor::Token { name: "alice".into() };
     let events = [
@@ -224,7 +224,7 @@ pub(crate) fn local_and_remote_reads_agree() {
                 assert_eq!(stretch, Stretch { up_to, there: texts.len(), pruned });
             }
         }
-        // Whoever has enough says so.
+        // An error of `each` stops the read.
         let mut count = 0;
         let stopped = log.read_each((Seq(0), all), 100, &mut |seq, _| {
             count += 1;
@@ -246,7 +246,7 @@ pub(crate) fn each_filter_finds_its_events() {
         assert_eq!(find(EventQuery { kinds: vec![Kind::NodeCordoned], ..all() }).await, [2, 5, 8]);
         let kinds = vec![Kind::NodeObserved, Kind::TokenCreated, Kind::TokenRevoked];
         assert_eq!(find(EventQuery { kinds, ..all() }).await, [1, 3, 4]);
-        // Also by a thing that an event is not about in the first place, and once when it is so twice.
+        // Includes events with the subject in a second place, and lists an event once that has the subject twice.
         assert_eq!(find(EventQuery { subject: Some(node(1).0), ..all() }).await, [2, 3, 6, 8]);
         assert_eq!(find(EventQuery { subject: Some(node(2).0), ..all() }).await, [4, 5, 6, 7]);
         assert_eq!(find(EventQuery { subject: Some(Uuid::from_u128(900)), ..all() }).await, [6, 7]);
@@ -276,7 +276,7 @@ pub(crate) fn filters_combine_alike_in_every_store() {
         (
             (0_u64..9, 0_usize..9, prop::sample::subsequence(&Kind::ALL[2..8], 0..4)),
             prop::option::of(prop::sample::select(vec![1_u128, 2, 900, 5])),
-            prop::option::of(prop::sample::select(vec!["alice", "health", "mover", "nobody"])),
+            prop::option::of(prop::sample::select(vec!["alice", "health", "mover", "unknown"])),
             (prop::option::of(0_u64..9), prop::option::of(0_u64..9)),
         )
             .prop_map(|((after, limit, kinds), subject, actor, (since, until))| EventQuery {
@@ -298,7 +298,7 @@ pub(crate) fn filters_combine_alike_in_every_store() {
         let compare = |query: EventQuery| {
             let found = find(&*store, query.clone());
             prop_assert_eq!(&found, &find(&memory, query.clone()));
-            // And as the log itself has it.
+            // Compared with the log itself.
             prop_assert!(found.is_sorted() && found.len() <= query.limit);
             prop_assert!(found.iter().all(|seq| *seq > query.after.0));
             Ok(())
@@ -330,7 +330,7 @@ pub(crate) fn idempotency_records_are_durable_with_their_commit_and_only_with_it
         assert_eq!(kept(at(10)).await, [early, late.clone()]);
         assert_eq!(kept(at(11)).await, std::slice::from_ref(&late));
         assert_eq!(kept(at(21)).await, []);
-        // A key that is used again, long after, has its last record.
+        // A key that is used again, long after, returns its last record.
         let again = record("k1", at(90_000), "again");
         store.append(&head, with(&head, vec![again.clone()])).await.unwrap();
         assert_eq!(kept(at(0)).await, [again, late]);
@@ -352,7 +352,7 @@ pub(crate) fn old_idempotency_records_are_pruned_and_the_log_stays_whole() {
         };
         assert_eq!(store.prune_idempotency(at(10), 10).await.unwrap(), 0);
         assert_eq!(keys().await.len(), 4);
-        // No more than so many at a time.
+        // The limit bounds each call.
         assert_eq!(store.prune_idempotency(at(40), 2).await.unwrap(), 2);
         assert_eq!(keys().await.len(), 2);
         assert_eq!(store.prune_idempotency(at(40), 2).await.unwrap(), 1);
@@ -380,7 +380,7 @@ pub(crate) fn last_event_until_a_time_is_found() {
         assert_eq!(store.seq_at(at(1_000_000)).await.unwrap(), Seq(33));
         assert_eq!(store.seq_at(chrono::DateTime::<chrono::Utc>::MIN_UTC).await.unwrap(), Seq(0));
         assert_eq!(store.seq_at(chrono::DateTime::<chrono::Utc>::MAX_UTC).await.unwrap(), Seq(33));
-        // Of several events of one moment it is the last.
+        // Of several events with one time, the last is returned.
         let same: Vec<_> = (34..40)
             .map(|seq| StoredEvent { seq: Seq(seq), ..stored(Seq(50), Actor::Anonymous, token("b")) })
             .collect();
@@ -415,7 +415,7 @@ pub(crate) fn snapshots_are_stored_found_replaced_and_dropped() {
         store.write_snapshot(other.clone()).await.unwrap();
         assert_eq!(store.snapshot_before(Seq(29)).await.unwrap(), Some(other));
         store.drop_snapshot(Seq(20)).await.unwrap();
-        store.drop_snapshot(Seq(25)).await.unwrap(); // there is none
+        store.drop_snapshot(Seq(25)).await.unwrap(); // does not exist
         assert_eq!(store.snapshots().await.unwrap(), [Seq(10), Seq(30)]);
         assert_eq!(store.snapshot_before(Seq(29)).await.unwrap(), Some(snapshot(10, &large)));
         store.verify().await.unwrap();
@@ -444,14 +444,14 @@ pub(crate) fn idempotency_records_are_found_by_their_events() {
     });
 }
 
-/// What a database could take for something else, and what it may not change by a byte.
+/// Texts that a database could misinterpret come back unchanged.
 #[test]
 pub(crate) fn event_text_comes_back_byte_for_byte() {
     every_store(async |store| {
         let reserved = r#""labels":{"$reql_type$":"TIME","z":1.0,"a":1e3,"big":9007199254740993}"#;
         let odd = ["", "\u{0}", "$reql_type$", "line\nline\r\u{2028}", "\u{1F980}\u{feff}", "\\\"'`${}"];
         let mut first = commit(&Head::default(), odd.iter().map(|name| token(name)).collect());
-        // A vocabulary to come: keys in any order, numbers in any form.
+        // Events of a future version: keys in any order, numbers in any form.
         let mut foreign = token_with(&first, reserved);
         foreign.seq = Seq(odd.len() as u64 + 1);
         first.events.push(foreign);
@@ -464,7 +464,7 @@ pub(crate) fn event_text_comes_back_byte_for_byte() {
     });
 }
 
-/// The last event again, with more in it.
+/// The last event of a commit with additional JSON fields.
 fn token_with(commit: &Commit, more: &str) -> StoredEvent {
     let last = commit.events.last().unwrap();
     let json = format!("{{{more},{}", &last.body.json().unwrap()[1..]);
@@ -509,7 +509,7 @@ pub(crate) fn older_tables_never_overwrite_newer_ones() {
         store.write_rows(Seq(4), older).await.unwrap();
         assert_eq!(store.tables_reflect().await.unwrap(), Seq(5));
         assert_eq!(store.read_table(Table::Nodes).await.unwrap(), [(Uuid::from_u128(1), "new".into())]);
-        // The rest of the same state follows.
+        // Further rows of the same state are written.
         store.write_rows(Seq(5), vec![row(Table::Nodes, 2, Some("new"))]).await.unwrap();
         assert_eq!(store.read_table(Table::Nodes).await.unwrap().len(), 2);
     });
@@ -528,7 +528,7 @@ pub(crate) fn dropping_tables_keeps_the_log() {
             assert_eq!(store.read_table(table).await.unwrap(), []);
         }
         assert_eq!(store.verify().await.unwrap(), head);
-        store.write_rows(Seq(1), vec![row(Table::Nodes, 1, Some("anew"))]).await.unwrap();
+        store.write_rows(Seq(1), vec![row(Table::Nodes, 1, Some("new"))]).await.unwrap();
         assert_eq!(store.tables_reflect().await.unwrap(), Seq(1));
     });
 }
@@ -576,9 +576,9 @@ pub(crate) fn cursor_is_at_its_last_position() {
         assert_eq!(store.cursor("a").await.unwrap(), Some(Seq(9)));
         assert_eq!(store.cursor("b").await.unwrap(), Some(Seq(0)));
         assert_eq!(store.cursor("it's").await.unwrap(), Some(Seq(3)));
-        assert_eq!(store.head().await.unwrap(), Head::default(), "it is no part of the log");
+        assert_eq!(store.head().await.unwrap(), Head::default(), "cursors are not part of the log");
         store.drop_tables().await.unwrap();
-        assert_eq!(store.cursor("a").await.unwrap(), Some(Seq(9)), "nor derived from it");
+        assert_eq!(store.cursor("a").await.unwrap(), Some(Seq(9)), "cursors are not derived from the log");
     });
 }
 

@@ -10,8 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 const FOLDER: &str = "KDAEMON_TEST_STORE_CRASH";
-/// The test below: the process that is killed is this test binary again, with [`FOLDER`] set, so that it
-/// writes.
+/// The name of the test below. The killed process is this test binary with [`FOLDER`] set, which makes it write.
 const THIS_TEST: &str = "store::crash::acknowledged_commits_survive_a_kill";
 const ACKNOWLEDGED: &str = "acknowledged ";
 
@@ -65,7 +64,10 @@ fn acknowledged_commits_survive_a_kill() {
             }
         }
         child.wait().unwrap();
-        assert!(count >= wait_for, "round {round}: it ended by itself after {count} of {wait_for} commits");
+        assert!(
+            count >= wait_for,
+            "round {round}: the process ended by itself after {count} of {wait_for} commits"
+        );
         let head = runtime.block_on(async {
             let store = SqliteStore::open(folder.path()).unwrap();
             let head = store.verify().await.unwrap();
@@ -74,7 +76,7 @@ fn acknowledged_commits_survive_a_kill() {
         });
         assert!(
             head.seq >= acknowledged,
-            "round {round}: {acknowledged} was acknowledged, {} is there",
+            "round {round}: event {acknowledged} was acknowledged, the log ends at {}",
             head.seq
         );
         assert!(head.seq > last);

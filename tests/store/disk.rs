@@ -1,4 +1,4 @@
-//! Disks that cannot be written and disks that are full. They are mounts, which need root.
+//! Read-only and full disks. The tests mount file systems, which needs root.
 
 use crate::store::events::*;
 use kdaemon::store::prelude::*;
@@ -44,7 +44,7 @@ async fn unwritable_folder_is_named() {
     store.close().await;
     disk.again("remount,ro");
     for folder in [disk.path().to_owned(), disk.path().join("new")] {
-        let Err(error) = SqliteStore::open(&folder) else { panic!("it opened") };
+        let Err(error) = SqliteStore::open(&folder) else { panic!("the store opened") };
         assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
         let text = error.to_string();
         assert!(text.contains(&folder.display().to_string()), "{text}");
@@ -56,7 +56,7 @@ async fn unwritable_folder_is_named() {
 fn impossible_folder_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     for folder in [file.path().to_owned(), file.path().join("below"), Path::new("/proc/kdaemon").to_owned()] {
-        let Err(error) = SqliteStore::open(&folder) else { panic!("it opened") };
+        let Err(error) = SqliteStore::open(&folder) else { panic!("the store opened") };
         assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
         assert!(error.to_string().contains(&folder.display().to_string()), "{error}");
     }
@@ -77,7 +77,7 @@ async fn full_disk_loses_nothing_and_is_recovered_from() {
             Ok(next) => head = next,
             Err(error) => break error,
         }
-        assert!(head.seq.0 < 100, "the disk is never full");
+        assert!(head.seq.0 < 100, "the disk did not fill up");
     };
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     assert!(error.to_string().contains("full"), "{error}");
@@ -114,7 +114,7 @@ async fn store_on_a_full_disk_can_be_read() {
             assert_eq!(store.verify().await.unwrap(), head);
             store.close().await;
         }
-        // Its shared memory needs a page of the disk.
+        // SQLite's shared memory needs a page of the disk.
         Err(error) => assert!(error.to_string().contains("full"), "{error}"),
     }
     std::fs::remove_file(&ballast).unwrap();

@@ -1,4 +1,4 @@
-//! Commits for the tests.
+//! Events and commits for the tests.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon::store::prelude::*;
@@ -17,7 +17,7 @@ pub fn node(number: u128) -> NodeId {
     NodeId(Uuid::from_u128(number))
 }
 
-/// Event `seq` is recorded `seq` seconds after the first.
+/// The time of event `seq`: `seq` seconds after the beginning.
 pub fn at(seq: u64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000, 0).unwrap() + TimeDelta::seconds(i64::try_from(seq).unwrap())
 }
@@ -75,7 +75,7 @@ pub fn commit(head: &Head, events: Vec<Event>) -> Commit {
     Commit { id: CommitId(Uuid::new_v4()), events: events.collect(), idempotency: Vec::new() }
 }
 
-/// The record of a request of one event, the first of the log.
+/// The idempotency record of a request with one event, the first of the log.
 pub fn record(key: &str, at: DateTime<Utc>, fingerprint: &str) -> IdempotencyRecord {
     let fingerprint = fingerprint.into();
     IdempotencyRecord { key: key.into(), fingerprint, at, before: Seq(0), seq: Seq(1), waited_until: None }

@@ -1,5 +1,4 @@
-//! The store in RethinkDB when the connection or the server fails: nothing acknowledged is lost, nothing is
-//! there twice.
+//! The RethinkDB store when connections or servers fail: no acknowledged commit is lost or duplicated.
 
 use crate::store::events::*;
 use crate::support::proxy::{Link, Proxy};
@@ -51,7 +50,7 @@ async fn login_in_single_bytes_succeeds() {
     assert_eq!(double.commits().len(), 3);
 }
 
-/// Whatever happens to an insert, the answer is true, and the insert happened once.
+/// The outcome of an append is reported correctly after any fault, and the insert happens once.
 #[tokio::test(flavor = "multi_thread")]
 async fn append_of_unknown_outcome_is_settled() {
     use Fault::*;
@@ -122,13 +121,18 @@ async fn late_commit_and_its_successor_have_one_winner() {
     let outcome = store.append(&head, sooner.clone()).await;
     assert!(matches!(outcome, Err(StoreError::Unsettled(_))), "{outcome:?}");
     double.forget_faults();
-    crate::support::eventually("the late one is done", async || (double.commits().len() == 3).then_some(()))
-        .await;
+    crate::support::eventually("the late commit is written", async || {
+        (double.commits().len() == 3).then_some(())
+    })
+    .await;
     let conflict = store.append(&head, commit(&head, vec![token("too late")])).await;
     let actual = store.head().await.unwrap();
     assert_eq!(conflict, Err(StoreError::Conflict { actual }));
     assert_eq!(actual.commit_id, Some(sooner.id));
-    crate::support::eventually("all is done", async || (double.later() == 0).then_some(())).await;
+    crate::support::eventually("all delayed inserts are answered", async || {
+        (double.later() == 0).then_some(())
+    })
+    .await;
     let log = double.commits();
     assert_eq!(log[1..], [next.id.to_string(), sooner.id.to_string()]);
 }
@@ -158,7 +162,7 @@ async fn absent_server_is_reported_soon_and_reused_when_back() {
     let lost = commit(&head, vec![token("x")]);
     assert!(store.append(&head, lost).await.is_err());
     assert!(begun.elapsed() < 10 * SHORT, "{:?}", begun.elapsed());
-    assert_eq!(double.inserts(), 2, "it did not reach the server");
+    assert_eq!(double.inserts(), 2, "the append did not reach the server");
     double.set_down(false);
     let head = store.append(&head, commit(&head, vec![token("y")])).await.unwrap();
     assert_eq!(store.head().await.unwrap(), head);
@@ -209,13 +213,13 @@ impl Record {
             log.push(store.commit_at(number).await.unwrap().and_then(|head| head.commit_id).unwrap());
         }
         let ids: BTreeSet<_> = log.iter().map(|id| id.0).collect();
-        assert_eq!(ids.len(), log.len(), "nothing is there twice");
+        assert_eq!(ids.len(), log.len(), "no commit is duplicated");
         let mut known = BTreeSet::new();
         for record in records {
             for id in &record.acknowledged {
                 assert!(ids.contains(&id.0), "{id} was acknowledged and is lost");
             }
-            assert!(ids.is_disjoint(&record.refused), "what was refused did not happen");
+            assert!(ids.is_disjoint(&record.refused), "refused appends are not in the log");
             known.extend(record.acknowledged.iter().map(|id| id.0));
             known.extend(&record.perhaps);
         }
@@ -223,7 +227,7 @@ impl Record {
     }
 }
 
-/// The writers, as seen by the code that causes trouble.
+/// The progress of all writers, for the code that injects faults.
 struct Writers(Vec<watch::Receiver<Progress>>);
 
 impl Writers {

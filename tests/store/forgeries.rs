@@ -1,5 +1,5 @@
-//! Forgeries by someone who knows the format: rows are altered in the file, and hashes computed again where that helps.
-//! Each is found, by the log alone or with a head that was kept elsewhere.
+//! Forgeries by an attacker who knows the format: rows of the file are altered, and hashes recomputed where that helps.
+//! Verification finds each of them, by the log alone or with a kept head.
 
 use crate::store::events::*;
 use crate::store::pruning::{RANGES, prune_all, pruned};
@@ -18,7 +18,7 @@ fn look(folder: &Path, expectation: Option<Expectation>) -> Verification {
     verify_file(&file(folder), expectation, |_, _| {}).unwrap()
 }
 
-/// Computes the roots of all commits and the stored subtrees again from what stands in the file.
+/// Recomputes the roots of all commits and the stored subtrees from the rows in the file.
 fn rehash(connection: &Connection) {
     let (mut tree, mut nodes) = (Frontier::default(), Vec::new());
     let mut commits =
@@ -113,7 +113,7 @@ async fn written() -> (tempfile::TempDir, [Head; 2]) {
 struct Forgery {
     name: &'static str,
     forge: fn(&Connection),
-    /// What verification says by the log alone; `None`: by itself the forged log is a log.
+    /// A part of the failure without a kept head; `None` when the forged log is valid by itself.
     alone: Option<&'static str>,
 }
 
@@ -126,9 +126,9 @@ fn sql(connection: &Connection, sql: &str) {
 }
 
 const FORGERIES: &[Forgery] = &[
-    // Pruned events. The log: token 1, observed 2 3, cordoned 4, observed 5 6 7, pruned 8 (says 2-3 and 5-6), token 9.
+    // Pruned events. The log: token 1, observed 2 3, cordoned 4, observed 5 6 7, pruned 8 (names 2-3 and 5-6), token 9.
     found(
-        "an observation is pruned that nothing names",
+        "an observation is pruned that no event names",
         |it| prune_by_hand(it, 7, None),
         "events 7 to 7 were removed",
     ),
@@ -141,10 +141,10 @@ const FORGERIES: &[Forgery] = &[
     found(
         "a fact is pruned as if it were an observation",
         |it| prune_by_hand(it, 4, Some("NodeObserved")),
-        "commit 2 (events 4 to 7) failed verification: the tree up to it does not have its root",
+        "commit 2 (events 4 to 7) failed verification: the tree up to this commit does not have the recorded root",
     ),
     found(
-        "a fact is pruned and a forged event names it, with all hashes computed again",
+        "a fact is pruned and a forged event names it, with all hashes recomputed",
         |it| {
             prune_by_hand(it, 4, None);
             append_by_hand(it, pruned(&[(4, 4)]));
@@ -153,7 +153,7 @@ const FORGERIES: &[Forgery] = &[
         "it is a NodeCordoned, which is never pruned",
     ),
     found(
-        "a fact is pruned as an observation and a forged event names it, with the last root computed again",
+        "a fact is pruned as an observation and a forged event names it, with the last root recomputed",
         |it| {
             let root = "SELECT root FROM commits WHERE number = 2";
             let kept: String = it.query_row(root, [], |row| row.get(0)).unwrap();
@@ -165,7 +165,7 @@ const FORGERIES: &[Forgery] = &[
         "commit 2 (events 4 to 7) failed verification",
     ),
     found(
-        "the kind of a pruned event is another",
+        "the kind of a pruned event is altered",
         |it| sql(it, "UPDATE pruned SET kind = 'ContainerObserved' WHERE seq = 3"),
         "commit 1 (events 1 to 3)",
     ),
@@ -180,42 +180,42 @@ const FORGERIES: &[Forgery] = &[
         "which is never pruned",
     ),
     found(
-        "the time of a pruned event is another",
+        "the time of a pruned event is altered",
         |it| sql(it, "UPDATE pruned SET at = at + 1 WHERE seq = 3"),
         "commit 1 (events 1 to 3)",
     ),
     found(
-        "the actor of a pruned event is another",
+        "the actor of a pruned event is altered",
         |it| sql(it, "UPDATE pruned SET actor = 'token/m' WHERE seq = 3"),
         "commit 1 (events 1 to 3)",
     ),
     found(
-        "the content of a pruned event is another",
+        "the content hash of a pruned event is altered",
         |it| sql(it, "UPDATE pruned SET content = zeroblob(32) WHERE seq = 3"),
         "commit 1 (events 1 to 3)",
     ),
     found(
-        "the content of a pruned event is no hash",
+        "the content hash of a pruned event has a wrong length",
         |it| sql(it, "UPDATE pruned SET content = zeroblob(31) WHERE seq = 3"),
         "other types",
     ),
     found(
-        "the content of a pruned event is text",
+        "the content hash of a pruned event is text",
         |it| sql(it, "UPDATE pruned SET content = 'text' WHERE seq = 3"),
         "other types",
     ),
     found(
-        "what is left of a pruned event is removed",
+        "the remainder of a pruned event is removed",
         |it| sql(it, "DELETE FROM pruned WHERE seq = 5"),
         "event 5 is missing",
     ),
     found(
-        "what is left of all pruned events is removed",
+        "the remainders of all pruned events are removed",
         |it| sql(it, "DELETE FROM pruned"),
         "event 2 is missing",
     ),
     found(
-        "an event is both there and pruned",
+        "an event is both complete and pruned",
         |it| {
             sql(it, "INSERT INTO pruned SELECT seq, kind, at, actor, zeroblob(32) FROM events WHERE seq = 7");
         },
@@ -229,15 +229,15 @@ const FORGERIES: &[Forgery] = &[
     found(
         "a pruned event is added before the first commit",
         |it| sql(it, "INSERT INTO pruned VALUES (0, 'NodeObserved', 0, 'reactor/health', zeroblob(32))"),
-        "event 0 comes in its place",
+        "found event 0 in its place",
     ),
     found(
-        "the event that names them is removed",
+        "the event that names the pruned ranges is removed",
         |it| sql(it, "DELETE FROM events WHERE seq = 8"),
         "event 8 is missing",
     ),
     found(
-        "a pruned observation is put back with another content, and with its old header",
+        "a pruned observation is restored with its old header and another content",
         |it| {
             let json = stored(Seq(3), kdaemon_events::Actor::Anonymous, observed(9));
             let json = json.body.json().unwrap();
@@ -248,14 +248,14 @@ const FORGERIES: &[Forgery] = &[
         },
         "commit 1 (events 1 to 3)",
     ),
-    // The columns next to an event, with all hashes computed again: they must agree with the text.
+    // Columns next to an event, with all hashes recomputed: they must match the text.
     found(
-        "the kind next to a text is another",
+        "the kind next to a text is altered",
         |it| {
             sql(it, "UPDATE events SET kind = 'NodeObserved' WHERE seq = 4");
             rehash(it);
         },
-        "event 4: its columns are not as the event says",
+        "event 4: its columns do not match its text",
     ),
     found(
         "a fact is disguised as an observation and then pruned",
@@ -265,9 +265,9 @@ const FORGERIES: &[Forgery] = &[
         },
         "commit 2 (events 4 to 7)",
     ),
-    // Rewritten logs: logs by themselves, and not the one whose head was kept.
+    // Rewritten logs: valid by themselves, but contradicting the kept head.
     Forgery {
-        name: "an event is altered and all hashes computed again",
+        name: "an event is altered and all hashes recomputed",
         forge: |it| {
             let json: String =
                 it.query_row("SELECT json FROM events WHERE seq = 1", [], |row| row.get(0)).unwrap();
@@ -278,7 +278,7 @@ const FORGERIES: &[Forgery] = &[
         alone: None,
     },
     Forgery {
-        name: "a salt is another and all hashes computed again",
+        name: "a salt is altered and all hashes recomputed",
         forge: |it| {
             sql(it, "UPDATE events SET salt = zeroblob(16) WHERE seq = 1");
             rehash(it);
@@ -286,7 +286,7 @@ const FORGERIES: &[Forgery] = &[
         alone: None,
     },
     Forgery {
-        name: "the end is written again",
+        name: "the end is rewritten",
         forge: |it| {
             sql(it, "DELETE FROM events WHERE seq = 9; DELETE FROM commits WHERE last_seq = 9");
             append_by_hand(it, token("c"));
@@ -295,7 +295,7 @@ const FORGERIES: &[Forgery] = &[
         alone: None,
     },
     Forgery {
-        name: "a fact is made an observation, pruned, named by a forged event, and all hashes computed again",
+        name: "a fact is turned into an observation, pruned and named by a forged event, and all hashes recomputed",
         forge: |it| {
             prune_by_hand(it, 4, Some("NodeObserved"));
             append_by_hand(it, pruned(&[(4, 4)]));
@@ -304,7 +304,7 @@ const FORGERIES: &[Forgery] = &[
         alone: None,
     },
     Forgery {
-        name: "two commits are made one and all hashes computed again",
+        name: "two commits are merged and all hashes recomputed",
         forge: |it| {
             sql(
                 it,
@@ -351,7 +351,8 @@ async fn earlier_head_still_proves_the_events_before_a_forged_end() {
     assert!(found.trouble().unwrap().contains("up to event 9 the root of the tree is"), "{found:?}");
 }
 
-/// What is done to the stored subtrees of a log of 600 events in commits of 100, and words of what is said of it.
+/// Alterations of the stored subtrees of a log of 600 events in commits of 100, each with the failing commit and a part
+/// of its detail.
 const TAMPERED_NODES: &[(&str, u64, &str)] = &[
     ("UPDATE tree SET hash = zeroblob(32) WHERE level = 8 AND number = 0", 3, "level 8, number 0"),
     ("UPDATE tree SET hash = zeroblob(32) WHERE level = 9 AND number = 0", 6, "level 9, number 0"),

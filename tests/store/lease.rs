@@ -1,4 +1,4 @@
-//! The lease, and noticing the commits of others: each test runs against each store.
+//! The lease and waiting for commits. Each test runs against each store.
 
 use crate::store::contract::every_store;
 use crate::store::events::*;
@@ -15,12 +15,12 @@ fn lease(holder: u128, version: u64) -> Lease {
 pub(crate) fn first_writer_gets_the_lease() {
     every_store(async |store| {
         assert_eq!(store.lease().await.unwrap(), None);
-        assert!(!store.write_lease(1, lease(1, 2)).await.unwrap(), "there is none of version 1");
+        assert!(!store.write_lease(1, lease(1, 2)).await.unwrap(), "no lease has version 1");
         assert!(store.write_lease(0, lease(1, 1)).await.unwrap());
         assert_eq!(store.lease().await.unwrap(), Some(lease(1, 1)));
-        assert!(!store.write_lease(0, lease(2, 1)).await.unwrap(), "there is one already");
+        assert!(!store.write_lease(0, lease(2, 1)).await.unwrap(), "a lease exists");
         assert!(store.write_lease(1, lease(1, 2)).await.unwrap(), "renewed");
-        assert!(!store.write_lease(1, lease(2, 2)).await.unwrap(), "it was renewed meanwhile");
+        assert!(!store.write_lease(1, lease(2, 2)).await.unwrap(), "the lease was renewed meanwhile");
         assert!(store.write_lease(2, lease(2, 3)).await.unwrap(), "taken over");
         assert!(!store.write_lease(2, lease(1, 3)).await.unwrap(), "the former holder is too late");
         assert_eq!(store.lease().await.unwrap(), Some(lease(2, 3)));

@@ -1,7 +1,6 @@
-//! The stores: the contract that all of them satisfy, and failures of a store on disk.
+//! Tests of stores: the contract of all stores, verification, and failures of disks, servers and connections.
 
 mod archive;
-mod audit;
 mod contract;
 mod crash;
 mod disk;
@@ -14,3 +13,4 @@ mod proofs;
 mod pruning;
 mod rethinkdb;
 mod sqlite;
+mod verification;

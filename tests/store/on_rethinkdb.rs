@@ -1,5 +1,5 @@
-//! The contract again, on a real RethinkDB. A test of the contract that is not listed here
-//! fails `every_test_of_the_contract_is_listed_for_rethinkdb`.
+//! The contract on a real RethinkDB. `every_test_of_the_contract_is_listed_for_rethinkdb` fails when a test of the
+//! contract is not listed here.
 
 use crate::store::{archive, contract, lease, pruning};
 
@@ -40,9 +40,9 @@ contract_on_rethinkdb! {
     contract::large_commit_is_complete,
     contract::readers_never_see_part_of_a_commit,
     contract::cursor_is_at_its_last_position,
-    archive::what_was_pruned_goes_along_as_its_digest,
-    pruning::what_is_pruned_is_passed_over_and_the_chain_holds,
-    pruning::nothing_but_observations_of_nodes_is_ever_pruned,
+    archive::pruned_events_are_moved_as_their_digests,
+    pruning::pruned_events_are_skipped_and_the_log_stays_valid,
+    pruning::only_node_observations_are_pruned,
     lease::first_writer_gets_the_lease,
     lease::each_lease_version_has_one_winner,
     lease::waiting_for_a_commit_ends_with_the_commit_or_the_timeout,

@@ -1,4 +1,4 @@
-//! Proofs: compared with the definitions of RFC 6962, section 2.1, carried out literally.
+//! Proofs, compared with a literal implementation of RFC 6962, section 2.1.
 
 use crate::store::contract::every_store;
 use crate::store::events::*;
@@ -82,7 +82,7 @@ async fn check_consistency(store: &dyn Store, leaves: &[Digest], from: usize, to
 }
 
 #[test]
-fn every_proof_of_a_small_log_is_that_of_the_rfc() {
+fn every_proof_of_a_small_log_matches_the_rfc() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let store = MemoryStore::new();
@@ -97,7 +97,7 @@ fn every_proof_of_a_small_log_is_that_of_the_rfc() {
 }
 
 #[test]
-fn proofs_of_a_log_with_stored_subtrees_are_those_of_the_rfc() {
+fn proofs_from_stored_subtrees_match_the_rfc() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let store = MemoryStore::new();
     let leaves = runtime.block_on(filled(&store, &[300, 1, 500, 7, 900]));

@@ -1,4 +1,4 @@
-//! Pruning: observations are removed, their leaves stay, and nothing else can be removed the same way.
+//! Pruning: removes observations, keeps their leaves, and cannot remove other events.
 
 use crate::store::contract::every_store;
 use crate::store::events::*;
@@ -18,7 +18,7 @@ pub fn pruned(ranges: &[(u64, u64)]) -> Event {
     ObservationsPruned { up_to: ranges.last().unwrap().1, count, ranges, tallies: Vec::new() }.into()
 }
 
-/// token 1, observed 2 3, cordoned 4, observed 5 6 7, pruned 8 (says 2-3 and 5-6), token 9.
+/// Writes a log: token 1, observed 2 3, cordoned 4, observed 5 6 7, pruned 8 (names 2-3 and 5-6), token 9.
 pub async fn written(store: &dyn Store) -> Head {
     let head = store
         .append(&Head::default(), commit(&Head::default(), vec![token("a"), observed(1), observed(2)]))
@@ -43,13 +43,13 @@ pub async fn prune_all(store: &dyn Store, ranges: &[(Seq, Seq)]) -> usize {
 }
 
 #[test]
-pub(crate) fn what_is_pruned_is_passed_over_and_the_chain_holds() {
+pub(crate) fn pruned_events_are_skipped_and_the_log_stays_valid() {
     every_store(async |store| {
         let head = written(&*store).await;
         assert_eq!(store.pruned(Seq(0), Seq(u64::MAX)).await.unwrap(), 0);
-        // It was recorded, and the daemon was killed before it was done: that fits.
+        // A log is valid when the daemon was killed between recording and pruning.
         assert_eq!(store.verify().await.unwrap(), head);
-        assert_eq!(store.prune(&RANGES, 3).await.unwrap(), 3, "at most as many as are asked for");
+        assert_eq!(store.prune(&RANGES, 3).await.unwrap(), 3, "the limit bounds each call");
         assert_eq!(store.verify().await.unwrap(), head);
         assert_eq!(store.prune(&RANGES, 3).await.unwrap(), 1);
         assert_eq!(store.prune(&RANGES, 3).await.unwrap(), 0);
@@ -81,13 +81,13 @@ pub(crate) fn what_is_pruned_is_passed_over_and_the_chain_holds() {
 }
 
 #[test]
-pub(crate) fn nothing_but_observations_of_nodes_is_ever_pruned() {
+pub(crate) fn only_node_observations_are_pruned() {
     every_store(async |store| {
         written(&*store).await;
         assert_eq!(prune_all(&*store, &[(Seq(1), Seq(9))]).await, 5);
         let left: Vec<_> = store.read(Seq(0), 100).await.unwrap().iter().map(|text| text.seq.0).collect();
         assert_eq!(left, [1, 4, 8, 9]);
-        // One more than the log says: that is found.
+        // The log names one event less: verification finds it.
         let found = verify_log(&*store, None, |_| {}).await.unwrap();
         assert!(
             found
@@ -104,7 +104,7 @@ fn damage(folder: &Path, sql: &str) {
 }
 
 #[tokio::test]
-async fn a_hole_that_is_no_pruned_event_stops_the_fold() {
+async fn hole_that_is_not_a_pruned_event_stops_the_fold() {
     let store = MemoryStore::new();
     written(&store).await;
     prune_all(&store, &RANGES).await;
@@ -121,7 +121,7 @@ async fn a_hole_that_is_no_pruned_event_stops_the_fold() {
 }
 
 #[tokio::test]
-async fn the_room_of_what_is_pruned_is_used_again() {
+async fn space_of_pruned_events_is_reused() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path()).unwrap();
     let mut head = Head::default();
@@ -140,8 +140,8 @@ async fn the_room_of_what_is_pruned_is_used_again() {
         assert_eq!(prune_all(&store, &ranges).await, 2_500);
         sizes.push(pages().await);
     }
-    // A header and a hash are left of each, about a fifth of the event: without pruning the file would be eight times as
-    // large.
+    // The header and hash of a pruned event take about a fifth of the event. Without pruning, the file would grow
+    // eightfold.
     assert!(sizes[7] < sizes[0] * 3, "{sizes:?}");
     assert_eq!(store.verify().await.unwrap(), head);
     store.close().await;

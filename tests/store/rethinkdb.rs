@@ -1,4 +1,4 @@
-//! The store in RethinkDB: several daemons on one database, and the form in which people find the data in it.
+//! The RethinkDB store: several daemons on one database, and ad-hoc queries of its data.
 
 use crate::store::events::*;
 use crate::store::pruning::{RANGES, prune_all, written};
@@ -55,7 +55,7 @@ async fn reopened_store_has_everything() {
     let store = RethinkdbStore::open(settings.clone()).await.unwrap();
     let head = fill(&store, 150).await;
     store.close().await;
-    assert!(store.head().await.is_err(), "it is closed");
+    assert!(store.head().await.is_err(), "the store is closed");
     assert!(RethinkdbStore::exists(settings.clone()).await.unwrap());
     let store = RethinkdbStore::open(settings.clone()).await.unwrap();
     assert_eq!(store.head().await.unwrap(), head);
@@ -94,7 +94,7 @@ async fn commit_of_another_daemon_is_noticed_at_once() {
         assert_eq!(ours.head().await.unwrap(), head);
     }
     times.sort_unstable();
-    // The periodic look would come after half a second.
+    // The periodic read would come after half a second.
     assert!(times[10] < Duration::from_millis(300), "{times:?}");
     forget(&settings).await;
 }
@@ -143,10 +143,10 @@ async fn events_and_rows_can_be_queried_with_reql() {
     forget(&settings).await;
 }
 
-/// Commits had their events a second time, as objects: what is pruned goes from there too, and what is left can be read.
+/// Documents may have a second copy of their events, as objects. Pruning removes that copy as well.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a RethinkDB server: scripts/test"]
-async fn what_is_pruned_is_nowhere_in_its_commit_and_the_rest_is_found_with_reql() {
+async fn pruned_event_is_nowhere_in_its_document_and_the_rest_is_found_with_reql() {
     let server = Rethinkdb::get();
     let settings = settings(server.address());
     let store = RethinkdbStore::open(settings.clone()).await.unwrap();
@@ -198,17 +198,17 @@ async fn older_row_never_overwrites_a_newer_one_under_concurrency() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a RethinkDB server: scripts/test"]
-async fn what_was_altered_or_removed_is_found() {
+async fn altered_and_removed_commits_are_found() {
     let server = Rethinkdb::get();
     type Alter = fn() -> Command;
     let alter: [(&str, Alter); 5] = [
-        ("does not have its root", || r.table("events").get(2).update(json!({"texts": ["{}"]}))),
-        ("does not have its root", || r.table("events").get(3).update(json!({"root": "0".repeat(64)}))),
-        ("`kinds` is not as", || r.table("events").get(2).update(json!({"kinds": []}))),
-        ("missing", || r.table("events").get(2).delete(())),
-        ("it claims events 1 to 1", || {
-            r.table("events").get(2).update(json!({"first_seq": 1, "last_seq": 1}))
+        ("does not have the recorded root", || r.table("events").get(2).update(json!({"texts": ["{}"]}))),
+        ("does not have the recorded root", || {
+            r.table("events").get(3).update(json!({"root": "0".repeat(64)}))
         }),
+        ("`kinds` does not match", || r.table("events").get(2).update(json!({"kinds": []}))),
+        ("missing", || r.table("events").get(2).delete(())),
+        ("claims events 1 to 1", || r.table("events").get(2).update(json!({"first_seq": 1, "last_seq": 1}))),
     ];
     for (says, alter) in alter {
         let settings = settings(server.address());
@@ -216,7 +216,7 @@ async fn what_was_altered_or_removed_is_found() {
         fill(&store, 3).await;
         ask(&settings, alter()).await;
         match store.verify().await {
-            Err(StoreError::Damaged(what)) => assert!(what.contains(says), "`{what}` does not say `{says}`"),
+            Err(StoreError::Damaged(what)) => assert!(what.contains(says), "expected `{says}` in `{what}`"),
             other => panic!("{says}: {other:?}"),
         }
         if says.contains("missing") {
@@ -260,7 +260,7 @@ async fn last_event_before_a_time_is_found_despite_clock_skew() {
     let head = fill(&store, 5).await; // event n in second n
     assert_eq!(store.seq_at(at(0)).await.unwrap(), Seq(0));
     assert_eq!(store.seq_at(at(3)).await.unwrap(), Seq(3));
-    // A daemon whose clock is slow.
+    // A commit of a daemon with a slow clock.
     let mut late = commit(&head, vec![token("late")]);
     let json = late.events[0].body.json().unwrap().replace(&seconds(6), &seconds(2));
     late.events[0].body = Body::Kept { json, salt: Salt::default() };
@@ -270,7 +270,7 @@ async fn last_event_before_a_time_is_found_despite_clock_skew() {
     forget(&settings).await;
 }
 
-/// A time as in an event's text.
+/// The time of an event as in its text.
 fn seconds(seq: u64) -> String {
     serde_json::to_string(&at(seq)).unwrap()
 }
@@ -280,7 +280,7 @@ fn seconds(seq: u64) -> String {
 async fn wrong_password_and_silent_server_are_reported() {
     let server = Rethinkdb::get();
     let wrong = RethinkdbSettings { password: "hush".into(), ..settings(server.address()) };
-    let Err(error) = RethinkdbStore::open(wrong).await else { panic!("it opened") };
+    let Err(error) = RethinkdbStore::open(wrong).await else { panic!("the store opened") };
     let said = error.to_string();
     assert!(said.contains("rethinkdb_password_file") && !said.contains("hush"), "{said}");
 
@@ -288,9 +288,9 @@ async fn wrong_password_and_silent_server_are_reported() {
     let mut settings = settings(silent.local_addr().unwrap());
     settings.connect_timeout = Duration::from_millis(200);
     settings.query_timeout = Duration::from_secs(1);
-    let Err(error) = RethinkdbStore::open(settings.clone()).await else { panic!("it opened") };
+    let Err(error) = RethinkdbStore::open(settings.clone()).await else { panic!("the store opened") };
     assert!(error.to_string().contains("does not answer"), "{error}");
-    // With another server that answers it does no harm.
+    // A silent server does no harm next to one that responds.
     settings.hosts.push((server.address().ip().to_string(), server.address().port()));
     settings.query_timeout = Duration::from_secs(5);
     let store = RethinkdbStore::open(settings.clone()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The embedded store: everything that can be wrong with its folder and its file.
+//! The embedded store, with all kinds of damage to its folder and its file.
 
 use crate::store::events::*;
 use kdaemon::journal::fold_log;
@@ -34,17 +34,17 @@ fn damage(folder: &Path, sql: &str) {
 #[track_caller]
 fn refused(folder: &Path) -> StoreError {
     match SqliteStore::open(folder) {
-        Ok(_) => panic!("it opened"),
+        Ok(_) => panic!("the store opened"),
         Err(error) => error,
     }
 }
 
-/// Checks that the message says what is wrong, where, and what to do.
+/// Checks that a message contains the problem, the place and the remedy.
 #[track_caller]
 fn says(error: &StoreError, parts: &[&str]) {
     let text = error.to_string();
     for part in parts {
-        assert!(text.contains(part), "`{text}` does not say `{part}`");
+        assert!(text.contains(part), "expected `{part}` in `{text}`");
     }
 }
 
@@ -138,7 +138,7 @@ fn file_that_is_not_a_database_is_left_untouched() {
 async fn file_of_a_newer_kdaemon_is_refused() {
     let (folder, _) = written(1).await;
     damage(folder.path(), "PRAGMA user_version = 99");
-    says(&refused(folder.path()), &["newer kDaemon", "layout 99", "use that one"]);
+    says(&refused(folder.path()), &["newer kDaemon", "layout 99", "use the newer version"]);
 }
 
 /// Opens the store and folds its log, as a starting daemon does.
@@ -223,13 +223,13 @@ async fn altered_tail_stops_the_start() {
 }
 
 #[tokio::test]
-async fn layout_of_before_the_first_release_is_refused() {
+async fn pre_release_layout_is_refused() {
     let (folder, _) = written(1).await;
     damage(folder.path(), "PRAGMA user_version = 3");
-    says(&refused(folder.path()), &["layout 3", "before its first release"]);
+    says(&refused(folder.path()), &["layout 3", "pre-release"]);
 }
 
-/// What a file of a log holds besides rows.
+/// The type and name of each object in the schema of a log's file.
 fn objects(folder: &Path) -> Vec<(String, String)> {
     let connection = Connection::open(file(folder)).unwrap();
     let mut statement = connection.prepare("SELECT type, name FROM sqlite_master ORDER BY name").unwrap();
@@ -263,7 +263,7 @@ async fn restore_copies_rows_and_nothing_else() {
     assert_eq!(store.verify().await.unwrap(), next);
     assert_eq!(store.cursor("webhook").await.unwrap(), Some(Seq(7)));
     store.close().await;
-    // Not even a daemon that is started on such a file runs what it brings along.
+    // A daemon that starts on such a file does not run its triggers either.
     let store = SqliteStore::open(folder.path()).unwrap();
     let next = store.append(&head, commit(&head, vec![token("x")])).await.unwrap();
     assert_eq!(store.verify().await.unwrap(), next);

@@ -1,16 +1,17 @@
-//! Commits, read by their numbers.
+//! Reads of commits by their numbers.
 
 use super::{EVENTS, HeadRow, Numbered, RethinkdbStore, missing};
 use crate::store::StoreError;
 use reql::{Command, r};
 use serde::de::DeserializeOwned;
 
-/// How many commits one query reads at most, and how many bytes it aims at.
+/// The maximum number of commits that one query reads.
 const PAGE_COMMITS: u64 = 2_048;
+/// The target size of the result of one query.
 const PAGE_BYTES: usize = 4_000_000;
 
 impl RethinkdbStore {
-    /// Commits by their numbers, `from` up to `until` (not included), in order and without a hole.
+    /// The commits from `from` up to `until` (exclusive), in order. Fails when one is missing.
     pub(super) async fn range<T>(&self, from: u64, until: u64, fields: &[&str]) -> Result<Vec<T>, StoreError>
     where
         T: DeserializeOwned + Numbered + Unpin + Send + 'static,
@@ -22,11 +23,11 @@ impl RethinkdbStore {
         }
     }
 
-    /// Reads commits from a number on, in order; and the first number that is missing among them, if there is one.
+    /// Reads commits from a number on, in order, and returns them with the first missing number among them, if any.
     ///
-    /// A read is not of one moment: a table lies in several pieces, which are read one after the other, so a commit can be
-    /// seen and the one before it not, when both came meanwhile. But it was written after that one was: so who has seen it
-    /// and reads again finds both.
+    /// A read is not a snapshot: the shards of a table are read one after the other, so a read may see a commit and
+    /// miss the previous one when both were written during the read. As commits are written in order, a second read
+    /// finds both.
     pub(super) async fn settled<T>(
         &self,
         query: Command,
@@ -43,7 +44,7 @@ impl RethinkdbStore {
             let missing = rows.iter().zip(from..).find(|(row, place)| number(row) != *place);
             let missing = missing.map(|(_, place)| place);
             if missing <= was_missing {
-                return Ok((rows, missing)); // nothing is, or it was when one behind it had been seen already
+                return Ok((rows, missing)); // nothing is missing, or a second read has confirmed it
             }
             was_missing = missing;
         }
@@ -53,7 +54,7 @@ impl RethinkdbStore {
         self.range(from, until, &["id", "commit_id", "last_seq", "root"]).await
     }
 
-    /// Hands on commit after commit from a number on, until `each` has had enough or the log ends.
+    /// Passes the commits from a number on to `each` until it returns `false` or the log ends.
     pub(super) async fn scan<T>(
         &self,
         mut number: u64,

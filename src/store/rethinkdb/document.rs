@@ -1,33 +1,33 @@
-//! A commit as a document.
+//! Commits as documents.
 //!
-//! Its events are texts in it. RethinkDB sorts the keys of objects and keeps numbers as doubles, so what comes back of an
-//! object is not what went in; a text has the very bytes that were hashed. Who looks with ReQL reads them with
-//! `r.json`; README has the query.
+//! A document holds its events as text. RethinkDB sorts the keys of objects and stores numbers as doubles, so an object
+//! would change; a text keeps the exact bytes that were hashed. ReQL reads it with `r.json`: docs/clustering.md has the
+//! query.
 
-use super::{BEYOND, EVENTS, Numbered, RethinkdbStore, write};
+use super::{EVENTS, NUMBER_LIMIT, Numbered, RethinkdbStore, write};
 use crate::store::{Body, Commit, EventText, Head, IdempotencyRecord, RawColumns, StoreError, StoredEvent};
 use chrono::{DateTime, Utc};
-use kdaemon_events::{CommitId, Digest, Node, Salt, Seq};
+use kdaemon_events::{CommitId, Digest, Salt, Seq, TreeNode};
 use reql::cmd::between;
 use reql::{Command, func, r};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The index of the commits that carry idempotency records, by the time of the last of them.
-pub(super) const ANSWERED: &str = "idempotency_at";
+/// The index of commits by the time of their last idempotency record.
+pub(super) const IDEMPOTENCY_AT: &str = "idempotency_at";
 
-/// A stored subtree in a document: level, number, root.
+/// The level, number and root of a stored subtree in a document.
 pub(super) type NodeEntry = (u32, u64, Digest);
 
-/// As [`Text`], on its way into a document.
+/// A [`StoredText`] to be written.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Left<'a> {
+enum StoredTextRef<'a> {
     Kept(&'a str),
     Pruned { pruned: PrunedLeaf },
 }
 
-/// What is left of a pruned event: its header, and the hash of its content.
+/// The remainder of a pruned event: its header and content hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PrunedLeaf {
     pub(super) kind: String,
@@ -52,10 +52,10 @@ struct Document<'a> {
     root: Digest,
     at: Option<DateTime<Utc>>,
     kinds: BTreeSet<&'static str>,
-    texts: Vec<Left<'a>>,
-    /// Of each text, `null` for a pruned event.
+    texts: Vec<StoredTextRef<'a>>,
+    /// One salt per text; `null` for a pruned event.
     salts: Vec<Option<Salt>>,
-    /// The stored subtrees that it completes.
+    /// The subtrees that this commit completes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     nodes: Vec<NodeEntry>,
     #[serde(skip_serializing_if = "<[IdempotencyRecord]>::is_empty")]
@@ -64,12 +64,12 @@ struct Document<'a> {
     idempotency_at: Option<i64>,
 }
 
-/// The document of a commit. It is sent as text inside `r.json`: built of terms it takes twice as long.
+/// The document of a commit, sent as text inside `r.json`: building it from terms takes twice as long.
 pub(super) fn document(
     after: &Head,
     before: &Head,
     commit: &Commit,
-    nodes: &[Node],
+    nodes: &[TreeNode],
 ) -> Result<Command, StoreError> {
     let unfit = |error: serde_json::Error| {
         StoreError::Damaged(format!("commit {} cannot be written: {error}", after.commits))
@@ -86,7 +86,7 @@ pub(super) fn document(
         root: after.root,
         at: commit.events.last().map(|event| event.at),
         kinds: commit.events.iter().map(|event| event.kind.as_str()).collect(),
-        texts: commit.events.iter().map(left).collect(),
+        texts: commit.events.iter().map(stored_text).collect(),
         salts: commit.events.iter().map(salt).collect(),
         nodes: nodes.iter().map(|node| (node.place.level, node.place.number, node.hash)).collect(),
         idempotency: &commit.idempotency,
@@ -95,81 +95,78 @@ pub(super) fn document(
     Ok(r.json(r.expr(serde_json::to_string(&document).map_err(unfit)?)))
 }
 
-fn left(event: &StoredEvent) -> Left<'_> {
+fn stored_text(event: &StoredEvent) -> StoredTextRef<'_> {
     match &event.body {
-        Body::Kept { json, .. } => Left::Kept(json),
+        Body::Kept { json, .. } => StoredTextRef::Kept(json),
         Body::Pruned { content } => {
             let columns = RawColumns::of(event.kind.as_str(), event.at, event.actor.clone());
-            Left::Pruned { pruned: (columns, *content).into() }
+            StoredTextRef::Pruned { pruned: (columns, *content).into() }
         }
     }
 }
 
-/// An event's text, or what is left of it.
+/// An event's text, or the remainder of a pruned event.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Text {
-    /// As it was written.
+pub(super) enum StoredText {
+    /// The event's JSON text.
     Kept(String),
-    /// It was pruned.
-    Pruned {
-        /// What is left.
-        pruned: PrunedLeaf,
-    },
+    /// A pruned event.
+    Pruned { pruned: PrunedLeaf },
 }
 
-/// A commit as it is read.
+/// A commit with its events, as read from its document.
 #[derive(Debug, Deserialize)]
-pub(super) struct Recorded {
+pub(super) struct CommitRow {
     pub(super) id: u64,
     pub(super) first_seq: Seq,
     pub(super) last_seq: Seq,
-    pub(super) texts: Vec<Text>,
+    pub(super) texts: Vec<StoredText>,
 }
 
-impl Recorded {
+impl CommitRow {
     pub(super) const FIELDS: &[&str] = &["id", "first_seq", "last_seq", "texts"];
 
-    /// Its events. Those that were pruned are passed over.
+    /// The commit's events without pruned ones.
     ///
     /// # Errors
-    /// When they are not as many as it says.
+    /// When the number of events differs from the commit's range.
     pub(super) fn events(self) -> Result<impl Iterator<Item = EventText>, StoreError> {
         let Self { id, first_seq, last_seq, texts } = self;
         if first_seq.0 + texts.len() as u64 != last_seq.0 + 1 || texts.is_empty() {
             return Err(StoreError::Damaged(format!(
-                "commit {id} holds {} events instead of {first_seq} to {last_seq}: it was altered",
+                "commit {id} holds {} events, expected events {first_seq} to {last_seq}: it was altered",
                 texts.len()
             )));
         }
         Ok(texts.into_iter().zip(first_seq.0..).filter_map(|(text, seq)| match text {
-            Text::Kept(json) => Some(EventText { seq: Seq(seq), json }),
-            Text::Pruned { .. } => None,
+            StoredText::Kept(json) => Some(EventText { seq: Seq(seq), json }),
+            StoredText::Pruned { .. } => None,
         }))
     }
 }
 
-impl Numbered for Recorded {
+impl Numbered for CommitRow {
     fn number(&self) -> u64 {
         self.id
     }
     fn bytes(&self) -> usize {
-        let size = |text: &Text| match text {
-            Text::Kept(json) => json.len(),
-            Text::Pruned { .. } => 200,
+        let size = |text: &StoredText| match text {
+            StoredText::Kept(json) => json.len(),
+            StoredText::Pruned { .. } => 200,
         };
         self.texts.iter().map(size).sum()
     }
 }
 
 #[derive(Debug, Deserialize)]
-struct Answered {
+struct IdempotencyRow {
     id: u64,
     #[serde(default)]
     idempotency: Vec<IdempotencyRecord>,
 }
 
-impl Numbered for Answered {
+impl Numbered for IdempotencyRow {
     fn number(&self) -> u64 {
         self.id
     }
@@ -178,17 +175,17 @@ impl Numbered for Answered {
     }
 }
 
-/// The answers kept since a time with events after `after`. Of a key that was used again the last one.
+/// The idempotency records since a time with events after `after`. Of several records with one key, the last one.
 pub(super) async fn idempotency_records(
     store: &RethinkdbStore,
     since: DateTime<Utc>,
     after: Seq,
 ) -> Result<Vec<IdempotencyRecord>, StoreError> {
-    let mut commits: Vec<Answered> = Vec::new();
+    let mut commits: Vec<IdempotencyRow> = Vec::new();
     if after == Seq(0) {
-        let options = between::Options::new().index(ANSWERED);
-        // Years from now: no daemon's clock is that wrong.
-        let until = i64::try_from(BEYOND).unwrap_or(i64::MAX);
+        let options = between::Options::new().index(IDEMPOTENCY_AT);
+        // Beyond the range of plausible clock errors: the year 2255.
+        let until = i64::try_from(NUMBER_LIMIT).unwrap_or(i64::MAX);
         let query = r.table(EVENTS).between(r.args((since.timestamp_micros(), until, options)));
         commits = store.read_rows(query.pluck(r.expr(["id", "idempotency"]))).await?;
         commits.sort_by_key(Numbered::number);
@@ -208,14 +205,14 @@ pub(super) async fn idempotency_records(
     Ok(kept.into_values().collect())
 }
 
-/// Takes the answers out of some commits whose answers were all kept before a time; answers how many those are. The Merkle tree
-/// does not cover them.
+/// Removes the idempotency records of at most `limit` commits whose records are all from before a time, and returns the
+/// number of these commits. The Merkle tree does not cover idempotency records.
 pub(super) async fn prune_idempotency(
     store: &RethinkdbStore,
     before: DateTime<Utc>,
     limit: usize,
 ) -> Result<usize, StoreError> {
-    let old = between::Options::new().index(ANSWERED);
+    let old = between::Options::new().index(IDEMPOTENCY_AT);
     let old = r.table(EVENTS).between(r.args((0, before.timestamp_micros(), old)));
     let forget = func!(|commit| commit.without(r.expr(["idempotency", "idempotency_at"])));
     let done = write(&store.pool, old.limit(r.expr(limit)).replace(forget)).await?;

@@ -1,8 +1,8 @@
-//! Hearing of other daemons' commits.
+//! Notifications of other daemons' commits.
 //!
-//! A changefeed on a session of its own says that there is something new. It is a hint and no more: it tells of writes that no
-//! majority has yet, and nothing tells that it was cut. What counts is the log itself, which is looked at after each
-//! hint, and every now and then without one.
+//! A changefeed on a dedicated session gives hints of new commits. A hint is not authoritative: it may precede the
+//! acknowledgement by a majority, and a broken feed goes unnoticed. The log itself is read after each hint, and
+//! periodically without one.
 
 use super::pool::Pool;
 use super::{EVENTS, EventLog as _, Head, RethinkdbStore, StoreError};
@@ -17,20 +17,20 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How often the log is looked at without a hint.
+/// The interval of reads without a hint.
 const POLL: Duration = Duration::from_millis(500);
-/// A hint comes before a majority has the commit: how soon it is looked at again.
+/// The pause before the next read after a hint, which may arrive before a majority has the commit.
 const SOON: Duration = Duration::from_millis(10);
-/// The pause before a feed that broke is begun again.
+/// The pause before a broken feed is reopened.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The server gathers hints for so many seconds.
+/// The time for which the server collects changes into one message, in seconds.
 const SQUASH: f32 = 0.02;
 
-/// The feed, begun when somebody first waits.
+/// The changefeed, opened on the first wait.
 pub(super) struct Feed {
     pool: Arc<Pool>,
-    /// Counts the hints.
+    /// The number of hints received.
     hints: Arc<latest::Sender<u64>>,
     task: Mutex<Option<AbortHandle>>,
 }
@@ -40,12 +40,12 @@ impl Feed {
         Self { pool, hints: Arc::new(latest::Sender::new(0)), task: Mutex::default() }
     }
 
-    /// A commit of our own: others in this process wait, too.
+    /// Wakes the waiting tasks of this process after a commit of its own.
     pub(super) fn appended(&self, _number: u64) {
         self.hints.send_modify(|hints| *hints += 1);
     }
 
-    /// See [`crate::store::EventLog::wait_for_commit`].
+    /// Implements [`crate::store::EventLog::wait_for_commit`].
     pub(super) async fn wait(
         &self,
         store: &RethinkdbStore,
@@ -57,7 +57,7 @@ impl Feed {
         let mut hints = self.hints.subscribe();
         let mut pause = POLL;
         loop {
-            // Seen before the log is looked at: a hint that comes meanwhile is not missed.
+            // Taken before the log is read: a hint that arrives meanwhile is not missed.
             let seen = *hints.borrow_and_update();
             let known = store.known().commits;
             let known = if known > after.commits { known } else { store.head().await?.commits };
@@ -88,7 +88,7 @@ impl Feed {
     }
 }
 
-/// Keeps a feed open.
+/// Keeps a changefeed open, and reopens it when it breaks.
 async fn follow(pool: Arc<Pool>, hints: Arc<latest::Sender<u64>>) {
     loop {
         let session = pool.connect(Instant::now() + pool.settings().query_timeout).await;
@@ -101,9 +101,9 @@ async fn follow(pool: Arc<Pool>, hints: Arc<latest::Sender<u64>>) {
     }
 }
 
-/// Hands on hints until the feed breaks; returns why. The session goes with it.
+/// Counts hints until the feed breaks, and returns the reason. The session cannot be used afterwards.
 async fn listen(session: &Session, hints: &latest::Sender<u64>) -> String {
-    // Each message makes the server wait for a word from us: several commits in one cost it less.
+    // The server waits for a response to each message: batching several commits into one is cheaper.
     let options = changes::Options::new().squash(Squash::Float(SQUASH));
     let feed = r.table(EVENTS).pluck(r.expr(["id"])).changes(options);
     let mut changes = pin!(feed.run::<_, Value>(session));
@@ -111,7 +111,7 @@ async fn listen(session: &Session, hints: &latest::Sender<u64>) -> String {
         match changes.next().await {
             Some(Ok(_)) => hints.send_modify(|hints| *hints += 1),
             Some(Err(error)) => return error.to_string(),
-            None => return "it ended".to_owned(),
+            None => return "the feed ended".to_owned(),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The end of the log, and the tip of its tree, as far as they are known here.
+//! The known head of the log and the known tip of its tree.
 
-use super::{BEYOND, EVENTS, Number, RethinkdbStore, STEP, missing, raw};
+use super::{EVENTS, NUMBER_LIMIT, Number, RethinkdbStore, STEP, missing, raw};
 use crate::store::{Head, StoreError, Tip, tree};
 use reql::r;
 use std::sync::PoisonError;
@@ -22,7 +22,7 @@ impl RethinkdbStore {
         self.tip.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps a tip if it is newer; returns its head.
+    /// Records a tip if it is newer than the known one, and returns its head.
     pub(super) fn learn_tip(&self, tip: Tip) -> Head {
         let head = tip.head();
         let mut known = self.tip.lock().unwrap_or_else(PoisonError::into_inner);
@@ -32,7 +32,7 @@ impl RethinkdbStore {
         head
     }
 
-    /// The tip at a head: from the known one, if it is not far from there.
+    /// The tip at a head, extended from the known tip if that is near.
     pub(super) async fn tip_at(&self, head: Head) -> Result<Tip, StoreError> {
         let mut tip = self.known_tip();
         if tip.head().commits < head.commits && head.commits - tip.head().commits <= raw::AHEAD {
@@ -43,10 +43,10 @@ impl RethinkdbStore {
         Ok(tip)
     }
 
-    /// The end of a log of which nothing is known yet: it is dense, so a search by halves finds it.
+    /// Finds the end of a log with an unknown length. Commit numbers are dense, so a binary search finds it.
     pub(super) async fn find_head(&self) -> Result<Head, StoreError> {
-        let mut low = 0; // there
-        let mut high = 1; // perhaps not there
+        let mut low = 0; // exists
+        let mut high = 1; // may not exist
         while let Some(row) = self.heads(high, high + 1).await?.pop() {
             self.learn(row.head());
             low = high;
@@ -63,23 +63,23 @@ impl RethinkdbStore {
             }
         }
         let head = self.follow_head().await?;
-        let beyond = r.table(EVENTS).between(r.args((head.commits + 1, BEYOND))).limit(1_isize);
+        let beyond = r.table(EVENTS).between(r.args((head.commits + 1, NUMBER_LIMIT))).limit(1_isize);
         let beyond: Vec<Number> = self.read_rows(beyond.pluck(r.expr(["id"]))).await?;
-        // Another daemon may have appended meanwhile: then the next commit is there now.
+        // Another daemon may have appended meanwhile: then the next commit exists now.
         if !beyond.is_empty() && self.heads(head.commits + 1, head.commits + 2).await?.is_empty() {
             return Err(missing(head.commits + 1));
         }
         Ok(self.known())
     }
 
-    /// The end of the log from what is known of it on.
+    /// The end of the log, searched from the known head onwards.
     ///
-    /// A few new commits are read in full, and the tip advances over them: then the next append needs no further read.
-    /// With one, a daemon whose append met a conflict would be later again than the one that appends without a pause.
+    /// Reads a few new commits in full and advances the tip, so that the next append needs no further read. With a further
+    /// read, a daemon whose append met a conflict would lose again to one that appends without a pause.
     pub(super) async fn follow_head(&self) -> Result<Head, StoreError> {
         let tip = self.known_tip();
         if tip.head() == self.known() {
-            let (tip, is_end) = raw::extend_tip(self, tip, BEYOND).await?;
+            let (tip, is_end) = raw::extend_tip(self, tip, NUMBER_LIMIT).await?;
             self.learn(self.learn_tip(tip));
             if is_end {
                 return Ok(self.known());

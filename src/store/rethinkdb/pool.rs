@@ -1,12 +1,12 @@
-//! Sessions with the servers: all that `reql` 0.11 leaves to its user.
+//! A pool of sessions with the servers. It works around limitations of `reql` 0.11:
 //!
-//! - A query that is given up leaves its answer in the socket, and the next one on that session would wait for ever. So
-//!   each query runs in a task that owns its session to the end; a caller that goes away drops only a channel.
-//! - A session has no time-outs and does not know that its connection broke. So every query has a deadline, and after a
-//!   deadline or any error of the driver the session is dropped, with all that lay idle beside it.
-//! - A session carries one query at a time. So there are several, up to a limit.
-//! - A login takes what one `read` returns for a whole message. So it has a time limit and is tried again, each time
-//!   with more [`patience`]: what arrives in pieces is read when it is complete.
+//! - A cancelled query leaves its response in the socket, and the next query on that session would wait indefinitely.
+//!   So each query runs to completion in a task that owns its session; a caller that goes away only drops a channel.
+//! - A session has no timeouts and does not notice a broken connection. So every query has a deadline, and a deadline
+//!   or an error of the driver closes the session and all idle ones.
+//! - A session carries one query at a time. So the pool opens several sessions, up to a limit.
+//! - A login takes the result of one `read` for a complete message. So it has a timeout and is retried with increasing
+//!   [`PATIENCE`]: a message that arrives in pieces is read once it is complete.
 
 use super::RethinkdbSettings;
 use futures_util::StreamExt as _;
@@ -22,46 +22,46 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
-/// How many queries run at a time …
+/// The maximum number of concurrent ordinary queries.
 const SESSIONS_LIMIT: usize = 8;
-/// … besides those that nothing else may hold up: an append, and the lease, which runs out.
+/// The maximum number of concurrent urgent queries (appends and lease renewals), in addition to [`SESSIONS_LIMIT`].
 const URGENT_LIMIT: usize = 2;
-/// How long a login waits between a sign of life and a look at what arrived: longer with each try.
+/// The delay of a login between data arriving and reading it, increasing with each attempt.
 const PATIENCE: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
 
-/// Why a query has no answer.
+/// A failed query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
-    /// It was not done: it did not reach a server that could do it.
+pub(super) enum QueryFailure {
+    /// The query had no effect: it did not reach a server that could run it.
     #[error("{0}")]
     NotDone(String),
-    /// It was sent, and no answer came that says what became of it.
+    /// The query was sent and its outcome is unknown.
     #[error("{0}")]
     Unknown(String),
-    /// The server refuses it: it would refuse it again.
+    /// The server rejected the query. A retry would be rejected as well.
     #[error("{0}")]
     Refused(String),
 }
 
-/// What a query has to wait for.
+/// The priority of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Urgency {
-    /// Those before it.
+    /// Waits for earlier queries.
     Ordinary,
-    /// Nothing that is ordinary.
+    /// Does not wait for ordinary queries.
     First,
 }
 
-/// The sessions.
+/// A pool of sessions.
 pub(super) struct Pool {
     settings: RethinkdbSettings,
     idle: Mutex<Vec<Session>>,
     permits: Arc<Semaphore>,
     urgent: Arc<Semaphore>,
-    /// Which of the hosts answered last.
+    /// The index of the host that responded last.
     host: AtomicUsize,
-    /// Whether nothing was answered since somebody gave up.
+    /// Whether no query has succeeded since a caller gave up.
     is_away: AtomicBool,
 }
 
@@ -77,13 +77,13 @@ impl Pool {
         })
     }
 
-    /// How long what fails is tried again. Once somebody gave up in vain, others do not wait in vain after them: they try
-    /// once, until somebody is answered.
+    /// The maximum duration of retries. After a caller has given up, other callers try once only, until a query
+    /// succeeds.
     pub(super) fn patience(&self) -> Duration {
         if self.is_away.load(Ordering::Relaxed) { Duration::ZERO } else { self.settings.query_timeout }
     }
 
-    /// Somebody gives up.
+    /// Records that a caller gave up.
     pub(super) fn give_up(&self) {
         self.is_away.store(true, Ordering::Relaxed);
     }
@@ -92,17 +92,17 @@ impl Pool {
         &self.settings
     }
 
-    /// Sends a query and gathers its whole answer: a cursor that is not read to its end would block its session.
+    /// Sends a query and collects its complete response: a cursor that is not read to its end would block its session.
     ///
     /// # Errors
-    /// [`Failure`], at the latest at the deadline.
+    /// [`QueryFailure`], at the deadline at the latest.
     pub(super) async fn run<T>(
         self: &Arc<Self>,
         urgency: Urgency,
         query: Command,
         options: Options,
         deadline: Instant,
-    ) -> Result<Vec<T>, Failure>
+    ) -> Result<Vec<T>, QueryFailure>
     where
         T: DeserializeOwned + Unpin + Send + 'static,
     {
@@ -112,12 +112,13 @@ impl Pool {
         };
         let permit = timeout_at(deadline, Arc::clone(permits).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
-            let what = if permits.is_closed() { "it is closed" } else { "too many queries wait" };
-            return Err(Failure::NotDone(what.to_owned()));
+            let what =
+                if permits.is_closed() { "the store is closed" } else { "too many queries are waiting" };
+            return Err(QueryFailure::NotDone(what.to_owned()));
         };
         let (answer, answered) = oneshot::channel();
         tokio::spawn(Arc::clone(self).carry_out(query, options, deadline, permit, answer));
-        answered.await.unwrap_or_else(|_| Err(Failure::Unknown("the query was given up".to_owned())))
+        answered.await.unwrap_or_else(|_| Err(QueryFailure::Unknown("the query was aborted".to_owned())))
     }
 
     async fn carry_out<T>(
@@ -126,7 +127,7 @@ impl Pool {
         options: Options,
         deadline: Instant,
         permit: OwnedSemaphorePermit,
-        answer: oneshot::Sender<Result<Vec<T>, Failure>>,
+        answer: oneshot::Sender<Result<Vec<T>, QueryFailure>>,
     ) where
         T: DeserializeOwned + Unpin + Send + 'static,
     {
@@ -143,7 +144,7 @@ impl Pool {
                     self.lock().push(session);
                     self.is_away.store(false, Ordering::Relaxed);
                 } else {
-                    // The server that this one lost has most likely taken the others with it. Another may do better.
+                    // The idle sessions have most likely lost the same server. Another host may be up.
                     self.lock().clear();
                     self.host.fetch_add(1, Ordering::Relaxed);
                 }
@@ -151,11 +152,11 @@ impl Pool {
             }
         };
         drop(permit);
-        let _ = answer.send(result); // the caller went away; the session is in good order
+        let _ = answer.send(result); // fails when the caller went away; the session is in order
     }
 
-    /// A session of its own, for a feed: it is never handed back.
-    pub(super) async fn connect(&self, deadline: Instant) -> Result<Session, Failure> {
+    /// Opens a session that does not return to the pool, for a changefeed.
+    pub(super) async fn connect(&self, deadline: Instant) -> Result<Session, QueryFailure> {
         let hosts = &self.settings.hosts;
         let last = self.host.load(Ordering::Relaxed);
         let mut why = String::from("no host is configured");
@@ -163,7 +164,7 @@ impl Pool {
             for turn in 0..hosts.len() {
                 let index = last.wrapping_add(turn) % hosts.len();
                 let (host, port) = &hosts[index];
-                // A moment for each of the others, too.
+                // Leaves time for the other hosts.
                 let until = deadline.min(Instant::now() + self.settings.connect_timeout);
                 match timeout_at(until, self.log_in(host, *port, patience)).await {
                     Ok(Ok(session)) => {
@@ -171,8 +172,8 @@ impl Pool {
                         return Ok(session);
                     }
                     Ok(Err(Error::Driver(Driver::Auth(message)))) => {
-                        return Err(Failure::Refused(format!(
-                            "{host}:{port} does not let the user {} in: {message}; check rethinkdb_user and rethinkdb_password_file",
+                        return Err(QueryFailure::Refused(format!(
+                            "{host}:{port} rejected the login of user `{}`: {message}; check rethinkdb_user and rethinkdb_password_file",
                             self.settings.user
                         )));
                     }
@@ -184,7 +185,7 @@ impl Pool {
                 break;
             }
         }
-        Err(Failure::NotDone(why))
+        Err(QueryFailure::NotDone(why))
     }
 
     async fn log_in(&self, host: &str, port: u16, patience: Duration) -> Result<Session, Error> {
@@ -195,7 +196,7 @@ impl Pool {
         patiently(patience, r.connect(r.args(((host, port), options)))).await
     }
 
-    /// Drops all sessions; later queries fail.
+    /// Closes all sessions. Later queries fail.
     pub(super) fn close(&self) {
         self.permits.close();
         self.urgent.close();
@@ -207,8 +208,8 @@ impl Pool {
     }
 }
 
-/// Polls a future only some time after it could go on: a message that arrives in pieces lies in the socket's buffer as a
-/// whole when it is looked at.
+/// Polls a future only some time after it was woken, so that a message that arrives in pieces is complete in the
+/// socket's buffer when it is read.
 async fn patiently<F: Future>(patience: Duration, future: F) -> F::Output {
     if patience.is_zero() {
         return future.await;
@@ -216,7 +217,7 @@ async fn patiently<F: Future>(patience: Duration, future: F) -> F::Output {
     let mut future = pin!(future);
     let mut pause: Option<std::pin::Pin<Box<Sleep>>> = Some(Box::pin(sleep(Duration::ZERO)));
     std::future::poll_fn(move |context| {
-        // Woken while it did not rest: the socket has something.
+        // Woken while no pause was running: the socket has data.
         let resting = pause.get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(resting.as_mut().poll(context));
         pause = None;
@@ -225,13 +226,13 @@ async fn patiently<F: Future>(patience: Duration, future: F) -> F::Output {
     .await
 }
 
-/// Runs a query on a session to its end. Also tells whether the session and its server are good for another.
+/// Runs a query on a session to its end, and returns whether the session can be used for another query.
 async fn ask<T: DeserializeOwned + Unpin>(
     session: &Session,
     query: Command,
     options: Options,
     deadline: Instant,
-) -> (Result<Vec<T>, Failure>, bool) {
+) -> (Result<Vec<T>, QueryFailure>, bool) {
     let gather = async {
         let mut answers = pin!(query.run::<_, T>(r.args((session, options))));
         let mut gathered = Vec::new();
@@ -244,21 +245,21 @@ async fn ask<T: DeserializeOwned + Unpin>(
         Ok(Ok(gathered)) => (Ok(gathered), true),
         Ok(Err(error)) => {
             let failure = explain(&error);
-            let in_step = matches!(failure, Failure::Refused(_));
+            let in_step = matches!(failure, QueryFailure::Refused(_));
             (Err(failure), in_step)
         }
-        Err(_) => (Err(Failure::Unknown("no answer came in time".to_owned())), false),
+        Err(_) => (Err(QueryFailure::Unknown("no response before the deadline".to_owned())), false),
     }
 }
 
-fn explain(error: &Error) -> Failure {
+fn explain(error: &Error) -> QueryFailure {
     let text = error.to_string();
     match error {
         Error::Driver(_)
         | Error::Runtime(Runtime::Internal(_) | Runtime::Availability(Availability::OpIndeterminate(_))) => {
-            Failure::Unknown(text)
+            QueryFailure::Unknown(text)
         }
-        Error::Runtime(Runtime::Availability(Availability::OpFailed(_))) => Failure::NotDone(text),
-        Error::Compile(_) | Error::Runtime(_) => Failure::Refused(text),
+        Error::Runtime(Runtime::Availability(Availability::OpFailed(_))) => QueryFailure::NotDone(text),
+        Error::Compile(_) | Error::Runtime(_) => QueryFailure::Refused(text),
     }
 }

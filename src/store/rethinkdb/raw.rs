@@ -1,8 +1,7 @@
-//! The unvalidated records of the log in the documents: for verification, proofs and backups. And the pruning of
-//! observations.
+//! Unvalidated records of the log, for verification, proofs and backups, and the pruning of observations.
 
-use super::document::{NodeEntry, PrunedLeaf, Recorded, Text};
-use super::{BEYOND, EVENTS, RethinkdbStore, missing, write};
+use super::document::{CommitRow, NodeEntry, PrunedLeaf, StoredText};
+use super::{EVENTS, NUMBER_LIMIT, RethinkdbStore, missing, write};
 use crate::store::{
     Body, Head, RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawColumns, RawCommit, RawEvent, RawNode, RawPage,
     RawPosition, StoreError, Tip,
@@ -15,43 +14,43 @@ use std::collections::BTreeSet;
 
 const FIELDS: &[&str] =
     &["id", "commit_id", "first_seq", "last_seq", "root", "kinds", "texts", "salts", "nodes"];
-/// How many documents one query of an audit reads.
+/// The number of documents that one query reads.
 const STEP: u64 = 128;
 
 #[derive(Deserialize)]
-struct Whole {
+struct RawDocument {
     commit_id: String,
     first_seq: i64,
     last_seq: i64,
     root: String,
     kinds: BTreeSet<String>,
-    texts: Vec<Text>,
+    texts: Vec<StoredText>,
     salts: Vec<Option<Salt>>,
     #[serde(default)]
     nodes: Vec<NodeEntry>,
 }
 
-/// The whole commits behind a position, as many as make a page.
+/// The page of raw commits after a position.
 pub(super) async fn raw_commits(store: &RethinkdbStore, after: RawPosition) -> Result<RawPage, StoreError> {
     let mut page = RawPage::default();
-    // Commits are counted from 1. What has another number belongs to none.
+    // Commits are numbered from 1: a document with a lower number is stray.
     if after == RawPosition::START {
-        let nobodys = r.table(EVENTS).between(r.args((-1_000_000_i64, 1_i64))).limit(1_isize);
-        let nobodys: Vec<Value> = store.read_rows(nobodys.pluck(r.expr(["id"]))).await?;
-        page.stray = nobodys.first().map(|_| 0);
+        let strays = r.table(EVENTS).between(r.args((-1_000_000_i64, 1_i64))).limit(1_isize);
+        let strays: Vec<Value> = store.read_rows(strays.pluck(r.expr(["id"]))).await?;
+        page.stray = strays.first().map(|_| 0);
     }
     let mut from = u64::try_from(after.number).unwrap_or(0) + 1;
     let (mut events, mut bytes) = (0, 0);
     while events < RAW_PAGE_EVENTS && bytes < RAW_PAGE_BYTES && !page.is_last {
         let mut rows = rows(store, from).await?;
         if rows.is_empty() {
-            // Either the log ends here, or there is a hole: then whatever comes behind it stands in its place.
-            let behind = r.table(EVENTS).between(r.args((from + STEP, BEYOND))).limit(1_isize);
-            let behind: Vec<Value> = store.read_rows(behind.pluck(r.expr(FIELDS))).await?;
-            page.is_last = behind.is_empty();
+            // Either the log ends here, or commits are missing: then the next document takes their place.
+            let later = r.table(EVENTS).between(r.args((from + STEP, NUMBER_LIMIT))).limit(1_isize);
+            let later: Vec<Value> = store.read_rows(later.pluck(r.expr(FIELDS))).await?;
+            page.is_last = later.is_empty();
             if !page.is_last {
-                rows = self::rows(store, from).await?; // unless all of them came meanwhile
-                rows = if rows.is_empty() { behind } else { rows };
+                rows = self::rows(store, from).await?; // unless they were written meanwhile
+                rows = if rows.is_empty() { later } else { rows };
             }
         }
         for commit in rows.into_iter().map(raw) {
@@ -65,12 +64,12 @@ pub(super) async fn raw_commits(store: &RethinkdbStore, after: RawPosition) -> R
     Ok(page)
 }
 
-/// How many documents [`extend_tip`] reads at most. Another daemon that writes without a pause makes fewer of them
-/// while one query is under way.
+/// The maximum number of documents that [`extend_tip`] reads. Another daemon that writes without a pause adds fewer
+/// during one query.
 pub(super) const AHEAD: u64 = 32;
 
-/// The tip after the next few commits before commit number `until`, and `true` if the log ends there. Stops where a
-/// commit does not fit the tree: verification reports it.
+/// Extends a tip by the next commits before commit number `until`, at most [`AHEAD`], and returns `true` if the log ends
+/// there. Stops before a commit that does not match the tree: verification reports it.
 pub(super) async fn extend_tip(
     store: &RethinkdbStore,
     mut tip: Tip,
@@ -106,7 +105,7 @@ fn tip_after(tip: &Tip, commit: &RawCommit) -> Option<Tip> {
     tip.extended(head, &leaves.ok()?)
 }
 
-/// The next documents, in order: what is missing among them is missing.
+/// The next documents in order. Missing commits are skipped.
 async fn rows(store: &RethinkdbStore, from: u64) -> Result<Vec<Value>, StoreError> {
     let query = r.table(EVENTS).between(r.args((from, from + STEP))).pluck(r.expr(FIELDS));
     let place = |row: &Value| u64::try_from(number(row)).unwrap_or(0);
@@ -119,21 +118,21 @@ fn number(row: &Value) -> i64 {
 
 fn raw(row: Value) -> RawCommit {
     let number = number(&row);
-    let whole = match serde_json::from_value::<Whole>(row) {
+    let whole = match serde_json::from_value::<RawDocument>(row) {
         Ok(whole) => whole,
         Err(error) => {
-            let unreadable = Some(format!("its document is not as kDaemon writes it: {error}"));
+            let unreadable = Some(format!("its document has an unexpected form: {error}"));
             return RawCommit { number, unreadable, ..RawCommit::default() };
         }
     };
-    let unreadable = beside(&whole).err();
-    let Whole { commit_id, first_seq, last_seq, root, texts, salts, nodes, .. } = whole;
+    let unreadable = check_indexed_fields(&whole).err();
+    let RawDocument { commit_id, first_seq, last_seq, root, texts, salts, nodes, .. } = whole;
     let bodies = texts.into_iter().zip(salts.into_iter().chain(std::iter::repeat(None)));
     let events = bodies.zip(first_seq..).map(|((text, salt), seq)| match text {
-        Text::Kept(json) => {
+        StoredText::Kept(json) => {
             RawEvent { seq, body: Body::Kept { json, salt: salt.unwrap_or_default() }, columns: None }
         }
-        Text::Pruned { pruned: PrunedLeaf { kind, at, actor, content } } => {
+        StoredText::Pruned { pruned: PrunedLeaf { kind, at, actor, content } } => {
             RawEvent { seq, body: Body::Pruned { content }, columns: Some(RawColumns { kind, at, actor }) }
         }
     });
@@ -154,18 +153,18 @@ fn raw(row: Value) -> RawCommit {
     }
 }
 
-/// Compares what commits are looked up by with the texts.
-fn beside(whole: &Whole) -> Result<(), String> {
+/// Compares the fields next to the texts with the texts.
+fn check_indexed_fields(whole: &RawDocument) -> Result<(), String> {
     if whole.salts.len() != whole.texts.len() {
         let (salts, texts) = (whole.salts.len(), whole.texts.len());
         return Err(format!("it has {salts} salts for {texts} events"));
     }
     for (text, seq) in whole.texts.iter().zip(whole.first_seq..) {
-        let Text::Kept(json) = text else { continue };
-        // Verification reports what cannot be read.
+        let StoredText::Kept(json) = text else { continue };
+        // Verification reports unreadable events.
         let Ok(envelope) = Envelope::decode(json) else { continue };
         if !whole.kinds.contains(envelope.event.kind().as_str()) {
-            return Err(format!("event {seq}: `kinds` is not as `texts` says: it was altered"));
+            return Err(format!("event {seq}: `kinds` does not match `texts`: it was altered"));
         }
     }
     Ok(())
@@ -188,22 +187,22 @@ pub(super) async fn position_before(
     Ok(Some(RawPosition { number: whole(number - 1), seq: whole(before.0) }))
 }
 
-/// The roots of stored subtrees: each stands in the commit that completed it.
+/// The roots of stored subtrees, read from the commits that completed them.
 pub(super) async fn nodes(
     store: &RethinkdbStore,
     places: &[NodePlace],
 ) -> Result<Vec<Option<Digest>>, StoreError> {
     #[derive(Deserialize)]
-    struct Nodes {
+    struct NodesRow {
         #[serde(default)]
         nodes: Vec<NodeEntry>,
     }
     let mut hashes = Vec::with_capacity(places.len());
     for place in places {
-        let mut found = Nodes { nodes: Vec::new() };
+        let mut found = NodesRow { nodes: Vec::new() };
         if let Some(number) = store.commit_of(Seq(place.end())).await? {
             let rows = r.table(EVENTS).between(r.args((number, number + 1))).pluck(r.expr(["nodes"]));
-            found = store.read_rows::<Nodes>(rows).await?.pop().unwrap_or(found);
+            found = store.read_rows::<NodesRow>(rows).await?.pop().unwrap_or(found);
         }
         let hash = found
             .nodes
@@ -214,10 +213,11 @@ pub(super) async fn nodes(
     Ok(hashes)
 }
 
-/// Removes at most `limit` observations in these stretches, a document at a time; answers how many.
+/// Prunes at most `limit` observations in these ranges, one document at a time, and returns the number of pruned
+/// events.
 ///
-/// Only the leader prunes. Should a deposed one write a document at the same moment, what it wrote had been allowed to
-/// go as well; an observation that comes back by that leads to no other state.
+/// Only the leader prunes. A deposed leader may write a document at the same moment: it prunes only observations that
+/// were allowed to go, and an observation that reappears does not change the state.
 pub(super) async fn prune(
     store: &RethinkdbStore,
     ranges: &[(Seq, Seq)],
@@ -228,12 +228,12 @@ pub(super) async fn prune(
         let Some(number) = store.commit_of(first).await? else { continue };
         let mut changed: Vec<(u64, Vec<usize>)> = Vec::new();
         store
-            .scan(number, Recorded::FIELDS, |commit: Recorded| {
-                let is_behind = commit.last_seq >= last;
+            .scan(number, CommitRow::FIELDS, |commit: CommitRow| {
+                let is_past = commit.last_seq >= last;
                 let mut going = Vec::new();
                 for (index, text) in commit.texts.iter().enumerate() {
                     let seq = Seq(commit.first_seq.0 + index as u64);
-                    if let Text::Kept(json) = text
+                    if let StoredText::Kept(json) = text
                         && gone < limit
                         && (first..=last).contains(&seq)
                         && Envelope::decode(json).is_ok_and(|e| e.event.kind() == Kind::NodeObserved)
@@ -245,7 +245,7 @@ pub(super) async fn prune(
                 if !going.is_empty() {
                     changed.push((commit.id, going));
                 }
-                Ok(!is_behind && gone < limit)
+                Ok(!is_past && gone < limit)
             })
             .await?;
         for (number, going) in changed {
@@ -258,7 +258,7 @@ pub(super) async fn prune(
     Ok(gone)
 }
 
-/// Replaces some events of a commit, by their places in it, with what their leaves are computed from.
+/// Replaces events of a commit, given by their indices, with the header and content hash of their leaves.
 async fn remove(store: &RethinkdbStore, number: u64, going: &[usize]) -> Result<(), StoreError> {
     #[derive(Deserialize)]
     struct Bodies {
@@ -288,14 +288,14 @@ async fn remove(store: &RethinkdbStore, number: u64, going: &[usize]) -> Result<
     write(&store.pool, document.replace(pruned)).await.map(drop)
 }
 
-/// How many events from `first` to `last` were pruned.
+/// The number of pruned events from `first` to `last`.
 pub(super) async fn pruned(store: &RethinkdbStore, first: Seq, last: Seq) -> Result<u64, StoreError> {
     let Some(number) = store.commit_of(first).await? else { return Ok(0) };
     let mut count = 0;
     store
-        .scan(number, Recorded::FIELDS, |commit: Recorded| {
+        .scan(number, CommitRow::FIELDS, |commit: CommitRow| {
             let pruned = commit.texts.iter().zip(commit.first_seq.0..).filter(|(text, seq)| {
-                matches!(text, Text::Pruned { .. }) && (first..=last).contains(&Seq(*seq))
+                matches!(text, StoredText::Pruned { .. }) && (first..=last).contains(&Seq(*seq))
             });
             count += pruned.count() as u64;
             Ok(commit.last_seq < last)

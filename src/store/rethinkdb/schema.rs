@@ -1,14 +1,15 @@
-//! The database, its tables and its indexes: made when they are not there.
+//! Creation of the database, its tables and its indexes.
 //!
-//! RethinkDB lets two servers make a table of the same name at the same time, and then neither can be used by its name.
-//! So whoever finds no layout written down makes what is missing, waits until all servers know of each other's
-//! tables, and removes all but the first of each name; they are empty, for nobody writes before the layout is written down.
+//! RethinkDB lets two servers create a table of the same name at the same time, and then neither can be used by its
+//! name. So a daemon that finds no layout document creates the missing tables, waits until all servers know of each
+//! other's tables, and removes all but the first table of each name. They are empty, as no daemon writes before the
+//! layout document exists.
 
-use super::document::ANSWERED;
-use super::pool::{Failure, Pool, Urgency};
+use super::document::IDEMPOTENCY_AT;
+use super::pool::{Pool, QueryFailure, Urgency};
 use super::snapshots::SNAPSHOTS;
 use super::tables::META;
-use super::{AGAIN, EVENTS, read_rows, write};
+use super::{EVENTS, RETRY_PAUSE, read_rows, write};
 use crate::store::{StoreError, Table};
 use reql::cmd::run::Options;
 use reql::cmd::{index_create, table_create};
@@ -20,14 +21,14 @@ use tokio::time::{Instant, sleep};
 
 /// The version of the layout.
 const LAYOUT: u64 = 2;
-/// The document of the table `meta` that says so.
+/// The id of the document in the table `meta` that holds the layout version.
 const LAYOUT_ID: &str = "layout";
-/// The index of the commits by the kinds of their events, for people who look with ReQL.
+/// The index of commits by the kinds of their events, for ad-hoc queries with ReQL.
 pub(super) const KINDS: &str = "kinds";
-/// So long servers may take to hear of each other's tables.
-const NEWS: Duration = Duration::from_millis(500);
-/// So long the tables may take to become ready.
-const READY: Duration = Duration::from_secs(30);
+/// The time for servers to learn of each other's tables.
+const PROPAGATION_PAUSE: Duration = Duration::from_millis(500);
+/// The timeout for tables to become ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
 struct Layout {
@@ -35,12 +36,12 @@ struct Layout {
 }
 
 #[derive(Deserialize)]
-struct Named {
+struct TableConfig {
     id: String,
 }
 
 #[derive(Deserialize)]
-struct Status {
+struct TableStatus {
     status: Ready,
     #[serde(default)]
     shards: Vec<Shard>,
@@ -60,14 +61,14 @@ fn tables() -> impl Iterator<Item = &'static str> {
     [EVENTS, META, SNAPSHOTS].into_iter().chain(Table::ALL.map(Table::name))
 }
 
-/// Makes what is missing and waits until all of it can be written.
+/// Creates missing tables and indexes, and waits until all of them can be written.
 pub(super) async fn make(pool: &Arc<Pool>) -> Result<(), StoreError> {
     if !exists(pool).await? {
         create(pool).await?;
-        sleep(NEWS).await;
+        sleep(PROPAGATION_PAUSE).await;
         remove_doubles(pool).await?;
     }
-    let deadline = Instant::now() + READY;
+    let deadline = Instant::now() + READY_TIMEOUT;
     for table in tables() {
         wait_until_ready(pool, table, deadline).await?;
     }
@@ -77,16 +78,19 @@ pub(super) async fn make(pool: &Arc<Pool>) -> Result<(), StoreError> {
         r.table(EVENTS).index_create(r.args((KINDS, index_create::Options::new().multi(true)))),
     )
     .await?;
-    create_index(pool, ANSWERED, r.table(EVENTS).index_create(ANSWERED)).await?;
-    for index in [KINDS, ANSWERED] {
+    create_index(pool, IDEMPOTENCY_AT, r.table(EVENTS).index_create(IDEMPOTENCY_AT)).await?;
+    for index in [KINDS, IDEMPOTENCY_AT] {
         wait_for_index(pool, index, deadline).await?;
     }
-    // Of several daemons the first one; the others find it there.
+    // The first of several daemons inserts it; the others keep it.
     write(pool, r.table(META).insert(serde_json::json!({ "id": LAYOUT_ID, "version": LAYOUT }))).await?;
     Ok(())
 }
 
-/// Whether all is there, in a layout that this kDaemon knows.
+/// Whether the database and its tables exist.
+///
+/// # Errors
+/// When no server responds, or the layout is of another version.
 pub(super) async fn exists(pool: &Arc<Pool>) -> Result<bool, StoreError> {
     let dbname = &pool.settings().dbname;
     let databases: Vec<Vec<String>> = read_rows(pool, r.db_list()).await?;
@@ -99,15 +103,14 @@ pub(super) async fn exists(pool: &Arc<Pool>) -> Result<bool, StoreError> {
     }
     let layout: Vec<Option<Layout>> = match read_rows(pool, r.table(META).get(LAYOUT_ID)).await {
         Ok(layout) => layout,
-        Err(_) => return Ok(false), // not ready yet, or there are two of them
+        Err(_) => return Ok(false), // not ready yet, or created twice
     };
     match layout.into_iter().flatten().next() {
         Some(Layout { version }) if version > LAYOUT => Err(StoreError::Damaged(format!(
-            "the database {dbname} was written by a newer kDaemon (layout {version}, this one knows {LAYOUT}); use that one"
+            "the database {dbname} was written by a newer kDaemon (layout {version}, this one reads {LAYOUT}); use the newer version"
         ))),
         Some(Layout { version }) if version < LAYOUT => Err(StoreError::Damaged(format!(
-            "the database {dbname} has the layout {version} of a kDaemon before its first release, this one reads {LAYOUT}; \
-             use another database"
+            "the database {dbname} has the pre-release layout {version}, this kDaemon reads {LAYOUT}; use another database"
         ))),
         layout => Ok(layout.is_some()),
     }
@@ -129,25 +132,27 @@ async fn create(pool: &Arc<Pool>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes something; that it is there already is as good. What lacks servers waits for them.
+/// Runs a query that creates something. Succeeds if it already exists, and retries while servers are missing.
 async fn administer(pool: &Arc<Pool>, query: Command) -> Result<(), StoreError> {
     let begun = Instant::now();
     loop {
-        let deadline = Instant::now() + READY;
+        let deadline = Instant::now() + READY_TIMEOUT;
         match pool.run::<serde_json::Value>(Urgency::Ordinary, query.clone(), Options::new(), deadline).await
         {
             Ok(_) => return Ok(()),
             Err(failure) if failure.to_string().contains("already exists") => return Ok(()),
-            Err(failure @ Failure::Refused(_)) => return Err(StoreError::Unavailable(failure.to_string())),
+            Err(failure @ QueryFailure::Refused(_)) => {
+                return Err(StoreError::Unavailable(failure.to_string()));
+            }
             Err(failure) if begun.elapsed() > pool.settings().query_timeout => {
                 return Err(StoreError::Unavailable(failure.to_string()));
             }
-            Err(_) => sleep(AGAIN).await,
+            Err(_) => sleep(RETRY_PAUSE).await,
         }
     }
 }
 
-/// Of tables (and databases) of one name all but the first are removed.
+/// Removes all but the first of the databases, and of the tables, with the same name.
 async fn remove_doubles(pool: &Arc<Pool>) -> Result<(), StoreError> {
     let dbname = &pool.settings().dbname;
     let database = serde_json::json!({ "name": dbname });
@@ -157,11 +162,15 @@ async fn remove_doubles(pool: &Arc<Pool>) -> Result<(), StoreError> {
     for (config, name) in of_one_name {
         let configs = || r.db("rethinkdb").table(config);
         let query = configs().filter(r.expr(name)).pluck(r.expr(["id"]));
-        // Who may not look at this is no administrator: then somebody else made the tables.
-        let Ok(mut found) = read_rows::<Named>(pool, query).await else { return Ok(()) };
+        // A user without access to the system tables is not an administrator: another user created the tables.
+        let Ok(mut found) = read_rows::<TableConfig>(pool, query).await else { return Ok(()) };
         found.sort_by(|a, b| a.id.cmp(&b.id));
         for double in found.into_iter().skip(1) {
-            tracing::warn!(config, id = double.id, "made twice at the same time; one of them is removed");
+            tracing::warn!(
+                config,
+                id = double.id,
+                "two daemons created this at the same time; removing the duplicate"
+            );
             write(pool, configs().get(double.id).delete(())).await?;
         }
     }
@@ -170,7 +179,7 @@ async fn remove_doubles(pool: &Arc<Pool>) -> Result<(), StoreError> {
 
 async fn wait_until_ready(pool: &Arc<Pool>, table: &str, deadline: Instant) -> Result<(), StoreError> {
     loop {
-        let statuses: Result<Vec<Status>, _> = read_rows(pool, r.table(table).status()).await;
+        let statuses: Result<Vec<TableStatus>, _> = read_rows(pool, r.table(table).status()).await;
         let why = match statuses {
             Ok(statuses) => match statuses.into_iter().next() {
                 Some(status) if status.status.ready_for_writes => {
@@ -179,20 +188,20 @@ async fn wait_until_ready(pool: &Arc<Pool>, table: &str, deadline: Instant) -> R
                         tracing::warn!(
                             table,
                             replicas,
-                            "it has fewer replicas than rethinkdb_replicas says; change that with ReQL: \
+                            "the table has fewer replicas than rethinkdb_replicas; change that with ReQL: \
                              r.db(..).reconfigure({{shards: 1, replicas: ..}})"
                         );
                     }
                     return Ok(());
                 }
-                _ => "it cannot be written yet; do all its servers run?".to_owned(),
+                _ => "it cannot be written yet; check that all of its servers run".to_owned(),
             },
             Err(error) => error.to_string(),
         };
         if Instant::now() > deadline {
-            return Err(StoreError::Unavailable(format!("the table {table} does not become ready: {why}")));
+            return Err(StoreError::Unavailable(format!("the table {table} is not ready: {why}")));
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_PAUSE).await;
     }
 }
 
@@ -204,7 +213,7 @@ async fn create_index(pool: &Arc<Pool>, index: &str, query: Command) -> Result<(
     administer(pool, query).await
 }
 
-/// Until it can be asked: there is no other way in `reql` 0.11.
+/// Queries an index until it responds: `reql` 0.11 has no other way to wait for an index.
 async fn wait_for_index(pool: &Arc<Pool>, index: &'static str, deadline: Instant) -> Result<(), StoreError> {
     use reql::cmd::get_all;
     loop {
@@ -213,7 +222,7 @@ async fn wait_for_index(pool: &Arc<Pool>, index: &'static str, deadline: Instant
         match read_rows::<serde_json::Value>(pool, query).await {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => sleep(AGAIN).await,
+            Err(_) => sleep(RETRY_PAUSE).await,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Snapshots of the state.
 //!
-//! One is larger than a document should be: its bytes lie in pieces in the table `snapshots`, and its head in `meta` is written
-//! last and removed first, so that a snapshot is there whole or not at all.
+//! A snapshot is larger than a document should be: its bytes are split into pieces in the table `snapshots`. Its head
+//! in `meta` is written last and removed first, so that a snapshot is either complete or absent.
 
 use super::tables::META;
 use super::{RethinkdbStore, write};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 /// The table of the pieces.
 pub(super) const SNAPSHOTS: &str = "snapshots";
-/// How many bytes a piece has.
+/// The size of a piece in bytes.
 const PIECE: usize = 1_500_000;
 
 #[derive(Serialize, Deserialize)]
@@ -41,10 +41,10 @@ fn piece_id(seq: Seq, piece: usize) -> Value {
 }
 
 impl RethinkdbStore {
-    /// Keeps a snapshot; one of the same seq is replaced.
+    /// Stores a snapshot, replacing the one of the same event.
     ///
     /// # Errors
-    /// When it cannot be written whole.
+    /// When the snapshot cannot be written completely.
     pub async fn write_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
         let Snapshot { seq, version, bytes } = snapshot;
         self.drop_snapshot(seq).await?;
@@ -59,10 +59,10 @@ impl RethinkdbStore {
         write(&self.pool, r.table(META).insert(r.args((r.expr(head), replace())))).await.map(drop)
     }
 
-    /// The latest snapshot of `seq` or before it.
+    /// The latest snapshot at or before `seq`.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the snapshot cannot be read.
     pub async fn snapshot_before(&self, seq: Seq) -> Result<Option<Snapshot>, StoreError> {
         let heads = self.snapshot_heads().await?;
         let Some(head) = heads.into_iter().rev().find(|head| head.snapshot <= seq) else { return Ok(None) };
@@ -70,7 +70,7 @@ impl RethinkdbStore {
         for piece in 0..head.pieces {
             let query = r.table(SNAPSHOTS).get(piece_id(head.snapshot, piece));
             let found: Vec<Option<Piece>> = self.read_rows(query).await?;
-            // Dropped by another daemon at this moment: as if it had never been.
+            // Another daemon is dropping the snapshot: treat it as absent.
             let Some(found) = found.into_iter().flatten().next() else { return Ok(None) };
             let decoded = STANDARD.decode(found.data).map_err(|error| {
                 StoreError::Damaged(format!(
@@ -83,18 +83,18 @@ impl RethinkdbStore {
         Ok(Some(Snapshot { seq: head.snapshot, version: head.version, bytes }))
     }
 
-    /// The seqs of the snapshots that there are, in order.
+    /// The events that have snapshots, in order.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When the snapshots cannot be read.
     pub async fn snapshots(&self) -> Result<Vec<Seq>, StoreError> {
         Ok(self.snapshot_heads().await?.into_iter().map(|head| head.snapshot).collect())
     }
 
-    /// Removes the snapshot of a seq, if there is one.
+    /// Removes the snapshot of an event, if there is one.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// When the snapshot cannot be removed.
     pub async fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
         write(&self.pool, r.table(META).get(head_id(seq)).delete(())).await?;
         let (first, last) = (piece_id(seq, 0), piece_id(seq, usize::MAX >> 11));

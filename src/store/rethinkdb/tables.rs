@@ -1,8 +1,8 @@
-//! What is not the log: the rows that are folded from it, and the lease.
+//! The tables folded from the log, cursors and the lease.
 //!
-//! A row is a document `{id, seq, row, json}`: `seq` is the event that it reflects, `row` is for people who look with
-//! ReQL, `json` is the row's text. A newer document is never overwritten by an older one, and a row that is gone leaves a
-//! document without `row` behind for a while, so that a daemon that was frozen cannot bring it back.
+//! A row is a document `{id, seq, row, json}`: `seq` is the event that it reflects, `row` is for ad-hoc queries with
+//! ReQL, `json` is the row's text. An older document never overwrites a newer one, and a deleted row leaves a tombstone
+//! (a document without `row`) for a while, so that a daemon that was frozen cannot restore it.
 
 use super::{WriteAnswer, read_rows, write, write_with};
 use crate::store::{Lease, RowChange, StoreError, Table};
@@ -17,15 +17,16 @@ use uuid::Uuid;
 
 use super::pool::{Pool, Urgency};
 
-/// The table of what there is one of.
+/// The table of single documents.
 pub(super) const META: &str = "meta";
-/// In it: up to where the tables reflect the log; and who leads.
+/// The id of the document in `meta` with the last event that the tables reflect.
 const REFLECT: &str = "tables";
+/// The id of the document in `meta` with the lease.
 const LEASE: &str = "lease";
-/// How many rows one query writes.
+/// The maximum number of rows that one query writes.
 const BATCH: usize = 500;
-/// For how many events what is gone is remembered.
-const GONE_KEPT: u64 = 100_000;
+/// The number of events after which tombstones are removed.
+const TOMBSTONE_EVENTS: u64 = 100_000;
 
 #[derive(Serialize)]
 struct RowDocument<'a> {
@@ -38,7 +39,7 @@ struct RowDocument<'a> {
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct TableRow {
     id: Uuid,
     json: Option<String>,
 }
@@ -48,7 +49,7 @@ struct Reflects {
     seq: Seq,
 }
 
-/// A document of the table `meta`, under its name.
+/// A document of the table `meta`.
 #[derive(Serialize)]
 struct Meta<'a, T> {
     id: &'a str,
@@ -70,16 +71,16 @@ pub(super) async fn write_rows(
         for batch in changes.chunks(BATCH) {
             write_batch(pool, table, reflects, batch).await?;
         }
-        // Now and then, for it looks at every row.
-        if reflects.0 / GONE_KEPT > reflected.0 / GONE_KEPT {
-            forget_gone(pool, table, Seq(reflects.0.saturating_sub(GONE_KEPT))).await?;
+        // Rarely, as it reads every row.
+        if reflects.0 / TOMBSTONE_EVENTS > reflected.0 / TOMBSTONE_EVENTS {
+            remove_tombstones(pool, table, Seq(reflects.0.saturating_sub(TOMBSTONE_EVENTS))).await?;
         }
     }
     let document = r.expr(serde_json::json!({ "id": REFLECT, "seq": reflects }));
     write(pool, replace_unless_newer(r.table(META).get(REFLECT), document, reflects)).await.map(drop)
 }
 
-/// Writes `document` where `selection` is nothing, or reflects the same or an older event.
+/// Replaces `selection` with `document` unless it reflects a newer event.
 fn replace_unless_newer(selection: Command, document: Command, seq: Seq) -> Command {
     let options = replace::Options::new().durability(Durability::Soft);
     let newer = func!(|old| r.branch(r.args((
@@ -90,7 +91,7 @@ fn replace_unless_newer(selection: Command, document: Command, seq: Seq) -> Comm
     selection.replace(r.args((newer, options)))
 }
 
-/// Writes rows of one table. Those that are new are inserted together, in a third of the time that it takes to look at each.
+/// Writes rows of one table. New rows are inserted together, which takes a third of the time of comparing each.
 async fn write_batch(
     pool: &Arc<Pool>,
     table: Table,
@@ -100,9 +101,9 @@ async fn write_batch(
     let name = r.table(table.name());
     let Some((first, others)) = changes.split_first() else { return Ok(()) };
     let mut there = name.clone().get_all(first.id.to_string());
-    // `get_all` of `reql` 0.11 takes one key, or as many as are known when it is compiled.
+    // `get_all` of `reql` 0.11 takes one key, or a number of keys that is known at compile time.
     there.args.extend(others.iter().map(|change| Ok(r.expr(change.id.to_string()))));
-    let there: Vec<Row> = read_rows(pool, there.pluck(r.expr(["id"]))).await?;
+    let there: Vec<TableRow> = read_rows(pool, there.pluck(r.expr(["id"]))).await?;
     let there: HashSet<_> = there.into_iter().map(|row| row.id).collect();
     let (mut there, new): (Vec<_>, Vec<_>) =
         changes.iter().copied().partition(|change| there.contains(&change.id));
@@ -110,7 +111,7 @@ async fn write_batch(
         let options = insert::Options::new().conflict(Conflict::Error).durability(Durability::Soft);
         let inserted = write(pool, name.clone().insert(r.args((documents(seq, &new)?, options)))).await?;
         if inserted.is_duplicate() {
-            there.extend(new); // by an earlier try, or by another daemon meanwhile
+            there.extend(new); // inserted by an earlier attempt, or by another daemon meanwhile
         }
     }
     if there.is_empty() {
@@ -121,7 +122,7 @@ async fn write_batch(
     write(pool, documents(seq, &there)?.for_each(function(each))).await.map(drop)
 }
 
-/// The documents of rows, as text: built of terms they take twice as long.
+/// The documents of rows, as text: building them from terms takes twice as long.
 fn documents(seq: Seq, changes: &[&RowChange]) -> Result<Command, StoreError> {
     let mut texts = String::from("[");
     for change in changes {
@@ -137,7 +138,7 @@ fn documents(seq: Seq, changes: &[&RowChange]) -> Result<Command, StoreError> {
     Ok(r.json(r.expr(texts)))
 }
 
-/// A function as a term: `for_each` of `reql` 0.11 takes no other, and `map` is where one can be had from.
+/// Converts a function to a term, extracted from a `map`: `for_each` of `reql` 0.11 takes functions as terms only.
 fn function(function: Func) -> Command {
     let mut map = r.expr(()).map(function);
     match map.args.pop_back() {
@@ -146,7 +147,7 @@ fn function(function: Func) -> Command {
     }
 }
 
-async fn forget_gone(pool: &Arc<Pool>, table: Table, before: Seq) -> Result<(), StoreError> {
+async fn remove_tombstones(pool: &Arc<Pool>, table: Table, before: Seq) -> Result<(), StoreError> {
     let gone =
         func!(|row| row.clone().has_fields("json").eq(false).and(row.bracket("seq").lt(r.expr(before))));
     let options = delete::Options::new().durability(Durability::Soft);
@@ -159,7 +160,7 @@ pub(super) async fn reflect(pool: &Arc<Pool>) -> Result<Seq, StoreError> {
 }
 
 pub(super) async fn empty(pool: &Arc<Pool>) -> Result<(), StoreError> {
-    // First what says that they are filled: should this be cut short, they are filled anew.
+    // The marker first: if this is interrupted, the tables are rebuilt.
     write(pool, r.table(META).get(REFLECT).delete(())).await?;
     for table in Table::ALL {
         write(pool, r.table(table.name()).delete(())).await?;
@@ -168,7 +169,7 @@ pub(super) async fn empty(pool: &Arc<Pool>) -> Result<(), StoreError> {
 }
 
 pub(super) async fn read(pool: &Arc<Pool>, table: Table) -> Result<Vec<(Uuid, String)>, StoreError> {
-    let rows: Vec<Row> = read_rows(pool, r.table(table.name()).pluck(r.expr(["id", "json"]))).await?;
+    let rows: Vec<TableRow> = read_rows(pool, r.table(table.name()).pluck(r.expr(["id", "json"]))).await?;
     let mut rows: Vec<_> = rows.into_iter().filter_map(|row| Some((row.id, row.json?))).collect();
     rows.sort_unstable();
     Ok(rows)
@@ -178,7 +179,7 @@ fn cursor_id(name: &str) -> String {
     format!("cursor {name}")
 }
 
-/// Up to where somebody who follows the log came.
+/// The last event that a follower of the log has processed.
 pub(super) async fn cursor(pool: &Arc<Pool>, name: &str) -> Result<Option<Seq>, StoreError> {
     let found: Vec<Option<Reflects>> = read_rows(pool, r.table(META).get(cursor_id(name))).await?;
     Ok(found.into_iter().flatten().next().map(|reflects| reflects.seq))
@@ -216,6 +217,6 @@ pub(super) async fn write_lease(
     if inserted + replaced == 1 {
         return Ok(true);
     }
-    // Nothing was replaced: by an earlier try of this very write, or because somebody else was faster.
+    // Nothing was replaced: an earlier attempt of this write succeeded, or another daemon was faster.
     Ok(self::lease(pool).await? == Some(lease))
 }

@@ -1,17 +1,17 @@
-//! Appending: a commit's rows, in one transaction.
+//! Appends: the rows of a commit are written in one transaction.
 
-use super::{Writer, number};
+use super::{LogWriter, number};
 use crate::store::{Body, Commit, Head};
-use kdaemon_events::Node;
+use kdaemon_events::TreeNode;
 use rusqlite::{Connection, params};
 
-/// Appends a commit; `Err` is the head that the log has, when it is another than expected.
+/// Appends a commit. The inner `Err` is the actual head of the log when it differs from the expected one.
 pub(super) fn append(
-    writer: &mut Writer,
+    writer: &mut LogWriter,
     expected: &Head,
     commit: &Commit,
 ) -> Result<Result<Head, Head>, rusqlite::Error> {
-    // The lock of the folder is ours: no other process moves the head. (And if one did, the keys would clash.)
+    // This process holds the folder's lock, so no other process moves the head. (If one did, the keys would conflict.)
     if writer.tip.head() != *expected {
         return Ok(Err(writer.tip.head()));
     }
@@ -29,7 +29,7 @@ fn insert(
     before: &Head,
     after: &Head,
     commit: &Commit,
-    nodes: &[Node],
+    nodes: &[TreeNode],
 ) -> Result<(), rusqlite::Error> {
     let mut event = connection.prepare_cached(
         "INSERT INTO events (seq, kind, at, actor, salt, json) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -43,7 +43,7 @@ fn insert(
             Body::Pruned { content } => pruned.execute(params![seq, kind, at, stored.actor, content.0])?,
         };
     }
-    for Node { place, hash } in nodes {
+    for TreeNode { place, hash } in nodes {
         connection
             .prepare_cached("INSERT INTO tree (level, number, hash) VALUES (?1, ?2, ?3)")?
             .execute(params![place.level, i64::try_from(place.number).unwrap_or(i64::MAX), hash.0])?;
@@ -68,26 +68,26 @@ fn insert(
         .map(drop)
 }
 
-/// Does something whole or not at all. (rusqlite's own transactions have their statements compiled anew for each.)
+/// Runs `work` in a transaction. (rusqlite's own transactions recompile their statements each time.)
 fn in_transaction<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
 ) -> Result<T, rusqlite::Error> {
     let run = |sql| connection.prepare_cached(sql)?.execute([]);
     run("BEGIN IMMEDIATE")?;
-    let undo = Undo(connection);
+    let rollback = RollbackOnDrop(connection);
     let done = work(connection)?;
     run("COMMIT")?;
-    std::mem::forget(undo);
+    std::mem::forget(rollback);
     Ok(done)
 }
 
-/// Undoes what a transaction wrote, when it ends in the middle.
-struct Undo<'a>(&'a Connection);
+/// Rolls back a transaction that ends before its commit.
+struct RollbackOnDrop<'a>(&'a Connection);
 
-impl Drop for Undo<'_> {
+impl Drop for RollbackOnDrop<'_> {
     fn drop(&mut self) {
-        // Where it fails SQLite did it already.
+        // Fails if SQLite has rolled back already.
         let _ = self.0.execute_batch("ROLLBACK");
     }
 }

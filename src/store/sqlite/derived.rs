@@ -1,27 +1,26 @@
-//! What is derived from the log: the tables `nodes`, `applications` and `containers`, the index, by which an event is
-//! looked up by its kind, and with that by what it is about and who did it; and snapshots of the state. In a file of its
-//! own, `tables.db`: who deletes it gets it back.
+//! Data derived from the log: the tables `nodes`, `applications` and `containers`, the index of events by kind, subject
+//! and actor, and snapshots of the state. Kept in a file of its own, `tables.db`, which is rebuilt when it is missing.
 //!
-//! It follows the log, without waiting for the disk, and in batches: written with each commit, the index would cost more
-//! than the events themselves, for its pages lie all over the file. Whoever asks by it has it brought up to date first.
+//! The file follows the log in batches and without waiting for the disk: writing the index with each commit would cost
+//! more than the events themselves, as its pages are spread over the file. A query updates the index first.
 
 use super::{APPLICATION_ID, event_text, explain, number};
-use crate::store::{IndexKey, IndexSum, Indexed, RowChange, Snapshot, StoreError, StoredEvent, Term};
+use crate::store::{IndexKey, IndexSum, IndexTerm, Indexed, RowChange, Snapshot, StoreError, StoredEvent};
 use kdaemon_events::{Envelope, Seq};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The file in the data folder.
+/// The name of the file in the data folder.
 const FILE_NAME: &str = "tables.db";
-/// The version of the layout below. A file of another one is made anew.
+/// The version of [`SCHEMA`]. A file of another version is rebuilt.
 const LAYOUT: i32 = 3;
-/// With so many events to index they are indexed, beside the log.
+/// The number of unindexed events at which they are indexed in the background.
 const BATCH: usize = 8_192;
-/// With so many events to index the log waits for that.
-const MUCH: usize = 400_000;
-/// How many events are read at a time when the index is made anew.
+/// The number of unindexed events at which appends wait for the index.
+const BLOCKING_BATCH: usize = 400_000;
+/// The number of events that are read at a time when the index is rebuilt.
 const PAGE: i64 = 10_000;
 
 const SCHEMA: &str = "
@@ -40,27 +39,28 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS snapshots (seq INTEGER PRIMARY KEY, version INTEGER NOT NULL, bytes BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS reflects (what TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 ";
-/// The tables that are folded from the log, and the index, as `reflects` names them.
+/// The name of the folded tables in `reflects`.
 const TABLES: &str = "tables";
+/// The name of the index in `reflects`.
 const INDEX: &str = "index";
 
-/// The file.
+/// The file of derived data.
 pub(super) struct Derived {
     pub(super) path: PathBuf,
-    /// `None` when it was closed.
+    /// `None` after the store was closed.
     connection: Mutex<Option<Connection>>,
     unindexed: Mutex<Unindexed>,
     is_indexing: AtomicBool,
-    /// Whether it turned out to be damaged: what would have to be written is not gathered any more.
+    /// Whether the file is known to be damaged. Then events are no longer collected for the index.
     is_damaged: AtomicBool,
 }
 
-/// Says that the file beside it turned out to be damaged: the next start makes it anew.
+/// The path of the marker that tells the next start to rebuild the file.
 fn marker(path: &Path) -> PathBuf {
     PathBuf::from(format!("{}.damaged", path.display()))
 }
 
-/// What the index lacks.
+/// Appended events that are not in the index yet.
 #[derive(Default)]
 struct Unindexed {
     events: Vec<Indexed>,
@@ -68,8 +68,8 @@ struct Unindexed {
 }
 
 impl Unindexed {
-    /// The rows of the index, term by term: so each of its pages is changed once.
-    fn rows(&self) -> Vec<(Term<'_>, Seq)> {
+    /// The rows for the index, sorted by term, so that each of its pages is changed once.
+    fn rows(&self) -> Vec<(IndexTerm<'_>, Seq)> {
         let rows = self.events.iter().flat_map(|event| event.terms().map(|term| (term, event.seq)));
         let mut rows: Vec<_> = rows.collect();
         rows.sort_unstable();
@@ -78,7 +78,8 @@ impl Unindexed {
 }
 
 impl Derived {
-    /// Opens the file, makes what it lacks, and indexes what the log has had since.
+    /// Opens the file, creates missing tables, and indexes the events that were appended since. Rebuilds a damaged
+    /// file.
     pub(super) fn open(data_dir: &Path, log: &Connection, head: Seq) -> Result<Self, StoreError> {
         let path = data_dir.join(FILE_NAME);
         if !marker(&path).exists() {
@@ -86,20 +87,20 @@ impl Derived {
                 Ok(Some(derived)) => return Ok(derived),
                 Ok(None) => {}
                 Err(error @ StoreError::Damaged(_)) => {
-                    tracing::warn!(file = %path.display(), %error, "it is made anew from the log");
+                    tracing::warn!(file = %path.display(), %error, "the derived data is damaged; rebuilding it from the log");
                 }
                 Err(error) => return Err(error),
             }
         }
         for suffix in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(format!("{}{suffix}", path.display())); // it need not be there
+            let _ = std::fs::remove_file(format!("{}{suffix}", path.display())); // may not exist
         }
-        let _ = std::fs::remove_file(marker(&path)); // nor that
+        let _ = std::fs::remove_file(marker(&path)); // may not exist
         let made = Self::take(&path, log, head)?;
-        made.ok_or_else(|| StoreError::Unavailable(format!("{} cannot be made", path.display())))
+        made.ok_or_else(|| StoreError::Unavailable(format!("{} cannot be created", path.display())))
     }
 
-    /// Takes the file as it is; `None` when it has to be made anew.
+    /// Opens the existing file; `None` when it has to be rebuilt.
     fn take(path: &Path, log: &Connection, head: Seq) -> Result<Option<Self>, StoreError> {
         let opened = open(path, head).map_err(|error| explain(path, &error))?;
         let Some(connection) = opened else { return Ok(None) };
@@ -119,7 +120,7 @@ impl Derived {
         self.unindexed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings the index up to date and does one thing more, whole or not at all.
+    /// Updates the index and runs `work` in one transaction.
     fn write<T>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>,
@@ -129,7 +130,7 @@ impl Derived {
         }
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let connection =
-            connection.as_mut().ok_or_else(|| StoreError::Unavailable("it is closed".to_owned()))?;
+            connection.as_mut().ok_or_else(|| StoreError::Unavailable("the store is closed".to_owned()))?;
         let mut batch = std::mem::take(&mut *self.unindexed());
         let in_transaction = || {
             let transaction = connection.transaction()?;
@@ -151,30 +152,30 @@ impl Derived {
         outcome
     }
 
-    /// What an error means that was met where this file was written or read: when something is damaged then it is this file,
-    /// most likely, and the next start makes it anew. (If it is the log, the next start or a verification says so.)
+    /// Translates an error of an operation on this file. On damage it assumes that this file is damaged and marks it
+    /// for a rebuild by the next start. (If the log is damaged, the next start or a verification reports it.)
     pub(super) fn suspect(&self, error: StoreError) -> StoreError {
         if !matches!(error, StoreError::Damaged(_)) {
             return error;
         }
         if !self.is_damaged.swap(true, Ordering::Relaxed) {
-            tracing::error!(file = %self.path.display(), %error, "it is damaged, and will be made anew");
-            let _ = std::fs::write(marker(&self.path), ""); // without it the next start finds out for itself
+            tracing::error!(file = %self.path.display(), %error, "the derived data is damaged; the next start rebuilds it");
+            let _ = std::fs::write(marker(&self.path), ""); // without the marker the next start detects the damage itself
         }
         StoreError::Damaged(format!(
-            "{} is damaged, which is derived from the log: restart the daemon, and it is made anew",
+            "{} is damaged; it is derived from the log: restart the daemon to rebuild it",
             self.path.display()
         ))
     }
 
-    /// Takes note of events that were appended.
+    /// Collects appended events for the index.
     pub(super) fn note(&self, events: Vec<StoredEvent>) {
         let Some(last) = events.last().map(|last| last.seq) else { return };
         let there = events.into_iter().filter(|event| event.body.json().is_some());
         self.note_indexed(last, there.map(Indexed::from));
     }
 
-    /// Takes note of the events up to `last`.
+    /// Collects the events up to `last` for the index.
     fn note_indexed(&self, last: Seq, events: impl Iterator<Item = Indexed>) {
         if self.is_damaged.load(Ordering::Relaxed) {
             return;
@@ -184,7 +185,7 @@ impl Derived {
         unindexed.events.extend(events);
     }
 
-    /// Sees to it that the index does not stay too far behind.
+    /// Indexes collected events when there are many.
     pub(super) fn keep_up(self: &Arc<Self>) {
         let lag = self.unindexed().events.len();
         if lag < BATCH {
@@ -192,10 +193,10 @@ impl Derived {
         }
         let index = |derived: &Self| {
             if let Err(error) = derived.index() {
-                tracing::warn!(%error, "the index of the log cannot be written yet");
+                tracing::warn!(%error, "cannot update the index of the log yet");
             }
         };
-        if lag >= MUCH {
+        if lag >= BLOCKING_BATCH {
             index(self);
         } else if !self.is_indexing.swap(true, Ordering::Relaxed) {
             let derived = Arc::clone(self);
@@ -206,7 +207,7 @@ impl Derived {
         }
     }
 
-    /// Takes events that are gone out of the index.
+    /// Removes pruned events from the index.
     pub(super) fn forget(&self, events: &[Indexed]) -> Result<(), StoreError> {
         self.write(|transaction| {
             let mut row = transaction.prepare_cached(
@@ -221,12 +222,12 @@ impl Derived {
         })
     }
 
-    /// Brings the index up to date.
+    /// Adds the collected events to the index.
     pub(super) fn index(&self) -> Result<(), StoreError> {
         self.write(|_| Ok(()))
     }
 
-    /// Indexes what was appended while nobody indexed: before a crash, or before the file was lost.
+    /// Indexes the events that the file lacks after a crash or a rebuild.
     fn index_rest(&self, log: &Connection) -> Result<(), StoreError> {
         let mut after = self.write(|transaction| reflects(transaction, INDEX))?;
         loop {
@@ -238,7 +239,7 @@ impl Derived {
             let page = page().map_err(|error| explain(&self.path, &error))?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.seq;
-            // What cannot be read is not looked up; folding the log says what is wrong with it.
+            // Unreadable events are not indexed; folding the log reports them.
             let events = page.iter().filter_map(|text| Envelope::decode(&text.json).ok());
             self.note_indexed(after, events.map(|event| Indexed::of(&event)));
             self.index()?;
@@ -269,12 +270,12 @@ impl Derived {
         })
     }
 
-    /// Up to where the tables reflect the log.
+    /// The last event that the tables reflect.
     pub(super) fn tables_reflect(&self) -> Result<Seq, StoreError> {
         self.write(|transaction| reflects(transaction, TABLES))
     }
 
-    /// Empties the tables.
+    /// Deletes all rows of the tables.
     pub(super) fn drop_tables(&self) -> Result<(), StoreError> {
         self.write(|transaction| {
             transaction
@@ -283,7 +284,7 @@ impl Derived {
         })
     }
 
-    /// Keeps a state.
+    /// Stores a snapshot, replacing the one of the same event.
     pub(super) fn write_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         self.write(|transaction| {
             transaction
@@ -293,12 +294,12 @@ impl Derived {
         })
     }
 
-    /// Of which event the latest state was kept.
+    /// The event of the latest snapshot; 0 when there is none.
     pub(super) fn last_snapshot(&self) -> Result<Seq, StoreError> {
         self.write(last_snapshot)
     }
 
-    /// Forgets a state.
+    /// Removes the snapshot of an event, if there is one.
     pub(super) fn drop_snapshot(&self, seq: Seq) -> Result<(), StoreError> {
         self.write(|transaction| {
             let mut statement = transaction.prepare_cached("DELETE FROM snapshots WHERE seq = ?1")?;
@@ -307,12 +308,12 @@ impl Derived {
     }
 
     pub(super) fn close(&self) {
-        let _ = self.index(); // what is left out is indexed when it is opened again
+        let _ = self.index(); // the next start indexes missing events
         drop(self.connection.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
-/// The latest state that was kept of an event at or before `seq`, through a connection that has the file as `derived`.
+/// The latest snapshot at or before `seq`. The connection has the file attached as `derived`.
 pub(super) fn snapshot_before(
     connection: &Connection,
     seq: Seq,
@@ -336,13 +337,13 @@ fn last_snapshot(transaction: &Transaction<'_>) -> Result<Seq, rusqlite::Error> 
     Ok(Seq(last.unsigned_abs()))
 }
 
-/// Of which events the state was kept.
+/// The events that have snapshots, in order.
 pub(super) fn snapshots(connection: &Connection) -> Result<Vec<Seq>, rusqlite::Error> {
     let mut statement = connection.prepare_cached("SELECT seq FROM derived.snapshots ORDER BY seq")?;
     statement.query_map([], |row| Ok(Seq(row.get::<_, i64>(0)?.unsigned_abs())))?.collect()
 }
 
-/// Opens the file as it should be; `None` when it has to be made anew.
+/// Opens the file and creates missing tables; `None` when the file has to be rebuilt.
 fn open(path: &Path, head: Seq) -> Result<Option<Connection>, rusqlite::Error> {
     let mut connection = Connection::open(path)?;
     let pragma = |connection: &Connection, name: &str| -> Result<i32, rusqlite::Error> {
@@ -366,13 +367,13 @@ fn open(path: &Path, head: Seq) -> Result<Option<Connection>, rusqlite::Error> {
     )?;
     transaction.execute_batch(SCHEMA)?;
     if there < 3 {
-        set_reflects(&transaction, TABLES, Seq(0))?; // somebody dropped one: all are written anew
+        set_reflects(&transaction, TABLES, Seq(0))?; // a table was dropped: all rows are written again
     }
     if is_new {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", LAYOUT)?;
     }
-    // Of another log, then: of one that an older one was put in the place of.
+    // The file then belongs to another log: the log was replaced by an older one.
     let is_ahead = reflects(&transaction, TABLES)? > head
         || reflects(&transaction, INDEX)? > head
         || last_snapshot(&transaction)? > head;
@@ -380,19 +381,19 @@ fn open(path: &Path, head: Seq) -> Result<Option<Connection>, rusqlite::Error> {
     Ok((!is_ahead).then_some(connection))
 }
 
-/// Up to which event the index claims to be whole.
+/// The last event that the index claims to cover.
 pub(super) fn indexed(connection: &Connection) -> Result<Seq, rusqlite::Error> {
     reflects(connection, INDEX)
 }
 
-/// The sum over the index up to an event, all of one moment.
+/// The checksum of the index up to an event, computed in one transaction.
 pub(super) fn index_sum(
     connection: &Connection,
     key: &IndexKey,
     until: Seq,
 ) -> Result<IndexSum, rusqlite::Error> {
-    let transaction = connection.unchecked_transaction()?; // reads alone
-    // What was pruned leaves the index later than the log, or not at all.
+    let transaction = connection.unchecked_transaction()?; // read-only
+    // Pruned events leave the index later than the log, or not at all.
     let mut pruned = transaction.prepare_cached("SELECT seq FROM pruned WHERE seq <= ?1 ORDER BY seq")?;
     let mut gone: Vec<(i64, i64)> = Vec::new();
     let mut rows = pruned.query([number(until)])?;
@@ -433,8 +434,8 @@ fn insert(transaction: &Transaction<'_>, batch: &Unindexed) -> Result<(), rusqli
     let mut new = transaction.prepare_cached("INSERT INTO terms (term) VALUES (?1)")?;
     let mut row =
         transaction.prepare_cached("INSERT OR IGNORE INTO event_index (term, seq) VALUES (?1, ?2)")?;
-    // They are sorted: all of a term come together.
-    let mut current: Option<(Term<'_>, i64)> = None;
+    // The rows are sorted by term.
+    let mut current: Option<(IndexTerm<'_>, i64)> = None;
     for (term, seq) in batch.rows() {
         let id = match current.filter(|(current, _)| *current == term) {
             Some((_, id)) => id,
@@ -452,7 +453,7 @@ fn insert(transaction: &Transaction<'_>, batch: &Unindexed) -> Result<(), rusqli
     set_reflects(transaction, INDEX, batch.last)
 }
 
-/// In which event something was brought up to date last, through a connection that has the file, alone or beside the log.
+/// The last event that `what` reflects. The connection has the file as its main or as an attached database.
 fn reflects(connection: &Connection, what: &str) -> Result<Seq, rusqlite::Error> {
     let mut statement = connection.prepare_cached("SELECT seq FROM reflects WHERE what = ?1")?;
     let seq: Option<i64> = statement.query_row([what], |row| row.get(0)).optional()?;

@@ -1,4 +1,4 @@
-//! A log as a file by itself: verified while no daemon has it open, and restored from a copy.
+//! The file of a log: verification without a daemon, and restoring a backup.
 
 use super::copy::{COPY_PREFIX, open_read_only, unwritable};
 use super::open::make_schema;
@@ -12,21 +12,21 @@ use rusqlite::types::ToSqlOutput;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-/// How many pages are read ahead of the one that is checked.
+/// The number of pages that are read ahead of verification.
 const AHEAD: usize = 2;
 
-/// Verifies the log in a file, which nothing is written to. `progress` is told after each page how many events were
-/// checked, of how many. Blocks.
+/// Verifies the log in a file, which is opened read-only. `progress` receives the last verified event and the last
+/// event after each page. Blocks.
 ///
 /// # Errors
-/// When the file cannot be read or is none of kDaemon's. That its log does not fit is an answer and no error.
+/// When the file cannot be read or is not a kDaemon log. A log that fails verification is a result rather than an error.
 pub fn verify_file(
     path: &Path,
     expectation: Option<Expectation>,
     mut progress: impl FnMut(Seq, Seq),
 ) -> Result<Verification, StoreError> {
     let connection = open_read_only(path)?;
-    // As many as there seem to be: whether that is so comes out.
+    // Unverified, for the progress only.
     let last = "SELECT coalesce(max(seq), 0) FROM events";
     let last: i64 =
         connection.query_row(last, [], |row| row.get(0)).map_err(|error| explain(path, &error))?;
@@ -57,12 +57,12 @@ const TABLES: [(&str, &str); 6] = [
     ("idempotency", "key, at, json"),
 ];
 
-/// Copies the rows of a log into a new one of our own schema, in a file that is empty: whatever else the file has that they
-/// come from (triggers, views, indexes, other tables) stays behind.
+/// Copies the rows of a log into an empty file with kDaemon's schema. Other objects of the source (triggers, views,
+/// indexes, other tables) are not copied.
 fn copy_rows(from: &Connection, file: &Path) -> Result<(), StoreError> {
     let copy = || -> Result<(), rusqlite::Error> {
         let mut into = Connection::open(file)?;
-        // The file is synced when it is whole, and removed when it is not.
+        // The file is synced when it is complete, and removed otherwise.
         into.pragma_update(None, "journal_mode", "MEMORY")?;
         into.pragma_update(None, "synchronous", "OFF")?;
         let transaction = into.transaction()?;
@@ -86,12 +86,12 @@ fn copy_rows(from: &Connection, file: &Path) -> Result<(), StoreError> {
     copy().map_err(|error| explain(file, &error))
 }
 
-/// Makes a data folder of a backup: verifies it, copies its rows, and verifies the copy. `progress` is told how many events were
-/// checked, of how many. Blocks.
+/// Restores a backup into a data folder: verifies the backup, copies its rows, and verifies the copy. `progress`
+/// receives the last verified event and the last event after each page. Blocks.
 ///
 /// # Errors
-/// When the folder is not empty, when the backup cannot be read, or when one of the two does not fit; nothing is left
-/// behind then.
+/// When the folder is not empty, the backup cannot be read, or one of the two fails verification. Then the folder stays
+/// empty.
 pub fn restore_file(
     backup: &Path,
     data_dir: &Path,
@@ -105,7 +105,7 @@ pub fn restore_file(
     };
     if !is_empty {
         return Err(StoreError::InUse(format!(
-            "{} is not empty; a backup is restored into an empty folder, so that nothing is lost that is there",
+            "{} is not empty; restore the backup into an empty folder",
             data_dir.display()
         )));
     }
@@ -129,7 +129,7 @@ pub fn restore_file(
     Ok(found)
 }
 
-/// Reads page after page until the last one, or until nobody wants more.
+/// Sends page after page until the last one, or until the receiver is dropped.
 fn read_pages(connection: &Connection, pages: &SyncSender<Result<RawPage, rusqlite::Error>>) {
     let mut position = RawPosition::START;
     loop {

@@ -1,4 +1,4 @@
-//! Opening the log's file: its folder, its lock, its layout, and whether it is whole.
+//! Opening the log's file: creates the folder, takes the lock, and checks the layout and the density of the log.
 
 use super::tree::read_head;
 use super::{APPLICATION_ID, LAYOUT, LOCK_NAME, SCHEMA, explain, number};
@@ -12,7 +12,7 @@ pub(super) fn make_private_dir(data_dir: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|error| {
         StoreError::Unavailable(format!(
-            "the data folder {} cannot be made ({error}); name another with --data-dir",
+            "the data folder {} cannot be created ({error}); name another with --data-dir",
             data_dir.display()
         ))
     })
@@ -55,14 +55,13 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     }
     if layout > LAYOUT {
         return Err(StoreError::Damaged(format!(
-            "{} was written by a newer kDaemon (layout {layout}, this one knows {LAYOUT}); use that one",
+            "{} was written by a newer kDaemon (layout {layout}, this one reads {LAYOUT}); use the newer version",
             path.display()
         )));
     }
     if tables > 0 && layout < LAYOUT {
         return Err(StoreError::Damaged(format!(
-            "{} has the layout {layout} of a kDaemon before its first release, this one reads {LAYOUT}; start with another \
-             folder, named with --data-dir",
+            "{} has the pre-release layout {layout}, this kDaemon reads {LAYOUT}; name another folder with --data-dir",
             path.display()
         )));
     }
@@ -78,14 +77,14 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Makes the tables of a log in an empty file.
+/// Creates the tables of a log in an empty file.
 pub(super) fn make_schema(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.execute_batch(SCHEMA)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     connection.pragma_update(None, "user_version", LAYOUT)
 }
 
-/// Has SQLite run nothing that a file brings along: no trigger, no view, no function in its schema
+/// Prevents SQLite from running code from a file's schema: triggers, views and functions
 /// (<https://sqlite.org/security.html>).
 pub(super) fn harden(connection: &Connection) -> Result<(), rusqlite::Error> {
     use rusqlite::config::DbConfig;
@@ -96,13 +95,13 @@ pub(super) fn harden(connection: &Connection) -> Result<(), rusqlite::Error> {
     Ok(())
 }
 
-/// A log with a hole was cut or edited: it is better not to start on it than to forget what it held. What lies before the
-/// last snapshot is not folded when the daemon starts, and not counted here: verification reads all of it.
+/// Checks that no event is missing. A log with holes was truncated or edited, and starting on it could lose what it
+/// held. Events before the last snapshot are not folded at start and not counted here: verification reads all of them.
 pub(super) fn check_density(connection: &Connection, path: &Path, snapshot: Seq) -> Result<(), StoreError> {
     let of = |sql: &str, seq: i64| -> Result<i64, StoreError> {
         connection.query_row(sql, [seq], |row| row.get(0)).map_err(|error| explain(path, &error))
     };
-    // Each by itself: SQLite finds one end by the key, and for both at once it reads every row.
+    // Separate queries: SQLite looks up one end by the key, but reads every row for both at once.
     let end = |which: &str, table: &str| {
         of(&format!("SELECT coalesce({which}(seq), 0) FROM {table} WHERE seq > ?1"), 0)
     };
@@ -114,7 +113,7 @@ pub(super) fn check_density(connection: &Connection, path: &Path, snapshot: Seq)
     let head = read_head(connection).map_err(|error| explain(path, &error))?;
     if first != 1 || count != last.saturating_sub(number(snapshot)) || head.seq.0 != last.unsigned_abs() {
         return Err(StoreError::Damaged(format!(
-            "the log in {} has holes (events from {first} to {last}, {count} of them behind {snapshot}; the last commit ends at {}); restore it from a backup",
+            "the log in {} has holes (events from {first} to {last}, {count} of them after event {snapshot}; the last commit ends at {}); restore it from a backup",
             path.display(),
             head.seq
         )));
@@ -122,7 +121,7 @@ pub(super) fn check_density(connection: &Connection, path: &Path, snapshot: Seq)
     Ok(())
 }
 
-/// A connection that reads the log, and what is derived from it as `derived`.
+/// Opens a read-only connection to the log, with the derived data attached as `derived`.
 pub(super) fn open_reader(path: &Path, derived: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| explain(path, &error))?;

@@ -1,5 +1,5 @@
-//! Pruning: text and salt of old observations are removed, what their leaves are computed from stays; old answers are
-//! removed. The pages that they leave are used for new events.
+//! Pruning of old observations and idempotency records. The header and content hash of a pruned observation stay. Freed
+//! pages are reused for new events.
 
 use super::number;
 use crate::store::Indexed;
@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use kdaemon_events::{Envelope, Kind, Salt, Seq, content_digest};
 use rusqlite::{Connection, TransactionBehavior, params};
 
-/// Removes at most `limit` observations in these stretches, in one transaction; returns what the index has of those that
-/// could be read, and how many were removed.
+/// Prunes at most `limit` observations in these ranges, in one transaction. Returns the indexed attributes of the
+/// readable ones, and the number of pruned events.
 pub(super) fn prune(
     connection: &mut Connection,
     ranges: &[(Seq, Seq)],
@@ -47,13 +47,13 @@ pub(super) fn prune(
     Ok((events.map(|event| Indexed::of(&event)).collect(), gone.len()))
 }
 
-/// How many events from `first` to `last` were pruned.
+/// The number of pruned events from `first` to `last`.
 pub(super) fn pruned(connection: &Connection, first: Seq, last: Seq) -> Result<u64, rusqlite::Error> {
     let mut count = connection.prepare_cached("SELECT count(*) FROM pruned WHERE seq BETWEEN ?1 AND ?2")?;
     count.query_row([number(first), number(last)], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
 }
 
-/// The keys of at most `limit` answers that were kept before a time.
+/// The keys of at most `limit` idempotency records from before a time.
 pub(super) fn old_idempotency(
     connection: &Connection,
     before: DateTime<Utc>,
@@ -64,8 +64,8 @@ pub(super) fn old_idempotency(
     find.query_map([before.timestamp_micros(), limit], |row| row.get(0))?.collect()
 }
 
-/// Removes the answers under these keys that were kept before a time, in one transaction; answers how many. A key may have
-/// been used again since it was found.
+/// Removes the idempotency records with these keys from before a time, in one transaction, and returns their number. A
+/// key may have been used again since it was found.
 pub(super) fn prune_idempotency(
     connection: &mut Connection,
     keys: &[String],

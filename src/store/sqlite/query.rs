@@ -1,25 +1,25 @@
-//! Queries: which events are asked for, found by the index.
+//! Queries of events through the index.
 //!
-//! What an event is looked up by are terms of the index, each with the seqs of its events in order: its kind, its kind with
-//! each thing that it is about, its kind with who did it. So an actor, say, is looked up kind by kind, and of two filters
-//! together that have no kind in common nothing is read. Within a kind they are an intersection of lists: who lags
-//! behind leaps to where the other is. Times are places in the log.
+//! The index maps terms to the ordered seqs of their events: a kind, a kind with a subject, and a kind with an actor.
+//! An actor is therefore looked up kind by kind, and filters without a common kind read nothing. Within a kind, a query
+//! intersects the posting lists of its terms: the list that lags skips to the position of the other. Times are
+//! converted to seqs.
 
 use super::{event_text, number, seq_at};
-use crate::store::{EventQuery, EventText, Term};
+use crate::store::{EventQuery, EventText, IndexTerm};
 use chrono::{DateTime, Utc};
 use kdaemon_events::Kind;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::VecDeque;
 
-/// How many seqs of a term are read ahead at first: of most terms few are wanted, or none …
+/// The initial number of seqs that are read ahead from a posting list: most queries need few of them.
 const AHEAD: i64 = 8;
-/// … and at most, for it doubles each time.
+/// The maximum number of seqs that are read ahead. The number doubles with each read.
 const AHEAD_MAX: i64 = 256;
 
-/// Finds the events that a query asks for, in order.
+/// Finds the events that match a query, in order.
 pub(super) fn find(connection: &Connection, query: &EventQuery) -> Result<Vec<EventText>, rusqlite::Error> {
-    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX); // a larger number is none for SQLite
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX); // SQLite's largest integer
     let mut after = number(query.after);
     if let Some(since) = query.since {
         after = after.max(number(seq_at(connection, micros_up(since) - 1)?));
@@ -38,8 +38,8 @@ pub(super) fn find(connection: &Connection, query: &EventQuery) -> Result<Vec<Ev
     let mut found = Vec::new();
     while found.len() < query.limit {
         let mut next = None;
-        for common in &mut by_kind {
-            let seq = common.from(connection, after.saturating_add(1))?;
+        for intersection in &mut by_kind {
+            let seq = intersection.from(connection, after.saturating_add(1))?;
             next = next.into_iter().chain(seq).min();
         }
         let Some(seq) = next.filter(|seq| *seq <= until) else { break };
@@ -49,36 +49,36 @@ pub(super) fn find(connection: &Connection, query: &EventQuery) -> Result<Vec<Ev
     Ok(found)
 }
 
-/// Microseconds, rounded up: a time between two of them is after the first and before the second.
+/// Converts a time to microseconds, rounding up, as events are recorded at whole microseconds.
 fn micros_up(time: DateTime<Utc>) -> i64 {
     time.timestamp_micros() + i64::from(!time.timestamp_subsec_nanos().is_multiple_of(1_000))
 }
 
-/// What is asked for, kind by kind.
-fn by_kind(query: &EventQuery) -> Vec<Common> {
+/// The intersections of posting lists that a query needs, one per kind.
+fn by_kind(query: &EventQuery) -> Vec<Intersection> {
     let kinds = if query.kinds.is_empty() { Kind::ALL } else { &query.kinds };
     let of_kind = |kind: &Kind| {
         let kind = kind.as_str();
-        let subject = query.subject.map(|subject| Term::Of(kind, subject));
-        let actor = query.actor.as_deref().map(|actor| Term::By(kind, actor));
+        let subject = query.subject.map(|subject| IndexTerm::Of(kind, subject));
+        let actor = query.actor.as_deref().map(|actor| IndexTerm::By(kind, actor));
         let mut terms: Vec<_> = subject.into_iter().chain(actor).map(Postings::of).collect();
         if terms.is_empty() {
-            terms.push(Postings::of(Term::Kind(kind)));
+            terms.push(Postings::of(IndexTerm::Kind(kind)));
         }
-        Common { terms, next: Some(0) }
+        Intersection { terms, next: Some(0) }
     };
     kinds.iter().map(of_kind).collect()
 }
 
-/// The events that all of some terms have.
-struct Common {
+/// The events that have all of some terms.
+struct Intersection {
     terms: Vec<Postings>,
-    /// The last one that was found; `None` when there are no more.
+    /// The last event found; `None` at the end.
     next: Option<i64>,
 }
 
-impl Common {
-    /// The first one that is not before `seq`, which only grows.
+impl Intersection {
+    /// The first event at or after `seq`. Later calls must not decrease `seq`.
     fn from(&mut self, connection: &Connection, seq: i64) -> Result<Option<i64>, rusqlite::Error> {
         let Some(mut candidate) = self.next.map(|next| next.max(seq)) else { return Ok(None) };
         if self.next == Some(candidate) {
@@ -97,30 +97,30 @@ impl Common {
             }
             if farthest == candidate {
                 self.next = Some(candidate);
-                return Ok(self.next); // all of them have it
+                return Ok(self.next); // all terms have this event
             }
             candidate = farthest;
         }
     }
 }
 
-/// The events of one term, as they are asked for.
+/// The posting list of a term, read on demand.
 struct Postings {
     term: String,
-    /// Some of them in a row.
+    /// The seqs read ahead.
     ahead: VecDeque<i64>,
-    /// How many are read next.
+    /// The number of seqs of the next read.
     batch: i64,
-    /// Whether there are none behind these.
+    /// Whether `ahead` reaches the end of the list.
     is_last: bool,
 }
 
 impl Postings {
-    fn of(term: Term<'_>) -> Self {
+    fn of(term: IndexTerm<'_>) -> Self {
         Self { term: term.to_string(), ahead: VecDeque::new(), batch: AHEAD, is_last: false }
     }
 
-    /// The first one that is not before `seq`, which only grows.
+    /// The first event at or after `seq`. Later calls must not decrease `seq`.
     fn from(&mut self, connection: &Connection, seq: i64) -> Result<Option<i64>, rusqlite::Error> {
         while self.ahead.front().is_some_and(|first| *first < seq) {
             self.ahead.pop_front();

@@ -1,4 +1,4 @@
-//! The unvalidated records of the log in the file: for verification, proofs and backups.
+//! Unvalidated records of the log, for verification, proofs and backups.
 
 use crate::store::{
     Body, RAW_PAGE_BYTES, RAW_PAGE_EVENTS, RawColumns, RawCommit, RawEvent, RawNode, RawPage, RawPosition,
@@ -7,15 +7,16 @@ use kdaemon_events::{Digest, NODE_LEVEL, Salt};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Rows, Statement, params};
 
-/// No commit has so many events: one that claims it was altered, and is not to fill the memory.
-const COMMIT_EVENTS_MOST: usize = 10_000;
+/// The maximum number of events that are read for a commit. A commit that claims more was altered; the limit bounds
+/// memory.
+const COMMIT_EVENTS_LIMIT: usize = 10_000;
 
-/// The whole commits behind a position, as many as make a page.
+/// The page of raw commits after a position.
 pub(super) fn raw_commits(connection: &Connection, after: RawPosition) -> Result<RawPage, rusqlite::Error> {
-    raw_page(&*connection.unchecked_transaction()?, after) // all of a page is of one moment
+    raw_page(&*connection.unchecked_transaction()?, after) // reads the page in one transaction
 }
 
-/// As [`raw_commits`], in a transaction that is there.
+/// Reads a page like [`raw_commits`] in an existing transaction.
 pub(super) fn raw_page(transaction: &Connection, after: RawPosition) -> Result<RawPage, rusqlite::Error> {
     let mut commits = transaction.prepare_cached(
         "SELECT number, id, first_seq, last_seq, root FROM commits WHERE number > ?1 ORDER BY number",
@@ -30,7 +31,7 @@ pub(super) fn raw_page(transaction: &Connection, after: RawPosition) -> Result<R
             false => "SELECT seq, kind, at, actor, salt, json FROM events WHERE seq > ?1 ORDER BY seq",
         })?;
     let mut commits = commits.query([after.number])?;
-    let mut events = Behind::new(&mut events, after.seq)?;
+    let mut events = EventRows::new(&mut events, after.seq)?;
     let mut page = RawPage { is_last: true, ..RawPage::default() };
     let (mut count, mut bytes, mut last) = (0, 0, after.seq);
     while let Some(row) = commits.next()? {
@@ -58,13 +59,13 @@ pub(super) fn raw_page(transaction: &Connection, after: RawPosition) -> Result<R
     Ok(page)
 }
 
-/// The stored subtrees that a commit of these events completes: those that end within it.
+/// The stored subtrees that a commit completes: the subtrees that end within it.
 fn nodes_of(connection: &Connection, commit: &RawCommit) -> Result<Vec<RawNode>, rusqlite::Error> {
     let mut nodes = Vec::new();
-    // A commit that claims more was altered, and is refused for that.
+    // `first_seq` and `last_seq` are unverified: the limit below bounds the rows of a commit that was altered.
     let (before, last) = (commit.first_seq.max(1) - 1, commit.last_seq);
     let mut level = i64::from(NODE_LEVEL);
-    let most = i64::try_from(COMMIT_EVENTS_MOST).unwrap_or(i64::MAX);
+    let most = i64::try_from(COMMIT_EVENTS_LIMIT).unwrap_or(i64::MAX);
     while level < 63 && before >> level < last >> level {
         let (from, until) = (before >> level, last >> level);
         let mut find = connection.prepare_cached(
@@ -81,7 +82,7 @@ fn nodes_of(connection: &Connection, commit: &RawCommit) -> Result<Vec<RawNode>,
     Ok(nodes)
 }
 
-/// A digest, if that is what stands there.
+/// A value as a digest; `None` when it is not a blob of the right length.
 pub(super) fn digest(value: ValueRef<'_>) -> Option<Digest> {
     match value {
         ValueRef::Blob(bytes) => bytes.try_into().ok().map(Digest),
@@ -105,18 +106,18 @@ fn raw_commit(row: &Row<'_>) -> Result<RawCommit, rusqlite::Error> {
     })
 }
 
-/// The events behind a position, handed out commit by commit.
-struct Behind<'s> {
+/// The events after a position, read commit by commit.
+struct EventRows<'s> {
     rows: Rows<'s>,
-    /// The next one: of the next commit.
+    /// The next event and whether it is readable; it belongs to the next commit.
     next: Option<(RawEvent, bool)>,
 }
 
-impl<'s> Behind<'s> {
+impl<'s> EventRows<'s> {
     fn new(statement: &'s mut Statement<'_>, after: i64) -> Result<Self, rusqlite::Error> {
-        let mut behind = Self { rows: statement.query([after])?, next: None };
-        behind.step()?;
-        Ok(behind)
+        let mut events = Self { rows: statement.query([after])?, next: None };
+        events.step()?;
+        Ok(events)
     }
 
     fn step(&mut self) -> Result<(), rusqlite::Error> {
@@ -127,7 +128,7 @@ impl<'s> Behind<'s> {
         Ok(())
     }
 
-    /// Gives a commit the events up to its last one.
+    /// Moves the events up to the commit's last one into the commit.
     fn up_to(&mut self, commit: &mut RawCommit) -> Result<(), rusqlite::Error> {
         while let Some((event, readable)) = self.next.take_if(|(event, _)| event.seq <= commit.last_seq) {
             if !readable {
@@ -135,8 +136,9 @@ impl<'s> Behind<'s> {
                 commit.unreadable.get_or_insert_with(what);
             }
             commit.events.push(event);
-            if commit.events.len() >= COMMIT_EVENTS_MOST {
-                commit.unreadable = Some(format!("it claims events up to {}, far too many", commit.last_seq));
+            if commit.events.len() >= COMMIT_EVENTS_LIMIT {
+                commit.unreadable =
+                    Some(format!("it claims events up to {}, more than a commit can hold", commit.last_seq));
                 return Ok(());
             }
             self.step()?;
@@ -145,7 +147,7 @@ impl<'s> Behind<'s> {
     }
 }
 
-/// An event, and whether all of it could be read.
+/// Reads an event, and returns whether all of its values are readable.
 fn raw_event(row: &Row<'_>) -> Result<(RawEvent, bool), rusqlite::Error> {
     let (kind, at, actor) = (text(row, 1)?, whole_number(row, 2)?, text(row, 3)?);
     let mut readable = kind.is_some() && at.is_some() && actor.is_some();
@@ -170,7 +172,7 @@ fn raw_event(row: &Row<'_>) -> Result<(RawEvent, bool), rusqlite::Error> {
     Ok((RawEvent { seq: row.get(0)?, body, columns: Some(columns) }, readable))
 }
 
-/// The text of a column; `None` when it is no text in UTF-8.
+/// The text of a column; `None` when the value is not UTF-8 text.
 fn text(row: &Row<'_>, column: usize) -> Result<Option<String>, rusqlite::Error> {
     Ok(match row.get_ref(column)? {
         ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().map(ToOwned::to_owned),

@@ -1,4 +1,4 @@
-//! The Merkle tree in the file: its stored subtrees, and the tip that commits are appended to.
+//! The Merkle tree in the file: stored subtrees, and the tip that commits are appended to.
 
 use super::raw::{digest, raw_page};
 use super::{explain, number, parsed};
@@ -7,17 +7,17 @@ use kdaemon_events::{CommitId, Digest, Frontier, NODE_LEAVES, NodePlace, Seq, pe
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::path::Path;
 
-/// Reads the tip: the head as it was recorded, with the edge of the tree, restored from the stored subtrees and the
-/// fewer than [`NODE_LEAVES`] events after them.
+/// Reads the tip: the recorded head, and the edge of the tree, restored from the stored subtrees and the fewer than
+/// [`NODE_LEAVES`] events after them.
 pub(super) fn read_tip(connection: &Connection, path: &Path) -> Result<Tip, StoreError> {
     let fail = |error: rusqlite::Error| explain(path, &error);
-    let transaction = connection.unchecked_transaction().map_err(fail)?; // all of one moment
+    let transaction = connection.unchecked_transaction().map_err(fail)?; // a consistent snapshot
     let head = read_head(&transaction).map_err(fail)?;
     let stored = Seq(head.seq.0 / NODE_LEAVES * NODE_LEAVES);
     let damaged = |what: String| {
         let file = path.display();
         StoreError::Damaged(format!(
-            "{file}: {what}; it was altered: `kdaemon verify` names the place; restore it from a backup"
+            "{file}: {what}; the log was altered: run `kdaemon verify` to find out where, and restore a backup"
         ))
     };
     let places: Vec<_> = peaks_of(stored.0).collect();
@@ -25,8 +25,7 @@ pub(super) fn read_tip(connection: &Connection, path: &Path) -> Result<Tip, Stor
     let edge = peaks.and_then(|peaks| Frontier::new(stored.0, peaks));
     let edge = edge.ok_or_else(|| damaged(format!("subtrees of its first {stored} events are missing")))?;
     let leaves = leaves_after(&transaction, stored, head.seq, path)?;
-    let wrong =
-        || damaged(format!("its last events do not have the root that is recorded for event {}", head.seq));
+    let wrong = || damaged(format!("its last events do not have the root recorded for event {}", head.seq));
     Tip::at_edge(edge).extended(head, &leaves).ok_or_else(wrong)
 }
 
@@ -48,7 +47,7 @@ fn leaves_after(
         let page = raw_page(connection, from).map_err(fail)?;
         for commit in &page.commits {
             let id = commit.id.parse().map(CommitId);
-            let id = id.map_err(|_| damaged(format!("commit {} has no identity", commit.number)))?;
+            let id = id.map_err(|_| damaged(format!("commit {} has an invalid id", commit.number)))?;
             for event in commit.events.iter().filter(|event| event.seq > number(after)) {
                 leaves.push(event.leaf(id).map_err(damaged)?);
             }
@@ -59,7 +58,7 @@ fn leaves_after(
     Ok(leaves)
 }
 
-/// The position before the commit that holds an event. Commits have dense numbers, so it is searched for by halving.
+/// The position before the commit that holds an event. Commits have dense numbers, so a binary search finds it.
 pub(super) fn position_before(
     connection: &Connection,
     seq: Seq,
@@ -101,21 +100,21 @@ pub(super) fn nodes(
     places.iter().map(&mut hash).collect()
 }
 
-/// The head that the log had after a commit.
+/// The head of the log after a commit.
 pub(super) fn head_at(connection: &Connection, commit: i64) -> Result<Option<Head>, rusqlite::Error> {
     let mut find =
         connection.prepare_cached("SELECT number, id, last_seq, root FROM commits WHERE number = ?1")?;
     find.query_row([commit], head_of_row).optional()
 }
 
-/// The head that is recorded last: with the root that stands there, whether the tree has it or not.
+/// The recorded head. The root is not checked.
 pub(super) fn read_head(connection: &Connection) -> Result<Head, rusqlite::Error> {
     let mut last = connection
         .prepare_cached("SELECT number, id, last_seq, root FROM commits ORDER BY number DESC LIMIT 1")?;
     Ok(last.query_row([], head_of_row).optional()?.unwrap_or_default())
 }
 
-/// The head in a row of number, id, last_seq and root.
+/// Reads the head from a row of number, id, last_seq and root.
 fn head_of_row(row: &rusqlite::Row<'_>) -> Result<Head, rusqlite::Error> {
     Ok(Head {
         commits: row.get::<_, i64>(0)?.unsigned_abs(),

@@ -1,4 +1,4 @@
-//! The proof: whatever is done to a log behind the daemon's back is found, and the first commit that does not fit is named.
+//! Verification: every alteration of the file is found, and the first commit that fails is named.
 
 use crate::store::events::*;
 use kdaemon::store::prelude::*;
@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use std::path::Path;
 
-/// A folder with a log of 5 commits of one event each, a sixth of three events, a seventh of one; closed in good order.
-/// Every head that it had is given, the first one first.
+/// A cleanly closed folder with a log of five commits of one event each, one of three events and one of one event.
+/// Returns all heads of the log in order.
 async fn written() -> (tempfile::TempDir, Vec<Head>) {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path()).unwrap();
@@ -41,7 +41,7 @@ fn look(folder: &Path, expectation: Option<Expectation>) -> Result<Verification,
     verify_file(&file(folder), expectation, |_, _| {})
 }
 
-/// What a store says that the daemon has open.
+/// Verifies the log through an open store.
 async fn ask(folder: &Path) -> Result<Verification, StoreError> {
     let store = SqliteStore::open(folder)?;
     let found = verify_log(&store, None, |_| {}).await;
@@ -54,7 +54,7 @@ fn expected(head: &Head) -> Expectation {
 }
 
 #[tokio::test]
-async fn an_untouched_log_is_whole_and_its_head_is_given() {
+async fn untouched_log_passes_and_reports_its_head() {
     let (folder, heads) = written().await;
     let head = heads.last().unwrap();
     for found in [look(folder.path(), None), ask(folder.path()).await] {
@@ -66,23 +66,27 @@ async fn an_untouched_log_is_whole_and_its_head_is_given() {
     for head in &heads {
         assert!(
             look(folder.path(), Some(expected(head))).unwrap().ok,
-            "each root that was ever the head's is checked"
+            "an expectation may be any earlier head"
         );
     }
 }
 
-/// What is done to the log; the first commit that does not fit, and words of what is said of it.
+/// An alteration of the log, the first commit that fails, and a part of its detail.
 const TAMPERING: &[(&str, u64, &str)] = &[
     // Changed.
-    ("UPDATE events SET json = replace(json, '\"t2\"', '\"t9\"') WHERE seq = 3", 3, "does not have its root"),
-    ("UPDATE events SET json = json || ' ' WHERE seq = 1", 1, "does not have its root"),
+    (
+        "UPDATE events SET json = replace(json, '\"t2\"', '\"t9\"') WHERE seq = 3",
+        3,
+        "does not have the recorded root",
+    ),
+    ("UPDATE events SET json = json || ' ' WHERE seq = 1", 1, "does not have the recorded root"),
     ("UPDATE events SET json = '{}' WHERE seq = 7", 6, "event 7: "),
-    ("UPDATE events SET salt = zeroblob(16) WHERE seq = 4", 4, "does not have its root"),
+    ("UPDATE events SET salt = zeroblob(16) WHERE seq = 4", 4, "does not have the recorded root"),
     ("UPDATE events SET salt = zeroblob(15) WHERE seq = 4", 4, "event 4 has values of other types"),
     (
         "UPDATE events SET salt = (SELECT salt FROM events WHERE seq = 5) WHERE seq = 4",
         4,
-        "does not have its root",
+        "does not have the recorded root",
     ),
     ("UPDATE events SET json = CAST(json AS BLOB) WHERE seq = 7", 6, "event 7 has values of other types"),
     ("UPDATE events SET actor = 'mallory' WHERE seq = 4", 4, "event 4: its columns"),
@@ -94,13 +98,13 @@ const TAMPERING: &[(&str, u64, &str)] = &[
     ("DELETE FROM events WHERE seq = 7", 6, "event 7 is missing"),
     ("DELETE FROM events WHERE seq = 9", 7, "event 9 is missing"),
     ("DELETE FROM events", 1, "event 1 is missing"),
-    ("DELETE FROM commits WHERE number = 2", 2, "commit 3 comes in its place"),
-    ("DELETE FROM commits WHERE number = 1", 1, "commit 2 comes in its place"),
+    ("DELETE FROM commits WHERE number = 2", 2, "found commit 3 in its place"),
+    ("DELETE FROM commits WHERE number = 1", 1, "found commit 2 in its place"),
     ("DELETE FROM commits WHERE number = 7", 7, "event 9 that belongs to no commit"),
     (
         "DELETE FROM events WHERE seq = 3; DELETE FROM commits WHERE number = 3",
         3,
-        "commit 4 comes in its place",
+        "found commit 4 in its place",
     ),
     // Inserted.
     (
@@ -111,17 +115,17 @@ const TAMPERING: &[(&str, u64, &str)] = &[
     (
         "INSERT INTO events SELECT 0, kind, at, actor, salt, json FROM events WHERE seq = 9",
         1,
-        "event 0 comes in its place",
+        "found event 0 in its place",
     ),
     (
         "INSERT INTO events SELECT -7, kind, at, actor, salt, json FROM events WHERE seq = 9",
         1,
-        "event -7 comes",
+        "found event -7",
     ),
     (
         "INSERT INTO commits SELECT 0, id, first_seq, last_seq, root FROM commits WHERE number = 1",
         1,
-        "commit 0 comes",
+        "found commit 0",
     ),
     (
         "INSERT INTO commits SELECT 8, id, 10, 10, root FROM commits WHERE number = 1",
@@ -131,48 +135,48 @@ const TAMPERING: &[(&str, u64, &str)] = &[
     (
         "INSERT INTO commits SELECT 8, id, first_seq, last_seq, root FROM commits WHERE number = 7",
         8,
-        "10 comes next",
+        "expected 10 next",
     ),
-    // Swapped: two events of two commits, and two of one commit.
+    // Swapped: two events of different commits, and two events of one commit.
     (
         "UPDATE events SET seq = 100 WHERE seq = 2; UPDATE events SET seq = 2 WHERE seq = 3;
          UPDATE events SET seq = 3 WHERE seq = 100;",
         2,
-        "event 2: it says that it is event 3",
+        "event 2: its text has seq 3",
     ),
     (
         "UPDATE events SET seq = 100 WHERE seq = 6; UPDATE events SET seq = 6 WHERE seq = 7;
          UPDATE events SET seq = 7 WHERE seq = 100;",
         6,
-        "event 6: it says that it is event 7",
+        "event 6: its text has seq 7",
     ),
     // Rows of commits.
     (
         "UPDATE commits SET root = (SELECT root FROM commits WHERE number = 1) WHERE number = 4",
         4,
-        "does not have its root",
+        "does not have the recorded root",
     ),
     ("UPDATE commits SET root = 'nonsense' WHERE number = 4", 4, "nonsense"),
     ("UPDATE commits SET root = x'00' WHERE number = 7", 7, "other types"),
     (
         "UPDATE commits SET id = (SELECT id FROM commits WHERE number = 1) WHERE number = 4",
         4,
-        "does not have its root",
+        "does not have the recorded root",
     ),
     (
         "UPDATE commits SET id = (SELECT id FROM commits WHERE number = 3) WHERE number = 4",
         4,
         "one commit was split in two",
     ),
-    ("UPDATE commits SET id = 'me' WHERE number = 4", 4, "`me` is no identity"),
-    ("UPDATE commits SET first_seq = 5 WHERE number = 6", 6, "claims events 5 to 8, and 6 comes next"),
-    ("UPDATE commits SET last_seq = 7 WHERE number = 6", 6, "does not have its root"),
+    ("UPDATE commits SET id = 'me' WHERE number = 4", 4, "invalid commit id `me`"),
+    ("UPDATE commits SET first_seq = 5 WHERE number = 6", 6, "claims events 5 to 8, expected 6 next"),
+    ("UPDATE commits SET last_seq = 7 WHERE number = 6", 6, "does not have the recorded root"),
     ("UPDATE commits SET last_seq = 9223372036854775807 WHERE number = 2", 2, "is missing"),
-    ("UPDATE commits SET number = 77 WHERE number = 7", 7, "commit 77 comes in its place"),
+    ("UPDATE commits SET number = 77 WHERE number = 7", 7, "found commit 77 in its place"),
 ];
 
 #[tokio::test]
-async fn whatever_is_done_to_the_log_is_found_and_the_first_bad_commit_is_named() {
+async fn every_alteration_is_found_and_its_first_commit_is_named() {
     for (sql, commit, words) in TAMPERING {
         let (folder, heads) = written().await;
         damage(folder.path(), sql);
@@ -181,14 +185,14 @@ async fn whatever_is_done_to_the_log_is_found_and_the_first_bad_commit_is_named(
         assert!(!found.ok);
         assert_eq!(bad.commit, *commit, "{sql}: {bad:?}");
         assert!(bad.detail.contains(words), "{sql}: {bad:?}");
-        // What comes before it is good, and said to be.
+        // The commits before it pass, and are reported.
         let before = usize::try_from(*commit).unwrap() - 1;
         let head = before.checked_sub(1).map_or(Head::default(), |last| heads[last]);
         assert_eq!((found.commits, found.events), (head.commits, head.seq.0), "{sql}");
         assert_eq!(found.head.root, head.root, "{sql}");
         let trouble = found.trouble().unwrap();
         assert!(trouble.contains(&format!("commit {commit} ")), "{trouble}");
-        // A daemon that has it open says the same, unless it refused to open such a log in the first place.
+        // An open store reports the same, unless it refuses to open such a log.
         match ask(folder.path()).await {
             Ok(asked) => assert_eq!(asked.first_bad, Some(bad), "{sql}"),
             Err(error) => assert!(!matches!(error, StoreError::InUse(_)), "{sql}: {error}"),
@@ -197,10 +201,10 @@ async fn whatever_is_done_to_the_log_is_found_and_the_first_bad_commit_is_named(
 }
 
 #[tokio::test]
-async fn an_end_that_was_cut_off_is_found_by_what_was_kept_elsewhere() {
+async fn truncated_log_contradicts_a_kept_head() {
     let (folder, heads) = written().await;
     damage(folder.path(), "DELETE FROM commits WHERE number >= 6; DELETE FROM events WHERE seq >= 6");
-    assert!(look(folder.path(), None).unwrap().ok, "what is left is whole by itself");
+    assert!(look(folder.path(), None).unwrap().ok, "the rest is valid by itself");
     assert!(look(folder.path(), Some(expected(&heads[4]))).unwrap().ok);
     let found = look(folder.path(), Some(expected(&heads[6]))).unwrap();
     assert!(!found.ok && found.first_bad.is_none());
@@ -208,9 +212,9 @@ async fn an_end_that_was_cut_off_is_found_by_what_was_kept_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_log_that_was_written_anew_is_found_by_what_was_kept_elsewhere() {
+async fn rewritten_log_contradicts_a_kept_head() {
     let (_, heads) = written().await;
-    let (other, _) = written().await; // the same events, but for their ids
+    let (other, _) = written().await; // the same events with other ids
     let found = look(other.path(), Some(expected(&heads[2]))).unwrap();
     assert!(found.trouble().unwrap().contains("up to event 3 the root of the tree is"), "{found:?}");
     // An expectation need not be the end of a commit: the tree has a root after every event.
@@ -220,7 +224,7 @@ async fn a_log_that_was_written_anew_is_found_by_what_was_kept_elsewhere() {
 }
 
 #[test]
-fn an_expectation_is_a_seq_and_a_root() {
+fn expectation_parses_from_seq_and_root() {
     let root = "0123456789abcdef".repeat(4);
     let read: Expectation = format!("12:{root}").parse().unwrap();
     assert_eq!((read.seq, read.root.to_string()), (Seq(12), root.clone()));
@@ -236,7 +240,7 @@ fn an_expectation_is_a_seq_and_a_root() {
 }
 
 #[tokio::test]
-async fn the_index_is_compared_with_the_log() {
+async fn altered_index_is_found() {
     for sql in [
         "INSERT INTO event_index SELECT id, 4 FROM terms WHERE term = 'NodeObserved'",
         "DELETE FROM event_index WHERE seq = 6",
@@ -249,15 +253,15 @@ async fn the_index_is_compared_with_the_log() {
         damage(folder.path(), sql);
         let found = ask(folder.path()).await.unwrap();
         assert!(!found.ok && found.first_bad.is_none(), "{sql}: {found:?}");
-        assert!(found.trouble().unwrap().contains("the log is whole, but the index"), "{sql}: {found:?}");
-        // It is derived: without it there is nothing wrong.
+        assert!(found.trouble().unwrap().contains("the log is intact, but its index"), "{sql}: {found:?}");
+        // The index is derived: without it, the log passes.
         std::fs::remove_file(folder.path().join("tables.db")).unwrap();
         assert!(ask(folder.path()).await.unwrap().ok);
     }
 }
 
 #[tokio::test]
-async fn an_event_of_a_newer_kdaemon_is_no_damage() {
+async fn event_of_a_newer_kdaemon_passes() {
     let store = MemoryStore::new();
     let mut events = commit(&Head::default(), vec![token("a")]).events;
     let json = events[0].body.json().unwrap().replace("\"v\":1", "\"v\":99");
@@ -268,7 +272,7 @@ async fn an_event_of_a_newer_kdaemon_is_no_damage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_written_meanwhile_is_verified_page_by_page_and_nobody_waits() {
+async fn verification_reads_page_by_page_while_appends_continue() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path()).unwrap();
     let mut head = Head::default();
@@ -295,16 +299,18 @@ async fn a_log_that_is_written_meanwhile_is_verified_page_by_page_and_nobody_wai
     store.close().await;
 }
 
-/// Where an event's kind, time, actor, salt and text stand in the file, one after the other as SQLite keeps a row
+/// The range of an event's kind, time, actor, salt and text in the file, in the order in which SQLite stores a row
 /// (<https://sqlite.org/fileformat2.html#record_format>).
 fn place_of(bytes: &[u8], json: &str, kind: &str, actor: &str) -> std::ops::Range<usize> {
-    let found =
-        bytes.windows(json.len()).position(|window| window == json.as_bytes()).expect("it is in one piece");
+    let found = bytes
+        .windows(json.len())
+        .position(|window| window == json.as_bytes())
+        .expect("the text is contiguous");
     found - 16 - actor.len() - 8 - kind.len()..found + json.len()
 }
 
 #[test]
-fn any_bit_of_any_event_that_is_turned_over_in_the_file_is_found() {
+fn flipped_bit_of_any_event_is_found() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (folder, _) = runtime.block_on(written());
     let rows: Vec<(String, String, String)> = {
