@@ -146,7 +146,7 @@ struct Order {
 impl Order {
     /// Reads `[NAME…] [--markdown FILE] [--against PROGRAM] [--rounds N]`. Without a name, all benches run.
     fn read(arguments: &[String]) -> Result<Self, String> {
-        let mut order = Self { names: Vec::new(), markdown: None, against: None, rounds: 3 };
+        let mut order = Self { names: Vec::new(), markdown: None, against: None, rounds: 4 };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} requires a value"));
