@@ -1,6 +1,6 @@
 // Runs in a thread of its own: receives each row and each event, and hands them to the page in
 // batches. In the page each message would be a task, and with a thousand of them a second the next
-// frame would wait behind them.
+// frame would wait for them.
 // @ts-check
 
 /** How long messages are gathered at least, in milliseconds. */

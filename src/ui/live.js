@@ -33,7 +33,7 @@ const RECENT = 5000;
 /** The part of a frame that applying changes may take, in milliseconds. */
 const FRAME_BUDGET_MS = 6;
 /**
- * With more changes in a frame than this, tables and counts are updated in steps: nobody reads
+ * With more changes in a frame than this, tables and counts are updated in steps: no one reads
  * faster.
  */
 const BUSY = 6;

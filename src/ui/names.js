@@ -1,4 +1,4 @@
-// Names of things, also of those that are gone: learned from rows and from events.
+// Names of resources, deleted ones included: learned from rows and from events.
 // @ts-check
 
 /** @import { Event, Kind } from './types.js' */

@@ -80,7 +80,7 @@ async function show({ seq, at }) {
   adjust({});
 }
 
-/** A world of the past. Its moves are shown as those of the present are. */
+/** A world of the past. Its moves are shown as present moves are. */
 function newWorld() {
   const world = new World();
   world.onMove = (...move) => live.onMove?.(...move);

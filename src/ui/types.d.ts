@@ -58,7 +58,7 @@ export type DiffPart = 'added' | 'removed' | 'changed';
 export type Moment = { seq: number; at: string };
 export type Diff = { from: Moment; to: Moment } & Record<Kind, Record<DiffPart, DiffItem[]>>;
 
-/** A moment that somebody asks for: an event, or a time in milliseconds since 1970. */
+/** A requested moment: an event, or a time in milliseconds since 1970. */
 export type Point = { seq?: number; at?: number };
 
 /** A fact on the time line. `event` is null for old ones, of which only the mark is kept. */

@@ -107,7 +107,7 @@ export class World {
   }
 
   /**
-   * Notifies at most `most` of the visible cards, those that wait longest first.
+   * Notifies at most `most` of the visible cards, the longest waiting first.
    * @param {number} most
    * @returns {boolean} whether more cards wait
    */

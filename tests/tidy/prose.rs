@@ -36,6 +36,7 @@ const CHECKED: &[&str] = &[
     "src/says",
     "src/server",
     "src/store",
+    "src/ui",
     "src/verify.rs",
     "testing/src",
     "tests/api",

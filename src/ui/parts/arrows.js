@@ -3,7 +3,7 @@
 
 /** @type {Record<string, [number, number]>} */
 const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-/** Links nearer than this along the way are beside it, in pixels. */
+/** Links nearer than this to the path run next to it, in pixels. */
 const LEAST = 4;
 /** How much more a pixel aside counts than one along the way. */
 const ASIDE = 4;

@@ -24,7 +24,7 @@ import { Pulled } from './launching.js';
 export const areListed = (world) => world !== live || listed.containers.value;
 
 /**
- * Whether a container needs somebody's attention.
+ * `true` if a container needs an operator's attention.
  * @param {ContainerRow} row
  */
 export const isTrouble = ({ status }) => status === 'FAILED' || status === 'LOST';

@@ -1,4 +1,4 @@
-// Environment variables. The values of those that look like secrets are shown on demand only.
+// Environment variables. Values that look like secrets are shown on demand only.
 // @ts-check
 
 import { html, useState } from '../html.js';

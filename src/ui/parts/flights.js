@@ -19,7 +19,7 @@ let taking = [];
 let moves = { second: 0, now: 0, before: 0 };
 
 /**
- * In a storm of moves nobody can follow any of them, and each flight has the whole screen redrawn
+ * In a storm of moves no one can follow any of them, and each flight has the whole screen redrawn
  * in each frame.
  */
 function isStorm() {

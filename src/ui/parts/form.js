@@ -1,5 +1,5 @@
 // Forms built on the API's own description: its fields, its help, and its refusals shown at the
-// field that they are about. While somebody types, dry runs tell whether the daemon will accept it.
+// field that they are about. While the user types, dry runs tell whether the daemon will accept it.
 // @ts-check
 
 /** @import { Event, Order } from '../types.js' */

@@ -27,7 +27,7 @@ export function formatAddress(parts, query) {
 }
 
 /**
- * Parameters as text. Those that are null, false or empty are left out.
+ * Parameters as text, without the ones that are null, false or empty.
  * @param {Query} query
  */
 export function formatQuery(query) {

@@ -70,7 +70,7 @@ const present = (description, given) =>
   follow(description, given.oneOf?.find((one) => one.type !== 'null') ?? given) ?? given;
 
 /**
- * The fields of a schema, with those of the objects in it.
+ * The fields of a schema and of the objects in it.
  * @param {Description | null} description
  * @param {string} name of the schema
  * @returns {Field[]}
