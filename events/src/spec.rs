@@ -120,12 +120,12 @@ pub struct Volume {
     pub source: String,
     /// An absolute path in the container.
     pub target: String,
-    /// Whether the container may only read it.
+    /// `true` if the container may only read it.
     pub read_only: bool,
 }
 
 impl Volume {
-    /// Whether this is a named volume. Its data lives on one node, so it binds its container to that node.
+    /// `true` if this is a named volume. Its data lives on one node, so it binds its container to that node.
     #[must_use]
     pub fn is_named(&self) -> bool {
         !self.source.starts_with('/')
@@ -234,7 +234,7 @@ pub enum Constraint {
 }
 
 impl Constraint {
-    /// Whether a node with these labels satisfies it.
+    /// `true` if a node with these labels satisfies it.
     #[must_use]
     pub fn admits(&self, labels: &BTreeMap<String, String>) -> bool {
         match self {
@@ -417,7 +417,7 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Whether there is no limit at all.
+    /// `true` if there is no limit at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -558,7 +558,7 @@ specification! {
         /// The label over whose values the application's containers are spread, such as `zone`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         spread_over: Option<String>,
-        /// Whether a node may run at most one of the application's containers.
+        /// `true` if a node may run at most one of the application's containers.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         anti_affinity: bool,
         /// Applications of which the node must already run a container.
@@ -577,7 +577,7 @@ impl Spec {
         self.exposed_ports.iter().filter_map(|port| port.host.map(|host| (port.protocol, host)))
     }
 
-    /// Whether its data lives on one node (it has a named volume).
+    /// `true` if its data lives on one node (it has a named volume).
     #[must_use]
     pub fn is_bound_to_node(&self) -> bool {
         self.volumes.iter().any(Volume::is_named)

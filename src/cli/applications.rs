@@ -202,7 +202,7 @@ pub(super) struct ApplicationFields {
     /// Entry point that overrides the one of the image; split into words like a shell does
     #[arg(long, value_name = "COMMAND")]
     entrypoint: Option<String>,
-    /// Whether containers of the application may be launched
+    /// Allow containers of the application to be launched
     #[arg(long, value_name = "true|false")]
     enabled: Option<bool>,
     /// Owner

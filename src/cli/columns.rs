@@ -10,7 +10,7 @@ use kdaemon_events::MilliCpus;
 /// A column of a table of rows.
 pub(super) struct Column<R> {
     pub(super) head: &'static str,
-    /// Whether only `-o wide` shows it.
+    /// `true` if only `-o wide` shows it.
     is_wide: bool,
     pub(super) cell: fn(&R, &NameCache) -> String,
 }

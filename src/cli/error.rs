@@ -52,7 +52,7 @@ impl CliError {
         Self::Other(format!("unexpected response of the daemon: {reason}"))
     }
 
-    /// Whether no message remains to be printed.
+    /// `true` if no message remains to be printed.
     pub(super) fn is_silent(&self) -> bool {
         matches!(self, Self::Closed | Self::Reported(_))
     }

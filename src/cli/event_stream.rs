@@ -23,9 +23,9 @@ pub(super) struct EventFollower {
     connection: Option<http::Response<hyper::body::Incoming>>,
     lines: EventStreamParser,
     ready: VecDeque<(u64, String)>,
-    /// Whether a connection was established before. The first attempt is not repeated.
+    /// `true` if a connection was established before. The first attempt is not repeated.
     was_connected: bool,
-    /// Whether lost and restored connections are not reported.
+    /// `true` if lost and restored connections are not reported.
     quiet: bool,
     pause: Duration,
 }
@@ -56,7 +56,7 @@ impl EventFollower {
         }
     }
 
-    /// Whether a connection is established.
+    /// `true` if a connection is established.
     pub(super) fn is_connected(&self) -> bool {
         self.connection.is_some()
     }

@@ -71,7 +71,7 @@ pub(super) async fn run(cx: &CliContext, kind: ResourceKind, args: &HistoryArgs)
     Ok(())
 }
 
-/// Whether a change belongs in the short table: creation sets many fields to empty values.
+/// `true` if a change belongs in the short table: creation sets many fields to empty values.
 fn tells(field: &str, change: &FieldChange) -> bool {
     let is_detail = matches!(field, "id" | "generation" | "container_id" | "user_id");
     let is_nothing = Json::of(&change.from).is_empty() && Json::of(&change.to).is_empty();

@@ -69,7 +69,7 @@ impl Items {
         None
     }
 
-    /// Whether the array was closed.
+    /// `true` if the array was closed.
     pub(super) fn is_complete(&self) -> bool {
         self.ended
     }

@@ -59,7 +59,7 @@ impl Json {
         }
     }
 
-    /// Whether this is null or an empty text, list or object.
+    /// `true` if this is null or an empty text, list or object.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Null => true,

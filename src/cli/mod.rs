@@ -214,7 +214,7 @@ struct CliContext {
 }
 
 impl CliContext {
-    /// Whether a program reads the output, and needs ids rather than names.
+    /// `true` if a program reads the output, and needs ids rather than names.
     fn is_for_scripts(&self) -> bool {
         matches!(self.output, Some(Format::Json | Format::Yaml | Format::Name))
     }

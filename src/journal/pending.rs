@@ -1,4 +1,4 @@
-//! DecidedCommand commands whose events are not durable yet.
+//! Decided commands whose events are not durable yet.
 
 use super::{Around, Outcome, Submission, SubmitError};
 use crate::store::{
@@ -15,7 +15,7 @@ type OutcomeSender = oneshot::Sender<Result<Outcome, SubmitError>>;
 /// A command to be decided, and its caller.
 pub(super) type Asked = (Box<Submission>, OutcomeSender);
 
-/// DecidedCommand events, in groups that become one commit each.
+/// Decided events, in groups that become one commit each.
 pub(super) struct Pending {
     /// The state that they lead to.
     pub(super) cluster: Cluster,

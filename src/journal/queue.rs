@@ -129,11 +129,11 @@ impl Queue {
 
     /// Runs the writer in the journal's own thread.
     fn write_in_thread(self: &Arc<Self>, writer: Box<Writer>, left: Option<Unfinished>) {
-        let job = WriterRun { queue: Arc::clone(self), writer, left };
+        let run = WriterRun { queue: Arc::clone(self), writer, left };
         match &self.thread {
             // The thread takes jobs while this queue exists.
-            Some(thread) => drop(thread.send(job)),
-            None => drop(tokio::spawn(job.run())),
+            Some(thread) => drop(thread.send(run)),
+            None => drop(tokio::spawn(run.run())),
         }
     }
 

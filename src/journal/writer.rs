@@ -42,7 +42,7 @@ pub(super) struct Writer {
     pub(super) trouble: watch::Sender<Option<String>>,
 }
 
-/// Unfinished that an inline write leaves for the journal's own thread.
+/// Work that an inline write leaves for the journal's own thread.
 pub(super) enum Unfinished {
     /// Messages that were not handled yet.
     Messages(Vec<Message>),
@@ -50,7 +50,7 @@ pub(super) enum Unfinished {
     Failed { pending: Box<Pending>, id: CommitId, error: StoreError, rest: Vec<Asked> },
 }
 
-/// DecidedCommand commands whose callers are not answered yet.
+/// Decided commands whose callers are not answered yet.
 struct Unanswered {
     events: Arc<[Envelope]>,
     waiting: Vec<Waiting>,

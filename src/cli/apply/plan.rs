@@ -36,7 +36,7 @@ pub(super) struct ApplyStep {
     /// Seq of the row that the plan is based on, so that a concurrent edit is not overwritten.
     #[serde(skip)]
     pub(super) seq: Option<u64>,
-    /// Whether running containers are replaced.
+    /// `true` if running containers are replaced.
     #[serde(skip)]
     pub(super) replaces: bool,
 }
@@ -58,7 +58,7 @@ pub(super) struct ApplyPlan {
     pub(super) steps: Vec<ApplyStep>,
     /// Applications of the stack that are no longer in the file.
     pub(super) vanished: Vec<String>,
-    /// Whether vanished applications are removed.
+    /// `true` if vanished applications are removed.
     pub(super) prune: bool,
     /// Unsupported parts of the file, with lines.
     left_out: Vec<String>,
@@ -94,12 +94,12 @@ impl ApplyPlan {
         Ok(Self { stack: name.to_owned(), steps, vanished: dependents_first(of_stack), prune, left_out })
     }
 
-    /// Whether there is nothing to do.
+    /// `true` if there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
         self.steps.iter().all(|step| step.action == StepKind::Unchanged) && !self.removes()
     }
 
-    /// Whether something is removed.
+    /// `true` if something is removed.
     pub(super) fn removes(&self) -> bool {
         self.prune && !self.vanished.is_empty()
     }
@@ -242,7 +242,7 @@ fn summary(body: &Map<String, Value>) -> Vec<String> {
 struct EditEffect {
     /// The changes of each field, for people.
     changes: Vec<String>,
-    /// Whether running containers are replaced.
+    /// `true` if running containers are replaced.
     replaces: bool,
 }
 
