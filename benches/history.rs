@@ -395,6 +395,7 @@ impl Generator {
             dependencies: Vec::new(),
             replicas: None,
             update_policy: UpdatePolicy::Manual,
+            update: kdaemon_events::application::UpdateSettings::default(),
         };
         self.push(&alice, None, created);
         for number in 0..CONTAINERS {
@@ -409,7 +410,7 @@ impl Generator {
                 replica: false,
             };
             self.push(&alice, None, created);
-            self.push(&alice, None, ContainerLaunchRequested { container_id });
+            self.push(&alice, None, ContainerLaunchRequested { container_id, generation: None });
             let node_id = Self::node(number);
             let evaluation = Box::new(evaluation(u32::try_from(number / NODES).unwrap_or(0)));
             let placed = ContainerPlaced { container_id, generation: Generation(1), node_id, evaluation };
@@ -428,6 +429,8 @@ impl Generator {
             engine_id: format!("{digits}{digits}"),
             image_id: format!("sha256:{digits}{digits}"),
             ports: Vec::new(),
+            volumes: Vec::new(),
+            health_check: false,
             access_link: Some(format!("http://node-{on}.invalid:{}", 32_768 + number)),
         };
         self.push(&Actor::reactor("launcher"), None, launched);

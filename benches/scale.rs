@@ -246,6 +246,7 @@ async fn write(dir: &Path) {
             dependencies: Vec::new(),
             replicas: u32::try_from(REPLICAS.min(CONTAINERS - first)).ok(),
             update_policy: UpdatePolicy::Manual,
+            update: kdaemon_events::application::UpdateSettings::default(),
         };
         let created = submit(&journal, Command::CreateApplication(create)).await;
         for envelope in created.events.iter() {
@@ -317,6 +318,8 @@ fn launched(placement_id: PlacementId) -> Launched {
         engine_id: format!("{digits}{digits}"),
         image_id: format!("sha256:{digits}{digits}"),
         ports: vec![PublishedPort { container: 80, host, protocol: Protocol::Tcp }],
+        volumes: Vec::new(),
+        health_check: false,
         started_at: None,
     }
 }
@@ -370,6 +373,7 @@ async fn populate(engines: &SimulatedEngines, dir: &Path) {
             identity: Identity { cluster, container, generation: Generation(1) },
             name: format!("container-{id}"),
             spec: Arc::clone(&spec),
+            volumes: Vec::new(),
             credentials: None,
         };
         let endpoint = Endpoint::Tcp { host: node.to_owned(), port: 2375 };

@@ -118,6 +118,7 @@ fn cluster() -> State {
             dependencies: Vec::new(),
             replicas: Some(250),
             update_policy: UpdatePolicy::Manual,
+            update: kdaemon_events::application::UpdateSettings::default(),
         });
     }
     for number in 0..CONTAINERS {
@@ -134,7 +135,7 @@ fn cluster() -> State {
             balance: true,
             replica: true,
         });
-        state.add(ContainerLaunchRequested { container_id });
+        state.add(ContainerLaunchRequested { container_id, generation: None });
         state.add(ContainerPlaced { container_id, generation, node_id, evaluation: Box::default() });
         state.add(ContainerLaunched {
             container_id,
@@ -143,6 +144,8 @@ fn cluster() -> State {
             engine_id: String::new(),
             image_id: String::new(),
             ports: Vec::new(),
+            volumes: Vec::new(),
+            health_check: false,
             access_link: None,
         });
     }
@@ -182,7 +185,7 @@ pub(crate) fn run(table: &mut Table) {
         change(&mut spec);
         each(times, |number| {
             let container = cluster.container(waiting[number % waiting.len()]).expect("the container exists");
-            let request = Request::new(container, &spec, None, strategy);
+            let request = Request::new(cluster, container, &spec, None, strategy);
             black_box(place(cluster, &request).expect("a node fits"));
         })
     };
@@ -312,6 +315,7 @@ pub(crate) fn place_a_million(arguments: &[String]) {
                 dependencies: Vec::new(),
                 replicas: u32::try_from(REPLICAS.min(CONTAINERS - first)).ok(),
                 update_policy: UpdatePolicy::Manual,
+                update: kdaemon_events::application::UpdateSettings::default(),
             };
             let journal = journal.clone();
             tasks.spawn(async move {

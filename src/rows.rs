@@ -2,12 +2,15 @@
 
 use crate::says::{self, Names};
 use kdaemon_api::{
-    AnyRow, ApplicationRow, ContainerRow, ContainerStatus, DesiredState, EngineRow, NodeRow, NodeState,
-    PortRow, environment_text,
+    AnyRow, ApplicationRow, ContainerRow, ContainerStatus, DesiredState, EngineRow, HealthStatus, NodeRow,
+    NodeState, PortRow, RolloutRow, RolloutStatus, environment_text,
 };
 use kdaemon_control::history::RowSource;
 use kdaemon_events::{ApplicationId, Endpoint, Subject};
-use kdaemon_projections::{Application, Cluster, Container, Desired, Health, Node, Status};
+use kdaemon_projections::{
+    Application, Cluster, Container, ContainerHealth, Desired, Health, Node, PhaseKind, Reason, Rollout,
+    RolloutState, Status,
+};
 
 /// Builds the row of a node.
 #[must_use]
@@ -47,24 +50,41 @@ pub fn node(names: Names<'_>, node: &Node) -> NodeRow {
 
 /// Builds the row of an application. The names of referenced applications come from the cluster.
 #[must_use]
-pub fn application(cluster: &Cluster, application: &Application) -> ApplicationRow {
+pub fn application(names: Names<'_>, cluster: &Cluster, application: &Application) -> ApplicationRow {
     ApplicationRow {
         id: application.id.0,
         name: application.name.clone(),
         user_id: application.user_id.clone(),
-        dependencies: names(cluster, &application.dependencies),
+        dependencies: application_names(cluster, &application.dependencies),
         is_enabled: application.is_enabled,
         replicas: application.replicas,
         update_policy: application.update_policy,
-        affinity: names(cluster, &application.spec.affinity),
+        affinity: application_names(cluster, &application.spec.affinity),
+        update: application.update.into(),
+        rollout: application.rollout.as_ref().map(|one| rollout(names, application, one)),
         seq: application.seq.0,
         ..ApplicationRow::of_spec(&application.spec)
     }
 }
 
+fn rollout(names: Names<'_>, application: &Application, rollout: &Rollout) -> RolloutRow {
+    RolloutRow {
+        state: match rollout.state {
+            RolloutState::Running => RolloutStatus::Running,
+            RolloutState::Paused => RolloutStatus::Paused,
+            RolloutState::Completed => RolloutStatus::Completed,
+            RolloutState::RolledBack => RolloutStatus::RolledBack,
+        },
+        updated: rollout.of.saturating_sub(application.outdated),
+        of: rollout.of,
+        reason: says::rollout_reason(names, rollout),
+        since_seq: rollout.since.0,
+    }
+}
+
 /// Builds the row of a container.
 #[must_use]
-pub fn container(names: Names<'_>, container: &Container) -> ContainerRow {
+pub fn container(names: Names<'_>, cluster: &Cluster, container: &Container) -> ContainerRow {
     let serving = container.serving();
     ContainerRow {
         id: container.id.0,
@@ -81,8 +101,10 @@ pub fn container(names: Names<'_>, container: &Container) -> ContainerRow {
             Status::Up => ContainerStatus::Up,
             Status::Stopping => ContainerStatus::Stopping,
             Status::Down => ContainerStatus::Down,
+            Status::Completed => ContainerStatus::Completed,
             Status::Failed => ContainerStatus::Failed,
             Status::Lost => ContainerStatus::Lost,
+            Status::Paused => ContainerStatus::Paused,
         },
         reason: says::container_reason(names, container),
         access_link: serving.and_then(|p| p.access_link.as_deref()).map(ToOwned::to_owned),
@@ -103,6 +125,24 @@ pub fn container(names: Names<'_>, container: &Container) -> ContainerRow {
             })
             .collect(),
         restarts: container.restarts,
+        serving: container.is_serving(),
+        health: match container.placement.as_ref().filter(|_| container.phase.kind() == PhaseKind::Up) {
+            Some(_) if container.lost => HealthStatus::Unknown,
+            None => HealthStatus::None,
+            Some(placement) => match placement.health {
+                ContainerHealth::None => HealthStatus::None,
+                ContainerHealth::Starting => HealthStatus::Starting,
+                ContainerHealth::Healthy => HealthStatus::Healthy,
+                ContainerHealth::Unhealthy => HealthStatus::Unhealthy,
+            },
+        },
+        outdated: container.desired == Desired::Running && cluster.is_outdated(container),
+        next_try: container.not_before(),
+        exit_code: match &container.reason {
+            Some(Reason::Exited { exit_code, .. }) => *exit_code,
+            _ if container.phase.kind() == PhaseKind::Completed => Some(0),
+            _ => None,
+        },
         seq: container.seq.0,
     }
 }
@@ -117,14 +157,14 @@ impl RowSource for ApiRows {
     fn row(cluster: &Cluster, subject: Subject) -> Option<AnyRow> {
         match subject {
             Subject::Node(id) => {
-                cluster.node(id).map(|found| AnyRow::Node(node(Names::of(&[cluster]), found)))
+                cluster.node(id).map(|found| AnyRow::Node(Box::new(node(Names::of(&[cluster]), found))))
             }
-            Subject::Application(id) => cluster
-                .application(id)
-                .map(|found| AnyRow::Application(Box::new(application(cluster, found)))),
-            Subject::Container(id) => {
-                cluster.container(id).map(|found| AnyRow::Container(container(Names::of(&[cluster]), found)))
-            }
+            Subject::Application(id) => cluster.application(id).map(|found| {
+                AnyRow::Application(Box::new(application(Names::of(&[cluster]), cluster, found)))
+            }),
+            Subject::Container(id) => cluster
+                .container(id)
+                .map(|found| AnyRow::Container(Box::new(container(Names::of(&[cluster]), cluster, found)))),
         }
     }
 
@@ -133,7 +173,7 @@ impl RowSource for ApiRows {
     }
 }
 
-fn names(cluster: &Cluster, ids: &[ApplicationId]) -> Vec<String> {
+fn application_names(cluster: &Cluster, ids: &[ApplicationId]) -> Vec<String> {
     let name =
         |id: &ApplicationId| cluster.application(*id).map_or_else(|| id.to_string(), |a| a.name.clone());
     ids.iter().map(name).collect()

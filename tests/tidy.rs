@@ -248,8 +248,9 @@ fn events_and_their_fields_are_documented() {
 fn kinds_are_past_tense_facts() {
     for kind in Kind::ALL {
         let name = kind.as_str();
-        let past =
-            ["ed", "Lost", "Healthy", "Unhealthy", "Unschedulable"].iter().any(|end| name.ends_with(end));
+        let past = ["ed", "Lost", "Healthy", "Unhealthy", "Unschedulable", "Ready", "RolledBack"]
+            .iter()
+            .any(|end| name.ends_with(end));
         assert!(past, "{name} is not in the past tense");
         assert!(name.chars().all(|c| c.is_ascii_alphanumeric()) && name.starts_with(char::is_uppercase));
         assert!(kind.version() >= 1);

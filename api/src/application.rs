@@ -1,7 +1,8 @@
 //! Applications of the library.
 
 use crate::environment::{environment_of, environment_text};
-use kdaemon_events::{ApplicationId, HealthCheck, Resources, Spec, Strategy, UpdatePolicy};
+use kdaemon_events::application::{OnFailure, UpdateOrder, UpdateSettings};
+use kdaemon_events::{ApplicationId, DataPolicy, HealthCheck, Resources, Spec, Strategy, UpdatePolicy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -53,6 +54,10 @@ pub struct ApplicationRow {
     /// Effect of a change of the application on running containers.
     #[schema(schema_with = update_policy)]
     pub update_policy: UpdatePolicy,
+    /// How a rollout replaces containers.
+    pub update: UpdateRow,
+    /// The last rollout.
+    pub rollout: Option<RolloutRow>,
     /// Name of the registry credentials used for pulls.
     pub registry_auth: Option<String>,
     /// Placement strategy; null for the daemon's setting.
@@ -68,12 +73,91 @@ pub struct ApplicationRow {
     pub affinity: Vec<String>,
     /// Maximum number of containers that may be moving or down at once; null for a quarter of them.
     pub disruption_limit: Option<u32>,
+    /// Paths that are the same on every node; volumes from below them bind no container to a node.
+    pub shared_paths: Vec<String>,
+    /// Fate of a container's data when its node fails or is drained: `keep` (the container waits for the node)
+    /// or `discard` (it moves, and begins without the data).
+    #[schema(schema_with = data_policy)]
+    pub data: DataPolicy,
     /// Seq of the last change.
     pub seq: u64,
 }
 
+/// How a rollout replaces containers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UpdateRow {
+    /// `start-first`: the old container stops when the new one serves, unless ports or data forbid it. `stop-first`: the
+    /// old container stops first.
+    #[schema(schema_with = update_order)]
+    pub order: UpdateOrder,
+    /// Number of containers that are replaced at a time.
+    pub parallelism: u32,
+    /// How long a container without a health check must be UP until it serves, such as `5s`.
+    pub min_ready: String,
+    /// Number of failures of new containers that stop the rollout.
+    pub max_failures: u32,
+    /// `pause`: no more containers are replaced. `rollback`: the application gets the last specification that served.
+    /// `continue`: the rollout continues.
+    #[schema(schema_with = on_failure)]
+    pub on_failure: OnFailure,
+}
+
+impl From<UpdateSettings> for UpdateRow {
+    fn from(settings: UpdateSettings) -> Self {
+        let ms = settings.min_ready_ms;
+        Self {
+            order: settings.order,
+            parallelism: settings.parallelism,
+            min_ready: if ms.is_multiple_of(1_000) { format!("{}s", ms / 1_000) } else { format!("{ms}ms") },
+            max_failures: settings.max_failures,
+            on_failure: settings.on_failure,
+        }
+    }
+}
+
+/// The replacement of an application's containers by ones of its present specification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RolloutRow {
+    /// State of the rollout.
+    pub state: RolloutStatus,
+    /// Number of containers that it has replaced.
+    pub updated: u32,
+    /// Number of containers that it had to replace when it began.
+    pub of: u32,
+    /// Why the rollout is paused.
+    pub reason: Option<String>,
+    /// Seq of the event that began it.
+    pub since_seq: u64,
+}
+
+/// The state of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutStatus {
+    /// Containers are being replaced.
+    Running,
+    /// Too many new containers failed.
+    Paused,
+    /// All containers are new, and serve.
+    Completed,
+    /// The application has an earlier specification again.
+    RolledBack,
+}
+
+fn update_order() -> utoipa::openapi::Object {
+    crate::schema::one_of(&[UpdateOrder::StartFirst, UpdateOrder::StopFirst])
+}
+
+fn on_failure() -> utoipa::openapi::Object {
+    crate::schema::one_of(&[OnFailure::Pause, OnFailure::Rollback, OnFailure::Continue])
+}
+
 fn update_policy() -> utoipa::openapi::Object {
     crate::schema::one_of(&[UpdatePolicy::Manual, UpdatePolicy::Rolling])
+}
+
+fn data_policy() -> utoipa::openapi::Object {
+    crate::schema::one_of(&[DataPolicy::Keep, DataPolicy::Discard])
 }
 
 fn strategy() -> utoipa::openapi::Object {
@@ -105,6 +189,8 @@ impl ApplicationRow {
             health_check: spec.health_check.clone(),
             replicas: None,
             update_policy: UpdatePolicy::default(),
+            update: UpdateRow::from(UpdateSettings::default()),
+            rollout: None,
             registry_auth: spec.registry_auth.clone(),
             strategy: spec.strategy,
             preferences: texts(&spec.preferences),
@@ -112,6 +198,8 @@ impl ApplicationRow {
             anti_affinity: spec.anti_affinity,
             affinity: Vec::new(),
             disruption_limit: spec.disruption_limit,
+            shared_paths: spec.shared_paths.clone(),
+            data: spec.data,
             seq: 0,
         }
     }
@@ -142,6 +230,8 @@ impl ApplicationRow {
             anti_affinity: self.anti_affinity,
             affinity,
             disruption_limit: self.disruption_limit,
+            shared_paths: self.shared_paths.clone(),
+            data: self.data,
         })
     }
 }
@@ -173,7 +263,7 @@ mod tests {
             "health_check": {"command": ["true"], "interval_ms": 1000, "timeout_ms": 500, "retries": 2,
                 "start_period_ms": 0},
             "strategy": "binpack", "preferences": ["!gpu"], "spread_over": "rack", "anti_affinity": true,
-            "disruption_limit": 2}))
+            "disruption_limit": 2, "shared_paths": ["/mnt/nfs"], "data": "discard"}))
         .unwrap();
         let row = ApplicationRow::of_spec(&spec);
         assert_eq!(row.spec(Vec::new()).unwrap(), spec);

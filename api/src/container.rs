@@ -1,5 +1,6 @@
 //! Containers, their resource usage, and the progress of their launches.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -37,6 +38,17 @@ pub struct ContainerRow {
     pub ports: Vec<PortRow>,
     /// Number of restarts since the launch.
     pub restarts: u32,
+    /// `true` if the container serves: it is healthy or, without a health check, has been UP for `min_ready`; also while
+    /// the container that it replaces serves.
+    pub serving: bool,
+    /// Result of the engine's health check.
+    pub health: HealthStatus,
+    /// `true` if the container was made from an older specification than its application has now.
+    pub outdated: bool,
+    /// Time of the next attempt to launch or restart the container.
+    pub next_try: Option<DateTime<Utc>>,
+    /// Exit code of the process, if it has ended.
+    pub exit_code: Option<i64>,
     /// Seq of the last change.
     pub seq: u64,
 }
@@ -55,10 +67,30 @@ pub enum ContainerStatus {
     Stopping,
     /// Stopped.
     Down,
-    /// The last launch failed and is not retried.
+    /// The process has exited with code 0 and is not started again.
+    Completed,
+    /// The last launches failed; the next one is at `next_try`.
     Failed,
     /// On a node that does not answer.
     Lost,
+    /// Paused by another client of the engine.
+    Paused,
+}
+
+/// The result of an engine's health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// There is no health check.
+    None,
+    /// The check has neither succeeded nor failed for good.
+    Starting,
+    /// The check succeeds.
+    Healthy,
+    /// The check fails.
+    Unhealthy,
+    /// The node does not answer.
+    Unknown,
 }
 
 /// The requested state of a container.

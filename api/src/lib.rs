@@ -24,13 +24,14 @@ mod schema;
 mod state;
 mod why;
 
-pub use application::ApplicationRow;
+pub use application::{ApplicationRow, RolloutRow, RolloutStatus, UpdateRow};
 pub use audit::{
     AuditHead, AuditProgress, AuditReport, ConsistencyReport, InclusionReport, LeafHeaderReport,
     RejectedCommit,
 };
 pub use container::{
-    ContainerRow, ContainerStats, ContainerStatus, DesiredState, LaunchProgress, LaunchStep, PortRow,
+    ContainerRow, ContainerStats, ContainerStatus, DesiredState, HealthStatus, LaunchProgress, LaunchStep,
+    PortRow,
 };
 pub use daemon::{DaemonRole, Liveness, Readiness, Rebalance, RebuiltTables};
 pub use diff::{AddedOrRemovedRow, ChangedRow, DiffReport, KindDiff};

@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 #[serde(untagged)]
 pub enum AnyRow {
     /// A node.
-    Node(NodeRow),
+    Node(Box<NodeRow>),
     /// An application.
     Application(Box<ApplicationRow>),
     /// A container.
-    Container(ContainerRow),
+    Container(Box<ContainerRow>),
 }
 
 impl AnyRow {

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use kdaemon_events::PublishedPort;
+use kdaemon_events::container::AnonymousVolume;
 
 /// A container that an engine started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,10 @@ pub struct Launched {
     pub image_id: String,
     /// The ports as published.
     pub ports: Vec<PublishedPort>,
+    /// The container's anonymous volumes.
+    pub volumes: Vec<AnonymousVolume>,
+    /// Whether the engine checks its health.
+    pub health_check: bool,
     /// When the engine started it.
     pub started_at: Option<DateTime<Utc>>,
 }

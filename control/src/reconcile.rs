@@ -7,12 +7,11 @@
 //! Architecture Invariant: planning is pure. The same state and time give the same tasks in the same order.
 
 use crate::backoff::Backoff;
-use crate::commands::{Command, is_cleared, next_to_roll};
+use crate::commands::{Command, has_to_roll, is_cleared};
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::node::Availability;
-use kdaemon_events::{ApplicationId, ContainerId, NodeId, PlacementId, UpdatePolicy};
+use kdaemon_events::{ApplicationId, ContainerId, NodeId, PlacementId};
 use kdaemon_projections::{Cluster, Container, Desired, Health, Node, PhaseKind, Placement};
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A task that is due.
@@ -28,8 +27,10 @@ pub enum Task {
     Evacuate(NodeId),
     /// Record that a draining node is empty.
     FinishDrain(NodeId),
-    /// Replace the next outdated container of an application.
+    /// Begin, continue or complete the rollout of an application.
     Roll(ApplicationId),
+    /// Record that a container has been up for long enough to serve.
+    Confirm(ContainerId),
     /// Even out the counts of containers, which have not changed since this time: when they change, it is
     /// another task, whose backoff starts over.
     Rebalance(Option<DateTime<Utc>>),
@@ -48,6 +49,8 @@ pub enum Act {
     Stop,
     /// Remove a container: a replaced placement, an orphan, or one that a draining node still holds.
     Remove,
+    /// Delete the anonymous volumes of a container that is being deleted with them.
+    RemoveVolumes,
 }
 
 impl Task {
@@ -60,6 +63,7 @@ impl Task {
             Self::Evacuate(id) => Some(Command::EvacuateNode(id)),
             Self::FinishDrain(id) => Some(Command::FinishDrain(id)),
             Self::Roll(id) => Some(Command::RollApplication(id)),
+            Self::Confirm(id) => Some(Command::ConfirmReady(id)),
             Self::Rebalance(_) => Some(Command::Rebalance),
             Self::Act(..) => None,
         }
@@ -102,11 +106,13 @@ impl Pacing {
             Task::Act(Act::Launch | Act::Start | Act::Restart, ..) => Backoff::constant(Duration::ZERO),
             // Examining every node takes long in a large cluster.
             Task::Place(_) => Backoff::new(Duration::from_millis(250), LONGEST),
-            Task::Evacuate(_) | Task::FinishDrain(_) | Task::Roll(_) | Task::FinishDelete(_) => {
-                Backoff::new(Duration::from_millis(500), LONGEST)
-            }
+            Task::Evacuate(_)
+            | Task::FinishDrain(_)
+            | Task::Roll(_)
+            | Task::Confirm(_)
+            | Task::FinishDelete(_) => Backoff::new(Duration::from_millis(500), LONGEST),
             Task::Act(Act::Stop, ..) => Backoff::constant(Duration::from_secs(1)),
-            Task::Act(Act::Remove, ..) => Backoff::constant(Duration::from_secs(2)),
+            Task::Act(Act::Remove | Act::RemoveVolumes, ..) => Backoff::constant(Duration::from_secs(2)),
             // Constraints and strategies can keep counts uneven permanently, and a plan examines everything.
             Task::Rebalance(_) => {
                 let first = self.rebalance_after.unwrap_or_default();
@@ -123,23 +129,14 @@ impl Pacing {
 #[must_use]
 pub fn due(cluster: &Cluster, now: DateTime<Utc>, pacing: &Pacing) -> Due {
     let mut due = Due { tasks: Vec::new(), next: None };
-    // The applications with a container on its way up: they are not rolled before it runs.
-    let mut launching = BTreeSet::new();
     for container in cluster.unsettled() {
         due.about_container(cluster, container, now);
-        if container.desired == Desired::Running {
-            launching.extend(container.application_id);
-        }
     }
     for node in cluster.unsettled_nodes() {
         due.about_node(cluster, node);
     }
-    let rolling = cluster.outdated_applications().filter(|application| {
-        application.update_policy == UpdatePolicy::Rolling
-            && application.is_enabled
-            && !launching.contains(&application.id)
-            && next_to_roll(cluster, application).is_some()
-    });
+    let rolling =
+        cluster.rolling().filter(|application| application.is_enabled && has_to_roll(cluster, application));
     due.tasks.extend(rolling.map(|application| Task::Roll(application.id)));
     due.about_counts(cluster, now, pacing);
     due
@@ -148,10 +145,15 @@ pub fn due(cluster: &Cluster, now: DateTime<Utc>, pacing: &Pacing) -> Due {
 impl Due {
     fn about_container(&mut self, cluster: &Cluster, container: &Container, now: DateTime<Utc>) {
         if let Some(task) = step(cluster, container) {
-            match container.not_before().filter(|not_before| *not_before > now) {
+            match cluster.next_try(container).filter(|not_before| *not_before > now) {
                 Some(not_before) => self.changes_at(not_before),
                 None => self.tasks.push(task),
             }
+        }
+        match cluster.ready_at(container) {
+            Some(at) if at > now => self.changes_at(at),
+            Some(_) => self.tasks.push(Task::Confirm(container.id)),
+            None => {}
         }
         let before = self.tasks.len();
         for retired in container.retired.iter().filter(|retired| !retired.held) {
@@ -162,7 +164,14 @@ impl Due {
             }
         }
         if container.desired == Desired::Deleted && self.tasks.len() == before {
-            self.tasks.push(Task::FinishDelete(container.id));
+            let volumes = container.volumes_to_delete().filter(|home| is_up(cluster, home.node_id));
+            self.tasks.push(match volumes {
+                Some(home) => {
+                    let last = PlacementId { container_id: container.id, generation: container.generation };
+                    Task::Act(Act::RemoveVolumes, last, home.node_id)
+                }
+                None => Task::FinishDelete(container.id),
+            });
         }
     }
 
@@ -186,7 +195,8 @@ impl Due {
     /// Plans the removal of stopped containers from a draining node.
     fn clear(&mut self, cluster: &Cluster, node: &Node) {
         for container in node.holds.iter().filter_map(|id| cluster.container(*id)) {
-            if matches!(container.phase.kind(), PhaseKind::Down | PhaseKind::Failed | PhaseKind::Waiting)
+            let kind = container.phase.kind();
+            if (kind.is_over() || matches!(kind, PhaseKind::Failed | PhaseKind::Waiting))
                 && let Some(placement) = container.placement.as_ref().filter(|p| p.node_id == node.id)
             {
                 self.tasks.push(Task::Act(Act::Remove, placement_id(container, placement), node.id));
@@ -217,7 +227,8 @@ impl Due {
 
 /// The next step of a container towards its desired state, whether or not its backoff is over.
 fn step(cluster: &Cluster, container: &Container) -> Option<Task> {
-    if container.phase.kind() == PhaseKind::Waiting && container.desired == Desired::Running {
+    let waits = matches!(container.phase.kind(), PhaseKind::Waiting | PhaseKind::Failed);
+    if waits && container.desired == Desired::Running {
         return Some(Task::Place(container.id));
     }
     let placement = container.placement.as_ref().filter(|placement| is_up(cluster, placement.node_id))?;

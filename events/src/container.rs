@@ -57,6 +57,9 @@ pub struct ContainerUpdated {
 pub struct ContainerLaunchRequested {
     /// The container.
     pub container_id: ContainerId,
+    /// The stopped placement that is started again; `None`: a new one is placed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
 }
 
 /// The scheduler chose a node for the container.
@@ -85,6 +88,16 @@ pub struct ContainerUnschedulable {
     pub reason: Unschedulable,
 }
 
+/// A volume that the engine made for one container, because the image declares it and the specification mounts
+/// nothing there. Only its engine knows it by this name, and nothing but the container's record refers to it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AnonymousVolume {
+    /// The engine's name of the volume, usually 64 hexadecimal digits.
+    pub name: String,
+    /// The path in the container.
+    pub target: String,
+}
+
 /// The engine started the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerLaunched {
@@ -104,6 +117,12 @@ pub struct ContainerLaunched {
     /// The URL of the first published TCP port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_link: Option<String>,
+    /// The container's anonymous volumes: from now on its data is on this node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<AnonymousVolume>,
+    /// Whether the engine checks its health, by the specification's health check or the image's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub health_check: bool,
 }
 
 /// The engine could not start the container; it is tried again.
@@ -126,7 +145,8 @@ pub struct ContainerLaunchFailed {
     pub retry_at: DateTime<Utc>,
 }
 
-/// The engine could not start the container, and the last of its launch attempts is used up.
+/// The engine could not start the container, and its quick launch attempts are used up: it counts as failed. It is tried
+/// again all the same, with pauses that grow to five minutes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerLaunchAbandoned {
     /// The container.
@@ -142,6 +162,8 @@ pub struct ContainerLaunchAbandoned {
     pub node_fault: bool,
     /// Failed launches since the last success, this one included.
     pub attempt: u32,
+    /// The time of the next attempt.
+    pub retry_at: DateTime<Utc>,
 }
 
 /// The observed state of a container, where it contradicts the recorded one.
@@ -150,6 +172,8 @@ pub struct ContainerLaunchAbandoned {
 pub enum SeenState {
     /// The container runs.
     Running,
+    /// The container exists, and its process is paused.
+    Paused,
     /// The container exists and does not run.
     Stopped,
     /// The container does not exist.
@@ -191,18 +215,40 @@ pub struct ContainerExited {
     pub restart_at: Option<DateTime<Utc>>,
 }
 
-/// The container's health check failed; it is restarted.
+/// The container's process has done its work: it exited with code 0, and its restart policy starts it only after failures,
+/// or never. It is not started again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerCompleted {
+    /// The container.
+    pub container_id: ContainerId,
+    /// The placement's generation.
+    pub generation: Generation,
+    /// The node.
+    pub node_id: NodeId,
+}
+
+/// The container's health check failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerUnhealthy {
     /// The container.
     pub container_id: ContainerId,
     /// The placement's generation.
     pub generation: Generation,
-    /// The time of the restart.
-    pub restart_at: DateTime<Utc>,
+    /// The time of the restart that the restart policy demands; `None`: no restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_at: Option<DateTime<Utc>>,
 }
 
-/// The container's health check succeeds.
+/// The container without a health check has been up for its application's `min_ready` time: it serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerReady {
+    /// The container.
+    pub container_id: ContainerId,
+    /// The placement's generation.
+    pub generation: Generation,
+}
+
+/// The container's health check succeeds: it serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerHealthy {
     /// The container.
@@ -267,6 +313,9 @@ pub struct ContainerStopRequested {
     /// Whether the record is deleted once the container is gone from its node.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub then_delete: bool,
+    /// Whether the anonymous volumes are deleted with the record. Nothing else ever deletes one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub volumes: bool,
 }
 
 /// The container was stopped as requested.

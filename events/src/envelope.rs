@@ -1,20 +1,25 @@
 //! The envelope around every event, and the codec between events and their JSON text.
 
-use crate::application::{ApplicationCreated, ApplicationDeleted, ApplicationScaled, ApplicationUpdated};
+use crate::application::{
+    ApplicationCreated, ApplicationDeleted, ApplicationRestarted, ApplicationScaled, ApplicationUpdated,
+    RolloutCompleted, RolloutPaused, RolloutRolledBack, RolloutStarted,
+};
 use crate::cluster::{
     ClusterCreated, LeaderElected, MigrationsPaused, MigrationsResumed, ObservationsPruned, RebalancePlanned,
     TokenCreated, TokenRevoked,
 };
 use crate::container::{
-    ContainerAdopted, ContainerCreated, ContainerDeleted, ContainerExited, ContainerHealthy,
-    ContainerLaunchAbandoned, ContainerLaunchFailed, ContainerLaunchRequested, ContainerLaunched,
-    ContainerMigrated, ContainerMigrationCommanded, ContainerObserved, ContainerPlaced, ContainerRemoved,
-    ContainerStopRequested, ContainerStopped, ContainerUnhealthy, ContainerUnschedulable, ContainerUpdated,
+    ContainerAdopted, ContainerCompleted, ContainerCreated, ContainerDeleted, ContainerExited,
+    ContainerHealthy, ContainerLaunchAbandoned, ContainerLaunchFailed, ContainerLaunchRequested,
+    ContainerLaunched, ContainerMigrated, ContainerMigrationCommanded, ContainerObserved, ContainerPlaced,
+    ContainerReady, ContainerRemoved, ContainerStopRequested, ContainerStopped, ContainerUnhealthy,
+    ContainerUnschedulable, ContainerUpdated,
 };
 use crate::node::{
     NodeCordoned, NodeDrainStarted, NodeDrained, NodeHealthy, NodeMounted, NodeObserved, NodeUncordoned,
     NodeUnhealthy, NodeUnmounted, NodeUpdated,
 };
+use crate::volume::VolumesRemoved;
 use crate::{EventId, Seq, Subject};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, Serializer, ser};
@@ -225,6 +230,11 @@ events! {
     ApplicationUpdated: Fact = 1,
     ApplicationDeleted: Fact = 1,
     ApplicationScaled: Fact = 1,
+    ApplicationRestarted: Fact = 1,
+    RolloutStarted: Fact = 1,
+    RolloutPaused: Fact = 1,
+    RolloutCompleted: Fact = 1,
+    RolloutRolledBack: Fact = 1,
     ContainerCreated: Fact = 1,
     ContainerUpdated: Fact = 1,
     ContainerLaunchRequested: Fact = 1,
@@ -237,6 +247,8 @@ events! {
     ContainerExited: Fact = 1,
     ContainerUnhealthy: Fact = 1,
     ContainerHealthy: Fact = 1,
+    ContainerReady: Fact = 1,
+    ContainerCompleted: Fact = 1,
     ContainerMigrationCommanded: Fact = 1,
     ContainerMigrated: Fact = 1,
     ContainerStopRequested: Fact = 1,
@@ -244,6 +256,7 @@ events! {
     ContainerRemoved: Fact = 1,
     ContainerDeleted: Fact = 1,
     ContainerAdopted: Fact = 1,
+    VolumesRemoved: Fact = 1,
     RebalancePlanned: Fact = 1,
     MigrationsPaused: Fact = 1,
     MigrationsResumed: Fact = 1,
@@ -329,6 +342,13 @@ impl Event {
             Self::ContainerExited(e) => vec![Container(e.container_id), Node(e.node_id)],
             Self::ContainerUnhealthy(e) => vec![Container(e.container_id)],
             Self::ContainerHealthy(e) => vec![Container(e.container_id)],
+            Self::ContainerReady(e) => vec![Container(e.container_id)],
+            Self::ContainerCompleted(e) => vec![Container(e.container_id), Node(e.node_id)],
+            Self::RolloutStarted(e) => vec![Application(e.application_id)],
+            Self::RolloutPaused(e) => vec![Application(e.application_id), Container(e.container_id)],
+            Self::RolloutCompleted(e) => vec![Application(e.application_id)],
+            Self::RolloutRolledBack(e) => vec![Application(e.application_id)],
+            Self::ApplicationRestarted(e) => vec![Application(e.application_id)],
             Self::ContainerMigrationCommanded(e) => {
                 vec![Container(e.container_id), Node(e.from_node_id), Node(e.node_id)]
             }
@@ -338,6 +358,9 @@ impl Event {
             Self::ContainerRemoved(e) => vec![Container(e.container_id), Node(e.node_id)],
             Self::ContainerDeleted(e) => vec![Container(e.container_id)],
             Self::ContainerAdopted(e) => vec![Container(e.container_id), Node(e.node_id)],
+            Self::VolumesRemoved(e) => {
+                e.container_id.map(Container).into_iter().chain(std::iter::once(Node(e.node_id))).collect()
+            }
             Self::ClusterCreated(_)
             | Self::LeaderElected(_)
             | Self::RebalancePlanned(_)

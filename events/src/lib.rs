@@ -21,6 +21,7 @@ mod spec_error;
 mod strategy;
 mod time;
 mod tree;
+pub mod volume;
 
 pub use digest::Digest;
 pub use envelope::{Actor, Class, CodecError, Envelope, Event, Kind, RequestId};
@@ -31,11 +32,12 @@ pub use ids::{
 pub use leaf::{LeafHeader, Salt, content_digest};
 pub use spec::{
     Constraint, Endpoint, Environment, HealthCheck, MilliCpus, PortSpec, Protocol, PublishedPort, Resources,
-    RestartPolicy, Spec, SpecChanges, UpdatePolicy, Volume,
+    RestartPolicy, Spec, SpecChanges, UpdatePolicy,
 };
 pub use spec_error::SpecError;
 pub use strategy::Strategy;
 pub use tree::{EMPTY_ROOT, Frontier, NODE_LEAVES, NODE_LEVEL, NodePlace, TreeNode, interior, peaks_of};
+pub use volume::{DataPolicy, Volume};
 
 /// The most events that one commit holds.
 pub const COMMIT_EVENTS_LIMIT: usize = 1_000;

@@ -211,9 +211,15 @@ pub struct NodeDrained {
     pub node_id: NodeId,
 }
 
-/// A node was unmounted. Containers that it still holds are left alone.
+/// A node was unmounted. Containers and volumes that it still holds are left alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeUnmounted {
     /// The node.
     pub node_id: NodeId,
+    /// Volumes and paths with data of containers that stay on the machine, at most [`LEFT_VOLUMES_LIMIT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
 }
+
+/// The most volumes that one [`NodeUnmounted`] names.
+pub const LEFT_VOLUMES_LIMIT: usize = 100;

@@ -21,10 +21,12 @@ pub enum Rejection {
     Draining,
     /// The node that the container is leaving.
     Leaving,
-    /// The container's volumes are on another node.
+    /// Data of the container is on another node.
     VolumesElsewhere {
-        /// That node.
+        /// That node; it may be unmounted.
         node_id: NodeId,
+        /// The volume there, or the path on that node.
+        volume: String,
     },
     /// The node's labels do not satisfy a constraint.
     Constraint {

@@ -4,6 +4,7 @@
 //! `"on-failure:3"`) and is stored in events as that same text.
 
 use crate::spec_error::SpecError;
+use crate::volume::{DataPolicy, Volume, is_below, is_of_every_machine};
 use crate::{ApplicationId, Strategy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ macro_rules! as_text {
     )+};
 }
 
-as_text!(PortSpec, Volume, RestartPolicy, Constraint, Endpoint);
+as_text!(PortSpec, RestartPolicy, Constraint, Endpoint);
 
 /// Environment variables, by name.
 pub type Environment = BTreeMap<String, String>;
@@ -111,65 +112,6 @@ pub struct PublishedPort {
     pub host: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
-}
-
-/// A mount: `name:/path` or `/path/on/node:/path`, either with the suffix `:ro`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Volume {
-    /// A volume's name, or an absolute path on the node.
-    pub source: String,
-    /// An absolute path in the container.
-    pub target: String,
-    /// `true` if the container may only read it.
-    pub read_only: bool,
-}
-
-impl Volume {
-    /// `true` if this is a named volume. Its data lives on one node, so it binds its container to that node.
-    #[must_use]
-    pub fn is_named(&self) -> bool {
-        !self.source.starts_with('/')
-    }
-}
-
-impl fmt::Display for Volume {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let suffix = if self.read_only { ":ro" } else { "" };
-        write!(f, "{}:{}{suffix}", self.source, self.target)
-    }
-}
-
-impl FromStr for Volume {
-    type Err = SpecError;
-    fn from_str(text: &str) -> Result<Self, SpecError> {
-        let refuse = |why: &str| {
-            SpecError(format!(
-                "`{text}` is not a volume ({why}); write name:/path or /path/on/node:/path, with :ro at the end to forbid writing"
-            ))
-        };
-        let mut parts = text.split(':').map(str::trim);
-        let (Some(source), Some(target)) = (parts.next(), parts.next()) else {
-            return Err(refuse("it has no target"));
-        };
-        let read_only = match (parts.next(), parts.next()) {
-            (None | Some("rw"), None) => false,
-            (Some("ro"), None) => true,
-            _ => return Err(refuse("its mode is neither ro nor rw")),
-        };
-        if !target.starts_with('/') || target == "/" {
-            return Err(refuse("the target must be an absolute path below /"));
-        }
-        // The engine's own rule for volume names (moby: volume/names).
-        let named = |name: &str| {
-            name.len() >= 2
-                && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
-        };
-        if !source.starts_with('/') && !named(source) {
-            return Err(refuse("the source is neither an absolute path nor a volume's name"));
-        }
-        Ok(Self { source: source.into(), target: target.into(), read_only })
-    }
 }
 
 /// The reaction to the exit of a container's process.
@@ -568,6 +510,13 @@ specification! {
         /// `None`: a quarter of those scheduled to run, and at least one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         disruption_limit: Option<u32>,
+        /// Paths that are the same on every node, such as a mounted network file system: what is bound from below them
+        /// binds no container to a node.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        shared_paths: Vec<String>,
+        /// The fate of the data when its node fails or is drained.
+        #[serde(default, skip_serializing_if = "DataPolicy::is_keep")]
+        data: DataPolicy,
     }
 }
 
@@ -577,9 +526,21 @@ impl Spec {
         self.exposed_ports.iter().filter_map(|port| port.host.map(|host| (port.protocol, host)))
     }
 
-    /// `true` if its data lives on one node (it has a named volume).
+    /// The mounts whose data lives on one node: named volumes, and paths that are neither shared nor part of every
+    /// machine.
+    pub fn local_data(&self) -> impl Iterator<Item = &Volume> {
+        self.volumes.iter().filter(|volume| {
+            volume.is_named() || !(is_of_every_machine(&volume.source) || self.is_shared(&volume.source))
+        })
+    }
+
+    /// `true` if some of its data lives on one node.
     #[must_use]
-    pub fn is_bound_to_node(&self) -> bool {
-        self.volumes.iter().any(Volume::is_named)
+    pub fn has_local_data(&self) -> bool {
+        self.local_data().next().is_some()
+    }
+
+    fn is_shared(&self, path: &str) -> bool {
+        self.shared_paths.iter().any(|shared| is_below(path, shared))
     }
 }

@@ -6,13 +6,14 @@
 mod containers;
 
 use crate::cluster::{Cluster, Pause, Touched};
-use crate::{Application, Attempts, Desired, Health, Node, Phase, Reason};
+use crate::node::UnmountedNode;
+use crate::{Application, Attempts, Desired, Health, Node, Phase, PhaseKind, Reason, Rollout, RolloutState};
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::cluster::ObservationsPruned;
 use kdaemon_events::node::{
     Availability, NodeMounted, NodeObserved, NodeUnhealthy, NodeUpdated, ProbeOutcome,
 };
-use kdaemon_events::{Envelope, Event, NodeId, PlacementId, Seq};
+use kdaemon_events::{ApplicationId, Envelope, Event, NodeId, PlacementId, Seq};
 use std::sync::Arc;
 
 impl Cluster {
@@ -43,6 +44,7 @@ impl Cluster {
                     node.failure = None;
                     node.unhealthy_seq = None;
                 });
+                self.note_chance(e.node_id);
                 // The node's containers stay LOST until each was seen there: what runs now need not be what
                 // ran before.
             }
@@ -50,12 +52,15 @@ impl Cluster {
             Event::NodeCordoned(e) => {
                 self.change_node(e.node_id, touched, |node| node.availability = Availability::Cordoned);
             }
-            Event::NodeUncordoned(e) => self.change_node(e.node_id, touched, |node| {
-                node.availability = Availability::Active;
-                node.then_unmount = false;
-                node.drained = false;
-                node.drain_seq = None;
-            }),
+            Event::NodeUncordoned(e) => {
+                self.change_node(e.node_id, touched, |node| {
+                    node.availability = Availability::Active;
+                    node.then_unmount = false;
+                    node.drained = false;
+                    node.drain_seq = None;
+                });
+                self.note_chance(e.node_id);
+            }
             Event::NodeDrainStarted(e) => self.change_node(e.node_id, touched, |node| {
                 node.availability = Availability::Draining;
                 node.then_unmount |= e.then_unmount;
@@ -79,20 +84,25 @@ impl Cluster {
                         replicas: e.replicas,
                         update_policy: e.update_policy,
                         containers: OrdSet::new(),
-                        up: 0,
+                        serving: 0,
                         outdated: 0,
+                        update: e.update,
+                        rollout: None,
+                        round: 0,
+                        served: None,
+                        served_before: None,
                         nodes: OrdMap::new(),
                         seq: envelope.seq,
                     }),
                 );
-                self.outdated.remove(&e.application_id);
+                self.rolling.remove(&e.application_id);
                 touched.applications.insert(e.application_id);
             }
             Event::ApplicationUpdated(e) => self.application_updated(e, touched),
             Event::ApplicationDeleted(e) => {
                 if let Some(old) = self.applications.remove(&e.application_id) {
                     self.application_names.remove(old.name.as_str());
-                    self.outdated.remove(&e.application_id);
+                    self.rolling.remove(&e.application_id);
                     touched.applications.insert(e.application_id);
                 }
             }
@@ -100,16 +110,50 @@ impl Cluster {
                 self.change_application(e.application_id, touched, |a| a.replicas = e.replicas);
             }
 
+            Event::ApplicationRestarted(e) => {
+                let before = self.outdated_of(e.application_id);
+                self.change_application(e.application_id, touched, |application| {
+                    application.round = application.round.saturating_add(1);
+                    application.rollout = None;
+                });
+                self.recount_outdated(e.application_id, &before, touched);
+            }
+            Event::RolloutStarted(e) => self.change_application(e.application_id, touched, |application| {
+                application.rollout = Some(Rollout {
+                    state: RolloutState::Running,
+                    since: envelope.seq,
+                    of: e.outdated,
+                    failures: 0,
+                    failed: None,
+                });
+            }),
+            Event::RolloutPaused(e) => self.end_rollout(e.application_id, touched, |rollout| {
+                rollout.state = RolloutState::Paused;
+                rollout.failures = e.failures;
+                rollout.failed = Some(e.container_id);
+            }),
+            Event::RolloutCompleted(e) => self.end_rollout(e.application_id, touched, |rollout| {
+                rollout.state = RolloutState::Completed;
+            }),
+            Event::RolloutRolledBack(e) => self.end_rollout(e.application_id, touched, |rollout| {
+                rollout.state = RolloutState::RolledBack;
+            }),
+
             Event::ContainerCreated(e) => self.container_created(e, envelope.seq, touched),
             Event::ContainerUpdated(e) => self.container_updated(e, touched),
             Event::ContainerLaunchRequested(e) => self.change_container(e.container_id, touched, |c| {
                 c.desired = Desired::Running;
-                c.phase = Phase::Waiting(Attempts::default());
+                let is_kept = e.generation.is_some_and(|generation| c.is_current(generation));
+                c.phase = if is_kept {
+                    Phase::Restarting { attempts: Attempts::default(), unhealthy: false }
+                } else {
+                    c.retire_placement(false);
+                    Phase::Waiting(Attempts::default())
+                };
                 c.reason = None;
                 c.restarts = 0;
                 c.quick_exits = 0;
                 c.lost = false;
-                c.retire_placement(false);
                 c.cause = envelope.seq;
             }),
             Event::ContainerPlaced(e) => self.container_placed(e, envelope.seq, touched),
@@ -121,22 +165,10 @@ impl Cluster {
             }
             Event::ContainerObserved(e) => self.container_observed(e, envelope.seq, touched),
             Event::ContainerExited(e) => self.container_exited(e, envelope, touched),
-            Event::ContainerUnhealthy(e) => self.change_container(e.container_id, touched, |c| {
-                if c.is_current(e.generation) {
-                    let attempts = Attempts { not_before: Some(e.restart_at), ..c.phase.take_attempts() };
-                    c.phase = Phase::Restarting { attempts, unhealthy: true };
-                    c.restarts = c.restarts.saturating_add(1);
-                    c.reason = Some(Reason::Unhealthy);
-                    c.cause = envelope.seq;
-                }
-            }),
-            Event::ContainerHealthy(e) => self.change_container(e.container_id, touched, |c| {
-                if let Phase::Restarting { unhealthy, .. } = &mut c.phase
-                    && c.placement.as_ref().is_some_and(|placement| placement.generation == e.generation)
-                {
-                    *unhealthy = false;
-                }
-            }),
+            Event::ContainerUnhealthy(e) => self.container_unhealthy(e, envelope, touched),
+            Event::ContainerHealthy(e) => self.container_healthy(e, envelope, touched),
+            Event::ContainerReady(e) => self.container_ready(e.container_id, e.generation, envelope, touched),
+            Event::ContainerCompleted(e) => self.container_completed(e, envelope.seq, touched),
             Event::ContainerMigrationCommanded(e) => {
                 self.container_migration_commanded(e, envelope.seq, touched);
             }
@@ -161,6 +193,8 @@ impl Cluster {
             Event::ContainerDeleted(e) => self.remove_container(e.container_id, touched),
             Event::ContainerAdopted(e) => self.container_adopted(e, touched),
 
+            Event::VolumesRemoved(e) => self.volumes_removed(e, touched),
+
             Event::ObservationsPruned(e) => self.observations_pruned(e),
 
             Event::RebalancePlanned(_) | Event::TokenCreated(_) | Event::TokenRevoked(_) => {}
@@ -175,6 +209,13 @@ impl Cluster {
             self.apply(envelope, &mut touched);
         }
         self
+    }
+
+    /// A node takes containers again: what failed may succeed now.
+    fn note_chance(&mut self, id: NodeId) {
+        if self.nodes.contains_key(&id) {
+            self.chance_at = self.at;
+        }
     }
 
     fn node_mounted(&mut self, e: &NodeMounted, touched: &mut Touched) {
@@ -209,6 +250,7 @@ impl Cluster {
             returned_at: None,
             seq: self.seq,
         };
+        self.unmounted.remove(&e.node_id);
         let old = self.nodes.insert(e.node_id, Arc::new(node));
         self.reindex_node(e.node_id, old.as_deref());
         touched.nodes.insert(e.node_id);
@@ -264,6 +306,7 @@ impl Cluster {
             }
         });
         if let Some(engine) = &e.engine {
+            self.recognize(e.node_id, engine, touched);
             self.change_node(e.node_id, touched, |node| node.engine = Some((**engine).clone()));
         }
     }
@@ -324,6 +367,7 @@ impl Cluster {
                     c.phase = match c.desired {
                         Desired::Running => Phase::Waiting(c.phase.take_attempts()),
                         Desired::Stopped if c.phase == Phase::Created => Phase::Created,
+                        Desired::Stopped if c.phase.kind() == PhaseKind::Completed => Phase::Completed,
                         Desired::Stopped => Phase::Down,
                         Desired::Deleted => Phase::Deleting,
                     };
@@ -333,10 +377,20 @@ impl Cluster {
         if self.node_names.get(node.name.as_str()) == Some(&id) {
             self.node_names.remove(node.name.as_str());
         }
+        let engine_id = node.engine.as_ref().map(|engine| engine.engine_id.clone()).unwrap_or_default();
+        self.unmounted.insert(id, UnmountedNode { name: node.name.clone(), engine_id });
         // Its state after its containers left, as the indexes know it.
         let removed = self.nodes.remove(&id);
         self.reindex_node(id, removed.as_deref());
         touched.nodes.insert(id);
+    }
+
+    fn end_rollout(&mut self, id: ApplicationId, touched: &mut Touched, change: impl FnOnce(&mut Rollout)) {
+        self.change_application(id, touched, |application| {
+            if let Some(rollout) = &mut application.rollout {
+                change(rollout);
+            }
+        });
     }
 
     fn application_updated(
@@ -362,18 +416,28 @@ impl Cluster {
                 self.change_application(dependent, touched, |_| {});
             }
         }
+        let before = self.outdated_of(e.application_id);
         self.change_application(e.application_id, touched, |application| {
             set(&mut application.name, e.name.as_ref());
             set(&mut application.user_id, e.user_id.as_ref());
             set(&mut application.is_enabled, e.is_enabled.as_ref());
             set(&mut application.dependencies, e.dependencies.as_ref());
             set(&mut application.update_policy, e.update_policy.as_ref());
+            set(&mut application.update, e.update.as_ref());
             if let Some(spec) = &e.spec {
+                // A rollback keeps the rollout that it ends.
+                if application
+                    .rollout
+                    .as_ref()
+                    .is_some_and(|rollout| rollout.state != RolloutState::RolledBack)
+                {
+                    application.rollout = None;
+                }
                 application.spec = Arc::new((**spec).clone());
             }
         });
         if e.spec.is_some() {
-            self.recount_outdated(e.application_id);
+            self.recount_outdated(e.application_id, &before, touched);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The whole state, its indexes and its queries.
 
 use crate::eligible::{Eligible, Standing};
-use crate::{Application, Container, Desired, Node, Phase, PhaseKind, Status};
-use chrono::{DateTime, Utc};
+use crate::node::UnmountedNode;
+use crate::{Application, Container, Desired, Node, PhaseKind};
+use chrono::{DateTime, TimeDelta, Utc};
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, Protocol, Seq, Term};
 use serde::{Deserialize, Serialize};
@@ -30,9 +31,12 @@ pub struct Cluster {
     pub(crate) unsettled: OrdSet<ContainerId>,
     pub(crate) unsettled_nodes: OrdSet<NodeId>,
     pub(crate) migrating: OrdSet<ContainerId>,
-    pub(crate) outdated: OrdSet<ApplicationId>,
+    pub(crate) rolling: OrdSet<ApplicationId>,
     pub(crate) eligible: Eligible,
     pub(crate) counts_since: Option<DateTime<Utc>>,
+    pub(crate) chance_at: Option<DateTime<Utc>>,
+    pub(crate) data: OrdMap<Arc<str>, OrdSet<NodeId>>,
+    pub(crate) unmounted: OrdMap<NodeId, UnmountedNode>,
 }
 
 /// A pause of migrations, because too many nodes are unhealthy at once.
@@ -181,9 +185,9 @@ impl Cluster {
         self.migrating.iter().copied()
     }
 
-    /// The applications with running containers that were made from another specification than they would be now.
-    pub fn outdated_applications(&self) -> impl Iterator<Item = &Arc<Application>> {
-        self.outdated.iter().filter_map(|id| self.applications.get(id))
+    /// The applications that may have a rollout to continue or to complete.
+    pub fn rolling(&self) -> impl Iterator<Item = &Arc<Application>> {
+        self.rolling.iter().filter_map(|id| self.applications.get(id))
     }
 
     /// Whether a container was made from another specification than it would be now.
@@ -191,7 +195,9 @@ impl Cluster {
     pub fn is_outdated(&self, container: &Container) -> bool {
         container.placement.as_ref().is_some_and(|placement| {
             let spec = self.spec_of(container);
-            !Arc::ptr_eq(&placement.spec, &spec) && !placement.spec.makes_the_same_as(&spec)
+            let application = container.application_id.and_then(|id| self.applications.get(&id));
+            let is_same = Arc::ptr_eq(&placement.spec, &spec) || placement.spec.makes_the_same_as(&spec);
+            !is_same || application.is_some_and(|application| application.round != placement.round)
         })
     }
 
@@ -201,12 +207,33 @@ impl Cluster {
         self.counts_since
     }
 
-    /// The first application that this one depends on and that has no container UP; `None`: all dependencies are met.
+    /// The first application that this one depends on and of which no container serves or has completed; `None`: all
+    /// dependencies are met.
     #[must_use]
     pub fn unmet_dependency(&self, application: &Application) -> Option<ApplicationId> {
-        let is_up =
-            |id: &ApplicationId| self.applications.get(id).is_some_and(|dependency| dependency.up > 0);
-        application.dependencies.iter().copied().find(|id| !is_up(id))
+        let is_met =
+            |id: &ApplicationId| self.applications.get(id).is_some_and(|dependency| dependency.serving > 0);
+        application.dependencies.iter().copied().find(|id| !is_met(id))
+    }
+
+    /// When a container without a health check serves if nothing happens to it; `None`: time alone changes nothing.
+    #[must_use]
+    pub fn ready_at(&self, container: &Container) -> Option<DateTime<Utc>> {
+        let since = container.up_since().filter(|_| container.is_settling())?;
+        let application = container.application_id.and_then(|id| self.applications.get(&id));
+        let update = application.map(|application| application.update).unwrap_or_default();
+        let min_ready = TimeDelta::milliseconds(i64::try_from(update.min_ready_ms).unwrap_or(i64::MAX));
+        Some(since.checked_add_signed(min_ready).unwrap_or(DateTime::<Utc>::MAX_UTC))
+    }
+
+    /// Nothing is attempted for a container before this time; `None`: at once. A failed one is tried at once when what made
+    /// it fail may be over.
+    #[must_use]
+    pub fn next_try(&self, container: &Container) -> Option<DateTime<Utc>> {
+        let attempts = container.phase.attempts()?;
+        let is_new_chance =
+            container.phase.kind() == PhaseKind::Failed && attempts.failed_at < self.chance_at;
+        attempts.not_before.filter(|_| !is_new_chance)
     }
 
     /// The nodes that the scheduler may use, in the orders in which it considers them.
@@ -322,6 +349,8 @@ impl Cluster {
             let application = Arc::make_mut(application);
             change(application);
             application.seq = seq;
+            let may_roll = application.may_roll();
+            set_member(&mut self.rolling, id, may_roll);
             touched.applications.insert(id);
         }
     }
@@ -346,7 +375,7 @@ impl Cluster {
         set_member(&mut self.migrating, id, new.is_some_and(|c| c.migrating.is_some()));
 
         self.reindex_application(id, old, new);
-        self.reindex_outdated(old, new);
+        self.reindex_outdated(old, new, touched);
         self.reindex_residence(id, old, new, touched);
         self.reindex_ports(id, old, new);
         self.reindex_holds(id, old, new);
@@ -355,38 +384,38 @@ impl Cluster {
     fn reindex_application(&mut self, id: ContainerId, old: Option<&Container>, new: Option<&Container>) {
         let member = |container: Option<&Container>| {
             container.and_then(|c| {
-                let up = c.status() == Status::Up && c.desired == Desired::Running;
-                c.application_id.map(|application| (application, up))
+                let counts = c.is_serving() || c.phase.kind() == PhaseKind::Completed;
+                c.application_id.map(|application| (application, counts))
             })
         };
         let (before, after) = (member(old), member(new));
         if before == after {
             return;
         }
-        if let Some((application, up)) = before
+        if let Some((application, serving)) = before
             && let Some(application) = self.applications.get_mut(&application)
         {
             let application = Arc::make_mut(application);
             application.containers.remove(&id);
-            application.up = application.up.saturating_sub(u32::from(up));
+            application.serving = application.serving.saturating_sub(u32::from(serving));
         }
-        if let Some((application, up)) = after
+        if let Some((application, serving)) = after
             && let Some(application) = self.applications.get_mut(&application)
         {
             let application = Arc::make_mut(application);
             application.containers.insert(id);
-            application.up += u32::from(up);
+            application.serving += u32::from(serving);
         }
     }
 
-    fn reindex_outdated(&mut self, old: Option<&Container>, new: Option<&Container>) {
+    fn reindex_outdated(&mut self, old: Option<&Container>, new: Option<&Container>, touched: &mut Touched) {
         // Most changes leave what this depends on as it was, and to compare specifications takes long.
         if let (Some(old), Some(new)) = (old, new)
             && old.application_id == new.application_id
             && old.desired == new.desired
             && old.env_variables == new.env_variables
             && match (&old.placement, &new.placement) {
-                (Some(old), Some(new)) => Arc::ptr_eq(&old.spec, &new.spec),
+                (Some(old), Some(new)) => Arc::ptr_eq(&old.spec, &new.spec) && old.round == new.round,
                 (old, new) => old.is_none() && new.is_none(),
             }
         {
@@ -401,26 +430,48 @@ impl Cluster {
             return;
         }
         if let Some(id) = before {
-            self.count_outdated(id, |count| count.saturating_sub(1));
+            self.count_outdated(id, touched, |count| count.saturating_sub(1));
         }
         if let Some(id) = after {
-            self.count_outdated(id, |count| count.saturating_add(1));
+            self.count_outdated(id, touched, |count| count.saturating_add(1));
         }
     }
 
-    /// Counts an application's outdated containers again, after its specification has changed.
-    pub(crate) fn recount_outdated(&mut self, id: ApplicationId) {
-        let Some(application) = self.applications.get(&id) else { return };
+    /// The containers scheduled to run of an application that were made from another specification than they would be now.
+    pub(crate) fn outdated_of(&self, id: ApplicationId) -> BTreeSet<ContainerId> {
+        let Some(application) = self.applications.get(&id) else { return BTreeSet::new() };
         let containers = application.containers.iter().filter_map(|id| self.containers.get(id));
-        let outdated = containers.filter(|c| c.desired == Desired::Running && self.is_outdated(c)).count();
-        self.count_outdated(id, |_| u32::try_from(outdated).unwrap_or(u32::MAX));
+        containers.filter(|c| c.desired == Desired::Running && self.is_outdated(c)).map(|c| c.id).collect()
     }
 
-    fn count_outdated(&mut self, id: ApplicationId, count: impl FnOnce(u32) -> u32) {
+    /// Counts an application's outdated containers again, after what they are made from has changed; `before` are the ones
+    /// that were outdated before.
+    pub(crate) fn recount_outdated(
+        &mut self,
+        id: ApplicationId,
+        before: &BTreeSet<ContainerId>,
+        touched: &mut Touched,
+    ) {
+        let outdated = self.outdated_of(id);
+        // Their rows show it.
+        for changed in outdated.symmetric_difference(before) {
+            if let Some(container) = self.containers.get_mut(changed) {
+                Arc::make_mut(container).seq = self.seq;
+                touched.containers.insert(*changed);
+            }
+        }
+        self.count_outdated(id, touched, |_| u32::try_from(outdated.len()).unwrap_or(u32::MAX));
+    }
+
+    fn count_outdated(&mut self, id: ApplicationId, touched: &mut Touched, count: impl FnOnce(u32) -> u32) {
         let Some(application) = self.applications.get_mut(&id) else { return };
         let application = Arc::make_mut(application);
         application.outdated = count(application.outdated);
-        set_member(&mut self.outdated, id, application.outdated > 0);
+        if application.rollout.is_some() {
+            application.seq = self.seq; // its row shows the progress
+            touched.applications.insert(id);
+        }
+        set_member(&mut self.rolling, id, application.may_roll());
     }
 
     fn reindex_residence(
@@ -509,7 +560,7 @@ impl Cluster {
             let wanted = container
                 .placement
                 .iter()
-                .filter(|_| !matches!(container.phase, Phase::Down | Phase::Failed));
+                .filter(|_| !container.phase.kind().is_over() && container.phase.kind() != PhaseKind::Failed);
             wanted
                 .chain(container.retired.iter().map(|retired| &retired.placement))
                 .flat_map(|p| p.spec.fixed_ports().map(|port| (p.node_id, port)))

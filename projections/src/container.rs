@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use imbl::OrdSet;
-use kdaemon_events::container::MigrationReason;
+use kdaemon_events::container::{AnonymousVolume, MigrationReason};
 use kdaemon_events::failure::{Failure, ProbeFailure};
 use kdaemon_events::scheduling::Unschedulable;
 use kdaemon_events::{ApplicationId, ContainerId, Environment, Generation, NodeId, PublishedPort, Seq, Spec};
@@ -42,6 +42,8 @@ pub struct Attempts {
     pub avoid: OrdSet<NodeId>,
     /// Nothing is attempted before this time.
     pub not_before: Option<DateTime<Utc>>,
+    /// The time of the last failure.
+    pub failed_at: Option<DateTime<Utc>>,
 }
 
 /// The progress of a container towards its desired state, with what belongs to each phase.
@@ -70,8 +72,10 @@ pub enum Phase {
     Stopping,
     /// Stopped as desired.
     Down,
-    /// Could not be launched.
-    Failed,
+    /// Completed: the process has done its work.
+    Completed,
+    /// Could not be launched; is tried again.
+    Failed(Attempts),
     /// Being removed from its nodes, then deleted.
     Deleting,
 }
@@ -87,8 +91,17 @@ pub enum PhaseKind {
     Restarting,
     Stopping,
     Down,
+    Completed,
     Failed,
     Deleting,
+}
+
+impl PhaseKind {
+    /// Whether the process has ended and is not to be started again: it was stopped, or has done its work.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Down | Self::Completed)
+    }
 }
 
 impl Phase {
@@ -103,7 +116,8 @@ impl Phase {
             Self::Restarting { .. } => PhaseKind::Restarting,
             Self::Stopping => PhaseKind::Stopping,
             Self::Down => PhaseKind::Down,
-            Self::Failed => PhaseKind::Failed,
+            Self::Completed => PhaseKind::Completed,
+            Self::Failed(_) => PhaseKind::Failed,
             Self::Deleting => PhaseKind::Deleting,
         }
     }
@@ -112,18 +126,20 @@ impl Phase {
     #[must_use]
     pub fn attempts(&self) -> Option<&Attempts> {
         match self {
-            Self::Waiting(attempts) | Self::Placed(attempts) | Self::Restarting { attempts, .. } => {
-                Some(attempts)
-            }
+            Self::Waiting(attempts)
+            | Self::Placed(attempts)
+            | Self::Failed(attempts)
+            | Self::Restarting { attempts, .. } => Some(attempts),
             _ => None,
         }
     }
 
     pub(crate) fn attempts_mut(&mut self) -> Option<&mut Attempts> {
         match self {
-            Self::Waiting(attempts) | Self::Placed(attempts) | Self::Restarting { attempts, .. } => {
-                Some(attempts)
-            }
+            Self::Waiting(attempts)
+            | Self::Placed(attempts)
+            | Self::Failed(attempts)
+            | Self::Restarting { attempts, .. } => Some(attempts),
             _ => None,
         }
     }
@@ -131,7 +147,10 @@ impl Phase {
     /// Takes the launch attempts out, for the next phase.
     pub(crate) fn take_attempts(&mut self) -> Attempts {
         match std::mem::take(self) {
-            Self::Waiting(attempts) | Self::Placed(attempts) | Self::Restarting { attempts, .. } => attempts,
+            Self::Waiting(attempts)
+            | Self::Placed(attempts)
+            | Self::Failed(attempts)
+            | Self::Restarting { attempts, .. } => attempts,
             _ => Attempts::default(),
         }
     }
@@ -146,8 +165,10 @@ pub enum Status {
     Up,
     Stopping,
     Down,
+    Completed,
     Failed,
     Lost,
+    Paused,
 }
 
 impl Status {
@@ -160,8 +181,37 @@ impl Status {
             Self::Up => "UP",
             Self::Stopping => "STOPPING",
             Self::Down => "DOWN",
+            Self::Completed => "COMPLETED",
             Self::Failed => "FAILED",
+            Self::Paused => "PAUSED",
             Self::Lost => "LOST",
+        }
+    }
+}
+
+/// The result of the engine's health check of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum ContainerHealth {
+    /// The container has no health check.
+    #[default]
+    None,
+    /// The container was started, and no check has succeeded or failed for good.
+    Starting,
+    /// The check succeeds.
+    Healthy,
+    /// The check fails.
+    Unhealthy,
+}
+
+impl ContainerHealth {
+    /// As the API writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
         }
     }
 }
@@ -182,6 +232,22 @@ pub struct Placement {
     pub ports: Vec<PublishedPort>,
     /// The URL at which it answers.
     pub access_link: Option<Arc<str>>,
+    /// The result of the health check.
+    pub health: ContainerHealth,
+    /// Since when it serves; `None`: it does not.
+    pub ready_at: Option<DateTime<Utc>>,
+    /// Whether its process is paused.
+    pub paused: bool,
+    /// The application's number of restarts when it was made.
+    pub round: u32,
+}
+
+impl Placement {
+    /// Whether the present run of its process serves, as far as its engine says.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready_at.is_some() && !self.paused
+    }
 }
 
 /// A replaced placement that still has to be removed from its node.
@@ -191,6 +257,15 @@ pub struct Retired {
     pub placement: Placement,
     /// Whether it keeps running until its successor is up.
     pub held: bool,
+}
+
+/// The node that holds the data of one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Home {
+    /// The node.
+    pub node_id: NodeId,
+    /// The container's anonymous volumes there.
+    pub volumes: Vec<AnonymousVolume>,
 }
 
 /// Why a container is in its state.
@@ -278,8 +353,10 @@ pub struct Container {
     pub restarts: u32,
     /// Consecutive exits soon after a start; determines the restart backoff.
     pub quick_exits: u32,
-    /// The node that holds its named volumes, once it has been there.
-    pub bound_to: Option<NodeId>,
+    /// Where its data is, once it has some.
+    pub home: Option<Home>,
+    /// Whether its anonymous volumes are deleted with it.
+    pub delete_volumes: bool,
     /// The event that the next step will name as its cause.
     pub cause: Seq,
     /// The event of the last change.
@@ -301,7 +378,9 @@ impl Container {
                 Status::Up
             }
             PhaseKind::Waiting | PhaseKind::Placed | PhaseKind::Restarting => Status::Launching,
+            PhaseKind::Up if self.placement.as_ref().is_some_and(|p| p.paused) => Status::Paused,
             PhaseKind::Up => Status::Up,
+            PhaseKind::Completed => Status::Completed,
             PhaseKind::Stopping | PhaseKind::Deleting => Status::Stopping,
             PhaseKind::Down => Status::Down,
             PhaseKind::Failed => Status::Failed,
@@ -335,10 +414,35 @@ impl Container {
         }
     }
 
-    /// Whether it has run long enough for the next exit to start a new series (10 seconds, as in Docker).
+    /// Whether it has run long enough for the next failure to start a new series: for 10 seconds, as in Docker, and with a
+    /// health check has served for as long.
     #[must_use]
     pub fn is_stable(&self, now: DateTime<Utc>) -> bool {
-        self.up_since().is_some_and(|since| (now - since).num_seconds() >= 10)
+        let since = match self.placement.as_ref() {
+            Some(placement) if placement.health != ContainerHealth::None => placement.ready_at,
+            _ => self.up_since(),
+        };
+        self.up_since().is_some() && since.is_some_and(|since| (now - since).num_seconds() >= 10)
+    }
+
+    /// Whether it serves: the wanted placement does, or a predecessor in its place.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.is_served_by_predecessor()
+            || (self.runs() && self.placement.as_ref().is_some_and(Placement::is_ready))
+    }
+
+    /// Whether its wanted placement runs, as far as is known.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.phase.kind() == PhaseKind::Up && !self.lost && self.desired == Desired::Running
+    }
+
+    /// Whether nothing but time is missing until it serves: it runs, without a health check.
+    #[must_use]
+    pub fn is_settling(&self) -> bool {
+        let is_new = |p: &Placement| p.ready_at.is_none() && p.health == ContainerHealth::None && !p.paused;
+        self.runs() && self.placement.as_ref().is_some_and(is_new)
     }
 
     /// Whether an older placement still runs in place of the wanted one.
@@ -351,12 +455,14 @@ impl Container {
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
         self.lost
+            || self.is_settling()
             || !self.retired.is_empty()
             || matches!(
                 self.phase.kind(),
                 PhaseKind::Waiting
                     | PhaseKind::Placed
                     | PhaseKind::Restarting
+                    | PhaseKind::Failed
                     | PhaseKind::Stopping
                     | PhaseKind::Deleting
             )
@@ -365,10 +471,12 @@ impl Container {
     /// The placement that counts as a container of its node: one that runs or is wanted to run.
     #[must_use]
     pub fn residence(&self) -> Option<&Placement> {
-        use PhaseKind::{Created, Deleting, Down, Failed, Placed, Restarting, Stopping, Up, Waiting};
+        use PhaseKind::{
+            Completed, Created, Deleting, Down, Failed, Placed, Restarting, Stopping, Up, Waiting,
+        };
         match self.phase.kind() {
             Placed | Up | Restarting | Stopping => self.placement.as_ref(),
-            Created | Waiting | Down | Failed | Deleting => None,
+            Created | Waiting | Down | Completed | Failed | Deleting => None,
         }
     }
 
@@ -377,6 +485,18 @@ impl Container {
     pub fn serving(&self) -> Option<&Placement> {
         let predecessor = self.retired.iter().find(|retired| retired.held).map(|retired| &retired.placement);
         predecessor.or(self.placement.as_ref())
+    }
+
+    /// The anonymous volumes that are deleted with it, and their node.
+    #[must_use]
+    pub fn volumes_to_delete(&self) -> Option<&Home> {
+        self.home.as_ref().filter(|home| self.delete_volumes && !home.volumes.is_empty())
+    }
+
+    /// Whether it has data that lives on one node.
+    #[must_use]
+    pub fn has_data(&self) -> bool {
+        self.home.is_some()
     }
 
     /// The placement with this generation, wanted or retired.

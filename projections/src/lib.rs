@@ -10,14 +10,17 @@ mod application;
 mod apply;
 mod cluster;
 mod container;
+mod data;
 mod eligible;
 mod json_text;
 mod node;
 mod snapshot;
 
-pub use application::Application;
+pub use application::{Application, Rollout, RolloutState};
 pub use cluster::{Cluster, Pause, Touched};
-pub use container::{Attempts, Container, Desired, Phase, PhaseKind, Placement, Reason, Retired, Status};
+pub use container::{
+    Attempts, Container, ContainerHealth, Desired, Home, Phase, PhaseKind, Placement, Reason, Retired, Status,
+};
 pub use eligible::{Eligible, Standing};
-pub use node::{Health, Node};
+pub use node::{Health, Node, UnmountedNode};
 pub use snapshot::SnapshotError;

@@ -96,6 +96,15 @@ pub struct Node {
     pub seq: Seq,
 }
 
+/// A node that was unmounted: its machine may still hold data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnmountedNode {
+    /// The name that it had.
+    pub name: String,
+    /// The id of its engine, by which the machine is recognized when it is mounted again; empty if unknown.
+    pub engine_id: String,
+}
+
 /// A return later than this after the previous one starts a new series.
 const RETURNS_REMEMBERED: TimeDelta = TimeDelta::hours(1);
 

@@ -7,6 +7,7 @@
 
 use crate::cluster::{Cluster, Pause};
 use crate::eligible::{Eligible, Standing};
+use crate::node::UnmountedNode;
 use crate::{Application, Container, Node, Placement};
 use chrono::{DateTime, Utc};
 use imbl::{OrdMap, OrdSet};
@@ -29,6 +30,7 @@ struct SnapshotParts<N, A, C> {
     term: Term,
     paused: Option<Pause>,
     counts_since: Option<DateTime<Utc>>,
+    chance_at: Option<DateTime<Utc>>,
     nodes: Vec<N>,
     applications: Vec<A>,
     containers: Vec<C>,
@@ -36,6 +38,10 @@ struct SnapshotParts<N, A, C> {
     specs: Vec<String>,
     /// Index into `specs` for each application, then for each placement of each container.
     spec_of: Vec<u32>,
+    /// Index into `specs` of the last two specifications that served, for each application.
+    served: Vec<[Option<u32>; 2]>,
+    data: Vec<(Arc<str>, Vec<NodeId>)>,
+    unmounted: Vec<(NodeId, UnmountedNode)>,
     node_names: Correction<NodeId>,
     application_names: Correction<ApplicationId>,
     container_names: Correction<ContainerId>,
@@ -43,7 +49,7 @@ struct SnapshotParts<N, A, C> {
 
 impl Cluster {
     /// The version of the format that [`Self::to_bytes`] writes; other versions are not read.
-    pub const SNAPSHOT_VERSION: u32 = 1;
+    pub const SNAPSHOT_VERSION: u32 = 2;
 
     /// Serializes the state: equal states give equal bytes.
     ///
@@ -54,6 +60,12 @@ impl Cluster {
         let mut spec_of = Vec::new();
         for application in self.applications.values() {
             spec_of.push(specs.number(&application.spec)?);
+        }
+        let mut served = Vec::new();
+        for application in self.applications.values() {
+            let mut number =
+                |spec: &Option<Arc<Spec>>| spec.as_ref().map(|spec| specs.number(spec)).transpose();
+            served.push([number(&application.served)?, number(&application.served_before)?]);
         }
         for placement in self.containers.values().flat_map(|container| placements(container)) {
             spec_of.push(specs.number(&placement.spec)?);
@@ -70,6 +82,14 @@ impl Cluster {
             containers: self.containers.values().map(|container| &**container).collect(),
             specs: specs.texts,
             spec_of,
+            served,
+            chance_at: self.chance_at,
+            data: self
+                .data
+                .iter()
+                .map(|(source, nodes)| (Arc::clone(source), nodes.iter().copied().collect()))
+                .collect(),
+            unmounted: self.unmounted.iter().map(|(id, node)| (*id, node.clone())).collect(),
             node_names: Correction::between(&names_of_nodes(&self.nodes), &self.node_names),
             application_names: Correction::between(
                 &names_of_applications(&self.applications),
@@ -97,8 +117,18 @@ impl Cluster {
         let mut next = || -> Result<Arc<Spec>, SnapshotError> {
             spec_of.next().flatten().ok_or_else(|| SnapshotError("a spec is missing".into()))
         };
+        let mut served = state.served.into_iter();
         for application in &mut state.applications {
             application.spec = next()?;
+            let missing = || SnapshotError("a spec is missing".into());
+            let spec = |number: Option<u32>| match number {
+                None => Ok(None),
+                Some(number) => {
+                    specs.get(number as usize).map(|spec| Some(Arc::clone(spec))).ok_or_else(missing)
+                }
+            };
+            let [last, before] = served.next().ok_or_else(missing)?;
+            (application.served, application.served_before) = (spec(last)?, spec(before)?);
         }
         for container in &mut state.containers {
             for placement in placements_mut(container) {
@@ -126,9 +156,16 @@ impl Cluster {
             unsettled: members(Container::is_unsettled),
             unsettled_nodes: nodes.values().filter(|node| node.is_unsettled()).map(|node| node.id).collect(),
             migrating: members(|container| container.migrating.is_some()),
-            outdated: applications.values().filter(|one| one.outdated > 0).map(|one| one.id).collect(),
+            rolling: applications.values().filter(|one| one.may_roll()).map(|one| one.id).collect(),
             eligible: eligible(&nodes),
             counts_since: state.counts_since,
+            chance_at: state.chance_at,
+            data: state
+                .data
+                .into_iter()
+                .map(|(source, nodes)| (source, nodes.into_iter().collect::<OrdSet<_>>()))
+                .collect(),
+            unmounted: state.unmounted.into_iter().collect(),
             nodes,
             applications,
             containers,

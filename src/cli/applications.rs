@@ -1,6 +1,6 @@
 //! `kdaemon apps`: the application library.
 
-use super::change::{ChangeArgs, each};
+use super::change::{ChangeArgs, NamedArgs, each};
 use super::client::ApiRequest;
 use super::error::CliError;
 use super::fields::{clear, merged_env, merged_labels, nonempty, pair, put};
@@ -117,6 +117,23 @@ Examples:
         #[command(flatten)]
         change: ChangeArgs,
     },
+    /// Replace all containers of applications, as a rollout does
+    #[command(after_help = "Example:\n  kdaemon apps restart web --wait")]
+    Restart(NamedArgs),
+    /// Return to an earlier specification: by default the last one with which a container served
+    #[command(after_help = "\
+Examples:
+  kdaemon apps rollback web --wait
+  kdaemon apps rollback web --to 1234          # as it was after event 1234; `kdaemon apps history web` lists them")]
+    Rollback {
+        /// Name or id
+        application: String,
+        /// Seq of an event: the specification that the application had then
+        #[arg(long, value_name = "SEQ")]
+        to: Option<u64>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
     /// Show the events of an application, and what each of them changed
     #[command(after_help = "Example:\n  kdaemon apps history web")]
     History(HistoryArgs),
@@ -178,6 +195,27 @@ pub(super) struct ApplicationFields {
     /// How running containers are updated when the application changes: manual, rolling
     #[arg(long, value_name = "POLICY")]
     update_policy: Option<String>,
+    /// Which container runs while a rollout replaces one by another: start-first, stop-first
+    #[arg(long, value_name = "ORDER")]
+    update_order: Option<String>,
+    /// Number of containers that a rollout replaces at a time
+    #[arg(long, value_name = "N")]
+    update_parallelism: Option<u32>,
+    /// How long a container without a health check must be UP until it serves, such as 5s
+    #[arg(long, value_name = "TIME")]
+    update_min_ready: Option<String>,
+    /// Number of failures of new containers that stop a rollout
+    #[arg(long, value_name = "N")]
+    update_max_failures: Option<u32>,
+    /// Reaction of a rollout to that number of failures: pause, rollback, continue
+    #[arg(long, value_name = "ACTION")]
+    update_on_failure: Option<String>,
+    /// Path that is the same on every node, such as a network file system: volumes from there bind no container to a node
+    #[arg(long = "shared-path", value_name = "PATH")]
+    shared_paths: Vec<String>,
+    /// Fate of a container's data when its node fails or is drained: keep (wait for the node), discard
+    #[arg(long, value_name = "POLICY")]
+    data: Option<String>,
     /// Maximum number of containers that may be moving or down at once
     #[arg(long, value_name = "N")]
     disruption_limit: Option<u32>,
@@ -217,12 +255,22 @@ impl ApplicationFields {
     /// The given fields as a request body, without environment variables, labels and limits.
     fn body(&self) -> Map<String, Value> {
         let mut body = Map::new();
+        let mut update = Map::new();
+        put(&mut update, "order", self.update_order.as_deref());
+        put(&mut update, "parallelism", self.update_parallelism);
+        put(&mut update, "min_ready", self.update_min_ready.as_deref());
+        put(&mut update, "max_failures", self.update_max_failures);
+        put(&mut update, "on_failure", self.update_on_failure.as_deref());
+        if !update.is_empty() {
+            body.insert("update".to_owned(), Value::Object(update));
+        }
         let texts = [
             ("docker_image", &self.image),
             ("restart_policy", &self.restart),
             ("spread_over", &self.spread_over),
             ("strategy", &self.strategy),
             ("update_policy", &self.update_policy),
+            ("data", &self.data),
             ("registry_auth", &self.registry_auth),
             ("entrypoint", &self.entrypoint),
             ("user_id", &self.user_id),
@@ -235,6 +283,7 @@ impl ApplicationFields {
             ("volumes", &self.volumes),
             ("networks", &self.networks),
             ("constraints", &self.constraints),
+            ("shared_paths", &self.shared_paths),
             ("preferences", &self.preferences),
             ("affinity", &self.affinity),
             ("dependencies", &self.dependencies),
@@ -332,6 +381,26 @@ pub(super) async fn run(cx: &CliContext, command: ApplicationsCommand) -> Result
                     .map(drop)
             })
             .await
+        }
+        ApplicationsCommand::Restart(named) => {
+            each(&named.names, async |name| {
+                let request = ApiRequest::new(Method::POST, &["applications", "restart", name])?;
+                cx.change(request, &named.change, &ChangeTarget::application(name, "restarted", "restarting"))
+                    .await
+                    .map(drop)
+            })
+            .await
+        }
+        ApplicationsCommand::Rollback { application, to, change } => {
+            let request = ApiRequest::new(Method::POST, &["applications", "rollback", &application])?;
+            let request = request.body(to.map_or_else(|| json!({}), |to| json!({"to_seq": to})));
+            cx.change(
+                request,
+                &change,
+                &ChangeTarget::application(&application, "rolled back", "rolling back"),
+            )
+            .await
+            .map(drop)
         }
         ApplicationsCommand::Scale { application, replicas, change } => {
             let request = ApiRequest::new(Method::POST, &["applications", "scale", &application])?;

@@ -4,7 +4,7 @@ use super::cells::{joined, optional, ports};
 use super::names::NameCache;
 use super::table::{bytes, coloured, plain, word};
 use super::when::age;
-use kdaemon_api::{ApplicationRow, ContainerRow, NodeRow};
+use kdaemon_api::{ApplicationRow, ContainerRow, NodeRow, RolloutRow, RolloutStatus};
 use kdaemon_events::MilliCpus;
 
 /// A column of a table of rows.
@@ -57,6 +57,7 @@ pub(super) const APPLICATION: &[Column<ApplicationRow>] = &[
     column("IMAGE", |row, _| plain(&row.docker_image)),
     column("REPLICAS", |row, _| row.replicas.map(|replicas| replicas.to_string()).unwrap_or_default()),
     column("PORTS", |row, _| plain(&row.exposed_ports)),
+    column("ROLLOUT", |row, _| row.rollout.as_ref().and_then(rollout).unwrap_or_default()),
     column("AGE", |row, _| age(row.id)),
     wide("ENABLED", |row, _| row.is_enabled.to_string()),
     wide("RESTART", |row, _| plain(&row.restart_policy)),
@@ -82,11 +83,25 @@ pub(super) const CONTAINER: &[Column<ContainerRow>] = &[
     column("RESTARTS", |row, _| row.restarts.to_string()),
     column("AGE", |row, _| age(row.id)),
     wide("PORTS", |row, _| ports(&row.ports)),
+    wide("SERVING", |row, _| row.serving.to_string()),
+    wide("HEALTH", |row, _| word(row.health)),
+    wide("OUTDATED", |row, _| row.outdated.to_string()),
     wide("GENERATION", |row, _| row.generation.to_string()),
     wide("ENGINE ID", |row, _| optional(row.container_id.as_deref()).chars().take(12).collect()),
     wide("REASON", |row, _| optional(row.reason.as_deref())),
     wide("ID", |row, _| row.id.to_string()),
 ];
+
+/// The progress of a rollout that runs or is paused.
+pub(super) fn rollout(rollout: &RolloutRow) -> Option<String> {
+    let state = match rollout.state {
+        RolloutStatus::Running => "running",
+        RolloutStatus::Paused => "paused",
+        RolloutStatus::Completed | RolloutStatus::RolledBack => return None,
+    };
+    let reason = rollout.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
+    Some(format!("{state}{reason}; {} of {} replaced", rollout.updated, rollout.of))
+}
 
 fn cpus(cpus: MilliCpus) -> String {
     serde_json::json!(cpus).to_string().trim_end_matches(".0").to_owned()

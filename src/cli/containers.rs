@@ -84,7 +84,13 @@ Examples:
     },
     /// Remove containers from their nodes and delete them
     #[command(visible_alias = "delete", after_help = "Example:\n  kdaemon containers rm web-1 web-2 --wait")]
-    Rm(NamedArgs),
+    Rm {
+        #[command(flatten)]
+        named: NamedArgs,
+        /// Delete their anonymous volumes too: the data is lost
+        #[arg(long)]
+        volumes: bool,
+    },
     /// Place and launch containers
     #[command(
         visible_alias = "start",
@@ -210,9 +216,10 @@ pub(super) async fn run(cx: &CliContext, command: ContainersCommand) -> Result<(
             let target = ChangeTarget::container(&container, "edited", "editing");
             cx.change(request.body(Value::Object(body)), &change, &target).await.map(drop)
         }
-        ContainersCommand::Rm(named) => {
+        ContainersCommand::Rm { named, volumes } => {
             each(&named.names, async |name| {
-                let request = ApiRequest::new(Method::DELETE, &["containers", "delete", name])?;
+                let request = ApiRequest::new(Method::DELETE, &["containers", "delete", name])?
+                    .maybe("volumes", volumes.then_some("true"));
                 cx.change(request, &named.change, &ChangeTarget::container(name, "deleted", "deleting"))
                     .await
                     .map(drop)

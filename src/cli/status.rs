@@ -2,6 +2,7 @@
 
 use super::CliContext;
 use super::client::ApiRequest;
+use super::columns::rollout;
 use super::error::CliError;
 use super::get::{ListArgs, tell};
 use super::kind::ResourceKind;
@@ -32,7 +33,7 @@ pub(super) struct ClusterSummary {
     applications: Vec<ApplicationLine>,
     /// Number of containers by status.
     containers: BTreeMap<String, u64>,
-    /// Containers that should be UP and are not.
+    /// Containers that should serve and do not.
     troubles: Vec<Trouble>,
 }
 
@@ -50,8 +51,11 @@ struct NodeLine {
 struct ApplicationLine {
     name: String,
     image: String,
-    up: u32,
+    /// Number of containers that serve.
+    serving: u32,
     wanted: u32,
+    /// Progress of a rollout that runs or is paused.
+    rollout: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,8 +95,9 @@ impl ClusterSummary {
                 let line = ApplicationLine {
                     name: plain(&row.name),
                     image: plain(&row.docker_image),
-                    up: 0,
+                    serving: 0,
                     wanted: row.replicas.unwrap_or(0),
+                    rollout: row.rollout.as_ref().and_then(rollout),
                 };
                 applications.insert(row.id, line);
                 Ok(())
@@ -104,14 +109,14 @@ impl ClusterSummary {
             .list(all.request(ResourceKind::Containers)?, |row: ContainerRow, _| {
                 *status.containers.entry(word(row.status)).or_insert(0) += 1;
                 let is_wanted = row.desired == DesiredState::Running;
-                let is_up = row.status == ContainerStatus::Up;
+                let is_served = row.serving || row.status == ContainerStatus::Completed;
                 if let Some(id) = row.application_id {
                     *running.entry(id).or_insert(0) += u32::from(is_wanted);
                     if let Some(line) = applications.get_mut(&id) {
-                        line.up += u32::from(is_up);
+                        line.serving += u32::from(is_served);
                     }
                 }
-                if is_wanted && !is_up && status.troubles.len() < TROUBLES {
+                if is_wanted && !is_served && status.troubles.len() < TROUBLES {
                     status.troubles.push(Trouble {
                         name: plain(&row.name),
                         status: row.status,
@@ -143,7 +148,7 @@ impl ClusterSummary {
         let is_well =
             |node: &NodeLine| node.state == NodeState::Up && node.availability == Availability::Active;
         self.nodes.sort_by(|a, b| is_well(a).cmp(&is_well(b)).then_with(|| natural(&a.name, &b.name)));
-        let is_short = |line: &ApplicationLine| line.up < line.wanted;
+        let is_short = |line: &ApplicationLine| line.serving < line.wanted;
         self.applications
             .sort_by(|a, b| is_short(b).cmp(&is_short(a)).then_with(|| natural(&a.name, &b.name)));
         let is_given_up =
@@ -190,13 +195,19 @@ impl ClusterSummary {
                 node.reason.clone().unwrap_or_default(),
             ]);
         }
-        let mut applications = TextTable::new(&["APPLICATION", "UP", "IMAGE"]);
+        let mut applications = TextTable::new(&["APPLICATION", "SERVING", "IMAGE", "ROLLOUT"]);
         for line in &self.applications {
-            let up = format!("{}/{}", line.up, line.wanted);
-            let up = if line.up < line.wanted { console::style(up).yellow().to_string() } else { up };
-            applications.row([line.name.clone(), up, line.image.clone()]);
+            let serving = format!("{}/{}", line.serving, line.wanted);
+            let is_short = line.serving < line.wanted;
+            let serving = if is_short { console::style(serving).yellow().to_string() } else { serving };
+            applications.row([
+                line.name.clone(),
+                serving,
+                line.image.clone(),
+                line.rollout.clone().unwrap_or_default(),
+            ]);
         }
-        let mut troubles = TextTable::new(&["NOT UP", "STATUS", "NODE", "REASON"]);
+        let mut troubles = TextTable::new(&["NOT SERVING", "STATUS", "NODE", "REASON"]);
         for trouble in &self.troubles {
             troubles.row([
                 trouble.name.clone(),

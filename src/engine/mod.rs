@@ -11,9 +11,10 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 pub use kdaemon_control::observed::{ContainerState, Exit, Launched};
+use kdaemon_events::container::AnonymousVolume;
 pub use kdaemon_events::failure::{Failure, Quote};
 use kdaemon_events::node::EngineFacts;
-use kdaemon_events::{ClusterId, ContainerId, Endpoint, Generation, Spec};
+use kdaemon_events::{ClusterId, ContainerId, Endpoint, Generation, PublishedPort, Spec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -54,6 +55,8 @@ pub struct LaunchOrder {
     pub name: String,
     /// The specification; its `env_variables` are already merged with the container's.
     pub spec: Arc<Spec>,
+    /// The anonymous volumes that it had on this engine before: mounted again where the specification mounts nothing.
+    pub volumes: Vec<AnonymousVolume>,
     /// Credentials for the registry, if the specification names some.
     pub credentials: Option<Credentials>,
 }
@@ -107,6 +110,10 @@ pub struct ListedContainer {
     pub engine_id: String,
     /// The state of the container's process.
     pub state: ContainerState,
+    /// Whether the process is paused.
+    pub paused: bool,
+    /// The ports as published.
+    pub ports: Vec<PublishedPort>,
 }
 
 /// All containers on an engine.
@@ -127,6 +134,8 @@ pub struct Inspected {
     pub state: ContainerState,
     /// How the process exited, if it did.
     pub exit: Option<Exit>,
+    /// The result of the health check; `None`: there is none, or it has not decided.
+    pub healthy: Option<bool>,
 }
 
 /// An entry of an engine's event stream about a container of our cluster.
@@ -140,6 +149,8 @@ pub enum EngineEvent {
     Removed(Identity),
     /// The engine's health check changed to healthy (true) or unhealthy.
     Health(Identity, bool),
+    /// The process was paused (true) or continues.
+    Paused(Identity, bool),
 }
 
 /// A container's current use of its machine.
@@ -258,9 +269,12 @@ pub trait Engine: Send + Sync + 'static {
     /// exist.
     async fn stop(&self, identity: Identity) -> Result<Option<Exit>, EngineError>;
 
-    /// Stops the container with this identity (within its grace period) and removes it with its anonymous
-    /// volumes. Succeeds if it does not exist.
+    /// Stops the container with this identity (within its grace period) and removes it. Its volumes stay, anonymous ones
+    /// too. Succeeds if it does not exist.
     async fn remove(&self, identity: Identity) -> Result<(), EngineError>;
+
+    /// Deletes a volume with its data. Succeeds if it does not exist.
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError>;
 
     /// Inspects the container with this identity. `Ok(None)`: it does not exist.
     async fn inspect(&self, identity: Identity) -> Result<Option<Inspected>, EngineError>;

@@ -4,14 +4,14 @@
 //! reports. Consecutive failures are counted in the log, not here.
 
 use super::{PACE, ReactorContext};
-use crate::engine::{ContainerState, Engine, EngineError, EngineEvent, Exit, Identity};
+use crate::engine::{ContainerState, Engine, EngineError, EngineEvent, Exit, Identity, ListedContainer};
 use crate::journal::Lagged;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use kdaemon_control::commands::{Command, Listed, Probe, ProbeResult, Seen};
 use kdaemon_events::failure::{Failure, ProbeFailure, limit_ms};
 use kdaemon_events::{Endpoint, NodeId, PlacementId};
-use kdaemon_projections::{Cluster, Desired, Health, PhaseKind};
+use kdaemon_projections::{Cluster, ContainerHealth, Desired, Health, PhaseKind, Placement};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,13 +200,14 @@ impl NodeFollower {
         if engine.is_some() {
             self.until_facts = FACTS_EVERY;
         }
-        let as_of = self.context.journal.cluster().seq();
+        let cluster = self.context.journal.cluster();
+        let as_of = cluster.seq();
         let listing = self.engine.list(cluster_id).await?;
-        let own = listing
-            .own
-            .into_iter()
-            .map(|listed| Seen { placement_id: placement_id(listed.identity), state: listed.state })
-            .collect();
+        let (context, asked) = (self.context.clone(), Arc::clone(&self.engine));
+        let mut own = Vec::with_capacity(listing.own.len());
+        for listed in listing.own {
+            own.push(seen(&context, &*asked, &cluster, listed).await?);
+        }
         Ok(ProbeResult::Answered { engine, listed: Some(Listed { own, foreign: listing.foreign, as_of }) })
     }
 
@@ -239,19 +240,62 @@ impl NodeFollower {
     }
 }
 
+/// A container of the list, with what the list does not show and the record has to know: how it exited, what its health
+/// check says, other ports than recorded.
+async fn seen(
+    context: &ReactorContext,
+    engine: &dyn Engine,
+    cluster: &Cluster,
+    listed: ListedContainer,
+) -> Result<Seen, EngineError> {
+    let placement_id = placement_id(listed.identity);
+    let mut seen =
+        Seen { placement_id, state: listed.state, exit: None, healthy: None, paused: listed.paused };
+    let container = cluster.container(placement_id.container_id);
+    let wanted = container.filter(|container| container.desired == Desired::Running).and_then(|container| {
+        let is_it = |placement: &&Placement| placement.generation == placement_id.generation;
+        Some((container, container.placement.as_ref().filter(is_it)?))
+    });
+    let Some((container, placement)) = wanted else { return Ok(seen) };
+    let is_expected = container.phase.kind() == PhaseKind::Up || container.is_unhealthy() || container.lost;
+    let is_checked = matches!(placement.health, ContainerHealth::Starting | ContainerHealth::Unhealthy);
+    let is_news = match listed.state {
+        ContainerState::Running => container.lost || is_checked || placement.ports != listed.ports,
+        ContainerState::Exited => true,
+        ContainerState::Created => false,
+    };
+    if !is_expected || !is_news {
+        return Ok(seen);
+    }
+    let Some(inspected) = engine.inspect(listed.identity).await? else { return Ok(seen) };
+    if inspected.state == listed.state {
+        (seen.exit, seen.healthy) = (inspected.exit, inspected.healthy);
+    }
+    if inspected.state == ContainerState::Running && inspected.launched.ports != placement.ports {
+        context.report(Command::RecordLaunched(placement_id, inspected.launched), None).await;
+    }
+    Ok(seen)
+}
+
 fn placement_id(identity: Identity) -> PlacementId {
     PlacementId { container_id: identity.container, generation: identity.generation }
 }
 
 async fn react(context: &ReactorContext, engine: Arc<dyn Engine>, event: EngineEvent) {
     match event {
-        EngineEvent::Started(_) => {}
+        EngineEvent::Started(identity) => started(context, engine, identity).await,
         EngineEvent::Died(identity, exit) => died(context, engine, identity, exit).await,
         EngineEvent::Removed(identity) => {
             context.report(Command::RecordMissing(placement_id(identity)), None).await;
         }
         EngineEvent::Health(identity, healthy) => {
-            context.report(Command::RecordHealth(placement_id(identity), healthy), None).await;
+            // A check can decide before the launch is recorded.
+            if settled(context, placement_id(identity)).await {
+                context.report(Command::RecordHealth(placement_id(identity), healthy), None).await;
+            }
+        }
+        EngineEvent::Paused(identity, paused) => {
+            context.report(Command::RecordPaused(placement_id(identity), paused), None).await;
         }
     }
 }
@@ -260,9 +304,7 @@ async fn react(context: &ReactorContext, engine: Arc<dyn Engine>, event: EngineE
 /// that followed it: so the launch is awaited, and the container inspected.
 async fn died(context: &ReactorContext, engine: Arc<dyn Engine>, identity: Identity, exit: Exit) {
     let placement_id = placement_id(identity);
-    let mut states = context.journal.watch();
-    let settled = async { states.wait_for(|cluster| !is_starting(cluster, placement_id)).await.is_ok() };
-    if tokio::time::timeout(SETTLE, settled).await != Ok(true) {
+    if !settled(context, placement_id).await {
         return;
     }
     let concerns_us =
@@ -281,9 +323,32 @@ async fn died(context: &ReactorContext, engine: Arc<dyn Engine>, identity: Ident
     context.report(command, None).await;
 }
 
+/// Handles the start of a process that we may not have started: another client, or the engine itself, may have, and the
+/// engine chooses new ports then.
+async fn started(context: &ReactorContext, engine: Arc<dyn Engine>, identity: Identity) {
+    let placement_id = placement_id(identity);
+    let is_ours = is_starting(&context.journal.cluster(), placement_id);
+    if is_ours || !settled(context, placement_id).await {
+        return;
+    }
+    if let Ok(Some(inspected)) = engine.inspect(identity).await
+        && inspected.state == ContainerState::Running
+    {
+        context.report(Command::RecordLaunched(placement_id, inspected.launched), None).await;
+    }
+}
+
+/// Waits until no launch or start of a placement is under way. Returns whether that is so.
+async fn settled(context: &ReactorContext, placement_id: PlacementId) -> bool {
+    let mut states = context.journal.watch();
+    let settled = async { states.wait_for(|cluster| !is_starting(cluster, placement_id)).await.is_ok() };
+    tokio::time::timeout(SETTLE, settled).await == Ok(true)
+}
+
 fn is_starting(cluster: &Cluster, placement_id: PlacementId) -> bool {
     cluster.container(placement_id.container_id).is_some_and(|container| {
         matches!(container.phase.kind(), PhaseKind::Placed | PhaseKind::Restarting)
+            && !container.is_unhealthy()
             && container.placement.as_ref().is_some_and(|p| p.generation == placement_id.generation)
     })
 }

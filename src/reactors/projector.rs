@@ -199,11 +199,11 @@ fn changes(cluster: &Cluster, touched: &Touched) -> Vec<RowChange> {
         .into_iter()
         .map(|id| json(cluster.node(id).and_then(|node| text(&rows::node(names, node))), Table::Nodes, id.0));
     let applications = touched.applications.iter().map(|id| {
-        let row = cluster.application(*id).and_then(|a| text(&rows::application(cluster, a)));
+        let row = cluster.application(*id).and_then(|a| text(&rows::application(names, cluster, a)));
         json(row, Table::Applications, id.0)
     });
     let containers = touched.containers.iter().map(|id| {
-        let row = cluster.container(*id).and_then(|c| text(&rows::container(names, c)));
+        let row = cluster.container(*id).and_then(|c| text(&rows::container(names, cluster, c)));
         json(row, Table::Containers, id.0)
     });
     nodes.chain(applications).chain(containers).collect()

@@ -29,13 +29,13 @@ enum Lane {
 impl Lane {
     fn of(task: Task) -> Self {
         match task {
-            Task::Place(_) => Self::Placements,
+            Task::Place(_) | Task::Confirm(_) => Self::Placements,
             Task::FinishDelete(_) => Self::Deletions,
             Task::Evacuate(_) | Task::FinishDrain(_) | Task::Roll(_) | Task::Rebalance(_) => Self::Moves,
             Task::Act(Act::Launch, _, node) => Self::Launches(node),
             Task::Act(Act::Start | Act::Restart, _, node) => Self::Starts(node),
             Task::Act(Act::Stop, _, node) => Self::Stops(node),
-            Task::Act(Act::Remove, _, node) => Self::Removals(node),
+            Task::Act(Act::Remove | Act::RemoveVolumes, _, node) => Self::Removals(node),
         }
     }
 
@@ -100,8 +100,10 @@ pub(super) async fn run(context: ReactorContext) {
 /// The reactor that the log names as the actor of a task's events.
 fn author(task: Task) -> &'static str {
     match task {
-        Task::Place(_) | Task::Act(Act::Launch | Act::Start | Act::Restart | Act::Stop, ..) => "launcher",
-        Task::FinishDelete(_) | Task::Act(Act::Remove, ..) => "janitor",
+        Task::Place(_)
+        | Task::Confirm(_)
+        | Task::Act(Act::Launch | Act::Start | Act::Restart | Act::Stop, ..) => "launcher",
+        Task::FinishDelete(_) | Task::Act(Act::Remove | Act::RemoveVolumes, ..) => "janitor",
         Task::Evacuate(_) | Task::FinishDrain(_) | Task::Roll(_) | Task::Rebalance(_) => "rebalancer",
     }
 }

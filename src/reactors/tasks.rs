@@ -26,6 +26,7 @@ pub(super) async fn execute(context: &ReactorContext, cluster: &Arc<Cluster>, ta
             Act::Restart => target.start(true).await,
             Act::Stop => target.stop().await,
             Act::Remove => target.remove(node_id).await,
+            Act::RemoveVolumes => target.remove_volumes(cluster, node_id).await,
         };
     }
     let Some(command) = task.command() else { return false };
@@ -62,7 +63,9 @@ impl Target<'_> {
             },
         };
         let (name, spec) = (container.name.clone(), Arc::clone(&placement.spec));
-        let order = LaunchOrder { identity: self.identity, name, spec, credentials };
+        let home = container.home.as_ref().filter(|home| home.node_id == placement.node_id);
+        let volumes = home.map(|home| home.volumes.clone()).unwrap_or_default();
+        let order = LaunchOrder { identity: self.identity, name, spec, volumes, credentials };
         let result = tokio::select! {
             biased;
             result = self.engine.launch(&order) => result,
@@ -118,6 +121,23 @@ impl Target<'_> {
                 false
             }
         }
+    }
+
+    /// Deletes the anonymous volumes of a container that a person had deleted with them.
+    async fn remove_volumes(&self, cluster: &Cluster, node_id: NodeId) -> bool {
+        let container_id = self.placement_id.container_id;
+        let Some(home) = cluster.container(container_id).and_then(|c| c.volumes_to_delete()) else {
+            return false;
+        };
+        for volume in &home.volumes {
+            if let Err(error) = self.engine.remove_volume(&volume.name).await {
+                tracing::warn!(container = %container_id, node = %node_id, volume = volume.name, %error,
+                    "volume not removed, retrying");
+                return false;
+            }
+        }
+        self.report(Command::RecordVolumesRemoved(container_id, node_id)).await;
+        true
     }
 
     async fn report(&self, command: Command) {

@@ -3,7 +3,7 @@
 use super::failures::{failure, probe_failure};
 use super::names::{Names, actor};
 use super::reasons::paused;
-use super::scheduling::{chosen, unschedulable};
+use super::scheduling::{chosen, data, unschedulable};
 use super::{counted, time};
 use kdaemon_events::container::{ContainerExited, MigrationReason, SeenState};
 use kdaemon_events::node::ProbeOutcome;
@@ -69,7 +69,15 @@ pub fn event(names: Names<'_>, envelope: &Envelope) -> String {
         }
         Event::NodeDrainStarted(e) => format!("Draining {} was requested by {by}.", node(e.node_id)),
         Event::NodeDrained(e) => format!("{} is drained.", node(e.node_id)),
-        Event::NodeUnmounted(e) => format!("{} was unmounted by {by}.", node(e.node_id)),
+        Event::NodeUnmounted(e) => {
+            let left: Vec<_> = e.volumes.iter().map(|volume| data(volume)).collect();
+            let left = if left.is_empty() {
+                String::new()
+            } else {
+                format!(" What stays there: {}.", left.join(", "))
+            };
+            format!("{} was unmounted by {by}.{left}", node(e.node_id))
+        }
 
         Event::ApplicationCreated(e) => format!("Application {} was created by {by}.", e.name),
         Event::ApplicationUpdated(e) => {
@@ -89,6 +97,31 @@ pub fn event(names: Names<'_>, envelope: &Envelope) -> String {
                 application(e.application_id)
             ),
         },
+
+        Event::ApplicationRestarted(e) => {
+            format!("A restart of the containers of {} was requested by {by}.", application(e.application_id))
+        }
+        Event::RolloutStarted(e) => format!(
+            "A rollout of {} began: {} to replace.",
+            application(e.application_id),
+            counted(e.outdated, "container")
+        ),
+        Event::RolloutPaused(e) => format!(
+            "The rollout of {} was paused after {} of new containers, the last of {}.",
+            application(e.application_id),
+            counted(e.failures, "failure"),
+            container(e.container_id)
+        ),
+        Event::RolloutCompleted(e) => {
+            format!("The rollout of {} is complete.", application(e.application_id))
+        }
+        Event::RolloutRolledBack(e) => {
+            let to = e.to.map_or_else(
+                || "its last specification that served".to_owned(),
+                |seq| format!("its specification as of event {seq}"),
+            );
+            format!("{} was rolled back to {to}.", application(e.application_id))
+        }
 
         Event::ContainerCreated(e) => format!("Container {} was created by {by}.", e.name),
         Event::ContainerUpdated(e) => format!("{} was edited by {by}.", container(e.container_id)),
@@ -120,16 +153,18 @@ pub fn event(names: Names<'_>, envelope: &Envelope) -> String {
             time(e.retry_at)
         ),
         Event::ContainerLaunchAbandoned(e) => format!(
-            "Launch attempt {} of {} on {} failed: {}. No further attempt is made.",
+            "Launch attempt {} of {} on {} failed: {}. It counts as failed; the next attempt is at {}.",
             e.attempt,
             container(e.container_id),
             node(e.node_id),
-            failure(&e.failure)
+            failure(&e.failure),
+            time(e.retry_at)
         ),
         Event::ContainerObserved(e) => {
             let what = match e.state {
                 SeenState::Missing => "was found missing on",
                 SeenState::Running => "was found running on",
+                SeenState::Paused => "was found paused on",
                 SeenState::Stopped => "was found stopped on",
             };
             format!("{} {what} {}.", container(e.container_id), node(e.node_id))
@@ -143,11 +178,14 @@ pub fn event(names: Names<'_>, envelope: &Envelope) -> String {
                 ended(e)
             )
         }
-        Event::ContainerUnhealthy(e) => format!(
-            "{} failed its health check and restarts at {}.",
-            container(e.container_id),
-            time(e.restart_at)
-        ),
+        Event::ContainerUnhealthy(e) => {
+            let next = e.restart_at.map(|at| format!(" and restarts at {}", time(at))).unwrap_or_default();
+            format!("{} failed its health check{next}.", container(e.container_id))
+        }
+        Event::ContainerReady(e) => format!("{} serves.", container(e.container_id)),
+        Event::ContainerCompleted(e) => {
+            format!("{} completed on {} (exit code 0).", container(e.container_id), node(e.node_id))
+        }
         Event::ContainerHealthy(e) => format!("{} passed its health check.", container(e.container_id)),
         Event::ContainerMigrationCommanded(e) if e.from_node_id == e.node_id => format!(
             "{} is replaced on {}: {}.",
@@ -182,6 +220,12 @@ pub fn event(names: Names<'_>, envelope: &Envelope) -> String {
         Event::ContainerDeleted(e) => format!("{} was deleted.", container(e.container_id)),
         Event::ContainerAdopted(e) => {
             format!("{} was found running on {} and adopted.", container(e.container_id), node(e.node_id))
+        }
+
+        Event::VolumesRemoved(e) => {
+            let names: Vec<_> = e.volumes.iter().map(|volume| data(volume)).collect();
+            let whose = e.container_id.map(|id| format!(" of {}", container(id))).unwrap_or_default();
+            format!("Deleted from {} as requested: {}{whose}.", node(e.node_id), names.join(", "))
         }
 
         Event::RebalancePlanned(e) => {

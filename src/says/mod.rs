@@ -21,7 +21,7 @@ pub use annotate::with_sentence;
 pub use events::{event, uneven};
 pub use failures::{failure, probe_failure};
 pub use names::Names;
-pub use reasons::{container_reason, node_reason, pause};
+pub use reasons::{container_reason, node_reason, pause, rollout_reason};
 pub use replay::difference;
 pub use scheduling::{Tense, no_node_fits, rejection};
 pub use why::why;

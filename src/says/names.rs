@@ -38,7 +38,10 @@ impl<'a> Names<'a> {
     /// The name of a node, or its id if it was unmounted.
     #[must_use]
     pub fn node(&self, id: NodeId) -> String {
-        self.name(id, "unmounted", |cluster| cluster.node(id).map(|node| node.name.clone()))
+        self.name(id, "unmounted", |cluster| {
+            let unmounted = || cluster.unmounted(id).map(|node| format!("{} (unmounted)", node.name));
+            cluster.node(id).map(|node| node.name.clone()).or_else(unmounted)
+        })
     }
 
     /// The name of an application, or its id if it was deleted.

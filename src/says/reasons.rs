@@ -1,9 +1,10 @@
 //! Reasons in rows: for a node being DOWN, for a container's status, and for a pause of migrations.
 
+use super::counted;
 use super::failures::{failure, probe_failure};
 use super::names::Names;
 use super::scheduling::unschedulable;
-use kdaemon_projections::{Container, Node, Pause, Reason};
+use kdaemon_projections::{Container, Node, Pause, Reason, Rollout};
 
 /// The reason for a node being DOWN; `None` if it is not DOWN.
 #[must_use]
@@ -39,7 +40,7 @@ fn reason_clause(names: Names<'_>, reason: &Reason) -> String {
                 None => how,
             }
         }
-        Reason::Unhealthy => "failed its health check; restarting".to_owned(),
+        Reason::Unhealthy => "failed its health check".to_owned(),
         Reason::Missing => {
             "was removed from its node by another client of the engine; launching again".to_owned()
         }
@@ -47,6 +48,14 @@ fn reason_clause(names: Names<'_>, reason: &Reason) -> String {
             "was started on its node by another client of the engine; stopping again".to_owned()
         }
     }
+}
+
+/// Why a rollout is paused; `None` if it is not.
+#[must_use]
+pub fn rollout_reason(names: Names<'_>, rollout: &Rollout) -> Option<String> {
+    let id = rollout.failed?;
+    let failures = counted(rollout.failures, "failure");
+    Some(format!("{failures} of new containers, the last of {}", names.container(id)))
 }
 
 /// The reason for a pause of migrations.

@@ -31,8 +31,8 @@ pub fn rejection(names: Names<'_>, rejection: &Rejection, tense: Tense) -> Strin
         Rejection::Cordoned => format!("{is} cordoned"),
         Rejection::Draining => format!("{is} draining"),
         Rejection::Leaving => format!("{is} the node that it leaves"),
-        Rejection::VolumesElsewhere { node_id } => {
-            format!("{does} not have its volumes, which are on {}", names.node(*node_id))
+        Rejection::VolumesElsewhere { node_id, volume } => {
+            format!("{does} not have its {}, which {is} on {}", data(volume), names.node(*node_id))
         }
         Rejection::Constraint { constraint } => format!("{does} not satisfy the constraint {constraint}"),
         Rejection::Full { capacity } => format!("{is} full (capacity {capacity})"),
@@ -51,6 +51,16 @@ pub fn rejection(names: Names<'_>, rejection: &Rejection, tense: Tense) -> Strin
         Rejection::Affinity { application_id } => {
             format!("{runs} no container of application {}", names.application(*application_id))
         }
+    }
+}
+
+/// Names a volume, or a path of a node.
+pub(super) fn data(source: &str) -> String {
+    let is_anonymous = source.len() == 64 && source.bytes().all(|b| b.is_ascii_hexdigit());
+    match source {
+        path if path.starts_with('/') => format!("data in {path}"),
+        name if is_anonymous => format!("anonymous volume {}", &name[..12]),
+        name => format!("volume {name}"),
     }
 }
 

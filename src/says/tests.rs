@@ -201,7 +201,8 @@ fn down_and_failed_containers_cite_the_end() {
     let mut log = LogBuilder::nodes(&["node-a"]);
     log.running("node-a");
     let (container_id, generation) = (container("web-1"), Some(Generation(1)));
-    let requested = log.write(alice(), 0, ContainerStopRequested { container_id, then_delete: false });
+    let requested =
+        log.write(alice(), 0, ContainerStopRequested { container_id, then_delete: false, volumes: false });
     log.reactor("launcher", requested, ContainerStopped { container_id, generation, exit_code: Some(0) });
     let inquiry = log.says(&[
         "web-1 is DOWN since 2026-11-22 03:02:10 UTC.",
@@ -238,7 +239,7 @@ fn down_and_failed_containers_cite_the_end() {
     log.abandoned(placed, 5, "no such image");
     log.says(&[
         "web-1 is FAILED since 2026-11-22 03:02:08 UTC.",
-        "Launch attempt 5 on node-a failed (event 8: no such image); no further attempt was made.",
+        "Launch attempt 5 on node-a failed (event 8: no such image), so it counts as failed; the next was due at 2026-11-22 03:12:00 UTC.",
         "node-a was chosen (event 7) with 0 containers.",
         "Its launch was requested by alice (event 6).",
         "It was created by alice (event 5).",

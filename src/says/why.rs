@@ -122,7 +122,15 @@ impl Explanation<'_> {
         };
         match &envelope.event {
             // Already in the sentence on the state.
-            Event::ContainerLaunched(_) if is_head && container.status() == Status::Up => {
+            Event::ContainerReady(_) | Event::ContainerHealthy(_)
+                if is_head && container.status() == Status::Up =>
+            {
+                continued(Vec::new())
+            }
+            Event::ContainerLaunched(e)
+                if container.status() == Status::Up
+                    && container.placement.as_ref().is_some_and(|p| p.generation == e.generation) =>
+            {
                 continued(Vec::new())
             }
             Event::ContainerLaunched(e) => {
@@ -163,10 +171,11 @@ impl Explanation<'_> {
                 time(e.retry_at)
             )),
             Event::ContainerLaunchAbandoned(e) => one(format!(
-                "Launch attempt {} on {} failed (event {seq}: {}); no further attempt was made.",
+                "Launch attempt {} on {} failed (event {seq}: {}), so it counts as failed; the next was due at {}.",
                 e.attempt,
                 node(e.node_id),
-                failure(&e.failure)
+                failure(&e.failure),
+                time(e.retry_at)
             )),
             Event::ContainerExited(e) => {
                 let next = match e.restart_at {
@@ -175,10 +184,12 @@ impl Explanation<'_> {
                 };
                 one(format!("Its process on {} ended (event {seq}: {}); {next}.", node(e.node_id), ended(e)))
             }
-            Event::ContainerUnhealthy(e) => one(format!(
-                "It failed its health check (event {seq}) and restarts at {}.",
-                time(e.restart_at)
-            )),
+            Event::ContainerUnhealthy(e) => one(match e.restart_at {
+                Some(at) => format!("It failed its health check (event {seq}) and restarts at {}.", time(at)),
+                None => format!(
+                    "It failed its health check (event {seq}); its restart policy does not restart it."
+                ),
+            }),
             Event::ContainerStopRequested(e) => {
                 let what = if e.then_delete { "deletion" } else { "stop" };
                 one(format!("Its {what} was requested by {by} (event {seq})."))

@@ -3,30 +3,41 @@
 use super::command::{Call, CommandQuery, Created, Progress, settled};
 use super::input::{Fields, Input, Known, Query, Which};
 use super::lenient::{
-    CommaSeparated, HealthCheckInput, LenientBool, LenientCount, LenientEnvironment, LenientText, List,
-    ResourcesInput, ShellWords, filled, nullable, optional_text,
+    CommaSeparated, HealthCheckInput, LenientBool, LenientCount, LenientDuration, LenientEnvironment,
+    LenientInteger, LenientText, List, ResourcesInput, ShellWords, filled, nullable, optional_text,
 };
 use super::problem::Problem;
-use super::resource::{ApplicationResource, ListQuery, PageQuery, ReadQuery, get, list};
+use super::resource::{ApplicationResource, ListQuery, PageQuery, ReadQuery, get, list, resolve};
 use super::{Api, HandlerResult, Routes};
 use crate::says::{self, Names};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use kdaemon_api::{ApplicationRow, DryRun};
 use kdaemon_control::commands::{Command, CreateApplication, UpdateApplication};
+use kdaemon_events::application::{OnFailure, UpdateOrder, UpdateSettings};
 use kdaemon_events::{
-    ApplicationId, Constraint, PortSpec, RestartPolicy, SpecChanges, Strategy, UpdatePolicy, Volume,
+    ApplicationId, Constraint, DataPolicy, PortSpec, RestartPolicy, Seq, SpecChanges, Strategy, UpdatePolicy,
+    Volume,
 };
-use kdaemon_projections::{Cluster, Desired, PhaseKind, Status};
+use kdaemon_projections::{Cluster, Desired, PhaseKind, RolloutState, Status};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 pub(super) fn routes() -> Routes {
-    vec![routes!(create), routes!(update), routes!(delete), routes!(all), routes!(one), routes!(scale)]
+    vec![
+        routes!(create),
+        routes!(update),
+        routes!(delete),
+        routes!(all),
+        routes!(one),
+        routes!(scale),
+        routes!(restart),
+        routes!(roll_back),
+    ]
 }
 
 /// An application to create, or the fields of an application to update. Creating requires `name` and `docker_image`.
@@ -100,6 +111,10 @@ struct ApplicationInput {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     update_policy: Option<Option<UpdatePolicy>>,
+    /// How a rollout replaces containers; fields that are not given keep their value.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<UpdateInput>)]
+    update: Option<Option<UpdateInput>>,
     /// Name of the registry credentials used for pulls.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
@@ -128,6 +143,48 @@ struct ApplicationInput {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LenientCount>)]
     disruption_limit: Option<Option<LenientCount>>,
+    /// Paths that are the same on every node, such as a mounted network file system: volumes from below them bind no
+    /// container to a node.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<List>)]
+    shared_paths: Option<Option<CommaSeparated<String>>>,
+    /// Fate of a container's data when its node fails or is drained: `keep` (the container waits for the node)
+    /// or `discard` (it moves, and begins without the data).
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    data: Option<Option<DataPolicy>>,
+}
+
+/// How a rollout replaces containers.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateInput {
+    /// `start-first` or `stop-first`.
+    #[schema(value_type = Option<String>)]
+    order: Option<UpdateOrder>,
+    /// Number of containers that are replaced at a time.
+    parallelism: Option<LenientCount>,
+    /// How long a container without a health check must be UP until it serves, such as `5s`; an hour at most.
+    #[schema(value_type = Option<String>)]
+    min_ready: Option<LenientDuration>,
+    /// Number of failures of new containers that stop the rollout.
+    max_failures: Option<LenientCount>,
+    /// `pause`, `rollback` or `continue`.
+    #[schema(value_type = Option<String>)]
+    on_failure: Option<OnFailure>,
+}
+
+impl UpdateInput {
+    fn on(self, settings: UpdateSettings) -> UpdateSettings {
+        let min_ready = self.min_ready.map(|time| time.or_seconds().as_millis());
+        UpdateSettings {
+            order: self.order.unwrap_or(settings.order),
+            parallelism: self.parallelism.map_or(settings.parallelism, |count| count.0),
+            min_ready_ms: min_ready.map_or(settings.min_ready_ms, |ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+            max_failures: self.max_failures.map_or(settings.max_failures, |count| count.0),
+            on_failure: self.on_failure.unwrap_or(settings.on_failure),
+        }
+    }
 }
 
 /// A value that is written as a string; an empty string is the default.
@@ -172,6 +229,8 @@ impl ApplicationInput {
             spread_over: optional_text(self.spread_over.take()),
             anti_affinity: self.anti_affinity.take().map(|flag| flag.0),
             disruption_limit: self.disruption_limit.take().map(|limit| limit.map(|limit| limit.0)),
+            shared_paths: self.shared_paths.take().map(|paths| paths.unwrap_or_default().0),
+            data: self.data.take().map(Option::unwrap_or_default),
             affinity: None, // names, which are resolved when the command is decided
         }
     }
@@ -192,6 +251,10 @@ async fn create(call: Call, input: Input<ApplicationInput>) -> HandlerResult {
         dependencies: body.dependencies.flatten().unwrap_or_default().0,
         replicas: body.replicas.flatten().map(|replicas| replicas.0),
         update_policy: body.update_policy.flatten().unwrap_or_default(),
+        update: body
+            .update
+            .flatten()
+            .map_or_else(UpdateSettings::default, |update| update.on(UpdateSettings::default())),
     };
     let command = Command::CreateApplication(create);
     call.run(command, None, Created::<ApplicationResource>::new(), Some(digest)).await
@@ -202,6 +265,8 @@ async fn create(call: Call, input: Input<ApplicationInput>) -> HandlerResult {
     responses((status = 200, description = "Updated", body = ApplicationRow)))]
 async fn update(call: Call, Which(which): Which, input: Input<ApplicationInput>) -> HandlerResult {
     let Input { value: mut body, digest } = input;
+    let present = call.api.journal.cluster();
+    let present = present.find_application(&which).map(|application| application.update).unwrap_or_default();
     let update = |application_id| {
         Command::UpdateApplication(Box::new(UpdateApplication {
             application_id,
@@ -213,9 +278,13 @@ async fn update(call: Call, Which(which): Which, input: Input<ApplicationInput>)
             dependencies: body.dependencies.map(|names| names.unwrap_or_default().0),
             replicas: body.replicas.map(|replicas| replicas.map(|replicas| replicas.0)),
             update_policy: body.update_policy.map(Option::unwrap_or_default),
+            update: body
+                .update
+                .map(|update| update.map_or_else(UpdateSettings::default, |update| update.on(present))),
         }))
     };
-    call.run_on::<ApplicationResource>(&which, update, settled, Some(digest)).await
+    let judge = if call.waits() { rolled_out } else { settled };
+    call.run_on::<ApplicationResource>(&which, update, judge, Some(digest)).await
 }
 
 /// Delete an application
@@ -269,6 +338,73 @@ async fn scale(call: Call, Which(which): Which, input: Input<ScaleInput>) -> Han
     call.run_on::<ApplicationResource>(&which, scale, scaled, Some(digest)).await
 }
 
+/// Restart an application
+///
+/// Replaces all containers by ones of the present specification, as a rollout does.
+#[utoipa::path(post, path = "/applications/restart/{id}", tag = "applications", params(("id" = String, Path, description = "Id or name"), CommandQuery),
+    responses((status = 200, description = "Restarted", body = ApplicationRow), (status = 202, description = "Containers are being replaced", body = ApplicationRow)))]
+async fn restart(call: Call, Which(which): Which) -> HandlerResult {
+    call.run_on::<ApplicationResource>(&which, Command::RestartApplication, rolled_out, None).await
+}
+
+/// The specification to return to.
+#[derive(Debug, Deserialize, ToSchema)]
+struct RollbackInput {
+    /// Seq of an event: the specification that the application had then. By default the last specification with which a
+    /// container served, other than the present one.
+    #[schema(value_type = Option<u64>)]
+    to_seq: Option<LenientInteger>,
+}
+
+impl Fields for RollbackInput {
+    fn known() -> &'static Known {
+        static KNOWN: LazyLock<Known> = LazyLock::new(Known::of_body::<RollbackInput>);
+        &KNOWN
+    }
+}
+
+/// Roll an application back
+///
+/// Gives it an earlier specification, as a new event.
+#[utoipa::path(post, path = "/applications/rollback/{id}", tag = "applications", params(("id" = String, Path, description = "Id or name"), CommandQuery), request_body = RollbackInput,
+    responses((status = 200, description = "Rolled back", body = ApplicationRow), (status = 202, description = "Containers are being replaced", body = ApplicationRow)))]
+async fn roll_back(call: Call, Which(which): Which, input: Input<RollbackInput>) -> HandlerResult {
+    let Input { value: RollbackInput { to_seq }, digest } = input;
+    let to = match to_seq {
+        None => None,
+        Some(seq) => {
+            let seq = Seq(seq.0);
+            let present = call.api.journal.cluster();
+            let id = resolve::<ApplicationResource>(&present, &which)?;
+            let past = call.api.past.state(seq).await?;
+            let Some(then) = past.application(ApplicationId(id)) else {
+                return Err(Problem::invalid(
+                    "to_seq",
+                    format!("application `{which}` does not exist as of event {seq}"),
+                ));
+            };
+            Some((seq, Arc::clone(&then.spec)))
+        }
+    };
+    let roll_back = |application_id| Command::RollBackApplication { application_id, to };
+    call.run_on::<ApplicationResource>(&which, roll_back, rolled_out, Some(digest)).await
+}
+
+/// Done when the rollout is complete, or there is none to do.
+fn rolled_out(cluster: &Cluster, id: Uuid) -> Progress {
+    let Some(application) = cluster.application(ApplicationId(id)) else {
+        return Progress::Failed("the application was deleted in the meantime".to_owned());
+    };
+    match &application.rollout {
+        Some(rollout) if rollout.state == RolloutState::Paused => {
+            let reason = says::rollout_reason(Names::of(&[cluster]), rollout).unwrap_or_default();
+            Progress::Failed(format!("the rollout was paused: {reason}"))
+        }
+        _ if application.is_rolling() || application.may_roll() => Progress::Pending,
+        _ => scaled(cluster, id),
+    }
+}
+
 /// Done when the desired number of containers is UP and none is being deleted.
 fn scaled(cluster: &Cluster, id: Uuid) -> Progress {
     let Some(application) = cluster.application(ApplicationId(id)) else {
@@ -280,7 +416,9 @@ fn scaled(cluster: &Cluster, id: Uuid) -> Progress {
         match (container.desired, container.status()) {
             (Desired::Deleted, _) => going = true,
             (Desired::Running, Status::Up)
-                if container.phase.kind() == PhaseKind::Up && container.migrating.is_none() =>
+                if container.phase.kind() == PhaseKind::Up
+                    && container.is_serving()
+                    && container.migrating.is_none() =>
             {
                 up += 1;
             }
@@ -288,8 +426,14 @@ fn scaled(cluster: &Cluster, id: Uuid) -> Progress {
                 let reason = reason(cluster, container).unwrap_or_else(|| "its launch failed".to_owned());
                 return Progress::Failed(format!("container `{}`: {reason}", container.name));
             }
+            // It keeps ending.
+            (Desired::Running, _) if container.quick_exits > 1 && !container.is_serving() => {
+                let reason = reason(cluster, container).unwrap_or_else(|| "it keeps ending".to_owned());
+                return Progress::Failed(format!("container `{}`: {reason}", container.name));
+            }
             (Desired::Running, _) => going = true,
             // A replica that exited under its restart policy will not run again; any other one was stopped before.
+            (Desired::Stopped, Status::Completed) => up += 1,
             (Desired::Stopped, Status::Down) if container.replica && container.reason.is_some() => {
                 let reason = reason(cluster, container).unwrap_or_default();
                 return Progress::Failed(format!("container `{}`: {reason}", container.name));

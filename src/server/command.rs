@@ -39,6 +39,9 @@ pub(super) struct CommandQuery {
     /// `true` to unmount a node that has containers: they migrate to other nodes. Other commands ignore it.
     #[param(value_type = Option<bool>)]
     force: Option<LenientBool>,
+    /// `true` to delete a container's anonymous volumes with it. Other commands ignore it.
+    #[param(value_type = Option<bool>)]
+    volumes: Option<LenientBool>,
 }
 
 impl QueryFields for CommandQuery {}
@@ -212,6 +215,15 @@ impl FromRequestParts<Api> for Call {
 impl Call {
     pub(super) fn force(&self) -> bool {
         self.query.force == Some(LenientBool(true))
+    }
+
+    /// Whether the client waits for the effect.
+    pub(super) fn waits(&self) -> bool {
+        self.query.wait.is_some()
+    }
+
+    pub(super) fn deletes_volumes(&self) -> bool {
+        self.query.volumes == Some(LenientBool(true))
     }
 
     /// Runs a command on the resource with this id or name, and answers with its row. `body` is the digest of the request's

@@ -130,11 +130,14 @@ async fn update(call: Call, Which(which): Which, input: Input<ContainerInput>) -
 
 /// Delete a container
 ///
-/// Removes the container from its node, then deletes its record.
+/// Removes the container from its node, then deletes its record. Volumes stay, except with `?volumes=true` the anonymous
+/// ones.
 #[utoipa::path(delete, path = "/containers/delete/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
     responses((status = 200, description = "Deleted", body = ContainerRow), (status = 202, description = "Deleting", body = ContainerRow)))]
 async fn delete(call: Call, Which(which): Which) -> HandlerResult {
-    call.run_on::<ContainerResource>(&which, Command::DeleteContainer, deleted, None).await
+    let volumes = call.deletes_volumes();
+    let delete = |container_id| Command::DeleteContainer { container_id, volumes };
+    call.run_on::<ContainerResource>(&which, delete, deleted, None).await
 }
 
 /// Get a container
@@ -168,11 +171,15 @@ fn launched(cluster: &Cluster, id: Uuid) -> Progress {
     match container.phase.kind() {
         PhaseKind::Failed => Progress::Failed(reason("the launch failed")),
         PhaseKind::Deleting => Progress::Failed("the container is being deleted".to_owned()),
+        PhaseKind::Completed => Progress::Done,
         PhaseKind::Down | PhaseKind::Created => {
             Progress::Failed(reason("the container was stopped in the meantime"))
         }
         PhaseKind::Stopping => Progress::Failed("the container is being stopped".to_owned()),
-        PhaseKind::Up if !container.lost && container.migrating.is_none() => Progress::Done,
+        _ if container.quick_exits > 1 && !container.is_serving() => {
+            Progress::Failed(reason("the container keeps ending"))
+        }
+        PhaseKind::Up if container.is_serving() && container.migrating.is_none() => Progress::Done,
         PhaseKind::Up | PhaseKind::Waiting | PhaseKind::Placed | PhaseKind::Restarting => Progress::Pending,
     }
 }
@@ -183,9 +190,8 @@ fn stopped(cluster: &Cluster, id: Uuid) -> Progress {
         Some(container) if container.desired == Desired::Running => {
             Progress::Failed("the container was launched again in the meantime".to_owned())
         }
-        Some(container) if matches!(container.phase.kind(), PhaseKind::Down | PhaseKind::Created) => {
-            Progress::Done
-        }
+        Some(container) if container.phase.kind().is_over() => Progress::Done,
+        Some(container) if container.phase.kind() == PhaseKind::Created => Progress::Done,
         Some(_) => Progress::Pending,
     }
 }

@@ -260,14 +260,16 @@ impl Metrics {
     }
 }
 
-const STATUSES: [Status; 7] = [
+const STATUSES: [Status; 9] = [
     Status::Created,
     Status::Launching,
     Status::Up,
     Status::Stopping,
     Status::Down,
+    Status::Completed,
     Status::Failed,
     Status::Lost,
+    Status::Paused,
 ];
 
 fn gauge(count: usize) -> i64 {

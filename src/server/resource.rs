@@ -114,8 +114,8 @@ impl Resource for ApplicationResource {
     fn after(cluster: &Cluster, id: Option<Uuid>) -> impl Iterator<Item = &Arc<Application>> {
         cluster.applications_after(id.map(ApplicationId))
     }
-    fn row(_names: Names<'_>, cluster: &Cluster, application: &Application) -> ApplicationRow {
-        rows::application(cluster, application)
+    fn row(names: Names<'_>, cluster: &Cluster, application: &Application) -> ApplicationRow {
+        rows::application(names, cluster, application)
     }
     fn id(application: &Application) -> Uuid {
         application.id.0
@@ -151,8 +151,8 @@ impl Resource for ContainerResource {
     fn after(cluster: &Cluster, id: Option<Uuid>) -> impl Iterator<Item = &Arc<Container>> {
         cluster.containers_after(id.map(ContainerId))
     }
-    fn row(names: Names<'_>, _cluster: &Cluster, container: &Container) -> ContainerRow {
-        rows::container(names, container)
+    fn row(names: Names<'_>, cluster: &Cluster, container: &Container) -> ContainerRow {
+        rows::container(names, cluster, container)
     }
     fn id(container: &Container) -> Uuid {
         container.id.0

@@ -30,7 +30,8 @@ async fn application_can_be_created_read_edited_and_deleted() {
             "retries": 2, "start_period_ms": 0},
         "replicas": 0, "update_policy": "rolling", "registry_auth": "hub", "strategy": "binpack",
         "preferences": ["disk==ssd"], "spread_over": "zone", "anti_affinity": true, "affinity": ["db"],
-        "disruption_limit": 2, "seq": row["seq"]
+        "disruption_limit": 2, "update": {"order": "start-first", "parallelism": 1, "min_ready": "5s", "max_failures": 2, "on_failure": "pause"},
+        "rollout": null, "shared_paths": [], "data": "keep", "seq": row["seq"]
     });
     assert_eq!(row, expected);
     assert_eq!(world.get("/applications/web").await.expect(200), row);
@@ -54,7 +55,8 @@ async fn application_can_be_created_read_edited_and_deleted() {
         "volumes": [], "networks": [], "labels": {}, "restart_policy": "always", "resources": {},
         "constraints": [], "health_check": null, "replicas": null, "update_policy": "manual",
         "registry_auth": null, "strategy": null, "preferences": [], "spread_over": null,
-        "anti_affinity": false, "affinity": [], "disruption_limit": null, "seq": bare["seq"]
+        "anti_affinity": false, "affinity": [], "disruption_limit": null, "update": {"order": "start-first", "parallelism": 1, "min_ready": "5s", "max_failures": 2, "on_failure": "pause"},
+        "rollout": null, "shared_paths": [], "data": "keep", "seq": bare["seq"]
     });
     assert_eq!(bare, expected);
 

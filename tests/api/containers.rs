@@ -18,6 +18,7 @@ async fn container_goes_through_its_life() {
             "id": id, "node_id": null, "application_id": application, "user_id": null, "name": "w1",
             "env_variables": "", "container_id": null, "balance": true, "status": "CREATED", "reason": null,
             "access_link": null, "generation": 0, "desired": "stopped", "ports": [], "restarts": 0,
+            "serving": false, "health": "none", "outdated": false, "next_try": null, "exit_code": null,
             "seq": row["seq"]
         })
     );

@@ -134,6 +134,7 @@ async fn container_history_has_the_changes_of_each_event() {
             "ContainerLaunchRequested",
             "ContainerPlaced",
             "ContainerLaunched",
+            "ContainerHealthy",
             "NodeUnhealthy"
         ]
     );

@@ -239,11 +239,14 @@ impl World {
             identity,
             name: container.name.clone(),
             spec: cluster.spec_of(container),
+            volumes: Vec::new(),
             credentials: None,
         };
         let (_, _, endpoint) = self.placement(id);
         let launched: Launched = self.engines.client(&endpoint).launch(&order).await.unwrap();
-        self.tell(Command::RecordLaunched(self.placement_id(id), launched)).await
+        self.tell(Command::RecordLaunched(self.placement_id(id), launched)).await;
+        // It serves at once: no reactor waits until it has been up for long enough.
+        self.tell(Command::RecordHealth(self.placement_id(id), true)).await
     }
 
     pub async fn fail_launch(&self, id: ContainerId, reason: &str) {

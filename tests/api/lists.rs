@@ -70,7 +70,7 @@ async fn lists_are_filtered_by_their_fields() {
     for (list, field, known) in [
         ("nodes", "state", "UP, DOWN, UNKNOWN"),
         ("nodes", "availability", "cordoned"),
-        ("containers", "status", "CREATED, LAUNCHING, UP, STOPPING, DOWN, FAILED, LOST"),
+        ("containers", "status", "CREATED, LAUNCHING, UP, STOPPING, DOWN, COMPLETED, FAILED, LOST, PAUSED"),
         ("containers", "desired", "running"),
         ("containers", "balance", "true, false"),
         ("applications", "update_policy", "manual, rolling"),

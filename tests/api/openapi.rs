@@ -25,6 +25,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/0.0/applications/update/{id}", &["patch"]),
     ("/0.0/applications/delete/{id}", &["delete"]),
     ("/0.0/applications/scale/{id}", &["post"]),
+    ("/0.0/applications/restart/{id}", &["post"]),
+    ("/0.0/applications/rollback/{id}", &["post"]),
     ("/0.0/containers", &["get"]),
     ("/0.0/containers/{id}", &["get"]),
     ("/0.0/containers/create", &["post"]),
@@ -145,7 +147,7 @@ async fn openapi_has_common_parameters() {
             assert!(is_told, "{path}: {schema}");
         }
     }
-    assert_eq!(commands, 17);
+    assert_eq!(commands, 19);
     let rebalance = &document["paths"]["/0.0/rebalance"]["post"]["responses"]["200"]["content"];
     let shapes = &rebalance["application/json"]["schema"]["oneOf"];
     assert_eq!(shapes[0]["$ref"], "#/components/schemas/Rebalance");

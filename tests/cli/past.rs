@@ -57,13 +57,14 @@ fn node() -> Value {
 fn application() -> Value {
     json!({"id": APPLICATION, "name": "old", "exposed_ports": "", "docker_image": "busybox", "dependencies": [],
         "is_enabled": true, "env_variables": "", "command": [], "entrypoint": [], "volumes": [], "networks": [], "labels": {},
-        "restart_policy": "always", "resources": {}, "constraints": [], "update_policy": "manual", "preferences": [],
+        "restart_policy": "always", "resources": {}, "constraints": [], "update_policy": "manual", "shared_paths": [], "data": "keep", "preferences": [],
+        "update": {"order": "start-first", "parallelism": 1, "min_ready": "5s", "max_failures": 2, "on_failure": "pause"},
         "anti_affinity": false, "affinity": [], "seq": 9})
 }
 
 fn container(number: usize) -> Value {
     json!({"id": CONTAINER, "node_id": NODE, "application_id": null, "name": format!("web-{number}"), "status": "UP",
-        "env_variables": "", "balance": true, "access_link": null, "restarts": 0, "desired": "running", "generation": 3, "ports": [], "seq": 820})
+        "env_variables": "", "balance": true, "access_link": null, "restarts": 0, "desired": "running", "generation": 3, "ports": [], "serving": true, "health": "none", "outdated": false, "seq": 820})
 }
 
 async fn answer(State(asked): State<Arc<Mutex<Vec<String>>>>, request: Request) -> Response {

@@ -4,6 +4,7 @@ mod backup;
 mod containers;
 mod crashes;
 mod nodes;
+mod workloads;
 
 use crate::support::Cluster;
 use crate::support::daemon::Daemon;

@@ -345,17 +345,21 @@ pub(crate) fn order(env: &Env, name: &str, command: &[String]) -> LaunchOrder {
         identity: Identity { cluster: ClusterId(Uuid::now_v7()), container, generation: Generation(1) },
         name: format!("{name} {container}"),
         spec: Arc::new(spec),
+        volumes: Vec::new(),
         credentials: None,
     }
 }
 
 /// The containers that the engine lists for the order's cluster.
 pub(crate) async fn own(engine: &dyn Engine, order: &LaunchOrder) -> Vec<ListedContainer> {
-    engine.list(order.identity.cluster).await.unwrap().own
+    let mut own = engine.list(order.identity.cluster).await.unwrap().own;
+    own.iter_mut().for_each(|listed| listed.ports.clear()); // scenarios about ports look at them
+    own
 }
 
 pub(crate) fn listed(order: &LaunchOrder, engine_id: &str, state: ContainerState) -> ListedContainer {
-    ListedContainer { identity: order.identity, engine_id: engine_id.to_owned(), state }
+    let (engine_id, ports) = (engine_id.to_owned(), Vec::new());
+    ListedContainer { identity: order.identity, engine_id, state, paused: false, ports }
 }
 
 /// The next event; panics when none comes.

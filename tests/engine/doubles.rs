@@ -92,7 +92,7 @@ fn order() -> LaunchOrder {
         generation: Generation(1),
     };
     let spec = Spec { docker_image: "reg.example:5000/x:1".into(), ..Default::default() };
-    LaunchOrder { identity, name: "x".into(), spec: Arc::new(spec), credentials: None }
+    LaunchOrder { identity, name: "x".into(), spec: Arc::new(spec), volumes: Vec::new(), credentials: None }
 }
 
 fn unreachable<T: std::fmt::Debug>(answer: Result<T, EngineError>) -> String {

@@ -90,6 +90,7 @@ fn named_application(name: &str, replicas: u32) -> Command {
         dependencies: Vec::new(),
         replicas: Some(replicas),
         update_policy: UpdatePolicy::Manual,
+        update: kdaemon_events::application::UpdateSettings::default(),
     })
 }
 

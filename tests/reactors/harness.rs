@@ -144,6 +144,7 @@ impl World {
             dependencies: dependencies.iter().map(ToString::to_string).collect(),
             replicas,
             update_policy: kdaemon_events::UpdatePolicy::Manual,
+            update: kdaemon_events::application::UpdateSettings::default(),
         };
         let outcome = self.submit(Command::CreateApplication(create)).await.unwrap();
         let Event::ApplicationCreated(e) = &outcome.events[0].event else { panic!("not created") };

@@ -30,7 +30,7 @@ async fn containers_are_spread_evenly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn relaunched_container_is_a_new_generation() {
+async fn stopped_container_is_started_again_where_it_is() {
     let world = World::with_nodes(2).await;
     world.application("web", forever(), None).await;
     let id = world.running("web-a", "web").await;
@@ -40,8 +40,8 @@ async fn relaunched_container_is_a_new_generation() {
     world.submit(Command::LaunchContainer(id)).await.unwrap();
     world.until_status(id, Status::Up).await;
     let cluster = world.at_rest().await;
-    assert_eq!(cluster.container(id).unwrap().generation.0, 2);
-    assert_eq!(world.engines.places_of(id).len(), 1, "the first generation was removed");
+    assert_eq!(cluster.container(id).unwrap().generation.0, 1, "the same container was started again");
+    assert_eq!(world.engines.places_of(id).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,7 +49,7 @@ async fn deleted_container_is_gone_from_node_and_state() {
     let world = World::with_nodes(2).await;
     world.application("web", forever(), None).await;
     let id = world.running("web-a", "web").await;
-    world.submit(Command::DeleteContainer(id)).await.unwrap();
+    world.submit(Command::DeleteContainer { container_id: id, volumes: false }).await.unwrap();
     world.until("it is gone", |c| c.container(id).is_none()).await;
     assert!(world.engines.places_of(id).is_empty());
 }
@@ -165,8 +165,13 @@ async fn failing_launch_is_retried_then_failed_with_the_engines_message() {
         panic!("no reason: {:?}", world.get(id).reason)
     };
     assert!(quote.as_str().contains("no/such-image"), "{quote}");
-    world.at_rest().await;
     assert_eq!(world.counts().iter().sum::<u32>(), 0, "a failed container counts on no node");
+    // It is tried again, with pauses that grow to five minutes.
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let tries = world.count("ContainerLaunchAbandoned").await;
+    assert!((12..=25).contains(&tries), "{tries} launches in an hour");
+    world.engines.has_image("no/such-image");
+    world.until_status(id, Status::Up).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,9 +215,9 @@ async fn application_waits_for_its_dependencies() {
 async fn scaling_creates_and_deletes_containers() {
     let world = World::with_nodes(3).await;
     let id = world.application("web", forever(), Some(3)).await;
-    world.until("three are UP", |c| c.application(id).unwrap().up == 3).await;
+    world.until("three are UP", |c| c.application(id).unwrap().serving == 3).await;
     world.submit(Command::ScaleApplication { application_id: id, replicas: 7 }).await.unwrap();
-    world.until("seven are UP", |c| c.application(id).unwrap().up == 7).await;
+    world.until("seven are UP", |c| c.application(id).unwrap().serving == 7).await;
     world.submit(Command::ScaleApplication { application_id: id, replicas: 2 }).await.unwrap();
     world.until("two are left", |c| c.containers().len() == 2).await;
     world.at_rest().await;

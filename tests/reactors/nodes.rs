@@ -10,7 +10,7 @@ use std::time::Duration;
 async fn with_containers(nodes: usize, containers: u32) -> World {
     let world = World::with_nodes(nodes).await;
     world.application("web", forever(), Some(containers)).await;
-    world.until("all are UP", |c| c.applications().all(|a| a.up == containers)).await;
+    world.until("all are UP", |c| c.applications().all(|a| a.serving == containers)).await;
     world.at_rest().await;
     world
 }
@@ -199,7 +199,7 @@ async fn kill_at_any_moment_of_a_launch_runs_each_container_once() {
         world.application("web", forever(), Some(4)).await;
         tokio::time::sleep(Duration::from_millis(moment_ms)).await;
         world.crash_and_restart().await;
-        world.until("all are UP", |c| c.applications().all(|a| a.up == 4)).await;
+        world.until("all are UP", |c| c.applications().all(|a| a.serving == 4)).await;
         world.at_rest().await;
         for container in world.journal.cluster().containers() {
             assert_eq!(world.engines.places_of(container.id).len(), 1, "killed after {moment_ms} ms");
@@ -258,7 +258,7 @@ async fn replaced_engine_is_noticed_without_a_failed_probe() {
     world.add_machine(2);
     let cluster = world.until("its own id is known", |c| id_of(c) != former).await;
     assert_eq!(cluster.find_node("node-2").unwrap().health, Health::Up);
-    world.until("all are UP", |c| c.applications().all(|a| a.up == 3)).await;
+    world.until("all are UP", |c| c.applications().all(|a| a.serving == 3)).await;
 }
 
 #[tokio::test(start_paused = true)]

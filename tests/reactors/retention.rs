@@ -25,6 +25,7 @@ async fn idempotency_records_expire_after_a_day() {
         dependencies: Vec::new(),
         replicas: None,
         update_policy: UpdatePolicy::Manual,
+        update: kdaemon_events::application::UpdateSettings::default(),
     });
     let submission = Submission { idempotency: Some(key), ..Submission::new(command, Actor::Anonymous) };
     world.journal.submit(submission).await.unwrap();

@@ -10,7 +10,7 @@ async fn restart_resumes_from_the_last_snapshot() {
     world.settings.snapshot_interval = 40;
     world.crash_and_restart().await;
     world.application("web", forever(), Some(12)).await;
-    world.until("all are UP", |c| c.applications().all(|a| a.up == 12)).await;
+    world.until("all are UP", |c| c.applications().all(|a| a.serving == 12)).await;
     world.until("some time passes", |c| c.seq().0 > 400).await;
     let kept = world.store.snapshots().await.unwrap();
     assert!(kept.len() >= 5, "{kept:?}");

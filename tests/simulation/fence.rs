@@ -208,6 +208,10 @@ impl Engine for Fenced {
         self.begins("a removal").await;
         self.fence.reach(&self.endpoint, self.inner.remove(identity)).await
     }
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        self.begins("the deletion of a volume").await;
+        self.fence.reach(&self.endpoint, self.inner.remove_volume(name)).await
+    }
     async fn inspect(&self, identity: Identity) -> Result<Option<Inspected>, EngineError> {
         self.fence.reach(&self.endpoint, self.inner.inspect(identity)).await
     }

@@ -406,11 +406,11 @@ pub fn rows_of(cluster: &Cluster, table: Table) -> BTreeMap<Uuid, String> {
             .collect(),
         Table::Applications => cluster
             .applications()
-            .map(|a| (a.id.0, text(serde_json::to_string(&rows::application(cluster, a)))))
+            .map(|a| (a.id.0, text(serde_json::to_string(&rows::application(Names::ids(), cluster, a)))))
             .collect(),
         Table::Containers => cluster
             .containers()
-            .map(|c| (c.id.0, text(serde_json::to_string(&rows::container(Names::ids(), c)))))
+            .map(|c| (c.id.0, text(serde_json::to_string(&rows::container(Names::ids(), cluster, c)))))
             .collect(),
     }
 }

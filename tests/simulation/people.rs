@@ -178,7 +178,7 @@ fn choose(world: &World, rng: &mut Rng) -> Option<Command> {
         }),
         11 => Command::LaunchContainer(container),
         12 => Command::StopContainer(container),
-        13 => Command::DeleteContainer(container),
+        13 => Command::DeleteContainer { container_id: container, volumes: rng.chance(500) },
         14 => Command::UpdateContainer(UpdateContainer {
             container_id: container,
             name: rng.chance(200).then(|| format!("container-{}", rng.below(60))),
@@ -330,6 +330,7 @@ fn create(world: &World, rng: &mut Rng, cluster: &Cluster) -> Command {
         dependencies: dependency.filter(|_| rng.chance(150)).into_iter().collect(),
         replicas: rng.chance(500).then(|| u32::try_from(rng.below(7)).unwrap_or(0)),
         update_policy: if rng.chance(400) { UpdatePolicy::Rolling } else { UpdatePolicy::Manual },
+        update: kdaemon_events::application::UpdateSettings::default(),
     })
 }
 
@@ -346,6 +347,7 @@ fn update_application(world: &World, rng: &mut Rng, application_id: ApplicationI
         affinity: if rng.chance(500) { affinity(world, rng) } else { None },
         dependencies: None,
         replicas: rng.chance(200).then(|| rng.chance(800).then(|| u32::try_from(rng.below(6)).unwrap_or(0))),
+        update: None,
         update_policy: rng.chance(200).then(|| {
             *rng.pick(&[UpdatePolicy::Rolling, UpdatePolicy::Manual]).unwrap_or(&UpdatePolicy::Manual)
         }),

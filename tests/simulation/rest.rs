@@ -10,7 +10,9 @@ use kdaemon::engine::{ContainerState, Engines as _, Identity, LaunchOrder};
 use kdaemon::store::prelude::*;
 use kdaemon::store::{EventQuery, Table};
 use kdaemon_control::commands::Command;
-use kdaemon_events::{ClusterId, ContainerId, Endpoint, Envelope, Event, Generation, Seq, Spec, Strategy};
+use kdaemon_events::{
+    ClusterId, ContainerId, Endpoint, Envelope, Event, Generation, RestartPolicy, Seq, Spec, Strategy,
+};
 use kdaemon_projections::{Cluster, Container, Desired, Health, Node, PhaseKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +38,13 @@ pub async fn add_strangers(world: &World) {
             container: ContainerId(Uuid::from_u128(1)),
             generation: Generation(1),
         };
-        let order = LaunchOrder { identity, name: "theirs".into(), spec: Arc::new(spec), credentials: None };
+        let order = LaunchOrder {
+            identity,
+            name: "theirs".into(),
+            spec: Arc::new(spec),
+            volumes: Vec::new(),
+            credentials: None,
+        };
         if let Err(error) = world.engines.client(&endpoint).launch(&order).await {
             world.findings.add(format!("the simulation itself failed: {error}"));
         }
@@ -317,11 +325,10 @@ fn uneven(cluster: &Cluster) -> Option<String> {
                 container.balance
                     && container.desired == Desired::Running
                     && container.phase.kind() == PhaseKind::Up
-                    && container
-                        .placement
-                        .as_ref()
-                        .is_some_and(|p| p.node_id == from.id && !rules::has_named_volume(&p.spec))
-                    && !rules::has_named_volume(&cluster.spec_of(container))
+                    && container.placement.as_ref().is_some_and(|p| {
+                        p.node_id == from.id && p.spec.restart_policy == RestartPolicy::Always
+                    })
+                    && !rules::has_data(container, &cluster.spec_of(container))
                     && rules::why_not(cluster, container, to.id).is_none()
                     && !to.is_faulty(container.application_id, cluster.at())
                     && is_no_worse(cluster, container, from, to)

@@ -3,7 +3,7 @@
 
 use kdaemon_events::container::MigrationReason;
 use kdaemon_events::node::Availability;
-use kdaemon_events::{ApplicationId, Event, Generation, NodeId, Protocol, Spec, Strategy};
+use kdaemon_events::{ApplicationId, DataPolicy, Event, Generation, NodeId, Protocol, Spec, Strategy};
 use kdaemon_projections::{Cluster, Container, Desired, Health, Node, PhaseKind, Placement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,8 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
             let Some(container) = before.container(e.container_id) else {
                 return vec!["there is no such container".into()];
             };
-            if container.phase.kind() != PhaseKind::Waiting || container.desired != Desired::Running {
+            let waits = matches!(container.phase.kind(), PhaseKind::Waiting | PhaseKind::Failed);
+            if !waits || container.desired != Desired::Running {
                 breaches.push("it does not wait for a node".into());
             }
             breaches.extend(not_newer(container, e.generation));
@@ -38,7 +39,7 @@ pub fn breaches(before: &Cluster, event: &Event, max_migrations: usize) -> Vec<S
             }
             let spec = before.spec_of(container);
             let fixed_there = e.node_id == e.from_node_id && !fixed(&spec).is_empty();
-            if e.start_first && (fixed_there || has_named_volume(&spec)) {
+            if e.start_first && (fixed_there || has_data(container, &spec)) {
                 breaches.push("the new one cannot run next to the old one".into());
             }
             breaches.extend(why_not_now(before, e.reason, max_migrations));
@@ -146,8 +147,42 @@ fn fixed(spec: &Spec) -> BTreeSet<(Protocol, u16)> {
     spec.exposed_ports.iter().filter_map(|port| port.host.map(|host| (port.protocol, host))).collect()
 }
 
-pub fn has_named_volume(spec: &Spec) -> bool {
-    spec.volumes.iter().any(|volume| !volume.source.starts_with('/'))
+pub fn has_data(container: &Container, spec: &Spec) -> bool {
+    container.home.is_some() || spec.volumes.iter().any(|volume| !volume.source.starts_with('/'))
+}
+
+/// Why a node may not take a container whose data is elsewhere. In the simulation all mounts are named volumes.
+fn without_its_data(
+    cluster: &Cluster,
+    container: &Container,
+    spec: &Spec,
+    node_id: NodeId,
+) -> Option<String> {
+    let works = |id: NodeId| {
+        cluster.node(id).is_some_and(|n| n.health == Health::Up && n.availability != Availability::Draining)
+    };
+    let counts = |id: &NodeId| spec.data == DataPolicy::Keep || works(*id);
+    if let Some(home) = &container.home {
+        let has_data = !spec.volumes.is_empty() || !home.volumes.is_empty();
+        let is_elsewhere = has_data && home.node_id != node_id && counts(&home.node_id);
+        return is_elsewhere.then(|| "its data is elsewhere".into());
+    }
+    let siblings = || {
+        let own = cluster
+            .containers()
+            .filter(|c| c.id != container.id && c.application_id == container.application_id);
+        own.filter_map(|c| resident(c)).map(|p| p.node_id)
+    };
+    for volume in &spec.volumes {
+        let mut known: Vec<NodeId> = cluster.nodes_with_data(&volume.source).filter(counts).collect();
+        if spec.anti_affinity {
+            known.retain(|id| siblings().all(|used| used != *id));
+        }
+        if !known.is_empty() && !known.contains(&node_id) {
+            return Some(format!("{} is elsewhere", volume.source));
+        }
+    }
+    None
 }
 
 /// The wanted placement.
@@ -168,6 +203,14 @@ pub fn is_eligible(node: &Node) -> bool {
     node.health == Health::Up && node.availability == Availability::Active
 }
 
+/// Whether a container serves: its own process does, or the one that it replaces.
+fn serves(container: &Container) -> bool {
+    let runs =
+        container.phase.kind() == PhaseKind::Up && container.desired == Desired::Running && !container.lost;
+    let own = container.placement.as_ref().is_some_and(|p| p.ready_at.is_some() && !p.paused);
+    container.retired.iter().any(|retired| retired.held) || (runs && own)
+}
+
 /// Why a container may not be launched at all.
 pub fn why_not_launch(cluster: &Cluster, container: &Container) -> Option<String> {
     let Some(application) = container.application_id.and_then(|id| cluster.application(id)) else {
@@ -178,9 +221,7 @@ pub fn why_not_launch(cluster: &Cluster, container: &Container) -> Option<String
     }
     let is_up = |id| {
         cluster.containers().any(|other| {
-            other.application_id == Some(id)
-                && other.desired == Desired::Running
-                && other.status() == kdaemon_projections::Status::Up
+            other.application_id == Some(id) && (serves(other) || other.phase.kind() == PhaseKind::Completed)
         })
     };
     application.dependencies.iter().find(|id| !is_up(**id)).map(|id| format!("its dependency {id} is not UP"))
@@ -196,11 +237,8 @@ pub fn why_not(cluster: &Cluster, container: &Container, node_id: NodeId) -> Opt
     if let Some(constraint) = spec.constraints.iter().find(|constraint| !constraint.admits(&node.labels)) {
         return Some(format!("{} does not satisfy {constraint}", node.name));
     }
-    if has_named_volume(&spec)
-        && let Some(home) = container.bound_to.filter(|home| cluster.node(*home).is_some())
-        && home != node_id
-    {
-        return Some("its volumes are elsewhere".into());
+    if let Some(why) = without_its_data(cluster, container, &spec, node_id) {
+        return Some(why);
     }
     let others = || cluster.containers().filter(|other| other.id != container.id);
     let neighbours: Vec<&Placement> =
@@ -220,7 +258,8 @@ pub fn why_not(cluster: &Cluster, container: &Container, node_id: NodeId) -> Opt
     }
     let ports = fixed(&spec);
     for other in others() {
-        let runs_not = matches!(other.phase.kind(), PhaseKind::Down | PhaseKind::Failed);
+        let runs_not =
+            matches!(other.phase.kind(), PhaseKind::Down | PhaseKind::Completed | PhaseKind::Failed);
         let wanted = other.placement.iter().filter(|_| !runs_not);
         let claims = wanted.chain(other.retired.iter().map(|retired| &retired.placement));
         for claim in claims.filter(|claim| claim.node_id == node_id) {

@@ -35,6 +35,23 @@ impl EngineApi {
         assert!(self.client.post(url).send().await.unwrap().status().is_success());
     }
 
+    /// Posts to a path of the API.
+    pub(crate) async fn post(&self, path: &str) {
+        let answer = self.client.post(format!("{}{path}", self.address)).send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    }
+
+    /// The names of all volumes, in order.
+    pub(crate) async fn volumes(&self) -> Vec<String> {
+        let url = format!("{}/volumes", self.address);
+        let listed: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
+        let volumes = listed["Volumes"].as_array().cloned().unwrap_or_default();
+        let mut names: Vec<_> =
+            volumes.iter().filter_map(|v| v["Name"].as_str().map(ToOwned::to_owned)).collect();
+        names.sort();
+        names
+    }
+
     /// Removes a container, running or not.
     pub(crate) async fn remove(&self, engine_id: &str) {
         let url = format!("{}/containers/{engine_id}?force=true", self.address);

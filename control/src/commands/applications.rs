@@ -2,13 +2,16 @@
 
 use super::decision::DecisionBuilder;
 use super::replicas::{self, REPLICAS_LIMIT};
-use super::{Refusal, check_name, check_variable};
+use super::{Refusal, check_name, check_variable, rollouts};
 use kdaemon_events::application::{
-    ApplicationCreated, ApplicationDeleted, ApplicationScaled, ApplicationUpdated,
+    ApplicationCreated, ApplicationDeleted, ApplicationScaled, ApplicationUpdated, UpdateSettings,
 };
 use kdaemon_events::{ApplicationId, Spec, SpecChanges, UpdatePolicy};
 use kdaemon_projections::Desired;
 use std::collections::BTreeSet;
+
+/// The longest `min_ready`, in milliseconds.
+const MIN_READY_MAX_MS: u64 = 3_600_000;
 
 /// Adds an application to the library.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +32,8 @@ pub struct CreateApplication {
     pub replicas: Option<u32>,
     /// The effect of an edit on running containers.
     pub update_policy: UpdatePolicy,
+    /// How rollouts replace containers.
+    pub update: UpdateSettings,
 }
 
 /// Edits an application; `None` leaves a field as it is.
@@ -44,6 +49,7 @@ pub struct UpdateApplication {
     pub dependencies: Option<Vec<String>>,
     pub replicas: Option<Option<u32>>,
     pub update_policy: Option<UpdatePolicy>,
+    pub update: Option<UpdateSettings>,
 }
 
 pub(super) fn create(decision: &mut DecisionBuilder<'_>, create: CreateApplication) -> Result<(), Refusal> {
@@ -51,6 +57,7 @@ pub(super) fn create(decision: &mut DecisionBuilder<'_>, create: CreateApplicati
     let mut spec = create.spec.on(&Spec::default());
     check_spec(&spec)?;
     check_replicas(create.replicas)?;
+    check_update(&create.update)?;
     let application_id = ApplicationId(decision.identity());
     spec.affinity = resolve_affinity(decision, application_id, &create.name, &create.affinity)?;
     let dependencies = resolve_dependencies(decision, application_id, &create.name, &create.dependencies)?;
@@ -63,6 +70,7 @@ pub(super) fn create(decision: &mut DecisionBuilder<'_>, create: CreateApplicati
         dependencies,
         replicas: create.replicas,
         update_policy: create.update_policy,
+        update: create.update,
     });
     replicas::keep_replicas(decision, application_id)
 }
@@ -73,6 +81,9 @@ pub(super) fn update(decision: &mut DecisionBuilder<'_>, update: UpdateApplicati
     let name = update.name.filter(|name| *name != application.name);
     if let Some(name) = &name {
         check_free(decision, name, Some(id))?;
+    }
+    if let Some(settings) = &update.update {
+        check_update(settings)?;
     }
     let mut spec = update.spec.on(&application.spec);
     check_spec(&spec)?;
@@ -94,6 +105,7 @@ pub(super) fn update(decision: &mut DecisionBuilder<'_>, update: UpdateApplicati
         is_enabled: update.is_enabled.filter(|enabled| *enabled != application.is_enabled),
         dependencies: dependencies.filter(|dependencies| *dependencies != application.dependencies),
         update_policy: update.update_policy.filter(|policy| *policy != application.update_policy),
+        update: update.update.filter(|settings| *settings != application.update),
     };
     let nothing = ApplicationUpdated {
         application_id: id,
@@ -103,10 +115,15 @@ pub(super) fn update(decision: &mut DecisionBuilder<'_>, update: UpdateApplicati
         is_enabled: None,
         dependencies: None,
         update_policy: None,
+        update: None,
     };
+    let has_new_spec = event.spec.as_ref().is_some_and(|spec| !spec.makes_the_same_as(&application.spec));
     let is_enabled_now = event.is_enabled == Some(true);
     if event != nothing {
         decision.emit(event);
+    }
+    if has_new_spec {
+        rollouts::renew_broken(decision, id)?;
     }
     let replicas = update.replicas.filter(|replicas| *replicas != application.replicas);
     if let Some(replicas) = replicas {
@@ -178,6 +195,19 @@ fn check_free(
         }
         _ => Ok(()),
     }
+}
+
+fn check_update(update: &UpdateSettings) -> Result<(), Refusal> {
+    let positive = |field: &str, value: u32| match value {
+        0 => Err(Refusal::invalid(field, "1 is the least".into())),
+        _ => Ok(()),
+    };
+    positive("update.parallelism", update.parallelism)?;
+    positive("update.max_failures", update.max_failures)?;
+    if update.min_ready_ms > MIN_READY_MAX_MS {
+        return Err(Refusal::invalid("update.min_ready", "an hour is the longest".into()));
+    }
+    Ok(())
 }
 
 fn check_replicas(replicas: Option<u32>) -> Result<(), Refusal> {

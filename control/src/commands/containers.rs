@@ -135,10 +135,13 @@ pub(super) fn launch(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Res
 pub(super) fn stop(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Result<(), Refusal> {
     let container = decision.container(id)?;
     lifecycle::refuse_if_deleting(&container)?;
-    if matches!(container.phase.kind(), PhaseKind::Created | PhaseKind::Down | PhaseKind::Stopping) {
+    if container.phase.kind().is_over()
+        || matches!(container.phase.kind(), PhaseKind::Created | PhaseKind::Stopping)
+    {
         return Ok(());
     }
-    let requested = decision.emit(ContainerStopRequested { container_id: id, then_delete: false });
+    let requested =
+        decision.emit(ContainerStopRequested { container_id: id, then_delete: false, volumes: false });
     if container.placement.is_none() {
         let stopped = ContainerStopped { container_id: id, generation: None, exit_code: None };
         decision.emit_because(stopped, Some(requested));
@@ -146,12 +149,16 @@ pub(super) fn stop(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Resul
     Ok(())
 }
 
-pub(super) fn delete(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Result<(), Refusal> {
+pub(super) fn delete(
+    decision: &mut DecisionBuilder<'_>,
+    id: ContainerId,
+    volumes: bool,
+) -> Result<(), Refusal> {
     let container = decision.container(id)?;
     if container.desired == Desired::Deleted {
         return Ok(());
     }
-    lifecycle::take_away(decision, id)?;
+    lifecycle::take_away(decision, id, volumes)?;
     // A replica that a person deletes is replaced while the application has too few.
     match container.application_id {
         Some(application) if container.replica => replicas::replace_replica(decision, application),

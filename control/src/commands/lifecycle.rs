@@ -4,12 +4,12 @@ use super::decision::DecisionBuilder;
 use super::{Refusal, cause_or};
 use crate::scheduler::{self, Request};
 use kdaemon_events::container::{
-    ContainerCreated, ContainerDeleted, ContainerLaunchRequested, ContainerPlaced, ContainerStopRequested,
-    ContainerUnschedulable, MigrationReason,
+    ContainerAdopted, ContainerCreated, ContainerDeleted, ContainerLaunchRequested, ContainerPlaced,
+    ContainerStopRequested, ContainerUnschedulable, MigrationReason,
 };
 use kdaemon_events::scheduling::Unschedulable;
-use kdaemon_events::{ContainerId, Environment, Seq};
-use kdaemon_projections::{Application, Container, Desired, Health, PhaseKind, Reason};
+use kdaemon_events::{ContainerId, Environment, Generation, Seq};
+use kdaemon_projections::{Application, Container, Desired, Health, PhaseKind, Reason, Retired};
 
 /// Creates and launches a container for an application's `replicas`. It waits if no node fits.
 pub(super) fn launch_replica(
@@ -72,7 +72,11 @@ pub(super) fn start(
     if launching_or_up && container.desired == Desired::Running {
         return Ok(());
     }
-    let cause = decision.emit_because(ContainerLaunchRequested { container_id: id }, cause);
+    let generation = kept(decision, &container);
+    let cause = decision.emit_because(ContainerLaunchRequested { container_id: id, generation }, cause);
+    if generation.is_some() {
+        return Ok(());
+    }
     let container = decision.container(id)?;
     match place(decision, &container, cause) {
         Err(Unschedulable::NoNodeFits(nodes)) if now => Err(Refusal::NoNodeFits(nodes)),
@@ -82,6 +86,47 @@ pub(super) fn start(
         }
         Ok(()) => Ok(()),
     }
+}
+
+/// Launches a container that does not serve from the start, with its application's present specification.
+pub(super) fn launch_present(
+    decision: &mut DecisionBuilder<'_>,
+    id: ContainerId,
+    cause: Seq,
+) -> Result<(), Refusal> {
+    let requested = ContainerLaunchRequested { container_id: id, generation: None };
+    let requested = decision.emit_because(requested, Some(cause));
+    let container = decision.container(id)?;
+    if let Err(reason) = place(decision, &container, requested) {
+        wait(decision, &container, None, reason, Some(requested));
+    }
+    Ok(())
+}
+
+/// Keeps a predecessor that still serves, instead of the placement that was to replace it.
+pub(super) fn return_to_predecessor(decision: &mut DecisionBuilder<'_>, container: &Container, cause: Seq) {
+    let held = container.retired.iter().find(|retired| retired.held);
+    if let Some(Retired { placement, .. }) = held {
+        let (container_id, generation, node_id) = (container.id, placement.generation, placement.node_id);
+        decision.emit_because(ContainerAdopted { container_id, generation, node_id }, Some(cause));
+    }
+}
+
+/// The stopped placement that a launch starts again: it was made from the present specification, and its node still
+/// takes it.
+fn kept(decision: &DecisionBuilder<'_>, container: &Container) -> Option<Generation> {
+    let placement = container.placement.as_ref().filter(|_| container.phase.kind().is_over())?;
+    let cluster = decision.cluster();
+    let spec = cluster.spec_of(container);
+    if cluster.is_outdated(container) {
+        return None;
+    }
+    let application = container.application_id.and_then(|id| cluster.application(id))?;
+    if cluster.unmet_dependency(application).is_some() {
+        return None;
+    }
+    let request = Request::new(cluster, container, &spec, None, decision.context.policy.strategy);
+    scheduler::takes(cluster, placement.node_id, &request).then_some(placement.generation)
 }
 
 /// Places a waiting container on the best node.
@@ -98,7 +143,7 @@ pub(super) fn place(
         return Err(Unschedulable::Dependency { application_id });
     }
     let spec = decision.cluster().spec_of(container);
-    let request = Request::new(container, &spec, None, decision.context.policy.strategy);
+    let request = Request::new(decision.cluster(), container, &spec, None, decision.context.policy.strategy);
     let choice = scheduler::place(decision.cluster(), &request).map_err(Unschedulable::NoNodeFits)?;
     decision.emit_because(
         ContainerPlaced {
@@ -134,8 +179,12 @@ pub(super) fn wait(
 }
 
 /// Removes and deletes a container, without checking whether its application then has too few.
-pub(super) fn take_away(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Result<(), Refusal> {
-    decision.emit(ContainerStopRequested { container_id: id, then_delete: true });
+pub(super) fn take_away(
+    decision: &mut DecisionBuilder<'_>,
+    id: ContainerId,
+    volumes: bool,
+) -> Result<(), Refusal> {
+    decision.emit(ContainerStopRequested { container_id: id, then_delete: true, volumes });
     finish_delete(decision, id)
 }
 
@@ -143,9 +192,9 @@ pub(super) fn take_away(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> 
 /// orphans, and are removed when their nodes return.
 pub(super) fn finish_delete(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Result<(), Refusal> {
     let container = decision.container(id)?;
-    let blocked = container.retired.iter().any(|retired| {
-        decision.cluster().node(retired.placement.node_id).is_some_and(|node| node.health == Health::Up)
-    });
+    let is_up = |id| decision.cluster().node(id).is_some_and(|node| node.health == Health::Up);
+    let blocked = container.retired.iter().any(|retired| is_up(retired.placement.node_id))
+        || container.volumes_to_delete().is_some_and(|home| is_up(home.node_id));
     if container.desired == Desired::Deleted && !blocked {
         let cause = cause_or(decision, container.cause);
         decision.emit_because(ContainerDeleted { container_id: id }, cause);

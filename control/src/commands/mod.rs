@@ -19,22 +19,24 @@ mod probes;
 mod refusal;
 mod replicas;
 mod retention;
+mod rollouts;
 
 pub use again::{exited_again, happened, probe_again};
 pub use applications::{CreateApplication, UpdateApplication};
 pub use containers::{CreateContainer, UpdateContainer};
 pub use decision::{Context, Decision, Policy, Precondition};
-pub use moves::next_to_roll;
 pub use nodes::{MountNode, UpdateNode, is_cleared};
 pub use probes::{Listed, Probe, ProbeResult, Seen};
 pub use refusal::Refusal;
 pub use retention::Prune;
+pub use rollouts::{has_to_roll, next_to_roll};
 
 use crate::observed::{Exit, Launched};
 use decision::DecisionBuilder;
 use kdaemon_events::failure::Failure;
-use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, PlacementId, Seq, Term};
+use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, PlacementId, Seq, Spec, Term};
 use kdaemon_projections::Cluster;
+use std::sync::Arc;
 
 /// A failed launch, as reported by the launcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +95,16 @@ pub enum Command {
         replicas: u32,
     },
 
+    /// Gives an application an earlier specification: the one that it had as of an event, or the last that served.
+    RollBackApplication {
+        /// The application.
+        application_id: ApplicationId,
+        /// The event, and the specification as of it.
+        to: Option<(Seq, Arc<Spec>)>,
+    },
+    /// Has all containers of an application replaced.
+    RestartApplication(ApplicationId),
+
     /// Creates a container record.
     CreateContainer(CreateContainer),
     /// Edits a container record.
@@ -102,7 +114,12 @@ pub enum Command {
     /// Stops a container.
     StopContainer(ContainerId),
     /// Removes a container from its node and deletes it.
-    DeleteContainer(ContainerId),
+    DeleteContainer {
+        /// The container.
+        container_id: ContainerId,
+        /// Whether its anonymous volumes are deleted too.
+        volumes: bool,
+    },
 
     /// Chooses a node for a waiting container.
     PlaceContainer(ContainerId),
@@ -110,8 +127,10 @@ pub enum Command {
     EvacuateNode(NodeId),
     /// Evens out the counts of containers.
     Rebalance,
-    /// Replaces outdated containers of an application, one at a time.
+    /// Begins, continues or completes the rollout of an application.
     RollApplication(ApplicationId),
+    /// Records that a container without a health check has been up for long enough.
+    ConfirmReady(ContainerId),
     /// Deletes the record of a container that is gone from every reachable node.
     FinishDelete(ContainerId),
 
@@ -130,10 +149,14 @@ pub enum Command {
     RecordMissing(PlacementId),
     /// Records the result of the engine's health check.
     RecordHealth(PlacementId, bool),
+    /// Records that a container's process was paused (true) or continues.
+    RecordPaused(PlacementId, bool),
     /// Records that a container was stopped as requested.
     RecordStopped(PlacementId, Option<Exit>),
     /// Records that a replaced placement, or an orphan, was removed from a node.
     RecordRemoved(PlacementId, NodeId),
+    /// Records that the anonymous volumes of a container that is being deleted were deleted from a node.
+    RecordVolumesRemoved(ContainerId, NodeId),
 }
 
 /// Decides a command on a state.
@@ -184,16 +207,24 @@ fn carry_out(decision: &mut DecisionBuilder<'_>, command: Command) -> Result<(),
             applications::scale(decision, application_id, replicas)
         }
 
+        Command::RollBackApplication { application_id, to } => {
+            rollouts::roll_back(decision, application_id, to)
+        }
+        Command::RestartApplication(id) => rollouts::restart(decision, id),
+
         Command::CreateContainer(create) => containers::create(decision, create),
         Command::UpdateContainer(update) => containers::update(decision, update),
         Command::LaunchContainer(id) => containers::launch(decision, id),
         Command::StopContainer(id) => containers::stop(decision, id),
-        Command::DeleteContainer(id) => containers::delete(decision, id),
+        Command::DeleteContainer { container_id, volumes } => {
+            containers::delete(decision, container_id, volumes)
+        }
 
         Command::PlaceContainer(id) => moves::place_waiting(decision, id),
         Command::EvacuateNode(id) => moves::evacuate(decision, id),
         Command::Rebalance => moves::rebalance(decision),
-        Command::RollApplication(id) => moves::roll(decision, id),
+        Command::RollApplication(id) => rollouts::roll(decision, id),
+        Command::ConfirmReady(id) => observations::ready(decision, id),
         Command::FinishDelete(id) => lifecycle::finish_delete(decision, id),
 
         Command::PruneObservations(asked) => retention::prune(decision, asked),
@@ -208,8 +239,10 @@ fn carry_out(decision: &mut DecisionBuilder<'_>, command: Command) -> Result<(),
         Command::RecordExited(placement_id, exit) => observations::exited(decision, placement_id, exit),
         Command::RecordMissing(placement_id) => observations::missing(decision, placement_id),
         Command::RecordHealth(placement_id, healthy) => observations::health(decision, placement_id, healthy),
+        Command::RecordPaused(placement_id, paused) => observations::paused(decision, placement_id, paused),
         Command::RecordStopped(placement_id, exit) => observations::stopped(decision, placement_id, exit),
         Command::RecordRemoved(placement_id, node) => observations::removed(decision, placement_id, node),
+        Command::RecordVolumesRemoved(id, node) => observations::volumes_removed(decision, id, node),
     }
 }
 

@@ -2,22 +2,23 @@
 
 use super::decision::DecisionBuilder;
 use super::{Refusal, cause_or, lifecycle};
-use crate::scheduler::{self, DisruptionBudget, Request};
+use crate::scheduler::{self, DisruptionBudget};
+use kdaemon_events::application::UpdateOrder;
 use kdaemon_events::cluster::RebalancePlanned;
 use kdaemon_events::container::{ContainerMigrationCommanded, MigrationReason};
 use kdaemon_events::node::Availability;
 use kdaemon_events::scheduling::{Evaluation, Unschedulable};
-use kdaemon_events::{ApplicationId, ContainerId, NodeId, Seq};
-use kdaemon_projections::{Application, Cluster, Container, Desired, Health, PhaseKind};
-use std::sync::Arc;
+use kdaemon_events::{ContainerId, NodeId, Seq};
+use kdaemon_projections::{Container, Desired, Health, PhaseKind};
 
 /// The most migrations of one commit; the rest follows in the next.
 const BATCH: usize = 300;
 
 pub(super) fn place_waiting(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Result<(), Refusal> {
     let container = decision.container(id)?;
-    let due = container.not_before().is_none_or(|not_before| not_before <= decision.now);
-    if container.phase.kind() != PhaseKind::Waiting || container.desired != Desired::Running || !due {
+    let due = decision.cluster().next_try(&container).is_none_or(|not_before| not_before <= decision.now);
+    let waits = matches!(container.phase.kind(), PhaseKind::Waiting | PhaseKind::Failed);
+    if !waits || container.desired != Desired::Running || !due {
         return Ok(());
     }
     let cause = cause_or(decision, container.cause);
@@ -60,7 +61,8 @@ pub(super) fn evacuate(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result
         let container = decision.container(id)?;
         match choice {
             Ok(choice) => {
-                command(decision, &container, reason, choice.node_id, Some(choice.evaluation), cause);
+                let (node_id, evaluation) = (choice.node_id, Some(choice.evaluation));
+                command(decision, &container, reason, MoveTarget { node_id, evaluation, order: None }, cause);
                 moved += 1;
             }
             Err(nodes) => {
@@ -98,71 +100,28 @@ pub(super) fn rebalance(decision: &mut DecisionBuilder<'_>) -> Result<(), Refusa
     });
     for step in moves {
         let container = decision.container(step.container_id)?;
-        command(decision, &container, MigrationReason::Balance, step.node_id, None, Some(planned));
+        let target = MoveTarget { node_id: step.node_id, evaluation: None, order: None };
+        command(decision, &container, MigrationReason::Balance, target, Some(planned));
     }
     Ok(())
 }
 
-/// Replaces containers made from an older specification, one at a time: the next only when all others run.
-pub(super) fn roll(decision: &mut DecisionBuilder<'_>, id: ApplicationId) -> Result<(), Refusal> {
-    let application = decision.application(id)?;
-    if let Some(container) = next_to_roll(decision.cluster(), &application).cloned() {
-        let spec = decision.cluster().spec_of(&container);
-        // The container may stay on its node.
-        let request = Request::new(&container, &spec, None, decision.context.policy.strategy);
-        match scheduler::place(decision.cluster(), &request) {
-            Ok(choice) => {
-                let (node, evaluation) = (choice.node_id, Some(choice.evaluation));
-                command(
-                    decision,
-                    &container,
-                    MigrationReason::Update,
-                    node,
-                    evaluation,
-                    Some(application.seq),
-                );
-            }
-            Err(nodes) => {
-                let (moving, reason) = (Some(MigrationReason::Update), Unschedulable::NoNodeFits(nodes));
-                lifecycle::wait(decision, &container, moving, reason, Some(application.seq));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The next outdated container of an application to replace; `None` while some of its wanted containers do not run.
-#[must_use]
-pub fn next_to_roll<'a>(cluster: &'a Cluster, application: &Application) -> Option<&'a Arc<Container>> {
-    if application.outdated == 0 {
-        return None;
-    }
-    // Moving off a drained node replaces a container anyway; rolling it too would make the two alternate in
-    // recording what it waits for.
-    let is_draining = |container: &Container| {
-        let node = container.placement.as_ref().and_then(|placement| cluster.node(placement.node_id));
-        node.is_some_and(|node| node.availability == Availability::Draining)
-    };
-    let mut next = None;
-    let containers = application.containers.iter().filter_map(|id| cluster.container(*id));
-    for container in containers.filter(|container| container.desired == Desired::Running) {
-        if container.phase.kind() != PhaseKind::Up || container.lost || container.migrating.is_some() {
-            return None;
-        }
-        if next.is_none() && !is_draining(container) && cluster.is_outdated(container) {
-            next = Some(container);
-        }
-    }
-    next
+/// Where a container moves to.
+pub(super) struct MoveTarget {
+    /// The node.
+    pub(super) node_id: NodeId,
+    /// The comparison that led to it; `None` for a step of a plan.
+    pub(super) evaluation: Option<Evaluation>,
+    /// The order of a rollout; `None` for other moves.
+    pub(super) order: Option<UpdateOrder>,
 }
 
 /// Commands one migration.
-fn command(
+pub(super) fn command(
     decision: &mut DecisionBuilder<'_>,
     container: &Container,
     reason: MigrationReason,
-    node_id: NodeId,
-    evaluation: Option<Evaluation>,
+    MoveTarget { node_id, evaluation, order }: MoveTarget,
     cause: Option<Seq>,
 ) {
     let Some(placement) = container.placement.clone() else { return };
@@ -171,8 +130,13 @@ fn command(
         decision.cluster().node(placement.node_id).is_some_and(|node| node.health == Health::Up);
     let same_node = placement.node_id == node_id;
     let ports_clash = same_node && spec.fixed_ports().next().is_some();
-    let start_first =
-        source_works && container.phase.kind() == PhaseKind::Up && !ports_clash && !spec.is_bound_to_node();
+    let start_first = source_works
+        && container.runs()
+        && placement.is_ready()
+        && !ports_clash
+        && order != Some(UpdateOrder::StopFirst)
+        && !spec.has_local_data()
+        && !container.has_data();
     decision.emit_because(
         ContainerMigrationCommanded {
             container_id: container.id,

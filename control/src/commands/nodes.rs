@@ -3,8 +3,8 @@
 use super::decision::DecisionBuilder;
 use super::{Refusal, check_name, probes};
 use kdaemon_events::node::{
-    Availability, NodeCordoned, NodeDrainStarted, NodeDrained, NodeMounted, NodeUncordoned, NodeUnmounted,
-    NodeUpdated,
+    Availability, LEFT_VOLUMES_LIMIT, NodeCordoned, NodeDrainStarted, NodeDrained, NodeMounted,
+    NodeUncordoned, NodeUnmounted, NodeUpdated,
 };
 use kdaemon_events::{Endpoint, NodeId};
 use kdaemon_projections::{Health, Node};
@@ -173,7 +173,7 @@ pub(super) fn unmount(decision: &mut DecisionBuilder<'_>, id: NodeId, force: boo
             decision.emit(NodeDrainStarted { node_id: id, then_unmount: true });
         }
     } else {
-        let unmounted = decision.emit(NodeUnmounted { node_id: id });
+        let unmounted = decision.emit(unmounted(decision, id));
         probes::resume_migrations(decision, unmounted);
     }
     Ok(())
@@ -194,13 +194,19 @@ pub fn is_cleared(node: &Node) -> bool {
     node.holds.is_empty() || (node.then_unmount && node.residents.is_empty() && node.health != Health::Up)
 }
 
+fn unmounted(decision: &DecisionBuilder<'_>, node_id: NodeId) -> NodeUnmounted {
+    let mut volumes = decision.cluster().data_on(node_id);
+    volumes.truncate(LEFT_VOLUMES_LIMIT);
+    NodeUnmounted { node_id, volumes }
+}
+
 fn end_drain_if_empty(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result<(), Refusal> {
     let node = decision.node(id)?;
     if is_cleared(&node) {
         let drained =
             decision.emit_because(NodeDrained { node_id: id }, node.drain_seq.or(decision.context.cause));
         if node.then_unmount {
-            let unmounted = decision.emit_because(NodeUnmounted { node_id: id }, Some(drained));
+            let unmounted = decision.emit_because(unmounted(decision, id), Some(drained));
             probes::resume_migrations(decision, unmounted);
         }
     }

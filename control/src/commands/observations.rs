@@ -1,21 +1,24 @@
 //! Decisions about engines' reports of containers: their meaning and their consequences.
 
 use super::decision::DecisionBuilder;
-use super::{LaunchFailure, Refusal, cause_or, lifecycle};
+use super::{LaunchFailure, Refusal, cause_or, lifecycle, rollouts};
 use crate::backoff::Backoff;
 use crate::observed::{Exit, Launched};
 use chrono::{DateTime, Utc};
 use kdaemon_events::container::{
-    ContainerAdopted, ContainerExited, ContainerHealthy, ContainerLaunchAbandoned, ContainerLaunchFailed,
-    ContainerLaunched, ContainerMigrated, ContainerObserved, ContainerRemoved, ContainerStopped,
-    ContainerUnhealthy, SeenState,
+    ContainerCompleted, ContainerExited, ContainerHealthy, ContainerLaunchAbandoned, ContainerLaunchFailed,
+    ContainerLaunched, ContainerMigrated, ContainerObserved, ContainerReady, ContainerRemoved,
+    ContainerStopped, ContainerUnhealthy, SeenState,
 };
-use kdaemon_events::{NodeId, PlacementId, Protocol, RestartPolicy, Seq};
-use kdaemon_projections::{Container, Desired, PhaseKind, Retired};
+use kdaemon_events::volume::VolumesRemoved;
+use kdaemon_events::{ContainerId, NodeId, PlacementId, Protocol, RestartPolicy, Seq};
+use kdaemon_projections::{Container, ContainerHealth, Desired, PhaseKind, Retired};
 use std::time::Duration;
 
 /// The longest pause between two launches of a container.
 const LAUNCH_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// The longest pause between two launches of a container that counts as failed.
+const FAILED_PAUSE_MAX: Duration = Duration::from_secs(300);
 /// The first pause before a container that keeps ending is started again.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
@@ -38,12 +41,16 @@ pub(super) fn launched(
     launched: Launched,
 ) -> Result<(), Refusal> {
     let Some((container, node_id)) = current(decision, placement_id) else { return Ok(()) };
-    if !matches!(container.phase.kind(), PhaseKind::Placed | PhaseKind::Restarting) {
+    let is_awaited = matches!(container.phase.kind(), PhaseKind::Placed | PhaseKind::Restarting);
+    // Another client, or the engine, started it again, and the engine chose other ports.
+    let has_other_ports =
+        container.runs() && container.placement.as_ref().is_some_and(|p| p.ports != launched.ports);
+    if !is_awaited && !has_other_ports {
         return Ok(()); // a stop was requested meanwhile: the launcher stops it
     }
     let access_link = access_link(decision, &container, node_id, &launched);
     let cause = cause_or(decision, container.cause);
-    let up = decision.emit_because(
+    decision.emit_because(
         ContainerLaunched {
             container_id: container.id,
             generation: placement_id.generation,
@@ -52,16 +59,35 @@ pub(super) fn launched(
             image_id: launched.image_id,
             ports: launched.ports,
             access_link,
+            volumes: launched.volumes,
+            health_check: launched.health_check,
         },
         cause,
     );
-    if container.migrating.is_some() {
-        decision.emit_because(
-            ContainerMigrated { container_id: container.id, generation: placement_id.generation, node_id },
-            Some(up),
-        );
-    }
     Ok(())
+}
+
+/// Records that a container without a health check has been up for long enough: it serves.
+pub(super) fn ready(decision: &mut DecisionBuilder<'_>, id: ContainerId) -> Result<(), Refusal> {
+    let container = decision.container(id)?;
+    let is_due = |at: DateTime<Utc>| at <= decision.now;
+    if !decision.cluster().ready_at(&container).is_some_and(is_due) {
+        return Ok(());
+    }
+    let Some(placement) = container.placement.clone() else { return Ok(()) };
+    let cause = cause_or(decision, container.cause);
+    let ready = ContainerReady { container_id: id, generation: placement.generation };
+    let ready = decision.emit_because(ready, cause);
+    serves(decision, &container, ready);
+    Ok(())
+}
+
+/// The consequences of a container that has begun to serve: a move is over.
+fn serves(decision: &mut DecisionBuilder<'_>, before: &Container, cause: Seq) {
+    if let Some(placement) = before.placement.as_ref().filter(|_| before.migrating.is_some()) {
+        let (container_id, generation, node_id) = (before.id, placement.generation, placement.node_id);
+        decision.emit_because(ContainerMigrated { container_id, generation, node_id }, Some(cause));
+    }
 }
 
 /// The URL of the first published TCP port, in the order of the application's ports.
@@ -93,18 +119,24 @@ pub(super) fn launch_failed(
     }
     let policy = &decision.context.policy;
     let attempt = container.failed_attempts().saturating_add(1);
-    let given_up = attempt >= policy.launch_attempts;
-    let pause = Backoff::new(policy.launch_pause, LAUNCH_PAUSE_MAX).pause(attempt);
+    let is_failed = attempt >= policy.launch_attempts;
+    let longest = if is_failed { FAILED_PAUSE_MAX } else { LAUNCH_PAUSE_MAX };
+    let retry_at = decision.after(Backoff::new(policy.launch_pause, longest).pause(attempt));
     let cause = cause_or(decision, container.cause);
-    let predecessor = container
-        .retired
-        .iter()
-        .find(|retired| retired.held)
-        .map(|retired| (retired.placement.generation, retired.placement.node_id));
     let LaunchFailure { failure, node_fault } = failure;
     let PlacementId { container_id, generation } = placement_id;
-    if !given_up {
-        let retry_at = decision.after(pause);
+    let failed = if is_failed {
+        let abandoned = ContainerLaunchAbandoned {
+            container_id,
+            generation,
+            node_id,
+            failure,
+            node_fault,
+            attempt,
+            retry_at,
+        };
+        decision.emit_because(abandoned, cause)
+    } else {
         let failed = ContainerLaunchFailed {
             container_id,
             generation,
@@ -114,17 +146,13 @@ pub(super) fn launch_failed(
             attempt,
             retry_at,
         };
-        decision.emit_because(failed, cause);
-        return Ok(());
+        decision.emit_because(failed, cause)
+    };
+    // A move that failed is over: the predecessor keeps serving in its place.
+    if is_failed {
+        lifecycle::return_to_predecessor(decision, &container, failed);
     }
-    let abandoned =
-        ContainerLaunchAbandoned { container_id, generation, node_id, failure, node_fault, attempt };
-    let abandoned = decision.emit_because(abandoned, cause);
-    // The predecessor keeps serving in its place.
-    if let Some((generation, node_id)) = predecessor {
-        decision.emit_because(ContainerAdopted { container_id, generation, node_id }, Some(abandoned));
-    }
-    Ok(())
+    rollouts::judge(decision, container_id, failed)
 }
 
 pub(super) fn exited(
@@ -180,24 +208,34 @@ pub(super) fn process_ended(
     exit: Option<Exit>,
     cause: Option<Seq>,
 ) {
+    let PlacementId { container_id, generation } = placement_id;
     let policy = container.placement.as_ref().map(|p| p.spec.restart_policy).unwrap_or_default();
-    let failed = exit.is_none_or(|exit| exit.code != 0);
+    if policy != RestartPolicy::Always && exit.is_some_and(|exit| exit.code == 0) {
+        decision.emit_because(ContainerCompleted { container_id, generation, node_id }, cause);
+        return;
+    }
     let quick_exits =
         if container.is_stable(decision.now) || container.lost { 0 } else { container.quick_exits };
     let again = match policy {
         RestartPolicy::Always => true,
         RestartPolicy::No => container.lost, // its node failed: the process did not exit by itself
-        RestartPolicy::OnFailure { max } => {
-            failed && max.is_none_or(|max| quick_exits < max || container.lost)
-        }
+        RestartPolicy::OnFailure { max } => max.is_none_or(|max| quick_exits < max || container.lost),
     };
-    // The first restart is immediate; a container that keeps exiting backs off.
-    let pause = match quick_exits {
+    let restart_at = again.then(|| decision.after(restart_pause(decision, quick_exits)));
+    let ended = decision.emit_because(exited_event(placement_id, node_id, exit, restart_at), cause);
+    if !again {
+        lifecycle::return_to_predecessor(decision, container, ended);
+    }
+    // Judging cannot be refused.
+    let _ = rollouts::judge(decision, container_id, ended);
+}
+
+/// The first restart is immediate; a container that keeps failing backs off.
+fn restart_pause(decision: &DecisionBuilder<'_>, failures: u32) -> Duration {
+    match failures {
         0 => Duration::ZERO,
         n => Backoff::new(RESTART_PAUSE, decision.context.policy.restart_pause_max).pause(n),
-    };
-    let restart_at = again.then(|| decision.after(pause));
-    decision.emit_because(exited_event(placement_id, node_id, exit, restart_at), cause);
+    }
 }
 
 pub(super) fn missing(decision: &mut DecisionBuilder<'_>, placement_id: PlacementId) -> Result<(), Refusal> {
@@ -206,7 +244,8 @@ pub(super) fn missing(decision: &mut DecisionBuilder<'_>, placement_id: Placemen
     let node_id = placement.node_id;
     let is_wanted = container.placement.as_ref().is_some_and(|p| p.generation == placement_id.generation);
     // During a launch or a stop the launcher knows better.
-    let settled = matches!(container.phase.kind(), PhaseKind::Up | PhaseKind::Down | PhaseKind::Restarting);
+    let settled = matches!(container.phase.kind(), PhaseKind::Up | PhaseKind::Restarting)
+        || container.phase.kind().is_over();
     if (is_wanted && settled) || serving(decision, placement_id).is_some() {
         decision.emit(ContainerObserved {
             container_id: container.id,
@@ -224,19 +263,49 @@ pub(super) fn health(
     healthy: bool,
 ) -> Result<(), Refusal> {
     let Some((container, _)) = current(decision, placement_id) else { return Ok(()) };
-    if container.phase.kind() != PhaseKind::Up || container.desired != Desired::Running {
+    let is_awaited = container.phase.kind() == PhaseKind::Up || container.is_unhealthy();
+    if !is_awaited || container.desired != Desired::Running {
         return Ok(());
     }
+    let known = container.placement.as_ref().map(|placement| placement.health);
     let PlacementId { container_id, generation } = placement_id;
     if healthy {
-        decision.emit(ContainerHealthy { container_id, generation });
-    } else {
-        let pause = match container.restarts {
-            0 => Duration::ZERO,
-            n => Backoff::new(RESTART_PAUSE, decision.context.policy.restart_pause_max).pause(n),
-        };
-        let restart_at = decision.after(pause);
-        decision.emit(ContainerUnhealthy { container_id, generation, restart_at });
+        if known != Some(ContainerHealth::Healthy) {
+            let cause = cause_or(decision, container.cause);
+            let healthy = decision.emit_because(ContainerHealthy { container_id, generation }, cause);
+            serves(decision, &container, healthy);
+        }
+        return Ok(());
+    }
+    if known == Some(ContainerHealth::Unhealthy) {
+        return Ok(());
+    }
+    // A restart for bad health follows the restart policy, as an exit does.
+    let failures = if container.is_stable(decision.now) { 0 } else { container.quick_exits };
+    let policy = container.placement.as_ref().map(|p| p.spec.restart_policy).unwrap_or_default();
+    let again = match policy {
+        RestartPolicy::Always => true,
+        RestartPolicy::No => false,
+        RestartPolicy::OnFailure { max } => max.is_none_or(|max| failures < max),
+    };
+    let restart_at = again.then(|| decision.after(restart_pause(decision, failures)));
+    let cause = cause_or(decision, container.cause);
+    let unhealthy = decision.emit_because(ContainerUnhealthy { container_id, generation, restart_at }, cause);
+    rollouts::judge(decision, container_id, unhealthy)
+}
+
+/// Records that a process was paused or continues.
+pub(super) fn paused(
+    decision: &mut DecisionBuilder<'_>,
+    placement_id: PlacementId,
+    paused: bool,
+) -> Result<(), Refusal> {
+    let Some((container, node_id)) = current(decision, placement_id) else { return Ok(()) };
+    let known = container.placement.as_ref().is_some_and(|placement| placement.paused);
+    if container.runs() && known != paused {
+        let PlacementId { container_id, generation } = placement_id;
+        let state = if paused { SeenState::Paused } else { SeenState::Running };
+        decision.emit(ContainerObserved { container_id, generation, node_id, state });
     }
     Ok(())
 }
@@ -295,6 +364,21 @@ pub(super) fn removed(
         }
         _ => Ok(()),
     }
+}
+
+pub(super) fn volumes_removed(
+    decision: &mut DecisionBuilder<'_>,
+    container_id: ContainerId,
+    node_id: NodeId,
+) -> Result<(), Refusal> {
+    let Ok(container) = decision.container(container_id) else { return Ok(()) };
+    let Some(home) = container.volumes_to_delete().filter(|home| home.node_id == node_id) else {
+        return Ok(());
+    };
+    let volumes = home.volumes.iter().map(|volume| volume.name.clone()).collect();
+    let cause = cause_or(decision, container.cause);
+    decision.emit_because(VolumesRemoved { node_id, container_id: Some(container_id), volumes }, cause);
+    lifecycle::finish_delete(decision, container_id)
 }
 
 /// The container whose wanted placement this is, and its node.

@@ -2,9 +2,9 @@
 //! ones.
 
 use super::decision::DecisionBuilder;
-use super::observations::{predecessor_ended, process_ended};
+use super::observations::{health, paused, predecessor_ended, process_ended};
 use super::{Refusal, lifecycle};
-use crate::observed::ContainerState;
+use crate::observed::{ContainerState, Exit};
 use kdaemon_events::cluster::{MigrationsPaused, MigrationsResumed};
 use kdaemon_events::container::{ContainerAdopted, ContainerObserved, ContainerRemoved, SeenState};
 use kdaemon_events::failure::ProbeFailure;
@@ -21,6 +21,20 @@ pub struct Seen {
     pub placement_id: PlacementId,
     /// The state of its process.
     pub state: ContainerState,
+    /// How the process exited, if that was asked.
+    pub exit: Option<Exit>,
+    /// The result of its health check, if that was asked.
+    pub healthy: Option<bool>,
+    /// Whether the process is paused.
+    pub paused: bool,
+}
+
+impl Seen {
+    /// A container of which nothing but its state is known.
+    #[must_use]
+    pub fn new(placement_id: PlacementId, state: ContainerState) -> Self {
+        Self { placement_id, state, exit: None, healthy: None, paused: false }
+    }
 }
 
 /// The containers on a node.
@@ -229,8 +243,8 @@ fn compare(
     listed: &Listed,
     observed: Seq,
 ) -> Result<(), Refusal> {
-    let seen: BTreeMap<PlacementId, ContainerState> =
-        listed.own.iter().map(|seen| (seen.placement_id, seen.state)).collect();
+    let seen: BTreeMap<PlacementId, &Seen> =
+        listed.own.iter().map(|seen| (seen.placement_id, seen)).collect();
     let node = decision.node(node_id)?;
     for id in &node.holds {
         if decision.is_long() {
@@ -254,14 +268,8 @@ fn compare(
         let Ok(container) = decision.container(*id) else { continue };
         if let Some(placement) = container.placement.as_ref().filter(|p| p.node_id == node_id) {
             let placement_id = PlacementId { container_id: *id, generation: placement.generation };
-            wanted_seen(
-                decision,
-                &container,
-                placement_id,
-                node_id,
-                seen.get(&placement_id).copied(),
-                observed,
-            );
+            let seen = seen.get(&placement_id).copied();
+            wanted_seen(decision, &container, placement_id, node_id, seen, observed)?;
         }
     }
     Ok(())
@@ -272,11 +280,11 @@ fn retired_seen(
     container_id: ContainerId,
     generation: kdaemon_events::Generation,
     node_id: NodeId,
-    seen: &BTreeMap<PlacementId, ContainerState>,
+    seen: &BTreeMap<PlacementId, &Seen>,
     observed: Seq,
 ) -> Result<(), Refusal> {
     let Ok(container) = decision.container(container_id) else { return Ok(()) };
-    match seen.get(&PlacementId { container_id, generation }) {
+    match seen.get(&PlacementId { container_id, generation }).map(|seen| seen.state) {
         // No successor exists yet: it is adopted.
         Some(ContainerState::Running)
             if container.desired == Desired::Running
@@ -302,30 +310,36 @@ fn wanted_seen(
     container: &Container,
     placement_id: PlacementId,
     node_id: NodeId,
-    state: Option<ContainerState>,
+    seen: Option<&Seen>,
     observed: Seq,
-) {
+) -> Result<(), Refusal> {
     let PlacementId { container_id, generation } = placement_id;
     let note = |state| ContainerObserved { container_id, generation, node_id, state };
     let wanted = container.desired == Desired::Running;
-    match state {
+    let kind = container.phase.kind();
+    match seen.map(|seen| seen.state) {
         Some(ContainerState::Running) if wanted && container.lost => {
             decision.emit_because(ContainerAdopted { container_id, generation, node_id }, Some(observed));
         }
-        Some(ContainerState::Running) if container.phase.kind() == PhaseKind::Down => {
+        Some(ContainerState::Running) if kind.is_over() => {
             decision.emit_because(note(SeenState::Running), Some(observed));
         }
         Some(ContainerState::Exited | ContainerState::Created)
-            if wanted && (container.lost || container.phase.kind() == PhaseKind::Up) =>
+            if wanted && (container.lost || kind == PhaseKind::Up) =>
         {
-            process_ended(decision, container, placement_id, node_id, None, Some(observed));
+            let exit = seen.and_then(|seen| seen.exit);
+            process_ended(decision, container, placement_id, node_id, exit, Some(observed));
         }
-        None if wanted && (container.lost || container.phase.kind() == PhaseKind::Up) => {
+        None if wanted && (container.lost || kind == PhaseKind::Up) => {
             decision.emit_because(note(SeenState::Missing), Some(observed));
         }
-        None if container.phase.kind() == PhaseKind::Down => {
+        None if kind.is_over() => {
             decision.emit_because(note(SeenState::Missing), Some(observed));
         }
         _ => {}
     }
+    // What the event stream may have missed.
+    let Some(seen) = seen.filter(|seen| seen.state == ContainerState::Running) else { return Ok(()) };
+    paused(decision, placement_id, seen.paused)?;
+    seen.healthy.map_or(Ok(()), |healthy| health(decision, placement_id, healthy))
 }

@@ -3,7 +3,7 @@
 use super::decision::DecisionBuilder;
 use super::{Refusal, lifecycle};
 use kdaemon_events::{ApplicationId, ContainerId};
-use kdaemon_projections::{Application, Container, Desired, Status};
+use kdaemon_projections::{Application, Container, Desired, PhaseKind, Status};
 use std::sync::Arc;
 
 /// The most replicas of one application: as many as one commit can create and launch.
@@ -35,7 +35,7 @@ pub(super) fn keep_replicas(decision: &mut DecisionBuilder<'_>, id: ApplicationI
     } else if running.len() >= wanted {
         let count = running.len() - wanted;
         for container in idle.iter().map(|container| container.id).chain(surplus(decision, running, count)) {
-            lifecycle::take_away(decision, container)?;
+            lifecycle::take_away(decision, container, false)?;
         }
     }
     Ok(())
@@ -56,15 +56,18 @@ pub(super) fn replace_replica(decision: &mut DecisionBuilder<'_>, id: Applicatio
     Ok(())
 }
 
-/// The containers of an application that are scheduled to run, and the stopped ones that `replicas` created.
+/// The containers of an application that are scheduled to run or have completed, and the stopped ones that `replicas` created.
 fn members(
     decision: &DecisionBuilder<'_>,
     application: &Application,
 ) -> (Vec<Arc<Container>>, Vec<Arc<Container>>) {
     let all = application.containers.iter().filter_map(|id| decision.cluster().container(*id)).cloned();
     let alive = all.filter(|container| container.desired != Desired::Deleted);
-    let (running, idle): (Vec<_>, Vec<_>) =
-        alive.partition(|container| container.desired == Desired::Running);
+    // What has done its work is there, and is not started again.
+    let counts = |container: &Arc<Container>| {
+        container.desired == Desired::Running || container.phase.kind() == PhaseKind::Completed
+    };
+    let (running, idle): (Vec<_>, Vec<_>) = alive.partition(counts);
     (running, idle.into_iter().filter(|container| container.replica).collect())
 }
 

@@ -158,12 +158,15 @@ impl Replay {
         match part(&self.recorded.cluster, envelope) {
             Part::Fact => self.copy(envelope),
             Part::Launch(id) => {
-                let runs = self.replayed.cluster.container(id).is_some_and(|container| {
-                    let goes_up =
+                let goes_up = |cluster: &Cluster| {
+                    let phases =
                         [PhaseKind::Waiting, PhaseKind::Placed, PhaseKind::Up, PhaseKind::Restarting];
-                    container.desired == Desired::Running && goes_up.contains(&container.phase.kind())
-                });
-                if !runs {
+                    cluster.container(id).is_some_and(|container| {
+                        container.desired == Desired::Running && phases.contains(&container.phase.kind())
+                    })
+                };
+                // One that was on its way up took a new specification.
+                if !goes_up(&self.replayed.cluster) || goes_up(&self.recorded.cluster) {
                     self.copy(envelope);
                 }
             }

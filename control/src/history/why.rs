@@ -183,7 +183,7 @@ impl Inquiry {
     #[must_use]
     pub fn verdicts(&self, container: &Container) -> Vec<NodeVerdict> {
         let spec = self.cluster.spec_of(container);
-        scheduler::explain(&self.cluster, &Request::new(container, &spec, None, self.strategy))
+        scheduler::explain(&self.cluster, &Request::new(&self.cluster, container, &spec, None, self.strategy))
     }
 
     /// The state.

@@ -19,7 +19,7 @@ pub fn evacuate(
         let container = cluster.container(id)?;
         let spec = cluster.spec_of(container);
         let leaving = container.placement.as_ref().map(|placement| placement.node_id);
-        let request = Request::new(container, &spec, leaving, strategy);
+        let request = Request::new(cluster, container, &spec, leaving, strategy);
         proposed.set_in_order(request.strategy);
         let chosen = choose(&proposed, &request);
         if let Ok((node, _)) = &chosen {

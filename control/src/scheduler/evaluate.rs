@@ -16,6 +16,12 @@ pub fn explain(cluster: &Cluster, request: &Request<'_>) -> Vec<NodeVerdict> {
     verdicts(&ProposedPlan::on(cluster), request)
 }
 
+/// Whether a node can take the container.
+#[must_use]
+pub fn takes(cluster: &Cluster, node: NodeId, request: &Request<'_>) -> bool {
+    cluster.node(node).is_some_and(|node| check(&ProposedPlan::on(cluster), node, request).is_ok())
+}
+
 pub(super) fn verdicts(proposed: &ProposedPlan<'_>, request: &Request<'_>) -> Vec<NodeVerdict> {
     let spread = spread_counts(proposed, request);
     let verdict = |node: &Node| match check(proposed, node, request) {
@@ -55,7 +61,7 @@ impl Examined {
         node: &Node,
         ranked: Ranked,
     ) -> Evaluation {
-        let holds_volumes = request.bound_to == Some(node.id);
+        let holds_volumes = request.data.as_ref().is_some_and(|data| data.nodes.contains(&node.id));
         // In a small cluster every node gets a verdict.
         let (others, rejections) = if holds_volumes {
             (Vec::new(), RejectionCounts::new())

@@ -27,10 +27,8 @@ pub(super) fn check(
     if request.leaving == Some(node.id) {
         return Err(Rejection::Leaving);
     }
-    if let Some(home) = request.bound_to.filter(|home| *home != node.id)
-        && proposed.cluster.node(home).is_some()
-    {
-        return Err(Rejection::VolumesElsewhere { node_id: home });
+    if let Some(data) = &request.data {
+        data.check(node.id)?;
     }
     let spec = request.spec;
     if let Some(constraint) = spec.constraints.iter().find(|constraint| !constraint.admits(&node.labels)) {

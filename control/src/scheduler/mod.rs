@@ -3,6 +3,7 @@
 //! Architecture Invariant: scheduling is pure. The same state gives the same decision; nothing here knows a
 //! clock, an engine or tokio.
 
+mod data;
 mod disruption_budget;
 mod evacuate;
 mod evaluate;
@@ -13,9 +14,10 @@ mod rebalance;
 mod request;
 mod score;
 
+pub use data::DataNodes;
 pub use disruption_budget::DisruptionBudget;
 pub use evacuate::evacuate;
-pub use evaluate::explain;
+pub use evaluate::{explain, takes};
 pub use place::{Choice, place};
 pub use rebalance::{Plan, plan};
 pub use request::Request;

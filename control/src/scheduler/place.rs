@@ -58,10 +58,8 @@ fn best<'a>(
     request: &Request<'_>,
     examined: &mut Examined,
 ) -> Option<(&'a Arc<Node>, Ranked)> {
-    if let Some(home) = request.bound_to
-        && proposed.cluster.node(home).is_some()
-    {
-        return best_of(proposed, request, examined, std::iter::once(home));
+    if let Some(data) = &request.data {
+        return best_of(proposed, request, examined, data.nodes.iter().copied());
     }
     let candidates = candidates(proposed, request);
     let patience = candidates.as_ref().map_or(usize::MAX, |candidates| candidates.count(proposed));

@@ -15,7 +15,7 @@ use super::request::Request;
 use super::score::{score, spread_counts};
 use kdaemon_events::cluster::Move;
 use kdaemon_events::scheduling::Penalty;
-use kdaemon_events::{ApplicationId, ContainerId, NodeId, Strategy};
+use kdaemon_events::{ApplicationId, ContainerId, NodeId, RestartPolicy, Strategy};
 use kdaemon_projections::{Cluster, Container, Desired, Node, PhaseKind};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -100,7 +100,7 @@ fn take_if_it_fits(proposed: &mut ProposedPlan<'_>, strategy: Strategy, step: &M
         return false;
     };
     let spec = cluster.spec_of(container);
-    let request = Request::new(container, &spec, None, strategy);
+    let request = Request::new(cluster, container, &spec, None, strategy);
     if check(proposed, target, &request).is_err() {
         return false;
     }
@@ -266,7 +266,8 @@ impl Planner<'_> {
             && container.phase.kind() == PhaseKind::Up
             && !container.lost
             && container.migrating.is_none()
-            && placed.is_some_and(|placed| !placed.is_bound_to_node())
+            && placed.is_some_and(|placed| placed.restart_policy == RestartPolicy::Always)
+            && !container.has_data()
             && spec.strategy.unwrap_or(self.strategy) == Strategy::Spread
     }
 
@@ -287,7 +288,7 @@ impl Planner<'_> {
         let spec = cluster.spec_of(container);
         let Some(placement) = &container.placement else { return false };
         let Some(source) = cluster.node(placement.node_id) else { return false };
-        let request = Request::new(container, &spec, None, self.strategy);
+        let request = Request::new(cluster, container, &spec, None, self.strategy);
         if check(&self.proposed, target, &request).is_err() {
             return false;
         }
@@ -325,7 +326,11 @@ impl Planner<'_> {
             let cluster = self.proposed.cluster;
             if let (Some(container), Some(target)) = (cluster.container(container_id), cluster.node(at)) {
                 let spec = cluster.spec_of(container);
-                self.proposed.send(source, target, &Request::new(container, &spec, None, self.strategy));
+                self.proposed.send(
+                    source,
+                    target,
+                    &Request::new(cluster, container, &spec, None, self.strategy),
+                );
             }
             at = source;
         }

@@ -1,11 +1,12 @@
 //! A request for a node: what the filters and the scores have to know of a container.
 
+use super::data::DataNodes;
 use imbl::OrdSet;
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, Spec, Strategy};
-use kdaemon_projections::{Container, Placement};
+use kdaemon_projections::{Cluster, Container, Placement};
 
 /// A container to place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Request<'a> {
     /// The container.
     pub container: ContainerId,
@@ -19,8 +20,8 @@ pub struct Request<'a> {
     pub leaving: Option<NodeId>,
     /// Nodes that were at fault before, chosen only if no other fits.
     pub avoid: Option<&'a OrdSet<NodeId>>,
-    /// The node that holds its volumes, if any.
-    pub bound_to: Option<NodeId>,
+    /// The only nodes that hold its data, if it has some.
+    pub data: Option<DataNodes>,
     /// The current node, where its own reservations are available to it.
     pub residence: Option<&'a Placement>,
 }
@@ -29,6 +30,7 @@ impl<'a> Request<'a> {
     /// The request of an existing container, made from `spec`; `strategy` is the cluster's.
     #[must_use]
     pub fn new(
+        cluster: &Cluster,
         container: &'a Container,
         spec: &'a Spec,
         leaving: Option<NodeId>,
@@ -41,7 +43,7 @@ impl<'a> Request<'a> {
             strategy: spec.strategy.unwrap_or(strategy),
             leaving,
             avoid: container.phase.attempts().map(|attempts| &attempts.avoid),
-            bound_to: container.bound_to.filter(|_| spec.is_bound_to_node()),
+            data: DataNodes::of(cluster, container, spec),
             residence: container.residence(),
         }
     }

@@ -11,9 +11,10 @@ use kdaemon_events::scheduling::{
     Evaluation, LabelSpread, NoNodeFits, NodeRejection, NodeVerdict, Penalty, Preferences, Rejection,
     RejectionCounts, Score, Unschedulable, Verdict,
 };
+use kdaemon_events::volume::*;
 use kdaemon_events::{
-    Actor, ApplicationId, ClusterId, Constraint, ContainerId, Endpoint, Envelope, Environment, Event,
-    EventId, Generation, HealthCheck, Kind, MilliCpus, NodeId, PlacementId, PortSpec, Protocol,
+    Actor, ApplicationId, ClusterId, Constraint, ContainerId, DataPolicy, Endpoint, Envelope, Environment,
+    Event, EventId, Generation, HealthCheck, Kind, MilliCpus, NodeId, PlacementId, PortSpec, Protocol,
     PublishedPort, RequestId, Resources, RestartPolicy, Seq, Spec, Term, UpdatePolicy, Volume,
 };
 use proptest::collection::{btree_map, vec};
@@ -90,6 +91,19 @@ fn restart_policy() -> impl Strategy<Value = RestartPolicy> {
 fn update_policy() -> impl Strategy<Value = UpdatePolicy> {
     prop_oneof![Just(UpdatePolicy::Manual), Just(UpdatePolicy::Rolling)]
 }
+fn update_settings() -> impl Strategy<Value = UpdateSettings> {
+    let order = prop_oneof![Just(UpdateOrder::StartFirst), Just(UpdateOrder::StopFirst)];
+    let on_failure = prop::sample::select(vec![OnFailure::Pause, OnFailure::Rollback, OnFailure::Continue]);
+    (order, 0_u32..4, prop_oneof![0_u64..10_000, any::<u64>()], 0_u32..4, on_failure).prop_map(
+        |(order, parallelism, min_ready_ms, max_failures, on_failure)| UpdateSettings {
+            order,
+            parallelism,
+            min_ready_ms,
+            max_failures,
+            on_failure,
+        },
+    )
+}
 fn millicpus() -> impl Strategy<Value = MilliCpus> {
     prop_oneof![0_u64..8_000, 0_u64..=100_000_000].prop_map(MilliCpus)
 }
@@ -113,10 +127,14 @@ pub fn spec() -> impl Strategy<Value = Spec> {
     let second = (words(), labels(), restart_policy(), resources(), vec(constraint(), 0..2));
     let strategy = of(prop::sample::select(kdaemon_events::Strategy::ALL.to_vec()));
     let affinity = vec(application_id(), 0..2);
-    let third = (strategy, vec(constraint(), 0..2), of("[a-c]"), any::<bool>(), affinity, of(any::<u32>()));
+    let data = prop_oneof![Just(DataPolicy::Keep), Just(DataPolicy::Discard)];
+    let data = (vec("/[a-z/]{0,4}", 0..2), data);
+    let third =
+        (strategy, vec(constraint(), 0..2), of("[a-c]"), any::<bool>(), affinity, of(any::<u32>()), data);
     (first, second, third, of(health_check()), of(text())).prop_map(
         |(first, second, third, health_check, registry_auth)| {
-            let (strategy, preferences, spread_over, anti_affinity, affinity, disruption_limit) = third;
+            let (strategy, preferences, spread_over, anti_affinity, affinity, disruption_limit, data) = third;
+            let (shared_paths, data) = data;
             let (docker_image, exposed_ports, env_variables, command, entrypoint, volumes) = first;
             let (networks, labels, restart_policy, resources, constraints) = second;
             Spec {
@@ -139,6 +157,8 @@ pub fn spec() -> impl Strategy<Value = Spec> {
                 anti_affinity,
                 affinity,
                 disruption_limit,
+                shared_paths,
+                data,
             }
         },
     )
@@ -252,7 +272,7 @@ fn published() -> impl Strategy<Value = PublishedPort> {
     })
 }
 fn seen_state() -> impl Strategy<Value = SeenState> {
-    prop_oneof![Just(SeenState::Running), Just(SeenState::Stopped), Just(SeenState::Missing)]
+    prop::sample::select(vec![SeenState::Running, SeenState::Paused, SeenState::Stopped, SeenState::Missing])
 }
 fn migration_reason() -> impl Strategy<Value = MigrationReason> {
     prop_oneof![
@@ -315,7 +335,7 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
         Kind::NodeUncordoned => data!(NodeUncordoned { node_id: node_id() }),
         Kind::NodeDrainStarted => data!(NodeDrainStarted { node_id: node_id(), then_unmount: yes() }),
         Kind::NodeDrained => data!(NodeDrained { node_id: node_id() }),
-        Kind::NodeUnmounted => data!(NodeUnmounted { node_id: node_id() }),
+        Kind::NodeUnmounted => data!(NodeUnmounted { node_id: node_id(), volumes: vec(text(), 0..3) }),
         Kind::ApplicationCreated => data!(ApplicationCreated {
             application_id: application_id(),
             name: text(),
@@ -325,6 +345,7 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
             dependencies: vec(application_id(), 0..2),
             replicas: of(any::<u32>()),
             update_policy: update_policy(),
+            update: update_settings(),
         }),
         Kind::ApplicationUpdated => data!(ApplicationUpdated {
             application_id: application_id(),
@@ -334,6 +355,7 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
             is_enabled: of(yes()),
             dependencies: of(vec(application_id(), 0..2)),
             update_policy: of(update_policy()),
+            update: of(update_settings()),
         }),
         Kind::ApplicationDeleted => data!(ApplicationDeleted { application_id: application_id() }),
         Kind::ApplicationScaled => {
@@ -356,7 +378,9 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
             env_variables: of(environment()),
             balance: of(yes()),
         }),
-        Kind::ContainerLaunchRequested => data!(ContainerLaunchRequested { container_id: container_id() }),
+        Kind::ContainerLaunchRequested => {
+            data!(ContainerLaunchRequested { container_id: container_id(), generation: of(generation()) })
+        }
         Kind::ContainerPlaced => data!(ContainerPlaced {
             container_id: container_id(),
             generation: generation(),
@@ -375,6 +399,7 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
             failure: failure(),
             node_fault: yes(),
             attempt: prop_oneof![0_u32..7, any::<u32>()],
+            retry_at: time(),
         }),
         Kind::ContainerLaunched => data!(ContainerLaunched {
             container_id: container_id(),
@@ -383,6 +408,8 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
             engine_id: text(),
             image_id: text(),
             ports: vec(published(), 0..3),
+            volumes: anonymous_volumes(),
+            health_check: yes(),
             access_link: of(text()),
         }),
         Kind::ContainerLaunchFailed => data!(ContainerLaunchFailed {
@@ -411,8 +438,29 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
         Kind::ContainerUnhealthy => data!(ContainerUnhealthy {
             container_id: container_id(),
             generation: generation(),
-            restart_at: time(),
+            restart_at: of(time()),
         }),
+        Kind::ContainerReady => {
+            data!(ContainerReady { container_id: container_id(), generation: generation() })
+        }
+        Kind::ContainerCompleted => data!(ContainerCompleted {
+            container_id: container_id(),
+            generation: generation(),
+            node_id: node_id(),
+        }),
+        Kind::ApplicationRestarted => data!(ApplicationRestarted { application_id: application_id() }),
+        Kind::RolloutStarted => {
+            data!(RolloutStarted { application_id: application_id(), outdated: any::<u32>() })
+        }
+        Kind::RolloutPaused => data!(RolloutPaused {
+            application_id: application_id(),
+            container_id: container_id(),
+            failures: any::<u32>(),
+        }),
+        Kind::RolloutCompleted => data!(RolloutCompleted { application_id: application_id() }),
+        Kind::RolloutRolledBack => {
+            data!(RolloutRolledBack { application_id: application_id(), to: of(seq()) })
+        }
         Kind::ContainerHealthy => {
             data!(ContainerHealthy { container_id: container_id(), generation: generation() })
         }
@@ -432,7 +480,7 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
             node_id: node_id(),
         }),
         Kind::ContainerStopRequested => {
-            data!(ContainerStopRequested { container_id: container_id(), then_delete: yes() })
+            data!(ContainerStopRequested { container_id: container_id(), then_delete: yes(), volumes: yes() })
         }
         Kind::ContainerStopped => data!(ContainerStopped {
             container_id: container_id(),
@@ -449,6 +497,11 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
             container_id: container_id(),
             generation: generation(),
             node_id: node_id(),
+        }),
+        Kind::VolumesRemoved => data!(VolumesRemoved {
+            node_id: node_id(),
+            container_id: of(container_id()),
+            volumes: vec(text(), 0..3),
         }),
         Kind::RebalancePlanned => {
             data!(RebalancePlanned {
@@ -471,6 +524,10 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
         Kind::TokenCreated => data!(TokenCreated { name: text() }),
         Kind::TokenRevoked => data!(TokenRevoked { name: text() }),
     }
+}
+
+fn anonymous_volumes() -> impl Strategy<Value = Vec<AnonymousVolume>> {
+    vec((text(), text()).prop_map(|(name, target)| AnonymousVolume { name, target }), 0..3)
 }
 
 fn tally() -> impl Strategy<Value = NodeTally> {

@@ -1,7 +1,7 @@
 //! Recomputes every index of the state from its containers, and compares.
 
 use kdaemon_events::{ContainerId, NodeId, Protocol};
-use kdaemon_projections::{Cluster, Container, Desired, PhaseKind, Status};
+use kdaemon_projections::{Cluster, Container, Desired, PhaseKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Panics if an index disagrees with the containers.
@@ -38,8 +38,8 @@ pub fn indexes(cluster: &Cluster) {
         let expected: BTreeSet<ContainerId> = own.iter().map(|c| c.id).collect();
         let actual: BTreeSet<ContainerId> = application.containers.iter().copied().collect();
         assert_eq!(actual, expected, "containers of {}", application.name);
-        let up = own.iter().filter(|c| c.status() == Status::Up && c.desired == Desired::Running).count();
-        assert_eq!(application.up as usize, up, "containers of {} that are UP", application.name);
+        let serving = own.iter().filter(|c| c.is_serving() || c.phase.kind() == PhaseKind::Completed).count();
+        assert_eq!(application.serving as usize, serving, "containers of {} that serve", application.name);
         let outdated =
             own.iter().filter(|c| c.desired == Desired::Running && is_outdated(cluster, c)).count();
         assert_eq!(application.outdated as usize, outdated, "outdated containers of {}", application.name);
@@ -72,15 +72,18 @@ pub fn indexes(cluster: &Cluster) {
     let migrating: Vec<_> = cluster.migrating().collect();
     let expected: Vec<_> = cluster.containers().filter(|c| c.migrating.is_some()).map(|c| c.id).collect();
     assert_eq!(migrating, expected, "migrating containers");
-    let outdated: Vec<_> = cluster.outdated_applications().map(|a| a.id).collect();
-    let expected: Vec<_> = cluster.applications().filter(|a| a.outdated > 0).map(|a| a.id).collect();
-    assert_eq!(outdated, expected, "outdated applications");
+    let rolling: Vec<_> = cluster.rolling().map(|a| a.id).collect();
+    let expected: Vec<_> = cluster.applications().filter(|a| a.may_roll()).map(|a| a.id).collect();
+    assert_eq!(rolling, expected, "applications with a rollout");
 }
 
 /// Whether a container would be made from something else now, by comparing all that it is made from.
 fn is_outdated(cluster: &Cluster, container: &Container) -> bool {
     let spec = cluster.spec_of(container);
-    container.placement.as_ref().is_some_and(|placement| !placement.spec.makes_the_same_as(&spec))
+    let round = container.application_id.and_then(|id| cluster.application(id)).map(|a| a.round);
+    container.placement.as_ref().is_some_and(|placement| {
+        !placement.spec.makes_the_same_as(&spec) || round.is_some_and(|round| round != placement.round)
+    })
 }
 
 /// Panics if the orders of the eligible nodes disagree with the nodes.
@@ -131,7 +134,7 @@ fn claims(cluster: &Cluster, node: NodeId) -> BTreeMap<(Protocol, u16), BTreeSet
         let wanted = container
             .placement
             .iter()
-            .filter(|_| !matches!(container.phase.kind(), PhaseKind::Down | PhaseKind::Failed));
+            .filter(|_| !container.phase.kind().is_over() && container.phase.kind() != PhaseKind::Failed);
         let retired = container.retired.iter().map(|retired| &retired.placement);
         for placement in wanted.chain(retired).filter(|placement| placement.node_id == node) {
             for port in placement.spec.fixed_ports() {

@@ -204,6 +204,11 @@ fn launch_waits_for_dependencies() {
         .then_nothing()
         .and_when(launched("db-1", 1))
         .and_when(place("c"))
+        .then_nothing() // it does not serve yet
+        .and_given()
+        .seconds_later(5)
+        .when(confirm("db-1"))
+        .and_when(place("c"))
         .then(["ContainerPlaced container=c generation=1 node=b (0; a 1)"]);
 }
 
@@ -213,11 +218,9 @@ fn relaunch_of_a_failed_or_stopped_container_retires_its_placement() {
     let then = then.then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
     assert_eq!(then.container("c").failed_attempts(), 0);
     let then = web().container("c").down_on("a").when(launch("c"));
-    let then = then.then([
-        "ContainerLaunchRequested container=c",
-        "ContainerPlaced container=c generation=2 node=a (0; b 0)",
-    ]);
-    assert_eq!(then.container("c").retired.len(), 1);
+    // A stopped one is started again where it is.
+    let then = then.then(["ContainerLaunchRequested container=c generation=1"]);
+    assert_eq!(then.container("c").retired.len(), 0);
     let then = web().container("c").up_on("a").stopping().when(launch("c"));
     then.then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
 }

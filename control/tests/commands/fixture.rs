@@ -10,12 +10,14 @@ use kdaemon_control::commands::{
     Probe, ProbeResult, Refusal, Seen, UpdateApplication, UpdateContainer, UpdateNode, decide,
 };
 use kdaemon_control::observed::{ContainerState, Exit, Launched};
-use kdaemon_events::application::{ApplicationCreated, ApplicationScaled, ApplicationUpdated};
+use kdaemon_events::application::{
+    ApplicationCreated, ApplicationScaled, ApplicationUpdated, UpdateSettings,
+};
 use kdaemon_events::cluster::{ClusterCreated, MigrationsPaused};
 use kdaemon_events::container::{
     ContainerCreated, ContainerExited, ContainerLaunchAbandoned, ContainerLaunchFailed,
     ContainerLaunchRequested, ContainerLaunched, ContainerMigrationCommanded, ContainerPlaced,
-    ContainerStopRequested, ContainerStopped, MigrationReason,
+    ContainerReady, ContainerStopRequested, ContainerStopped, MigrationReason,
 };
 use kdaemon_events::failure::{Failure, ProbeFailure};
 use kdaemon_events::node::{
@@ -228,6 +230,7 @@ impl Given {
             dependencies: Vec::new(),
             replicas: None,
             update_policy: UpdatePolicy::Manual,
+            update: kdaemon_events::application::UpdateSettings::default(),
         })
     }
 
@@ -241,6 +244,17 @@ impl Given {
     /// Publishes ports, in the form that people write.
     pub fn ports(self, text: &str) -> Self {
         self.spec(|spec| spec.exposed_ports = ports(text))
+    }
+
+    pub fn rolling(self) -> Self {
+        let id = self.application;
+        let update_policy = Some(UpdatePolicy::Rolling);
+        self.event(ApplicationUpdated { update_policy, ..unchanged_application(id) })
+    }
+
+    pub fn update(self, settings: UpdateSettings) -> Self {
+        let id = self.application;
+        self.event(ApplicationUpdated { update: Some(settings), ..unchanged_application(id) })
     }
 
     pub fn disabled(self) -> Self {
@@ -287,7 +301,7 @@ impl Given {
 
     pub fn waiting(self) -> Self {
         let container_id = self.container;
-        self.event(ContainerLaunchRequested { container_id })
+        self.event(ContainerLaunchRequested { container_id, generation: None })
     }
 
     pub fn placed_on(self, name: &str) -> Self {
@@ -305,8 +319,15 @@ impl Given {
         self.placed_on(name).launched()
     }
 
-    /// Starts its wanted placement.
+    /// Starts the wanted placement, which serves.
     pub fn launched(self) -> Self {
+        let given = self.started(false);
+        let (container_id, generation) = (given.container, given.generation());
+        given.event(ContainerReady { container_id, generation })
+    }
+
+    /// Starts the wanted placement, which does not serve yet.
+    pub fn started(self, health_check: bool) -> Self {
         let container_id = self.container;
         let placement = self.cluster.container(container_id).unwrap().placement.clone().unwrap();
         self.event(ContainerLaunched {
@@ -316,6 +337,8 @@ impl Given {
             engine_id: format!("engine-{}", placement.generation),
             image_id: "sha256:1".into(),
             ports: Vec::new(),
+            volumes: Vec::new(),
+            health_check,
             access_link: None,
         })
     }
@@ -327,7 +350,7 @@ impl Given {
 
     pub fn stopping(self) -> Self {
         let container_id = self.container;
-        self.event(ContainerStopRequested { container_id, then_delete: false })
+        self.event(ContainerStopRequested { container_id, then_delete: false, volumes: false })
     }
 
     pub fn down_on(self, name: &str) -> Self {
@@ -341,12 +364,13 @@ impl Given {
 
     pub fn deleting(self) -> Self {
         let container_id = self.container;
-        self.event(ContainerStopRequested { container_id, then_delete: true })
+        self.event(ContainerStopRequested { container_id, then_delete: true, volumes: false })
     }
 
     pub fn failed(self) -> Self {
         let (container_id, generation) = (self.container, self.generation());
         let node_id = self.current().placement.as_ref().map_or(NodeId(Uuid::nil()), |p| p.node_id);
+        let retry_at = self.context.now + TimeDelta::seconds(8);
         self.event(ContainerLaunchAbandoned {
             container_id,
             generation,
@@ -354,6 +378,7 @@ impl Given {
             failure: Failure::refused("no such image"),
             node_fault: false,
             attempt: 5,
+            retry_at,
         })
     }
 
@@ -447,6 +472,7 @@ fn unchanged_application(application_id: ApplicationId) -> ApplicationUpdated {
         is_enabled: None,
         dependencies: None,
         update_policy: None,
+        update: None,
     }
 }
 
@@ -532,6 +558,12 @@ impl Then {
         self.given.cluster = decision.cluster;
         self.given.log.extend(decision.events);
         self.given.when(command)
+    }
+
+    /// Continues after the engine has started a placement and it has been up for long enough to serve.
+    #[track_caller]
+    pub fn and_it_serves(self, name: &str, generation: u32) -> Self {
+        self.and_when(launched(name, generation)).and_given().seconds_later(5).when(confirm(name))
     }
 
     /// Continues with these events.
@@ -623,6 +655,7 @@ pub fn create_application(name: &str) -> CreateApplication {
         dependencies: Vec::new(),
         replicas: None,
         update_policy: UpdatePolicy::Manual,
+        update: kdaemon_events::application::UpdateSettings::default(),
     }
 }
 
@@ -637,6 +670,7 @@ pub fn update_application(name: &str) -> UpdateApplication {
         dependencies: None,
         replicas: None,
         update_policy: None,
+        update: None,
     }
 }
 
@@ -674,11 +708,15 @@ pub fn stop(name: &str) -> Command {
 }
 
 pub fn delete(name: &str) -> Command {
-    Command::DeleteContainer(container(name))
+    Command::DeleteContainer { container_id: container(name), volumes: false }
 }
 
 pub fn place(name: &str) -> Command {
     Command::PlaceContainer(container(name))
+}
+
+pub fn confirm(name: &str) -> Command {
+    Command::ConfirmReady(container(name))
 }
 
 pub fn evacuate(name: &str) -> Command {
@@ -694,6 +732,8 @@ pub fn launched(name: &str, generation: u32) -> Command {
         engine_id: format!("e-{generation}"),
         image_id: "sha256:1".into(),
         ports: Vec::new(),
+        volumes: Vec::new(),
+        health_check: false,
         started_at: None,
     };
     Command::RecordLaunched(placement_id(name, generation), launched)
@@ -737,7 +777,7 @@ pub fn probe_finding_as_of<const N: usize>(
 ) -> Command {
     let own = own
         .into_iter()
-        .map(|(name, generation, state)| Seen { placement_id: placement_id(name, generation), state })
+        .map(|(name, generation, state)| Seen::new(placement_id(name, generation), state))
         .collect();
     a_probe(name, ProbeResult::Answered { engine: None, listed: Some(Listed { own, foreign: 0, as_of }) })
 }

@@ -37,11 +37,16 @@ fn old_placement_serves_until_the_new_one_is_up() {
     let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a").draining("a");
     let moving = given.when(evacuate("a"));
     assert_eq!(moving.container("c").status().as_str(), "UP");
-    let moved = moving.and_when(launched("c", 2)).then([
-        "ContainerLaunched container=c engine=e-2 generation=2 image=sha256:1 node=b",
+    let up = moving
+        .and_when(launched("c", 2))
+        .then(["ContainerLaunched container=c engine=e-2 generation=2 image=sha256:1 node=b"]);
+    assert!(up.container("c").is_served_by_predecessor(), "the new one does not serve yet");
+    let moved = up.and_given().seconds_later(4).when(confirm("c")).then_nothing();
+    let moved = moved.and_given().seconds_later(1).when(confirm("c")).then([
+        "ContainerReady container=c generation=2",
         "ContainerMigrated container=c generation=2 node=b",
     ]);
-    let moved = moved.because(["ContainerMigrationCommanded c", "ContainerLaunched c"]);
+    let moved = moved.because(["ContainerLaunched c", "ContainerReady c"]);
     assert!(!moved.container("c").is_served_by_predecessor());
     assert_eq!(moved.container("c").migrating, None);
 }
@@ -51,7 +56,7 @@ fn bound_container_stays_on_a_drained_node_with_the_reason() {
     let given = Given::cluster().nodes(["a", "b"]).application("web");
     let given = given.spec(|spec| spec.volumes = vec!["data:/data".parse().unwrap()]).running(["c"], "a");
     let then = given.draining("a").when(evacuate("a")).then([
-        "ContainerUnschedulable container=c moving=drain reason=no node fits of 2: a draining; b volumes_elsewhere{node=a}",
+        "ContainerUnschedulable container=c moving=drain reason=no node fits of 2: a draining; b volumes_elsewhere{node=a,volume=data}",
     ]);
     let then = then.because(["NodeDrainStarted a"]);
     assert_eq!(then.container("c").status().as_str(), "UP");
@@ -88,7 +93,7 @@ fn drain_is_bounded_and_evacuation_of_an_unhealthy_node_is_not() {
     drained
         .and_when(evacuate("a"))
         .then_nothing()
-        .and_when(launched("c1", 2))
+        .and_it_serves("c1", 2)
         .and_when(evacuate("a"))
         .then_kinds(["ContainerMigrationCommanded"]);
     given().node_down("a").when(evacuate("a")).then_kinds(["ContainerMigrationCommanded"; 3]);
@@ -158,7 +163,7 @@ fn plan_is_carried_out_in_bounded_steps() {
     let then = then.then_kinds(["RebalancePlanned", "ContainerMigrationCommanded"]);
     then.and_when(Command::Rebalance)
         .then_nothing()
-        .and_when(launched("c1", 2))
+        .and_it_serves("c1", 2)
         .and_when(Command::Rebalance)
         .then([
             "RebalancePlanned fewest=1 most=5 moves=[{\"container_id\":\"c2\",\"from_node_id\":\"a\",\"node_id\":\"b\"}] \
@@ -243,15 +248,25 @@ fn changed_application_rolls_one_container_at_a_time() {
         .then_nothing()
         .and_when(Command::UpdateApplication(Box::new(change)))
         .and_when(roll())
-        .then(["ContainerMigrationCommanded container=c1 from_generation=1 from_node=a generation=2 node=a \
-             reason=update start_first=true (0; b 1)"])
-        .because(["ApplicationUpdated web"])
+        .then([
+            "RolloutStarted application=web outdated=2",
+            "ContainerMigrationCommanded container=c1 from_generation=1 from_node=a generation=2 node=a \
+             reason=update start_first=true (0; b 1)",
+        ])
+        .because(["ApplicationUpdated web", "RolloutStarted web"])
         .and_when(roll())
         .then_nothing()
         .and_when(launched("c1", 2))
         .and_when(roll())
+        .then_nothing() // it does not serve yet
+        .and_given()
+        .seconds_later(5)
+        .when(confirm("c1"))
+        .and_when(roll())
         .then_kinds(["ContainerMigrationCommanded"])
-        .and_when(launched("c2", 2))
+        .and_it_serves("c2", 2)
+        .and_when(roll())
+        .then(["RolloutCompleted application=web"])
         .and_when(roll())
         .then_nothing();
 }
@@ -260,10 +275,11 @@ fn changed_application_rolls_one_container_at_a_time() {
 fn fixed_port_is_released_before_an_update_on_the_same_node() {
     let given = Given::cluster().nodes(["a"]).application("web").ports("8080:80").running(["c"], "a");
     let given = given.spec(|spec| spec.docker_image = "image:2".into());
-    given
-        .when(roll())
-        .then(["ContainerMigrationCommanded container=c from_generation=1 from_node=a generation=2 node=a \
-         reason=update start_first=false (0)"]);
+    given.when(roll()).then([
+        "RolloutStarted application=web outdated=1",
+        "ContainerMigrationCommanded container=c from_generation=1 from_node=a generation=2 node=a \
+             reason=update start_first=false (0)",
+    ]);
 }
 
 #[test]
@@ -288,9 +304,13 @@ fn leaving_or_lost_containers_are_not_rolled() {
     let given =
         || Given::cluster().nodes(["a", "b"]).application("web").running(["c1"], "a").running(["c2"], "b");
     let changed = |given: Given| given.spec(|spec| spec.docker_image = "image:2".into());
-    let then = changed(given().draining("a")).when(roll()).then_kinds(["ContainerMigrationCommanded"]);
-    assert!(then.container("c2").migrating.is_some(), "the one that stays is replaced");
-    changed(given().node_down("a")).when(roll()).then_nothing();
+    for given in [given().draining("a"), given().node_down("a")] {
+        let then = changed(given).when(roll()).then_kinds(["RolloutStarted", "ContainerMigrationCommanded"]);
+        assert!(
+            then.container("c2").migrating.is_some(),
+            "the one that stays is replaced, and waits for no other"
+        );
+    }
 }
 
 #[test]

@@ -213,8 +213,8 @@ fn node_is_drained_once_nothing_of_ours_is_left() {
         .because(["NodeDrainStarted a"])
         .and_when(finish_drain("a"))
         .then_nothing()
-        .and_when(launched("c", 2))
-        .then_kinds(["ContainerLaunched", "ContainerMigrated"])
+        .and_it_serves("c", 2)
+        .then_kinds(["ContainerReady", "ContainerMigrated"])
         .and_when(finish_drain("a"))
         .then_nothing()
         .and_when(Command::RecordRemoved(placement_id("c", 1), node("a")))
@@ -235,7 +235,7 @@ fn later_moves_of_a_drain_have_it_as_their_cause() {
         .when(drain("a"))
         .and_when(evacuate("a"))
         .then_kinds(["ContainerMigrationCommanded"])
-        .and_when(launched("c1", 2))
+        .and_it_serves("c1", 2)
         .and_when(evacuate("a"))
         .then_kinds(["ContainerMigrationCommanded"])
         .because(["NodeDrainStarted a"]);
@@ -354,7 +354,7 @@ fn removal_is_recorded_once() {
 fn unmounted_node_leaves_the_eligible_index() {
     use kdaemon_events::node::NodeUnmounted;
     let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a");
-    let given = given.event(NodeUnmounted { node_id: node("a") });
+    let given = given.event(NodeUnmounted { node_id: node("a"), volumes: Vec::new() });
     let eligible: Vec<_> = given.cluster.eligible().by_count().map(|(_, id)| id).collect();
     assert_eq!(eligible, [node("b")]);
 }

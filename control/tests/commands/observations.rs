@@ -33,6 +33,8 @@ fn launched_container_has_an_access_link() {
             port(53, 32_768, Protocol::Udp),
             port(80, 32_769, Protocol::Tcp),
         ],
+        volumes: Vec::new(),
+        health_check: false,
         started_at: None,
     };
     let then = given.when(Command::RecordLaunched(placement_id("c", 1), launched));
@@ -115,7 +117,7 @@ fn failed_launch_backs_off_and_is_given_up() {
     }
     let then = given
         .when(launch_failed("c", 1, false))
-        .then(["ContainerLaunchAbandoned attempt=5 container=c failure=refused{quote=it did not work} generation=1 node=a"]);
+        .then(["ContainerLaunchAbandoned attempt=5 container=c failure=refused{quote=it did not work} generation=1 node=a retry_at=+8000ms"]);
     assert_eq!(then.container("c").status().as_str(), "FAILED");
     assert_eq!(then.container("c").retired.len(), 1, "what may be left of it there is removed");
 }
@@ -146,7 +148,7 @@ fn abandoned_move_keeps_the_predecessor() {
         given.launch_failed(4, node_fault)
     };
     let then = given(false).when(launch_failed("c", 2, false)).then([
-        "ContainerLaunchAbandoned attempt=5 container=c failure=refused{quote=it did not work} generation=2 node=b",
+        "ContainerLaunchAbandoned attempt=5 container=c failure=refused{quote=it did not work} generation=2 node=b retry_at=+8000ms",
         "ContainerAdopted container=c generation=1 node=a",
     ]);
     let then = then.because(["ContainerLaunchFailed c", "ContainerLaunchAbandoned c"]);
@@ -197,7 +199,7 @@ fn restart_policy_decides_about_restarts() {
     let again = "ContainerExited container=c exit_code=1 generation=1 node=a restart_at=+0ms";
     let ended = "ContainerExited container=c exit_code=1 generation=1 node=a";
     let well_again = "ContainerExited container=c exit_code=0 generation=1 node=a restart_at=+0ms";
-    let well_ended = "ContainerExited container=c exit_code=0 generation=1 node=a";
+    let well_ended = "ContainerCompleted container=c generation=1 node=a";
     for (text, failed, well) in [
         ("always", again, well_again),
         ("unless-stopped", again, well_again),
@@ -209,7 +211,7 @@ fn restart_policy_decides_about_restarts() {
         let given = || policy(text).running(["c"], "a");
         given().when(exited("c", 1, 1)).then([failed]);
         let then = given().when(exited("c", 1, 0)).then([well]);
-        let status = if well == well_again { "LAUNCHING" } else { "DOWN" };
+        let status = if well == well_again { "LAUNCHING" } else { "COMPLETED" };
         assert_eq!(then.container("c").status().as_str(), status);
     }
 }

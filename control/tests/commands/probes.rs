@@ -283,7 +283,7 @@ fn probe_ignores_what_changed_since_it_was_sent() {
     given.when(probe_finding_as_of("a", [], placed_at)).then_kinds(["NodeObserved", "ContainerObserved"]);
     // A container placed since is not an orphan either.
     let given = web().container("c").placed_on("a");
-    let then = given.when(probe_finding_as_of("a", [("c", 2, ContainerState::Running)], Seq(before.0 - 1)));
+    let then = given.when(probe_finding_as_of("a", [("c", 2, ContainerState::Running)], Seq(before.0 - 2)));
     assert!(then.then_kinds(["NodeObserved"]).node("a").orphans.is_empty());
 }
 

@@ -93,7 +93,9 @@ proptest! {
                     engine_id: String::new(),
                     image_id: String::new(),
                     ports: Vec::new(),
-                    access_link: None,
+                    volumes: Vec::new(),
+                    health_check: false,
+            access_link: None,
                 })
                 .event(ContainerRemoved { container_id, generation: Generation(1), node_id: step.from_node_id });
         }
@@ -276,6 +278,9 @@ fn ops_reach_every_container_event() {
         let mut world = World::new();
         ops.iter().for_each(|op: &Op| world.act(op));
         world.settle();
+        // Migrations that a mass failure paused are resumed.
+        world.act(&Op::RepairAll);
+        world.settle();
         reached.extend(world.log.iter().map(|envelope| envelope.event.kind()));
     }
     let missing: Vec<_> = Kind::ALL
@@ -330,15 +335,21 @@ fn commands() -> Vec<Command> {
             })),
             Command::LaunchContainer(container_id),
             Command::StopContainer(container_id),
-            Command::DeleteContainer(container_id),
+            Command::DeleteContainer { container_id, volumes: false },
             Command::PlaceContainer(container_id),
             Command::FinishDelete(container_id),
         ]);
         for generation in (0..5).map(Generation) {
             let placement_id = PlacementId { container_id, generation };
             let failure = |node_fault| LaunchFailure { failure: Failure::refused("x"), node_fault };
-            let launched =
-                Launched { engine_id: "e".into(), image_id: "i".into(), ports: Vec::new(), started_at: None };
+            let launched = Launched {
+                engine_id: "e".into(),
+                image_id: "i".into(),
+                ports: Vec::new(),
+                volumes: Vec::new(),
+                health_check: false,
+                started_at: None,
+            };
             commands.extend([
                 Command::RecordLaunched(placement_id, launched),
                 Command::RecordLaunchFailed(placement_id, failure(true)),
@@ -368,9 +379,13 @@ proptest! {
         let context = Given::cluster().context;
         let own: Vec<_> = seen
             .into_iter()
-            .map(|(container_id, generation, running)| Seen {
-                placement_id: PlacementId { container_id, generation },
-                state: [ContainerState::Created, ContainerState::Running, ContainerState::Exited][usize::from(running)],
+            .map(|(container_id, generation, running)| {
+                let states = [ContainerState::Created, ContainerState::Running, ContainerState::Exited];
+                let exit = (running == 2).then_some(Exit { code: i64::from(generation.0 % 2), out_of_memory: false });
+                let healthy = (generation.0 < 3).then_some(generation.0 == 1);
+                let paused = generation.0 == 2;
+                let placement_id = PlacementId { container_id, generation };
+                Seen { placement_id, state: states[usize::from(running)], exit, healthy, paused }
             })
             .collect();
         for node in cluster.nodes() {

@@ -141,7 +141,7 @@ fn a_container_that_fails_its_health_check_is_stopped_before_it_is_started() {
     let given = Given::cluster().node("a").up().application("web").container("c").up_on("a");
     let restart_at = given.context.now;
     let (container_id, generation) = (container("c"), Generation(1));
-    let given = given.event(ContainerUnhealthy { container_id, generation, restart_at });
+    let given = given.event(ContainerUnhealthy { container_id, generation, restart_at: Some(restart_at) });
     assert_eq!(due_now(&given), [Task::Act(Act::Restart, placement_id("c", 1), node("a"))]);
 }
 

@@ -10,12 +10,13 @@ use kdaemon_control::commands::{
 };
 use kdaemon_control::observed::{ContainerState, Exit, Launched};
 use kdaemon_control::reconcile::{self, Act, Pacing, Task};
+use kdaemon_events::container::AnonymousVolume;
 use kdaemon_events::failure::Failure;
 use kdaemon_events::{
     Actor, ApplicationId, ClusterId, ContainerId, Envelope, Environment, Event, Generation, MilliCpus,
-    NodeId, PlacementId, Protocol, Resources, SpecChanges, UpdatePolicy,
+    NodeId, PlacementId, Protocol, Resources, RestartPolicy, SpecChanges, UpdatePolicy,
 };
-use kdaemon_projections::{Cluster, Desired, Health, PhaseKind, Status, Touched};
+use kdaemon_projections::{Cluster, ContainerHealth, Desired, Health, PhaseKind, Status, Touched};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -67,7 +68,12 @@ pub enum Op {
     /// Another client removes or starts a container.
     RemoveBehind(usize),
     StartBehind(usize),
-    Unhealthy(usize),
+    /// A health check succeeds or fails.
+    Health(usize, bool),
+    /// Another client pauses it, or lets it continue.
+    Pause(usize, bool),
+    Restart(usize),
+    RollBack(usize),
     Probe(usize),
     /// A reactor carries out one of the due tasks.
     Task(usize),
@@ -126,7 +132,10 @@ pub fn op(plain: bool) -> impl Strategy<Value = Op> {
         2 => (i(), prop_oneof![Just(0_i64), Just(1)]).prop_map(|(c, code)| Op::Exit(c, code)),
         1 => i().prop_map(Op::RemoveBehind),
         1 => i().prop_map(Op::StartBehind),
-        1 => i().prop_map(Op::Unhealthy),
+        1 => (i(), any::<bool>()).prop_map(|(c, healthy)| Op::Health(c, healthy)),
+        1 => (i(), any::<bool>()).prop_map(|(c, paused)| Op::Pause(c, paused)),
+        1 => i().prop_map(Op::Restart),
+        1 => i().prop_map(Op::RollBack),
         6 => i().prop_map(Op::Probe),
         20 => i().prop_map(Op::Task),
         2 => Just(Op::Rebalance),
@@ -240,7 +249,8 @@ impl World {
             .cluster
             .containers()
             .filter(|c| {
-                c.id != container_id && !matches!(c.phase.kind(), PhaseKind::Down | PhaseKind::Failed)
+                let kind = c.phase.kind();
+                c.id != container_id && !kind.is_over() && kind != PhaseKind::Failed
             })
             .filter_map(|c| c.placement.as_ref())
             .filter(|placement| placement.node_id == node_id)
@@ -295,6 +305,7 @@ impl World {
                     exposed_ports: port.map(|port| crate::fixture::ports(&format!("{port}:80"))),
                     constraints: zone.then(|| vec!["zone==x".parse().unwrap()]),
                     volumes: volume.then(|| vec!["data:/data".parse().unwrap()]),
+                    restart_policy: (*cpus == 1_000).then_some(RestartPolicy::OnFailure { max: None }),
                     resources: (*cpus > 0)
                         .then_some(Resources { cpus: Some(MilliCpus(*cpus)), memory_bytes: None }),
                     ..SpecChanges::default()
@@ -308,6 +319,7 @@ impl World {
                     dependencies: Vec::new(),
                     replicas: *replicas,
                     update_policy: if *rolling { UpdatePolicy::Rolling } else { UpdatePolicy::Manual },
+                    update: kdaemon_events::application::UpdateSettings::default(),
                 };
                 if self.cluster.applications().len() < 5 {
                     self.submit(Command::CreateApplication(create)).unwrap();
@@ -332,6 +344,7 @@ impl World {
                     dependencies: None,
                     replicas: None,
                     update_policy: None,
+                    update: None,
                 };
                 self.submit(Command::UpdateApplication(Box::new(update))).unwrap();
             }
@@ -371,7 +384,10 @@ impl World {
             }),
             Op::Launch(c) => self.on_container(*c, Command::LaunchContainer),
             Op::Stop(c) => self.on_container(*c, Command::StopContainer),
-            Op::Delete(c) => self.on_container(*c, Command::DeleteContainer),
+            Op::Delete(c) => self.on_container(*c, |container_id| Command::DeleteContainer {
+                container_id,
+                volumes: c % 4 != 0,
+            }),
             Op::Exit(c, code) => {
                 if let Some((node_id, placement_id)) = self.placement_id(*c, ContainerState::Running) {
                     self.set(node_id, placement_id, Some(ContainerState::Exited));
@@ -390,9 +406,24 @@ impl World {
                     self.set(node_id, placement_id, Some(ContainerState::Running));
                 }
             }
-            Op::Unhealthy(c) => {
+            Op::Health(c, healthy) => {
                 if let Some((_, placement_id)) = self.placement_id(*c, ContainerState::Running) {
-                    self.submit(Command::RecordHealth(placement_id, false)).unwrap();
+                    self.submit(Command::RecordHealth(placement_id, *healthy)).unwrap();
+                }
+            }
+            Op::Pause(c, paused) => {
+                if let Some((_, placement_id)) = self.placement_id(*c, ContainerState::Running) {
+                    self.submit(Command::RecordPaused(placement_id, *paused)).unwrap();
+                }
+            }
+            Op::Restart(a) => {
+                if let Some(id) = self.application(*a) {
+                    let _ = self.submit(Command::RestartApplication(id));
+                }
+            }
+            Op::RollBack(a) => {
+                if let Some(application_id) = self.application(*a) {
+                    let _ = self.submit(Command::RollBackApplication { application_id, to: None });
                 }
             }
             Op::Probe(n) => {
@@ -470,10 +501,7 @@ impl World {
         let result = if machine.broken {
             ProbeResult::Failed(Failure::refused("no answer").into())
         } else {
-            let own = machine
-                .has
-                .iter()
-                .map(|(placement_id, state)| Seen { placement_id: *placement_id, state: *state });
+            let own = machine.has.iter().map(|(placement_id, state)| Seen::new(*placement_id, *state));
             let listed = Listed { own: own.collect(), foreign: 0, as_of: self.cluster.seq() };
             ProbeResult::Answered { engine: Some(facts(&node.name)), listed: Some(listed) }
         };
@@ -513,11 +541,12 @@ impl World {
         match act {
             Act::Launch if broken || flaky => failed(),
             Act::Start | Act::Restart if broken => failed(),
-            Act::Stop | Act::Remove if broken => None,
+            Act::Stop | Act::Remove | Act::RemoveVolumes if broken => None,
+            Act::RemoveVolumes => Some(Command::RecordVolumesRemoved(placement_id.container_id, node)),
             Act::Start | Act::Restart if !has_it => Some(Command::RecordMissing(placement_id)),
             Act::Launch | Act::Start | Act::Restart => {
                 self.set(node, placement_id, Some(ContainerState::Running));
-                Some(Command::RecordLaunched(placement_id, started()))
+                Some(Command::RecordLaunched(placement_id, self.started(placement_id)))
             }
             Act::Stop => {
                 self.set(node, placement_id, has_it.then_some(ContainerState::Exited));
@@ -528,6 +557,22 @@ impl World {
                 self.set(node, placement_id, None);
                 Some(Command::RecordRemoved(placement_id, node))
             }
+        }
+    }
+
+    /// Some images declare a volume (an image of a plain world does not: its applications have no limits), and some a health check.
+    fn started(&self, PlacementId { container_id, .. }: PlacementId) -> Launched {
+        let kind = container_id.0.as_bytes()[15] % 8;
+        let spec = self.cluster.spec_of(self.cluster.container(container_id).unwrap());
+        let has_volume = spec.resources.cpus.is_some();
+        let volume = AnonymousVolume { name: format!("volume-of-{container_id}"), target: "/data".into() };
+        Launched {
+            engine_id: "e".into(),
+            image_id: "i".into(),
+            ports: Vec::new(),
+            volumes: if has_volume { vec![volume] } else { Vec::new() },
+            health_check: kind > 5,
+            started_at: None,
         }
     }
 
@@ -564,6 +609,7 @@ impl World {
             for id in nodes {
                 self.probe(id);
             }
+            self.recover();
             for task in self.tasks() {
                 self.perform(task);
             }
@@ -582,6 +628,25 @@ impl World {
             .map(|envelope| format!("{:?}", envelope.event))
             .collect();
         panic!("it never comes to rest; the last that happened, newest first:\n{}", last.join("\n"));
+    }
+
+    /// Every process that runs is healthy in the end, and none stays paused.
+    fn recover(&mut self) {
+        let running =
+            self.machines.values().filter(|machine| !machine.broken).flat_map(|machine| &machine.has);
+        let running = running.filter(|(_, state)| **state == ContainerState::Running);
+        let running: Vec<_> = running.map(|(placement_id, _)| *placement_id).collect();
+        for placement_id in running {
+            let container = self.cluster.container(placement_id.container_id);
+            let placement = container.and_then(|container| container.placement_of(placement_id.generation));
+            let Some((health, paused)) = placement.map(|p| (p.health, p.paused)) else { continue };
+            if paused {
+                self.submit(Command::RecordPaused(placement_id, false)).unwrap();
+            }
+            if matches!(health, ContainerHealth::Starting | ContainerHealth::Unhealthy) {
+                self.submit(Command::RecordHealth(placement_id, true)).unwrap();
+            }
+        }
     }
 
     /// At rest, each machine runs exactly the wanted containers.
@@ -603,7 +668,7 @@ impl World {
                     let placement_id = PlacementId { container_id: c.id, generation: p.generation };
                     wanted.insert(placement_id, c.phase.kind() == PhaseKind::Up);
                     assert!(
-                        matches!(c.phase.kind(), PhaseKind::Up | PhaseKind::Down),
+                        c.phase.kind() == PhaseKind::Up || c.phase.kind().is_over(),
                         "{} is {:?}",
                         c.name,
                         c.phase.kind()
@@ -642,10 +707,6 @@ impl World {
         let counts = || self.cluster.nodes().filter(|n| n.is_eligible()).map(|n| n.container_count());
         (counts().min().unwrap_or(0), counts().max().unwrap_or(0))
     }
-}
-
-fn started() -> Launched {
-    Launched { engine_id: "e".into(), image_id: "i".into(), ports: Vec::new(), started_at: None }
 }
 
 /// Generations only increase, and a container never returns to a lower one except by adoption.

@@ -43,7 +43,7 @@ impl Log {
 
     pub fn place(&mut self, container_id: ContainerId, node_id: NodeId) {
         let generation = self.cluster.container(container_id).unwrap().generation.next();
-        self.add(ContainerLaunchRequested { container_id });
+        self.add(ContainerLaunchRequested { container_id, generation: None });
         self.add(ContainerPlaced { container_id, generation, node_id, evaluation: Box::default() });
     }
 
@@ -56,6 +56,8 @@ impl Log {
             engine_id: "e".into(),
             image_id: "i".into(),
             ports: Vec::new(),
+            volumes: Vec::new(),
+            health_check: false,
             access_link: None,
         });
     }
@@ -249,6 +251,7 @@ impl Draft {
                 dependencies: Vec::new(),
                 replicas: None,
                 update_policy: UpdatePolicy::Manual,
+                update: kdaemon_events::application::UpdateSettings::default(),
             });
         }
         for (number, a_container) in self.containers.iter().enumerate() {

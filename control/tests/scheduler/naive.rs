@@ -20,8 +20,10 @@ pub fn admits(cluster: &Cluster, node: &Node, id: ContainerId, spec: &Spec) -> b
     let reserved_memory: u64 = others.iter().filter_map(|c| c.residence()?.spec.resources.memory_bytes).sum();
     let has_claim = |port| {
         cluster.containers().filter(|c| c.id != id).any(|c| {
-            let wanted =
-                c.placement.iter().filter(|_| !matches!(c.phase.kind(), PhaseKind::Down | PhaseKind::Failed));
+            let wanted = c
+                .placement
+                .iter()
+                .filter(|_| !c.phase.kind().is_over() && c.phase.kind() != PhaseKind::Failed);
             let all = wanted.chain(c.retired.iter().map(|retired| &retired.placement));
             all.filter(|p| p.node_id == node.id).any(|p| p.spec.fixed_ports().any(|other| other == port))
         })

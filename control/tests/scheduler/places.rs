@@ -17,7 +17,7 @@ fn place_all(draft: &Draft) -> Result<Cluster, TestCaseError> {
         let before = log.cluster.clone();
         let c = before.container(id).unwrap();
         let spec = before.spec_of(c);
-        let request = Request::new(c, &spec, None, draft.strategy);
+        let request = Request::new(&before, c, &spec, None, draft.strategy);
         let expected = naive::place(&before, id, draft.strategy);
         let verdicts = explain(&before, &request);
         prop_assert_eq!(verdicts.len(), before.nodes().len(), "every node has its verdict");
@@ -87,7 +87,7 @@ proptest! {
             let choose = |cluster: &Cluster| -> Option<NodeId> {
                 let c = cluster.container(container(number)).unwrap();
                 let spec = cluster.spec_of(c);
-                place(cluster, &Request::new(c, &spec, None, grown.strategy)).ok().map(|choice| choice.node_id)
+                place(cluster, &Request::new(cluster, c, &spec, None, grown.strategy)).ok().map(|choice| choice.node_id)
             };
             let (before, after) = (choose(&small.cluster), choose(&large.cluster));
             prop_assert!(after == before || after == Some(newcomer), "{before:?} {after:?}");
@@ -154,7 +154,7 @@ fn an_evaluation_records_what_its_strategy_compares() {
         let cluster = given.log().cluster;
         let c = cluster.container(container(3)).unwrap();
         let spec = cluster.spec_of(c);
-        let choice = place(&cluster, &Request::new(c, &spec, None, given.strategy));
+        let choice = place(&cluster, &Request::new(&cluster, c, &spec, None, given.strategy));
         let names: written::Names = cluster.nodes().map(|node| (node.id.0, node.name.clone())).collect();
         let text = match choice {
             Ok(choice) => {

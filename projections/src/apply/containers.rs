@@ -2,11 +2,14 @@
 
 use super::set;
 use crate::cluster::{Cluster, Touched};
-use crate::{Attempts, Container, Desired, Phase, Placement, Reason, Retired};
+use crate::{
+    Attempts, Container, ContainerHealth, Desired, Home, Phase, PhaseKind, Placement, Reason, Retired,
+};
 use kdaemon_events::container::{
-    ContainerAdopted, ContainerCreated, ContainerExited, ContainerLaunchAbandoned, ContainerLaunchFailed,
-    ContainerLaunched, ContainerMigrationCommanded, ContainerObserved, ContainerPlaced,
-    ContainerStopRequested, ContainerUnschedulable, ContainerUpdated, SeenState,
+    ContainerAdopted, ContainerCompleted, ContainerCreated, ContainerExited, ContainerHealthy,
+    ContainerLaunchAbandoned, ContainerLaunchFailed, ContainerLaunched, ContainerMigrationCommanded,
+    ContainerObserved, ContainerPlaced, ContainerStopRequested, ContainerUnhealthy, ContainerUnschedulable,
+    ContainerUpdated, SeenState,
 };
 use kdaemon_events::{ContainerId, Envelope, Generation, NodeId, Seq, Spec};
 use std::sync::Arc;
@@ -31,7 +34,8 @@ impl Cluster {
             reason: None,
             restarts: 0,
             quick_exits: 0,
-            bound_to: None,
+            home: None,
+            delete_volumes: false,
             cause: seq,
             seq,
         };
@@ -76,6 +80,13 @@ impl Cluster {
             engine_id: None,
             ports: Vec::new(),
             access_link: None,
+            health: ContainerHealth::None,
+            ready_at: None,
+            paused: false,
+            round: container
+                .application_id
+                .and_then(|id| self.applications.get(&id))
+                .map_or(0, |application| application.round),
         }
     }
 
@@ -96,6 +107,15 @@ impl Cluster {
         envelope: &Envelope,
         touched: &mut Touched,
     ) {
+        let Some(container) = self.containers.get(&e.container_id) else { return };
+        let spec = container
+            .placement
+            .as_ref()
+            .filter(|p| p.generation == e.generation)
+            .map(|p| Arc::clone(&p.spec));
+        if let Some(spec) = &spec {
+            self.note_data(spec, e.node_id);
+        }
         if let Some(application) = self.containers.get(&e.container_id).and_then(|c| c.application_id) {
             self.note_node(e.node_id, |node| {
                 node.faults.remove(&application);
@@ -109,9 +129,12 @@ impl Cluster {
                 placement.engine_id = Some(e.engine_id.as_str().into());
                 placement.ports.clone_from(&e.ports);
                 placement.access_link = e.access_link.as_deref().map(Into::into);
-                if placement.spec.is_bound_to_node() {
-                    c.bound_to = Some(placement.node_id);
-                }
+                placement.health =
+                    if e.health_check { ContainerHealth::Starting } else { ContainerHealth::None };
+                placement.ready_at = None;
+                placement.paused = false;
+                let has_data = placement.spec.has_local_data() || !e.volumes.is_empty();
+                c.home = has_data.then(|| Home { node_id: e.node_id, volumes: e.volumes.clone() });
             }
             if matches!(
                 c.phase,
@@ -120,12 +143,126 @@ impl Cluster {
                 c.phase = Phase::Up { since: Some(envelope.at) };
             }
             c.lost = false;
-            c.reason = None;
-            for retired in &mut c.retired {
-                retired.held = false;
+            // A predecessor serves until this one does.
+            if !c.is_served_by_predecessor() {
+                c.reason = None;
             }
             c.cause = envelope.seq;
         });
+    }
+
+    /// The wanted placement serves: no predecessor has to any more.
+    pub(super) fn container_ready(
+        &mut self,
+        id: ContainerId,
+        generation: Generation,
+        envelope: &Envelope,
+        touched: &mut Touched,
+    ) {
+        let mut served = None;
+        self.change_container(id, touched, |c| {
+            if c.phase.kind() != PhaseKind::Up {
+                return;
+            }
+            let Some(placement) = c.placement.as_mut().filter(|p| p.generation == generation) else { return };
+            placement.ready_at.get_or_insert(envelope.at);
+            served = Some((c.application_id, Arc::clone(&placement.spec)));
+            c.reason = None;
+            c.cause = envelope.seq;
+            for retired in &mut c.retired {
+                retired.held = false;
+            }
+        });
+        if let Some((Some(id), spec)) = served
+            && let Some(application) = self.applications.get_mut(&id)
+            && application.spec.makes_the_same_as(&spec)
+            && application.served.as_ref() != Some(&application.spec)
+        {
+            let application = Arc::make_mut(application);
+            let present = Arc::clone(&application.spec);
+            application.note_served(&present);
+        }
+    }
+
+    pub(super) fn container_healthy(
+        &mut self,
+        e: &ContainerHealthy,
+        envelope: &Envelope,
+        touched: &mut Touched,
+    ) {
+        let at = envelope.at;
+        self.change_container(e.container_id, touched, |c| {
+            let Some(placement) = c.placement.as_mut().filter(|p| p.generation == e.generation) else {
+                return;
+            };
+            placement.health = ContainerHealth::Healthy;
+            // It recovered before it was restarted.
+            if c.is_unhealthy() {
+                c.phase = Phase::Up { since: Some(at) };
+            }
+        });
+        self.container_ready(e.container_id, e.generation, envelope, touched);
+    }
+
+    pub(super) fn container_unhealthy(
+        &mut self,
+        e: &ContainerUnhealthy,
+        envelope: &Envelope,
+        touched: &mut Touched,
+    ) {
+        self.note_failure_of(e.container_id, e.generation, touched);
+        self.change_container(e.container_id, touched, |c| {
+            if !c.is_current(e.generation) {
+                return;
+            }
+            let stable = c.is_stable(envelope.at);
+            c.quick_exits = if stable { 1 } else { c.quick_exits.saturating_add(1) };
+            if let Some(placement) = &mut c.placement {
+                placement.health = ContainerHealth::Unhealthy;
+                placement.ready_at = None;
+            }
+            if let Some(restart_at) = e.restart_at {
+                let attempts = Attempts { not_before: Some(restart_at), ..c.phase.take_attempts() };
+                c.phase = Phase::Restarting { attempts, unhealthy: true };
+                c.restarts = c.restarts.saturating_add(1);
+            }
+            c.reason = Some(Reason::Unhealthy);
+            c.cause = envelope.seq;
+        });
+    }
+
+    pub(super) fn container_completed(&mut self, e: &ContainerCompleted, seq: Seq, touched: &mut Touched) {
+        self.change_container(e.container_id, touched, |c| {
+            if !c.is_current(e.generation) {
+                return;
+            }
+            c.phase = Phase::Completed;
+            c.desired = Desired::Stopped;
+            c.lost = false;
+            c.migrating = None;
+            c.reason = None;
+            c.cause = seq;
+            c.forget_addresses();
+            for retired in &mut c.retired {
+                retired.held = false;
+            }
+        });
+    }
+
+    /// Counts a failure of a container of the specification that is being rolled out, if it has not served.
+    fn note_failure_of(&mut self, id: ContainerId, generation: Generation, touched: &mut Touched) {
+        let Some(container) = self.containers.get(&id) else { return };
+        let placement = container.placement.as_ref().filter(|placement| placement.generation == generation);
+        let is_new =
+            placement.is_some_and(|placement| placement.ready_at.is_none()) && !self.is_outdated(container);
+        let Some(id) = container.application_id.filter(|_| is_new) else { return };
+        if self.applications.get(&id).is_some_and(|application| application.is_rolling()) {
+            self.change_application(id, touched, |application| {
+                if let Some(rollout) = &mut application.rollout {
+                    rollout.failures = rollout.failures.saturating_add(1);
+                }
+            });
+        }
     }
 
     pub(super) fn container_unschedulable(
@@ -152,6 +289,10 @@ impl Cluster {
         touched: &mut Touched,
     ) {
         self.note_launch_fault(e.container_id, e.node_id, e.node_fault);
+        if !e.node_fault {
+            self.note_failure_of(e.container_id, e.generation, touched);
+        }
+        let failed_at = self.at;
         self.change_container(e.container_id, touched, |c| {
             c.reason = Some(Reason::LaunchFailed { failure: e.failure.clone() });
             c.cause = seq;
@@ -162,12 +303,13 @@ impl Cluster {
             if e.node_fault {
                 let mut avoid = c.phase.take_attempts().avoid;
                 avoid.insert(e.node_id);
-                c.phase = Phase::Waiting(Attempts { failed: e.attempt, avoid, not_before });
+                c.phase = Phase::Waiting(Attempts { failed: e.attempt, avoid, not_before, failed_at });
                 c.lost = false; // it has no node any more
                 c.retire_placement(false);
             } else if let Some(attempts) = c.phase.attempts_mut() {
                 attempts.failed = e.attempt;
                 attempts.not_before = not_before;
+                attempts.failed_at = failed_at;
             }
         });
     }
@@ -179,13 +321,17 @@ impl Cluster {
         touched: &mut Touched,
     ) {
         self.note_launch_fault(e.container_id, e.node_id, e.node_fault);
+        self.note_failure_of(e.container_id, e.generation, touched);
+        let failed_at = self.at;
         self.change_container(e.container_id, touched, |c| {
             c.reason = Some(Reason::LaunchFailed { failure: e.failure.clone() });
             c.cause = seq;
             if !c.is_current(e.generation) {
                 return;
             }
-            c.phase = Phase::Failed;
+            // The next time any node may be tried again.
+            let (failed, not_before) = (e.attempt, Some(e.retry_at));
+            c.phase = Phase::Failed(Attempts { failed, not_before, failed_at, ..Attempts::default() });
             c.lost = false;
             c.migrating = None;
             c.retire_placement(false);
@@ -223,10 +369,21 @@ impl Cluster {
                 }
             }
             SeenState::Running => {
-                if c.is_current(e.generation) && c.desired == Desired::Stopped && c.phase == Phase::Down {
+                if !c.is_current(e.generation) {
+                    return;
+                }
+                if let Some(placement) = &mut c.placement {
+                    placement.paused = false;
+                }
+                if c.desired == Desired::Stopped && c.phase.kind().is_over() {
                     c.phase = Phase::Stopping;
                     c.reason = Some(Reason::StartedElsewhere);
                     c.cause = seq;
+                }
+            }
+            SeenState::Paused => {
+                if let Some(placement) = c.placement.as_mut().filter(|p| p.generation == e.generation) {
+                    placement.paused = true;
                 }
             }
             SeenState::Stopped => {}
@@ -239,6 +396,7 @@ impl Cluster {
         envelope: &Envelope,
         touched: &mut Touched,
     ) {
+        self.note_failure_of(e.container_id, e.generation, touched);
         self.change_container(e.container_id, touched, |c| {
             if !c.is_current(e.generation) {
                 // An exited predecessor no longer serves.
@@ -253,15 +411,25 @@ impl Cluster {
             c.quick_exits = if stable { 1 } else { c.quick_exits.saturating_add(1) };
             c.lost = false;
             c.cause = envelope.seq;
+            if let Some(placement) = &mut c.placement {
+                placement.ready_at = None;
+                placement.paused = false;
+            }
             if let Some(restart_at) = e.restart_at {
                 let unhealthy = c.is_unhealthy();
                 let attempts = Attempts { not_before: Some(restart_at), ..c.phase.take_attempts() };
                 c.phase = Phase::Restarting { attempts, unhealthy };
                 c.restarts = c.restarts.saturating_add(1);
                 c.reason = Some(Reason::Exited { exit_code, out_of_memory, restart: Some(c.restarts) });
+            } else if c.is_served_by_predecessor() {
+                // The predecessor, which still serves, is adopted next.
+                c.phase = Phase::Waiting(Attempts::default());
+                c.reason = Some(Reason::Exited { exit_code, out_of_memory, restart: None });
+                c.retire_placement(false);
             } else {
                 c.phase = Phase::Down;
                 c.desired = Desired::Stopped;
+                c.migrating = None;
                 c.reason = Some(Reason::Exited { exit_code, out_of_memory, restart: None });
                 c.forget_addresses();
             }
@@ -298,6 +466,7 @@ impl Cluster {
             for retired in &mut c.retired {
                 retired.held = false;
             }
+            c.delete_volumes = e.volumes;
             if e.then_delete {
                 c.desired = Desired::Deleted;
                 c.phase = Phase::Deleting;

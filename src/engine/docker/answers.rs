@@ -6,11 +6,13 @@ use crate::engine::{
 };
 use bollard::models::{
     ContainerInspectResponse, ContainerState as InspectedState, ContainerStateStatusEnum as State,
-    ContainerSummary, ContainerSummaryStateEnum as ListedState, NetworkSettings,
+    ContainerSummary, ContainerSummaryStateEnum as ListedState, HealthStatusEnum as HealthState,
+    NetworkSettings, PortSummary, PortSummaryTypeEnum as PortType,
 };
 use chrono::{DateTime, Utc};
+use kdaemon_events::container::AnonymousVolume;
 use kdaemon_events::{ContainerId, Generation, Protocol, PublishedPort};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The identity in a container's labels. `None`: the container belongs to no kDaemon cluster.
 pub(super) fn identity_of(labels: &HashMap<String, String>) -> Option<Identity> {
@@ -54,8 +56,65 @@ pub(super) fn launched(inspected: &ContainerInspectResponse) -> Launched {
         engine_id: inspected.id.clone().unwrap_or_default(),
         image_id: inspected.image.clone().unwrap_or_default(),
         ports: published(inspected.network_settings.as_ref()),
+        volumes: anonymous_volumes(inspected),
+        health_check: has_health_check(inspected),
         started_at: started_at.and_then(time_of),
     }
+}
+
+/// The volumes that the engine named itself: by 64 hexadecimal digits (moby `volume/service`, Podman likewise).
+fn anonymous_volumes(inspected: &ContainerInspectResponse) -> Vec<AnonymousVolume> {
+    let is_anonymous = |name: &String| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let mounts = inspected.mounts.iter().flatten().filter(|mount| mount.typ.as_deref() == Some("volume"));
+    let named = mounts.filter_map(|mount| {
+        let name = mount.name.clone().filter(is_anonymous)?;
+        Some(AnonymousVolume { name, target: mount.destination.clone()? })
+    });
+    let mut volumes: Vec<_> = named.collect();
+    volumes.sort();
+    volumes
+}
+
+/// Whether the engine checks the container's health: Docker's state has a part for it then, unless the check is switched
+/// off.
+fn has_health_check(inspected: &ContainerInspectResponse) -> bool {
+    let health = inspected.state.as_ref().and_then(|state| state.health.as_ref());
+    health.and_then(|health| health.status).is_some_and(|status| {
+        matches!(status, HealthState::STARTING | HealthState::HEALTHY | HealthState::UNHEALTHY)
+    })
+}
+
+/// The result of the health check, once it has decided.
+pub(super) fn healthy(state: Option<&InspectedState>) -> Option<bool> {
+    match state?.health.as_ref()?.status? {
+        HealthState::HEALTHY => Some(true),
+        HealthState::UNHEALTHY => Some(false),
+        _ => None,
+    }
+}
+
+/// The published ports in a list of containers, as [`published`] has them.
+pub(super) fn listed_ports(ports: &[PortSummary]) -> Vec<PublishedPort> {
+    let mut all: BTreeMap<(u16, Protocol), (BTreeSet<u16>, BTreeSet<u16>)> = BTreeMap::new();
+    for port in ports {
+        let protocol = match port.typ {
+            None | Some(PortType::TCP | PortType::EMPTY) => Protocol::Tcp,
+            Some(PortType::UDP) => Protocol::Udp,
+            Some(_) => continue,
+        };
+        let Some(host) = port.public_port.filter(|host| *host > 0) else { continue };
+        let (ipv4, ipv6) = all.entry((port.private_port, protocol)).or_default();
+        let is_ipv6 = port.ip.as_deref().is_some_and(|ip| ip.contains(':'));
+        if is_ipv6 { ipv6 } else { ipv4 }.insert(host);
+    }
+    let of_port =
+        |((container, protocol), (ipv4, ipv6)): ((u16, Protocol), (BTreeSet<u16>, BTreeSet<u16>))| {
+            let hosts = if ipv4.is_empty() { ipv6 } else { ipv4 };
+            hosts.into_iter().map(move |host| PublishedPort { container, host, protocol })
+        };
+    let mut listed: Vec<_> = all.into_iter().flat_map(of_port).collect();
+    listed.sort();
+    listed
 }
 
 /// Parses an engine's time. The year 1 is Go's zero time and means "never".

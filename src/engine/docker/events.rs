@@ -41,7 +41,17 @@ impl DockerEngine {
             // Without these filters, each health check would send three events. `died` is Podman's.
             (
                 "event".to_owned(),
-                texts(&["start", "die", "died", "oom", "destroy", "remove", "health_status"]),
+                texts(&[
+                    "start",
+                    "die",
+                    "died",
+                    "oom",
+                    "destroy",
+                    "remove",
+                    "health_status",
+                    "pause",
+                    "unpause",
+                ]),
             ),
         ]);
         let options = EventsOptions { since, until: None, filters: Some(filters) };
@@ -132,6 +142,8 @@ impl Translator {
                 self.out_of_memory.remove(&identity);
                 Some(EngineEvent::Removed(identity))
             }
+            "pause" => Some(EngineEvent::Paused(identity, true)),
+            "unpause" => Some(EngineEvent::Paused(identity, false)),
             "health_status" => {
                 // Podman puts it in an attribute.
                 let detail = Some(detail.trim()).filter(|detail| !detail.is_empty());

@@ -198,7 +198,7 @@ fn body(order: &LaunchOrder) -> Result<ContainerCreateBody, EngineError> {
         exposed_ports: (!exposed.is_empty()).then_some(exposed),
         host_config: Some(HostConfig {
             // As with `docker run -v`: a path that is missing on the node is created.
-            binds: Some(spec.volumes.iter().map(ToString::to_string).collect()),
+            binds: Some(spec.volumes.iter().map(ToString::to_string).chain(returning(order)).collect()),
             port_bindings: (!bindings.is_empty()).then_some(bindings),
             network_mode: spec.networks.first().cloned(),
             nano_cpus: spec.resources.cpus.map(|cpus| whole(cpus.0.saturating_mul(1_000_000))),
@@ -213,6 +213,13 @@ fn body(order: &LaunchOrder) -> Result<ContainerCreateBody, EngineError> {
         }),
         ..Default::default()
     })
+}
+
+/// The anonymous volumes that the container has from before, as mounts; a mount of the specification comes first.
+fn returning(order: &LaunchOrder) -> impl Iterator<Item = String> + '_ {
+    let is_free = |target: &str| order.spec.volumes.iter().all(|volume| volume.target != target);
+    let volumes = order.volumes.iter().filter(move |volume| is_free(&volume.target));
+    volumes.map(|volume| format!("{}:{}", volume.name, volume.target))
 }
 
 fn health_check(check: &HealthCheck) -> HealthConfig {

@@ -22,14 +22,14 @@ use crate::engine::{
     Inspected, LABEL_CLUSTER, LABEL_CONTAINER, LABEL_GENERATION, LaunchOrder, Launched, ListedContainer,
     LogRequest, Pulling, Stats,
 };
-use answers::{container_state, exit, found, launched, state_when_listed};
+use answers::{container_state, exit, found, healthy, launched, listed_ports, state_when_listed};
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum as ListedState};
 use bollard::query_parameters::{
-    InspectContainerOptions, ListContainersOptions, RemoveContainerOptions, StartContainerOptions,
-    StopContainerOptions,
+    InspectContainerOptions, ListContainersOptions, RemoveContainerOptions, RemoveVolumeOptions,
+    StartContainerOptions, StopContainerOptions,
 };
 use bytes::Bytes;
 use failure::RequestError;
@@ -281,9 +281,9 @@ impl DockerEngine {
         self.call(Bound::Change, self.limits.stop_grace + self.limits.stop, request).await
     }
 
-    /// With its anonymous volumes, running or not.
+    /// Without its volumes, running or not.
     async fn remove_raw(&self, id: &str) -> Result<(), RequestError> {
-        let options = RemoveContainerOptions { v: true, force: true, ..Default::default() };
+        let options = RemoveContainerOptions { v: false, force: true, ..Default::default() };
         self.change(self.docker()?.remove_container(id, Some(options))).await
     }
 
@@ -344,12 +344,15 @@ impl Engine for DockerEngine {
     async fn list(&self, cluster: ClusterId) -> Result<EngineListing, EngineError> {
         let mut listing = EngineListing::default();
         for container in self.containers(None).await? {
+            let ports = listed_ports(container.ports.as_deref().unwrap_or_default());
             match found(container) {
                 Some(FoundContainer { id, identity, state }) if identity.cluster == cluster => {
                     listing.own.push(ListedContainer {
                         identity,
                         engine_id: id,
                         state: state_when_listed(state),
+                        paused: state == ListedState::PAUSED,
+                        ports,
                     });
                 }
                 _ => listing.foreign = listing.foreign.saturating_add(1),
@@ -404,12 +407,21 @@ impl Engine for DockerEngine {
         if going.is_empty() { Ok(()) } else { self.wait_until_gone(identity, &going).await }
     }
 
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        let options = Some(RemoveVolumeOptions { force: false });
+        match self.change(self.docker()?.remove_volume(name, options)).await {
+            Err(failure) if failure.is_not_found() => Ok(()),
+            removed => Ok(removed?),
+        }
+    }
+
     async fn inspect(&self, identity: Identity) -> Result<Option<Inspected>, EngineError> {
         let Some(found) = self.find_one(identity).await? else { return Ok(None) };
         Ok(self.inspect_raw(&found.id).await?.map(|inspected| Inspected {
             launched: launched(&inspected),
             state: container_state(inspected.state.as_ref()),
             exit: exit(inspected.state.as_ref()),
+            healthy: healthy(inspected.state.as_ref()),
         }))
     }
 

@@ -122,6 +122,7 @@ impl LogBuilder {
                 dependencies: Vec::new(),
                 replicas,
                 update_policy: UpdatePolicy::Manual,
+                update: kdaemon_events::application::UpdateSettings::default(),
             },
         )
     }
@@ -143,7 +144,11 @@ impl LogBuilder {
     }
 
     pub(super) fn requested(&mut self, cause: u64) -> u64 {
-        self.write(alice(), cause, ContainerLaunchRequested { container_id: container("web-1") })
+        self.write(
+            alice(),
+            cause,
+            ContainerLaunchRequested { container_id: container("web-1"), generation: None },
+        )
     }
 
     pub(super) fn placed(&mut self, cause: u64, on: &str, evaluation: Evaluation) -> u64 {
@@ -171,6 +176,8 @@ impl LogBuilder {
                 engine_id: "e".into(),
                 image_id: "i".into(),
                 ports: Vec::new(),
+                volumes: Vec::new(),
+                health_check: false,
                 access_link: None,
             },
         )
@@ -232,6 +239,7 @@ impl LogBuilder {
             failure,
             node_fault: false,
             attempt,
+            retry_at: DateTime::parse_from_rfc3339("2026-11-22T03:12:00Z").unwrap().to_utc(),
         };
         self.reactor("launcher", cause, abandoned)
     }

@@ -169,13 +169,13 @@ impl SimulatedEngine {
             if !found.has_image {
                 self.pull(machine, order).await?;
             }
-            let (name, spec) = (order.name.clone(), Arc::clone(&order.spec));
+            let (name, spec, kept) = (order.name.clone(), Arc::clone(&order.spec), order.volumes.clone());
             let create_ms = machine.takes(&machine.about.timing.create_ms);
             operate(
                 machine,
                 limits.work,
                 |_| create_ms,
-                move |state, _| state.create(identity, &name, &spec),
+                move |state, _| state.create(identity, &name, &spec, &kept),
             )
             .await?;
         }
@@ -284,13 +284,20 @@ impl Engine for SimulatedEngine {
         .await
     }
 
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        let call = self.enter(EngineCall::RemoveVolume).await?;
+        let name = name.to_owned();
+        operate(&call.0, self.world.limits.work, |_| 0, move |state, _| state.remove_volume(&name)).await
+    }
+
     async fn inspect(&self, identity: Identity) -> Result<Option<Inspected>, EngineError> {
         let call = self.enter(EngineCall::Inspect).await?;
         read(&call.0, self.world.limits.read, 0, |state, _| {
             Ok(state.containers.get(&identity).map(|container| Inspected {
-                launched: state.launched(container),
+                launched: state.launched(identity, container),
                 state: container.state(),
                 exit: container.exit(),
+                healthy: container.healthy,
             }))
         })
         .await

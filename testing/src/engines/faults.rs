@@ -168,6 +168,18 @@ impl Machine {
         })
     }
 
+    /// Pauses a container's process, or lets it continue, directly on the engine.
+    ///
+    /// # Errors
+    /// When there is no such container.
+    pub fn set_paused(&self, identity: Identity, paused: bool) -> Result<(), EngineError> {
+        self.with(|state, _| {
+            state.get(identity)?;
+            state.set_paused(identity, paused);
+            Ok(())
+        })
+    }
+
     /// The container writes this text.
     ///
     /// # Errors

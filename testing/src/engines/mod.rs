@@ -170,6 +170,7 @@ pub enum EngineCall {
     Start,
     Stop,
     Remove,
+    RemoveVolume,
     Inspect,
     OpenEvents,
     Logs,
@@ -177,7 +178,7 @@ pub enum EngineCall {
 }
 
 /// Number of kinds of call.
-const CALLS: usize = 11;
+const CALLS: usize = 12;
 
 /// The true state of a container, whatever a client can see of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -343,6 +344,11 @@ impl SimulatedEngines {
     /// Removes an image from every registry.
     pub fn lacks_image(&self, image: &str) {
         self.world.registry().missing.insert(normal(image));
+    }
+
+    /// Adds an image to every registry again.
+    pub fn has_image(&self, image: &str) {
+        self.world.registry().missing.remove(&normal(image));
     }
 
     /// Requires these credentials to pull an image.

@@ -11,6 +11,7 @@ use kdaemon::engine::{
     ContainerState, EngineError, EngineEvent, EngineListing, Exit, Failure, Identity, Launched,
     ListedContainer, engine_name,
 };
+use kdaemon_events::container::AnonymousVolume;
 use kdaemon_events::{ClusterId, PortSpec, Protocol, PublishedPort, Spec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -31,6 +32,7 @@ pub(super) struct EngineContainer {
     pub(super) ports: Box<[PublishedPort]>,
     pub(super) phase: ProcessPhase,
     pub(super) healthy: Option<bool>,
+    pub(super) paused: bool,
     number: u64,
 }
 
@@ -93,6 +95,8 @@ pub(super) struct EngineState {
     pub(super) failing: Option<(u32, EngineError)>,
     pub(super) timing_out: u32,
     foreign: Vec<Foreign>,
+    /// The anonymous volumes of the containers that have some.
+    anonymous: BTreeMap<Identity, Vec<AnonymousVolume>>,
     kept: BTreeMap<Identity, Kept>,
     ports: BTreeSet<(Protocol, u16)>,
     /// Where the search for a free port continues, for each protocol.
@@ -172,6 +176,7 @@ impl EngineState {
         identity: Identity,
         name: &str,
         spec: &Arc<Spec>,
+        kept: &[AnonymousVolume],
     ) -> Result<(), EngineError> {
         if self.containers.contains_key(&identity) {
             return Ok(());
@@ -200,12 +205,26 @@ impl EngineState {
         self.networks.extend(spec.networks.iter().map(|network| network.as_str().into()));
         self.volumes.extend(spec.volumes.iter().filter(|v| v.is_named()).map(|v| v.source.as_str().into()));
         self.made += 1;
+        let is_free = |target: &str| spec.volumes.iter().all(|volume| volume.target != target);
+        let mut volumes: Vec<_> = kept.iter().filter(|volume| is_free(&volume.target)).cloned().collect();
+        for target in declared_volumes(&image).iter().filter(|target| is_free(target)) {
+            if volumes.iter().all(|volume| volume.target != *target) {
+                let part = |n: u64| mix(self.key ^ mix((self.made << 8) + n));
+                let name = format!("{:016x}{:016x}{:016x}{:016x}", part(4), part(5), part(6), part(7));
+                volumes.push(AnonymousVolume { name, target: (*target).to_owned() });
+            }
+        }
+        self.volumes.extend(volumes.iter().map(|volume| volume.name.as_str().into()));
+        if !volumes.is_empty() {
+            self.anonymous.insert(identity, volumes);
+        }
         let container = EngineContainer {
             name: name.as_str().into(),
             spec: Arc::clone(spec),
             ports: Box::default(),
             phase: ProcessPhase::Created,
             healthy: None,
+            paused: false,
             number: self.made,
         };
         self.containers.insert(identity, Box::new(container));
@@ -216,7 +235,7 @@ impl EngineState {
     pub(super) fn start(&mut self, identity: Identity, now: u64) -> Result<Launched, EngineError> {
         let container = self.get(identity)?;
         if matches!(container.phase, ProcessPhase::Running { .. }) {
-            return Ok(self.launched(container));
+            return Ok(self.launched(identity, container));
         }
         let spec = Arc::clone(&container.spec);
         let program = Program::of(&spec).map_err(|executable| {
@@ -247,9 +266,10 @@ impl EngineState {
             container.ports = ports.into();
             container.phase = ProcessPhase::Running { since_ms: now };
             container.healthy = None;
+            container.paused = false;
         }
         self.emit(identity, EngineEvent::Started(identity));
-        self.get(identity).map(|container| self.launched(container))
+        self.get(identity).map(|container| self.launched(identity, container))
     }
 
     /// Claims the ports of the machine that `wanted` asks for: all of them, or none.
@@ -301,6 +321,7 @@ impl EngineState {
         let Some(container) = self.containers.get_mut(&identity) else { return };
         let ProcessPhase::Running { since_ms } = container.phase else { return };
         container.phase = ProcessPhase::Exited { since_ms, at_ms: now, exit };
+        container.paused = false;
         for port in std::mem::take(&mut container.ports) {
             self.ports.remove(&(port.protocol, port.host));
         }
@@ -334,11 +355,23 @@ impl EngineState {
         self.end(identity, exit, now);
     }
 
-    /// `DELETE /containers/{id}?force=true&v=true`. Returns whether it was there.
+    /// `DELETE /volumes/{name}`.
+    pub(super) fn remove_volume(&mut self, name: &str) -> Result<(), EngineError> {
+        let mounts = |c: &EngineContainer| c.spec.volumes.iter().any(|volume| volume.source == name);
+        let is_anonymous = self.anonymous.values().flatten().any(|volume| volume.name == name);
+        if is_anonymous || self.containers.values().any(|container| mounts(container)) {
+            return Err(EngineError::rejected(format!("remove {name}: volume is in use")));
+        }
+        self.volumes.remove(name);
+        Ok(())
+    }
+
+    /// `DELETE /containers/{id}?force=true`. Returns whether it was there.
     pub(super) fn remove(&mut self, identity: Identity, now: u64) -> bool {
         self.end(identity, Exit { code: 137, out_of_memory: false }, now);
         let was_there = self.containers.remove(&identity).is_some();
         self.kept.remove(&identity);
+        self.anonymous.remove(&identity);
         if was_there {
             self.emit(identity, EngineEvent::Removed(identity));
         }
@@ -350,6 +383,14 @@ impl EngineState {
         if container.healthy != Some(healthy) {
             container.healthy = Some(healthy);
             self.emit(identity, EngineEvent::Health(identity, healthy));
+        }
+    }
+
+    pub(super) fn set_paused(&mut self, identity: Identity, paused: bool) {
+        let Some(container) = self.containers.get_mut(&identity) else { return };
+        if matches!(container.phase, ProcessPhase::Running { .. }) && container.paused != paused {
+            container.paused = paused;
+            self.emit(identity, EngineEvent::Paused(identity, paused));
         }
     }
 
@@ -388,6 +429,8 @@ impl EngineState {
                 identity: *identity,
                 engine_id: self.engine_id(container),
                 state: container.state(),
+                paused: container.paused,
+                ports: container.ports.to_vec(),
             })
             .collect();
         let foreign = self.foreign.len() + self.containers.len() - own.len();
@@ -399,7 +442,7 @@ impl EngineState {
         format!("{:016x}{:016x}{:016x}{:016x}", part(0), part(1), part(2), part(3))
     }
 
-    pub(super) fn launched(&self, container: &EngineContainer) -> Launched {
+    pub(super) fn launched(&self, identity: Identity, container: &EngineContainer) -> Launched {
         let started_at = match container.phase {
             ProcessPhase::Created => None,
             ProcessPhase::Running { since_ms } | ProcessPhase::Exited { since_ms, .. } => {
@@ -413,6 +456,8 @@ impl EngineState {
                 blake3::hash(normal(&container.spec.docker_image).as_bytes()).to_hex()
             ),
             ports: container.ports.to_vec(),
+            volumes: self.anonymous.get(&identity).cloned().unwrap_or_default(),
+            health_check: container.spec.health_check.is_some(),
             started_at,
         }
     }
@@ -524,4 +569,15 @@ pub(super) fn normal(image: &str) -> String {
         if host == "docker.io" && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
     let has_tag = path.contains('@') || path.rsplit('/').next().is_some_and(|last| last.contains(':'));
     format!("{host}/{path}{}", if has_tag { "" } else { ":latest" })
+}
+
+/// The paths that well-known images declare as volumes (`VOLUME` in their Dockerfiles).
+fn declared_volumes(image: &str) -> &'static [&'static str] {
+    let name = image.rsplit('/').next().and_then(|last| last.split([':', '@']).next()).unwrap_or(image);
+    match name {
+        "postgres" => &["/var/lib/postgresql/data"],
+        "mysql" | "mariadb" => &["/var/lib/mysql"],
+        "redis" => &["/data"],
+        _ => &[],
+    }
 }

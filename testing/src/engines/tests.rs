@@ -30,7 +30,13 @@ fn spec(command: &[&str]) -> Spec {
 }
 
 fn order(n: u128, spec: Spec) -> LaunchOrder {
-    LaunchOrder { identity: identity(n), name: format!("c{n}"), spec: Arc::new(spec), credentials: None }
+    LaunchOrder {
+        identity: identity(n),
+        name: format!("c{n}"),
+        spec: Arc::new(spec),
+        volumes: Vec::new(),
+        credentials: None,
+    }
 }
 
 fn server(n: u128, ports: &[&str]) -> LaunchOrder {

@@ -122,6 +122,7 @@ impl Replay {
                     self.ask(Command::RecordRemoved(own, node_id), now);
                 }
             }
+            Job::Act(Act::RemoveVolumes, ..) => {} // never begun: the record tells
             Job::Find(PlacementId { container_id, generation }) => {
                 let found = self.replayed.cluster.container(container_id).and_then(|container| {
                     let placement = container.placement.as_ref().filter(|p| p.generation == generation)?;
@@ -154,6 +155,8 @@ impl Replay {
                 engine_id,
                 image_id: String::new(),
                 ports: placement.ports.clone(),
+                volumes: container.home.as_ref().map(|home| home.volumes.clone()).unwrap_or_default(),
+                health_check: false,
                 started_at: None,
             };
             Command::RecordLaunched(placement_id, launched)

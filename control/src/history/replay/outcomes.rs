@@ -20,6 +20,8 @@ impl Replay {
                     engine_id: e.engine_id.clone(),
                     image_id: e.image_id.clone(),
                     ports: e.ports.clone(),
+                    volumes: e.volumes.clone(),
+                    health_check: e.health_check,
                     started_at: None,
                 };
                 self.ask(Command::RecordLaunched(placement_id(e.container_id, e.generation), launched), at);
@@ -53,6 +55,12 @@ impl Replay {
                 let mut exited = e.clone();
                 exited.generation = generation;
                 self.exit(&exited, envelope);
+            }
+            Event::ContainerCompleted(e) => {
+                let exit = Some(Exit { code: 0, out_of_memory: false });
+                if self.same(e.container_id, e.generation) {
+                    self.ask(Command::RecordExited(placement_id(e.container_id, e.generation), exit), at);
+                }
             }
             Event::ContainerObserved(e) => {
                 // A late removal belongs to the record's own decisions.

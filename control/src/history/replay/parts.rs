@@ -3,6 +3,7 @@
 use crate::commands::Command;
 use kdaemon_events::container::MigrationReason;
 use kdaemon_events::node::NodeObserved;
+use kdaemon_events::volume::VolumesRemoved;
 use kdaemon_events::{ContainerId, Envelope, Event, NodeId};
 use kdaemon_projections::{Cluster, PhaseKind};
 
@@ -39,6 +40,8 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
         | Event::ApplicationUpdated(_)
         | Event::ApplicationDeleted(_)
         | Event::ApplicationScaled(_)
+        | Event::ApplicationRestarted(_)
+        | Event::RolloutRolledBack(_)
         | Event::ContainerCreated(_)
         | Event::ContainerUpdated(_)
         | Event::ObservationsPruned(_)
@@ -71,6 +74,14 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
             MigrationReason::Update => roll(before, e.container_id),
         },
         Event::ContainerUnschedulable(e) => no_node(before, e.container_id, envelope),
+        Event::VolumesRemoved(VolumesRemoved { container_id: Some(id), node_id, .. }) => {
+            Part::Asked(Command::RecordVolumesRemoved(*id, *node_id))
+        }
+        Event::VolumesRemoved(_) => Part::Fact,
+        Event::ContainerReady(e) => Part::Asked(Command::ConfirmReady(e.container_id)),
+        Event::RolloutStarted(e) => Part::Asked(Command::RollApplication(e.application_id)),
+        Event::RolloutCompleted(e) => Part::Asked(Command::RollApplication(e.application_id)),
+        Event::RolloutPaused(_) => Part::Consequence,
         Event::ContainerDeleted(e) => Part::Asked(Command::FinishDelete(e.container_id)),
 
         // The predecessor is kept after the last failed attempt: decided with that. Otherwise a probe found
@@ -86,6 +97,7 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
         | Event::ContainerExited(_)
         | Event::ContainerUnhealthy(_)
         | Event::ContainerHealthy(_)
+        | Event::ContainerCompleted(_)
         | Event::ContainerStopped(_)
         | Event::ContainerRemoved(_)
         | Event::ContainerAdopted(_) => Part::Outcome,
@@ -110,7 +122,7 @@ fn roll(before: &Cluster, id: ContainerId) -> Part<'static> {
 /// No node was found for a container that waits, has to leave its node, or has to be replaced.
 fn no_node(before: &Cluster, id: ContainerId, envelope: &Envelope) -> Part<'static> {
     let Some(container) = before.container(id) else { return Part::Consequence };
-    if container.phase.kind() == PhaseKind::Waiting {
+    if matches!(container.phase.kind(), PhaseKind::Waiting | PhaseKind::Failed) {
         return Part::Asked(Command::PlaceContainer(id));
     }
     let node = container.placement.as_ref().and_then(|placement| before.node(placement.node_id));

@@ -55,6 +55,7 @@ impl Log {
             dependencies: Vec::new(),
             replicas: None,
             update_policy: UpdatePolicy::Manual,
+            update: kdaemon_events::application::UpdateSettings::default(),
         }));
         log
     }
@@ -117,6 +118,8 @@ impl Log {
         let launched = Launched {
             engine_id: format!("{id}.{generation}"),
             image_id: "sha256:1".into(),
+            volumes: Vec::new(),
+            health_check: false,
             ports: Vec::new(),
             started_at: None,
         };
