@@ -12,6 +12,7 @@ pub mod container;
 mod digest;
 mod envelope;
 pub mod failure;
+mod health_check;
 mod ids;
 mod leaf;
 pub mod node;
@@ -24,13 +25,14 @@ mod tree;
 
 pub use digest::Digest;
 pub use envelope::{Actor, Class, CodecError, Envelope, Event, Kind, RequestId};
+pub use health_check::{HealthCheck, HealthCommand};
 pub use ids::{
     ApplicationId, ClusterId, CommitId, ContainerId, EventId, Generation, NodeId, PlacementId, Seq, Subject,
     Term,
 };
 pub use leaf::{LeafHeader, Salt, content_digest};
 pub use spec::{
-    Constraint, Endpoint, Environment, HealthCheck, MilliCpus, PortSpec, Protocol, PublishedPort, Resources,
+    Constraint, Endpoint, Environment, MilliCpus, PortSpec, Protocol, PublishedPort, Resources,
     RestartPolicy, Spec, SpecChanges, UpdatePolicy, Volume,
 };
 pub use spec_error::SpecError;

@@ -4,7 +4,7 @@
 //! `"on-failure:3"`) and is stored in events as that same text.
 
 use crate::spec_error::SpecError;
-use crate::{ApplicationId, Strategy};
+use crate::{ApplicationId, HealthCheck, Strategy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -424,35 +424,6 @@ impl Resources {
     }
 }
 
-/// A command that the engine runs inside the container to check it (Docker's HEALTHCHECK).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HealthCheck {
-    /// The command and its arguments; a single element runs in the container's shell.
-    pub command: Vec<String>,
-    /// Interval between two checks, in milliseconds.
-    #[serde(default = "HealthCheck::default_interval_ms")]
-    pub interval_ms: u64,
-    /// Timeout of one check, in milliseconds.
-    #[serde(default = "HealthCheck::default_interval_ms")]
-    pub timeout_ms: u64,
-    /// Consecutive failed checks that make the container unhealthy.
-    #[serde(default = "HealthCheck::default_retries")]
-    pub retries: u32,
-    /// Time after the start during which failed checks do not count, in milliseconds.
-    #[serde(default)]
-    pub start_period_ms: u64,
-}
-
-impl HealthCheck {
-    fn default_interval_ms() -> u64 {
-        30_000
-    }
-    fn default_retries() -> u32 {
-        3
-    }
-}
-
 /// The effect of an edit of an application on its running containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -542,8 +513,8 @@ specification! {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         constraints: Vec<Constraint>,
         /// The health check that the engine runs.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        health_check: Option<HealthCheck>,
+        #[serde(default, skip_serializing_if = "HealthCheck::is_default")]
+        health_check: HealthCheck,
         /// Name of the registry credentials to pull with; the credentials themselves are kept outside of the log.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         registry_auth: Option<String>,

@@ -5,6 +5,7 @@ use super::client::ApiRequest;
 use super::error::CliError;
 use super::fields::{clear, merged_env, merged_labels, nonempty, pair, put};
 use super::get::ListArgs;
+use super::health_check::HealthCheckFields;
 use super::history::HistoryArgs;
 use super::kind::ResourceKind;
 use super::names::NamedRow;
@@ -57,13 +58,15 @@ Examples:
     },
     /// Edit an application; fields that are not given stay as they are
     ///
-    /// Environment variables and labels are merged with the present ones; other lists are replaced.
+    /// Environment variables, labels, limits and the parts of the health check are merged with the present ones; other lists
+    /// are replaced.
     #[command(
         visible_alias = "update",
         after_help = "\
 Examples:
   kdaemon apps edit web --image nginx:1.28 --update-policy rolling
   kdaemon apps edit web --env LEVEL=debug --env-rm TRACE
+  kdaemon apps edit web --health-cmd 'curl -f localhost' --health-interval 10s
   kdaemon apps edit web --clear health_check,constraints"
     )]
     Edit {
@@ -184,21 +187,8 @@ pub(super) struct ApplicationFields {
     /// Name of the registry credentials used for pulls
     #[arg(long, value_name = "NAME")]
     registry_auth: Option<String>,
-    /// Health check command, run in the container; fails with a nonzero exit status
-    #[arg(long, value_name = "COMMAND")]
-    health_cmd: Option<String>,
-    /// Time between two health checks
-    #[arg(long, value_name = "TIME", requires = "health_cmd")]
-    health_interval: Option<String>,
-    /// Timeout of a health check
-    #[arg(long, value_name = "TIME", requires = "health_cmd")]
-    health_timeout: Option<String>,
-    /// Number of consecutive failures that make a container unhealthy
-    #[arg(long, value_name = "N", requires = "health_cmd")]
-    health_retries: Option<u32>,
-    /// Time after the start during which failures do not count
-    #[arg(long, value_name = "TIME", requires = "health_cmd")]
-    health_start_period: Option<String>,
+    #[command(flatten)]
+    health_check: HealthCheckFields,
     /// Entry point that overrides the one of the image; split into words like a shell does
     #[arg(long, value_name = "COMMAND")]
     entrypoint: Option<String>,
@@ -214,7 +204,7 @@ pub(super) struct ApplicationFields {
 }
 
 impl ApplicationFields {
-    /// The given fields as a request body, without environment variables, labels and limits.
+    /// The given fields as a request body, without environment variables, labels, limits and health check.
     fn body(&self) -> Map<String, Value> {
         let mut body = Map::new();
         let texts = [
@@ -251,15 +241,6 @@ impl ApplicationFields {
         put(&mut body, "is_enabled", self.enabled);
         put(&mut body, "replicas", self.replicas);
         put(&mut body, "disruption_limit", self.disruption_limit);
-        if let Some(command) = &self.health_cmd {
-            let mut check = Map::new();
-            put(&mut check, "command", Some(command.as_str()));
-            put(&mut check, "interval", self.health_interval.as_deref());
-            put(&mut check, "timeout", self.health_timeout.as_deref());
-            put(&mut check, "retries", self.health_retries);
-            put(&mut check, "start_period", self.health_start_period.as_deref());
-            body.insert("health_check".to_owned(), Value::Object(check));
-        }
         body
     }
 
@@ -301,11 +282,12 @@ pub(super) async fn run(cx: &CliContext, command: ApplicationsCommand) -> Result
             let sets_env = !fields.env.is_empty() || !remove_env.is_empty();
             let sets_labels = !fields.labels.is_empty() || !remove_labels.is_empty();
             let sets_limits = fields.cpus.is_some() || fields.memory.is_some();
-            if sets_env || sets_labels || sets_limits {
+            if sets_env || sets_labels || sets_limits || !fields.health_check.is_empty() {
                 let row: ApplicationRow =
                     cx.client.typed(ApiRequest::get(&["applications", &application])?).await?;
                 request.if_match = Some(row.seq);
                 put(&mut body, "resources", fields.limits(row.resources));
+                put(&mut body, "health_check", fields.health_check.merged(row.health_check.as_ref()));
                 if sets_env {
                     let env = merged_env(&row.env_variables, &fields.env, &remove_env)?;
                     body.insert("env_variables".to_owned(), env);
@@ -352,6 +334,7 @@ async fn add(
     let mut body = fields.body();
     body.insert("name".to_owned(), json!(name));
     put(&mut body, "resources", fields.limits(Resources::default()));
+    put(&mut body, "health_check", fields.health_check.merged(None));
     if !fields.env.is_empty() {
         body.insert("env_variables".to_owned(), json!(fields.env.read()?));
     }

@@ -3,8 +3,8 @@
 use super::command::{Call, CommandQuery, Created, Progress, settled};
 use super::input::{Fields, Input, Known, Query, Which};
 use super::lenient::{
-    CommaSeparated, HealthCheckInput, LenientBool, LenientCount, LenientEnvironment, LenientText, List,
-    ResourcesInput, ShellWords, filled, nullable, optional_text,
+    CommaSeparated, HealthCheckInput, LenientBool, LenientCount, LenientEnvironment, LenientHealthCheck,
+    LenientText, List, ResourcesInput, ShellWords, filled, nullable, optional_text,
 };
 use super::problem::Problem;
 use super::resource::{ApplicationResource, ListQuery, PageQuery, ReadQuery, get, list};
@@ -88,10 +88,10 @@ struct ApplicationInput {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<List>)]
     constraints: Option<Option<CommaSeparated<Constraint>>>,
-    /// Health check that the engine runs in each container.
+    /// Health check that the engine runs in each container; null for the image's own one.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<HealthCheckInput>)]
-    health_check: Option<Option<HealthCheckInput>>,
+    health_check: Option<Option<LenientHealthCheck>>,
     /// Number of containers that the daemon maintains; null if containers are created individually.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LenientCount>)]
@@ -165,7 +165,10 @@ impl ApplicationInput {
             restart_policy: self.restart_policy.take().map(|policy| policy.unwrap_or_default().0),
             resources: self.resources.take().map(|limits| limits.unwrap_or_default().into()),
             constraints: self.constraints.take().map(|constraints| constraints.unwrap_or_default().0),
-            health_check: self.health_check.take().map(|check| check.map(Into::into)),
+            health_check: self
+                .health_check
+                .take()
+                .map(|check| check.map(|check| check.0).unwrap_or_default()),
             registry_auth: optional_text(self.registry_auth.take()),
             strategy: self.strategy.take(),
             preferences: self.preferences.take().map(|preferences| preferences.unwrap_or_default().0),

@@ -6,7 +6,7 @@ use super::{Refusal, check_name, check_variable};
 use kdaemon_events::application::{
     ApplicationCreated, ApplicationDeleted, ApplicationScaled, ApplicationUpdated,
 };
-use kdaemon_events::{ApplicationId, Spec, SpecChanges, UpdatePolicy};
+use kdaemon_events::{ApplicationId, HealthCommand, Spec, SpecChanges, UpdatePolicy};
 use kdaemon_projections::Desired;
 use std::collections::BTreeSet;
 
@@ -248,12 +248,13 @@ fn check_spec(spec: &Spec) -> Result<(), Refusal> {
     if spec.resources.cpus.is_some_and(|cpus| cpus.0 < 1) {
         return Err(Refusal::invalid("resources.cpus", "0.001 is the least".into()));
     }
-    if let Some(check) = &spec.health_check
-        && (check.command.is_empty() || check.interval_ms == 0 || check.timeout_ms == 0 || check.retries == 0)
+    if let HealthCommand::Shell(command) | HealthCommand::Exec { program: command, .. } =
+        &spec.health_check.command
+        && command.is_empty()
     {
         return Err(Refusal::invalid(
-            "health_check",
-            "it needs a command, and interval_ms, timeout_ms and retries above 0".into(),
+            "health_check.command",
+            "expected a command, got an empty string".into(),
         ));
     }
     // The name becomes part of a path on the daemon's machine.

@@ -2,7 +2,7 @@
 
 use crate::fixture::*;
 use kdaemon_control::commands::{Command, CreateApplication, UpdateApplication};
-use kdaemon_events::{HealthCheck, MilliCpus, Resources, SpecChanges, UpdatePolicy};
+use kdaemon_events::{HealthCheck, HealthCommand, MilliCpus, Resources, SpecChanges, UpdatePolicy};
 
 fn create(application: CreateApplication) -> Command {
     Command::CreateApplication(application)
@@ -89,23 +89,15 @@ fn specifications_are_checked() {
         .then_refused("resources.memory_bytes: 6291456 (6 MiB) is the least that an engine takes");
     with(|s| s.resources = Some(Resources { cpus: Some(MilliCpus(0)), memory_bytes: None }))
         .then_refused("resources.cpus: 0.001 is the least");
-    let health_check = "health_check: it needs a command, and interval_ms, timeout_ms and retries above 0";
-    let check = HealthCheck {
-        command: vec!["true".into()],
-        interval_ms: 1,
-        timeout_ms: 1,
-        retries: 1,
-        start_period_ms: 0,
-    };
-    for bad in [
-        HealthCheck { command: Vec::new(), ..check.clone() },
-        HealthCheck { interval_ms: 0, ..check.clone() },
-        HealthCheck { timeout_ms: 0, ..check.clone() },
-        HealthCheck { retries: 0, ..check.clone() },
+    for command in [
+        HealthCommand::Shell(String::new()),
+        HealthCommand::Exec { program: String::new(), arguments: vec!["a".into()] },
     ] {
         let mut web = create_application("web");
-        web.spec.health_check = Some(Some(bad));
-        Given::cluster().when(create(web)).then_refused(health_check);
+        web.spec.health_check = Some(HealthCheck { command, ..HealthCheck::default() });
+        Given::cluster()
+            .when(create(web))
+            .then_refused("health_check.command: expected a command, got an empty string");
     }
     for bad in ["", "../x", "a/b", "a b"] {
         let mut web = create_application("web");

@@ -13,12 +13,13 @@ use kdaemon_events::scheduling::{
 };
 use kdaemon_events::{
     Actor, ApplicationId, ClusterId, Constraint, ContainerId, Endpoint, Envelope, Environment, Event,
-    EventId, Generation, HealthCheck, Kind, MilliCpus, NodeId, PlacementId, PortSpec, Protocol,
-    PublishedPort, RequestId, Resources, RestartPolicy, Seq, Spec, Term, UpdatePolicy, Volume,
+    EventId, Generation, HealthCheck, HealthCommand, Kind, MilliCpus, NodeId, PlacementId, PortSpec,
+    Protocol, PublishedPort, RequestId, Resources, RestartPolicy, Seq, Spec, Term, UpdatePolicy, Volume,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
+use std::num::{NonZeroU32, NonZeroU64};
 use uuid::Uuid;
 
 fn uuid() -> impl Strategy<Value = Uuid> {
@@ -96,16 +97,23 @@ fn millicpus() -> impl Strategy<Value = MilliCpus> {
 fn resources() -> impl Strategy<Value = Resources> {
     (of(millicpus()), of(any::<u64>())).prop_map(|(cpus, memory_bytes)| Resources { cpus, memory_bytes })
 }
+fn health_command() -> impl Strategy<Value = HealthCommand> {
+    prop_oneof![
+        Just(HealthCommand::Inherited),
+        Just(HealthCommand::Disabled),
+        text().prop_map(HealthCommand::Shell),
+        (text(), vec(text(), 0..2))
+            .prop_map(|(program, arguments)| HealthCommand::Exec { program, arguments }),
+    ]
+}
 fn health_check() -> impl Strategy<Value = HealthCheck> {
-    (vec(text(), 0..2), any::<u64>(), any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
-        |(command, interval_ms, timeout_ms, retries, start_period_ms)| HealthCheck {
-            command,
-            interval_ms,
-            timeout_ms,
-            retries,
-            start_period_ms,
-        },
-    )
+    let ms = || any::<u64>().prop_map(NonZeroU64::new);
+    let retries = any::<u32>().prop_map(NonZeroU32::new);
+    (health_command(), of((ms(), ms(), retries, ms(), ms()))).prop_map(|(command, timing)| {
+        let (interval_ms, timeout_ms, retries, start_period_ms, start_interval_ms) =
+            timing.unwrap_or_default();
+        HealthCheck { command, interval_ms, timeout_ms, retries, start_period_ms, start_interval_ms }
+    })
 }
 pub fn spec() -> impl Strategy<Value = Spec> {
     let words = || vec(text(), 0..2);
@@ -114,7 +122,7 @@ pub fn spec() -> impl Strategy<Value = Spec> {
     let strategy = of(prop::sample::select(kdaemon_events::Strategy::ALL.to_vec()));
     let affinity = vec(application_id(), 0..2);
     let third = (strategy, vec(constraint(), 0..2), of("[a-c]"), any::<bool>(), affinity, of(any::<u32>()));
-    (first, second, third, of(health_check()), of(text())).prop_map(
+    (first, second, third, health_check(), of(text())).prop_map(
         |(first, second, third, health_check, registry_auth)| {
             let (strategy, preferences, spread_over, anti_affinity, affinity, disruption_limit) = third;
             let (docker_image, exposed_ports, env_variables, command, entrypoint, volumes) = first;

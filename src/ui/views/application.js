@@ -16,6 +16,7 @@ import { Tabs } from '../parts/tabs.js';
 import { ContainerTiles } from '../parts/tiles.js';
 import { toast } from '../parts/toast.js';
 import { bytes, count } from '../pure/format.js';
+import { commandText } from '../pure/health.js';
 import { byName } from '../pure/sorting.js';
 import { go, route, to } from '../router.js';
 import { readOnly, shown } from '../time.js';
@@ -167,7 +168,7 @@ function Overview({ app }) {
   const world = shown.value;
   useChanged(() => shown.value.changed.containers.value, 250);
   const rows = [...(world.byApplication.get(app.id)?.values() ?? [])].sort(byName);
-  const check = /** @type {{command: string[]} | null | undefined} */ (
+  const check = /** @type {{command?: string[], disable?: boolean} | null | undefined} */ (
     /** @type {unknown} */ (app.health_check)
   );
   return html`
@@ -187,7 +188,7 @@ function Overview({ app }) {
                 : 'restart containers by hand'
             }
           <//>
-          ${check && html`<${Fact} name="Health check"><code>${check.command.join(' ')}</code><//>`}
+          ${check && html`<${Fact} name="Health check"><${HealthCheck} check=${check} /><//>`}
           <${Fact} name="Last change">
             <a href=${to(['events', String(app.seq)])}>event ${app.seq}</a>
           <//>
@@ -202,6 +203,13 @@ function Overview({ app }) {
       </section>
     </div>
   `;
+}
+
+/** @param {{check: {command?: string[], disable?: boolean}}} props */
+function HealthCheck({ check }) {
+  if (check.disable) return 'disabled';
+  if (!check.command) return 'the command of the image';
+  return html`<code>${commandText(check.command)}</code>`;
 }
 
 /** @param {{app: ApplicationRow, rows: ContainerRow[]}} props */

@@ -11,8 +11,9 @@ use kdaemon::engine::{
     ContainerState, EngineError, EngineEvent, EngineListing, Exit, Failure, Identity, Launched,
     ListedContainer, engine_name,
 };
-use kdaemon_events::{ClusterId, PortSpec, Protocol, PublishedPort, Spec};
+use kdaemon_events::{ClusterId, HealthCommand, PortSpec, Protocol, PublishedPort, Spec};
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -233,14 +234,7 @@ impl EngineState {
         if let Some((after_ms, exit)) = program.end() {
             self.at(now.saturating_add(after_ms), Timer::Ends { identity, since_ms: now, exit });
         }
-        if let Some(check) = &spec.health_check {
-            let words =
-                check.command.iter().map(String::as_str).filter(|w| !matches!(*w, "CMD" | "CMD-SHELL"));
-            let script = words.collect::<Vec<_>>().join(" ");
-            let healthy = !matches!(script.trim(), "false" | "exit 1") && !script.ends_with("/false");
-            let checks = if healthy { 1 } else { u64::from(check.retries.max(1)) };
-            let start_period_ms = if healthy { 0 } else { check.start_period_ms };
-            let after_ms = start_period_ms.saturating_add(check.interval_ms.saturating_mul(checks));
+        if let Some((after_ms, healthy)) = health_check(&spec) {
             self.at(now.saturating_add(after_ms), Timer::Checked { identity, since_ms: now, healthy });
         }
         if let Some(container) = self.containers.get_mut(&identity) {
@@ -500,6 +494,37 @@ impl EngineState {
         self.ports.clear();
         self.changed = true;
     }
+}
+
+/// When the engine reports the first result of the health check, in milliseconds after the start, and the result; `None`:
+/// it checks nothing. Images have no check of their own here.
+fn health_check(spec: &Spec) -> Option<(u64, bool)> {
+    let check = &spec.health_check;
+    let words = match &check.command {
+        HealthCommand::Inherited | HealthCommand::Disabled => return None,
+        HealthCommand::Shell(line) => vec!["sh".to_owned(), "-c".to_owned(), line.clone()],
+        HealthCommand::Exec { program, arguments } => {
+            std::iter::once(program).chain(arguments).cloned().collect()
+        }
+    };
+    // Docker's defaults (moby, `daemon/health.go`).
+    let millis = |given: Option<NonZeroU64>, default| given.map_or(default, NonZeroU64::get);
+    let interval_ms = millis(check.interval_ms, 30_000);
+    let timeout_ms = millis(check.timeout_ms, 30_000);
+    let start_period_ms = millis(check.start_period_ms, 0);
+    let command = Spec { entrypoint: words, command: Vec::new(), ..spec.clone() };
+    // A program that the image does not have fails the check.
+    let end = Program::of(&command).ok().and_then(|program| program.end());
+    let succeeds = end.is_some_and(|(after_ms, exit)| after_ms <= timeout_ms && exit.code == 0);
+    let after_ms = if succeeds && start_period_ms > 0 {
+        millis(check.start_interval_ms, 5_000)
+    } else if succeeds {
+        interval_ms
+    } else {
+        let checks = check.retries.map_or(3, NonZeroU32::get);
+        start_period_ms.saturating_add(interval_ms.saturating_mul(checks.into()))
+    };
+    Some((after_ms, succeeds))
 }
 
 /// The names tried for a container, in this order.
