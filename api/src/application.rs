@@ -40,7 +40,8 @@ pub struct ApplicationRow {
     pub labels: BTreeMap<String, String>,
     /// `no`, `always`, `on-failure` or `on-failure:N`.
     pub restart_policy: String,
-    /// Limits: `cpus` and `memory_bytes`.
+    /// Limits `cpus` and `memory_bytes`, and reservations `reserved_cpus` and `reserved_memory_bytes`. The scheduler
+    /// reserves a limit that has no reservation.
     #[schema(value_type = Object)]
     pub resources: Resources,
     /// Conditions that the labels of a node must satisfy.
@@ -171,7 +172,8 @@ mod tests {
         let spec: Spec = serde_json::from_value(json!({"docker_image": "a", "exposed_ports": ["80", "8080:81/udp"],
             "env_variables": {"A": "1,2", "B": "3"}, "command": ["x"], "entrypoint": ["y"],
             "volumes": ["data:/data:ro"], "networks": ["n"], "labels": {"l": "v"}, "restart_policy": "on-failure:3",
-            "resources": {"cpus": 0.5, "memory_bytes": 1024}, "constraints": ["zone==a"], "registry_auth": "r",
+            "resources": {"cpus": 0.5, "memory_bytes": 1024, "reserved_cpus": 0.1, "reserved_memory_bytes": 512},
+            "constraints": ["zone==a"], "registry_auth": "r",
             "health_check": {"command": ["CMD", "true"], "interval_ms": 1000, "timeout_ms": 500, "retries": 2,
                 "start_period_ms": 1, "start_interval_ms": 1},
             "strategy": "binpack", "preferences": ["!gpu"], "spread_over": "rack", "anti_affinity": true,

@@ -16,6 +16,7 @@ mod health_check;
 mod ids;
 mod leaf;
 pub mod node;
+mod resources;
 pub mod scheduling;
 mod spec;
 mod spec_error;
@@ -31,9 +32,10 @@ pub use ids::{
     Term,
 };
 pub use leaf::{LeafHeader, Salt, content_digest};
+pub use resources::{MilliCpus, Reservation, Resources};
 pub use spec::{
-    Constraint, Endpoint, Environment, MilliCpus, PortSpec, Protocol, PublishedPort, Resources,
-    RestartPolicy, Spec, SpecChanges, UpdatePolicy, Volume,
+    Constraint, Endpoint, Environment, PortSpec, Protocol, PublishedPort, RestartPolicy, Spec, SpecChanges,
+    UpdatePolicy, Volume,
 };
 pub use spec_error::SpecError;
 pub use strategy::Strategy;

@@ -58,8 +58,8 @@ Examples:
     },
     /// Edit an application; fields that are not given stay as they are
     ///
-    /// Environment variables, labels, limits and the parts of the health check are merged with the present ones; other lists
-    /// are replaced.
+    /// Environment variables, labels, limits, reservations and the parts of the health check are merged with the present
+    /// ones; other lists are replaced.
     #[command(
         visible_alias = "update",
         after_help = "\
@@ -148,12 +148,18 @@ pub(super) struct ApplicationFields {
     /// Restart policy for containers that exit: no, always, on-failure, on-failure:N
     #[arg(long, value_name = "POLICY")]
     restart: Option<String>,
-    /// CPU limit of a container, such as 0.5; the scheduler reserves it
+    /// CPU limit of a container, such as 0.5
     #[arg(long, value_name = "N")]
     cpus: Option<f64>,
-    /// Memory limit of a container, such as 256MiB; the scheduler reserves it
+    /// Memory limit of a container, such as 256MiB
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
+    /// CPUs that the scheduler reserves for a container, at most the limit; the limit by default
+    #[arg(long, value_name = "N")]
+    reserve_cpus: Option<f64>,
+    /// Memory that the scheduler reserves for a container, at most the limit; the limit by default
+    #[arg(long, value_name = "SIZE")]
+    reserve_memory: Option<String>,
     /// Condition that the labels of a node must satisfy: zone==a, disk!=hdd, gpu, !gpu
     #[arg(long = "constraint", value_name = "CONDITION")]
     constraints: Vec<String>,
@@ -204,7 +210,7 @@ pub(super) struct ApplicationFields {
 }
 
 impl ApplicationFields {
-    /// The given fields as a request body, without environment variables, labels, limits and health check.
+    /// The given fields as a request body, without environment variables, labels, resources and health check.
     fn body(&self) -> Map<String, Value> {
         let mut body = Map::new();
         let texts = [
@@ -244,18 +250,22 @@ impl ApplicationFields {
         body
     }
 
-    /// The given limits merged into the limits of a row; `None` if no limit is given.
-    fn limits(&self, before: Resources) -> Option<Value> {
-        if self.cpus.is_none() && self.memory.is_none() {
+    /// The given limits and reservations merged into the row's; `None` if none is given.
+    fn resources(&self, before: Resources) -> Option<Value> {
+        let mut given = Map::new();
+        put(&mut given, "cpus", self.cpus);
+        put(&mut given, "memory_bytes", self.memory.as_deref());
+        put(&mut given, "reserved_cpus", self.reserve_cpus);
+        put(&mut given, "reserved_memory_bytes", self.reserve_memory.as_deref());
+        if given.is_empty() {
             return None;
         }
-        let mut limits = Map::new();
-        put(&mut limits, "cpus", self.cpus.map(Value::from).or(before.cpus.map(|cpus| json!(cpus))));
-        match &self.memory {
-            Some(memory) => put(&mut limits, "memory", Some(memory.as_str())),
-            None => put(&mut limits, "memory_bytes", before.memory_bytes),
-        }
-        Some(Value::Object(limits))
+        let mut resources = match json!(before) {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        };
+        resources.extend(given);
+        Some(Value::Object(resources))
     }
 }
 
@@ -281,12 +291,12 @@ pub(super) async fn run(cx: &CliContext, command: ApplicationsCommand) -> Result
             let mut request = ApiRequest::new(Method::PATCH, &["applications", "update", &application])?;
             let sets_env = !fields.env.is_empty() || !remove_env.is_empty();
             let sets_labels = !fields.labels.is_empty() || !remove_labels.is_empty();
-            let sets_limits = fields.cpus.is_some() || fields.memory.is_some();
-            if sets_env || sets_labels || sets_limits || !fields.health_check.is_empty() {
+            let sets_resources = fields.resources(Resources::default()).is_some();
+            if sets_env || sets_labels || sets_resources || !fields.health_check.is_empty() {
                 let row: ApplicationRow =
                     cx.client.typed(ApiRequest::get(&["applications", &application])?).await?;
                 request.if_match = Some(row.seq);
-                put(&mut body, "resources", fields.limits(row.resources));
+                put(&mut body, "resources", fields.resources(row.resources));
                 put(&mut body, "health_check", fields.health_check.merged(row.health_check.as_ref()));
                 if sets_env {
                     let env = merged_env(&row.env_variables, &fields.env, &remove_env)?;
@@ -333,7 +343,7 @@ async fn add(
 ) -> Result<(), CliError> {
     let mut body = fields.body();
     body.insert("name".to_owned(), json!(name));
-    put(&mut body, "resources", fields.limits(Resources::default()));
+    put(&mut body, "resources", fields.resources(Resources::default()));
     put(&mut body, "health_check", fields.health_check.merged(None));
     if !fields.env.is_empty() {
         body.insert("env_variables".to_owned(), json!(fields.env.read()?));

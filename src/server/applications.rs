@@ -80,7 +80,7 @@ struct ApplicationInput {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     restart_policy: Option<Option<EmptyIsDefault<RestartPolicy>>>,
-    /// Resource limits per container.
+    /// Limits and reservations per container.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<ResourcesInput>)]
     resources: Option<Option<ResourcesInput>>,

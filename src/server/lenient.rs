@@ -11,12 +11,12 @@ mod time;
 
 pub(super) use environment::LenientEnvironment;
 pub(super) use health_check::{HealthCheckInput, LenientHealthCheck};
-pub(super) use numbers::{LenientBalance, LenientCount};
+pub(super) use numbers::{LenientBalance, LenientCount, LenientCpus};
 pub(super) use shell_words::ShellWords;
 pub(super) use time::{LenientDuration, LenientTail, TimeRef};
 
 use super::value::ValueDeserializer;
-use kdaemon_events::{Constraint, Kind, MilliCpus, PortSpec, Resources, Volume};
+use kdaemon_events::{Constraint, Kind, PortSpec, Resources, Volume};
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, de::IntoDeserializer};
 use std::borrow::Cow;
@@ -105,6 +105,7 @@ schema! {
     LenientEnvironment: String | Array | Object, Map;
     ShellWords: String | Array, ShellWords;
     LenientBytes: Integer | String, Text;
+    LenientCpus: Number | String, Text;
 }
 
 /// A string, or a number, which is read as its digits.
@@ -342,22 +343,29 @@ impl<'de> Deserialize<'de> for LenientBytes {
     }
 }
 
-/// Resource limits of a container.
+/// Limits of a container, and what the scheduler reserves for it.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResourcesInput {
-    /// Processors, such as 0.5.
-    #[schema(value_type = Option<f64>)]
-    cpus: Option<MilliCpus>,
-    /// Memory in bytes.
+    /// Limit of processors, such as 0.5.
+    cpus: Option<LenientCpus>,
+    /// Limit of memory in bytes, or with a unit (`64MiB`).
+    #[serde(alias = "memory")]
     memory_bytes: Option<LenientBytes>,
-    /// Memory such as `64MiB`, instead of `memory_bytes`.
-    memory: Option<LenientBytes>,
+    /// Processors that the scheduler reserves, at most the limit; the limit by default.
+    reserved_cpus: Option<LenientCpus>,
+    /// Memory that the scheduler reserves, in bytes or with a unit (`64MiB`), at most the limit; the limit by default.
+    #[serde(alias = "reserved_memory")]
+    reserved_memory_bytes: Option<LenientBytes>,
 }
 
 impl From<ResourcesInput> for Resources {
-    fn from(limits: ResourcesInput) -> Self {
-        let memory_bytes = limits.memory_bytes.or(limits.memory).map(|bytes| bytes.0);
-        Self { cpus: limits.cpus, memory_bytes }
+    fn from(input: ResourcesInput) -> Self {
+        Self {
+            cpus: input.cpus.map(|cpus| cpus.0),
+            memory_bytes: input.memory_bytes.map(|bytes| bytes.0),
+            reserved_cpus: input.reserved_cpus.map(|cpus| cpus.0),
+            reserved_memory_bytes: input.reserved_memory_bytes.map(|bytes| bytes.0),
+        }
     }
 }

@@ -149,7 +149,12 @@ async fn spec_arrives_complete() {
         format!("data-{}:/data", order.identity.container).parse().unwrap(),
         "/tmp:/host:ro".parse().unwrap(),
     ];
-    spec.resources = Resources { cpus: Some(MilliCpus(500)), memory_bytes: Some(64 << 20) };
+    spec.resources = Resources {
+        cpus: Some(MilliCpus(500)),
+        memory_bytes: Some(64 << 20),
+        reserved_cpus: Some(MilliCpus(100)),
+        reserved_memory_bytes: Some(32 << 20),
+    };
     spec.exposed_ports =
         vec!["20081:80".parse().unwrap(), "20082:80".parse().unwrap(), "53/udp".parse().unwrap()];
     let launched = engine.launch(&order).await.unwrap();
@@ -159,6 +164,7 @@ async fn spec_arrives_complete() {
     let inspected = inspect_by_hand(cluster, &launched.engine_id).await;
     let host = inspected.host_config.unwrap();
     assert_eq!((host.nano_cpus, host.memory), (Some(500_000_000), Some(64 << 20)));
+    assert_eq!(host.memory_reservation, Some(32 << 20));
     assert_eq!(host.restart_policy.unwrap().name.unwrap().to_string(), "no");
     let labels = inspected.config.unwrap().labels.unwrap();
     assert_eq!(labels["org.example.tier"], "web");
@@ -322,7 +328,7 @@ async fn too_few_processors_are_a_node_fault() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "greedy", &env.forever);
     Arc::make_mut(&mut order.spec).resources =
-        Resources { cpus: Some(MilliCpus(9_000_000)), memory_bytes: None };
+        Resources { cpus: Some(MilliCpus(9_000_000)), ..Resources::default() };
     let refused = engine.launch(&order).await;
     assert!(matches!(refused, Err(EngineError::NodeFault(_))), "{refused:?}");
 }
@@ -394,7 +400,8 @@ async fn health_check_keeps_its_form() {
 async fn exit_for_lack_of_memory_is_reported() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "hungry", &["sh", "-c", "tail -f /dev/zero"].map(str::to_owned));
-    Arc::make_mut(&mut order.spec).resources = Resources { cpus: None, memory_bytes: Some(16 << 20) };
+    Arc::make_mut(&mut order.spec).resources =
+        Resources { memory_bytes: Some(16 << 20), ..Resources::default() };
     let mut events = engine.events(order.identity.cluster).await.unwrap();
     engine.launch(&order).await.unwrap();
     assert_eq!(next(&mut events).await, EngineEvent::Started(order.identity));
@@ -427,7 +434,7 @@ async fn stats_show_a_busy_container() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "busy", &["sh", "-c", "while :; do :; done"].map(str::to_owned));
     Arc::make_mut(&mut order.spec).resources =
-        Resources { cpus: Some(MilliCpus(200)), memory_bytes: Some(64 << 20) };
+        Resources { cpus: Some(MilliCpus(200)), memory_bytes: Some(64 << 20), ..Resources::default() };
     engine.launch(&order).await.unwrap();
     let stats = engine.stats(order.identity).await.unwrap();
     assert_eq!(stats.memory_limit_bytes, 64 << 20);

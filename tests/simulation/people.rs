@@ -274,6 +274,8 @@ fn spec(world: &World, rng: &mut Rng) -> SpecChanges {
         changes.resources = Some(Resources {
             cpus: rng.pick(&[None, Some(MilliCpus(250)), Some(MilliCpus(1_500))]).copied().flatten(),
             memory_bytes: rng.pick(&[None, Some(64 << 20), Some(1 << 30)]).copied().flatten(),
+            reserved_cpus: rng.pick(&[None, Some(MilliCpus(0)), Some(MilliCpus(200))]).copied().flatten(),
+            reserved_memory_bytes: rng.pick(&[None, Some(0), Some(32 << 20)]).copied().flatten(),
         });
     }
     if rng.chance(100) {

@@ -6,9 +6,10 @@ use super::{Refusal, check_name, check_variable};
 use kdaemon_events::application::{
     ApplicationCreated, ApplicationDeleted, ApplicationScaled, ApplicationUpdated,
 };
-use kdaemon_events::{ApplicationId, HealthCommand, Spec, SpecChanges, UpdatePolicy};
+use kdaemon_events::{ApplicationId, HealthCommand, Resources, Spec, SpecChanges, UpdatePolicy};
 use kdaemon_projections::Desired;
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 /// Adds an application to the library.
 #[derive(Debug, Clone, PartialEq)]
@@ -238,16 +239,7 @@ fn check_spec(spec: &Spec) -> Result<(), Refusal> {
     {
         return Err(Refusal::invalid("labels", format!("`{label}` is reserved for kDaemon")));
     }
-    // The engine's own lower bound (moby: daemon/daemon_unix.go, linuxMinMemory).
-    if spec.resources.memory_bytes.is_some_and(|bytes| bytes < 6 * 1024 * 1024) {
-        return Err(Refusal::invalid(
-            "resources.memory_bytes",
-            "6291456 (6 MiB) is the least that an engine takes".into(),
-        ));
-    }
-    if spec.resources.cpus.is_some_and(|cpus| cpus.0 < 1) {
-        return Err(Refusal::invalid("resources.cpus", "0.001 is the least".into()));
-    }
+    check_resources(&spec.resources)?;
     if let HealthCommand::Shell(command) | HealthCommand::Exec { program: command, .. } =
         &spec.health_check.command
         && command.is_empty()
@@ -267,6 +259,50 @@ fn check_spec(spec: &Spec) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// Checks limits and reservations. A reservation of 0 reserves nothing.
+fn check_resources(resources: &Resources) -> Result<(), Refusal> {
+    // The engine's own lower bound (moby: daemon/daemon_unix.go, linuxMinMemory).
+    const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
+    if resources.memory_bytes.is_some_and(|bytes| bytes < LEAST_MEMORY) {
+        return Err(Refusal::invalid(
+            "resources.memory_bytes",
+            "6291456 (6 MiB) is the least that an engine takes".into(),
+        ));
+    }
+    if resources.reserved_memory_bytes.is_some_and(|bytes| (1..LEAST_MEMORY).contains(&bytes)) {
+        return Err(Refusal::invalid(
+            "resources.reserved_memory_bytes",
+            "6291456 (6 MiB) is the least that an engine takes; 0 reserves nothing".into(),
+        ));
+    }
+    if resources.cpus.is_some_and(|cpus| cpus.0 < 1) {
+        return Err(Refusal::invalid("resources.cpus", "0.001 is the least".into()));
+    }
+    check_reservation("resources.reserved_cpus", resources.reserved_cpus, resources.cpus)?;
+    check_reservation(
+        "resources.reserved_memory_bytes",
+        resources.reserved_memory_bytes,
+        resources.memory_bytes,
+    )
+}
+
+/// Refuses a reservation above the limit.
+fn check_reservation<T: Ord + Display>(
+    field: &str,
+    reserved: Option<T>,
+    limit: Option<T>,
+) -> Result<(), Refusal> {
+    match (reserved, limit) {
+        (Some(reserved), Some(limit)) if reserved > limit => Err(Refusal::invalid(
+            field,
+            format!(
+                "the reservation of {reserved} exceeds the limit of {limit}; lower it or raise the limit"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Checks the placement rules.

@@ -95,7 +95,14 @@ fn millicpus() -> impl Strategy<Value = MilliCpus> {
     prop_oneof![0_u64..8_000, 0_u64..=100_000_000].prop_map(MilliCpus)
 }
 fn resources() -> impl Strategy<Value = Resources> {
-    (of(millicpus()), of(any::<u64>())).prop_map(|(cpus, memory_bytes)| Resources { cpus, memory_bytes })
+    (of(millicpus()), of(any::<u64>()), of(millicpus()), of(any::<u64>())).prop_map(
+        |(cpus, memory_bytes, reserved_cpus, reserved_memory_bytes)| Resources {
+            cpus,
+            memory_bytes,
+            reserved_cpus,
+            reserved_memory_bytes,
+        },
+    )
 }
 fn health_command() -> impl Strategy<Value = HealthCommand> {
     prop_oneof![
@@ -197,6 +204,10 @@ fn rejection() -> impl Strategy<Value = Rejection> {
         (any::<u64>(), any::<u64>()).prop_map(|(wanted_millicpus, free_millicpus)| Rejection::Cpus {
             wanted_millicpus,
             free_millicpus
+        }),
+        (any::<u64>(), any::<u64>()).prop_map(|(limit_millicpus, engine_millicpus)| Rejection::CpuLimit {
+            limit_millicpus,
+            engine_millicpus
         }),
         application_id().prop_map(|application_id| Rejection::Affinity { application_id }),
     ]

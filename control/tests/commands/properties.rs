@@ -276,6 +276,9 @@ fn ops_reach_every_container_event() {
         let mut world = World::new();
         ops.iter().for_each(|op: &Op| world.act(op));
         world.settle();
+        // Migrations that a mass failure paused are resumed.
+        world.act(&Op::RepairAll);
+        world.settle();
         reached.extend(world.log.iter().map(|envelope| envelope.event.kind()));
     }
     let missing: Vec<_> = Kind::ALL

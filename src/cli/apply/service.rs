@@ -67,6 +67,7 @@ impl ComposeReader<'_> {
                 }
                 "cpus" => spec.cpus = self.parsed(path, node, "a number of processors"),
                 "mem_limit" => spec.memory = self.text(path, node),
+                "mem_reservation" => spec.reserved_memory = self.text(path, node),
                 "profiles" => service.profiles = self.texts(path, node),
                 "build" => self.leave_out(node, path, "kDaemon does not build images"),
                 "extends" => {
@@ -356,6 +357,8 @@ pub(super) struct ServiceSpec {
     pub(super) networks: Vec<String>,
     pub(super) cpus: Option<f64>,
     pub(super) memory: Option<String>,
+    pub(super) reserved_cpus: Option<f64>,
+    pub(super) reserved_memory: Option<String>,
     pub(super) constraints: Vec<String>,
     pub(super) spread_over: Option<String>,
     pub(super) anti_affinity: bool,
@@ -366,9 +369,11 @@ impl ServiceSpec {
     fn body(self, service: &Service) -> Map<String, Value> {
         let mut variables = self.file_variables;
         variables.extend(self.environment);
-        let mut limits = Map::new();
-        put(&mut limits, "cpus", self.cpus);
-        put(&mut limits, "memory", self.memory);
+        let mut resources = Map::new();
+        put(&mut resources, "cpus", self.cpus);
+        put(&mut resources, "memory", self.memory);
+        put(&mut resources, "reserved_cpus", self.reserved_cpus);
+        put(&mut resources, "reserved_memory", self.reserved_memory);
         let dependencies: Vec<_> = service.depends_on.keys().collect();
         let fields = [
             ("docker_image", json!(self.image)),
@@ -382,7 +387,7 @@ impl ServiceSpec {
             ("restart_policy", json!(self.restart.unwrap_or_else(|| "no".to_owned()))),
             ("health_check", self.health_check),
             ("networks", json!(self.networks)),
-            ("resources", Value::Object(limits)),
+            ("resources", Value::Object(resources)),
             ("constraints", json!(self.constraints)),
             ("spread_over", json!(self.spread_over)),
             ("anti_affinity", json!(self.anti_affinity)),

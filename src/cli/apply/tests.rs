@@ -58,7 +58,7 @@ services:
       replicas: 3
       resources:
         limits: {cpus: "0.50", memory: 256M}
-        reservations: {memory: 256M}
+        reservations: {cpus: "0.25", memory: 64M}
       placement:
         constraints: ["node.labels.zone == a"]
         preferences: [{spread: node.labels.rack}]
@@ -90,7 +90,7 @@ networks:
             "health_check": {"command": ["CMD", "curl", "-f", "http://localhost"], "interval_ms": 90_000,
                 "timeout_ms": 10_000, "retries": 2, "start_period_ms": 500, "start_interval_ms": 2_000},
             "networks": ["back"],
-            "resources": {"cpus": 0.5, "memory": "256M"},
+            "resources": {"cpus": 0.5, "memory": "256M", "reserved_cpus": 0.25, "reserved_memory": "64M"},
             "constraints": ["zone==a"],
             "spread_over": "rack",
             "anti_affinity": true,
@@ -176,6 +176,22 @@ fn health_checks_keep_their_form() {
         let stack = parsed(&format!("services: {{a: {{image: x, healthcheck: {check}}}}}")).unwrap();
         assert_eq!(body(&stack, "a")["health_check"], expected, "{check}");
         assert_eq!(stack.left_out, Vec::<String>::new(), "{check}");
+    }
+}
+
+#[test]
+fn deploy_overrides_older_keys_of_resources() {
+    for (fields, expected) in [
+        ("mem_limit: 64M, mem_reservation: 32M", json!({"memory": "64M", "reserved_memory": "32M"})),
+        (
+            "deploy: {resources: {reservations: {memory: 16M}}}, mem_reservation: 32M, cpus: 1",
+            json!({"cpus": 1.0, "reserved_memory": "16M"}),
+        ),
+        ("cpus: 2", json!({"cpus": 2.0})),
+    ] {
+        let stack = parsed(&format!("services: {{a: {{image: x, {fields}}}}}")).unwrap();
+        assert_eq!(body(&stack, "a")["resources"], expected, "{fields}");
+        assert_eq!(stack.left_out, Vec::<String>::new(), "{fields}");
     }
 }
 

@@ -204,6 +204,7 @@ fn body(order: &LaunchOrder) -> Result<ContainerCreateBody, EngineError> {
             network_mode: spec.networks.first().cloned(),
             nano_cpus: spec.resources.cpus.map(|cpus| whole(cpus.0.saturating_mul(1_000_000))),
             memory: spec.resources.memory_bytes.map(whole),
+            memory_reservation: spec.resources.reserved_memory_bytes.map(whole),
             // The daemon decides about restarts. An engine that restarts by itself would start what was moved
             // away already.
             restart_policy: Some(RestartPolicy {

@@ -130,6 +130,15 @@ function Edit({ app }) {
   </section>`;
 }
 
+/**
+ * @typedef {{
+ *   cpus?: number,
+ *   memory_bytes?: number,
+ *   reserved_cpus?: number,
+ *   reserved_memory_bytes?: number,
+ * }} Resources
+ */
+
 /** @param {string[] | undefined} items */
 const list = (items) => items?.join(', ');
 
@@ -139,7 +148,7 @@ const list = (items) => items?.join(', ');
  * @returns {[string, unknown][]}
  */
 function optionalFacts(app) {
-  const resources = /** @type {{cpus?: number, memory_bytes?: number}} */ (app.resources);
+  const resources = /** @type {Resources} */ (app.resources);
   /** @type {[string, unknown][]} */
   const facts = [
     ['Ports', app.exposed_ports],
@@ -153,8 +162,10 @@ function optionalFacts(app) {
     ['Spread over', app.spread_over],
     ['Anti-affinity', app.anti_affinity && 'at most one container per node'],
     ['Affinity', list(app.affinity)],
-    ['CPUs', resources?.cpus],
-    ['Memory', resources?.memory_bytes && bytes(resources.memory_bytes)],
+    ['CPUs', resources.cpus],
+    ['Memory', resources.memory_bytes && bytes(resources.memory_bytes)],
+    ['Reserved CPUs', resources.reserved_cpus],
+    ['Reserved memory', resources.reserved_memory_bytes && bytes(resources.reserved_memory_bytes)],
     ['Strategy', app.strategy],
     ['Disruption limit', app.disruption_limit],
     ['Registry credentials', app.registry_auth],

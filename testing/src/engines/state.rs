@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 const CHOSEN_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 /// An event stream that lags by more events is disconnected.
 const MAX_EVENTS_WAITING: usize = 8_192;
-/// The smallest memory limit that Docker accepts (moby, `daemon/daemon_unix.go`).
+/// The smallest memory limit and reservation that Docker accepts (moby, `daemon/daemon_unix.go`).
 const LEAST_MEMORY_BYTES: u64 = 6 * 1024 * 1024;
 
 /// A container of kDaemon (of this cluster or another).
@@ -186,6 +186,16 @@ impl EngineState {
         }
         if spec.resources.memory_bytes.is_some_and(|bytes| bytes < LEAST_MEMORY_BYTES) {
             return Err(EngineError::rejected("Minimum memory limit allowed is 6MB"));
+        }
+        let reserved = spec.resources.reserved_memory_bytes.filter(|bytes| *bytes > 0);
+        if reserved.is_some_and(|bytes| bytes < LEAST_MEMORY_BYTES) {
+            return Err(EngineError::rejected("Minimum memory reservation allowed is 6MB"));
+        }
+        if matches!((reserved, spec.resources.memory_bytes), (Some(reserved), Some(limit)) if reserved > limit)
+        {
+            return Err(EngineError::rejected(
+                "Minimum memory limit can not be less than memory reservation limit, see usage",
+            ));
         }
         if spec.resources.cpus.is_some_and(|cpus| cpus.0 > self.milli_cpus) {
             let cpus = self.milli_cpus / 1000;
