@@ -105,7 +105,11 @@ fn cluster() -> State {
     }
     let spec = Spec {
         docker_image: "kdaemon/busybox".to_owned(),
-        resources: Resources { cpus: Some(MilliCpus(100)), memory_bytes: Some(256 << 20) },
+        resources: Resources {
+            cpus: Some(MilliCpus(100)),
+            memory_bytes: Some(256 << 20),
+            ..Resources::default()
+        },
         ..Spec::default()
     };
     for number in 0..CONTAINERS / 250 {
@@ -189,7 +193,8 @@ pub(crate) fn run(table: &mut Table) {
             black_box(place(cluster, &request).expect("a node fits"));
         })
     };
-    let resources = Resources { cpus: Some(MilliCpus(100)), memory_bytes: Some(256 << 20) };
+    let resources =
+        Resources { cpus: Some(MilliCpus(100)), memory_bytes: Some(256 << 20), ..Resources::default() };
     let demanding = |spec: &mut Spec| {
         spec.constraints = vec!["zone==zone-7".parse().expect("a constraint")];
         spec.resources = resources;

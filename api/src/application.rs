@@ -41,12 +41,15 @@ pub struct ApplicationRow {
     pub labels: BTreeMap<String, String>,
     /// `no`, `always`, `on-failure` or `on-failure:N`.
     pub restart_policy: String,
-    /// Limits: `cpus` and `memory_bytes`.
+    /// Limits `cpus` and `memory_bytes`, and reservations `reserved_cpus` and `reserved_memory_bytes`. The scheduler
+    /// reserves a limit that has no reservation.
     #[schema(value_type = Object)]
     pub resources: Resources,
     /// Conditions that the labels of a node must satisfy.
     pub constraints: Vec<String>,
-    /// Health check that the engine runs in each container.
+    /// Health check that the engine runs in each container: `command` in Docker's form (`["CMD-SHELL", LINE]` or
+    /// `["CMD", PROGRAM, ARGUMENT…]`) or `disable`, `interval_ms`, `timeout_ms`, `retries`, `start_period_ms` and
+    /// `start_interval_ms`. An absent part is the image's, or else Docker's default; null for the image's own check.
     #[schema(value_type = Option<Object>)]
     pub health_check: Option<HealthCheck>,
     /// Number of containers that the daemon maintains; null if containers are created individually.
@@ -186,7 +189,7 @@ impl ApplicationRow {
             restart_policy: spec.restart_policy.to_string(),
             resources: spec.resources,
             constraints: texts(&spec.constraints),
-            health_check: spec.health_check.clone(),
+            health_check: Some(spec.health_check.clone()).filter(|check| !check.is_default()),
             replicas: None,
             update_policy: UpdatePolicy::default(),
             update: UpdateRow::from(UpdateSettings::default()),
@@ -222,7 +225,7 @@ impl ApplicationRow {
             restart_policy: parsed(&self.restart_policy)?,
             resources: self.resources,
             constraints: all_parsed(&self.constraints)?,
-            health_check: self.health_check.clone(),
+            health_check: self.health_check.clone().unwrap_or_default(),
             registry_auth: self.registry_auth.clone(),
             strategy: self.strategy,
             preferences: all_parsed(&self.preferences)?,
@@ -259,9 +262,10 @@ mod tests {
         let spec: Spec = serde_json::from_value(json!({"docker_image": "a", "exposed_ports": ["80", "8080:81/udp"],
             "env_variables": {"A": "1,2", "B": "3"}, "command": ["x"], "entrypoint": ["y"],
             "volumes": ["data:/data:ro"], "networks": ["n"], "labels": {"l": "v"}, "restart_policy": "on-failure:3",
-            "resources": {"cpus": 0.5, "memory_bytes": 1024}, "constraints": ["zone==a"], "registry_auth": "r",
-            "health_check": {"command": ["true"], "interval_ms": 1000, "timeout_ms": 500, "retries": 2,
-                "start_period_ms": 0},
+            "resources": {"cpus": 0.5, "memory_bytes": 1024, "reserved_cpus": 0.1, "reserved_memory_bytes": 512},
+            "constraints": ["zone==a"], "registry_auth": "r",
+            "health_check": {"command": ["CMD", "true"], "interval_ms": 1000, "timeout_ms": 500, "retries": 2,
+                "start_period_ms": 1, "start_interval_ms": 1},
             "strategy": "binpack", "preferences": ["!gpu"], "spread_over": "rack", "anti_affinity": true,
             "disruption_limit": 2, "shared_paths": ["/mnt/nfs"], "data": "discard"}))
         .unwrap();

@@ -12,9 +12,11 @@ pub mod container;
 mod digest;
 mod envelope;
 pub mod failure;
+mod health_check;
 mod ids;
 mod leaf;
 pub mod node;
+mod resources;
 pub mod scheduling;
 mod spec;
 mod spec_error;
@@ -25,14 +27,16 @@ pub mod volume;
 
 pub use digest::Digest;
 pub use envelope::{Actor, Class, CodecError, Envelope, Event, Kind, RequestId};
+pub use health_check::{HealthCheck, HealthCommand};
 pub use ids::{
     ApplicationId, ClusterId, CommitId, ContainerId, EventId, Generation, NodeId, PlacementId, Seq, Subject,
     Term,
 };
 pub use leaf::{LeafHeader, Salt, content_digest};
+pub use resources::{MilliCpus, Reservation, Resources};
 pub use spec::{
-    Constraint, Endpoint, Environment, HealthCheck, MilliCpus, PortSpec, Protocol, PublishedPort, Resources,
-    RestartPolicy, Spec, SpecChanges, UpdatePolicy,
+    Constraint, Endpoint, Environment, PortSpec, Protocol, PublishedPort, RestartPolicy, Spec, SpecChanges,
+    UpdatePolicy,
 };
 pub use spec_error::SpecError;
 pub use strategy::Strategy;

@@ -54,6 +54,13 @@ pub enum Rejection {
         /// Left, in thousandths of a processor.
         free_millicpus: u64,
     },
+    /// The engine has fewer processors than the limit of the container, and refuses such a limit.
+    CpuLimit {
+        /// The limit, in thousandths of a processor.
+        limit_millicpus: u64,
+        /// The engine's, in thousandths of a processor.
+        engine_millicpus: u64,
+    },
     /// Too little memory is left to reserve.
     Memory {
         /// Requested.
@@ -85,6 +92,7 @@ pub enum RejectionKind {
     Full,
     PortTaken,
     Cpus,
+    CpuLimit,
     Memory,
     AntiAffinity,
     Affinity,
@@ -105,6 +113,7 @@ impl Rejection {
             Self::Full { .. } => RejectionKind::Full,
             Self::PortTaken { .. } => RejectionKind::PortTaken,
             Self::Cpus { .. } => RejectionKind::Cpus,
+            Self::CpuLimit { .. } => RejectionKind::CpuLimit,
             Self::Memory { .. } => RejectionKind::Memory,
             Self::AntiAffinity => RejectionKind::AntiAffinity,
             Self::Affinity { .. } => RejectionKind::Affinity,

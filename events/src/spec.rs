@@ -5,7 +5,7 @@
 
 use crate::spec_error::SpecError;
 use crate::volume::{DataPolicy, Volume, is_below, is_of_every_machine};
-use crate::{ApplicationId, Strategy};
+use crate::{ApplicationId, HealthCheck, Resources, Strategy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -322,79 +322,6 @@ impl Endpoint {
     }
 }
 
-/// A number of processors in thousandths; written as a number of processors (`0.5`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct MilliCpus(pub u64);
-
-impl Serialize for MilliCpus {
-    #[allow(clippy::cast_precision_loss)] // a machine has fewer than 2^52 thousandths of a processor
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(self.0 as f64 / 1000.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for MilliCpus {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the range is checked first
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let cpus = f64::deserialize(deserializer)?;
-        if !(0.0..=100_000.0).contains(&cpus) {
-            return Err(de::Error::custom(
-                "cpus is a number of processors, from 0.001 up (0.5 is half of one)",
-            ));
-        }
-        Ok(Self((cpus * 1000.0).round() as u64))
-    }
-}
-
-/// Limits of a container, which the scheduler also reserves for it. `None`: no limit, nothing reserved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Resources {
-    /// Processors.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpus: Option<MilliCpus>,
-    /// Memory, in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-}
-
-impl Resources {
-    /// `true` if there is no limit at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// A command that the engine runs inside the container to check it (Docker's HEALTHCHECK).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HealthCheck {
-    /// The command and its arguments; a single element runs in the container's shell.
-    pub command: Vec<String>,
-    /// Interval between two checks, in milliseconds.
-    #[serde(default = "HealthCheck::default_interval_ms")]
-    pub interval_ms: u64,
-    /// Timeout of one check, in milliseconds.
-    #[serde(default = "HealthCheck::default_interval_ms")]
-    pub timeout_ms: u64,
-    /// Consecutive failed checks that make the container unhealthy.
-    #[serde(default = "HealthCheck::default_retries")]
-    pub retries: u32,
-    /// Time after the start during which failed checks do not count, in milliseconds.
-    #[serde(default)]
-    pub start_period_ms: u64,
-}
-
-impl HealthCheck {
-    fn default_interval_ms() -> u64 {
-        30_000
-    }
-    fn default_retries() -> u32 {
-        3
-    }
-}
-
 /// The effect of an edit of an application on its running containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -477,15 +404,15 @@ specification! {
         /// The reaction to the exit of the process.
         #[serde(default)]
         restart_policy: RestartPolicy,
-        /// Limits.
+        /// Limits and reservations.
         #[serde(default, skip_serializing_if = "Resources::is_empty")]
         resources: Resources,
         /// Conditions on the node's labels that must hold.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         constraints: Vec<Constraint>,
         /// The health check that the engine runs.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        health_check: Option<HealthCheck>,
+        #[serde(default, skip_serializing_if = "HealthCheck::is_default")]
+        health_check: HealthCheck,
         /// Name of the registry credentials to pull with; the credentials themselves are kept outside of the log.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         registry_auth: Option<String>,

@@ -482,29 +482,25 @@ impl Cluster {
         touched: &mut Touched,
     ) {
         let residence = |container: Option<&Container>| {
-            container.and_then(Container::residence).map(|p| (p.node_id, p.spec.resources))
+            container.and_then(Container::residence).map(|p| (p.node_id, p.spec.resources.reservation()))
         };
         self.reindex_application_nodes(old, new);
         let (before, after) = (residence(old), residence(new));
         if before == after {
             return;
         }
-        if let Some((node, resources)) = before {
+        if let Some((node, reserved)) = before {
             self.change_node(node, touched, |node| {
                 node.residents.remove(&id);
-                let millicpus = resources.cpus.map_or(0, |cpus| cpus.0);
-                node.reserved_millicpus = node.reserved_millicpus.saturating_sub(millicpus);
-                let memory = resources.memory_bytes.unwrap_or(0);
-                node.reserved_memory_bytes = node.reserved_memory_bytes.saturating_sub(memory);
+                node.reserved_millicpus = node.reserved_millicpus.saturating_sub(reserved.millicpus);
+                node.reserved_memory_bytes = node.reserved_memory_bytes.saturating_sub(reserved.memory_bytes);
             });
         }
-        if let Some((node, resources)) = after {
+        if let Some((node, reserved)) = after {
             self.change_node(node, touched, |node| {
                 node.residents.insert(id);
-                let millicpus = resources.cpus.map_or(0, |cpus| cpus.0);
-                node.reserved_millicpus = node.reserved_millicpus.saturating_add(millicpus);
-                let memory = resources.memory_bytes.unwrap_or(0);
-                node.reserved_memory_bytes = node.reserved_memory_bytes.saturating_add(memory);
+                node.reserved_millicpus = node.reserved_millicpus.saturating_add(reserved.millicpus);
+                node.reserved_memory_bytes = node.reserved_memory_bytes.saturating_add(reserved.memory_bytes);
             });
         }
     }

@@ -5,6 +5,7 @@ use super::client::ApiRequest;
 use super::error::CliError;
 use super::fields::{clear, merged_env, merged_labels, nonempty, pair, put};
 use super::get::ListArgs;
+use super::health_check::HealthCheckFields;
 use super::history::HistoryArgs;
 use super::kind::ResourceKind;
 use super::names::NamedRow;
@@ -57,13 +58,15 @@ Examples:
     },
     /// Edit an application; fields that are not given stay as they are
     ///
-    /// Environment variables and labels are merged with the present ones; other lists are replaced.
+    /// Environment variables, labels, limits, reservations and the parts of the health check are merged with the present
+    /// ones; other lists are replaced.
     #[command(
         visible_alias = "update",
         after_help = "\
 Examples:
   kdaemon apps edit web --image nginx:1.28 --update-policy rolling
   kdaemon apps edit web --env LEVEL=debug --env-rm TRACE
+  kdaemon apps edit web --health-cmd 'curl -f localhost' --health-interval 10s
   kdaemon apps edit web --clear health_check,constraints"
     )]
     Edit {
@@ -162,12 +165,18 @@ pub(super) struct ApplicationFields {
     /// Restart policy for containers that exit: no, always, on-failure, on-failure:N
     #[arg(long, value_name = "POLICY")]
     restart: Option<String>,
-    /// CPU limit of a container, such as 0.5; the scheduler reserves it
+    /// CPU limit of a container, such as 0.5
     #[arg(long, value_name = "N")]
     cpus: Option<f64>,
-    /// Memory limit of a container, such as 256MiB; the scheduler reserves it
+    /// Memory limit of a container, such as 256MiB
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
+    /// CPUs that the scheduler reserves for a container, at most the limit; the limit by default
+    #[arg(long, value_name = "N")]
+    reserve_cpus: Option<f64>,
+    /// Memory that the scheduler reserves for a container, at most the limit; the limit by default
+    #[arg(long, value_name = "SIZE")]
+    reserve_memory: Option<String>,
     /// Condition that the labels of a node must satisfy: zone==a, disk!=hdd, gpu, !gpu
     #[arg(long = "constraint", value_name = "CONDITION")]
     constraints: Vec<String>,
@@ -222,21 +231,8 @@ pub(super) struct ApplicationFields {
     /// Name of the registry credentials used for pulls
     #[arg(long, value_name = "NAME")]
     registry_auth: Option<String>,
-    /// Health check command, run in the container; fails with a nonzero exit status
-    #[arg(long, value_name = "COMMAND")]
-    health_cmd: Option<String>,
-    /// Time between two health checks
-    #[arg(long, value_name = "TIME", requires = "health_cmd")]
-    health_interval: Option<String>,
-    /// Timeout of a health check
-    #[arg(long, value_name = "TIME", requires = "health_cmd")]
-    health_timeout: Option<String>,
-    /// Number of consecutive failures that make a container unhealthy
-    #[arg(long, value_name = "N", requires = "health_cmd")]
-    health_retries: Option<u32>,
-    /// Time after the start during which failures do not count
-    #[arg(long, value_name = "TIME", requires = "health_cmd")]
-    health_start_period: Option<String>,
+    #[command(flatten)]
+    health_check: HealthCheckFields,
     /// Entry point that overrides the one of the image; split into words like a shell does
     #[arg(long, value_name = "COMMAND")]
     entrypoint: Option<String>,
@@ -252,7 +248,7 @@ pub(super) struct ApplicationFields {
 }
 
 impl ApplicationFields {
-    /// The given fields as a request body, without environment variables, labels and limits.
+    /// The given fields as a request body, without environment variables, labels, resources and health check.
     fn body(&self) -> Map<String, Value> {
         let mut body = Map::new();
         let mut update = Map::new();
@@ -300,30 +296,25 @@ impl ApplicationFields {
         put(&mut body, "is_enabled", self.enabled);
         put(&mut body, "replicas", self.replicas);
         put(&mut body, "disruption_limit", self.disruption_limit);
-        if let Some(command) = &self.health_cmd {
-            let mut check = Map::new();
-            put(&mut check, "command", Some(command.as_str()));
-            put(&mut check, "interval", self.health_interval.as_deref());
-            put(&mut check, "timeout", self.health_timeout.as_deref());
-            put(&mut check, "retries", self.health_retries);
-            put(&mut check, "start_period", self.health_start_period.as_deref());
-            body.insert("health_check".to_owned(), Value::Object(check));
-        }
         body
     }
 
-    /// The given limits merged into the limits of a row; `None` if no limit is given.
-    fn limits(&self, before: Resources) -> Option<Value> {
-        if self.cpus.is_none() && self.memory.is_none() {
+    /// The given limits and reservations merged into the row's; `None` if none is given.
+    fn resources(&self, before: Resources) -> Option<Value> {
+        let mut given = Map::new();
+        put(&mut given, "cpus", self.cpus);
+        put(&mut given, "memory_bytes", self.memory.as_deref());
+        put(&mut given, "reserved_cpus", self.reserve_cpus);
+        put(&mut given, "reserved_memory_bytes", self.reserve_memory.as_deref());
+        if given.is_empty() {
             return None;
         }
-        let mut limits = Map::new();
-        put(&mut limits, "cpus", self.cpus.map(Value::from).or(before.cpus.map(|cpus| json!(cpus))));
-        match &self.memory {
-            Some(memory) => put(&mut limits, "memory", Some(memory.as_str())),
-            None => put(&mut limits, "memory_bytes", before.memory_bytes),
-        }
-        Some(Value::Object(limits))
+        let mut resources = match json!(before) {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        };
+        resources.extend(given);
+        Some(Value::Object(resources))
     }
 }
 
@@ -349,12 +340,13 @@ pub(super) async fn run(cx: &CliContext, command: ApplicationsCommand) -> Result
             let mut request = ApiRequest::new(Method::PATCH, &["applications", "update", &application])?;
             let sets_env = !fields.env.is_empty() || !remove_env.is_empty();
             let sets_labels = !fields.labels.is_empty() || !remove_labels.is_empty();
-            let sets_limits = fields.cpus.is_some() || fields.memory.is_some();
-            if sets_env || sets_labels || sets_limits {
+            let sets_resources = fields.resources(Resources::default()).is_some();
+            if sets_env || sets_labels || sets_resources || !fields.health_check.is_empty() {
                 let row: ApplicationRow =
                     cx.client.typed(ApiRequest::get(&["applications", &application])?).await?;
                 request.if_match = Some(row.seq);
-                put(&mut body, "resources", fields.limits(row.resources));
+                put(&mut body, "resources", fields.resources(row.resources));
+                put(&mut body, "health_check", fields.health_check.merged(row.health_check.as_ref()));
                 if sets_env {
                     let env = merged_env(&row.env_variables, &fields.env, &remove_env)?;
                     body.insert("env_variables".to_owned(), env);
@@ -420,7 +412,8 @@ async fn add(
 ) -> Result<(), CliError> {
     let mut body = fields.body();
     body.insert("name".to_owned(), json!(name));
-    put(&mut body, "resources", fields.limits(Resources::default()));
+    put(&mut body, "resources", fields.resources(Resources::default()));
+    put(&mut body, "health_check", fields.health_check.merged(None));
     if !fields.env.is_empty() {
         body.insert("env_variables".to_owned(), json!(fields.env.read()?));
     }

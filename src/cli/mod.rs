@@ -21,6 +21,7 @@ mod events;
 mod exit;
 mod fields;
 mod get;
+mod health_check;
 mod history;
 mod items;
 mod json;

@@ -44,6 +44,11 @@ pub fn rejection(names: Names<'_>, rejection: &Rejection, tense: Tense) -> Strin
             thousandths(*free_millicpus),
             thousandths(*wanted_millicpus)
         ),
+        Rejection::CpuLimit { limit_millicpus, engine_millicpus } => format!(
+            "{has} {} CPUs, fewer than the limit of {}",
+            thousandths(*engine_millicpus),
+            thousandths(*limit_millicpus)
+        ),
         Rejection::Memory { wanted_bytes, free_bytes } => {
             format!("{has} {free_bytes} bytes of memory left to reserve ({wanted_bytes} wanted)")
         }
@@ -97,6 +102,7 @@ fn rejected_kind(kind: RejectionKind) -> &'static str {
         RejectionKind::Full => "full",
         RejectionKind::PortTaken => "with a port taken",
         RejectionKind::Cpus => "with too few CPUs left",
+        RejectionKind::CpuLimit => "with fewer CPUs than the limit",
         RejectionKind::Memory => "with too little memory left",
         RejectionKind::AntiAffinity => "that already run a container of this application",
         RejectionKind::Affinity => "that run no container of an application it requires",

@@ -143,6 +143,20 @@ fn balance_and_drain_moves_cite_the_plan_and_the_drain() {
 }
 
 #[test]
+fn rejection_for_cpus_names_both_numbers() {
+    let cluster = Cluster::default();
+    let says = |rejection| super::rejection(Names::of(&[&cluster]), &rejection, super::Tense::Present);
+    assert_eq!(
+        says(Rejection::Cpus { wanted_millicpus: 1_500, free_millicpus: 250 }),
+        "has 0.25 CPUs left to reserve (1.5 wanted)"
+    );
+    assert_eq!(
+        says(Rejection::CpuLimit { limit_millicpus: 8_000, engine_millicpus: 4_000 }),
+        "has 4 CPUs, fewer than the limit of 8"
+    );
+}
+
+#[test]
 fn unschedulable_container_lists_the_rejection_of_each_node() {
     let mut log = LogBuilder::nodes(&["node-a", "node-d", "full"]);
     log.cordon("node-d");

@@ -4,7 +4,8 @@ use super::command::{Call, CommandQuery, Created, Progress, settled};
 use super::input::{Fields, Input, Known, Query, Which};
 use super::lenient::{
     CommaSeparated, HealthCheckInput, LenientBool, LenientCount, LenientDuration, LenientEnvironment,
-    LenientInteger, LenientText, List, ResourcesInput, ShellWords, filled, nullable, optional_text,
+    LenientHealthCheck, LenientInteger, LenientText, List, ResourcesInput, ShellWords, filled, nullable,
+    optional_text,
 };
 use super::problem::Problem;
 use super::resource::{ApplicationResource, ListQuery, PageQuery, ReadQuery, get, list, resolve};
@@ -91,7 +92,7 @@ struct ApplicationInput {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     restart_policy: Option<Option<EmptyIsDefault<RestartPolicy>>>,
-    /// Resource limits per container.
+    /// Limits and reservations per container.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<ResourcesInput>)]
     resources: Option<Option<ResourcesInput>>,
@@ -99,10 +100,10 @@ struct ApplicationInput {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<List>)]
     constraints: Option<Option<CommaSeparated<Constraint>>>,
-    /// Health check that the engine runs in each container.
+    /// Health check that the engine runs in each container; null for the image's own one.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<HealthCheckInput>)]
-    health_check: Option<Option<HealthCheckInput>>,
+    health_check: Option<Option<LenientHealthCheck>>,
     /// Number of containers that the daemon maintains; null if containers are created individually.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LenientCount>)]
@@ -222,7 +223,10 @@ impl ApplicationInput {
             restart_policy: self.restart_policy.take().map(|policy| policy.unwrap_or_default().0),
             resources: self.resources.take().map(|limits| limits.unwrap_or_default().into()),
             constraints: self.constraints.take().map(|constraints| constraints.unwrap_or_default().0),
-            health_check: self.health_check.take().map(|check| check.map(Into::into)),
+            health_check: self
+                .health_check
+                .take()
+                .map(|check| check.map(|check| check.0).unwrap_or_default()),
             registry_auth: optional_text(self.registry_auth.take()),
             strategy: self.strategy.take(),
             preferences: self.preferences.take().map(|preferences| preferences.unwrap_or_default().0),

@@ -2,6 +2,7 @@
 //! write today. Its schema lists them, with a hint (`x-kdaemon-input`) for the forms of the web UI.
 
 mod environment;
+mod health_check;
 mod numbers;
 mod shell_words;
 #[cfg(test)]
@@ -9,12 +10,13 @@ mod tests;
 mod time;
 
 pub(super) use environment::LenientEnvironment;
-pub(super) use numbers::{LenientBalance, LenientCount};
+pub(super) use health_check::{HealthCheckInput, LenientHealthCheck};
+pub(super) use numbers::{LenientBalance, LenientCount, LenientCpus};
 pub(super) use shell_words::ShellWords;
 pub(super) use time::{LenientDuration, LenientTail, TimeRef};
 
 use super::value::ValueDeserializer;
-use kdaemon_events::{Constraint, HealthCheck, Kind, MilliCpus, PortSpec, Resources, Volume};
+use kdaemon_events::{Constraint, Kind, PortSpec, Resources, Volume};
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, de::IntoDeserializer};
 use std::borrow::Cow;
@@ -44,6 +46,8 @@ enum InputHint {
     Boolean,
     /// Words separated by spaces, quoted as in a shell; or a JSON list.
     ShellWords,
+    /// A line for a shell; or a JSON list in the form of Docker's health checks.
+    HealthCommand,
     /// Items separated by commas; or a JSON list.
     CommaSeparated,
     /// Names and values.
@@ -58,6 +62,7 @@ impl InputHint {
             Self::Text => "text",
             Self::Boolean => "boolean",
             Self::ShellWords => "shell-words",
+            Self::HealthCommand => "health-command",
             Self::CommaSeparated => "comma-separated",
             Self::Map => "map",
         }
@@ -100,6 +105,7 @@ schema! {
     LenientEnvironment: String | Array | Object, Map;
     ShellWords: String | Array, ShellWords;
     LenientBytes: Integer | String, Text;
+    LenientCpus: Number | String, Text;
 }
 
 /// A string, or a number, which is read as its digits.
@@ -337,55 +343,29 @@ impl<'de> Deserialize<'de> for LenientBytes {
     }
 }
 
-/// Resource limits of a container.
+/// Limits of a container, and what the scheduler reserves for it.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResourcesInput {
-    /// Processors, such as 0.5.
-    #[schema(value_type = Option<f64>)]
-    cpus: Option<MilliCpus>,
-    /// Memory in bytes.
+    /// Limit of processors, such as 0.5.
+    cpus: Option<LenientCpus>,
+    /// Limit of memory in bytes, or with a unit (`64MiB`).
+    #[serde(alias = "memory")]
     memory_bytes: Option<LenientBytes>,
-    /// Memory such as `64MiB`, instead of `memory_bytes`.
-    memory: Option<LenientBytes>,
+    /// Processors that the scheduler reserves, at most the limit; the limit by default.
+    reserved_cpus: Option<LenientCpus>,
+    /// Memory that the scheduler reserves, in bytes or with a unit (`64MiB`), at most the limit; the limit by default.
+    #[serde(alias = "reserved_memory")]
+    reserved_memory_bytes: Option<LenientBytes>,
 }
 
 impl From<ResourcesInput> for Resources {
-    fn from(limits: ResourcesInput) -> Self {
-        let memory_bytes = limits.memory_bytes.or(limits.memory).map(|bytes| bytes.0);
-        Self { cpus: limits.cpus, memory_bytes }
-    }
-}
-
-/// Health check that the engine runs in a container.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct HealthCheckInput {
-    /// Command: a list of words, or one string for the container's shell.
-    #[serde(deserialize_with = "shell_words::shell_command")]
-    #[schema(value_type = ShellWords)]
-    command: Vec<String>,
-    /// Interval between two checks in milliseconds, or with a unit (`30s`); 30 s by default.
-    #[serde(alias = "interval")]
-    interval_ms: Option<LenientDuration>,
-    /// Timeout of one check in milliseconds, or with a unit (`5s`); 30 s by default.
-    #[serde(alias = "timeout")]
-    timeout_ms: Option<LenientDuration>,
-    /// Consecutive failed checks after which the container is unhealthy; 3 by default.
-    retries: Option<u32>,
-    /// Time after the start during which failed checks do not count, in milliseconds, or with a unit (`1m`); 0 by default.
-    #[serde(alias = "start_period")]
-    start_period_ms: Option<LenientDuration>,
-}
-
-impl From<HealthCheckInput> for HealthCheck {
-    fn from(check: HealthCheckInput) -> Self {
+    fn from(input: ResourcesInput) -> Self {
         Self {
-            command: check.command,
-            interval_ms: check.interval_ms.map_or(30_000, LenientDuration::or_millis),
-            timeout_ms: check.timeout_ms.map_or(30_000, LenientDuration::or_millis),
-            retries: check.retries.unwrap_or(3),
-            start_period_ms: check.start_period_ms.map_or(0, LenientDuration::or_millis),
+            cpus: input.cpus.map(|cpus| cpus.0),
+            memory_bytes: input.memory_bytes.map(|bytes| bytes.0),
+            reserved_cpus: input.reserved_cpus.map(|cpus| cpus.0),
+            reserved_memory_bytes: input.reserved_memory_bytes.map(|bytes| bytes.0),
         }
     }
 }

@@ -10,7 +10,8 @@ async fn application_can_be_created_read_edited_and_deleted() {
         "dependencies": ["db"], "env_variables": "A=1,B=x,y", "command": "nginx -g 'daemon off;'",
         "entrypoint": ["/bin/sh", "-c"], "volumes": "data:/var/lib/data,/srv:/srv:ro", "networks": ["front"],
         "labels": {"tier": "web"}, "restart_policy": "on-failure:3",
-        "resources": {"cpus": 0.5, "memory": "64MiB"}, "constraints": ["zone==a", "!gpu"],
+        "resources": {"cpus": 0.5, "memory": "64MiB", "reserved_cpus": "0.25", "reserved_memory": "32MiB"},
+        "constraints": ["zone==a", "!gpu"],
         "health_check": {"command": "curl -f localhost", "interval": "10s", "retries": 2},
         "replicas": 0, "update_policy": "rolling", "registry_auth": "hub", "strategy": "binpack",
         "preferences": "disk==ssd", "spread_over": "zone", "anti_affinity": true, "affinity": ["db"],
@@ -25,9 +26,10 @@ async fn application_can_be_created_read_edited_and_deleted() {
         "env_variables": "A=1,B=x\\,y", "command": ["nginx", "-g", "daemon off;"],
         "entrypoint": ["/bin/sh", "-c"], "volumes": ["data:/var/lib/data", "/srv:/srv:ro"],
         "networks": ["front"], "labels": {"tier": "web"}, "restart_policy": "on-failure:3",
-        "resources": {"cpus": 0.5, "memory_bytes": 67108864}, "constraints": ["zone==a", "!gpu"],
-        "health_check": {"command": ["curl -f localhost"], "interval_ms": 10000, "timeout_ms": 30000,
-            "retries": 2, "start_period_ms": 0},
+        "resources": {"cpus": 0.5, "memory_bytes": 67108864, "reserved_cpus": 0.25,
+            "reserved_memory_bytes": 33554432},
+        "constraints": ["zone==a", "!gpu"],
+        "health_check": {"command": ["CMD-SHELL", "curl -f localhost"], "interval_ms": 10000, "retries": 2},
         "replicas": 0, "update_policy": "rolling", "registry_auth": "hub", "strategy": "binpack",
         "preferences": ["disk==ssd"], "spread_over": "zone", "anti_affinity": true, "affinity": ["db"],
         "disruption_limit": 2, "update": {"order": "start-first", "parallelism": 1, "min_ready": "5s", "max_failures": 2, "on_failure": "pause"},
@@ -62,6 +64,36 @@ async fn application_can_be_created_read_edited_and_deleted() {
 
     world.command("DELETE", "/applications/delete/web").await.expect(200);
     world.get("/applications/web").await.expect(404);
+}
+
+#[tokio::test]
+async fn health_check_keeps_its_form() {
+    let world = World::new().await;
+    world.application("web").await;
+    for (check, expected) in [
+        (json!({"command": "curl -f a | true"}), json!({"command": ["CMD-SHELL", "curl -f a | true"]})),
+        (json!({"command": ["/check"]}), json!({"command": ["CMD-SHELL", "/check"]})),
+        (json!({"command": ["/check", "a b"]}), json!({"command": ["CMD", "/check", "a b"]})),
+        (json!({"command": ["CMD", "/check"]}), json!({"command": ["CMD", "/check"]})),
+        (json!({"test": ["CMD-SHELL", "/check"]}), json!({"command": ["CMD-SHELL", "/check"]})),
+        (json!({"command": ["NONE"], "retries": "2"}), json!({"disable": true, "retries": 2})),
+        (json!({"disable": true}), json!({"disable": true})),
+        (json!({"interval": "5s", "disable": false}), json!({"interval_ms": 5000})),
+        (
+            json!({"command": "x", "timeout": "1s", "start_period": "1m", "start_interval_ms": 500}),
+            json!({"command": ["CMD-SHELL", "x"], "timeout_ms": 1000, "start_period_ms": 60000,
+                "start_interval_ms": 500}),
+        ),
+        // The image's own check, unchanged.
+        (json!({"command": [], "interval": 0, "retries": 0}), Value::Null),
+        (json!({}), Value::Null),
+    ] {
+        let row =
+            world.patch("/applications/update/web", json!({"health_check": check.clone()})).await.expect(200);
+        assert_eq!(row["health_check"], expected, "{check}");
+        let same = world.patch("/applications/update/web", row.clone()).await.expect(200);
+        assert_eq!(same, row, "a row sent back changes nothing");
+    }
 }
 
 #[tokio::test]
@@ -119,8 +151,17 @@ async fn invalid_application_is_refused_with_its_field() {
         (with("resources", json!({"memory_bytes": "lots"})), "resources.memory_bytes"),
         (with("resources", json!({"memory_bytes": 1})), "resources.memory_bytes"),
         (with("resources", json!({"memori": 1})), "resources.memori"),
+        (with("resources", json!({"memory": "8MiB", "memory_bytes": 1})), "resources"),
+        (with("resources", json!({"cpus": 1, "reserved_cpus": 1.5})), "resources.reserved_cpus"),
+        (
+            with("resources", json!({"memory": "8MiB", "reserved_memory": "9MiB"})),
+            "resources.reserved_memory_bytes",
+        ),
         (with("constraints", json!(["zone=a"])), "constraints[0]"),
-        (with("health_check", json!({})), "health_check.command"),
+        (with("health_check", json!({"command": ["CMD"]})), "health_check.command"),
+        (with("health_check", json!({"command": ["CMD-SHELL", "a", "b"]})), "health_check.command"),
+        (with("health_check", json!({"command": ""})), "health_check.command"),
+        (with("health_check", json!({"command": "x", "disable": true})), "health_check"),
         (with("health_check", json!({"command": "x", "interval": "soon"})), "health_check.interval"),
         (with("replicas", json!(-1)), "replicas"),
         (with("replicas", json!(1.5)), "replicas"),
@@ -153,12 +194,13 @@ async fn errors_are_plain_sentences() {
         ("labels", json!({"tier": 1}), "expected a string, got 1"),
         ("name", json!(["web"]), "expected a string, got a list"),
         ("resources", json!(7), "expected an object, got 7"),
-        ("resources", json!({"cpus": "1"}), "expected a number, got `1`"),
+        ("resources", json!({"cpus": "one"}), "expected a number of processors such as 0.5, got `one`"),
         (
-            "health_check",
-            json!({"command": "x", "retries": -1}),
-            "expected a whole number from 0 to 4294967295, got -1",
+            "resources",
+            json!({"cpus": 1, "reserved_cpus": 1.5}),
+            "the reservation of 1.5 exceeds the limit of 1; lower it or raise the limit",
         ),
+        ("health_check", json!({"command": "x", "retries": -1}), "expected a whole number from 0 up, got -1"),
         ("is_enabled", json!({}), "expected true or false, got an object"),
         ("update_policy", json!("never"), "unknown value `never`; expected one of `manual`, `rolling`"),
     ] {

@@ -144,7 +144,8 @@ async fn container_history_has_the_changes_of_each_event() {
     assert_eq!(changes(2)["node_id"], json!({"from": null, "to": node.to_string()}));
     assert_eq!(changes(3)["status"], json!({"from": "LAUNCHING", "to": "UP"}));
     assert!(changes(3).get("seq").is_none() && changes(3).get("name").is_none());
-    assert_eq!(changes(4)["status"], json!({"from": "UP", "to": "LOST"}));
+    assert_eq!(changes(4)["serving"], json!({"from": false, "to": true}));
+    assert_eq!(changes(5)["status"], json!({"from": "UP", "to": "LOST"}));
 
     world.command("DELETE", "/containers/delete/w1").await;
     world.remove_retired(id).await;

@@ -248,6 +248,7 @@ async fn why_explains_a_placement_now_and_in_the_past() {
     assert_eq!(
         kinds,
         [
+            "ContainerHealthy",
             "ContainerLaunched",
             "ContainerMigrationCommanded",
             "NodeUnhealthy",

@@ -13,7 +13,11 @@ impl Site {
     /// An application whose image declares a volume, on engines 1 to `engines`.
     async fn database(&self, engines: usize) {
         let image = tokio::task::block_in_place(|| {
-            (1..=engines).map(|i| self.cluster.image_with("kdaemon/db:latest", i, "VOLUME /data")).last()
+            let mut name = String::new();
+            for number in 1..=engines {
+                name = self.cluster.image_with("kdaemon/db:latest", number, "VOLUME /data");
+            }
+            name
         });
         self.daemon
             .post(
@@ -146,7 +150,7 @@ async fn rollout_to_what_ends_is_paused_with_the_old_ones_serving_and_healed_by_
     // And back to what served before.
     let (status, answer) =
         site.daemon.ask(reqwest::Method::POST, "/applications/rollback/web?wait=120s", Some(json!({}))).await;
-    assert_eq!((status, answer["env_variables"].as_str()), (200, Some("")), "{answer}");
+    assert_eq!((status.as_u16(), answer["env_variables"].as_str()), (200, Some("")), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +183,7 @@ async fn job_is_done_once_also_when_it_ends_while_the_daemon_is_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker engines: scripts/test"]
-async fn health_ports_and_pauses_are_followed_whoever_changes_them() {
+async fn health_ports_and_pauses_that_others_change_are_followed() {
     let site = Site::with_engines(1).await;
     site.patch(
         "/applications/update/web",

@@ -17,7 +17,8 @@ use kdaemon::engine::docker::{DockerEngines, EngineLimits};
 use kdaemon::engine::{
     ContainerState, Engine, EngineError, EngineEvent, Engines, LABEL_CLUSTER, LaunchOrder, LogRequest,
 };
-use kdaemon_events::{Endpoint, HealthCheck, MilliCpus, Resources};
+use kdaemon_events::{Endpoint, HealthCheck, HealthCommand, MilliCpus, Resources};
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
@@ -148,7 +149,12 @@ async fn spec_arrives_complete() {
         format!("data-{}:/data", order.identity.container).parse().unwrap(),
         "/tmp:/host:ro".parse().unwrap(),
     ];
-    spec.resources = Resources { cpus: Some(MilliCpus(500)), memory_bytes: Some(64 << 20) };
+    spec.resources = Resources {
+        cpus: Some(MilliCpus(500)),
+        memory_bytes: Some(64 << 20),
+        reserved_cpus: Some(MilliCpus(100)),
+        reserved_memory_bytes: Some(32 << 20),
+    };
     spec.exposed_ports =
         vec!["20081:80".parse().unwrap(), "20082:80".parse().unwrap(), "53/udp".parse().unwrap()];
     let launched = engine.launch(&order).await.unwrap();
@@ -158,6 +164,7 @@ async fn spec_arrives_complete() {
     let inspected = inspect_by_hand(cluster, &launched.engine_id).await;
     let host = inspected.host_config.unwrap();
     assert_eq!((host.nano_cpus, host.memory), (Some(500_000_000), Some(64 << 20)));
+    assert_eq!(host.memory_reservation, Some(32 << 20));
     assert_eq!(host.restart_policy.unwrap().name.unwrap().to_string(), "no");
     let labels = inspected.config.unwrap().labels.unwrap();
     assert_eq!(labels["org.example.tier"], "web");
@@ -321,7 +328,7 @@ async fn too_few_processors_are_a_node_fault() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "greedy", &env.forever);
     Arc::make_mut(&mut order.spec).resources =
-        Resources { cpus: Some(MilliCpus(9_000_000)), memory_bytes: None };
+        Resources { cpus: Some(MilliCpus(9_000_000)), ..Resources::default() };
     let refused = engine.launch(&order).await;
     assert!(matches!(refused, Err(EngineError::NodeFault(_))), "{refused:?}");
 }
@@ -331,13 +338,13 @@ async fn too_few_processors_are_a_node_fault() {
 async fn health_check_changes_are_in_the_event_stream() {
     let (cluster, engine, env) = engine_1!();
     let mut order = order(env, "checked", &["sh", "-c", "touch /tmp/well; sleep 1000"].map(str::to_owned));
-    Arc::make_mut(&mut order.spec).health_check = Some(HealthCheck {
-        command: vec!["test -e /tmp/well && rm /tmp/well".into()],
-        interval_ms: 1000,
-        timeout_ms: 5000,
-        retries: 1,
-        start_period_ms: 0,
-    });
+    Arc::make_mut(&mut order.spec).health_check = HealthCheck {
+        command: HealthCommand::Shell("test -e /tmp/well && rm /tmp/well".into()),
+        interval_ms: NonZeroU64::new(1000),
+        timeout_ms: NonZeroU64::new(5000),
+        retries: NonZeroU32::new(1),
+        ..HealthCheck::default()
+    };
     let mut events = engine.events(order.identity.cluster).await.unwrap();
     let launched = engine.launch(&order).await.unwrap();
     assert_eq!(next(&mut events).await, EngineEvent::Started(order.identity));
@@ -350,10 +357,51 @@ async fn health_check_changes_are_in_the_event_stream() {
 
 #[tokio::test]
 #[ignore = "needs Docker engines: scripts/test"]
+async fn health_check_keeps_its_form() {
+    let (cluster, engine, env) = engine_1!();
+    let check = |command| HealthCheck {
+        command,
+        interval_ms: NonZeroU64::new(1000),
+        // An engine before Docker 25 ignores it.
+        start_interval_ms: NonZeroU64::new(500),
+        ..HealthCheck::default()
+    };
+    // The shell would read `a b` as two words, and `&&` as an operator.
+    let exec = HealthCommand::Exec {
+        program: "test".into(),
+        arguments: ["a b", "=", "a b", "-a", "&&", "=", "&&"].map(str::to_owned).into(),
+    };
+    for (name, command, is_checked) in [
+        ("exec", exec, true),
+        ("shell", HealthCommand::Shell("true | true".into()), true),
+        ("disabled", HealthCommand::Disabled, false),
+        // The image has no check of its own.
+        ("inherited", HealthCommand::Inherited, false),
+    ] {
+        let mut order = order(env, name, &env.forever);
+        Arc::make_mut(&mut order.spec).health_check = check(command.clone());
+        let mut events = engine.events(order.identity.cluster).await.unwrap();
+        let launched = engine.launch(&order).await.unwrap();
+        assert_eq!(next(&mut events).await, EngineEvent::Started(order.identity), "{name}");
+        if is_checked {
+            assert_eq!(next(&mut events).await, EngineEvent::Health(order.identity, true), "{name}");
+        }
+        let inspected = inspect_by_hand(cluster, &launched.engine_id).await;
+        let config = inspected.config.unwrap().healthcheck.unwrap();
+        assert_eq!(config.test.unwrap_or_default(), command.to_docker(), "{name}");
+        assert_eq!(config.interval, Some(1_000_000_000), "{name}");
+        assert_eq!(inspected.state.unwrap().health.is_some(), is_checked, "{name}");
+        clean_up(&*engine, order.identity.cluster).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Docker engines: scripts/test"]
 async fn exit_for_lack_of_memory_is_reported() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "hungry", &["sh", "-c", "tail -f /dev/zero"].map(str::to_owned));
-    Arc::make_mut(&mut order.spec).resources = Resources { cpus: None, memory_bytes: Some(16 << 20) };
+    Arc::make_mut(&mut order.spec).resources =
+        Resources { memory_bytes: Some(16 << 20), ..Resources::default() };
     let mut events = engine.events(order.identity.cluster).await.unwrap();
     engine.launch(&order).await.unwrap();
     assert_eq!(next(&mut events).await, EngineEvent::Started(order.identity));
@@ -386,7 +434,7 @@ async fn stats_show_a_busy_container() {
     let (_, engine, env) = engine_1!();
     let mut order = order(env, "busy", &["sh", "-c", "while :; do :; done"].map(str::to_owned));
     Arc::make_mut(&mut order.spec).resources =
-        Resources { cpus: Some(MilliCpus(200)), memory_bytes: Some(64 << 20) };
+        Resources { cpus: Some(MilliCpus(200)), memory_bytes: Some(64 << 20), ..Resources::default() };
     engine.launch(&order).await.unwrap();
     let stats = engine.stats(order.identity).await.unwrap();
     assert_eq!(stats.memory_limit_bytes, 64 << 20);

@@ -8,11 +8,12 @@ use kdaemon_control::commands::{
     Command, CreateApplication, CreateContainer, MountNode, UpdateApplication, UpdateContainer, UpdateNode,
 };
 use kdaemon_events::{
-    Actor, ApplicationId, Constraint, ContainerId, HealthCheck, MilliCpus, NodeId, PortSpec, Protocol,
-    RequestId, Resources, RestartPolicy, SpecChanges, Strategy, UpdatePolicy,
+    Actor, ApplicationId, Constraint, ContainerId, HealthCheck, HealthCommand, MilliCpus, NodeId, PortSpec,
+    Protocol, RequestId, Resources, RestartPolicy, SpecChanges, Strategy, UpdatePolicy,
 };
 use kdaemon_projections::Cluster;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -273,6 +274,8 @@ fn spec(world: &World, rng: &mut Rng) -> SpecChanges {
         changes.resources = Some(Resources {
             cpus: rng.pick(&[None, Some(MilliCpus(250)), Some(MilliCpus(1_500))]).copied().flatten(),
             memory_bytes: rng.pick(&[None, Some(64 << 20), Some(1 << 30)]).copied().flatten(),
+            reserved_cpus: rng.pick(&[None, Some(MilliCpus(0)), Some(MilliCpus(200))]).copied().flatten(),
+            reserved_memory_bytes: rng.pick(&[None, Some(0), Some(32 << 20)]).copied().flatten(),
         });
     }
     if rng.chance(100) {
@@ -297,13 +300,12 @@ fn spec(world: &World, rng: &mut Rng) -> SpecChanges {
         changes.volumes = "data:/data".parse().ok().map(|volume| vec![volume]);
     }
     if rng.chance(150) {
-        changes.health_check = Some(Some(HealthCheck {
-            command: words("true"),
-            interval_ms: 5_000,
-            timeout_ms: 1_000,
-            retries: 3,
-            start_period_ms: 0,
-        }));
+        changes.health_check = Some(HealthCheck {
+            command: HealthCommand::Shell("true".into()),
+            interval_ms: NonZeroU64::new(5_000),
+            timeout_ms: NonZeroU64::new(1_000),
+            ..HealthCheck::default()
+        });
     }
     changes
 }

@@ -269,12 +269,19 @@ pub fn why_not(cluster: &Cluster, container: &Container, node_id: NodeId) -> Opt
         }
     }
     let engine = node.engine.as_ref()?;
-    let cpus: u64 = neighbours.iter().filter_map(|p| p.spec.resources.cpus).map(|cpus| cpus.0).sum();
-    if spec.resources.cpus.is_some_and(|own| own.0 + cpus > engine.cpus.0) {
+    // A limit without a reservation is reserved.
+    let cpus = |spec: &Spec| spec.resources.reserved_cpus.or(spec.resources.cpus).map_or(0, |cpus| cpus.0);
+    let memory =
+        |spec: &Spec| spec.resources.reserved_memory_bytes.or(spec.resources.memory_bytes).unwrap_or(0);
+    let taken: u64 = neighbours.iter().map(|p| cpus(&p.spec)).sum();
+    if cpus(&spec) > 0 && cpus(&spec) + taken > engine.cpus.0 {
         return Some(format!("{} has too few processors", node.name));
     }
-    let memory: u64 = neighbours.iter().filter_map(|p| p.spec.resources.memory_bytes).sum();
-    if spec.resources.memory_bytes.is_some_and(|own| own + memory > engine.memory_bytes) {
+    if spec.resources.cpus.is_some_and(|limit| limit > engine.cpus) {
+        return Some(format!("{} has fewer processors than the limit", node.name));
+    }
+    let taken: u64 = neighbours.iter().map(|p| memory(&p.spec)).sum();
+    if memory(&spec) > 0 && memory(&spec) + taken > engine.memory_bytes {
         return Some(format!("{} has too little memory", node.name));
     }
     None

@@ -153,6 +153,8 @@ test('the description of the daemon gives its forms their fields', () => {
   assert.equal(application.env_variables, 'map');
   assert.equal(application.is_enabled, 'flag');
   assert.equal(application['resources.cpus'], 'text');
+  assert.equal(application['health_check.command'], 'check');
+  assert.equal(application['health_check.disable'], 'flag');
   assert.equal(controls('NodeInput').labels, 'map');
   assert.equal(controls('ContainerInput').balance, 'flag');
 });

@@ -6,9 +6,10 @@ use super::{Refusal, check_name, check_variable, rollouts};
 use kdaemon_events::application::{
     ApplicationCreated, ApplicationDeleted, ApplicationScaled, ApplicationUpdated, UpdateSettings,
 };
-use kdaemon_events::{ApplicationId, Spec, SpecChanges, UpdatePolicy};
+use kdaemon_events::{ApplicationId, HealthCommand, Resources, Spec, SpecChanges, UpdatePolicy};
 use kdaemon_projections::Desired;
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 /// The longest `min_ready`, in milliseconds.
 const MIN_READY_MAX_MS: u64 = 3_600_000;
@@ -268,22 +269,14 @@ fn check_spec(spec: &Spec) -> Result<(), Refusal> {
     {
         return Err(Refusal::invalid("labels", format!("`{label}` is reserved for kDaemon")));
     }
-    // The engine's own lower bound (moby: daemon/daemon_unix.go, linuxMinMemory).
-    if spec.resources.memory_bytes.is_some_and(|bytes| bytes < 6 * 1024 * 1024) {
-        return Err(Refusal::invalid(
-            "resources.memory_bytes",
-            "6291456 (6 MiB) is the least that an engine takes".into(),
-        ));
-    }
-    if spec.resources.cpus.is_some_and(|cpus| cpus.0 < 1) {
-        return Err(Refusal::invalid("resources.cpus", "0.001 is the least".into()));
-    }
-    if let Some(check) = &spec.health_check
-        && (check.command.is_empty() || check.interval_ms == 0 || check.timeout_ms == 0 || check.retries == 0)
+    check_resources(&spec.resources)?;
+    if let HealthCommand::Shell(command) | HealthCommand::Exec { program: command, .. } =
+        &spec.health_check.command
+        && command.is_empty()
     {
         return Err(Refusal::invalid(
-            "health_check",
-            "it needs a command, and interval_ms, timeout_ms and retries above 0".into(),
+            "health_check.command",
+            "expected a command, got an empty string".into(),
         ));
     }
     // The name becomes part of a path on the daemon's machine.
@@ -296,6 +289,50 @@ fn check_spec(spec: &Spec) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// Checks limits and reservations. A reservation of 0 reserves nothing.
+fn check_resources(resources: &Resources) -> Result<(), Refusal> {
+    // The engine's own lower bound (moby: daemon/daemon_unix.go, linuxMinMemory).
+    const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
+    if resources.memory_bytes.is_some_and(|bytes| bytes < LEAST_MEMORY) {
+        return Err(Refusal::invalid(
+            "resources.memory_bytes",
+            "6291456 (6 MiB) is the least that an engine takes".into(),
+        ));
+    }
+    if resources.reserved_memory_bytes.is_some_and(|bytes| (1..LEAST_MEMORY).contains(&bytes)) {
+        return Err(Refusal::invalid(
+            "resources.reserved_memory_bytes",
+            "6291456 (6 MiB) is the least that an engine takes; 0 reserves nothing".into(),
+        ));
+    }
+    if resources.cpus.is_some_and(|cpus| cpus.0 < 1) {
+        return Err(Refusal::invalid("resources.cpus", "0.001 is the least".into()));
+    }
+    check_reservation("resources.reserved_cpus", resources.reserved_cpus, resources.cpus)?;
+    check_reservation(
+        "resources.reserved_memory_bytes",
+        resources.reserved_memory_bytes,
+        resources.memory_bytes,
+    )
+}
+
+/// Refuses a reservation above the limit.
+fn check_reservation<T: Ord + Display>(
+    field: &str,
+    reserved: Option<T>,
+    limit: Option<T>,
+) -> Result<(), Refusal> {
+    match (reserved, limit) {
+        (Some(reserved), Some(limit)) if reserved > limit => Err(Refusal::invalid(
+            field,
+            format!(
+                "the reservation of {reserved} exceeds the limit of {limit}; lower it or raise the limit"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Checks the placement rules.

@@ -132,7 +132,8 @@ pub(super) fn command(
     let ports_clash = same_node && spec.fixed_ports().next().is_some();
     let start_first = source_works
         && container.runs()
-        && placement.is_ready()
+        && !container.is_served_by_predecessor()
+        && (placement.is_ready() || reason != MigrationReason::Update) // a broken one need not stay
         && !ports_clash
         && order != Some(UpdateOrder::StopFirst)
         && !spec.has_local_data()

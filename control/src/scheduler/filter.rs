@@ -2,7 +2,6 @@
 
 use super::proposed_plan::ProposedPlan;
 use super::request::Request;
-use kdaemon_events::MilliCpus;
 use kdaemon_events::node::Availability;
 use kdaemon_events::scheduling::Rejection;
 use kdaemon_projections::{Health, Node};
@@ -53,22 +52,22 @@ pub(super) fn check(
     }
     affinities(proposed, node, request)?;
     let Some(engine) = &node.engine else { return Ok(()) };
-    let own = own.map(|residence| residence.spec.resources).unwrap_or_default();
-    if let Some(MilliCpus(wanted)) = spec.resources.cpus {
-        let reserved = node.reserved_millicpus.saturating_sub(own.cpus.map_or(0, |cpus| cpus.0));
-        let reserved = reserved.saturating_add(claims.map_or(0, |claims| claims.millicpus));
-        let free = engine.cpus.0.saturating_sub(reserved);
-        if wanted > free {
-            return Err(Rejection::Cpus { wanted_millicpus: wanted, free_millicpus: free });
-        }
+    let wanted = spec.resources.reservation();
+    let own = own.map(|residence| residence.spec.resources.reservation()).unwrap_or_default();
+    let claimed = claims.map(|claims| claims.reserved).unwrap_or_default();
+    let reserved = node.reserved_millicpus.saturating_sub(own.millicpus).saturating_add(claimed.millicpus);
+    let free_millicpus = engine.cpus.0.saturating_sub(reserved);
+    if wanted.millicpus > free_millicpus {
+        return Err(Rejection::Cpus { wanted_millicpus: wanted.millicpus, free_millicpus });
     }
-    if let Some(wanted) = spec.resources.memory_bytes {
-        let reserved = node.reserved_memory_bytes.saturating_sub(own.memory_bytes.unwrap_or(0));
-        let reserved = reserved.saturating_add(claims.map_or(0, |claims| claims.memory_bytes));
-        let free = engine.memory_bytes.saturating_sub(reserved);
-        if wanted > free {
-            return Err(Rejection::Memory { wanted_bytes: wanted, free_bytes: free });
-        }
+    if let Some(limit) = spec.resources.cpus.filter(|limit| *limit > engine.cpus) {
+        return Err(Rejection::CpuLimit { limit_millicpus: limit.0, engine_millicpus: engine.cpus.0 });
+    }
+    let reserved = node.reserved_memory_bytes.saturating_sub(own.memory_bytes);
+    let reserved = reserved.saturating_add(claimed.memory_bytes);
+    let free_bytes = engine.memory_bytes.saturating_sub(reserved);
+    if wanted.memory_bytes > free_bytes {
+        return Err(Rejection::Memory { wanted_bytes: wanted.memory_bytes, free_bytes });
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::request::Request;
 use foldhash::fast::FixedState;
-use kdaemon_events::{ApplicationId, ContainerId, NodeId, Protocol, Spec, Strategy};
+use kdaemon_events::{ApplicationId, ContainerId, NodeId, Protocol, Reservation, Spec, Strategy};
 use kdaemon_projections::{Cluster, Eligible, Node, Standing};
 use std::collections::BTreeMap;
 
@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Claims {
     pub(super) count: u32,
-    pub(super) millicpus: u64,
-    pub(super) memory_bytes: u64,
+    pub(super) reserved: Reservation,
     pub(super) ports: BTreeMap<(Protocol, u16), ContainerId>,
     /// Containers that the plan moves away. They free nothing, because they run there until they run
     /// elsewhere.
@@ -101,8 +100,9 @@ impl<'a> ProposedPlan<'a> {
         let claims = self.claims.entry(node.id).or_default();
         let before = stand(node, Some(claims), None);
         claims.count += 1;
-        claims.millicpus += request.spec.resources.cpus.map_or(0, |cpus| cpus.0);
-        claims.memory_bytes += request.spec.resources.memory_bytes.unwrap_or(0);
+        let wanted = request.spec.resources.reservation();
+        claims.reserved.millicpus = claims.reserved.millicpus.saturating_add(wanted.millicpus);
+        claims.reserved.memory_bytes = claims.reserved.memory_bytes.saturating_add(wanted.memory_bytes);
         claims.ports.extend(request.spec.fixed_ports().map(|port| (port, request.container)));
         if node.is_eligible() {
             self.eligible.replace_by_count(node.id, Some(before), Some(stand(node, Some(claims), None)));
@@ -135,18 +135,17 @@ fn count(counts: &mut Counts, application: ApplicationId, node: NodeId) {
 
 /// A node's standing with the plan's claims, without the requested container.
 fn stand(node: &Node, claims: Option<&Claims>, own: Option<&Spec>) -> Standing {
-    let claimed = claims.map_or((0, 0, 0), |claims| (claims.count, claims.millicpus, claims.memory_bytes));
-    let own = own.map_or((0, 0, 0), |own| {
-        (1, own.resources.cpus.map_or(0, |cpus| cpus.0), own.resources.memory_bytes.unwrap_or(0))
-    });
-    if (claimed, own) == Default::default() {
+    let (claimed_count, claimed) =
+        claims.map_or_else(Default::default, |claims| (claims.count, claims.reserved));
+    let (own_count, own) = own.map_or_else(Default::default, |own| (1, own.resources.reservation()));
+    if (claimed_count, claimed, own_count, own) == Default::default() {
         return Standing { count: node.container_count(), share: node.reserved_share() };
     }
     Standing {
-        count: node.container_count().saturating_add(claimed.0).saturating_sub(own.0),
+        count: node.container_count().saturating_add(claimed_count).saturating_sub(own_count),
         share: node.share_with(
-            node.reserved_millicpus.saturating_add(claimed.1).saturating_sub(own.1),
-            node.reserved_memory_bytes.saturating_add(claimed.2).saturating_sub(own.2),
+            node.reserved_millicpus.saturating_add(claimed.millicpus).saturating_sub(own.millicpus),
+            node.reserved_memory_bytes.saturating_add(claimed.memory_bytes).saturating_sub(own.memory_bytes),
         ),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::fixture::*;
 use kdaemon_control::commands::{Command, CreateApplication, UpdateApplication};
-use kdaemon_events::{HealthCheck, MilliCpus, Resources, SpecChanges, UpdatePolicy};
+use kdaemon_events::{HealthCheck, HealthCommand, MilliCpus, Resources, SpecChanges, UpdatePolicy};
 
 fn create(application: CreateApplication) -> Command {
     Command::CreateApplication(application)
@@ -85,27 +85,15 @@ fn specifications_are_checked() {
             .when(create(web))
             .then_refused(&format!("labels: `{label}` is reserved for kDaemon"));
     }
-    with(|s| s.resources = Some(Resources { cpus: None, memory_bytes: Some(6_291_455) }))
-        .then_refused("resources.memory_bytes: 6291456 (6 MiB) is the least that an engine takes");
-    with(|s| s.resources = Some(Resources { cpus: Some(MilliCpus(0)), memory_bytes: None }))
-        .then_refused("resources.cpus: 0.001 is the least");
-    let health_check = "health_check: it needs a command, and interval_ms, timeout_ms and retries above 0";
-    let check = HealthCheck {
-        command: vec!["true".into()],
-        interval_ms: 1,
-        timeout_ms: 1,
-        retries: 1,
-        start_period_ms: 0,
-    };
-    for bad in [
-        HealthCheck { command: Vec::new(), ..check.clone() },
-        HealthCheck { interval_ms: 0, ..check.clone() },
-        HealthCheck { timeout_ms: 0, ..check.clone() },
-        HealthCheck { retries: 0, ..check.clone() },
+    for command in [
+        HealthCommand::Shell(String::new()),
+        HealthCommand::Exec { program: String::new(), arguments: vec!["a".into()] },
     ] {
         let mut web = create_application("web");
-        web.spec.health_check = Some(Some(bad));
-        Given::cluster().when(create(web)).then_refused(health_check);
+        web.spec.health_check = Some(HealthCheck { command, ..HealthCheck::default() });
+        Given::cluster()
+            .when(create(web))
+            .then_refused("health_check.command: expected a command, got an empty string");
     }
     for bad in ["", "../x", "a/b", "a b"] {
         let mut web = create_application("web");
@@ -113,6 +101,46 @@ fn specifications_are_checked() {
         Given::cluster()
             .when(create(web))
             .then_refused("registry_auth: a name of letters, digits, - and _ is expected");
+    }
+}
+
+#[test]
+fn resources_are_what_an_engine_takes_and_reservations_within_limits() {
+    let with = |resources| {
+        let mut web = create_application("web");
+        web.spec.resources = Some(resources);
+        Given::cluster().when(create(web))
+    };
+    let none = Resources::default();
+    let (half, more) = (Some(MilliCpus(500)), Some(MilliCpus(1_250)));
+    let least = "6291456 (6 MiB) is the least that an engine takes";
+    for (resources, refusal) in [
+        (Resources { memory_bytes: Some(6_291_455), ..none }, format!("resources.memory_bytes: {least}")),
+        (
+            Resources { reserved_memory_bytes: Some(6_291_455), ..none },
+            format!("resources.reserved_memory_bytes: {least}; 0 reserves nothing"),
+        ),
+        (Resources { cpus: Some(MilliCpus(0)), ..none }, "resources.cpus: 0.001 is the least".into()),
+        (
+            Resources { cpus: half, reserved_cpus: more, ..none },
+            "resources.reserved_cpus: the reservation of 1.25 exceeds the limit of 0.5; lower it or raise the limit"
+                .into(),
+        ),
+        (
+            Resources { memory_bytes: Some(10_000_000), reserved_memory_bytes: Some(10_000_001), ..none },
+            "resources.reserved_memory_bytes: the reservation of 10000001 exceeds the limit of 10000000; lower it or \
+             raise the limit"
+                .into(),
+        ),
+    ] {
+        with(resources).then_refused(&refusal);
+    }
+    for resources in [
+        Resources { cpus: half, reserved_cpus: half, ..none },
+        Resources { reserved_cpus: more, reserved_memory_bytes: Some(6_291_456), ..none },
+        Resources { memory_bytes: Some(6_291_456), reserved_memory_bytes: Some(0), ..none },
+    ] {
+        with(resources).then_kinds(["ApplicationCreated"]);
     }
 }
 

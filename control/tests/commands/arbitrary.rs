@@ -14,12 +14,13 @@ use kdaemon_events::scheduling::{
 use kdaemon_events::volume::*;
 use kdaemon_events::{
     Actor, ApplicationId, ClusterId, Constraint, ContainerId, DataPolicy, Endpoint, Envelope, Environment,
-    Event, EventId, Generation, HealthCheck, Kind, MilliCpus, NodeId, PlacementId, PortSpec, Protocol,
-    PublishedPort, RequestId, Resources, RestartPolicy, Seq, Spec, Term, UpdatePolicy, Volume,
+    Event, EventId, Generation, HealthCheck, HealthCommand, Kind, MilliCpus, NodeId, PlacementId, PortSpec,
+    Protocol, PublishedPort, RequestId, Resources, RestartPolicy, Seq, Spec, Term, UpdatePolicy, Volume,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
+use std::num::{NonZeroU32, NonZeroU64};
 use uuid::Uuid;
 
 fn uuid() -> impl Strategy<Value = Uuid> {
@@ -108,18 +109,32 @@ fn millicpus() -> impl Strategy<Value = MilliCpus> {
     prop_oneof![0_u64..8_000, 0_u64..=100_000_000].prop_map(MilliCpus)
 }
 fn resources() -> impl Strategy<Value = Resources> {
-    (of(millicpus()), of(any::<u64>())).prop_map(|(cpus, memory_bytes)| Resources { cpus, memory_bytes })
-}
-fn health_check() -> impl Strategy<Value = HealthCheck> {
-    (vec(text(), 0..2), any::<u64>(), any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
-        |(command, interval_ms, timeout_ms, retries, start_period_ms)| HealthCheck {
-            command,
-            interval_ms,
-            timeout_ms,
-            retries,
-            start_period_ms,
+    (of(millicpus()), of(any::<u64>()), of(millicpus()), of(any::<u64>())).prop_map(
+        |(cpus, memory_bytes, reserved_cpus, reserved_memory_bytes)| Resources {
+            cpus,
+            memory_bytes,
+            reserved_cpus,
+            reserved_memory_bytes,
         },
     )
+}
+fn health_command() -> impl Strategy<Value = HealthCommand> {
+    prop_oneof![
+        Just(HealthCommand::Inherited),
+        Just(HealthCommand::Disabled),
+        text().prop_map(HealthCommand::Shell),
+        (text(), vec(text(), 0..2))
+            .prop_map(|(program, arguments)| HealthCommand::Exec { program, arguments }),
+    ]
+}
+fn health_check() -> impl Strategy<Value = HealthCheck> {
+    let ms = || any::<u64>().prop_map(NonZeroU64::new);
+    let retries = any::<u32>().prop_map(NonZeroU32::new);
+    (health_command(), of((ms(), ms(), retries, ms(), ms()))).prop_map(|(command, timing)| {
+        let (interval_ms, timeout_ms, retries, start_period_ms, start_interval_ms) =
+            timing.unwrap_or_default();
+        HealthCheck { command, interval_ms, timeout_ms, retries, start_period_ms, start_interval_ms }
+    })
 }
 pub fn spec() -> impl Strategy<Value = Spec> {
     let words = || vec(text(), 0..2);
@@ -131,7 +146,7 @@ pub fn spec() -> impl Strategy<Value = Spec> {
     let data = (vec("/[a-z/]{0,4}", 0..2), data);
     let third =
         (strategy, vec(constraint(), 0..2), of("[a-c]"), any::<bool>(), affinity, of(any::<u32>()), data);
-    (first, second, third, of(health_check()), of(text())).prop_map(
+    (first, second, third, health_check(), of(text())).prop_map(
         |(first, second, third, health_check, registry_auth)| {
             let (strategy, preferences, spread_over, anti_affinity, affinity, disruption_limit, data) = third;
             let (shared_paths, data) = data;
@@ -209,6 +224,10 @@ fn rejection() -> impl Strategy<Value = Rejection> {
         (any::<u64>(), any::<u64>()).prop_map(|(wanted_millicpus, free_millicpus)| Rejection::Cpus {
             wanted_millicpus,
             free_millicpus
+        }),
+        (any::<u64>(), any::<u64>()).prop_map(|(limit_millicpus, engine_millicpus)| Rejection::CpuLimit {
+            limit_millicpus,
+            engine_millicpus
         }),
         application_id().prop_map(|application_id| Rejection::Affinity { application_id }),
     ]

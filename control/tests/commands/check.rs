@@ -17,9 +17,9 @@ pub fn indexes(cluster: &Cluster) {
         let actual: BTreeSet<ContainerId> = node.residents.iter().copied().collect();
         assert_eq!(actual, expected, "residents of {}", node.name);
         let specs = || residents.iter().filter_map(|c| c.residence()).map(|p| &p.spec.resources);
-        let millicpus: u64 = specs().filter_map(|r| r.cpus).map(|cpus| cpus.0).sum();
+        let millicpus: u64 = specs().filter_map(|r| r.reserved_cpus.or(r.cpus)).map(|cpus| cpus.0).sum();
         assert_eq!(node.reserved_millicpus, millicpus, "processors reserved on {}", node.name);
-        let memory: u64 = specs().filter_map(|r| r.memory_bytes).sum();
+        let memory: u64 = specs().filter_map(|r| r.reserved_memory_bytes.or(r.memory_bytes)).sum();
         assert_eq!(node.reserved_memory_bytes, memory, "memory reserved on {}", node.name);
 
         let expected: BTreeSet<ContainerId> =

@@ -93,8 +93,17 @@ fn reassigned_port_stays_when_a_stopped_container_returns() {
 }
 
 fn resources(given: Given, cpus: u64, memory_bytes: u64) -> Given {
-    let resources = Resources { cpus: Some(MilliCpus(cpus)), memory_bytes: Some(memory_bytes) };
+    let (cpus, memory_bytes) = (Some(MilliCpus(cpus)), Some(memory_bytes));
+    let resources = Resources { cpus, memory_bytes, ..Resources::default() };
     given.spec(|spec| spec.resources = resources)
+}
+
+/// Replaces what is reserved of the resources.
+fn reserving(given: Given, cpus: u64, memory_bytes: u64) -> Given {
+    given.spec(|spec| {
+        spec.resources.reserved_cpus = Some(MilliCpus(cpus));
+        spec.resources.reserved_memory_bytes = Some(memory_bytes);
+    })
 }
 
 #[test]
@@ -107,6 +116,31 @@ fn reservations_fit_the_node() {
     let all = resources(given(), 4_000, 8_000_000_000).container("c").when(launch("c"));
     all.then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
     refused_for(resources(given(), 4_001, 1), "1: a cpus{free_millicpus=4000,wanted_millicpus=4001}");
+}
+
+#[test]
+fn reservation_counts_in_place_of_the_limit() {
+    let given = || {
+        let given = Given::cluster().nodes(["a"]).application("web");
+        reserving(resources(given, 3_000, 6_000_000_000), 1_500, 3_000_000_000)
+    };
+    let two = given().running(["c1"], "a").container("c").when(launch("c"));
+    two.then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
+    refused_for(given().running(["c1", "c2"], "a"), "1: a cpus{free_millicpus=1000,wanted_millicpus=1500}");
+    let little = |given| reserving(given, 1, 3_000_000_000);
+    refused_for(
+        little(given()).running(["c1", "c2"], "a"),
+        "1: a memory{free_bytes=2000000000,wanted_bytes=3000000000}",
+    );
+    let nothing = reserving(given().running(["c1", "c2"], "a"), 0, 0).container("c").when(launch("c"));
+    nothing.then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
+    // An engine refuses a limit of more processors than it has, but not of more memory.
+    refused_for(
+        reserving(resources(given(), 4_001, 1), 1, 1),
+        "1: a cpu_limit{engine_millicpus=4000,limit_millicpus=4001}",
+    );
+    let large = reserving(resources(given(), 4_000, 9_000_000_000), 1, 1).container("c").when(launch("c"));
+    large.then_kinds(["ContainerLaunchRequested", "ContainerPlaced"]);
 }
 
 #[test]

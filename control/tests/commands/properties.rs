@@ -273,7 +273,7 @@ fn ops_reach_every_container_event() {
     // The sequences above are only worth the events that they reach.
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut reached = std::collections::BTreeSet::new();
-    for _ in 0..150 {
+    for _ in 0..300 {
         let ops = vec(op(false), 60..70).new_tree(&mut runner).unwrap().current();
         let mut world = World::new();
         ops.iter().for_each(|op: &Op| world.act(op));

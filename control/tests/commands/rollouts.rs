@@ -122,7 +122,7 @@ fn replicas_that_do_not_serve_take_an_edit_at_once() {
 }
 
 #[test]
-fn failed_replica_holds_nobody_up() {
+fn rollout_does_not_wait_for_a_replica_that_is_lost() {
     let given = web().then_container("w2").event(kdaemon_events::container::ContainerLaunchRequested {
         container_id: container("w2"),
         generation: None,

@@ -14,7 +14,7 @@ use kdaemon_events::container::AnonymousVolume;
 use kdaemon_events::failure::Failure;
 use kdaemon_events::{
     Actor, ApplicationId, ClusterId, ContainerId, Envelope, Environment, Event, Generation, MilliCpus,
-    NodeId, PlacementId, Protocol, Resources, RestartPolicy, SpecChanges, UpdatePolicy,
+    NodeId, PlacementId, Protocol, Resources, RestartPolicy, Spec, SpecChanges, UpdatePolicy,
 };
 use kdaemon_projections::{Cluster, ContainerHealth, Desired, Health, PhaseKind, Status, Touched};
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ pub enum Op {
     CreateApplication {
         port: Option<u16>,
         zone: bool,
-        cpus: u64,
+        resources: Resources,
         volume: bool,
         replicas: Option<u32>,
         rolling: bool,
@@ -53,7 +53,7 @@ pub enum Op {
     UpdateApplication {
         which: usize,
         image: u8,
-        cpus: Option<u64>,
+        resources: Option<Resources>,
         enabled: bool,
     },
     Scale(usize, u32),
@@ -81,33 +81,60 @@ pub enum Op {
     Later(i64),
 }
 
+/// A limit and a reservation of processors, in thousandths.
+fn resources(limit: Option<u64>, reserved: Option<u64>) -> Resources {
+    let (cpus, reserved_cpus) = (limit.map(MilliCpus), reserved.map(MilliCpus));
+    Resources { cpus, reserved_cpus, ..Resources::default() }
+}
+
+/// The processors that the scheduler has to reserve for a container, in thousandths.
+fn reserved(spec: &Spec) -> u64 {
+    match (spec.resources.reserved_cpus, spec.resources.cpus) {
+        (Some(MilliCpus(reserved)), _) => reserved,
+        (None, Some(MilliCpus(limit))) => limit,
+        (None, None) => 0,
+    }
+}
+
 /// Any op; `plain` excludes everything that could hinder an even spread.
 pub fn op(plain: bool) -> impl Strategy<Value = Op> {
     let i = || 0_usize..64;
     let create = (
         proptest::option::of(8_080_u16..8_082),
         any::<bool>(),
-        prop_oneof![Just(0_u64), Just(1_000), Just(2_500)],
+        prop::sample::select(vec![
+            resources(None, None),
+            resources(Some(1_000), None),
+            resources(Some(2_500), None),
+            resources(Some(2_500), Some(500)),
+            resources(None, Some(1_500)),
+            // More than a machine has.
+            resources(Some(5_000), Some(0)),
+        ]),
         prop::bool::weighted(0.15),
         proptest::option::of(0_u32..5),
         any::<bool>(),
     )
-        .prop_map(move |(port, zone, cpus, volume, replicas, rolling)| {
+        .prop_map(move |(port, zone, resources, volume, replicas, rolling)| {
             if plain {
-                Op::CreateApplication { port: None, zone: false, cpus: 0, volume: false, replicas, rolling }
+                let resources = Resources::default();
+                Op::CreateApplication { port: None, zone: false, resources, volume: false, replicas, rolling }
             } else {
-                Op::CreateApplication { port, zone, cpus, volume, replicas, rolling }
+                Op::CreateApplication { port, zone, resources, volume, replicas, rolling }
             }
         });
     let mount = (proptest::option::weighted(0.3, 0_u32..4), any::<bool>())
         .prop_map(move |(capacity, zone)| Op::Mount { capacity: capacity.filter(|_| !plain), zone });
-    let update = (i(), 0_u8..3, proptest::option::of(prop_oneof![Just(500_u64), Just(3_000)]), any::<bool>())
-        .prop_map(move |(which, image, cpus, enabled)| Op::UpdateApplication {
+    let other =
+        vec![resources(Some(500), None), resources(Some(3_000), None), resources(Some(3_000), Some(500))];
+    let update = (i(), 0_u8..3, proptest::option::of(prop::sample::select(other)), any::<bool>()).prop_map(
+        move |(which, image, resources, enabled)| Op::UpdateApplication {
             which,
             image,
-            cpus: cpus.filter(|_| !plain),
+            resources: resources.filter(|_| !plain),
             enabled: enabled || plain,
-        });
+        },
+    );
     prop_oneof![
         4 => mount,
         1 => (i(), any::<bool>()).prop_map(|(n, force)| Op::Unmount(n, force)),
@@ -181,7 +208,7 @@ impl World {
         world.act(&Op::CreateApplication {
             port: None,
             zone: false,
-            cpus: 0,
+            resources: Resources::default(),
             volume: false,
             replicas: Some(4),
             rolling: true,
@@ -240,10 +267,13 @@ impl World {
         if let Some(capacity) = node.capacity {
             assert!(others.len() < capacity as usize, "placed beyond the capacity of {}", node.name);
         }
-        if let (Some(engine), Some(MilliCpus(wanted))) = (&node.engine, spec.resources.cpus) {
-            let taken: u64 =
-                others.iter().filter_map(|c| c.residence()?.spec.resources.cpus).map(|cpus| cpus.0).sum();
-            assert!(taken + wanted <= engine.cpus.0, "{taken} + {wanted} processors on {}", node.name);
+        if let Some(engine) = &node.engine {
+            let wanted = reserved(&spec);
+            let taken: u64 = others.iter().filter_map(|c| Some(reserved(&c.residence()?.spec))).sum();
+            let fits = wanted == 0 || taken + wanted <= engine.cpus.0;
+            assert!(fits, "{taken} + {wanted} processors on {}", node.name);
+            let limit = spec.resources.cpus;
+            assert!(limit.is_none_or(|limit| limit <= engine.cpus), "a limit of {limit:?} on {}", node.name);
         }
         let claimed: BTreeSet<(Protocol, u16)> = self
             .cluster
@@ -299,15 +329,17 @@ impl World {
             }
             Op::Wipe(n) => self.on_machine(*n, |machine| machine.has.clear()),
             Op::Flaky(n, flaky) => self.on_machine(*n, |machine| machine.flaky = *flaky),
-            Op::CreateApplication { port, zone, cpus, volume, replicas, rolling } => {
+            Op::CreateApplication { port, zone, resources, volume, replicas, rolling } => {
                 let spec = SpecChanges {
                     docker_image: Some("image:1".into()),
                     exposed_ports: port.map(|port| crate::fixture::ports(&format!("{port}:80"))),
                     constraints: zone.then(|| vec!["zone==x".parse().unwrap()]),
                     volumes: volume.then(|| vec!["data:/data".parse().unwrap()]),
-                    restart_policy: (*cpus == 1_000).then_some(RestartPolicy::OnFailure { max: None }),
-                    resources: (*cpus > 0)
-                        .then_some(Resources { cpus: Some(MilliCpus(*cpus)), memory_bytes: None }),
+                    restart_policy: resources
+                        .cpus
+                        .is_some_and(|cpus| cpus.0 == 1_000)
+                        .then_some(RestartPolicy::OnFailure { max: None }),
+                    resources: Some(*resources),
                     ..SpecChanges::default()
                 };
                 let create = CreateApplication {
@@ -325,13 +357,11 @@ impl World {
                     self.submit(Command::CreateApplication(create)).unwrap();
                 }
             }
-            Op::UpdateApplication { which, image, cpus, enabled } => {
+            Op::UpdateApplication { which, image, resources, enabled } => {
                 let Some(application_id) = self.application(*which) else { return };
-                let resources =
-                    cpus.map(|cpus| Resources { cpus: Some(MilliCpus(cpus)), memory_bytes: None });
                 let spec = SpecChanges {
                     docker_image: Some(format!("image:{image}")),
-                    resources,
+                    resources: *resources,
                     ..SpecChanges::default()
                 };
                 let update = UpdateApplication {

@@ -141,7 +141,8 @@ fn constraint() -> impl Strategy<Value = Constraint> {
 }
 
 pub fn an_application(applications: usize) -> impl Strategy<Value = AnApplication> {
-    let hard = (vec(constraint(), 0..2), option::of(1_u64..5), option::of(1_u64..5), option::of(80_u16..83));
+    let amounts = || (option::of(1_u64..5), option::weighted(0.3, 0_u64..3));
+    let hard = (vec(constraint(), 0..2), amounts(), amounts(), option::of(80_u16..83));
     let soft = (vec(constraint(), 0..3), option::of(Just("zone".to_owned())), prop::bool::weighted(0.2));
     let with = option::weighted(0.15, 0..applications);
     (hard, soft, with, option::of(placing())).prop_map(|(hard, soft, with, strategy)| {
@@ -151,8 +152,10 @@ pub fn an_application(applications: usize) -> impl Strategy<Value = AnApplicatio
             docker_image: "image".into(),
             constraints,
             resources: Resources {
-                cpus: cpus.map(|cpus| MilliCpus(cpus * 400)),
-                memory_bytes: memory.map(|memory| memory * 400 * 1_048_576),
+                cpus: cpus.0.map(|cpus| MilliCpus(cpus * 400)),
+                memory_bytes: memory.0.map(|memory| memory * 400 * 1_048_576),
+                reserved_cpus: cpus.1.map(|cpus| MilliCpus(cpus * 200)),
+                reserved_memory_bytes: memory.1.map(|memory| memory * 200 * 1_048_576),
             },
             exposed_ports: port
                 .map(|host| format!("{host}:80").parse::<PortSpec>().unwrap())

@@ -11,13 +11,22 @@ fn residents(cluster: &Cluster, node: NodeId) -> impl Iterator<Item = &Container
     all.filter(move |c| c.residence().is_some_and(|placement| placement.node_id == node))
 }
 
+/// The processors to reserve, in thousandths: the reservation, or else the limit.
+fn cpus(spec: &Spec) -> u64 {
+    spec.resources.reserved_cpus.or(spec.resources.cpus).map_or(0, |cpus| cpus.0)
+}
+
+/// The memory to reserve, in bytes: the reservation, or else the limit.
+fn memory(spec: &Spec) -> u64 {
+    spec.resources.reserved_memory_bytes.or(spec.resources.memory_bytes).unwrap_or(0)
+}
+
 /// Whether a node may take a container made from `spec`, by every hard rule.
 pub fn admits(cluster: &Cluster, node: &Node, id: ContainerId, spec: &Spec) -> bool {
     let others: Vec<&Container> = residents(cluster, node.id).filter(|c| c.id != id).collect();
     let application = cluster.container(id).unwrap().application_id;
-    let reserved_cpus: u64 =
-        others.iter().filter_map(|c| c.residence()?.spec.resources.cpus).map(|cpus| cpus.0).sum();
-    let reserved_memory: u64 = others.iter().filter_map(|c| c.residence()?.spec.resources.memory_bytes).sum();
+    let taken_cpus: u64 = others.iter().filter_map(|c| Some(cpus(&c.residence()?.spec))).sum();
+    let taken_memory: u64 = others.iter().filter_map(|c| Some(memory(&c.residence()?.spec))).sum();
     let has_claim = |port| {
         cluster.containers().filter(|c| c.id != id).any(|c| {
             let wanted = c
@@ -39,8 +48,10 @@ pub fn admits(cluster: &Cluster, node: &Node, id: ContainerId, spec: &Spec) -> b
             .iter()
             .all(|wanted| residents(cluster, node.id).any(|c| c.application_id == Some(*wanted)))
         && node.engine.as_ref().is_none_or(|engine| {
-            spec.resources.cpus.is_none_or(|cpus| cpus.0 + reserved_cpus <= engine.cpus.0)
-                && spec.resources.memory_bytes.is_none_or(|m| m + reserved_memory <= engine.memory_bytes)
+            let fits = |wanted, taken, all| wanted == 0 || wanted + taken <= all;
+            fits(cpus(spec), taken_cpus, engine.cpus.0)
+                && fits(memory(spec), taken_memory, engine.memory_bytes)
+                && spec.resources.cpus.is_none_or(|limit| limit <= engine.cpus)
         })
 }
 
@@ -55,12 +66,11 @@ pub fn place(cluster: &Cluster, id: ContainerId, strategy: Strategy) -> Option<N
         let share = {
             let cpus: u64 = residents(cluster, node.id)
                 .filter(own)
-                .filter_map(|c| c.residence()?.spec.resources.cpus)
-                .map(|cpus| cpus.0)
+                .filter_map(|c| Some(cpus(&c.residence()?.spec)))
                 .sum();
             let memory: u64 = residents(cluster, node.id)
                 .filter(own)
-                .filter_map(|c| c.residence()?.spec.resources.memory_bytes)
+                .filter_map(|c| Some(memory(&c.residence()?.spec)))
                 .sum();
             node.engine.as_ref().map_or(0, |engine| {
                 (cpus * 1_000_000 / engine.cpus.0).max(memory * 1_000_000 / engine.memory_bytes)

@@ -142,7 +142,7 @@ fn an_evaluation_records_what_its_strategy_compares() {
             state: 0,
         });
     }
-    let resources = Resources { cpus: Some(MilliCpus(1_000)), memory_bytes: None };
+    let resources = Resources { cpus: Some(MilliCpus(1_000)), ..Resources::default() };
     let spec = Spec { docker_image: "i".into(), resources, ..Spec::default() };
     given.applications.push(AnApplication { spec });
     for node in [Some(0), Some(0), Some(1), None] {

@@ -1,4 +1,4 @@
-//! The section `deploy` of a service: replicas, limits, placement and restart policy.
+//! The section `deploy` of a service: replicas, limits and reservations, placement and restart policy.
 
 use super::reader::ComposeReader;
 use super::service::ServiceSpec;
@@ -32,27 +32,18 @@ impl ComposeReader<'_> {
     }
 
     fn resources(&mut self, path: &str, node: &YamlNode, spec: &mut ServiceSpec) {
-        let mut reserved = Vec::new();
         for (side, node) in self.map(path, node) {
             for (field, node) in self.map(&format!("{path}.{side}"), node) {
                 let path = format!("{path}.{side}.{field}");
                 match (side.as_str(), field.as_str()) {
                     ("limits", "cpus") => spec.cpus = self.parsed(&path, node, "a number of processors"),
                     ("limits", "memory") => spec.memory = self.text(&path, node),
-                    ("reservations", "cpus" | "memory") => reserved.push((field.as_str(), path, node)),
+                    ("reservations", "cpus") => {
+                        spec.reserved_cpus = self.parsed(&path, node, "a number of processors");
+                    }
+                    ("reservations", "memory") => spec.reserved_memory = self.text(&path, node),
                     _ => self.leave_out(node, &path, ""),
                 }
-            }
-        }
-        // Limits are reserved anyway, so a reservation has to equal the limit.
-        for (field, path, node) in reserved {
-            let text = self.text(&path, node).unwrap_or_default();
-            let limit = match field {
-                "cpus" => spec.cpus.filter(|cpus| text.parse() == Ok(*cpus)).map(|_| text.clone()),
-                _ => spec.memory.clone(),
-            };
-            if limit.as_deref() != Some(text.as_str()) {
-                self.leave_out(node, &path, "kDaemon reserves the limit");
             }
         }
     }

@@ -3,6 +3,7 @@
 mod carry_out;
 mod compose;
 mod deploy;
+mod health_check;
 mod interpolate;
 mod plan;
 mod reader;

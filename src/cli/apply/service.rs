@@ -1,7 +1,7 @@
 //! Conversion of one service of a Compose file to the request body of an application.
 
 use super::reader::ComposeReader;
-use super::values::{duration_ms, port, ports_of_text};
+use super::values::{port, ports_of_text};
 use super::yaml::{YamlNode, YamlValue};
 use crate::cli::fields::put;
 use crate::cli::variables::{read_file, variable};
@@ -67,6 +67,7 @@ impl ComposeReader<'_> {
                 }
                 "cpus" => spec.cpus = self.parsed(path, node, "a number of processors"),
                 "mem_limit" => spec.memory = self.text(path, node),
+                "mem_reservation" => spec.reserved_memory = self.text(path, node),
                 "profiles" => service.profiles = self.texts(path, node),
                 "build" => self.leave_out(node, path, "kDaemon does not build images"),
                 "extends" => {
@@ -309,64 +310,6 @@ impl ComposeReader<'_> {
         depends_on
     }
 
-    fn health_check(&mut self, path: &str, node: &YamlNode) -> Value {
-        let mut check = Map::new();
-        let mut is_off = false;
-        for (field, node) in self.map(path, node) {
-            let path = format!("{path}.{field}");
-            let path = path.as_str();
-            match field.as_str() {
-                "test" => match &node.value {
-                    YamlValue::Scalar(line) => {
-                        check.insert("command".to_owned(), json!([line]));
-                    }
-                    _ => {
-                        let words = self.texts(path, node);
-                        match words.first().map(String::as_str) {
-                            Some("NONE") => is_off = true,
-                            Some("CMD" | "CMD-SHELL") if words.len() > 1 => {
-                                check.insert("command".to_owned(), json!(words));
-                            }
-                            _ => self.error(
-                                node,
-                                path,
-                                "expected a list that begins with CMD, CMD-SHELL or NONE",
-                            ),
-                        }
-                    }
-                },
-                "interval" | "timeout" | "start_period" => {
-                    let Some(text) = self.text(path, node) else { continue };
-                    match duration_ms(&text) {
-                        Some(ms) => {
-                            check.insert(format!("{field}_ms"), json!(ms));
-                        }
-                        None => self.error(
-                            node,
-                            path,
-                            &format!("expected a duration such as 1m30s, got `{text}`"),
-                        ),
-                    }
-                }
-                "retries" => {
-                    let retries: Option<u32> = self.parsed(path, node, "a number of retries");
-                    check.insert("retries".to_owned(), json!(retries));
-                }
-                "disable" => is_off = self.text(path, node).as_deref() == Some("true"),
-                field if field.starts_with("x-") => {}
-                _ => self.leave_out(node, path, ""),
-            }
-        }
-        if is_off {
-            self.leave_out(node, path, "a health check of the image stays enabled");
-            return Value::Null;
-        }
-        if !check.contains_key("command") {
-            self.error(node, path, "the health check has no test; the one of the image cannot be changed");
-        }
-        Value::Object(check)
-    }
-
     fn service_networks(&mut self, path: &str, node: &YamlNode) -> Vec<String> {
         let mut names = Vec::new();
         match &node.value {
@@ -414,6 +357,8 @@ pub(super) struct ServiceSpec {
     pub(super) networks: Vec<String>,
     pub(super) cpus: Option<f64>,
     pub(super) memory: Option<String>,
+    pub(super) reserved_cpus: Option<f64>,
+    pub(super) reserved_memory: Option<String>,
     pub(super) constraints: Vec<String>,
     pub(super) spread_over: Option<String>,
     pub(super) anti_affinity: bool,
@@ -424,9 +369,11 @@ impl ServiceSpec {
     fn body(self, service: &Service) -> Map<String, Value> {
         let mut variables = self.file_variables;
         variables.extend(self.environment);
-        let mut limits = Map::new();
-        put(&mut limits, "cpus", self.cpus);
-        put(&mut limits, "memory", self.memory);
+        let mut resources = Map::new();
+        put(&mut resources, "cpus", self.cpus);
+        put(&mut resources, "memory", self.memory);
+        put(&mut resources, "reserved_cpus", self.reserved_cpus);
+        put(&mut resources, "reserved_memory", self.reserved_memory);
         let dependencies: Vec<_> = service.depends_on.keys().collect();
         let fields = [
             ("docker_image", json!(self.image)),
@@ -440,7 +387,7 @@ impl ServiceSpec {
             ("restart_policy", json!(self.restart.unwrap_or_else(|| "no".to_owned()))),
             ("health_check", self.health_check),
             ("networks", json!(self.networks)),
-            ("resources", Value::Object(limits)),
+            ("resources", Value::Object(resources)),
             ("constraints", json!(self.constraints)),
             ("spread_over", json!(self.spread_over)),
             ("anti_affinity", json!(self.anti_affinity)),

@@ -52,12 +52,13 @@ services:
       timeout: 10s
       retries: 2
       start_period: 500ms
+      start_interval: 2s
     networks: [back, default]
     deploy:
       replicas: 3
       resources:
         limits: {cpus: "0.50", memory: 256M}
-        reservations: {memory: 256M}
+        reservations: {cpus: "0.25", memory: 64M}
       placement:
         constraints: ["node.labels.zone == a"]
         preferences: [{spread: node.labels.rack}]
@@ -87,9 +88,9 @@ networks:
             "labels": {"tier": "web"},
             "restart_policy": "on-failure:3",
             "health_check": {"command": ["CMD", "curl", "-f", "http://localhost"], "interval_ms": 90_000,
-                "timeout_ms": 10_000, "retries": 2, "start_period_ms": 500},
+                "timeout_ms": 10_000, "retries": 2, "start_period_ms": 500, "start_interval_ms": 2_000},
             "networks": ["back"],
-            "resources": {"cpus": 0.5, "memory": "256M"},
+            "resources": {"cpus": 0.5, "memory": "256M", "reserved_cpus": 0.25, "reserved_memory": "64M"},
             "constraints": ["zone==a"],
             "spread_over": "rack",
             "anti_affinity": true,
@@ -104,7 +105,7 @@ networks:
 #[test]
 fn unsupported_parts_are_reported_with_their_line() {
     let stack = parsed(
-        "services:\n  a:\n    image: x\n    privileged: true\n    build: .\n    user: root\n    networks:\n      n:\n        aliases: [b]\n    deploy:\n      update_config:\n        parallelism: 2\n    healthcheck:\n      disable: true\nnetworks:\n  n: {driver: overlay}\nsecrets:\n  s: {file: ./s}\n",
+        "services:\n  a:\n    image: x\n    privileged: true\n    build: .\n    user: root\n    networks:\n      n:\n        aliases: [b]\n    deploy:\n      update_config:\n        parallelism: 2\n    healthcheck:\n      colour: red\nnetworks:\n  n: {driver: overlay}\nsecrets:\n  s: {file: ./s}\n",
     )
     .unwrap();
     let expected = [
@@ -115,7 +116,7 @@ fn unsupported_parts_are_reported_with_their_line() {
         "line 6: services.a.user",
         "line 9: services.a.networks.n.aliases",
         "line 12: services.a.deploy.update_config",
-        "line 14: services.a.healthcheck: a health check of the image stays enabled",
+        "line 14: services.a.healthcheck.colour",
     ];
     let mut left_out = stack.left_out.clone();
     left_out.sort_by_key(|line| expected.iter().position(|expected| expected == line));
@@ -141,7 +142,10 @@ fn invalid_files_are_refused_with_all_errors() {
             "services: {a: {image: x, deploy: {replicas: many}}}",
             "expected a number of containers, got `many`",
         ),
-        ("services: {a: {image: x, healthcheck: {interval: 10s}}}", "has no test"),
+        ("services: {a: {image: x, healthcheck: {test: [curl, -f]}}}", "begins with CMD, CMD-SHELL or NONE"),
+        ("services: {a: {image: x, healthcheck: {test: [CMD]}}}", "CMD takes a program"),
+        ("services: {a: {image: x, healthcheck: {test: {a: b}}}}", "expected a list, got a map"),
+        ("services: {a: {image: x, healthcheck: {disable: maybe}}}", "expected true or false, got `maybe`"),
         ("services: {a: {image: x, healthcheck: {test: x, interval: 10}}}", "expected a duration"),
         ("services: {a: {image: x, extends: b}}", "copy the fields"),
         (
@@ -156,6 +160,39 @@ fn invalid_files_are_refused_with_all_errors() {
     }
     let both = parsed("services:\n  a: {}\n  b: {image: x, depends_on: [c]}\n").unwrap_err();
     assert_eq!(both.len(), 2, "{both:?}");
+}
+
+#[test]
+fn health_checks_keep_their_form() {
+    for (check, expected) in [
+        ("{test: curl -f localhost}", json!({"command": "curl -f localhost"})),
+        ("{test: [CMD, /check, a b]}", json!({"command": ["CMD", "/check", "a b"]})),
+        ("{test: [CMD-SHELL, a | b], retries: 1}", json!({"command": ["CMD-SHELL", "a | b"], "retries": 1})),
+        ("{test: [NONE]}", json!({"command": ["NONE"]})),
+        ("{disable: true, test: [CMD, /check], interval: 5s}", json!({"disable": true})),
+        ("{disable: false, interval: 5s}", json!({"interval_ms": 5_000})),
+        ("{}", Value::Null),
+    ] {
+        let stack = parsed(&format!("services: {{a: {{image: x, healthcheck: {check}}}}}")).unwrap();
+        assert_eq!(body(&stack, "a")["health_check"], expected, "{check}");
+        assert_eq!(stack.left_out, Vec::<String>::new(), "{check}");
+    }
+}
+
+#[test]
+fn deploy_overrides_older_keys_of_resources() {
+    for (fields, expected) in [
+        ("mem_limit: 64M, mem_reservation: 32M", json!({"memory": "64M", "reserved_memory": "32M"})),
+        (
+            "deploy: {resources: {reservations: {memory: 16M}}}, mem_reservation: 32M, cpus: 1",
+            json!({"cpus": 1.0, "reserved_memory": "16M"}),
+        ),
+        ("cpus: 2", json!({"cpus": 2.0})),
+    ] {
+        let stack = parsed(&format!("services: {{a: {{image: x, {fields}}}}}")).unwrap();
+        assert_eq!(body(&stack, "a")["resources"], expected, "{fields}");
+        assert_eq!(stack.left_out, Vec::<String>::new(), "{fields}");
+    }
 }
 
 #[test]

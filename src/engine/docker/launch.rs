@@ -11,6 +11,7 @@ use bollard::models::{
 use bollard::query_parameters::CreateContainerOptions;
 use kdaemon_events::{HealthCheck, Spec};
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use tokio::time::{Instant, sleep};
 
 /// The outcome of an attempt to create a container.
@@ -194,7 +195,7 @@ fn body(order: &LaunchOrder) -> Result<ContainerCreateBody, EngineError> {
         env: Some(spec.env_variables.iter().map(|(key, value)| format!("{key}={value}")).collect()),
         cmd: some(&spec.command),
         entrypoint: some(&spec.entrypoint),
-        healthcheck: spec.health_check.as_ref().map(health_check),
+        healthcheck: health_check(&spec.health_check),
         exposed_ports: (!exposed.is_empty()).then_some(exposed),
         host_config: Some(HostConfig {
             // As with `docker run -v`: a path that is missing on the node is created.
@@ -203,6 +204,7 @@ fn body(order: &LaunchOrder) -> Result<ContainerCreateBody, EngineError> {
             network_mode: spec.networks.first().cloned(),
             nano_cpus: spec.resources.cpus.map(|cpus| whole(cpus.0.saturating_mul(1_000_000))),
             memory: spec.resources.memory_bytes.map(whole),
+            memory_reservation: spec.resources.reserved_memory_bytes.map(whole),
             // The daemon decides about restarts. An engine that restarts by itself would start what was moved
             // away already.
             restart_policy: Some(RestartPolicy {
@@ -222,19 +224,53 @@ fn returning(order: &LaunchOrder) -> impl Iterator<Item = String> + '_ {
     volumes.map(|volume| format!("{}:{}", volume.name, volume.target))
 }
 
-fn health_check(check: &HealthCheck) -> HealthConfig {
-    let how = if check.command.len() == 1 { "CMD-SHELL" } else { "CMD" };
-    let nanoseconds = |ms: u64| Some(whole(ms.saturating_mul(1_000_000)));
-    HealthConfig {
-        test: Some(std::iter::once(how.to_owned()).chain(check.command.iter().cloned()).collect()),
+/// The health check as Docker's API has it; `None` leaves the image's own one as it is.
+fn health_check(check: &HealthCheck) -> Option<HealthConfig> {
+    if check.is_default() {
+        return None;
+    }
+    let nanoseconds = |ms: Option<NonZeroU64>| ms.map(|ms| whole(ms.get().saturating_mul(1_000_000)));
+    Some(HealthConfig {
+        test: Some(check.command.to_docker()),
         interval: nanoseconds(check.interval_ms),
         timeout: nanoseconds(check.timeout_ms),
-        retries: Some(i64::from(check.retries)),
+        retries: check.retries.map(|retries| i64::from(retries.get())),
         start_period: nanoseconds(check.start_period_ms),
-        start_interval: None,
-    }
+        start_interval: nanoseconds(check.start_interval_ms),
+    })
 }
 
 fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn health_checks_have_the_form_of_dockers_api() {
+        let of = |check: Value| {
+            let check: HealthCheck = serde_json::from_value(check).unwrap();
+            serde_json::to_value(health_check(&check)).unwrap()
+        };
+        for (check, expected) in [
+            (json!({}), json!(null)),
+            (json!({"command": ["CMD", "/check", "a b"]}), json!({"Test": ["CMD", "/check", "a b"]})),
+            (json!({"command": ["CMD-SHELL", "a | b"]}), json!({"Test": ["CMD-SHELL", "a | b"]})),
+            (json!({"disable": true}), json!({"Test": ["NONE"]})),
+            (json!({"interval_ms": 1_500}), json!({"Test": [], "Interval": 1_500_000_000_u64})),
+            (
+                json!({"command": ["CMD", "true"], "interval_ms": 1, "timeout_ms": 2, "retries": 3,
+                    "start_period_ms": 4, "start_interval_ms": 5}),
+                json!({"Test": ["CMD", "true"], "Interval": 1_000_000, "Timeout": 2_000_000, "Retries": 3,
+                    "StartPeriod": 4_000_000, "StartInterval": 5_000_000}),
+            ),
+            (json!({"timeout_ms": u64::MAX}), json!({"Test": [], "Timeout": i64::MAX})),
+        ] {
+            assert_eq!(of(check.clone()), expected, "{check}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
-//! Counts as people write them (`3`, `"3"`), and the field `balance`, a number in kDaemon 0.0.
+//! Counts and numbers of processors as people write them (`3`, `"0.5"`), and the field `balance`, a number in kDaemon 0.0.
 
+use kdaemon_events::MilliCpus;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use std::fmt;
@@ -31,6 +32,35 @@ impl<'de> Deserialize<'de> for LenientCount {
             }
         }
         deserializer.deserialize_any(CountVisitor)
+    }
+}
+
+/// A number of processors: `0.5` or `"0.5"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) struct LenientCpus(pub(in crate::server) MilliCpus);
+
+impl<'de> Deserialize<'de> for LenientCpus {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CpusVisitor;
+        impl Visitor<'_> for CpusVisitor {
+            type Value = LenientCpus;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of processors such as 0.5")
+            }
+            fn visit_f64<E: de::Error>(self, cpus: f64) -> Result<LenientCpus, E> {
+                MilliCpus::of(cpus).map(LenientCpus).map_err(E::custom)
+            }
+            fn visit_u64<E: de::Error>(self, cpus: u64) -> Result<LenientCpus, E> {
+                self.visit_f64(u32::try_from(cpus).unwrap_or(u32::MAX).into())
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<LenientCpus, E> {
+                match text.trim().parse() {
+                    Ok(cpus) => self.visit_f64(cpus),
+                    Err(_) => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(CpusVisitor)
     }
 }
 

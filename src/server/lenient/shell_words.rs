@@ -19,7 +19,7 @@ impl<'de> Deserialize<'de> for ShellWords {
 }
 
 /// A command line before it is split.
-enum CommandLine {
+pub(super) enum CommandLine {
     List(Vec<String>),
     Text(String),
 }
@@ -80,18 +80,4 @@ pub(super) fn split_words(line: &str) -> Result<Vec<String>, String> {
     }
     words.extend(word);
     Ok(words)
-}
-
-/// Deserializes the command of a health check: a string runs in the container's shell; the first word of Docker's
-/// `["CMD", …]` and `["CMD-SHELL", …]` is removed.
-pub(super) fn shell_command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    Ok(match CommandLine::deserialize(deserializer)? {
-        CommandLine::Text(line) => vec![line],
-        CommandLine::List(mut words) => {
-            if words.len() > 1 && matches!(words[0].as_str(), "CMD" | "CMD-SHELL") {
-                words.remove(0);
-            }
-            words
-        }
-    })
 }

@@ -3,8 +3,11 @@
 use super::shell_words::split_words;
 use super::*;
 use kdaemon_api::environment_text;
-use kdaemon_events::Environment;
+use kdaemon_events::{Environment, HealthCheck, HealthCommand};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use serde_json::{Value, from_value, json};
+use std::num::{NonZeroU32, NonZeroU64};
 
 fn variables(text: &str) -> Vec<(String, String)> {
     let LenientEnvironment(variables) = from_value(Value::String(text.to_owned())).unwrap();
@@ -89,4 +92,37 @@ fn comma_separated_values_may_be_a_list() {
     assert!(ports(json!(["80", true])).is_err());
     assert!(from_value::<CommaSeparated<String>>(json!(7)).is_err());
     assert_eq!(from_value::<CommaSeparated<String>>(json!("")).unwrap().0, Vec::<String>::new());
+}
+
+fn health_check() -> impl Strategy<Value = HealthCheck> {
+    let text = || prop_oneof!["CMD|CMD-SHELL|NONE", "[a-c \\[\"]{0,4}"];
+    let command = prop_oneof![
+        Just(HealthCommand::Inherited),
+        Just(HealthCommand::Disabled),
+        text().prop_map(HealthCommand::Shell),
+        (text(), vec(text(), 0..3))
+            .prop_map(|(program, arguments)| HealthCommand::Exec { program, arguments }),
+    ];
+    let ms = || any::<u64>().prop_map(NonZeroU64::new);
+    let retries = any::<u32>().prop_map(NonZeroU32::new);
+    (command, ms(), ms(), retries, ms(), ms()).prop_map(
+        |(command, interval_ms, timeout_ms, retries, start_period_ms, start_interval_ms)| HealthCheck {
+            command,
+            interval_ms,
+            timeout_ms,
+            retries,
+            start_period_ms,
+            start_interval_ms,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn health_check_of_a_row_reads_back_unchanged(check in health_check()) {
+        let row = serde_json::to_value(&check).unwrap();
+        let read: LenientHealthCheck = serde_json::from_value(row.clone()).unwrap();
+        prop_assert_eq!(&read.0, &check, "{}", row);
+        prop_assert_eq!(serde_json::from_value::<HealthCheck>(row.clone()).unwrap(), check, "{}", row);
+    }
 }

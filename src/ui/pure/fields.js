@@ -4,12 +4,13 @@
 
 /** @import { Description, Schema } from '../types.js' */
 
+import { commandText, listOf } from './health.js';
 import { variables } from './variables.js';
 
 /**
  * How a field is edited. `map`: a text of lines `NAME=value`; `flag`: default, yes or no; `words`:
- * a command, with spaces between its words.
- * @typedef {'map' | 'flag' | 'words' | 'text'} Control
+ * a command, with spaces between its words; `check`: the command of a health check.
+ * @typedef {'map' | 'flag' | 'words' | 'check' | 'text'} Control
  * @typedef {{
  *   path: string,
  *   label: string,
@@ -26,6 +27,7 @@ import { variables } from './variables.js';
 const HINTS = {
   boolean: 'flag',
   'comma-separated': 'text',
+  'health-command': 'check',
   map: 'map',
   'shell-words': 'words',
   text: 'text',
@@ -137,6 +139,7 @@ export function typed({ path, control }, row) {
   }
   if (control === 'flag') return value ? 'true' : 'false';
   if (!Array.isArray(value)) return String(value);
+  if (control === 'check') return commandText(value);
   if (control !== 'words') return value.join(', ');
   return value.every((word) => PLAIN_WORD.test(word)) ? value.join(' ') : JSON.stringify(value);
 }
@@ -151,13 +154,7 @@ function meant({ control }, text) {
   if (trimmed === '') return null;
   if (control === 'flag') return trimmed === 'true';
   if (control === 'map') return Object.fromEntries(lines(text).map(entry));
-  if (control === 'words' && trimmed.startsWith('[')) {
-    try {
-      return JSON.parse(trimmed);
-    } catch {
-      return trimmed;
-    }
-  }
+  if (control === 'words' || control === 'check') return listOf(trimmed) ?? trimmed;
   return trimmed;
 }
 

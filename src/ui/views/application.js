@@ -16,6 +16,7 @@ import { Tabs } from '../parts/tabs.js';
 import { ContainerTiles } from '../parts/tiles.js';
 import { toast } from '../parts/toast.js';
 import { bytes, count } from '../pure/format.js';
+import { commandText } from '../pure/health.js';
 import { byName } from '../pure/sorting.js';
 import { go, route, to } from '../router.js';
 import { readOnly, shown } from '../time.js';
@@ -129,6 +130,15 @@ function Edit({ app }) {
   </section>`;
 }
 
+/**
+ * @typedef {{
+ *   cpus?: number,
+ *   memory_bytes?: number,
+ *   reserved_cpus?: number,
+ *   reserved_memory_bytes?: number,
+ * }} Resources
+ */
+
 /** @param {string[] | undefined} items */
 const list = (items) => items?.join(', ');
 
@@ -138,7 +148,7 @@ const list = (items) => items?.join(', ');
  * @returns {[string, unknown][]}
  */
 function optionalFacts(app) {
-  const resources = /** @type {{cpus?: number, memory_bytes?: number}} */ (app.resources);
+  const resources = /** @type {Resources} */ (app.resources);
   /** @type {[string, unknown][]} */
   const facts = [
     ['Ports', app.exposed_ports],
@@ -152,8 +162,10 @@ function optionalFacts(app) {
     ['Spread over', app.spread_over],
     ['Anti-affinity', app.anti_affinity && 'at most one container per node'],
     ['Affinity', list(app.affinity)],
-    ['CPUs', resources?.cpus],
-    ['Memory', resources?.memory_bytes && bytes(resources.memory_bytes)],
+    ['CPUs', resources.cpus],
+    ['Memory', resources.memory_bytes && bytes(resources.memory_bytes)],
+    ['Reserved CPUs', resources.reserved_cpus],
+    ['Reserved memory', resources.reserved_memory_bytes && bytes(resources.reserved_memory_bytes)],
     ['Strategy', app.strategy],
     ['Disruption limit', app.disruption_limit],
     ['Registry credentials', app.registry_auth],
@@ -167,7 +179,7 @@ function Overview({ app }) {
   const world = shown.value;
   useChanged(() => shown.value.changed.containers.value, 250);
   const rows = [...(world.byApplication.get(app.id)?.values() ?? [])].sort(byName);
-  const check = /** @type {{command: string[]} | null | undefined} */ (
+  const check = /** @type {{command?: string[], disable?: boolean} | null | undefined} */ (
     /** @type {unknown} */ (app.health_check)
   );
   return html`
@@ -187,7 +199,7 @@ function Overview({ app }) {
                 : 'restart containers by hand'
             }
           <//>
-          ${check && html`<${Fact} name="Health check"><code>${check.command.join(' ')}</code><//>`}
+          ${check && html`<${Fact} name="Health check"><${HealthCheck} check=${check} /><//>`}
           <${Fact} name="Last change">
             <a href=${to(['events', String(app.seq)])}>event ${app.seq}</a>
           <//>
@@ -202,6 +214,13 @@ function Overview({ app }) {
       </section>
     </div>
   `;
+}
+
+/** @param {{check: {command?: string[], disable?: boolean}}} props */
+function HealthCheck({ check }) {
+  if (check.disable) return 'disabled';
+  if (!check.command) return 'the command of the image';
+  return html`<code>${commandText(check.command)}</code>`;
 }
 
 /** @param {{app: ApplicationRow, rows: ContainerRow[]}} props */

@@ -1,9 +1,10 @@
 //! The client of one simulated engine: requests and answers, with their timeouts.
 
 use super::connection::{REFUSAL, no_answer, operate, read};
+use super::image::normal;
 use super::machine::Machine;
 use super::random::mix;
-use super::state::{EngineState, ProcessPhase, no_such_container, normal};
+use super::state::{EngineState, ProcessPhase, no_such_container};
 use super::streams::{Logs, OpenEvents};
 use super::{EngineCall, EngineWorld};
 use async_trait::async_trait;

@@ -1,8 +1,9 @@
 //! A simulated machine: its link to kDaemon, its clock and its random numbers.
 
 use super::clock::WorldClock;
+use super::image::normal;
 use super::random::mix;
-use super::state::{EngineState, normal};
+use super::state::EngineState;
 use super::{CALLS, EngineCall, Identity, SimulatedMachine};
 use kdaemon::latest as watch;
 use kdaemon_events::node::EngineFacts;

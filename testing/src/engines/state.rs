@@ -4,6 +4,7 @@
 //! `timers`, and every access to a machine first lets happen what is due ([`EngineState::settle`]).
 
 use super::clock::date;
+use super::image::{declared_volumes, health_check, normal};
 use super::program::Program;
 use super::random::mix;
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use tokio::sync::mpsc;
 const CHOSEN_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 /// An event stream that lags by more events is disconnected.
 const MAX_EVENTS_WAITING: usize = 8_192;
-/// The smallest memory limit that Docker accepts (moby, `daemon/daemon_unix.go`).
+/// The smallest memory limit and reservation that Docker accepts (moby, `daemon/daemon_unix.go`).
 const LEAST_MEMORY_BYTES: u64 = 6 * 1024 * 1024;
 
 /// A container of kDaemon (of this cluster or another).
@@ -191,6 +192,16 @@ impl EngineState {
         if spec.resources.memory_bytes.is_some_and(|bytes| bytes < LEAST_MEMORY_BYTES) {
             return Err(EngineError::rejected("Minimum memory limit allowed is 6MB"));
         }
+        let reserved = spec.resources.reserved_memory_bytes.filter(|bytes| *bytes > 0);
+        if reserved.is_some_and(|bytes| bytes < LEAST_MEMORY_BYTES) {
+            return Err(EngineError::rejected("Minimum memory reservation allowed is 6MB"));
+        }
+        if matches!((reserved, spec.resources.memory_bytes), (Some(reserved), Some(limit)) if reserved > limit)
+        {
+            return Err(EngineError::rejected(
+                "Minimum memory limit can not be less than memory reservation limit, see usage",
+            ));
+        }
         if spec.resources.cpus.is_some_and(|cpus| cpus.0 > self.milli_cpus) {
             let cpus = self.milli_cpus / 1000;
             return Err(EngineError::node_fault(format!(
@@ -252,14 +263,7 @@ impl EngineState {
         if let Some((after_ms, exit)) = program.end() {
             self.at(now.saturating_add(after_ms), Timer::Ends { identity, since_ms: now, exit });
         }
-        if let Some(check) = &spec.health_check {
-            let words =
-                check.command.iter().map(String::as_str).filter(|w| !matches!(*w, "CMD" | "CMD-SHELL"));
-            let script = words.collect::<Vec<_>>().join(" ");
-            let healthy = !matches!(script.trim(), "false" | "exit 1") && !script.ends_with("/false");
-            let checks = if healthy { 1 } else { u64::from(check.retries.max(1)) };
-            let start_period_ms = if healthy { 0 } else { check.start_period_ms };
-            let after_ms = start_period_ms.saturating_add(check.interval_ms.saturating_mul(checks));
+        if let Some((after_ms, healthy)) = health_check(&spec) {
             self.at(now.saturating_add(after_ms), Timer::Checked { identity, since_ms: now, healthy });
         }
         if let Some(container) = self.containers.get_mut(&identity) {
@@ -457,7 +461,7 @@ impl EngineState {
             ),
             ports: container.ports.to_vec(),
             volumes: self.anonymous.get(&identity).cloned().unwrap_or_default(),
-            health_check: container.spec.health_check.is_some(),
+            health_check: health_check(&container.spec).is_some(),
             started_at,
         }
     }
@@ -537,6 +541,7 @@ impl EngineState {
     pub(super) fn lose_everything(&mut self) {
         self.timers.retain(|_, timer| matches!(timer, Timer::DueWork(_)));
         self.containers.clear();
+        self.anonymous.clear();
         self.kept.clear();
         self.foreign.clear();
         self.images.clear();
@@ -557,27 +562,4 @@ fn names(name: &str, identity: Identity) -> [String; 3] {
 
 pub(super) fn no_such_container() -> EngineError {
     EngineError::NotFound(Failure::NoContainer)
-}
-
-/// Completes an image reference: `busybox` is `docker.io/library/busybox:latest`.
-pub(super) fn normal(image: &str) -> String {
-    let (host, path) = match image.split_once('/') {
-        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
-        _ => ("docker.io", image),
-    };
-    let path =
-        if host == "docker.io" && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
-    let has_tag = path.contains('@') || path.rsplit('/').next().is_some_and(|last| last.contains(':'));
-    format!("{host}/{path}{}", if has_tag { "" } else { ":latest" })
-}
-
-/// The paths that well-known images declare as volumes (`VOLUME` in their Dockerfiles).
-fn declared_volumes(image: &str) -> &'static [&'static str] {
-    let name = image.rsplit('/').next().and_then(|last| last.split([':', '@']).next()).unwrap_or(image);
-    match name {
-        "postgres" => &["/var/lib/postgresql/data"],
-        "mysql" | "mariadb" => &["/var/lib/mysql"],
-        "redis" => &["/data"],
-        _ => &[],
-    }
 }

@@ -10,7 +10,8 @@ use kdaemon::engine::{
     ContainerState, Credentials, Engine, EngineError, EngineEvent, Engines, Exit, Failure, Identity,
     LaunchOrder, LogRequest,
 };
-use kdaemon_events::{ClusterId, Generation, HealthCheck, Protocol, Spec};
+use kdaemon_events::{ClusterId, Generation, HealthCheck, HealthCommand, Protocol, Spec};
+use std::num::NonZeroU64;
 use std::time::Duration;
 use tokio::time::{Instant, advance, sleep, timeout};
 use uuid::Uuid;
@@ -295,17 +296,31 @@ async fn events_tell_of_what_happens_and_of_what_happens_by_itself() {
 async fn health_check_reports_its_result() {
     let TestWorld { client, machine, .. } = world();
     let mut events = client.events(CLUSTER).await.unwrap();
-    for (n, command) in [(1, "true"), (2, "exit 1")] {
-        let health_check = Some(HealthCheck {
-            command: vec![command.into()],
-            interval_ms: 1_000,
-            timeout_ms: 1_000,
-            retries: 3,
-            start_period_ms: 0,
-        });
+    for (n, (test, healthy)) in (1..).zip([
+        (&["CMD-SHELL", "true"] as &[_], Some(true)),
+        (&["CMD-SHELL", "false || exit 1"], Some(false)),
+        (&["CMD", "sh", "-c", "exit 0"], Some(true)),
+        // Without a shell there is no such program.
+        (&["CMD", "exit 0"], Some(false)),
+        (&["CMD", "sleep", "2"], Some(false)),
+        (&["NONE"], None),
+        (&[], None),
+    ]) {
+        let health_check = HealthCheck {
+            command: HealthCommand::from_docker(test.iter().map(ToString::to_string).collect()).unwrap(),
+            interval_ms: NonZeroU64::new(1_000),
+            timeout_ms: NonZeroU64::new(1_000),
+            ..HealthCheck::default()
+        };
         client.launch(&order(n, Spec { health_check, ..spec(&["sleep", "infinity"]) })).await.unwrap();
-        assert_eq!(next(&mut events).await, Some(Ok(EngineEvent::Started(identity(n)))));
-        assert_eq!(next(&mut events).await, Some(Ok(EngineEvent::Health(identity(n), n == 1))));
+        assert_eq!(next(&mut events).await, Some(Ok(EngineEvent::Started(identity(n)))), "{test:?}");
+        match healthy {
+            Some(healthy) => {
+                let reported = Some(Ok(EngineEvent::Health(identity(n), healthy)));
+                assert_eq!(next(&mut events).await, reported, "{test:?}");
+            }
+            None => assert!(is_silent(&mut events).await, "{test:?}"),
+        }
     }
     machine.set_health(identity(1), false).unwrap();
     assert_eq!(next(&mut events).await, Some(Ok(EngineEvent::Health(identity(1), false))));
