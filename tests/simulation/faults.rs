@@ -35,6 +35,7 @@ pub enum Fault {
     TurnsUnhealthy,
     RemovedBehindOurBack,
     StartedBehindOurBack,
+    PausedBehindOurBack,
     PortTakenByAStranger,
     // The daemon and its network.
     KillDaemon,
@@ -51,7 +52,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::EngineCrash,
         Self::PowerLoss,
         Self::EngineRestart,
@@ -73,6 +74,7 @@ impl Fault {
         Self::TurnsUnhealthy,
         Self::RemovedBehindOurBack,
         Self::StartedBehindOurBack,
+        Self::PausedBehindOurBack,
         Self::PortTakenByAStranger,
         Self::KillDaemon,
         Self::KillDaemonAtAStep,
@@ -180,6 +182,7 @@ fn inject(world: &Arc<World>, peace: &CancellationToken, rng: &mut Rng, fault: F
         | Fault::OutOfMemory
         | Fault::TurnsUnhealthy
         | Fault::RemovedBehindOurBack
+        | Fault::PausedBehindOurBack
         | Fault::StartedBehindOurBack => container_fault(&machine, rng, fault),
         Fault::PortTakenByAStranger => {
             let port = 8_080 + u16::try_from(rng.below(3)).unwrap_or(0);
@@ -236,6 +239,7 @@ fn container_fault(machine: &Machine, rng: &mut Rng, fault: Fault) {
         Fault::OutOfMemory if state == ContainerState::Running => machine.exhaust_memory(identity),
         Fault::TurnsUnhealthy if state == ContainerState::Running => machine.set_health(identity, false),
         Fault::RemovedBehindOurBack => machine.remove_container(identity),
+        Fault::PausedBehindOurBack => machine.set_paused(identity, rng.chance(500)),
         Fault::StartedBehindOurBack if state != ContainerState::Running => machine.start_container(identity),
         _ => Ok(()),
     };
@@ -285,6 +289,9 @@ pub fn heal(world: &World) {
         machine.lose_messages(0);
         machine.free_disk();
         machine.set_registry_cut(false);
+        for SeenContainer { identity, .. } in machine.containers() {
+            let _ = machine.set_paused(identity, false);
+        }
     }
     for slot in &world.slots {
         *slot.way.lock().unwrap() = Way::default();

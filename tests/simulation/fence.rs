@@ -209,6 +209,9 @@ impl Engine for Fenced {
         self.fence.reach(&self.endpoint, self.inner.remove(identity)).await
     }
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        if !self.fence.is_dead() {
+            self.shared.checker().to_be_deleted(name);
+        }
         self.begins("the deletion of a volume").await;
         self.fence.reach(&self.endpoint, self.inner.remove_volume(name)).await
     }

@@ -12,7 +12,7 @@ use kdaemon_events::cluster::Move;
 use kdaemon_events::container::{
     ContainerMigrationCommanded as MovedEvent, ContainerPlaced as PlacedEvent, MigrationReason,
 };
-use kdaemon_events::{Actor, ContainerId, Endpoint, Envelope, Event, Generation, NodeId, Seq};
+use kdaemon_events::{Actor, ContainerId, Endpoint, Envelope, Event, Generation, NodeId, RestartPolicy, Seq};
 use kdaemon_projections::{Cluster, Container, Desired, Health, PhaseKind, Placement, Touched};
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -185,6 +185,7 @@ impl Checker {
         for breach in rules::breaches(&self.cluster, &envelope.event, self.max_migrations) {
             self.find(format!("{breach}, yet {:?} follows", envelope.event));
         }
+        self.workloads(envelope);
         match &envelope.event {
             Event::RebalancePlanned(e) => self.planned = Some((envelope.seq, e.moves.clone())),
             Event::ContainerMigrationCommanded(e) if e.reason == MigrationReason::Balance => {
@@ -207,6 +208,61 @@ impl Checker {
         }
         self.cluster.apply(envelope, touched);
         self.one_after_the_other(&envelope.event);
+    }
+
+    /// A daemon orders an engine to delete a volume: a person has asked for it, with its container.
+    pub fn to_be_deleted(&mut self, volume: &str) {
+        let is_asked = |cluster: &Cluster| {
+            cluster.containers().any(|c| {
+                let is_its_own =
+                    c.home.as_ref().is_some_and(|home| home.volumes.iter().any(|v| v.name == volume));
+                is_its_own && c.delete_volumes && c.desired == Desired::Deleted
+            })
+        };
+        if !self.states.iter().any(is_asked) && !is_asked(&self.cluster) {
+            self.find(format!("the volume {volume} is deleted, and nobody asked for it"));
+        }
+    }
+
+    /// What rollouts, jobs and waiting containers must not do.
+    fn workloads(&mut self, envelope: &Envelope) {
+        let person = !matches!(envelope.actor, Actor::Reactor { .. });
+        match &envelope.event {
+            Event::ContainerLaunchRequested(e) => {
+                let is_done = |c: &&Arc<Container>| c.phase.kind() == PhaseKind::Completed;
+                if let Some(done) = self.cluster.container(e.container_id).filter(is_done)
+                    && !person
+                {
+                    self.find(format!(
+                        "{} has completed, and is launched again by {}",
+                        done.name, envelope.actor
+                    ));
+                }
+            }
+            Event::ContainerMigrationCommanded(e) => {
+                let Some(container) = self.cluster.container(e.container_id).cloned() else { return };
+                let spec = container.placement.as_ref().map(|p| p.spec.restart_policy);
+                let stays = container.home.is_some() || spec != Some(RestartPolicy::Always);
+                if e.reason == MigrationReason::Balance && stays {
+                    self.find(format!("{} has data or is a job, and is moved for balance", container.name));
+                }
+                let application = container.application_id.and_then(|id| self.cluster.application(id));
+                let paused = application.is_some_and(|application| application.is_paused());
+                if e.reason == MigrationReason::Update && paused {
+                    self.find(format!("the rollout of {} is paused and continues", container.name));
+                }
+            }
+            Event::ContainerReady(e) => {
+                let Some(container) = self.cluster.container(e.container_id) else { return };
+                let application = container.application_id.and_then(|id| self.cluster.application(id));
+                let min_ready_ms = application.map_or(0, |application| application.update.min_ready_ms);
+                let up_ms = container.up_since().map_or(0, |since| (envelope.at - since).num_milliseconds());
+                if u64::try_from(up_ms).unwrap_or(0) < min_ready_ms {
+                    self.find(format!("{} serves after {up_ms} of {min_ready_ms} ms", container.name));
+                }
+            }
+            _ => {}
+        }
     }
 
     /// A placement that stopped serving when its successor was placed, on a node that stays healthy, is gone
@@ -379,6 +435,9 @@ fn misshapen(container: &Container) -> Option<&'static str> {
         && container.placement.is_some()
     {
         return Some("it has a placement that its phase rules out");
+    }
+    if container.phase.kind() == PhaseKind::Failed && container.not_before().is_none() {
+        return Some("it has failed, and no time is set for the next try");
     }
     let mut generations = BTreeSet::new();
     let all = container.placement.iter().chain(container.retired.iter().map(|retired| &retired.placement));

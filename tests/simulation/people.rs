@@ -7,9 +7,10 @@ use kdaemon::journal::{IdempotencyKey, Submission, SubmitError};
 use kdaemon_control::commands::{
     Command, CreateApplication, CreateContainer, MountNode, UpdateApplication, UpdateContainer, UpdateNode,
 };
+use kdaemon_events::application::{OnFailure, UpdateOrder, UpdateSettings};
 use kdaemon_events::{
-    Actor, ApplicationId, Constraint, ContainerId, HealthCheck, HealthCommand, MilliCpus, NodeId, PortSpec,
-    Protocol, RequestId, Resources, RestartPolicy, SpecChanges, Strategy, UpdatePolicy,
+    Actor, ApplicationId, Constraint, ContainerId, DataPolicy, HealthCheck, HealthCommand, MilliCpus, NodeId,
+    PortSpec, Protocol, RequestId, Resources, RestartPolicy, SpecChanges, Strategy, UpdatePolicy,
 };
 use kdaemon_projections::Cluster;
 use std::collections::BTreeMap;
@@ -188,6 +189,8 @@ fn choose(world: &World, rng: &mut Rng) -> Option<Command> {
             env_variables: rng.chance(500).then(|| [("A".to_owned(), rng.below(3).to_string())].into()),
             balance: rng.chance(300).then(|| world.profile.plain || rng.chance(800)),
         }),
+        15 if rng.chance(500) => Command::RestartApplication(application),
+        15 if rng.chance(500) => Command::RollBackApplication { application_id: application, to: None },
         15 => Command::Rebalance,
         _ => {
             let number = 1 + rng.below(world.profile.machines);
@@ -245,14 +248,19 @@ fn update_node(world: &World, rng: &mut Rng, node_id: NodeId) -> Command {
 fn spec(world: &World, rng: &mut Rng) -> SpecChanges {
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let images = ["busybox", "kdaemon/web:1", "kdaemon/web:2", "ghcr.io/kdaemon/job:3"];
+    // Images that declare a volume.
+    let databases = ["postgres:17", "redis:8"];
+    let is_database = !world.profile.plain && rng.chance(100);
+    let images = if is_database { &databases[..] } else { &images[..] };
     let mut changes = SpecChanges {
-        docker_image: Some((*rng.pick(&images).unwrap_or(&"busybox")).into()),
+        docker_image: Some((*rng.pick(images).unwrap_or(&"busybox")).into()),
         command: Some(words("sleep infinity")),
         ..SpecChanges::default()
     };
     if rng.chance(100) {
         // Jobs, which end by themselves.
-        changes.command = Some(vec!["sh".into(), "-c".into(), "sleep 4; exit 3".into()]);
+        let script = *rng.pick(&["sleep 4; exit 3", "sleep 30", "sleep 4; exit 3"]).unwrap_or(&"true");
+        changes.command = Some(vec!["sh".into(), "-c".into(), script.into()]);
         let policy =
             if rng.chance(500) { RestartPolicy::No } else { RestartPolicy::OnFailure { max: Some(2) } };
         changes.restart_policy = Some(policy);
@@ -296,6 +304,9 @@ fn spec(world: &World, rng: &mut Rng) -> SpecChanges {
         changes.disruption_limit =
             Some(rng.chance(800).then(|| u32::try_from(1 + rng.below(3)).unwrap_or(1)));
     }
+    if rng.chance(150) {
+        changes.data = Some(if rng.chance(500) { DataPolicy::Discard } else { DataPolicy::Keep });
+    }
     if rng.chance(80) {
         changes.volumes = "data:/data".parse().ok().map(|volume| vec![volume]);
     }
@@ -332,14 +343,32 @@ fn create(world: &World, rng: &mut Rng, cluster: &Cluster) -> Command {
         dependencies: dependency.filter(|_| rng.chance(150)).into_iter().collect(),
         replicas: rng.chance(500).then(|| u32::try_from(rng.below(7)).unwrap_or(0)),
         update_policy: if rng.chance(400) { UpdatePolicy::Rolling } else { UpdatePolicy::Manual },
-        update: kdaemon_events::application::UpdateSettings::default(),
+        update: update_settings(rng),
     })
+}
+
+fn update_settings(rng: &mut Rng) -> UpdateSettings {
+    if rng.chance(500) {
+        return UpdateSettings::default();
+    }
+    let reactions = [OnFailure::Pause, OnFailure::Rollback, OnFailure::Continue];
+    UpdateSettings {
+        order: if rng.chance(300) { UpdateOrder::StopFirst } else { UpdateOrder::StartFirst },
+        parallelism: 1 + u32::try_from(rng.below(3)).unwrap_or(0),
+        min_ready_ms: 1_000 * rng.below(12) as u64,
+        max_failures: 1 + u32::try_from(rng.below(3)).unwrap_or(0),
+        on_failure: rng.pick(&reactions).copied().unwrap_or_default(),
+    }
 }
 
 fn update_application(world: &World, rng: &mut Rng, application_id: ApplicationId) -> Command {
     let spec = if rng.chance(500) { spec(world, rng) } else { SpecChanges::default() };
-    // Settings that only make sense for a job stay with it.
-    let spec = SpecChanges { command: None, restart_policy: None, ..spec };
+    // Settings that only make sense for a job stay with it; now and then an edit is a mistake.
+    let mistake = || vec!["sh".to_owned(), "-c".to_owned(), "sleep 2; exit 1".to_owned()];
+    let command = (!world.profile.plain && rng.chance(60)).then(mistake);
+    let command =
+        command.or_else(|| rng.chance(200).then(|| vec!["sleep".to_owned(), "infinity".to_owned()]));
+    let spec = SpecChanges { command, restart_policy: None, ..spec };
     Command::UpdateApplication(Box::new(UpdateApplication {
         application_id,
         name: None,
@@ -349,7 +378,7 @@ fn update_application(world: &World, rng: &mut Rng, application_id: ApplicationI
         affinity: if rng.chance(500) { affinity(world, rng) } else { None },
         dependencies: None,
         replicas: rng.chance(200).then(|| rng.chance(800).then(|| u32::try_from(rng.below(6)).unwrap_or(0))),
-        update: None,
+        update: rng.chance(100).then(|| update_settings(rng)),
         update_policy: rng.chance(200).then(|| {
             *rng.pick(&[UpdatePolicy::Rolling, UpdatePolicy::Manual]).unwrap_or(&UpdatePolicy::Manual)
         }),

@@ -277,7 +277,10 @@ fn why_not_at_rest(cluster: &Cluster, container: &Container) -> Option<String> {
                 )
             })
         }
-        (Desired::Stopped, PhaseKind::Created | PhaseKind::Down | PhaseKind::Failed) => None,
+        (
+            Desired::Stopped,
+            PhaseKind::Created | PhaseKind::Down | PhaseKind::Completed | PhaseKind::Failed,
+        ) => None,
         (desired, phase) => {
             Some(format!("{name} is {phase:?} and to be {desired:?}: {:?}", container.reason))
         }

@@ -67,7 +67,9 @@ impl Replay {
                 let is_own = envelope.cause.is_some() && !by_probe(e.node_id);
                 let in_step = !self.differing.contains(&Subject::Container(e.container_id));
                 let is_wanted = e.state != SeenState::Running
-                    || self.container(e.container_id).is_some_and(|c| c.phase.kind() == PhaseKind::Down);
+                    || self.container(e.container_id).is_some_and(|c| {
+                        c.phase.kind().is_over() || current(c).is_some_and(|placement| placement.paused)
+                    });
                 if is_wanted && (in_step || !is_own) && self.same(e.container_id, e.generation) {
                     self.copy(envelope);
                 }

@@ -4,7 +4,7 @@ use crate::commands::Command;
 use kdaemon_events::container::MigrationReason;
 use kdaemon_events::node::NodeObserved;
 use kdaemon_events::volume::VolumesRemoved;
-use kdaemon_events::{ContainerId, Envelope, Event, NodeId};
+use kdaemon_events::{Actor, ContainerId, Envelope, Event, NodeId};
 use kdaemon_projections::{Cluster, PhaseKind};
 
 /// The role of a recorded event.
@@ -29,7 +29,17 @@ pub(super) enum Part<'a> {
 
 /// The role of an event, given the recorded state before it.
 pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
+    let by_reactor = matches!(envelope.actor, Actor::Reactor { .. });
     match &envelope.event {
+        // A rollout that failed was rolled back: decided with the failure.
+        Event::RolloutRolledBack(_) | Event::ApplicationUpdated(_) | Event::ContainerLaunchRequested(_)
+            if by_reactor =>
+        {
+            Part::Consequence
+        }
+        // A restart that a person asked for begins its rollout.
+        Event::RolloutStarted(_) if !by_reactor => Part::Fact,
+        Event::RolloutRolledBack(_) => Part::Fact,
         Event::ClusterCreated(_)
         | Event::LeaderElected(_)
         | Event::NodeMounted(_)
@@ -41,7 +51,6 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
         | Event::ApplicationDeleted(_)
         | Event::ApplicationScaled(_)
         | Event::ApplicationRestarted(_)
-        | Event::RolloutRolledBack(_)
         | Event::ContainerCreated(_)
         | Event::ContainerUpdated(_)
         | Event::ObservationsPruned(_)
