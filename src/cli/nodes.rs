@@ -12,6 +12,7 @@ use super::{CliContext, get, history, why};
 use clap::Subcommand;
 use http::Method;
 use kdaemon_api::NodeRow;
+use kdaemon_events::node::Availability;
 use serde_json::{Map, Value, json};
 
 /// Subcommands of `kdaemon nodes`.
@@ -85,7 +86,8 @@ Examples:
     },
     /// Unmount nodes
     ///
-    /// A node with containers is refused, unless --force is given: then the containers move to other nodes first.
+    /// A node with containers is refused, unless --force is given: then the containers move to other nodes first. Several
+    /// nodes are all cordoned before the first one is unmounted, so that no container moves from one of them to another.
     #[command(visible_aliases = ["unmount", "delete"], after_help = "\
 Examples:
   kdaemon nodes rm b
@@ -107,7 +109,12 @@ Examples:
     #[command(after_help = "Example:\n  kdaemon nodes uncordon b c")]
     Uncordon(NamedArgs),
     /// Drain nodes: they receive no new containers, and theirs move to other nodes
-    #[command(after_help = "Examples:\n  kdaemon nodes drain b --wait=5m\n  kdaemon nodes drain b --dry-run")]
+    ///
+    /// Several nodes are all cordoned before the first one is drained, so that no container moves from one of them to
+    /// another.
+    #[command(
+        after_help = "Examples:\n  kdaemon nodes drain b c --wait=5m\n  kdaemon nodes drain b --dry-run"
+    )]
     Drain(NamedArgs),
     /// Explain the state of a node
     #[command(after_help = "Examples:\n  kdaemon nodes why b\n  kdaemon at \"10m ago\" nodes why b")]
@@ -193,17 +200,60 @@ pub(super) async fn run(cx: &CliContext, command: NodesCommand) -> Result<(), Cl
             Ok(())
         }
         NodesCommand::Rm { names, force, change } => {
-            each(&names, async |name| {
+            let request = |name: &str| {
                 let request = ApiRequest::new(Method::DELETE, &["nodes", "delete", name])?;
-                let request = if force { request.query("force", "true") } else { request };
-                let target = ChangeTarget::drained_node(name, "unmounted", "unmounting");
-                cx.change(request, &change, &target).await.map(drop)
-            })
-            .await
+                Ok(if force { request.query("force", "true") } else { request })
+            };
+            empty(cx, &names, &change, request, "unmounted", "unmounting").await
         }
         NodesCommand::Cordon(named) => verb(cx, &named, "cordon", "cordoned", "cordoning").await,
         NodesCommand::Uncordon(named) => verb(cx, &named, "uncordon", "uncordoned", "uncordoning").await,
-        NodesCommand::Drain(named) => verb(cx, &named, "drain", "drained", "draining").await,
+        NodesCommand::Drain(NamedArgs { names, change }) => {
+            let request = |name: &str| ApiRequest::new(Method::POST, &["nodes", "drain", name]);
+            empty(cx, &names, &change, request, "drained", "draining").await
+        }
+    }
+}
+
+/// Sends a request that makes containers leave a node, for each node in order.
+///
+/// Cordons all of the nodes before the first request: otherwise the containers of the first node could move to
+/// the next one, which they would then have to leave again.
+async fn empty(
+    cx: &CliContext,
+    names: &[String],
+    change: &ChangeArgs,
+    request: impl Fn(&str) -> Result<ApiRequest, CliError>,
+    done: &'static str,
+    going: &'static str,
+) -> Result<(), CliError> {
+    if names.len() > 1 && !change.is_dry_run() {
+        for name in names {
+            cordon_for(cx, name, request(name)?).await?;
+        }
+    }
+    each(names, async |name| {
+        let target = ChangeTarget::drained_node(name, done, going);
+        cx.change(request(name)?, change, &target).await.map(drop)
+    })
+    .await
+}
+
+/// Cordons a node that is about to be emptied. Does nothing if the node receives no containers already, or if
+/// the daemon would refuse the request that empties it.
+async fn cordon_for(cx: &CliContext, name: &str, request: ApiRequest) -> Result<(), CliError> {
+    let cordoned = async {
+        let row: NodeRow = cx.client.typed(ApiRequest::get(&["nodes", name])?).await?;
+        if row.availability == Availability::Active {
+            cx.client.ask(request.query("dry_run", "true")).await?;
+            cx.client.ask(ApiRequest::new(Method::POST, &["nodes", "cordon", name])?).await?;
+        }
+        Ok(())
+    };
+    match cordoned.await {
+        // The request itself reports it.
+        Err(CliError::NotFound(_) | CliError::Refused(_)) => Ok(()),
+        cordoned => cordoned,
     }
 }
 
