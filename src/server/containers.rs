@@ -89,7 +89,8 @@ async fn create(call: Call, input: Input<ContainerInput>) -> HandlerResult {
 
 /// Launch a container
 ///
-/// Places the container on a node, if it is not placed yet, and starts it there.
+/// Places the container on a node, if it is not placed yet, and starts it there. Answers 409 if no node fits. If a node
+/// that may fit is yet to be probed for the first time, the container waits for it.
 #[utoipa::path(post, path = "/containers/launch/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
     responses((status = 200, description = "UP", body = ContainerRow), (status = 202, description = "Launching", body = ContainerRow)))]
 async fn launch(call: Call, Which(which): Which) -> HandlerResult {
