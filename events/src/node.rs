@@ -5,6 +5,9 @@ use crate::{Endpoint, MilliCpus, NodeId, PlacementId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// The name of the node that the daemon mounts by itself, once: the engine of its own machine.
+pub const LOCAL_NODE: &str = "local";
+
 /// An engine's description of itself and its machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EngineFacts {

@@ -10,9 +10,9 @@ use crate::{Application, Attempts, Desired, Health, Node, Phase, Reason};
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::cluster::ObservationsPruned;
 use kdaemon_events::node::{
-    Availability, NodeMounted, NodeObserved, NodeUnhealthy, NodeUpdated, ProbeOutcome,
+    Availability, LOCAL_NODE, NodeMounted, NodeObserved, NodeUnhealthy, NodeUpdated, ProbeOutcome,
 };
-use kdaemon_events::{Envelope, Event, NodeId, PlacementId, Seq};
+use kdaemon_events::{Endpoint, Envelope, Event, NodeId, PlacementId, Seq};
 use std::sync::Arc;
 
 impl Cluster {
@@ -177,7 +177,15 @@ impl Cluster {
         self
     }
 
+    /// Remembers an endpoint of the daemon's own machine, which is not mounted automatically again.
+    fn note_own_engine(&mut self, name: &str, endpoint: &Endpoint) {
+        if name == LOCAL_NODE || matches!(endpoint, Endpoint::Unix { .. }) {
+            self.own_engines.insert(endpoint.clone());
+        }
+    }
+
     fn node_mounted(&mut self, e: &NodeMounted, touched: &mut Touched) {
+        self.note_own_engine(&e.name, &e.endpoint);
         self.node_names.insert(e.name.as_str().into(), e.node_id);
         let node = Node {
             id: e.node_id,
@@ -223,6 +231,10 @@ impl Cluster {
         }
         if let (Some(labels), Some(old)) = (&e.labels, self.nodes.get(&e.node_id)) {
             self.eligible.relabel(e.node_id, &old.labels, labels);
+        }
+        if let (Some(endpoint), Some(old)) = (&e.endpoint, self.nodes.get(&e.node_id)) {
+            let name = old.name.clone();
+            self.note_own_engine(e.name.as_ref().unwrap_or(&name), endpoint);
         }
         self.change_node(e.node_id, touched, |node| {
             set(&mut node.name, e.name.as_ref());

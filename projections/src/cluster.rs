@@ -4,7 +4,7 @@ use crate::eligible::{Eligible, Standing};
 use crate::{Application, Container, Desired, Node, Phase, PhaseKind, Status};
 use chrono::{DateTime, Utc};
 use imbl::{OrdMap, OrdSet};
-use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, Protocol, Seq, Term};
+use kdaemon_events::{ApplicationId, ClusterId, ContainerId, Endpoint, NodeId, Protocol, Seq, Term};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -33,6 +33,7 @@ pub struct Cluster {
     pub(crate) outdated: OrdSet<ApplicationId>,
     pub(crate) eligible: Eligible,
     pub(crate) counts_since: Option<DateTime<Utc>>,
+    pub(crate) own_engines: OrdSet<Endpoint>,
 }
 
 /// A pause of migrations, because too many nodes are unhealthy at once.
@@ -213,6 +214,14 @@ impl Cluster {
     #[must_use]
     pub fn eligible(&self) -> &Eligible {
         &self.eligible
+    }
+
+    /// Whether an engine of the daemon's own machine was mounted at this endpoint at some time, even if it was
+    /// unmounted since: a Unix socket, or the endpoint of a node with the name
+    /// [`LOCAL_NODE`](kdaemon_events::node::LOCAL_NODE).
+    #[must_use]
+    pub fn had_own_engine(&self, endpoint: &Endpoint) -> bool {
+        self.own_engines.contains(endpoint)
     }
 
     /// How many nodes that have worked before are down, of how many that have worked or wait for their first

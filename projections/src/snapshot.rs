@@ -10,7 +10,7 @@ use crate::eligible::{Eligible, Standing};
 use crate::{Application, Container, Node, Placement};
 use chrono::{DateTime, Utc};
 use imbl::{OrdMap, OrdSet};
-use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, Seq, Spec, Term};
+use kdaemon_events::{ApplicationId, ClusterId, ContainerId, Endpoint, NodeId, Seq, Spec, Term};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ struct SnapshotParts<N, A, C> {
     term: Term,
     paused: Option<Pause>,
     counts_since: Option<DateTime<Utc>>,
+    own_engines: Vec<Endpoint>,
     nodes: Vec<N>,
     applications: Vec<A>,
     containers: Vec<C>,
@@ -43,7 +44,7 @@ struct SnapshotParts<N, A, C> {
 
 impl Cluster {
     /// The version of the format that [`Self::to_bytes`] writes; other versions are not read.
-    pub const SNAPSHOT_VERSION: u32 = 1;
+    pub const SNAPSHOT_VERSION: u32 = 2;
 
     /// Serializes the state: equal states give equal bytes.
     ///
@@ -65,6 +66,7 @@ impl Cluster {
             term: self.term,
             paused: self.paused,
             counts_since: self.counts_since,
+            own_engines: self.own_engines.iter().cloned().collect(),
             nodes: self.nodes.values().map(|node| &**node).collect(),
             applications: self.applications.values().map(|application| &**application).collect(),
             containers: self.containers.values().map(|container| &**container).collect(),
@@ -129,6 +131,7 @@ impl Cluster {
             outdated: applications.values().filter(|one| one.outdated > 0).map(|one| one.id).collect(),
             eligible: eligible(&nodes),
             counts_since: state.counts_since,
+            own_engines: state.own_engines.into_iter().collect(),
             nodes,
             applications,
             containers,

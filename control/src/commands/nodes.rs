@@ -3,8 +3,8 @@
 use super::decision::DecisionBuilder;
 use super::{Refusal, check_name, probes};
 use kdaemon_events::node::{
-    Availability, NodeCordoned, NodeDrainStarted, NodeDrained, NodeMounted, NodeUncordoned, NodeUnmounted,
-    NodeUpdated,
+    Availability, LOCAL_NODE, NodeCordoned, NodeDrainStarted, NodeDrained, NodeMounted, NodeUncordoned,
+    NodeUnmounted, NodeUpdated,
 };
 use kdaemon_events::{Endpoint, NodeId};
 use kdaemon_projections::{Health, Node};
@@ -54,7 +54,7 @@ fn check_free(decision: &DecisionBuilder<'_>, name: &str, except: Option<NodeId>
 pub(super) fn mount(decision: &mut DecisionBuilder<'_>, mount: MountNode) -> Result<(), Refusal> {
     let name = mount.name.unwrap_or_else(|| match &mount.endpoint {
         Endpoint::Tcp { host, .. } => host.clone(),
-        Endpoint::Unix { .. } => "local".to_owned(),
+        Endpoint::Unix { .. } => LOCAL_NODE.to_owned(),
     });
     check_free(decision, &name, None)?;
     let node_id = NodeId(decision.identity());

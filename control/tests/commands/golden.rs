@@ -39,7 +39,10 @@ fn golden_lines_can_be_generated() {
 }
 
 /// The digests of what [`Cluster::to_bytes`] makes of the log above, by version.
-const SNAPSHOTS: &[(u32, &str)] = &[(1, "c422ebd9eaf2ae6a6af27d8d183855f0b221f0cbb5fc07d152a511b69d0da572")];
+const SNAPSHOTS: &[(u32, &str)] = &[
+    (1, "c422ebd9eaf2ae6a6af27d8d183855f0b221f0cbb5fc07d152a511b69d0da572"),
+    (2, "52322e89efb40a0e97acfdbc270092dd7f5be30f8217d67179e6fececc681a19"),
+];
 
 /// A snapshot of one version of the program is read by the next only if neither its format nor the fold has
 /// changed. If this test fails for a good reason, raise `SNAPSHOT_VERSION` and add a line.

@@ -3,8 +3,9 @@
 use crate::fixture::*;
 use kdaemon_control::commands::{Command, MountNode, UpdateNode};
 use kdaemon_events::container::ContainerRemoved;
-use kdaemon_events::node::Availability;
+use kdaemon_events::node::{Availability, NodeUpdated};
 use kdaemon_events::{Endpoint, Generation};
+use kdaemon_projections::Cluster;
 
 fn cordon(name: &str) -> Command {
     Command::CordonNode(node(name))
@@ -357,4 +358,30 @@ fn unmounted_node_leaves_the_eligible_index() {
     let given = given.event(NodeUnmounted { node_id: node("a") });
     let eligible: Vec<_> = given.cluster.eligible().by_count().map(|(_, id)| id).collect();
     assert_eq!(eligible, [node("b")]);
+}
+
+#[test]
+fn engines_of_the_own_machine_are_remembered_after_their_unmount() {
+    let socket: Endpoint = "unix:///run/docker.sock".parse().unwrap();
+    let at_another_address = |endpoint| NodeUpdated {
+        node_id: node("a"),
+        name: None,
+        user_id: None,
+        endpoint: Some(endpoint),
+        labels: None,
+        capacity: None,
+    };
+    let then = Given::cluster()
+        .node("a")
+        .event(at_another_address(socket.clone()))
+        .event(at_another_address(endpoint("c")))
+        .when(unmount("a", false))
+        .then(["NodeUnmounted node=a"]);
+    let after = Cluster::from_bytes(&then.decision().cluster.to_bytes().unwrap()).unwrap();
+    assert!(after.had_own_engine(&socket));
+    assert!(!after.had_own_engine(&endpoint("a")), "the engine of another machine");
+
+    let mounted =
+        Given::cluster().node("local").when(unmount("local", false)).then(["NodeUnmounted node=local"]);
+    assert!(mounted.decision().cluster.had_own_engine(&endpoint("local")));
 }
