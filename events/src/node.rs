@@ -219,4 +219,12 @@ pub struct NodeDrained {
 pub struct NodeUnmounted {
     /// The node.
     pub node_id: NodeId,
+    /// Containers that it still held: what is left of them on its engine is not removed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }

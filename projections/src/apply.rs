@@ -55,12 +55,14 @@ impl Cluster {
                 node.then_unmount = false;
                 node.drained = false;
                 node.drain_seq = None;
+                node.drain_progress_at = None;
             }),
             Event::NodeDrainStarted(e) => self.change_node(e.node_id, touched, |node| {
                 node.availability = Availability::Draining;
                 node.then_unmount |= e.then_unmount;
                 node.drained = false;
                 node.drain_seq = Some(envelope.seq);
+                node.drain_progress_at = Some(envelope.at);
             }),
             Event::NodeDrained(e) => self.change_node(e.node_id, touched, |node| node.drained = true),
             Event::NodeUnmounted(e) => self.node_unmounted(e.node_id, touched),
@@ -205,6 +207,7 @@ impl Cluster {
             observed: self.seq,
             unhealthy_seq: None,
             drain_seq: None,
+            drain_progress_at: None,
             faults: OrdMap::new(),
             engine: None,
             residents: OrdSet::new(),

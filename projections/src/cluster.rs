@@ -499,9 +499,13 @@ impl Cluster {
             container.placement.iter().map(|placement| placement.node_id).chain(retired).collect()
         };
         let (before, after) = (nodes(old), nodes(new));
+        let at = self.at;
         for node in before.difference(&after) {
             self.note_node(*node, |node| {
                 node.holds.remove(&id);
+                if node.drain_progress_at.is_some() {
+                    node.drain_progress_at = at;
+                }
             });
         }
         for node in after.difference(&before) {

@@ -44,7 +44,7 @@ struct SnapshotParts<N, A, C> {
 
 impl Cluster {
     /// The version of the format that [`Self::to_bytes`] writes; other versions are not read.
-    pub const SNAPSHOT_VERSION: u32 = 2;
+    pub const SNAPSHOT_VERSION: u32 = 3;
 
     /// Serializes the state: equal states give equal bytes.
     ///

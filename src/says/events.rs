@@ -69,6 +69,11 @@ pub fn event(names: Names<'_>, envelope: &Envelope) -> String {
         }
         Event::NodeDrainStarted(e) => format!("Draining {} was requested by {by}.", node(e.node_id)),
         Event::NodeDrained(e) => format!("{} is drained.", node(e.node_id)),
+        Event::NodeUnmounted(e) if e.left > 0 => format!(
+            "{} was unmounted by {by}; {} may be left on its engine.",
+            node(e.node_id),
+            counted(e.left, "container")
+        ),
         Event::NodeUnmounted(e) => format!("{} was unmounted by {by}.", node(e.node_id)),
 
         Event::ApplicationCreated(e) => format!("Application {} was created by {by}.", e.name),

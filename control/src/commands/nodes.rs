@@ -2,13 +2,17 @@
 
 use super::decision::DecisionBuilder;
 use super::{Refusal, check_name, probes};
+use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::node::{
     Availability, LOCAL_NODE, NodeCordoned, NodeDrainStarted, NodeDrained, NodeMounted, NodeUncordoned,
     NodeUnmounted, NodeUpdated,
 };
-use kdaemon_events::{Endpoint, NodeId};
+use kdaemon_events::{Endpoint, NodeId, Seq};
 use kdaemon_projections::{Health, Node};
 use std::collections::BTreeMap;
+
+/// How long a node that is being unmounted is waited for while none of its containers leaves.
+pub const UNMOUNT_PATIENCE: TimeDelta = TimeDelta::minutes(10);
 
 /// Mounts a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -173,10 +177,16 @@ pub(super) fn unmount(decision: &mut DecisionBuilder<'_>, id: NodeId, force: boo
             decision.emit(NodeDrainStarted { node_id: id, then_unmount: true });
         }
     } else {
-        let unmounted = decision.emit(NodeUnmounted { node_id: id });
-        probes::resume_migrations(decision, unmounted);
+        unmount_now(decision, &node, decision.context.cause);
     }
     Ok(())
+}
+
+/// Unmounts a node with whatever it still holds.
+fn unmount_now(decision: &mut DecisionBuilder<'_>, node: &Node, cause: Option<Seq>) {
+    let left = u32::try_from(node.holds.len()).unwrap_or(u32::MAX);
+    let unmounted = decision.emit_because(NodeUnmounted { node_id: node.id, left }, cause);
+    probes::resume_migrations(decision, unmounted);
 }
 
 pub(super) fn finish_drain(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result<(), Refusal> {
@@ -194,15 +204,25 @@ pub fn is_cleared(node: &Node) -> bool {
     node.holds.is_empty() || (node.then_unmount && node.residents.is_empty() && node.health != Health::Up)
 }
 
+/// When a node that is being unmounted is unmounted with whatever it still holds, unless a container leaves it
+/// before that; `None` for other nodes. Without this limit, an engine that removes nothing, an application whose
+/// containers cannot be launched elsewhere, or a disruption limit could keep the node indefinitely.
+#[must_use]
+pub fn gives_up_at(node: &Node) -> Option<DateTime<Utc>> {
+    let progress = node.drain_progress_at.filter(|_| node.then_unmount)?;
+    Some(progress.checked_add_signed(UNMOUNT_PATIENCE).unwrap_or(DateTime::<Utc>::MAX_UTC))
+}
+
 fn end_drain_if_empty(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result<(), Refusal> {
     let node = decision.node(id)?;
     if is_cleared(&node) {
         let drained =
             decision.emit_because(NodeDrained { node_id: id }, node.drain_seq.or(decision.context.cause));
         if node.then_unmount {
-            let unmounted = decision.emit_because(NodeUnmounted { node_id: id }, Some(drained));
-            probes::resume_migrations(decision, unmounted);
+            unmount_now(decision, &node, Some(drained));
         }
+    } else if gives_up_at(&node).is_some_and(|at| at <= decision.now) {
+        unmount_now(decision, &node, node.drain_seq);
     }
     Ok(())
 }

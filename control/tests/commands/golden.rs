@@ -42,6 +42,7 @@ fn golden_lines_can_be_generated() {
 const SNAPSHOTS: &[(u32, &str)] = &[
     (1, "c422ebd9eaf2ae6a6af27d8d183855f0b221f0cbb5fc07d152a511b69d0da572"),
     (2, "52322e89efb40a0e97acfdbc270092dd7f5be30f8217d67179e6fececc681a19"),
+    (3, "56d058e8ef6f6503c40d4576d859d647d9526c19165a96c34ca27c7bec96741e"),
 ];
 
 /// A snapshot of one version of the program is read by the next only if neither its format nor the fold has

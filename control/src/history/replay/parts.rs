@@ -4,7 +4,7 @@ use crate::commands::Command;
 use kdaemon_events::container::MigrationReason;
 use kdaemon_events::node::NodeObserved;
 use kdaemon_events::{ContainerId, Envelope, Event, NodeId};
-use kdaemon_projections::{Cluster, PhaseKind};
+use kdaemon_projections::{Cluster, Container, Node, PhaseKind};
 
 /// The role of a recorded event.
 #[derive(Debug, PartialEq)]
@@ -47,7 +47,10 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
         // A record without a placement is deleted at once; later events cover the others.
         Event::ContainerStopRequested(e) if e.then_delete => Part::Fact,
         Event::ContainerStopRequested(e) => Part::Asked(Command::StopContainer(e.container_id)),
-        Event::ContainerLaunchRequested(e) => Part::Launch(e.container_id),
+        Event::ContainerLaunchRequested(e) => {
+            let leaving = before.container(e.container_id).and_then(|c| left_node(before, c, envelope));
+            leaving.map_or(Part::Launch(e.container_id), |node| Part::Evacuation(node.id))
+        }
 
         Event::NodeObserved(e) => Part::Probe(e),
         Event::NodeHealthy(_)
@@ -60,6 +63,9 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
         Event::NodeDrained(e) => Part::Asked(Command::FinishDrain(e.node_id)),
         Event::NodeUnmounted(e) => match before.node(e.node_id) {
             Some(node) if node.drained && node.then_unmount => Part::Consequence,
+            Some(node) if node.then_unmount && node.drain_seq == envelope.cause => {
+                Part::Asked(Command::FinishDrain(e.node_id))
+            }
             _ => unmount(e.node_id),
         },
 
@@ -113,11 +119,15 @@ fn no_node(before: &Cluster, id: ContainerId, envelope: &Envelope) -> Part<'stat
     if container.phase.kind() == PhaseKind::Waiting {
         return Part::Asked(Command::PlaceContainer(id));
     }
-    let node = container.placement.as_ref().and_then(|placement| before.node(placement.node_id));
-    match node.filter(|node| {
-        envelope.cause.is_some() && [node.unhealthy_seq, node.drain_seq].contains(&envelope.cause)
-    }) {
+    match left_node(before, container, envelope) {
         Some(node) => Part::Evacuation(node.id),
         None => roll(before, id),
     }
+}
+
+/// The node of a container, if the event is part of its evacuation.
+fn left_node<'a>(before: &'a Cluster, container: &Container, envelope: &Envelope) -> Option<&'a Node> {
+    let node = before.node(container.placement.as_ref()?.node_id)?;
+    let is_cause = envelope.cause.is_some() && [node.unhealthy_seq, node.drain_seq].contains(&envelope.cause);
+    is_cause.then_some(node)
 }
