@@ -14,6 +14,7 @@ mod launch;
 mod names;
 mod network;
 mod output;
+mod page;
 mod pulls;
 mod wire;
 
