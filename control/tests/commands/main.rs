@@ -10,6 +10,7 @@ mod context;
 mod fixture;
 mod golden;
 mod moves;
+mod networks;
 mod nodes;
 mod observations;
 mod placement;

@@ -39,6 +39,12 @@ impl RequestError {
         self.status.is_none() && self.error.to_string().contains("unknown variant `stopp")
     }
 
+    /// Whether a network cannot be removed because a container is attached to it. (Docker answers 403, Podman 500.)
+    pub(super) fn is_in_use(&self) -> bool {
+        let text = self.error.to_string();
+        self.status.is_some() && (text.contains("active endpoints") || text.contains("is being used"))
+    }
+
     /// Whether another request is removing the container right now.
     pub(super) fn is_being_removed(&self) -> bool {
         self.status == Some(409) && self.error.to_string().contains("already in progress")

@@ -360,6 +360,17 @@ impl Engine for DockerEngine {
         Ok(listing)
     }
 
+    async fn networks(&self, cluster: ClusterId) -> Result<Vec<String>, EngineError> {
+        let mut names: Vec<_> = self.own_networks(cluster).await?.into_iter().map(|own| own.name).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    async fn remove_network(&self, cluster: ClusterId, name: &str) -> Result<bool, EngineError> {
+        self.remove_own_network(cluster, name).await
+    }
+
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {
         self.launch_order(order).await
     }
