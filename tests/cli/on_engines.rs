@@ -2,8 +2,8 @@
 
 use crate::cli::shell::Shell;
 use crate::cli::transcript;
-use crate::support::Cluster;
 use crate::support::daemon::Daemon;
+use crate::support::{Cluster, DEADLINE, eventually};
 
 /// A daemon with `COUNT` real engines, the nodes `a`, `b` and so on.
 async fn with_engines<const COUNT: usize>() -> (Cluster, Daemon) {
@@ -50,4 +50,44 @@ async fn drain_of_several_nodes_moves_each_container_once() {
     }
     generations.sort_unstable();
     assert_eq!(generations, [1, 2, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
+async fn followed_output_continues_with_the_next_generation_and_ends_with_the_container() {
+    let (_cluster, daemon) = with_engines::<2>().await;
+    let shell = Shell::new(&daemon.url("//"));
+    let run = async |line: &str| {
+        let (code, _, stderr) = shell.told(line).await;
+        assert_eq!(code, 0, "{line}: {stderr}");
+    };
+    run("kdaemon apps add talker --image kdaemon/web -- sh -c 'echo begun; while :; do sleep 0.1; done'")
+        .await;
+    run("kdaemon containers add one --app talker --launch --wait").await;
+    let from = daemon.get("/containers/one").await["node_id"].as_str().unwrap().to_owned();
+    let read =
+        |file: &str| std::fs::read_to_string(shell.folder.path().join("shop").join(file)).unwrap_or_default();
+    let follow =
+        || shell.command("exec kdaemon containers logs -f one > output 2> messages").spawn().unwrap();
+
+    let mut followed = follow();
+    eventually("the output is shown", async || (read("output") == "begun\n").then_some(())).await;
+    run(&format!("kdaemon nodes drain {from} --wait=60s")).await;
+    eventually("the next output is shown", async || (read("output") == "begun\nbegun\n").then_some(())).await;
+    run("kdaemon containers stop one --wait=60s").await;
+    let status = tokio::time::timeout(DEADLINE, followed.wait()).await.expect("it ends with the container");
+    assert!(status.unwrap().success());
+    let to = daemon.get("/containers/one").await["node_id"].as_str().unwrap().to_owned();
+    let node = daemon.get(&format!("/nodes/{to}")).await["name"].as_str().unwrap().to_owned();
+    let messages = read("messages");
+    let expected = format!("-- one: generation 2 on {node} --\n-- one: stopped");
+    assert!(messages.starts_with(&expected) && messages.lines().count() == 2, "{messages}");
+
+    run("kdaemon containers launch one --wait").await;
+    let mut followed = follow();
+    eventually("the output is shown", async || (read("output") == "begun\n").then_some(())).await;
+    run("kdaemon containers rm one --wait=60s").await;
+    let status = tokio::time::timeout(DEADLINE, followed.wait()).await.expect("it ends with the container");
+    assert!(status.unwrap().success());
+    assert_eq!(read("messages"), "-- one: deleted --\n");
 }
