@@ -9,7 +9,7 @@ use crate::reactors::{Reactors, Settings, Webhook};
 use crate::server::{self, Api};
 use crate::store::{RethinkdbSettings, RethinkdbStore, SqliteStore, Store, StoreError};
 use kdaemon_control::commands::{Command, MountNode, Policy, Refusal};
-use kdaemon_events::node::Availability;
+use kdaemon_events::node::{Availability, LOCAL_NODE};
 use kdaemon_events::{Actor, ClusterId, Endpoint, SpecError};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -218,14 +218,21 @@ fn host_name() -> String {
     if name.is_empty() { "kdaemon".to_owned() } else { name.to_owned() }
 }
 
-/// Mounts this machine's own engine as the node `local`, if it answers and is not mounted yet.
+/// Mounts this machine's own engine as the node `local`, if it answers and was never mounted. An engine that a
+/// person unmounted stays unmounted.
 async fn mount_local_engine(
     config: &Config,
     journal: &Journal,
     engines: &dyn Engines,
 ) -> Result<(), DaemonError> {
     let endpoint: Endpoint = config.local_endpoint.parse()?;
-    if journal.cluster().nodes().any(|node| node.endpoint == endpoint) {
+    let cluster = journal.cluster();
+    if cluster.nodes().any(|node| node.endpoint == endpoint) {
+        return Ok(());
+    }
+    if cluster.had_own_engine(&endpoint) {
+        tracing::info!(%endpoint, "the local engine was unmounted before and is not mounted again; to mount it, \
+            run `kdaemon nodes add {endpoint} --name {LOCAL_NODE}`");
         return Ok(());
     }
     let ping = async {
@@ -240,7 +247,7 @@ async fn mount_local_engine(
     }
     let mount = MountNode {
         availability: Availability::Active,
-        name: Some("local".to_owned()),
+        name: Some(LOCAL_NODE.to_owned()),
         user_id: None,
         endpoint,
         labels: BTreeMap::new(),

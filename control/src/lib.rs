@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod commands;
 pub mod history;
+pub mod networks;
 pub mod observed;
 pub mod reconcile;
 pub mod scheduler;

@@ -7,7 +7,7 @@
 //! Architecture Invariant: planning is pure. The same state and time give the same tasks in the same order.
 
 use crate::backoff::Backoff;
-use crate::commands::{Command, has_to_roll, is_cleared};
+use crate::commands::{Command, gives_up_at, has_to_roll, is_cleared};
 use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::node::Availability;
 use kdaemon_events::{ApplicationId, ContainerId, NodeId, PlacementId};
@@ -133,7 +133,7 @@ pub fn due(cluster: &Cluster, now: DateTime<Utc>, pacing: &Pacing) -> Due {
         due.about_container(cluster, container, now);
     }
     for node in cluster.unsettled_nodes() {
-        due.about_node(cluster, node);
+        due.about_node(cluster, node, now);
     }
     let rolling =
         cluster.rolling().filter(|application| application.is_enabled && has_to_roll(cluster, application));
@@ -175,7 +175,7 @@ impl Due {
         }
     }
 
-    fn about_node(&mut self, cluster: &Cluster, node: &Node) {
+    fn about_node(&mut self, cluster: &Cluster, node: &Node, now: DateTime<Utc>) {
         let is_draining = node.availability == Availability::Draining;
         if node.health == Health::Up {
             self.tasks.extend(node.orphans.iter().map(|orphan| Task::Act(Act::Remove, *orphan, node.id)));
@@ -189,6 +189,11 @@ impl Due {
             self.tasks.push(Task::Evacuate(node.id));
         } else if is_draining && !node.drained && is_cleared(node) {
             self.tasks.push(Task::FinishDrain(node.id));
+        }
+        match gives_up_at(node).filter(|_| !is_cleared(node)) {
+            Some(at) if at > now => self.changes_at(at),
+            Some(_) => self.tasks.push(Task::FinishDrain(node.id)),
+            None => {}
         }
     }
 

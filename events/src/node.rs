@@ -5,6 +5,9 @@ use crate::{Endpoint, MilliCpus, NodeId, PlacementId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// The name of the node that the daemon mounts by itself, once: the engine of its own machine.
+pub const LOCAL_NODE: &str = "local";
+
 /// An engine's description of itself and its machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EngineFacts {
@@ -216,9 +219,17 @@ pub struct NodeDrained {
 pub struct NodeUnmounted {
     /// The node.
     pub node_id: NodeId,
+    /// Containers that it still held: what is left of them on its engine is not removed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left: u32,
     /// Volumes and paths with data of containers that stay on the machine, at most [`LEFT_VOLUMES_LIMIT`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The most volumes that one [`NodeUnmounted`] names.

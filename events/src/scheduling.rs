@@ -11,7 +11,7 @@ pub const VERDICTS_LIMIT: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Rejection {
-    /// Not probed yet.
+    /// Not probed yet; what is known of the node without an answer of its engine does not rule it out.
     NotProbed,
     /// Unhealthy.
     Down,
@@ -238,6 +238,13 @@ pub struct NoNodeFits {
 }
 
 impl NoNodeFits {
+    /// Whether a node is yet to be probed for the first time and may fit then.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.rejected.iter().any(|node| node.rejection == Rejection::NotProbed)
+            || self.rejections.contains_key(&RejectionKind::NotProbed)
+    }
+
     /// As an event records it: the first [`VERDICTS_LIMIT`] rejections, the others counted.
     #[must_use]
     pub fn bounded(mut self) -> Self {

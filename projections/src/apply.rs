@@ -11,9 +11,9 @@ use crate::{Application, Attempts, Desired, Health, Node, Phase, PhaseKind, Reas
 use imbl::{OrdMap, OrdSet};
 use kdaemon_events::cluster::ObservationsPruned;
 use kdaemon_events::node::{
-    Availability, NodeMounted, NodeObserved, NodeUnhealthy, NodeUpdated, ProbeOutcome,
+    Availability, LOCAL_NODE, NodeMounted, NodeObserved, NodeUnhealthy, NodeUpdated, ProbeOutcome,
 };
-use kdaemon_events::{ApplicationId, Envelope, Event, NodeId, PlacementId, Seq};
+use kdaemon_events::{ApplicationId, Endpoint, Envelope, Event, NodeId, PlacementId, Seq};
 use std::sync::Arc;
 
 impl Cluster {
@@ -58,6 +58,7 @@ impl Cluster {
                     node.then_unmount = false;
                     node.drained = false;
                     node.drain_seq = None;
+                    node.drain_progress_at = None;
                 });
                 self.note_chance(e.node_id);
             }
@@ -66,6 +67,7 @@ impl Cluster {
                 node.then_unmount |= e.then_unmount;
                 node.drained = false;
                 node.drain_seq = Some(envelope.seq);
+                node.drain_progress_at = Some(envelope.at);
             }),
             Event::NodeDrained(e) => self.change_node(e.node_id, touched, |node| node.drained = true),
             Event::NodeUnmounted(e) => self.node_unmounted(e.node_id, touched),
@@ -218,7 +220,15 @@ impl Cluster {
         }
     }
 
+    /// Remembers an endpoint of the daemon's own machine, which is not mounted automatically again.
+    fn note_own_engine(&mut self, name: &str, endpoint: &Endpoint) {
+        if name == LOCAL_NODE || matches!(endpoint, Endpoint::Unix { .. }) {
+            self.own_engines.insert(endpoint.clone());
+        }
+    }
+
     fn node_mounted(&mut self, e: &NodeMounted, touched: &mut Touched) {
+        self.note_own_engine(&e.name, &e.endpoint);
         self.node_names.insert(e.name.as_str().into(), e.node_id);
         let node = Node {
             id: e.node_id,
@@ -238,6 +248,7 @@ impl Cluster {
             observed: self.seq,
             unhealthy_seq: None,
             drain_seq: None,
+            drain_progress_at: None,
             faults: OrdMap::new(),
             engine: None,
             residents: OrdSet::new(),
@@ -265,6 +276,10 @@ impl Cluster {
         }
         if let (Some(labels), Some(old)) = (&e.labels, self.nodes.get(&e.node_id)) {
             self.eligible.relabel(e.node_id, &old.labels, labels);
+        }
+        if let (Some(endpoint), Some(old)) = (&e.endpoint, self.nodes.get(&e.node_id)) {
+            let name = old.name.clone();
+            self.note_own_engine(e.name.as_ref().unwrap_or(&name), endpoint);
         }
         self.change_node(e.node_id, touched, |node| {
             set(&mut node.name, e.name.as_ref());

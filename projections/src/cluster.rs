@@ -3,9 +3,9 @@
 use crate::eligible::{Eligible, Standing};
 use crate::node::UnmountedNode;
 use crate::{Application, Container, Desired, Node, PhaseKind};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use imbl::{OrdMap, OrdSet};
-use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, Protocol, Seq, Term};
+use kdaemon_events::{ApplicationId, ClusterId, ContainerId, Endpoint, NodeId, Protocol, Seq, Term};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -37,6 +37,7 @@ pub struct Cluster {
     pub(crate) chance_at: Option<DateTime<Utc>>,
     pub(crate) data: OrdMap<Arc<str>, OrdSet<NodeId>>,
     pub(crate) unmounted: OrdMap<NodeId, UnmountedNode>,
+    pub(crate) own_engines: OrdSet<Endpoint>,
 }
 
 /// A pause of migrations, because too many nodes are unhealthy at once.
@@ -207,39 +208,18 @@ impl Cluster {
         self.counts_since
     }
 
-    /// The first application that this one depends on and of which no container serves or has completed; `None`: all
-    /// dependencies are met.
-    #[must_use]
-    pub fn unmet_dependency(&self, application: &Application) -> Option<ApplicationId> {
-        let is_met =
-            |id: &ApplicationId| self.applications.get(id).is_some_and(|dependency| dependency.serving > 0);
-        application.dependencies.iter().copied().find(|id| !is_met(id))
-    }
-
-    /// When a container without a health check serves if nothing happens to it; `None`: time alone changes nothing.
-    #[must_use]
-    pub fn ready_at(&self, container: &Container) -> Option<DateTime<Utc>> {
-        let since = container.up_since().filter(|_| container.is_settling())?;
-        let application = container.application_id.and_then(|id| self.applications.get(&id));
-        let update = application.map(|application| application.update).unwrap_or_default();
-        let min_ready = TimeDelta::milliseconds(i64::try_from(update.min_ready_ms).unwrap_or(i64::MAX));
-        Some(since.checked_add_signed(min_ready).unwrap_or(DateTime::<Utc>::MAX_UTC))
-    }
-
-    /// Nothing is attempted for a container before this time; `None`: at once. A failed one is tried at once when what made
-    /// it fail may be over.
-    #[must_use]
-    pub fn next_try(&self, container: &Container) -> Option<DateTime<Utc>> {
-        let attempts = container.phase.attempts()?;
-        let is_new_chance =
-            container.phase.kind() == PhaseKind::Failed && attempts.failed_at < self.chance_at;
-        attempts.not_before.filter(|_| !is_new_chance)
-    }
-
     /// The nodes that the scheduler may use, in the orders in which it considers them.
     #[must_use]
     pub fn eligible(&self) -> &Eligible {
         &self.eligible
+    }
+
+    /// Whether an engine of the daemon's own machine was mounted at this endpoint at some time, even if it was
+    /// unmounted since: a Unix socket, or the endpoint of a node with the name
+    /// [`LOCAL_NODE`](kdaemon_events::node::LOCAL_NODE).
+    #[must_use]
+    pub fn had_own_engine(&self, endpoint: &Endpoint) -> bool {
+        self.own_engines.contains(endpoint)
     }
 
     /// How many nodes that have worked before are down, of how many that have worked or wait for their first
@@ -537,9 +517,13 @@ impl Cluster {
             container.placement.iter().map(|placement| placement.node_id).chain(retired).collect()
         };
         let (before, after) = (nodes(old), nodes(new));
+        let at = self.at;
         for node in before.difference(&after) {
             self.note_node(*node, |node| {
                 node.holds.remove(&id);
+                if node.drain_progress_at.is_some() {
+                    node.drain_progress_at = at;
+                }
             });
         }
         for node in after.difference(&before) {

@@ -15,6 +15,7 @@ mod eligible;
 mod json_text;
 mod node;
 mod snapshot;
+mod waiting;
 
 pub use application::{Application, Rollout, RolloutState};
 pub use cluster::{Cluster, Pause, Touched};

@@ -70,6 +70,8 @@ pub struct Node {
     pub unhealthy_seq: Option<Seq>,
     /// The start of its drain, which migrations away from it and `NodeDrained` name as their cause.
     pub drain_seq: Option<Seq>,
+    /// The last progress of its drain: its start, or when a container was gone from the node.
+    pub drain_progress_at: Option<DateTime<Utc>>,
     /// Applications whose launch failed here through the node's fault, with the last time. Cleared when a
     /// launch succeeds, and when the node returns.
     pub faults: OrdMap<ApplicationId, DateTime<Utc>>,

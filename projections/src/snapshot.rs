@@ -11,7 +11,7 @@ use crate::node::UnmountedNode;
 use crate::{Application, Container, Node, Placement};
 use chrono::{DateTime, Utc};
 use imbl::{OrdMap, OrdSet};
-use kdaemon_events::{ApplicationId, ClusterId, ContainerId, NodeId, Seq, Spec, Term};
+use kdaemon_events::{ApplicationId, ClusterId, ContainerId, Endpoint, NodeId, Seq, Spec, Term};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ struct SnapshotParts<N, A, C> {
     paused: Option<Pause>,
     counts_since: Option<DateTime<Utc>>,
     chance_at: Option<DateTime<Utc>>,
+    own_engines: Vec<Endpoint>,
     nodes: Vec<N>,
     applications: Vec<A>,
     containers: Vec<C>,
@@ -49,7 +50,7 @@ struct SnapshotParts<N, A, C> {
 
 impl Cluster {
     /// The version of the format that [`Self::to_bytes`] writes; other versions are not read.
-    pub const SNAPSHOT_VERSION: u32 = 2;
+    pub const SNAPSHOT_VERSION: u32 = 3;
 
     /// Serializes the state: equal states give equal bytes.
     ///
@@ -77,6 +78,7 @@ impl Cluster {
             term: self.term,
             paused: self.paused,
             counts_since: self.counts_since,
+            own_engines: self.own_engines.iter().cloned().collect(),
             nodes: self.nodes.values().map(|node| &**node).collect(),
             applications: self.applications.values().map(|application| &**application).collect(),
             containers: self.containers.values().map(|container| &**container).collect(),
@@ -166,6 +168,7 @@ impl Cluster {
                 .map(|(source, nodes)| (source, nodes.into_iter().collect::<OrdSet<_>>()))
                 .collect(),
             unmounted: state.unmounted.into_iter().collect(),
+            own_engines: state.own_engines.into_iter().collect(),
             nodes,
             applications,
             containers,

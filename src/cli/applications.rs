@@ -17,7 +17,7 @@ use http::Method;
 use kdaemon_api::ApplicationRow;
 use kdaemon_events::Resources;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Subcommands of `kdaemon apps`.
 #[derive(Debug, Subcommand)]
@@ -90,6 +90,8 @@ Examples:
         change: ChangeArgs,
     },
     /// Remove applications that have no containers
+    ///
+    /// Applications that depend on others are removed first.
     #[command(
         visible_alias = "delete",
         after_help = "\
@@ -363,6 +365,7 @@ pub(super) async fn run(cx: &CliContext, command: ApplicationsCommand) -> Result
             Ok(())
         }
         ApplicationsCommand::Rm { names, containers, change } => {
+            let names = removal_order(cx, names).await?;
             each(&names, async |name| {
                 if containers && !change.is_dry_run() {
                     delete_containers(cx, name, std::time::Duration::from_secs(120)).await?;
@@ -437,6 +440,41 @@ async fn add(
             .await?;
     }
     Ok(())
+}
+
+/// The order in which to remove applications: the daemon refuses to remove one that others refer to.
+async fn removal_order(cx: &CliContext, names: Vec<String>) -> Result<Vec<String>, CliError> {
+    if names.len() < 2 {
+        return Ok(names);
+    }
+    let mut rows = Vec::new();
+    for name in names {
+        let row = match cx.client.typed(ApiRequest::get(&["applications", &name])?).await {
+            // The removal itself reports it.
+            Err(CliError::NotFound(_)) => None,
+            row => Some(row?),
+        };
+        rows.push((name, row));
+    }
+    Ok(dependents_first(rows))
+}
+
+/// Sorts applications so that each comes before its dependencies and the applications that it has an affinity to.
+/// Otherwise keeps their order.
+pub(super) fn dependents_first(mut left: Vec<(String, Option<ApplicationRow>)>) -> Vec<String> {
+    let mut ordered = Vec::new();
+    while !left.is_empty() {
+        let rows = || left.iter().filter_map(|(_, row)| row.as_ref());
+        let needed: BTreeSet<&String> =
+            rows().flat_map(|row| row.dependencies.iter().chain(&row.affinity)).collect();
+        let is_free = |(_, row): &(String, Option<ApplicationRow>)| {
+            row.as_ref().is_none_or(|row| !needed.contains(&row.name))
+        };
+        // In a cycle of affinities no application is free, and the daemon refuses the first one.
+        let next = left.iter().position(is_free).unwrap_or(0);
+        ordered.push(left.remove(next).0);
+    }
+    ordered
 }
 
 /// Deletes all containers of an application, and waits until they are gone.

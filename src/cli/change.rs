@@ -84,8 +84,11 @@ impl CliContext {
             (202, Some(wait)) => {
                 self.show(&reply)?;
                 let seconds = wait.as_secs();
+                // Optional: the timeout is reported anyway.
+                let state = super::progress::look(&self.client, &target.watching).await.ok().flatten();
+                let state = state.map(|state| format!(" ({state})")).unwrap_or_default();
                 return Err(CliError::Other(format!(
-                    "timed out after {seconds}s: still {going} {title}; the daemon continues"
+                    "timed out after {seconds}s: still {going} {title}{state}; the daemon continues"
                 )));
             }
             (202, None) => {

@@ -7,14 +7,13 @@ use super::fields::{clear, merged_env, nonempty, put};
 use super::get::ListArgs;
 use super::history::HistoryArgs;
 use super::kind::ResourceKind;
+use super::logs::{self, LogsArgs};
 use super::names::NamedRow;
-use super::output::{Format, json, no_names, print, print_bytes, yaml};
+use super::output::{Format, json, no_names, print, yaml};
 use super::table::{TextTable, bytes, plain};
 use super::target::ChangeTarget;
 use super::variables::EnvArgs;
-use super::when::{parse_moment, rfc3339};
 use super::{CliContext, get, history, why};
-use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use http::Method;
 use kdaemon_api::{ContainerRow, ContainerStats};
@@ -104,24 +103,15 @@ Examples:
     #[command(after_help = "Example:\n  kdaemon containers stop web-1 --wait=30s")]
     Stop(NamedArgs),
     /// Show the output of a container
+    ///
+    /// With --follow, the output of the next generation follows when the container is replaced, and a line on stderr says
+    /// so. It ends when the container is stopped or deleted, or its launch failed for good.
     #[command(after_help = "\
 Examples:
   kdaemon containers logs web-1
   kdaemon containers logs -f --tail 100 web-1
   kdaemon containers logs --since \"10m ago\" web-1 | grep error")]
-    Logs {
-        /// Name or id
-        name: String,
-        /// Continue with new output, until Ctrl-C
-        #[arg(short, long)]
-        follow: bool,
-        /// Number of last lines to show, or `all`
-        #[arg(short = 'n', long, value_name = "N")]
-        tail: Option<String>,
-        /// Only output from this time on
-        #[arg(long, value_name = "TIME", value_parser = parse_moment)]
-        since: Option<DateTime<Utc>>,
-    },
+    Logs(LogsArgs),
     /// Show the present resource usage of containers
     #[command(after_help = "Example:\n  kdaemon containers stats web-1 web-2")]
     Stats {
@@ -240,18 +230,7 @@ pub(super) async fn run(cx: &CliContext, command: ContainersCommand) -> Result<(
             })
             .await
         }
-        ContainersCommand::Logs { name, follow, tail, since } => {
-            let request = ApiRequest::get(&["containers", &name, "logs"])?
-                .maybe("follow", follow.then_some("true"))
-                .maybe("tail", tail)
-                .maybe("since", since.map(rfc3339));
-            let mut output = cx.client.open(request, None).await?;
-            // No timeout: a container may write nothing for any length of time.
-            while let Some(piece) = cx.client.piece(&mut output, None).await? {
-                print_bytes(&piece)?;
-            }
-            Ok(())
-        }
+        ContainersCommand::Logs(args) => logs::run(cx, &args).await,
         ContainersCommand::Stats { names } => stats(cx, &names).await,
     }
 }

@@ -27,6 +27,7 @@ mod items;
 mod json;
 mod kind;
 mod local;
+mod logs;
 mod names;
 mod nodes;
 mod output;

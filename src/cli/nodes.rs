@@ -1,17 +1,23 @@
 //! `kdaemon nodes`: the engines that the daemon manages.
 
 use super::change::{ChangeArgs, NamedArgs, each};
-use super::client::ApiRequest;
+use super::client::{ApiRequest, ApiResponse};
 use super::error::CliError;
+use super::event::recorded;
 use super::fields::{clear, merged_labels, nonempty, pair, put};
 use super::get::ListArgs;
 use super::history::HistoryArgs;
 use super::kind::ResourceKind;
+use super::names::NamedRow;
+use super::output::say;
+use super::table::plain;
 use super::target::ChangeTarget;
 use super::{CliContext, get, history, why};
 use clap::Subcommand;
 use http::Method;
-use kdaemon_api::NodeRow;
+use kdaemon_api::{EventPage, NodeRow};
+use kdaemon_events::node::Availability;
+use kdaemon_events::{Event, Kind as EventKind};
 use serde_json::{Map, Value, json};
 
 /// Subcommands of `kdaemon nodes`.
@@ -85,7 +91,12 @@ Examples:
     },
     /// Unmount nodes
     ///
-    /// A node with containers is refused, unless --force is given: then the containers move to other nodes first.
+    /// A node with containers is refused, unless --force is given: then the containers move to other nodes first. A
+    /// container that fits on no other node is removed and waits for one. The node is unmounted when no container is left,
+    /// or when none has left for 10 minutes. A node that is DOWN is unmounted at once.
+    ///
+    /// Several nodes are all cordoned before the first one is unmounted, so that no container moves from one of them to
+    /// another.
     #[command(visible_aliases = ["unmount", "delete"], after_help = "\
 Examples:
   kdaemon nodes rm b
@@ -107,7 +118,12 @@ Examples:
     #[command(after_help = "Example:\n  kdaemon nodes uncordon b c")]
     Uncordon(NamedArgs),
     /// Drain nodes: they receive no new containers, and theirs move to other nodes
-    #[command(after_help = "Examples:\n  kdaemon nodes drain b --wait=5m\n  kdaemon nodes drain b --dry-run")]
+    ///
+    /// Several nodes are all cordoned before the first one is drained, so that no container moves from one of them to
+    /// another.
+    #[command(
+        after_help = "Examples:\n  kdaemon nodes drain b c --wait=5m\n  kdaemon nodes drain b --dry-run"
+    )]
     Drain(NamedArgs),
     /// Explain the state of a node
     #[command(after_help = "Examples:\n  kdaemon nodes why b\n  kdaemon at \"10m ago\" nodes why b")]
@@ -193,17 +209,82 @@ pub(super) async fn run(cx: &CliContext, command: NodesCommand) -> Result<(), Cl
             Ok(())
         }
         NodesCommand::Rm { names, force, change } => {
-            each(&names, async |name| {
+            let request = |name: &str| {
                 let request = ApiRequest::new(Method::DELETE, &["nodes", "delete", name])?;
-                let request = if force { request.query("force", "true") } else { request };
-                let target = ChangeTarget::drained_node(name, "unmounted", "unmounting");
-                cx.change(request, &change, &target).await.map(drop)
-            })
-            .await
+                Ok(if force { request.query("force", "true") } else { request })
+            };
+            let unmounted = ("unmounted", "unmounting");
+            empty(cx, &names, &change, request, unmounted, async |reply| tell_left(cx, &reply).await).await
         }
         NodesCommand::Cordon(named) => verb(cx, &named, "cordon", "cordoned", "cordoning").await,
         NodesCommand::Uncordon(named) => verb(cx, &named, "uncordon", "uncordoned", "uncordoning").await,
-        NodesCommand::Drain(named) => verb(cx, &named, "drain", "drained", "draining").await,
+        NodesCommand::Drain(NamedArgs { names, change }) => {
+            let request = |name: &str| ApiRequest::new(Method::POST, &["nodes", "drain", name]);
+            empty(cx, &names, &change, request, ("drained", "draining"), async |_| Ok(())).await
+        }
+    }
+}
+
+/// Sends a request that makes containers leave a node, for each node in order, and passes each response to `tell`.
+///
+/// Cordons all of the nodes before the first request: otherwise the containers of the first node could move to
+/// the next one, which they would then have to leave again.
+async fn empty(
+    cx: &CliContext,
+    names: &[String],
+    change: &ChangeArgs,
+    request: impl Fn(&str) -> Result<ApiRequest, CliError>,
+    (done, going): (&'static str, &'static str),
+    mut tell: impl AsyncFnMut(ApiResponse) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    if names.len() > 1 && !change.is_dry_run() {
+        for name in names {
+            cordon_for(cx, name, request(name)?).await?;
+        }
+    }
+    each(names, async |name| {
+        let target = ChangeTarget::drained_node(name, done, going);
+        match cx.change(request(name)?, change, &target).await? {
+            Some(reply) => tell(reply).await,
+            None => Ok(()),
+        }
+    })
+    .await
+}
+
+/// Reports the containers that a node still held when it was unmounted.
+async fn tell_left(cx: &CliContext, reply: &ApiResponse) -> Result<(), CliError> {
+    let row: NamedRow = reply.typed()?;
+    let request = ApiRequest::get(&["events"])?
+        .query("subject", row.id.to_string())
+        .query("kind", EventKind::NodeUnmounted.as_str());
+    let page: EventPage = cx.client.typed(request).await?;
+    if let Some(Event::NodeUnmounted(e)) = page.events.last().and_then(recorded)
+        && e.left > 0
+    {
+        let (left, name) = (e.left, plain(&row.name));
+        say(format_args!(
+            "node `{name}` still held {left} containers; what is left of them on its engine is not removed"
+        ));
+    }
+    Ok(())
+}
+
+/// Cordons a node that is about to be emptied. Does nothing if the node receives no containers already, or if
+/// the daemon would refuse the request that empties it.
+async fn cordon_for(cx: &CliContext, name: &str, request: ApiRequest) -> Result<(), CliError> {
+    let cordoned = async {
+        let row: NodeRow = cx.client.typed(ApiRequest::get(&["nodes", name])?).await?;
+        if row.availability == Availability::Active {
+            cx.client.ask(request.query("dry_run", "true")).await?;
+            cx.client.ask(ApiRequest::new(Method::POST, &["nodes", "cordon", name])?).await?;
+        }
+        Ok(())
+    };
+    match cordoned.await {
+        // The request itself reports it.
+        Err(CliError::NotFound(_) | CliError::Refused(_)) => Ok(()),
+        cordoned => cordoned,
     }
 }
 

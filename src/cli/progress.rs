@@ -62,7 +62,11 @@ pub(super) async fn look(client: &ApiClient, watching: &Watching) -> Result<Opti
         }
         Watching::Node(name) => {
             let row: NodeRow = client.typed(ApiRequest::get(&["nodes", name])?).await?;
-            Some(format!("{} containers left", row.container_count))
+            Some(match row.container_count {
+                0 => "waiting for its engine to remove the last containers".to_owned(),
+                1 => "1 container left".to_owned(),
+                count => format!("{count} containers left"),
+            })
         }
         Watching::Application(name) => {
             let row: ApplicationRow = client.typed(ApiRequest::get(&["applications", name])?).await?;

@@ -248,6 +248,14 @@ pub trait Engine: Send + Sync + 'static {
     /// All containers of `cluster`, running or not, and the number of foreign ones.
     async fn list(&self, cluster: ClusterId) -> Result<EngineListing, EngineError>;
 
+    /// The names of the networks that launches of `cluster` created here, sorted.
+    async fn networks(&self, cluster: ClusterId) -> Result<Vec<String>, EngineError>;
+
+    /// Removes the network with this name that a launch of `cluster` created, unless a container, running or not,
+    /// is attached to it. A network of another origin is never touched. Returns whether it is gone; succeeds if it
+    /// does not exist.
+    async fn remove_network(&self, cluster: ClusterId, name: &str) -> Result<bool, EngineError>;
+
     /// Creates the container and starts it, after pulling a missing image and creating missing networks.
     ///
     /// Idempotent: an existing container with this identity is started if necessary, and reported. A

@@ -5,6 +5,7 @@
 //! progress, backoffs) only saves work. No reactor calls another.
 
 mod health;
+mod networks;
 mod projector;
 mod reconciler;
 mod retention;
@@ -115,6 +116,7 @@ impl Reactors {
         };
         context("health").spawn(health::run(context("health")));
         context("reconciler").spawn(reconciler::run(context("reconciler")));
+        context("networks").spawn(networks::run(context("networks")));
         context("snapshotter").spawn(snapshotter::run(context("snapshotter")));
         if let Some(retention) = settings.observation_retention {
             context("retention").spawn(retention::run(context("retention"), retention));

@@ -70,11 +70,13 @@ pub fn event(names: Names<'_>, envelope: &Envelope) -> String {
         Event::NodeDrainStarted(e) => format!("Draining {} was requested by {by}.", node(e.node_id)),
         Event::NodeDrained(e) => format!("{} is drained.", node(e.node_id)),
         Event::NodeUnmounted(e) => {
-            let left: Vec<_> = e.volumes.iter().map(|volume| data(volume)).collect();
+            let containers = (e.left > 0).then(|| counted(e.left, "container"));
+            let left: Vec<_> =
+                containers.into_iter().chain(e.volumes.iter().map(|volume| data(volume))).collect();
             let left = if left.is_empty() {
                 String::new()
             } else {
-                format!(" What stays there: {}.", left.join(", "))
+                format!(" Left on its engine: {}.", left.join(", "))
             };
             format!("{} was unmounted by {by}.{left}", node(e.node_id))
         }

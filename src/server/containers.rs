@@ -9,7 +9,7 @@ use super::lenient::{
 use super::problem::{Problem, Sort};
 use super::resource::{ContainerResource, ListQuery, PageQuery, ReadQuery, answer, get, json, list};
 use super::when::state;
-use super::{Api, HandlerResult, Routes, SEQ_HEADER};
+use super::{Api, GENERATION_HEADER, HandlerResult, Routes, SEQ_HEADER};
 use crate::engine::{Engine, Identity, LogRequest, Pulling, Stats};
 use crate::says::{self, Names};
 use axum::body::Body;
@@ -89,7 +89,8 @@ async fn create(call: Call, input: Input<ContainerInput>) -> HandlerResult {
 
 /// Launch a container
 ///
-/// Places the container on a node, if it is not placed yet, and starts it there.
+/// Places the container on a node, if it is not placed yet, and starts it there. Answers 409 if no node fits. If a node
+/// that may fit is yet to be probed for the first time, the container waits for it.
 #[utoipa::path(post, path = "/containers/launch/{id}", tag = "containers", params(("id" = String, Path, description = "Id or name"), CommandQuery),
     responses((status = 200, description = "UP", body = ContainerRow), (status = 202, description = "Launching", body = ContainerRow)))]
 async fn launch(call: Call, Which(which): Which) -> HandlerResult {
@@ -238,7 +239,8 @@ impl LogQuery {
 
 /// Get a container's output
 ///
-/// Standard output and standard error, in the order in which they were written.
+/// Standard output and standard error, in the order in which they were written. The header `X-KDaemon-Generation` has the
+/// generation of the container that wrote it: when it is replaced, the output of the next generation is another response.
 #[utoipa::path(get, path = "/containers/{id}/logs", tag = "containers", params(("id" = String, Path, description = "Id or name"), LogQuery),
     responses((status = 200, description = "The output", body = String, content_type = "text/plain")))]
 async fn logs(State(api): State<Api>, Which(which): Which, Query(query): Query<LogQuery>) -> HandlerResult {
@@ -250,6 +252,7 @@ async fn logs(State(api): State<Api>, Which(which): Which, Query(query): Query<L
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(SEQ_HEADER, HeaderValue::from(seq.0));
+    headers.insert(GENERATION_HEADER, HeaderValue::from(identity.generation.0));
     Ok(response)
 }
 

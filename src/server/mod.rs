@@ -60,6 +60,8 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 /// Seq of the state that a response reflects, or of a command's last event.
 const SEQ_HEADER: HeaderName = HeaderName::from_static("x-kdaemon-seq");
+/// Generation of the container whose output a response has.
+const GENERATION_HEADER: HeaderName = HeaderName::from_static("x-kdaemon-generation");
 /// Set while the store is unavailable: the reason why a response may be out of date.
 const STALE_HEADER: HeaderName = HeaderName::from_static("x-kdaemon-stale");
 /// Id of the request.

@@ -158,7 +158,10 @@ async fn update(call: Call, Which(which): Which, input: Input<NodeInput>) -> Han
 
 /// Unmount a node
 ///
-/// Answers 409 while containers are placed on the node, unless `force` is true: then they migrate to other nodes.
+/// Answers 409 while containers are placed on the node, unless `force` is true: then they migrate to other nodes. A
+/// container that fits on no other node is removed and waits for one. The node is unmounted when no container is left, or
+/// when none has left for 10 minutes; what is then left on its engine is not removed. A node that is DOWN is unmounted at
+/// once.
 #[utoipa::path(delete, path = "/nodes/delete/{id}", tag = "nodes", params(("id" = String, Path, description = "Id or name"), CommandQuery),
     responses((status = 200, description = "Unmounted", body = NodeRow), (status = 202, description = "Draining", body = NodeRow)))]
 async fn delete(call: Call, Which(which): Which) -> HandlerResult {

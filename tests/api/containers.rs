@@ -266,6 +266,7 @@ async fn logs_and_stats_are_served() {
     let logs = world.get("/containers/w1/logs").await;
     assert_eq!((logs.status.as_u16(), logs.text.as_str()), (200, "one\ntwo\nthree\n"));
     assert_eq!(logs.header("content-type"), "text/plain; charset=utf-8");
+    assert_eq!(logs.header("x-kdaemon-generation"), "1");
     assert_eq!(world.get("/containers/w1/logs?tail=1").await.text, "three\n");
     let began = world.engines.now().to_rfc3339();
     let since = format!("/containers/w1/logs?since={began}");

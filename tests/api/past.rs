@@ -258,7 +258,7 @@ async fn why_explains_a_placement_now_and_in_the_past() {
             "NodeCordoned"
         ]
     );
-    assert_eq!(why["steps"][1]["because"], json!([unhealthy, cordoned]));
+    assert_eq!(why["steps"][2]["because"], json!([unhealthy, cordoned]));
     for step in why["steps"].as_array().unwrap() {
         let event = world.get(&format!("/events/{}", step["seq"])).await.expect(200);
         for field in ["at", "kind", "actor", "cause"] {

@@ -100,3 +100,18 @@ async fn drain_moves_everything_without_an_outage() {
     let (status, _) = site.daemon.ask(reqwest::Method::DELETE, "/nodes/delete/node-1?wait=30s", None).await;
     assert_eq!(status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
+async fn forced_unmount_of_the_last_node_ends() {
+    let site = Site::with_engines(1).await;
+    site.launch("web-a").await;
+    let path = "/nodes/delete/node-1?force=true&wait=60s";
+    let (status, node) = site.daemon.ask(reqwest::Method::DELETE, path, None).await;
+    assert_eq!(status, 200, "{node}");
+    assert!(site.engine(1).all().await.is_empty());
+    let waiting = site.daemon.get("/containers/web-a").await;
+    assert_eq!((&waiting["status"], &waiting["node_id"]), (&json!("LAUNCHING"), &json!(null)), "{waiting}");
+    let unmounted = site.daemon.events("kind=NodeUnmounted").await;
+    assert_eq!(unmounted[0]["data"].get("left"), None, "{unmounted:?}");
+}

@@ -53,6 +53,7 @@ macro_rules! each_scenario {
             removed_container_is_gone,
             concurrent_removals_succeed,
             container_of_another_cluster_is_foreign_and_untouched,
+            unused_networks_of_the_own_cluster_are_removed,
             events_describe_the_life_of_a_container,
             events_are_of_their_own_cluster_only,
             nothing_after_the_subscription_is_missed,
@@ -270,6 +271,34 @@ pub(crate) async fn container_of_another_cluster_is_foreign_and_untouched(engine
     engine.remove(ours.identity).await.unwrap();
     assert_eq!(own(engine, &theirs).await, [listed(&theirs, &launched.engine_id, ContainerState::Running)]);
     clean_up(engine, theirs.identity.cluster).await;
+}
+
+pub(crate) async fn unused_networks_of_the_own_cluster_are_removed(engine: &dyn Engine, env: &Env) {
+    let networked = |name: &str| {
+        let mut order = order(env, name, &env.forever);
+        let network = format!("net-{}", order.identity.container);
+        Arc::make_mut(&mut order.spec).networks = vec![network.clone()];
+        (order, network)
+    };
+    let ((ours, network), (foreign, foreign_network)) = (networked("ours"), networked("foreign"));
+    let (cluster, other) = (ours.identity.cluster, foreign.identity.cluster);
+    engine.launch(&ours).await.unwrap();
+    engine.launch(&foreign).await.unwrap();
+    engine.remove(foreign.identity).await.unwrap();
+    assert_eq!(engine.networks(cluster).await, Ok(vec![network.clone()]));
+
+    assert_eq!(engine.remove_network(cluster, &network).await, Ok(false), "a container runs in it");
+    engine.stop(ours.identity).await.unwrap();
+    assert_eq!(engine.remove_network(cluster, &network).await, Ok(false), "a stopped container needs it");
+    engine.start(ours.identity).await.unwrap();
+    engine.remove(ours.identity).await.unwrap();
+    assert_eq!(engine.remove_network(cluster, &network).await, Ok(true));
+    assert_eq!(engine.networks(cluster).await, Ok(vec![]));
+    assert_eq!(engine.remove_network(cluster, &network).await, Ok(true), "it is gone already");
+
+    assert_eq!(engine.remove_network(cluster, &foreign_network).await, Ok(true), "there is none of ours");
+    assert_eq!(engine.networks(other).await, Ok(vec![foreign_network.clone()]), "it is another cluster's");
+    assert_eq!(engine.remove_network(other, &foreign_network).await, Ok(true));
 }
 
 pub(crate) async fn events_describe_the_life_of_a_container(engine: &dyn Engine, env: &Env) {

@@ -20,3 +20,19 @@ async fn local_engine_is_mounted_as_local() {
     let twin = daemon.until("/nodes/again", "it is DOWN", |node| node["state"] == "DOWN").await;
     assert!(twin["reason"].as_str().unwrap().contains("same id as that of node local"), "{twin}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker engines: scripts/test"]
+async fn unmounted_local_engine_stays_unmounted() {
+    let cluster = tokio::task::block_in_place(|| Cluster::up(1));
+    let socket = cluster.socket(1).to_string();
+    let mut daemon = Daemon::start_with(&[], &[("KDAEMON_LOCAL_ENDPOINT", &socket)]).await;
+    daemon.until("/nodes/local", "it is UP", |node| node["state"] == "UP").await;
+    let (status, node) = daemon.ask(reqwest::Method::DELETE, "/nodes/delete/local", None).await;
+    assert!(status.is_success(), "{node}");
+    daemon.kill();
+    daemon.begin().await;
+    assert_eq!(daemon.get("/nodes").await, json!([]));
+    let hint = format!("kdaemon nodes add {socket} --name local");
+    assert!(daemon.log.lock().unwrap().contains(&hint), "the log says how to mount it again");
+}

@@ -4,6 +4,7 @@
 mod harness;
 mod launching;
 mod leader;
+mod networks;
 mod nodes;
 mod retention;
 mod snapshots;

@@ -187,6 +187,13 @@ impl Engine for Fenced {
     async fn list(&self, cluster: ClusterId) -> Result<EngineListing, EngineError> {
         self.fence.reach(&self.endpoint, self.inner.list(cluster)).await
     }
+    async fn networks(&self, cluster: ClusterId) -> Result<Vec<String>, EngineError> {
+        self.fence.reach(&self.endpoint, self.inner.networks(cluster)).await
+    }
+    async fn remove_network(&self, cluster: ClusterId, name: &str) -> Result<bool, EngineError> {
+        self.begins("the removal of a network").await;
+        self.fence.reach(&self.endpoint, self.inner.remove_network(cluster, name)).await
+    }
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {
         self.begins("a launch").await;
         self.fence.reach(&self.endpoint, self.inner.launch(order)).await

@@ -211,7 +211,7 @@ impl Checker {
     }
 
     /// A daemon orders an engine to delete a volume: a person has asked for it, with its container.
-    pub fn to_be_deleted(&mut self, volume: &str) {
+    pub fn to_be_deleted(&self, volume: &str) {
         let is_asked = |cluster: &Cluster| {
             cluster.containers().any(|c| {
                 let is_its_own =
@@ -220,11 +220,11 @@ impl Checker {
             })
         };
         if !self.states.iter().any(is_asked) && !is_asked(&self.cluster) {
-            self.find(format!("the volume {volume} is deleted, and nobody asked for it"));
+            self.find(format!("the volume {volume} is deleted, and no person asked for it"));
         }
     }
 
-    /// What rollouts, jobs and waiting containers must not do.
+    /// Checks what rollouts, jobs and containers with data must not do.
     fn workloads(&mut self, envelope: &Envelope) {
         let person = !matches!(envelope.actor, Actor::Reactor { .. });
         match &envelope.event {

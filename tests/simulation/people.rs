@@ -347,6 +347,25 @@ fn create(world: &World, rng: &mut Rng, cluster: &Cluster) -> Command {
     })
 }
 
+/// Gives an application a command that runs, and replaces what runs another one.
+pub fn mend(application_id: ApplicationId) -> Command {
+    Command::UpdateApplication(Box::new(UpdateApplication {
+        application_id,
+        name: None,
+        user_id: None,
+        spec: SpecChanges {
+            command: Some(vec!["sleep".to_owned(), "infinity".to_owned()]),
+            ..SpecChanges::default()
+        },
+        is_enabled: None,
+        affinity: None,
+        dependencies: None,
+        replicas: None,
+        update: None,
+        update_policy: Some(UpdatePolicy::Rolling),
+    }))
+}
+
 fn update_settings(rng: &mut Rng) -> UpdateSettings {
     if rng.chance(500) {
         return UpdateSettings::default();

@@ -2,7 +2,7 @@
 //! then nothing happens any more. Checked on the engines themselves.
 
 use crate::faults::heal;
-use crate::people::{End, ask, mount_missing};
+use crate::people::{End, ask, mend, mount_missing};
 use crate::rules;
 use crate::seed::Rng;
 use crate::world::World;
@@ -110,7 +110,14 @@ async fn put_in_order(world: &World, rng: &mut Rng) {
             };
             node.health == Health::Down && cluster.nodes().any(|other| is_twin(&other))
         });
+        // An edit that was a mistake: its containers end again and again.
+        let mistaken =
+            cluster.applications().find(|a| a.spec.command.iter().any(|word| word.ends_with("; exit 1")));
         let command = match twice {
+            _ if mistaken.is_some() => {
+                let Some(mistaken) = mistaken else { break };
+                mend(mistaken.id)
+            }
             Some(node) => Command::UnmountNode { node_id: node.id, force: true },
             None => match mount_missing(world, rng, &cluster) {
                 Some(mount) => mount,

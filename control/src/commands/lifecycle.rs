@@ -42,7 +42,7 @@ pub(super) fn launch_again(
 }
 
 /// Launches a container. If no node fits, it is refused with a reason for each node when `now` is set, and
-/// waits otherwise.
+/// waits otherwise. It also waits if a node may fit once it is probed for the first time.
 pub(super) fn start(
     decision: &mut DecisionBuilder<'_>,
     id: ContainerId,
@@ -79,7 +79,7 @@ pub(super) fn start(
     }
     let container = decision.container(id)?;
     match place(decision, &container, cause) {
-        Err(Unschedulable::NoNodeFits(nodes)) if now => Err(Refusal::NoNodeFits(nodes)),
+        Err(Unschedulable::NoNodeFits(nodes)) if now && !nodes.may_pass() => Err(Refusal::NoNodeFits(nodes)),
         Err(reason) => {
             wait(decision, &container, None, reason, Some(cause));
             Ok(())

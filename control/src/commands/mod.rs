@@ -25,7 +25,7 @@ pub use again::{exited_again, happened, probe_again};
 pub use applications::{CreateApplication, UpdateApplication};
 pub use containers::{CreateContainer, UpdateContainer};
 pub use decision::{Context, Decision, Policy, Precondition};
-pub use nodes::{MountNode, UpdateNode, is_cleared};
+pub use nodes::{MountNode, UNMOUNT_PATIENCE, UpdateNode, gives_up_at, is_cleared};
 pub use probes::{Listed, Probe, ProbeResult, Seen};
 pub use refusal::Refusal;
 pub use retention::Prune;

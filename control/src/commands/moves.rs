@@ -5,7 +5,7 @@ use super::{Refusal, cause_or, lifecycle};
 use crate::scheduler::{self, DisruptionBudget};
 use kdaemon_events::application::UpdateOrder;
 use kdaemon_events::cluster::RebalancePlanned;
-use kdaemon_events::container::{ContainerMigrationCommanded, MigrationReason};
+use kdaemon_events::container::{ContainerLaunchRequested, ContainerMigrationCommanded, MigrationReason};
 use kdaemon_events::node::Availability;
 use kdaemon_events::scheduling::{Evaluation, Unschedulable};
 use kdaemon_events::{ContainerId, NodeId, Seq};
@@ -65,12 +65,22 @@ pub(super) fn evacuate(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result
                 command(decision, &container, reason, MoveTarget { node_id, evaluation, order: None }, cause);
                 moved += 1;
             }
+            Err(nodes) if node.then_unmount && !nodes.may_pass() => evict(decision, &container, cause),
             Err(nodes) => {
                 lifecycle::wait(decision, &container, Some(reason), Unschedulable::NoNodeFits(nodes), cause);
             }
         }
     }
     Ok(())
+}
+
+/// Removes a container from a node that is being unmounted, though no other node fits: it waits for one.
+fn evict(decision: &mut DecisionBuilder<'_>, container: &Container, cause: Option<Seq>) {
+    decision.emit_because(ContainerLaunchRequested { container_id: container.id, generation: None }, cause);
+    let Some(container) = decision.cluster().container(container.id).cloned() else { return };
+    if let Err(reason) = lifecycle::place(decision, &container, cause.unwrap_or_default()) {
+        lifecycle::wait(decision, &container, None, reason, cause);
+    }
 }
 
 fn can_leave(container: &Container) -> bool {

@@ -2,13 +2,17 @@
 
 use super::decision::DecisionBuilder;
 use super::{Refusal, check_name, probes};
+use chrono::{DateTime, TimeDelta, Utc};
 use kdaemon_events::node::{
-    Availability, LEFT_VOLUMES_LIMIT, NodeCordoned, NodeDrainStarted, NodeDrained, NodeMounted,
+    Availability, LEFT_VOLUMES_LIMIT, LOCAL_NODE, NodeCordoned, NodeDrainStarted, NodeDrained, NodeMounted,
     NodeUncordoned, NodeUnmounted, NodeUpdated,
 };
-use kdaemon_events::{Endpoint, NodeId};
+use kdaemon_events::{Endpoint, NodeId, Seq};
 use kdaemon_projections::{Health, Node};
 use std::collections::BTreeMap;
+
+/// How long a node that is being unmounted is waited for while none of its containers leaves.
+pub const UNMOUNT_PATIENCE: TimeDelta = TimeDelta::minutes(10);
 
 /// Mounts a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +58,7 @@ fn check_free(decision: &DecisionBuilder<'_>, name: &str, except: Option<NodeId>
 pub(super) fn mount(decision: &mut DecisionBuilder<'_>, mount: MountNode) -> Result<(), Refusal> {
     let name = mount.name.unwrap_or_else(|| match &mount.endpoint {
         Endpoint::Tcp { host, .. } => host.clone(),
-        Endpoint::Unix { .. } => "local".to_owned(),
+        Endpoint::Unix { .. } => LOCAL_NODE.to_owned(),
     });
     check_free(decision, &name, None)?;
     let node_id = NodeId(decision.identity());
@@ -173,10 +177,18 @@ pub(super) fn unmount(decision: &mut DecisionBuilder<'_>, id: NodeId, force: boo
             decision.emit(NodeDrainStarted { node_id: id, then_unmount: true });
         }
     } else {
-        let unmounted = decision.emit(unmounted(decision, id));
-        probes::resume_migrations(decision, unmounted);
+        unmount_now(decision, &node, decision.context.cause);
     }
     Ok(())
+}
+
+/// Unmounts a node with whatever it still holds.
+fn unmount_now(decision: &mut DecisionBuilder<'_>, node: &Node, cause: Option<Seq>) {
+    let left = u32::try_from(node.holds.len()).unwrap_or(u32::MAX);
+    let mut volumes = decision.cluster().data_on(node.id);
+    volumes.truncate(LEFT_VOLUMES_LIMIT);
+    let unmounted = decision.emit_because(NodeUnmounted { node_id: node.id, left, volumes }, cause);
+    probes::resume_migrations(decision, unmounted);
 }
 
 pub(super) fn finish_drain(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result<(), Refusal> {
@@ -194,10 +206,13 @@ pub fn is_cleared(node: &Node) -> bool {
     node.holds.is_empty() || (node.then_unmount && node.residents.is_empty() && node.health != Health::Up)
 }
 
-fn unmounted(decision: &DecisionBuilder<'_>, node_id: NodeId) -> NodeUnmounted {
-    let mut volumes = decision.cluster().data_on(node_id);
-    volumes.truncate(LEFT_VOLUMES_LIMIT);
-    NodeUnmounted { node_id, volumes }
+/// When a node that is being unmounted is unmounted with whatever it still holds, unless a container leaves it
+/// before that; `None` for other nodes. Without this limit, an engine that removes nothing, an application whose
+/// containers cannot be launched elsewhere, or a disruption limit could keep the node indefinitely.
+#[must_use]
+pub fn gives_up_at(node: &Node) -> Option<DateTime<Utc>> {
+    let progress = node.drain_progress_at.filter(|_| node.then_unmount)?;
+    Some(progress.checked_add_signed(UNMOUNT_PATIENCE).unwrap_or(DateTime::<Utc>::MAX_UTC))
 }
 
 fn end_drain_if_empty(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result<(), Refusal> {
@@ -206,9 +221,10 @@ fn end_drain_if_empty(decision: &mut DecisionBuilder<'_>, id: NodeId) -> Result<
         let drained =
             decision.emit_because(NodeDrained { node_id: id }, node.drain_seq.or(decision.context.cause));
         if node.then_unmount {
-            let unmounted = decision.emit_because(unmounted(decision, id), Some(drained));
-            probes::resume_migrations(decision, unmounted);
+            unmount_now(decision, &node, Some(drained));
         }
+    } else if gives_up_at(&node).is_some_and(|at| at <= decision.now) {
+        unmount_now(decision, &node, node.drain_seq);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use kdaemon_events::container::MigrationReason;
 use kdaemon_events::node::Availability;
 use kdaemon_events::scheduling::Unschedulable;
 use kdaemon_events::{ApplicationId, ContainerId, Seq, Spec, UpdatePolicy};
-use kdaemon_projections::{Application, Cluster, Container, Desired, Health, PhaseKind};
+use kdaemon_projections::{Application, Cluster, Container, ContainerHealth, Desired, Health, PhaseKind};
 use std::sync::Arc;
 
 /// Begins, continues or completes an application's rollout.
@@ -137,7 +137,12 @@ pub(super) fn renew_broken(decision: &mut DecisionBuilder<'_>, id: ApplicationId
             container.phase.kind(),
             PhaseKind::Placed | PhaseKind::Restarting | PhaseKind::Failed | PhaseKind::Waiting
         );
-        let is_unready = container.phase.kind() == PhaseKind::Up && !container.is_serving();
+        // One that was started a moment ago need not be broken.
+        let fails = container.quick_exits > 0
+            || container.placement.as_ref().is_some_and(|p| p.health == ContainerHealth::Unhealthy);
+        let is_unready = container.phase.kind() == PhaseKind::Up
+            && !container.is_serving()
+            && (fails || application.update_policy == UpdatePolicy::Rolling);
         !container.lost && (is_starting || is_unready) && container.desired == Desired::Running
     };
     let broken = members(decision.cluster(), &application).filter(|container| is_broken(container));

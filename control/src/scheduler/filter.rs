@@ -13,10 +13,8 @@ pub(super) fn check(
     node: &Node,
     request: &Request<'_>,
 ) -> Result<(), Rejection> {
-    match node.health {
-        Health::Unknown => return Err(Rejection::NotProbed),
-        Health::Down => return Err(Rejection::Down),
-        Health::Up => {}
+    if node.health == Health::Down {
+        return Err(Rejection::Down);
     }
     match node.availability {
         Availability::Cordoned => return Err(Rejection::Cordoned),
@@ -51,6 +49,10 @@ pub(super) fn check(
         }
     }
     affinities(proposed, node, request)?;
+    // After all filters that need no answer of the engine: this rejection passes by itself, the others do not.
+    if node.health == Health::Unknown {
+        return Err(Rejection::NotProbed);
+    }
     let Some(engine) = &node.engine else { return Ok(()) };
     let wanted = spec.resources.reservation();
     let own = own.map(|residence| residence.spec.resources.reservation()).unwrap_or_default();

@@ -354,7 +354,9 @@ pub fn event_of(kind: Kind) -> BoxedStrategy<Event> {
         Kind::NodeUncordoned => data!(NodeUncordoned { node_id: node_id() }),
         Kind::NodeDrainStarted => data!(NodeDrainStarted { node_id: node_id(), then_unmount: yes() }),
         Kind::NodeDrained => data!(NodeDrained { node_id: node_id() }),
-        Kind::NodeUnmounted => data!(NodeUnmounted { node_id: node_id(), volumes: vec(text(), 0..3) }),
+        Kind::NodeUnmounted => {
+            data!(NodeUnmounted { node_id: node_id(), left: 0_u32..3, volumes: vec(text(), 0..3) })
+        }
         Kind::ApplicationCreated => data!(ApplicationCreated {
             application_id: application_id(),
             name: text(),

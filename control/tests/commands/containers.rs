@@ -169,7 +169,6 @@ fn container_without_an_application_is_not_launched() {
 #[test]
 fn unschedulable_launch_is_refused_with_a_reason_per_node() {
     let given = Given::cluster()
-        .node("new")
         .nodes(["down"])
         .node_down("down")
         .node("resting")
@@ -179,10 +178,34 @@ fn unschedulable_launch_is_refused_with_a_reason_per_node() {
         .draining("leaving")
         .application("web")
         .container("c");
-    given
-        .when(launch("c"))
-        .then_refused("no node fits of 4: down down; leaving draining; new not_probed; resting cordoned");
+    given.when(launch("c")).then_refused("no node fits of 3: down down; leaving draining; resting cordoned");
     Given::cluster().application("web").container("c").when(launch("c")).then_refused("no node fits of 0: ");
+}
+
+#[test]
+fn launch_waits_for_the_first_probe_of_a_node_that_may_fit() {
+    let given =
+        Given::cluster().nodes(["down"]).node_down("down").node("new").application("web").container("c");
+    let waiting = given.when(launch("c")).then([
+        "ContainerLaunchRequested container=c",
+        "ContainerUnschedulable container=c reason=no node fits of 2: down down; new not_probed",
+    ]);
+    assert_eq!(waiting.container("c").status().as_str(), "LAUNCHING");
+    waiting
+        .and_when(probe_with_facts("new", facts("new")))
+        .and_when(place("c"))
+        .then(["ContainerPlaced container=c generation=1 node=new (0; down down)"]);
+}
+
+#[test]
+fn launch_does_not_wait_for_a_node_that_cannot_fit_after_its_first_probe() {
+    let given = || Given::cluster().node("new");
+    let launching = |given: Given| given.application("web").container("c").when(launch("c"));
+    launching(given().cordoned()).then_refused("no node fits of 1: new cordoned");
+    launching(given().capacity(0)).then_refused("no node fits of 1: new full{capacity=0}");
+    let constraint = "gpu".parse().unwrap();
+    let given = given().application("web").spec(|spec| spec.constraints = vec![constraint]);
+    given.container("c").when(launch("c")).then_refused("no node fits of 1: new constraint{constraint=gpu}");
 }
 
 #[test]

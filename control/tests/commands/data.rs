@@ -171,8 +171,10 @@ fn volumes_on_different_nodes_are_nowhere_together() {
 #[test]
 fn machine_that_is_mounted_again_is_recognized_with_its_data() {
     let given = with(&["data:/data"]).container("db-1").up_on("b");
-    let then =
-        given.node_down("b").when(unmount("b", true)).then(["NodeUnmounted node=b volumes=[\"data\"]"]);
+    let then = given
+        .node_down("b")
+        .when(unmount("b", true))
+        .then(["NodeUnmounted left=1 node=b volumes=[\"data\"]"]);
     let given = then.and_given().event(NodeMounted {
         node_id: node("b2"),
         name: "b2".into(),

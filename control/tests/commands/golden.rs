@@ -42,6 +42,7 @@ fn golden_lines_can_be_generated() {
 const SNAPSHOTS: &[(u32, &str)] = &[
     (1, "c422ebd9eaf2ae6a6af27d8d183855f0b221f0cbb5fc07d152a511b69d0da572"),
     (2, "d0282e6e5f8c66f2a9e7788b5573c5696f7ebcbdb8267698ad9287a5b4a03dd0"),
+    (3, "df4f5aa72e07545c2f2db5541cf2fd6853a8c39851288e39a40e393de865ea1a"),
 ];
 
 /// A snapshot of one version of the program is read by the next only if neither its format nor the fold has

@@ -11,6 +11,7 @@ mod data;
 mod fixture;
 mod golden;
 mod moves;
+mod networks;
 mod nodes;
 mod observations;
 mod placement;

@@ -3,8 +3,9 @@
 use crate::fixture::*;
 use kdaemon_control::commands::{Command, MountNode, UpdateNode};
 use kdaemon_events::container::ContainerRemoved;
-use kdaemon_events::node::Availability;
+use kdaemon_events::node::{Availability, NodeUpdated};
 use kdaemon_events::{Endpoint, Generation};
+use kdaemon_projections::Cluster;
 
 fn cordon(name: &str) -> Command {
     Command::CordonNode(node(name))
@@ -278,6 +279,67 @@ fn forced_unmount_drains_a_working_node_first() {
 }
 
 #[test]
+fn forced_unmount_removes_containers_that_fit_nowhere_else() {
+    let given = Given::cluster().nodes(["a"]).application("web").running(["c"], "a");
+    given
+        .when(unmount("a", true))
+        .and_when(evacuate("a"))
+        .then([
+            "ContainerLaunchRequested container=c",
+            "ContainerUnschedulable container=c reason=no node fits of 1: a draining",
+        ])
+        .because(["NodeDrainStarted a", "NodeDrainStarted a"])
+        .and_when(finish_drain("a"))
+        .then_nothing()
+        .and_when(Command::RecordRemoved(placement_id("c", 1), node("a")))
+        .and_when(finish_drain("a"))
+        .then(["NodeDrained node=a", "NodeUnmounted node=a"]);
+}
+
+#[test]
+fn forced_unmount_ends_when_its_node_fails_and_no_other_fits() {
+    let given = Given::cluster().nodes(["a"]).application("web").running(["c"], "a").unmounting("a");
+    given
+        .node_down("a")
+        .when(evacuate("a"))
+        .then_kinds(["ContainerLaunchRequested", "ContainerUnschedulable"])
+        .and_when(finish_drain("a"))
+        .then(["NodeDrained node=a", "NodeUnmounted left=1 node=a"]);
+}
+
+#[test]
+fn drained_node_keeps_containers_that_fit_nowhere_else() {
+    let given = Given::cluster().nodes(["a"]).application("web").running(["c"], "a").draining("a");
+    given.when(evacuate("a")).then_kinds(["ContainerUnschedulable"]);
+}
+
+#[test]
+fn forced_unmount_waits_for_a_node_that_is_yet_to_be_probed() {
+    let given =
+        Given::cluster().nodes(["a"]).application("web").running(["c"], "a").unmounting("a").node("b");
+    given.when(evacuate("a")).then_kinds(["ContainerUnschedulable"]);
+}
+
+#[test]
+fn forced_unmount_gives_up_when_no_container_leaves_for_ten_minutes() {
+    let given =
+        || Given::cluster().nodes(["a", "b"]).application("web").running(["c1", "c2"], "a").unmounting("a");
+    given().seconds_later(599).when(finish_drain("a")).then_nothing();
+    let gave_up = given().seconds_later(600).when(finish_drain("a")).then(["NodeUnmounted left=2 node=a"]);
+    assert_eq!(gave_up.container("c1").status().as_str(), "LAUNCHING");
+    gave_up.because(["NodeDrainStarted a"]);
+    // Each container that leaves starts the time over.
+    let removed =
+        ContainerRemoved { container_id: container("c1"), generation: Generation(1), node_id: node("a") };
+    let given = given().seconds_later(599).event(removed).seconds_later(599);
+    given.clone().when(finish_drain("a")).then_nothing();
+    given.seconds_later(1).when(finish_drain("a")).then(["NodeUnmounted left=1 node=a"]);
+    // A drain without an unmount has no such limit.
+    let drained = Given::cluster().nodes(["a"]).application("web").running(["c"], "a").draining("a");
+    drained.seconds_later(86_400).when(finish_drain("a")).then_nothing();
+}
+
+#[test]
 fn drain_becomes_an_unmount_on_request() {
     let then = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a").draining("a");
     let then = then.when(unmount("a", true)).then(["NodeDrainStarted node=a then_unmount=true"]);
@@ -301,7 +363,7 @@ fn stopped_containers_are_removed_before_an_unmount() {
 #[test]
 fn forced_unmount_of_a_down_node_moves_its_containers_at_once() {
     let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a");
-    let unmounted = given.node_down("a").when(unmount("a", true)).then(["NodeUnmounted node=a"]);
+    let unmounted = given.node_down("a").when(unmount("a", true)).then(["NodeUnmounted left=1 node=a"]);
     assert_eq!(unmounted.container("c").status().as_str(), "LAUNCHING");
     unmounted
         .and_when(place("c"))
@@ -319,7 +381,7 @@ fn unmount_does_not_wait_for_an_unreachable_node() {
         .unmounting("a")
         .node_down("a")
         .when(finish_drain("a"))
-        .then(["NodeDrained node=a", "NodeUnmounted node=a"]);
+        .then(["NodeDrained node=a", "NodeUnmounted left=1 node=a"]);
 }
 
 #[test]
@@ -337,7 +399,7 @@ fn migrations_resume_when_the_failed_nodes_are_unmounted() {
 #[test]
 fn stopped_container_forgets_an_unmounted_node() {
     let given = Given::cluster().nodes(["a"]).application("web").container("c").down_on("a").node_down("a");
-    let then = given.when(unmount("a", false)).then(["NodeUnmounted node=a"]);
+    let then = given.when(unmount("a", false)).then(["NodeUnmounted left=1 node=a"]);
     assert_eq!(then.container("c").status().as_str(), "DOWN");
     assert_eq!(then.container("c").placement, None);
 }
@@ -354,7 +416,33 @@ fn removal_is_recorded_once() {
 fn unmounted_node_leaves_the_eligible_index() {
     use kdaemon_events::node::NodeUnmounted;
     let given = Given::cluster().nodes(["a", "b"]).application("web").running(["c"], "a");
-    let given = given.event(NodeUnmounted { node_id: node("a"), volumes: Vec::new() });
+    let given = given.event(NodeUnmounted { node_id: node("a"), left: 1, volumes: Vec::new() });
     let eligible: Vec<_> = given.cluster.eligible().by_count().map(|(_, id)| id).collect();
     assert_eq!(eligible, [node("b")]);
+}
+
+#[test]
+fn engines_of_the_own_machine_are_remembered_after_their_unmount() {
+    let socket: Endpoint = "unix:///run/docker.sock".parse().unwrap();
+    let at_another_address = |endpoint| NodeUpdated {
+        node_id: node("a"),
+        name: None,
+        user_id: None,
+        endpoint: Some(endpoint),
+        labels: None,
+        capacity: None,
+    };
+    let then = Given::cluster()
+        .node("a")
+        .event(at_another_address(socket.clone()))
+        .event(at_another_address(endpoint("c")))
+        .when(unmount("a", false))
+        .then(["NodeUnmounted node=a"]);
+    let after = Cluster::from_bytes(&then.decision().cluster.to_bytes().unwrap()).unwrap();
+    assert!(after.had_own_engine(&socket));
+    assert!(!after.had_own_engine(&endpoint("a")), "the engine of another machine");
+
+    let mounted =
+        Given::cluster().node("local").when(unmount("local", false)).then(["NodeUnmounted node=local"]);
+    assert!(mounted.decision().cluster.had_own_engine(&endpoint("local")));
 }

@@ -5,6 +5,7 @@ use crate::fixture::{Given, container, node, placement_id};
 use crate::properties::cases;
 use crate::world::{Op, PACING, World, op};
 use chrono::{DateTime, TimeDelta, Utc};
+use kdaemon_control::commands::UNMOUNT_PATIENCE;
 use kdaemon_control::reconcile::{Act, Due, Pacing, Task, due};
 use kdaemon_events::container::{ContainerExited, ContainerUnhealthy, MigrationReason};
 use kdaemon_events::node::Availability;
@@ -200,4 +201,15 @@ fn only_a_stopped_container_is_deleted_and_only_when_nothing_of_it_is_left_to_re
     assert_eq!(due_now(&given), [Task::Act(Act::Remove, placement_id("c", 1), node("a"))]);
     let given = given.node_down("a");
     assert_eq!(due_now(&given), [Task::FinishDelete(container("c"))]);
+}
+
+#[test]
+fn node_that_is_being_unmounted_is_given_up_after_ten_minutes_without_progress() {
+    let given = Given::cluster().nodes(["a"]).application("web").container("c").up_on("a").unmounting("a");
+    let gives_up = given.context.now + UNMOUNT_PATIENCE;
+    let evacuate = Task::Evacuate(node("a"));
+    let early = due(&given.cluster, given.context.now, &PACING);
+    assert_eq!(early, Due { tasks: vec![evacuate], next: Some(gives_up) });
+    let late = due(&given.cluster, gives_up, &PACING);
+    assert_eq!(late, Due { tasks: vec![evacuate, Task::FinishDrain(node("a"))], next: None });
 }

@@ -415,6 +415,10 @@ impl Cluster {
                 placement.ready_at = None;
                 placement.paused = false;
             }
+            // What ends before it serves takes no turn of the moves any more, unless a predecessor serves for it.
+            if !c.is_served_by_predecessor() {
+                c.migrating = None;
+            }
             if let Some(restart_at) = e.restart_at {
                 let unhealthy = c.is_unhealthy();
                 let attempts = Attempts { not_before: Some(restart_at), ..c.phase.take_attempts() };

@@ -5,6 +5,7 @@ use super::compose::Stack;
 use super::service::Service;
 use super::spec::spec_changes;
 use crate::cli::CliContext;
+use crate::cli::applications::dependents_first;
 use crate::cli::client::ApiRequest;
 use crate::cli::error::CliError;
 use crate::cli::event::recorded;
@@ -91,7 +92,8 @@ impl ApplyPlan {
         }
         of_stack.retain(|application, _| !stack.inactive.contains(application));
         let left_out = stack.left_out;
-        Ok(Self { stack: name.to_owned(), steps, vanished: dependents_first(of_stack), prune, left_out })
+        let vanished = dependents_first(of_stack.into_iter().map(|(name, row)| (name, Some(row))).collect());
+        Ok(Self { stack: name.to_owned(), steps, vanished, prune, left_out })
     }
 
     /// `true` if there is nothing to do.
@@ -145,21 +147,6 @@ impl ApplyPlan {
 /// The name of the stack that an application belongs to.
 fn owner(row: &ApplicationRow) -> Option<&str> {
     row.labels.get(STACK_LABEL).map(String::as_str)
-}
-
-/// Names of applications, each before its dependencies.
-fn dependents_first(mut left: BTreeMap<String, ApplicationRow>) -> Vec<String> {
-    let mut ordered = Vec::new();
-    while !left.is_empty() {
-        let needed: BTreeSet<String> = left.values().flat_map(|row| row.dependencies.clone()).collect();
-        // The daemon refuses cycles.
-        let next = left.keys().find(|name| !needed.contains(*name)).or_else(|| left.keys().next()).cloned();
-        if let Some(next) = next {
-            left.remove(&next);
-            ordered.push(next);
-        }
-    }
-    ordered
 }
 
 async fn step(

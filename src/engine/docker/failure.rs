@@ -1,5 +1,6 @@
 //! Failures and who is at fault: maps bollard's errors and Docker's messages to [`EngineError`].
 
+use super::page;
 use crate::engine::{EngineError, Failure};
 use bollard::errors::Error;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 /// Why a single request failed.
 #[derive(Debug)]
 pub(super) struct RequestError {
-    /// The HTTP status that the engine answered with, when it did.
+    /// The HTTP status that the engine answered with, when it did (and no proxy in front of it).
     pub(super) status: Option<u16>,
     /// The error for the caller.
     pub(super) error: EngineError,
@@ -38,6 +39,12 @@ impl RequestError {
         self.status.is_none() && self.error.to_string().contains("unknown variant `stopp")
     }
 
+    /// Whether a network cannot be removed because a container is attached to it. (Docker answers 403, Podman 500.)
+    pub(super) fn is_in_use(&self) -> bool {
+        let text = self.error.to_string();
+        self.status.is_some() && (text.contains("active endpoints") || text.contains("is being used"))
+    }
+
     /// Whether another request is removing the container right now.
     pub(super) fn is_being_removed(&self) -> bool {
         self.status == Some(409) && self.error.to_string().contains("already in progress")
@@ -54,7 +61,9 @@ impl From<Error> for RequestError {
     fn from(error: Error) -> Self {
         match error {
             Error::DockerResponseServerError { status_code, message } => {
-                Self { status: Some(status_code), error: answered(status_code, &message) }
+                // A status of a proxy says nothing about what the engine has, such as 404 of a container.
+                let status = (!page::is_page(&message)).then_some(status_code);
+                Self { status, error: answered(status_code, &message) }
             }
             // An error inside of a stream that began with "200 OK".
             Error::DockerStreamError { error } => Self { status: Some(500), error: answered(500, &error) },
@@ -96,6 +105,9 @@ fn unreachable(error: &Error) -> EngineError {
 /// Maps an engine's refusal. Docker's status alone does not tell who is at fault: a port that is in use and
 /// an image that does not exist may both be 500.
 fn answered(status: u16, message: &str) -> EngineError {
+    if page::is_page(message) {
+        return EngineError::node_fault(page::text(status, message));
+    }
     let failure = if message.is_empty() {
         Failure::refused(format!("HTTP status {status}"))
     } else {
@@ -107,13 +119,27 @@ fn answered(status: u16, message: &str) -> EngineError {
         EngineError::NotFound(failure)
     } else if says(&["page not found"]) || (300..400).contains(&status) {
         no_engine(if message.is_empty() { "a redirection" } else { message })
-    } else if says(NODE_FAULTS) || (lower.starts_with("network ") && lower.contains("not found")) {
+    } else if says(NODE_FAULTS)
+        || (lower.starts_with("network ") && lower.contains("not found"))
+        || (is_refused_access(status) && (!says(REJECTIONS) || is_bare_status(&lower)))
+    {
         EngineError::NodeFault(failure)
     } else if says(REJECTIONS) || matches!(status, 400..=408 | 410..=428) {
         EngineError::Rejected(failure)
     } else {
         EngineError::NodeFault(failure)
     }
+}
+
+/// Whether the status says that the request is not allowed: by a filtering proxy in front of the engine, or by an
+/// authorization plugin. Another node may allow it. (A registry that refuses access is known by its message.)
+fn is_refused_access(status: u16) -> bool {
+    matches!(status, 401 | 403 | 405)
+}
+
+/// Whether a message is only the name of its status, such as `401 Unauthorized`.
+fn is_bare_status(lower: &str) -> bool {
+    lower.trim().trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ') == "unauthorized"
 }
 
 /// Messages that mean the node is at fault, whatever the status.
@@ -175,8 +201,9 @@ const REJECTIONS: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::answered;
+    use super::{RequestError, answered};
     use crate::engine::EngineError;
+    use bollard::errors::Error;
 
     /// Messages recorded from Docker 20.10.
     #[test]
@@ -197,6 +224,18 @@ mod tests {
             (500, "an unknown failure"),
             (409, "container is marked for removal and cannot be started"),
             (503, ""),
+            (401, "401 Unauthorized"),
+            (403, "Forbidden"),
+            (
+                403,
+                "authorization denied by plugin opa-docker-authz: request rejected by administrative policy",
+            ),
+            (
+                403,
+                "<html><body><h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n</body></html>",
+            ),
+            (404, "<html><head><title>404 Not Found</title></head><body>no such image</body></html>"),
+            (405, "Method Not Allowed"),
             (
                 400,
                 "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: error mounting \"/etc/passwd\" to rootfs at \"/tmp\": not a directory: unknown",
@@ -211,6 +250,9 @@ mod tests {
             (404, "pull access denied for nosuch, repository does not exist or may require 'docker login'"),
             (500, "Get \"http://10.93.1.1:5000/v2/x/manifests/1\": no basic auth credentials"),
             (400, "invalid reference format"),
+            (401, "Head \"https://ghcr.io/v2/x/y/manifests/1\": unauthorized"),
+            (401, "unauthorized: authentication required"),
+            (403, "denied: requested access to the resource is denied"),
             (400, "Minimum memory limit allowed is 6MB"),
             (
                 400,
@@ -226,5 +268,13 @@ mod tests {
         }
         assert!(matches!(answered(404, "No such container: abc"), EngineError::NotFound(_)));
         assert!(matches!(answered(404, "page not found"), EngineError::Unreachable(_)));
+    }
+
+    #[test]
+    fn page_of_a_proxy_is_quoted_without_tags_and_is_no_answer_of_the_engine() {
+        let message = "<html><body><h1>404 Not Found</h1>\n<p>a   proxy</p></body></html>".to_owned();
+        let failure = RequestError::from(Error::DockerResponseServerError { status_code: 404, message });
+        assert!(!failure.is_not_found(), "what a proxy does not have may exist on the engine");
+        assert_eq!(failure.error, EngineError::node_fault("404 Not Found a proxy"));
     }
 }

@@ -14,6 +14,7 @@ mod launch;
 mod names;
 mod network;
 mod output;
+mod page;
 mod pulls;
 mod wire;
 
@@ -360,6 +361,17 @@ impl Engine for DockerEngine {
         }
         listing.own.sort_by(|a, b| (a.identity, &a.engine_id).cmp(&(b.identity, &b.engine_id)));
         Ok(listing)
+    }
+
+    async fn networks(&self, cluster: ClusterId) -> Result<Vec<String>, EngineError> {
+        let mut names: Vec<_> = self.own_networks(cluster).await?.into_iter().map(|own| own.name).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    async fn remove_network(&self, cluster: ClusterId, name: &str) -> Result<bool, EngineError> {
+        self.remove_own_network(cluster, name).await
     }
 
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {

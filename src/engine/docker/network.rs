@@ -1,4 +1,4 @@
-//! Networks: created when a container joins one that is missing.
+//! Networks: created when a container joins one that is missing, and removed when none uses them.
 
 use super::DockerEngine;
 use crate::engine::Failure;
@@ -22,6 +22,12 @@ pub(super) fn check_names(names: &[String]) -> Result<(), EngineError> {
         return Err(EngineError::Rejected(Failure::InvalidNetwork { network: name.as_str().into() }));
     }
     Ok(())
+}
+
+/// A network that carries the cluster's label.
+pub(super) struct OwnNetwork {
+    pub(super) id: String,
+    pub(super) name: String,
 }
 
 impl DockerEngine {
@@ -61,6 +67,43 @@ impl DockerEngine {
             }
         }
         Ok(())
+    }
+
+    /// The networks that carry the cluster's label.
+    pub(super) async fn own_networks(&self, cluster: ClusterId) -> Result<Vec<OwnNetwork>, EngineError> {
+        let label = format!("{LABEL_CLUSTER}={cluster}");
+        let options =
+            ListNetworksOptions { filters: Some(HashMap::from([("label".to_owned(), vec![label])])) };
+        let networks = self.question(self.docker()?.list_networks(Some(options))).await?;
+        // However the engine interprets the filter, the label decides.
+        let is_own =
+            |labels: &HashMap<String, String>| labels.get(LABEL_CLUSTER) == Some(&cluster.to_string());
+        let own = networks.into_iter().filter(|network| network.labels.as_ref().is_some_and(is_own));
+        Ok(own.filter_map(|network| Some(OwnNetwork { id: network.id?, name: network.name? })).collect())
+    }
+
+    /// Removes a network that carries the cluster's label, unless a container is attached to it. Returns whether
+    /// it is gone.
+    pub(super) async fn remove_own_network(
+        &self,
+        cluster: ClusterId,
+        name: &str,
+    ) -> Result<bool, EngineError> {
+        let _alone = self.networks.lock().await;
+        let own = self.own_networks(cluster).await?;
+        for OwnNetwork { id, .. } in own.into_iter().filter(|network| network.name == name) {
+            // An engine refuses only while a container runs, and a stopped one could not be started again.
+            let attached = HashMap::from([("network".to_owned(), vec![id.clone(), name.to_owned()])]);
+            if !self.containers(Some(attached)).await?.is_empty() {
+                return Ok(false);
+            }
+            match self.change(self.docker()?.remove_network(&id)).await {
+                Err(failure) if failure.is_not_found() => {}
+                Err(failure) if failure.is_in_use() => return Ok(false),
+                removed => removed?,
+            }
+        }
+        Ok(true)
     }
 
     /// The ids of all networks with exactly this name, sorted.

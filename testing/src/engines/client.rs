@@ -223,6 +223,28 @@ impl Engine for SimulatedEngine {
         read(&call.0, self.world.limits.read, 0, |state, _| Ok(state.list(cluster))).await
     }
 
+    async fn networks(&self, cluster: ClusterId) -> Result<Vec<String>, EngineError> {
+        let call = self.enter(EngineCall::Networks).await?;
+        read(&call.0, self.world.limits.read, 0, |state, _| {
+            let own = state.networks.iter().filter(|(_, of)| **of == Some(cluster));
+            Ok(own.map(|(name, _)| name.to_string()).collect())
+        })
+        .await
+    }
+
+    async fn remove_network(&self, cluster: ClusterId, name: &str) -> Result<bool, EngineError> {
+        let call = self.enter(EngineCall::RemoveNetwork).await?;
+        let remove_ms = call.0.takes(&call.0.about.timing.remove_ms);
+        let name = name.to_owned();
+        operate(
+            &call.0,
+            self.world.limits.work,
+            |_| remove_ms,
+            move |state, _| Ok(state.remove_network(cluster, &name)),
+        )
+        .await
+    }
+
     async fn launch(&self, order: &LaunchOrder) -> Result<Launched, EngineError> {
         let call = self.enter(EngineCall::Launch).await?;
         self.launch_on(&call.0, order).await

@@ -200,6 +200,11 @@ impl Machine {
         self.with(|state, _| state.add_foreign(name, ports))
     }
 
+    /// Creates a foreign network.
+    pub fn create_network(&self, name: &str) {
+        let _ = self.with(|state, _| state.networks.insert(name.into(), None));
+    }
+
     /// Removes a foreign container. Returns whether it was there.
     pub fn remove_foreign(&self, name: &str) -> bool {
         self.with(|state, _| state.remove_foreign(name))

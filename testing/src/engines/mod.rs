@@ -168,6 +168,8 @@ pub enum EngineCall {
     Ping,
     Facts,
     List,
+    Networks,
+    RemoveNetwork,
     Launch,
     Start,
     Stop,
@@ -180,7 +182,7 @@ pub enum EngineCall {
 }
 
 /// Number of kinds of call.
-const CALLS: usize = 12;
+const CALLS: usize = 14;
 
 /// The true state of a container, whatever a client can see of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -416,7 +418,10 @@ impl Machine {
     #[must_use]
     pub fn holdings(&self) -> (Vec<String>, Vec<String>, Vec<String>) {
         let texts = |set: &BTreeSet<Box<str>>| set.iter().map(ToString::to_string).collect();
-        self.with(|state, _| (texts(&state.images), texts(&state.networks), texts(&state.volumes)))
+        self.with(|state, _| {
+            let networks = state.networks.keys().map(ToString::to_string).collect();
+            (texts(&state.images), networks, texts(&state.volumes))
+        })
     }
 
     /// Number of calls of a kind to this engine, answered or not.

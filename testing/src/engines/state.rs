@@ -89,7 +89,8 @@ pub(super) struct EngineState {
     /// Boxed, because a map's nodes are half empty.
     pub(super) containers: BTreeMap<Identity, Box<EngineContainer>>,
     pub(super) images: BTreeSet<Box<str>>,
-    pub(super) networks: BTreeSet<Box<str>>,
+    /// With the cluster whose launch created each; `None` for a foreign one.
+    pub(super) networks: BTreeMap<Box<str>, Option<ClusterId>>,
     pub(super) volumes: BTreeSet<Box<str>>,
     pub(super) disk_is_full: bool,
     pub(super) registry_is_cut: bool,
@@ -213,7 +214,9 @@ impl EngineState {
             let names = names.join(", ");
             return Err(EngineError::node_fault(format!("the names {names} all belong to other containers")));
         };
-        self.networks.extend(spec.networks.iter().map(|network| network.as_str().into()));
+        for network in &spec.networks {
+            self.networks.entry(network.as_str().into()).or_insert(Some(identity.cluster));
+        }
         self.volumes.extend(spec.volumes.iter().filter(|v| v.is_named()).map(|v| v.source.as_str().into()));
         self.made += 1;
         let is_free = |target: &str| spec.volumes.iter().all(|volume| volume.target != target);
@@ -535,6 +538,20 @@ impl EngineState {
             // As Docker reports containers that it finds dead when it starts.
             self.end(identity, Exit { code: 255, out_of_memory: false }, now);
         }
+    }
+
+    /// `DELETE /networks/{id}`, if a launch of this cluster created it and no container is attached to it. Returns
+    /// whether it is gone.
+    pub(super) fn remove_network(&mut self, cluster: ClusterId, name: &str) -> bool {
+        if self.networks.get(name) != Some(&Some(cluster)) {
+            return true;
+        }
+        let is_attached = |container: &EngineContainer| container.spec.networks.iter().any(|own| own == name);
+        if self.containers.values().any(|container| is_attached(container)) {
+            return false;
+        }
+        self.networks.remove(name);
+        true
     }
 
     /// Erases everything that the engine kept, and the machine's processes.

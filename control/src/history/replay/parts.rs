@@ -5,7 +5,7 @@ use kdaemon_events::container::MigrationReason;
 use kdaemon_events::node::NodeObserved;
 use kdaemon_events::volume::VolumesRemoved;
 use kdaemon_events::{Actor, ContainerId, Envelope, Event, NodeId};
-use kdaemon_projections::{Cluster, PhaseKind};
+use kdaemon_projections::{Cluster, Container, Node, PhaseKind};
 
 /// The role of a recorded event.
 #[derive(Debug, PartialEq)]
@@ -32,11 +32,7 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
     let by_reactor = matches!(envelope.actor, Actor::Reactor { .. });
     match &envelope.event {
         // A rollout that failed was rolled back: decided with the failure.
-        Event::RolloutRolledBack(_) | Event::ApplicationUpdated(_) | Event::ContainerLaunchRequested(_)
-            if by_reactor =>
-        {
-            Part::Consequence
-        }
+        Event::RolloutRolledBack(_) | Event::ApplicationUpdated(_) if by_reactor => Part::Consequence,
         // A restart that a person asked for begins its rollout.
         Event::RolloutStarted(_) if !by_reactor => Part::Fact,
         Event::RolloutRolledBack(_) => Part::Fact,
@@ -59,7 +55,14 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
         // A record without a placement is deleted at once; later events cover the others.
         Event::ContainerStopRequested(e) if e.then_delete => Part::Fact,
         Event::ContainerStopRequested(e) => Part::Asked(Command::StopContainer(e.container_id)),
-        Event::ContainerLaunchRequested(e) => Part::Launch(e.container_id),
+        Event::ContainerLaunchRequested(e) => {
+            let leaving = before.container(e.container_id).and_then(|c| left_node(before, c, envelope));
+            match leaving {
+                Some(node) => Part::Evacuation(node.id),
+                None if by_reactor => Part::Consequence, // of the same rollback
+                None => Part::Launch(e.container_id),
+            }
+        }
 
         Event::NodeObserved(e) => Part::Probe(e),
         Event::NodeHealthy(_)
@@ -72,6 +75,9 @@ pub(super) fn part<'a>(before: &Cluster, envelope: &'a Envelope) -> Part<'a> {
         Event::NodeDrained(e) => Part::Asked(Command::FinishDrain(e.node_id)),
         Event::NodeUnmounted(e) => match before.node(e.node_id) {
             Some(node) if node.drained && node.then_unmount => Part::Consequence,
+            Some(node) if node.then_unmount && node.drain_seq == envelope.cause => {
+                Part::Asked(Command::FinishDrain(e.node_id))
+            }
             _ => unmount(e.node_id),
         },
 
@@ -134,11 +140,15 @@ fn no_node(before: &Cluster, id: ContainerId, envelope: &Envelope) -> Part<'stat
     if matches!(container.phase.kind(), PhaseKind::Waiting | PhaseKind::Failed) {
         return Part::Asked(Command::PlaceContainer(id));
     }
-    let node = container.placement.as_ref().and_then(|placement| before.node(placement.node_id));
-    match node.filter(|node| {
-        envelope.cause.is_some() && [node.unhealthy_seq, node.drain_seq].contains(&envelope.cause)
-    }) {
+    match left_node(before, container, envelope) {
         Some(node) => Part::Evacuation(node.id),
         None => roll(before, id),
     }
+}
+
+/// The node of a container, if the event is part of its evacuation.
+fn left_node<'a>(before: &'a Cluster, container: &Container, envelope: &Envelope) -> Option<&'a Node> {
+    let node = before.node(container.placement.as_ref()?.node_id)?;
+    let is_cause = envelope.cause.is_some() && [node.unhealthy_seq, node.drain_seq].contains(&envelope.cause);
+    is_cause.then_some(node)
 }

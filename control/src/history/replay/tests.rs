@@ -328,3 +328,36 @@ fn replay_of_a_middle_range_changes_nothing() {
         assert_eq!(replayed.differences, []);
     }
 }
+
+#[test]
+fn replay_of_forced_unmounts_changes_nothing() {
+    let mut log = Log::with_nodes(2, Policy::default());
+    let ids = [log.running("web-1"), log.running("web-2")];
+    let (first, second) = (log.node(1), log.node(2));
+    log.wait(1_000);
+    // The containers of the first node are neither moved nor removed.
+    log.tell(Command::UnmountNode { node_id: first, force: true });
+    log.wait(600_000);
+    log.tell(Command::FinishDrain(first));
+    log.wait(1_000);
+    ids.iter().for_each(|id| drop(log.tell(Command::PlaceContainer(*id))));
+    log.wait(2_000);
+    ids.iter().for_each(|id| log.launched(*id));
+    // The second node is the last one.
+    log.wait(1_000);
+    log.tell(Command::UnmountNode { node_id: second, force: true });
+    for id in ids {
+        log.wait(1_000);
+        log.tell(Command::EvacuateNode(second));
+        log.wait(1_000);
+        log.removed(id);
+    }
+    log.tell(Command::FinishDrain(second));
+    assert_eq!(log.cluster.nodes().len(), 0);
+    for seq in 0..=log.events.len() as u64 {
+        let (cluster, replayed) = log.replay_from(seq, Policy::default());
+        assert_eq!(cluster, log.cluster, "from {seq}");
+        assert_eq!(replayed.recorded, replayed.replayed);
+        assert_eq!(replayed.differences, []);
+    }
+}
