@@ -363,6 +363,12 @@ impl Journal {
         self.runtime.now()
     }
 
+    /// How far the log's clock is ahead of this machine's; zero if it is not.
+    #[must_use]
+    pub fn clock_ahead(&self) -> Duration {
+        self.runtime.ahead()
+    }
+
     /// The limits of decisions.
     #[must_use]
     pub fn policy(&self) -> &Policy {

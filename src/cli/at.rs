@@ -3,7 +3,7 @@
 use super::error::CliError;
 use super::get::ListArgs;
 use super::kind::ResourceKind;
-use super::when::EventOrTime;
+use super::when::PointText;
 use super::{CliContext, get, status, why};
 use clap::Subcommand;
 
@@ -17,8 +17,8 @@ Examples:
   kdaemon at 03:02 containers why web-1"))]
 pub(super) struct AtArgs {
     /// Time, or seq of an event
-    #[arg(value_parser = EventOrTime::parse)]
-    time: EventOrTime,
+    #[arg(value_parser = PointText::parse)]
+    time: PointText,
     #[command(subcommand)]
     command: ReadCommand,
 }
@@ -86,7 +86,8 @@ enum ReadOne {
 }
 
 pub(super) async fn run(cx: &CliContext, args: AtArgs) -> Result<(), CliError> {
-    let cx = &CliContext { client: cx.client.clone().at(args.time), ..cx.clone() };
+    let point = cx.client.resolve(&args.time).await?;
+    let cx = &CliContext { client: cx.client.clone().at(point), ..cx.clone() };
     match args.command {
         ReadCommand::Nodes { command } => one(cx, ResourceKind::Nodes, command).await,
         ReadCommand::Containers { command } => one(cx, ResourceKind::Containers, command).await,

@@ -2,7 +2,7 @@
 
 use super::error::{CliError, of_response};
 use super::json::Json;
-use super::when::EventOrTime;
+use super::when::{EventOrTime, PointText, TimeText, note_clock};
 use crate::http_client::{HttpClient, HttpError, next_piece};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
@@ -172,6 +172,23 @@ impl ApiClient {
         self.at
     }
 
+    /// The point in history that a text on the command line means.
+    pub(super) async fn resolve(&self, text: &PointText) -> Result<EventOrTime, CliError> {
+        if text.is_relative() {
+            // Its response says how far the log's clock is ahead; the request that follows reports a failure.
+            let _ = self.ask(ApiRequest::get(&["readyz"])?).await;
+        }
+        text.resolve().map_err(CliError::Usage)
+    }
+
+    /// The time that a text on the command line means, as the API accepts it; `None` without a text.
+    pub(super) async fn resolve_time(&self, text: Option<&TimeText>) -> Result<Option<String>, CliError> {
+        match text {
+            Some(text) => self.resolve(text.point()).await.map(|point| Some(point.written())),
+            None => Ok(None),
+        }
+    }
+
     /// Scheme, host and port of the daemon.
     pub(super) fn origin(&self) -> &str {
         &self.origin
@@ -285,6 +302,7 @@ impl ApiClient {
                 )));
             }
         };
+        note_clock(response.headers());
         let status = response.status().as_u16();
         if (200..300).contains(&status) {
             return Ok(response);

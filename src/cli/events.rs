@@ -9,8 +9,7 @@ use super::event_stream::EventFollower;
 use super::names::NameCache;
 use super::output::{Format, json, print, say, yaml};
 use super::table::{TextTable, plain};
-use super::when::{ago, local, parse_moment, rfc3339, time_of_day};
-use chrono::{DateTime, Utc};
+use super::when::{TimeText, ago, local, time_of_day};
 use kdaemon_api::{EventPage, EventRow};
 use kdaemon_events::Kind;
 use std::collections::VecDeque;
@@ -34,11 +33,11 @@ pub(super) struct EventsArgs {
     #[arg(short, long, value_name = "NAME", conflicts_with = "follow")]
     actor: Option<String>,
     /// Only events at or after this time
-    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
-    since: Option<DateTime<Utc>>,
+    #[arg(long, value_name = "TIME", value_parser = TimeText::parse)]
+    since: Option<TimeText>,
     /// Only events before this time
-    #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "follow")]
-    until: Option<DateTime<Utc>>,
+    #[arg(long, value_name = "TIME", value_parser = TimeText::parse, conflicts_with = "follow")]
+    until: Option<TimeText>,
     /// Only events after this one
     #[arg(long, value_name = "SEQ", conflicts_with = "since")]
     after: Option<u64>,
@@ -83,16 +82,25 @@ impl EventsArgs {
         }
         Some(facts())
     }
+}
 
+/// The selected events, as the API is asked for them.
+struct EventSelection<'a> {
+    args: &'a EventsArgs,
+    since: Option<String>,
+    until: Option<String>,
+}
+
+impl EventSelection<'_> {
     fn page(&self, after: u64, limit: usize) -> Result<ApiRequest, CliError> {
         Ok(ApiRequest::get(&["events"])?
             .query("after", after.to_string())
             .query("limit", limit.to_string())
-            .maybe("kind", self.wanted_kinds())
-            .maybe("subject", self.subject.as_ref())
-            .maybe("actor", self.actor.as_ref())
-            .maybe("since", self.since.map(rfc3339))
-            .maybe("until", self.until.map(rfc3339)))
+            .maybe("kind", self.args.wanted_kinds())
+            .maybe("subject", self.args.subject.as_ref())
+            .maybe("actor", self.args.actor.as_ref())
+            .maybe("since", self.since.as_ref())
+            .maybe("until", self.until.as_ref()))
     }
 }
 
@@ -104,11 +112,14 @@ pub(super) async fn run(cx: &CliContext, args: &EventsArgs) -> Result<(), CliErr
         (false, true) => Tail::Last(10),
         (false, false) => Tail::Last(100),
     });
+    let since = cx.client.resolve_time(args.since.as_ref()).await?;
+    let until = cx.client.resolve_time(args.until.as_ref()).await?;
+    let selection = EventSelection { args, since, until };
     let mut printer = EventPrinter { cx, names: NameCache::default(), begun: false };
     let head = match tail {
-        Tail::All => all(args, &mut printer).await?,
+        Tail::All => all(&selection, &mut printer).await?,
         Tail::Last(count) => {
-            let (events, head) = last(cx, args, count).await?;
+            let (events, head) = last(cx, &selection, count).await?;
             printer.events(&events, args.follow).await?;
             head
         }
@@ -127,11 +138,11 @@ pub(super) async fn run(cx: &CliContext, args: &EventsArgs) -> Result<(), CliErr
 }
 
 /// Shows all selected events page by page, and returns the head of the log.
-async fn all(args: &EventsArgs, printer: &mut EventPrinter<'_>) -> Result<u64, CliError> {
-    let mut after = args.after.unwrap_or(0);
+async fn all(selection: &EventSelection<'_>, printer: &mut EventPrinter<'_>) -> Result<u64, CliError> {
+    let mut after = selection.args.after.unwrap_or(0);
     loop {
-        let page: EventPage<SentEvent> = printer.cx.client.typed(args.page(after, PAGE)?).await?;
-        printer.events(&page.events, args.follow).await?;
+        let page: EventPage<SentEvent> = printer.cx.client.typed(selection.page(after, PAGE)?).await?;
+        printer.events(&page.events, selection.args.follow).await?;
         match page.next {
             Some(next) => after = next,
             None => return Ok(page.head),
@@ -141,8 +152,12 @@ async fn all(args: &EventsArgs, printer: &mut EventPrinter<'_>) -> Result<u64, C
 
 /// The last `count` selected events, and the head of the log. The API pages forwards only, so longer and longer tails of
 /// the log are read until one has enough.
-async fn last(cx: &CliContext, args: &EventsArgs, count: usize) -> Result<(Vec<SentEvent>, u64), CliError> {
-    let first = args.after.unwrap_or(0);
+async fn last(
+    cx: &CliContext,
+    selection: &EventSelection<'_>,
+    count: usize,
+) -> Result<(Vec<SentEvent>, u64), CliError> {
+    let first = selection.args.after.unwrap_or(0);
     let newest: EventPage = cx.client.typed(ApiRequest::get(&["events"])?.query("limit", "1")).await?;
     let mut reach = (count as u64).max(100);
     loop {
@@ -150,7 +165,7 @@ async fn last(cx: &CliContext, args: &EventsArgs, count: usize) -> Result<(Vec<S
         let mut found = VecDeque::new();
         let mut after = begin;
         let head = loop {
-            let page: EventPage<SentEvent> = cx.client.typed(args.page(after, PAGE)?).await?;
+            let page: EventPage<SentEvent> = cx.client.typed(selection.page(after, PAGE)?).await?;
             found.extend(page.events);
             found.drain(..found.len().saturating_sub(count));
             match page.next {

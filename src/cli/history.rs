@@ -9,7 +9,7 @@ use super::kind::ResourceKind;
 use super::names::NameCache;
 use super::output::{document, say};
 use super::table::{TextTable, plain};
-use super::when::{EventOrTime, ago, local};
+use super::when::{EventOrTime, PointText, ago, local};
 use kdaemon_api::{DiffReport, FieldChange, FieldChanges, History, HistoryEvent, KindDiff, Moment};
 use std::fmt::Write as _;
 use uuid::Uuid;
@@ -108,18 +108,22 @@ Examples:
   kdaemon diff 812 820 -o json"))]
 pub(super) struct DiffArgs {
     /// Earlier point
-    #[arg(value_parser = EventOrTime::parse)]
-    from: EventOrTime,
+    #[arg(value_parser = PointText::parse)]
+    from: PointText,
     /// Later point [default: now]
-    #[arg(value_parser = EventOrTime::parse)]
-    to: Option<EventOrTime>,
+    #[arg(value_parser = PointText::parse)]
+    to: Option<PointText>,
 }
 
 /// Shows what was added, removed and changed between two points in history.
 pub(super) async fn diff(cx: &CliContext, args: &DiffArgs) -> Result<(), CliError> {
-    let request = ApiRequest::get(&["diff"])?
-        .query("from", args.from.written())
-        .maybe("to", args.to.map(EventOrTime::written));
+    let from = cx.client.resolve(&args.from).await?;
+    let to = match &args.to {
+        Some(to) => Some(cx.client.resolve(to).await?),
+        None => None,
+    };
+    let request =
+        ApiRequest::get(&["diff"])?.query("from", from.written()).maybe("to", to.map(EventOrTime::written));
     let reply = cx.client.ask(request).await?;
     let diff: DiffReport = reply.typed()?;
     say(format_args!("{} .. {}", end(&diff.from), end(&diff.to)));

@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::names::NameCache;
 use super::output::{print_bytes, say};
 use super::table::{plain, word};
-use super::when::{parse_moment, rfc3339};
+use super::when::{TimeText, rfc3339};
 use chrono::{DateTime, Utc};
 use http::Response;
 use hyper::body::Incoming;
@@ -28,15 +28,14 @@ pub(super) struct LogsArgs {
     #[arg(short = 'n', long, value_name = "N")]
     tail: Option<String>,
     /// Only output from this time on
-    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
-    since: Option<DateTime<Utc>>,
+    #[arg(long, value_name = "TIME", value_parser = TimeText::parse)]
+    since: Option<TimeText>,
 }
 
 /// Shows the output of a container.
 pub(super) async fn run(cx: &CliContext, args: &LogsArgs) -> Result<(), CliError> {
-    let first = request(&args.name, args.follow)?
-        .maybe("tail", args.tail.clone())
-        .maybe("since", args.since.map(rfc3339));
+    let since = cx.client.resolve_time(args.since.as_ref()).await?;
+    let first = request(&args.name, args.follow)?.maybe("tail", args.tail.clone()).maybe("since", since);
     let mut output = cx.client.open(first, None).await?;
     if !args.follow {
         return copy(cx, &mut output).await;

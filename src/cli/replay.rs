@@ -8,7 +8,7 @@ use super::history::end;
 use super::output::{document, say};
 use super::progress::spinner;
 use super::table::{TextTable, plain};
-use super::when::{EventOrTime, local};
+use super::when::{EventOrTime, PointText, local};
 use http::Method;
 use kdaemon_api::{ReplayFigures, ReplayReport};
 use serde_json::{Map, Value, json};
@@ -24,11 +24,11 @@ Examples:
   kdaemon replay --from 1 --to 5000 --strategy resources -o json"))]
 pub(super) struct ReplayArgs {
     /// Begin of the period [default: the beginning of the log]
-    #[arg(long, value_name = "TIME", value_parser = EventOrTime::parse)]
-    from: Option<EventOrTime>,
+    #[arg(long, value_name = "TIME", value_parser = PointText::parse)]
+    from: Option<PointText>,
     /// End of the period [default: now]
-    #[arg(long, value_name = "TIME", value_parser = EventOrTime::parse)]
-    to: Option<EventOrTime>,
+    #[arg(long, value_name = "TIME", value_parser = PointText::parse)]
+    to: Option<PointText>,
     /// Placement strategy: spread, binpack, resources
     #[arg(long, value_name = "STRATEGY")]
     strategy: Option<String>,
@@ -55,8 +55,11 @@ pub(super) async fn run(cx: &CliContext, args: &ReplayArgs) -> Result<(), CliErr
     }
     put(&mut policy, "strategy", args.strategy.as_deref());
     let mut body = Map::new();
-    put(&mut body, "from", args.from.map(point));
-    put(&mut body, "to", args.to.map(point));
+    for (field, text) in [("from", &args.from), ("to", &args.to)] {
+        if let Some(text) = text {
+            body.insert(field.to_owned(), point(cx.client.resolve(text).await?));
+        }
+    }
     body.insert("policy".to_owned(), Value::Object(policy));
     let request = ApiRequest::new(Method::POST, &["replay"])?.body(Value::Object(body));
     let bar = spinner("replaying".to_owned());

@@ -9,6 +9,7 @@ use super::kind::ResourceKind;
 use super::names::NameCache;
 use super::output::{Format, json, no_names, print, yaml};
 use super::table::{TextTable, coloured, natural, plain, word};
+use super::when::clock_ahead;
 use kdaemon_api::{
     ApplicationRow, ContainerRow, ContainerStatus, DaemonRole, DesiredState, NodeRow, NodeState, Readiness,
 };
@@ -29,6 +30,8 @@ pub(super) struct ClusterSummary {
     role: Option<DaemonRole>,
     /// Why the daemon accepts no commands, if so.
     not_ready: Option<String>,
+    /// How far the log's clock is ahead of the daemon's machine, in seconds; null if it is not.
+    clock_ahead_seconds: Option<i64>,
     nodes: Vec<NodeLine>,
     applications: Vec<ApplicationLine>,
     /// Number of containers by status.
@@ -135,6 +138,7 @@ impl ClusterSummary {
         if cx.client.point().is_none() {
             status.readiness(cx).await?;
         }
+        status.clock_ahead_seconds = Some(clock_ahead().num_seconds()).filter(|ahead| *ahead > 0);
         Ok(status)
     }
 
@@ -175,6 +179,13 @@ impl ClusterSummary {
         let _ = writeln!(text, "kDaemon at {}{role}{seq}", self.server);
         if let Some(why) = &self.not_ready {
             let _ = writeln!(text, "{}", console::style(format!("not ready: {why}")).red());
+        }
+        if let Some(seconds) = self.clock_ahead_seconds {
+            let ahead = format!(
+                "the log's clock is {seconds}s ahead of the daemon's machine: the log never goes back; times and ages are the \
+                 log's"
+            );
+            let _ = writeln!(text, "{}", console::style(ahead).yellow());
         }
         let up = self.nodes.iter().filter(|node| node.state == NodeState::Up).count();
         let counts: Vec<_> =

@@ -2,6 +2,9 @@
 
 use crate::config::parse_duration;
 use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
+use http::HeaderMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The accepted forms of a time, for `--help`.
@@ -14,7 +17,71 @@ TIME is one of:
   today 14:00, yesterday 14:00
   2026-11-22, \"2026-11-22 14:00\"
   2026-11-22T14:00:00Z       RFC 3339, with a zone
-Times without a zone are in the time zone of this machine; the time that was used is printed on stderr.";
+Times without a zone are in the time zone of this machine; the time that was used is printed on stderr. Relative times
+refer to the log's clock, which may be ahead of the machine's (see `kdaemon status`).";
+
+/// How far the log's clock is ahead of the daemon's machine, in milliseconds, according to the last response. (One process
+/// speaks to one daemon.)
+static AHEAD: AtomicI64 = AtomicI64::new(0);
+
+/// Takes note of how far the log's clock is ahead, from the headers of a response.
+pub(super) fn note_clock(headers: &HeaderMap) {
+    let ahead = headers.get("x-kdaemon-clock-ahead").and_then(|ahead| ahead.to_str().ok()?.parse().ok());
+    let ahead = Duration::try_from_secs_f64(ahead.unwrap_or(0.0)).unwrap_or_default();
+    AHEAD.store(i64::try_from(ahead.as_millis()).unwrap_or(0), Ordering::Relaxed);
+}
+
+/// How far the log's clock is ahead; zero if it is not.
+pub(super) fn clock_ahead() -> TimeDelta {
+    TimeDelta::milliseconds(AHEAD.load(Ordering::Relaxed))
+}
+
+/// The present by the log's clock, to which ages and relative times refer: the log never goes back, so that its clock may
+/// be ahead of the machine's.
+fn log_now() -> DateTime<Local> {
+    let now = Local::now();
+    now.checked_add_signed(clock_ahead()).unwrap_or(now)
+}
+
+/// A point in history on the command line. A relative one is known once the daemon has told its clock.
+#[derive(Debug, Clone)]
+pub(super) struct PointText(String);
+
+impl PointText {
+    /// Checks a seq or a time.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        EventOrTime::parse_at(text, &Local::now()).map(|_| Self(text.to_owned()))
+    }
+
+    /// Whether the point depends on the present.
+    pub(super) fn is_relative(&self) -> bool {
+        let now = Local::now();
+        // Longer than a day, and no multiple of one: then a time of day is another one.
+        let later = now + TimeDelta::hours(36);
+        EventOrTime::parse_at(&self.0, &now) != EventOrTime::parse_at(&self.0, &later)
+    }
+
+    /// The point, as seen from the present of the log.
+    pub(super) fn resolve(&self) -> Result<EventOrTime, String> {
+        EventOrTime::parse_at(&self.0, &log_now())
+    }
+}
+
+/// A time on the command line. A relative one is known once the daemon has told its clock.
+#[derive(Debug, Clone)]
+pub(super) struct TimeText(PointText);
+
+impl TimeText {
+    /// Checks a time; a seq is not accepted.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        moment(text.trim(), &Local::now()).map(|_| Self(PointText(text.trim().to_owned())))
+    }
+
+    /// The point in history.
+    pub(super) fn point(&self) -> &PointText {
+        &self.0
+    }
+}
 
 /// A point in the history of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +93,6 @@ pub(super) enum EventOrTime {
 }
 
 impl EventOrTime {
-    /// Parses a seq or a time, relative to the clock and the time zone of this machine.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        Self::parse_at(text, &Local::now())
-    }
-
     fn parse_at<Tz: TimeZone>(text: &str, now: &DateTime<Tz>) -> Result<Self, String> {
         let text = text.trim();
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -62,11 +124,6 @@ impl EventOrTime {
             Self::Moment(moment) => local(moment),
         }
     }
-}
-
-/// Parses a time; a seq is not accepted.
-pub(super) fn parse_moment(text: &str) -> Result<DateTime<Utc>, String> {
-    moment(text.trim(), &Local::now())
 }
 
 fn moment<Tz: TimeZone>(text: &str, now: &DateTime<Tz>) -> Result<DateTime<Utc>, String> {
@@ -133,9 +190,9 @@ pub(super) fn time_of_day(moment: DateTime<Utc>) -> String {
     moment.with_timezone(&Local).format("%H:%M:%S").to_string()
 }
 
-/// How long ago a moment was: `3m ago`.
+/// How long ago a moment was by the log's clock: `3m ago`.
 pub(super) fn ago(moment: DateTime<Utc>) -> String {
-    since(Utc::now() - moment)
+    since(log_now().to_utc() - moment)
 }
 
 fn since(span: TimeDelta) -> String {
@@ -202,6 +259,22 @@ mod tests {
             assert!(parsed(text).is_err(), "{text}");
         }
         assert!(parsed("10 ago").unwrap_err().contains("unit"), "{:?}", parsed("10 ago"));
+    }
+
+    #[test]
+    fn relative_points_change_with_the_present() {
+        for (text, relative) in [
+            ("812", false),
+            ("2026-11-22", false),
+            ("2026-11-22T14:00:00Z", false),
+            ("now", true),
+            ("10m ago", true),
+            ("03:02", true),
+            ("yesterday 14:00", true),
+        ] {
+            assert_eq!(PointText::parse(text).unwrap().is_relative(), relative, "{text}");
+        }
+        assert!(TimeText::parse("812").is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::Runtime;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -19,6 +20,11 @@ pub(super) struct LogTime {
 impl LogTime {
     pub(super) fn new(runtime: Arc<dyn Runtime>) -> Self {
         Self { runtime, ahead: Mutex::new(None) }
+    }
+
+    /// How far the log is ahead of the machine's clock; zero if it is not.
+    pub(super) fn ahead(&self) -> Duration {
+        (self.now() - self.runtime.now()).to_std().unwrap_or_default()
     }
 
     /// Records a time that the log has reached.

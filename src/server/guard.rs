@@ -3,7 +3,7 @@
 use super::command::WAIT_LIMIT;
 use super::lenient::LenientDuration;
 use super::problem::{MEDIA_TYPE, Problem, Sort};
-use super::{Api, REQUEST_ID_HEADER, SEQ_HEADER, STALE_HEADER, request_id};
+use super::{Api, CLOCK_AHEAD_HEADER, REQUEST_ID_HEADER, SEQ_HEADER, STALE_HEADER, request_id};
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName};
@@ -101,6 +101,10 @@ impl RequestFacts {
         headers.entry(&SEQ_HEADER).or_insert_with(|| HeaderValue::from(api.journal.cluster().seq().0));
         let trouble = api.journal.trouble().and_then(|trouble| HeaderValue::try_from(trouble).ok());
         headers.extend(trouble.map(|trouble| (STALE_HEADER, trouble)));
+        let ahead = api.journal.clock_ahead();
+        let ahead = (ahead >= CLOCK_AHEAD).then(|| format!("{:.3}", ahead.as_secs_f64()));
+        let ahead = ahead.and_then(|ahead| HeaderValue::try_from(ahead).ok());
+        headers.extend(ahead.map(|ahead| (CLOCK_AHEAD_HEADER, ahead)));
         headers.extend(HeaderValue::try_from(self.id).ok().map(|id| (REQUEST_ID_HEADER, id)));
         harden(headers);
         let route = self.route.as_ref().map_or("", MatchedPath::as_str);
@@ -108,6 +112,9 @@ impl RequestFacts {
         response
     }
 }
+
+/// How far the log's clock is ahead before responses say so: daemons whose clocks are kept by NTP differ by less.
+const CLOCK_AHEAD: Duration = Duration::from_secs(5);
 
 /// Adds security headers: responses are data, which browsers must not sniff, frame or cache.
 fn harden(headers: &mut HeaderMap) {
@@ -244,6 +251,7 @@ pub(super) fn cors(api: &Api) -> Option<CorsLayer> {
                 REQUEST_ID_HEADER,
                 SEQ_HEADER,
                 STALE_HEADER,
+                CLOCK_AHEAD_HEADER,
             ])
             .max_age(Duration::from_secs(600)),
     )

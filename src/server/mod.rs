@@ -62,6 +62,8 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 const SEQ_HEADER: HeaderName = HeaderName::from_static("x-kdaemon-seq");
 /// Generation of the container whose output a response has.
 const GENERATION_HEADER: HeaderName = HeaderName::from_static("x-kdaemon-generation");
+/// Set while the log's clock is ahead of the daemon's machine by more than a few seconds: by how many seconds.
+const CLOCK_AHEAD_HEADER: HeaderName = HeaderName::from_static("x-kdaemon-clock-ahead");
 /// Set while the store is unavailable: the reason why a response may be out of date.
 const STALE_HEADER: HeaderName = HeaderName::from_static("x-kdaemon-stale");
 /// Id of the request.

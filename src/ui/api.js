@@ -3,6 +3,7 @@
 
 /** @import { Description, Event, Order, Query } from './types.js' */
 
+import { noteClock } from './clock.js';
 import { signal } from './html.js';
 import { formatQuery } from './pure/address.js';
 
@@ -72,6 +73,7 @@ export async function send(method, path, { query, body, signal: abort, headers =
         : 'The daemon does not answer. The request may not have been carried out.';
     throw new Problem(0, { detail });
   }
+  noteClock(answer);
   if (answer.ok) return answer;
   const text = await answer.text();
   let problem;

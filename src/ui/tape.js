@@ -4,6 +4,7 @@
 /** @import { Event, EventPage, Mark } from './types.js' */
 
 import { read } from './api.js';
+import { present } from './clock.js';
 import { effect, signal } from './html.js';
 import { recent } from './live.js';
 import { learnNames } from './names.js';
@@ -31,7 +32,7 @@ export const range = signal(Number(localStorage.getItem('kdaemon.range') ?? DEFA
  */
 export const tape = signal({
   marks: /** @type {Mark[]} */ ([]),
-  from: Date.now() - DEFAULT_MS,
+  from: present() - DEFAULT_MS,
   cut: false,
 });
 export const loading = signal(false);
@@ -51,7 +52,7 @@ let turn = 0;
 export async function load() {
   const mine = ++turn;
   loading.value = true;
-  const from = range.peek() ? Date.now() - range.peek() : 0;
+  const from = range.peek() ? present() - range.peek() : 0;
   /** @type {Mark[]} */
   const marks = [];
   let cut = false;
@@ -70,7 +71,7 @@ export async function load() {
     }
     forget(marks);
     last = Math.max(last, marks.at(-1)?.seq ?? 0);
-    tape.value = { marks, from: from || (marks[0]?.at ?? Date.now() - DEFAULT_MS), cut };
+    tape.value = { marks, from: from || (marks[0]?.at ?? present() - DEFAULT_MS), cut };
     take(recent.peek());
   } finally {
     if (mine === turn) loading.value = false;
@@ -97,7 +98,7 @@ function take(events) {
   const { marks, from, cut } = tape.peek();
   let all = marks.concat(events.slice(first).map(markOf));
   last = newest;
-  const oldest = range.peek() ? Date.now() - range.peek() : 0;
+  const oldest = range.peek() ? present() - range.peek() : 0;
   const dropped = Math.max(0, all.length - LIMIT);
   if (dropped) all = all.slice(dropped + PAGE / 10);
   tape.value = { marks: all, from: Math.max(from, oldest), cut: cut || dropped > 0 };

@@ -4,6 +4,7 @@
 /** @import { Point, State } from './types.js' */
 
 import { isAbort, Problem, read } from './api.js';
+import { present } from './clock.js';
 import { batch, computed, effect, signal } from './html.js';
 import { link, live } from './live.js';
 import { indexAt, indexOf } from './pure/marks.js';
@@ -137,7 +138,7 @@ export function play(times) {
     const moment = past.peek();
     if (!moment || abort) return;
     const at = moment.at + elapsed;
-    if (at >= Date.now()) return now();
+    if (at >= present()) return now();
     const { marks } = tape.peek();
     const mark = marks[indexAt(marks, at)];
     if (mark && mark.seq > moment.seq) travel({ seq: mark.seq, at });

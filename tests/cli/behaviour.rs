@@ -4,9 +4,16 @@ use crate::cli::past::Double;
 use crate::cli::shell::Shell;
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::CommandFactory as _;
+use kdaemon::journal::{Journal, Runtime, Submission};
+use kdaemon::store::SqliteStore;
+use kdaemon::store::prelude::*;
+use kdaemon_control::commands::{Command, Policy};
+use kdaemon_events::{Actor, ClusterId};
 use serde_json::Value;
 use std::process::Stdio;
+use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Child;
 
@@ -39,6 +46,52 @@ async fn exit_codes_are_distinct() {
             assert_eq!(stdout, "", "{line}: messages go to stderr");
         }
     }
+}
+
+/// A clock that is an hour ahead.
+struct Fast;
+
+impl Runtime for Fast {
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now() + TimeDelta::hours(1)
+    }
+    fn random(&self) -> uuid::Uuid {
+        uuid::Uuid::now_v7()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_are_relative_to_a_log_whose_clock_is_ahead() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(folder.path()).unwrap());
+    let journal = Journal::open(store.clone(), Arc::new(Fast), Arc::new(Policy::default())).await.unwrap();
+    let create = Command::CreateCluster(ClusterId(uuid::Uuid::now_v7()));
+    journal.submit(Submission::new(create, Actor::Anonymous)).await.unwrap();
+    journal.close().await;
+    store.close().await;
+    drop(store);
+
+    let daemon = Daemon::start_on(folder.path()).await;
+    let shell = Shell::new(&daemon.url("//"));
+    let run = async |line: &str| {
+        let (code, stdout, stderr) = shell.told(line).await;
+        assert_eq!(code, 0, "{line}: {stderr}");
+        stdout
+    };
+    run("kdaemon apps add web --image x").await;
+    let status = run("kdaemon status").await;
+    assert!(status.contains("s ahead of the daemon's machine"), "{status}");
+    let ahead: u64 = run("kdaemon status -o json | jq .clock_ahead_seconds").await.trim().parse().unwrap();
+    assert!((3_500..=3_600).contains(&ahead), "{ahead}");
+    assert_eq!(run("kdaemon at now apps ls -o name").await, "web\n");
+    assert_eq!(run("kdaemon events --since '5m ago' --kind ApplicationCreated -o name | wc -l").await, "1\n");
+    assert_eq!(run("kdaemon events --since '0s ago' -n all -o name").await, "");
+    // Without the difference the application would be from the future, which is shown as `now`.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let row = run("kdaemon apps ls").await;
+    assert!(row.contains("s ago"), "{row}");
+    let event = run("kdaemon events --kind ApplicationCreated").await;
+    assert!(event.contains("s ago"), "{event}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 /** @import { Event, Kind } from '../types.js' */
 /** @import { Problem } from '../api.js' */
 
+import { ahead } from '../clock.js';
 import { html, signal } from '../html.js';
 import { nameOf } from '../names.js';
 import { subjectsOf } from '../pure/events.js';
@@ -31,7 +32,7 @@ export function Status({ value }) {
  * @param {{at: string}} props
  */
 export function Ago({ at }) {
-  const from = past.value ? past.value.at : tick.value;
+  const from = past.value ? past.value.at : tick.value + ahead.value;
   return html`<time datetime=${new Date(at).toISOString()} title=${moment(at)}>
     ${ago(at, from)}
   </time>`;

@@ -1,6 +1,7 @@
 // The strip of the time line: a slider over the marks of what happened.
 // @ts-check
 
+import { present } from '../clock.js';
 import { effect, html, useEffect, useRef, useState } from '../html.js';
 import { clock, moment } from '../pure/format.js';
 import { indexAt } from '../pure/marks.js';
@@ -16,7 +17,7 @@ const NOW = 0.995;
 
 /** The period that is drawn, in milliseconds since 1970. */
 function period() {
-  const to = Date.now();
+  const to = present();
   const { marks, from } = tape.peek();
   const start = range.peek() ? to - range.peek() : Math.min(from, marks[0]?.at ?? from);
   // A moment before the period extends it.

@@ -2,6 +2,7 @@
 // through time.
 // @ts-check
 
+import { present } from '../clock.js';
 import { html, useState } from '../html.js';
 import { GROUPS } from '../pure/events.js';
 import { moment } from '../pure/format.js';
@@ -157,7 +158,7 @@ function Jump() {
   /** @param {SubmitEvent} event */
   const submit = (event) => {
     event.preventDefault();
-    const point = parsePoint(typed, Date.now());
+    const point = parsePoint(typed, present());
     setBad(!point);
     if (point) travel(point).then(() => setTyped(''));
   };

@@ -4,6 +4,7 @@
 /** @import { Query, Replay } from '../types.js' */
 
 import { description, isAbort, Problem, routeOf, send } from '../api.js';
+import { present } from '../clock.js';
 import { html, useRef, useState } from '../html.js';
 import { Busy, Failure, Title } from '../parts/bits.js';
 import { Chain } from '../parts/chain.js';
@@ -51,7 +52,7 @@ function requestOf(form) {
   const pointOf = (name) => {
     const text = textOf(name);
     if (!text) return undefined;
-    const point = parsePoint(text, Date.now());
+    const point = parsePoint(text, present());
     if (!point) {
       const detail = `\`${text}\` is not a moment: write ${POINT_EXAMPLES}`;
       throw new Problem(422, { field: name, detail });
