@@ -112,9 +112,9 @@ pub(super) fn bytes(number: u64) -> String {
 pub(super) fn coloured(status: &str) -> String {
     let style = console::style(plain(status));
     match status {
-        "UP" | "active" => style.green(),
+        "UP" | "COMPLETED" | "active" => style.green(),
         "DOWN" | "FAILED" | "LOST" => style.red(),
-        "LAUNCHING" | "STOPPING" | "UNKNOWN" | "cordoned" | "draining" => style.yellow(),
+        "LAUNCHING" | "STOPPING" | "PAUSED" | "UNKNOWN" | "cordoned" | "draining" => style.yellow(),
         _ => style,
     }
     .to_string()

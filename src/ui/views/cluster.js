@@ -32,7 +32,17 @@ const CONTAINERS_AS_TILES = 24;
 /** How many containers without a node are shown. */
 const UNPLACED = 60;
 
-const STATUSES = ['UP', 'LAUNCHING', 'STOPPING', 'LOST', 'FAILED', 'DOWN', 'CREATED'];
+const STATUSES = [
+  'UP',
+  'LAUNCHING',
+  'STOPPING',
+  'PAUSED',
+  'LOST',
+  'FAILED',
+  'COMPLETED',
+  'DOWN',
+  'CREATED',
+];
 
 export function Cluster() {
   const world = shown.value;
