@@ -357,7 +357,7 @@ pub fn mend(application_id: ApplicationId) -> Command {
             command: Some(vec!["sleep".to_owned(), "infinity".to_owned()]),
             ..SpecChanges::default()
         },
-        is_enabled: None,
+        is_enabled: Some(true),
         affinity: None,
         dependencies: None,
         replicas: None,

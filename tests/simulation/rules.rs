@@ -173,14 +173,22 @@ fn without_its_data(
             .filter(|c| c.id != container.id && c.application_id == container.application_id);
         own.filter_map(|c| resident(c)).map(|p| p.node_id)
     };
+    let mut is_known = false;
     for volume in &spec.volumes {
         let mut known: Vec<NodeId> = cluster.nodes_with_data(&volume.source).filter(counts).collect();
         if spec.anti_affinity {
             known.retain(|id| siblings().all(|used| used != *id));
         }
+        is_known |= !known.is_empty();
         if !known.is_empty() && !known.contains(&node_id) {
             return Some(format!("{} is elsewhere", volume.source));
         }
+    }
+    // Where none is known yet, the first replica decides.
+    let first =
+        siblings().find(counts).filter(|_| !is_known && !spec.anti_affinity && !spec.volumes.is_empty());
+    if first.is_some_and(|first| first != node_id) {
+        return Some("another replica is about to make its volume elsewhere".into());
     }
     None
 }

@@ -97,7 +97,11 @@ pub(super) fn rebalance(decision: &mut DecisionBuilder<'_>) -> Result<(), Refusa
         return Ok(());
     }
     let plan = scheduler::plan(decision.cluster(), decision.context.policy.strategy);
-    let moves = plan.first_moves(decision.cluster(), decision.context.policy.strategy, free_moves(decision));
+    let moves = plan.first_moves(
+        decision.cluster(),
+        decision.context.policy.strategy,
+        scheduler::MoveLimit { now: free_moves(decision), most: decision.context.policy.max_migrations },
+    );
     if moves.is_empty() {
         return Ok(());
     }

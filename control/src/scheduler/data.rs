@@ -52,7 +52,7 @@ impl DataNodes {
         }
         common.or_else(|| {
             let volume = first.filter(|_| !spec.anti_affinity)?;
-            Some(Self::one(sibling(cluster, container)?, volume))
+            Some(Self::one(sibling(cluster, container, spec)?, volume))
         })
     }
 
@@ -86,8 +86,9 @@ fn is_used(cluster: &Cluster, container: &Container, spec: &Spec, id: NodeId) ->
 }
 
 /// The node of another container of the application, which is about to make the volume that they share.
-fn sibling(cluster: &Cluster, container: &Container) -> Option<NodeId> {
+fn sibling(cluster: &Cluster, container: &Container, spec: &Spec) -> Option<NodeId> {
     let application = cluster.application(container.application_id?)?;
     let others = application.containers.iter().filter(|id| **id != container.id);
-    others.filter_map(|id| cluster.container(*id)?.residence()).map(|residence| residence.node_id).next()
+    let mut nodes = others.filter_map(|id| Some(cluster.container(*id)?.residence()?.node_id));
+    nodes.find(|id| is_waited_for(cluster, spec, *id))
 }

@@ -19,5 +19,5 @@ pub use disruption_budget::DisruptionBudget;
 pub use evacuate::evacuate;
 pub use evaluate::{explain, takes};
 pub use place::{Choice, place};
-pub use rebalance::{Plan, plan};
+pub use rebalance::{MoveLimit, Plan, plan};
 pub use request::Request;

@@ -45,26 +45,36 @@ impl Plan {
     /// The moves to start now: at most `limit`, and of each application as many as its disruption budget
     /// allows. Omitted moves change the effect of the others, so each chain is checked again.
     #[must_use]
-    pub fn first_moves(&self, cluster: &Cluster, strategy: Strategy, limit: usize) -> Vec<Move> {
+    pub fn first_moves(&self, cluster: &Cluster, strategy: Strategy, limit: MoveLimit) -> Vec<Move> {
         feasible(cluster, strategy, &self.chains, limit, Some(DisruptionBudget::of(cluster))).concat()
     }
 }
 
-/// The chains that can be carried out one after another, with at most `limit` moves in total.
+/// How many moves may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MoveLimit {
+    /// Now.
+    pub now: usize,
+    /// When no container moves: a chain that is longer is carried out step by step, a shorter one waits until it can be
+    /// carried out as a whole.
+    pub most: usize,
+}
+
+/// The chains that can be carried out one after another, within a limit in total.
 fn feasible(
     cluster: &Cluster,
     strategy: Strategy,
     chains: &[Vec<Move>],
-    limit: usize,
+    limit: MoveLimit,
     mut disruption_budget: Option<DisruptionBudget<'_>>,
 ) -> Vec<Vec<Move>> {
     let mut proposed = ProposedPlan::on(cluster);
-    let (mut taken, mut left) = (Vec::new(), limit);
+    let (mut taken, mut left) = (Vec::new(), limit.now);
     for chain in chains {
         // A chain that is too long for any round is carried out step by step: each step leaves a node for an
         // emptier one.
-        let is_begun = taken.is_empty() && chain.len() > limit;
-        let steps = if is_begun { &chain[..left] } else { chain.as_slice() };
+        let is_begun = taken.is_empty() && chain.len() > limit.most;
+        let steps = if is_begun { &chain[..left.min(chain.len())] } else { chain.as_slice() };
         if steps.is_empty() || steps.len() > left || !evens(&proposed, chain) {
             continue;
         }
@@ -134,7 +144,7 @@ pub fn plan(cluster: &Cluster, strategy: Strategy) -> Plan {
             questions: Cell::new(0),
         };
         planner.even();
-        feasible(cluster, strategy, &planner.chains(), usize::MAX, None)
+        feasible(cluster, strategy, &planner.chains(), MoveLimit { now: usize::MAX, most: usize::MAX }, None)
     };
     let mut found = chains_by(Paths::Any);
     if found.is_empty() {
