@@ -361,7 +361,7 @@ pub fn mend(application_id: ApplicationId) -> Command {
         affinity: None,
         dependencies: None,
         replicas: None,
-        update: None,
+        update: Some(UpdateSettings::default()),
         update_policy: Some(UpdatePolicy::Rolling),
     }))
 }

@@ -78,7 +78,9 @@ pub async fn check(world: &Arc<World>, rng: &mut Rng) {
         if !wrong.is_empty() {
             calm_since = None;
             // A person who checks once a minute, and gives up in the end.
-            let failed = cluster.containers().any(|container| container.phase.kind() == PhaseKind::Failed);
+            let failed = cluster
+                .containers()
+                .any(|container| container.phase.kind() == PhaseKind::Failed || is_stale(container));
             if failed && relaunched.elapsed() > Duration::from_secs(60) && Instant::now() + QUIET < deadline {
                 relaunched = Instant::now();
                 relaunch(world, rng, &cluster).await;
@@ -132,7 +134,19 @@ async fn put_in_order(world: &World, rng: &mut Rng) {
     }
 }
 
+/// A container that keeps ending: with a specification that its application does not have any more, or with one that a
+/// rollout has returned to, because a container had served with it for a moment.
+fn is_stale(container: &Container) -> bool {
+    container.phase.kind() == PhaseKind::Restarting
+}
+
 async fn relaunch(world: &World, rng: &mut Rng, cluster: &Cluster) {
+    for id in cluster.containers().filter(|c| is_stale(c)).filter_map(|c| c.application_id) {
+        for command in [mend(id), Command::RestartApplication(id)] {
+            let request = format!("mend-{:x}", rng.number());
+            ask(world, rng, command, request, None).await;
+        }
+    }
     for container in cluster.containers().filter(|container| container.phase.kind() == PhaseKind::Failed) {
         let request = format!("relaunch-{:x}", rng.number());
         ask(world, rng, Command::LaunchContainer(container.id), request, None).await;
