@@ -67,27 +67,32 @@ async fn followed_output_continues_with_the_next_generation_and_ends_with_the_co
     let from = daemon.get("/containers/one").await["node_id"].as_str().unwrap().to_owned();
     let read =
         |file: &str| std::fs::read_to_string(shell.folder.path().join("shop").join(file)).unwrap_or_default();
-    let follow =
-        || shell.command("exec kdaemon containers logs -f one > output 2> messages").spawn().unwrap();
+    // Each follower has files of its own: what an earlier one wrote is no sign that the next one reads yet.
+    let follow = |follower: &str| {
+        let line = format!("exec kdaemon containers logs -f one > output.{follower} 2> messages.{follower}");
+        shell.command(&line).spawn().unwrap()
+    };
 
-    let mut followed = follow();
-    eventually("the output is shown", async || (read("output") == "begun\n").then_some(())).await;
+    let mut followed = follow("1");
+    eventually("the output is shown", async || (read("output.1") == "begun\n").then_some(())).await;
     run(&format!("kdaemon nodes drain {from} --wait=60s")).await;
-    eventually("the next output is shown", async || (read("output") == "begun\nbegun\n").then_some(())).await;
+    eventually("the next output is shown", async || (read("output.1") == "begun\nbegun\n").then_some(()))
+        .await;
     run("kdaemon containers stop one --wait=60s").await;
     let status = tokio::time::timeout(DEADLINE, followed.wait()).await.expect("it ends with the container");
     assert!(status.unwrap().success());
     let to = daemon.get("/containers/one").await["node_id"].as_str().unwrap().to_owned();
     let node = daemon.get(&format!("/nodes/{to}")).await["name"].as_str().unwrap().to_owned();
-    let messages = read("messages");
+    let messages = read("messages.1");
     let expected = format!("-- one: generation 2 on {node} --\n-- one: stopped");
     assert!(messages.starts_with(&expected) && messages.lines().count() == 2, "{messages}");
 
     run("kdaemon containers launch one --wait").await;
-    let mut followed = follow();
+    let mut followed = follow("2");
     // The same container was started again, so its earlier output is there, too.
-    eventually("the output is shown", async || (read("output") == "begun\nbegun\n").then_some(())).await;
+    eventually("the output is shown", async || (read("output.2") == "begun\nbegun\n").then_some(())).await;
     run("kdaemon containers rm one --wait=60s").await;
     let status = tokio::time::timeout(DEADLINE, followed.wait()).await.expect("it ends with the container");
-    status.unwrap();
+    assert!(status.unwrap().success());
+    assert_eq!(read("messages.2"), "-- one: deleted --\n");
 }
